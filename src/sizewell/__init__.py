@@ -1,0 +1,1 @@
+"""Size and run LLM serving: plan, explain, and close the loop."""
