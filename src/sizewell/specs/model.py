@@ -1,0 +1,123 @@
+"""What a model *is*: its layers in order, their tensors, its formats and its limits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from sizewell.specs.encoding import BF16, Encoding
+from sizewell.specs.layers import Attention, Cached, CompressedAttention, LatentAttention, Layer
+from sizewell.specs.tensor import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExactSizes:
+    """Sizes read from safetensors headers: they win over arithmetic where both exist."""
+
+    total_bytes: int
+    parameters: int
+    files: int
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model reduced to layers and tensors.
+
+    `weight_format` names the format the checkpoint is stored in (`bf16`, `fp8-block128`, `awq-int4` …);
+    each tensor's `stored` encoding is the exact truth. `kv_format` is the cache format the checkpoint asks for
+    (`auto` = the activation type). `rope_tables` are (positions, rotary width) pairs the engine keeps resident.
+    `assumed` lists every fact taken on somebody's word instead of from the config.
+    """
+
+    name: str
+    architecture: str
+    hidden: int
+    vocabulary: int
+    max_context_tokens: int
+    layers: tuple[Layer, ...]
+    embedding: Tensor
+    head: Tensor | None
+    final_norm: tuple[Tensor, ...]
+    mtp_layers: tuple[Layer, ...] = ()
+    vision: tuple[Tensor, ...] = ()
+    extra: tuple[Tensor, ...] = ()
+    dtype: Encoding = BF16
+    weight_format: str = "bf16"
+    kv_format: str = "auto"
+    recurrent_state_dtype_bytes: int = 2
+    rope_tables: tuple[tuple[int, int], ...] = ()
+    exact_sizes: ExactSizes | None = None
+    assumed: tuple[str, ...] = field(default=())
+
+    @property
+    def tied(self) -> bool:
+        """Whether the output head is the embedding."""
+        return self.head is None
+
+    @cached_property
+    def layer_counts(self) -> dict[Layer, int]:
+        """Distinct layers with how often each occurs, in order of first appearance."""
+        return dict(Counter(self.layers))
+
+    @cached_property
+    def parameters(self) -> int:
+        """All parameters of the language model, the vision tower and connectors; MTP layers not included."""
+        return self.text_parameters + self.vision_parameters
+
+    @cached_property
+    def text_parameters(self) -> int:
+        """Parameters of embedding, layers, final norm and head (a tied head counts once)."""
+        outside = (self.embedding, *self.final_norm, *self.extra, *((self.head,) if self.head else ()))
+        return sum(t.parameters for t in outside) + sum(n * la.parameters for la, n in self.layer_counts.items())
+
+    @property
+    def vision_parameters(self) -> int:
+        """Parameters of vision towers and their connectors."""
+        return sum(t.parameters for t in self.vision)
+
+    @property
+    def mtp_parameters(self) -> int:
+        """Parameters of multi-token-prediction layers: in the checkpoint, loaded only for speculation."""
+        return sum(layer.parameters for layer in self.mtp_layers)
+
+    @cached_property
+    def active_parameters(self) -> int:
+        """Text parameters one token touches: of the routed experts only top_k, embedding and head whole."""
+        idle = sum(n * (la.parameters - la.active_parameters) for la, n in self.layer_counts.items())
+        return self.text_parameters - idle
+
+    @property
+    def is_moe(self) -> bool:
+        """Whether any layer routes tokens to experts."""
+        return any(t.role == "routed-experts" for layer in self.layer_counts for t in layer.tensors)
+
+    @property
+    def is_latent(self) -> bool:
+        """Whether attention caches a latent that tensor parallelism cannot share out."""
+        return any(isinstance(la.mixer, LatentAttention | CompressedAttention) for la in self.layer_counts)
+
+    @property
+    def cached_layers(self) -> tuple[Cached, ...]:
+        """The attention mixers, in layer order."""
+        return tuple(la.mixer for la in self.layers if isinstance(la.mixer, Cached))
+
+    def legal_tp(self, tp: int) -> bool:
+        """Return whether heads divide over `tp` ranks the way engines demand (kv heads may replicate)."""
+        return all(_divides(la, tp) for la in self.layer_counts)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return every tensor an engine loads for text and vision, layer tensors repeated."""
+        per_layer = tuple(t for layer in self.layers for t in layer.tensors)
+        return (self.embedding, *per_layer, *self.final_norm, *self.extra, *((self.head,) if self.head else ()))
+
+
+def _divides(layer: Layer, tp: int) -> bool:
+    mixer = layer.mixer
+    if isinstance(mixer, Attention):
+        return mixer.heads % tp == 0 and (mixer.kv_heads % tp == 0 or tp % mixer.kv_heads == 0)
+    if isinstance(mixer, LatentAttention | CompressedAttention):
+        return mixer.heads % tp == 0
+    head_count = getattr(mixer, "value_heads", None) or getattr(mixer, "heads", tp)
+    return bool(head_count % tp == 0)
