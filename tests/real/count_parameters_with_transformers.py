@@ -47,24 +47,31 @@ TOWER = re.compile(
 OTHER = re.compile(r"^(talker|code2wav|token2wav)\.")
 LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 
-#: What transformers leaves out of the checkpoint, by architecture.
+#: Configuration keys that say the checkpoint holds multi-token-prediction layers;
+#: transformers builds none of them.
+MTP_KEYS = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", "num_mtp_layers")
+
+#: Other differences between what transformers builds and the checkpoint, by architecture.
 KNOWN_DIFFERENCES: dict[str, str] = {
-    "DeepseekV3ForCausalLM": "MTP layers of the checkpoint not built",
-    "DeepseekV32ForCausalLM": "MTP layer of the checkpoint not built",
-    "DeepseekV4ForCausalLM": "MTP layer of the checkpoint not built",
-    "GlmMoeDsaForCausalLM": "MTP layer of the checkpoint not built",
-    "Glm4MoeForCausalLM": "MTP layer of the checkpoint not built",
-    "Glm4MoeLiteForCausalLM": "MTP layer of the checkpoint not built",
-    "MiMoV2FlashForCausalLM": "MTP layers of the checkpoint not built",
-    "MiniMaxM2ForCausalLM": "config names MTP modules; none built (the released weights hold none)",
-    "Qwen3NextForCausalLM": "MTP layer of the checkpoint not built",
-    "Qwen3_5ForConditionalGeneration": "MTP layer of the checkpoint not built",
-    "Qwen3_5MoeForConditionalGeneration": "MTP layer of the checkpoint not built",
-    "Ernie4_5_MoeForCausalLM": "MTP layer of the checkpoint not built",
-    "Step3p7ForConditionalGeneration": "MTP layers of the checkpoint not built",
-    "NemotronHForCausalLM": "MTP layers of the checkpoint (Super, Ultra) not built",
-    "ExaoneMoEForCausalLM": "MTP layer of the checkpoint not built",
+    "Qwen3NextForCausalLM": "the checkpoint has an MTP layer that its configuration does not mention",
+    "MiMoV2FlashForCausalLM": "the checkpoint has MTP layers that its configuration does not mention",
+    "LongcatFlashForCausalLM": (
+        "transformers makes gate_up_proj for the weightless zero experts too; "
+        "the checkpoint has n_routed_experts of them, and an MTP layer"
+    ),
+    "FalconForCausalLM": "the checkpoint stores a second copy of the tied output matrix",
 }
+
+#: Architectures whose code lives in the model repository and that transformers lacks.
+REMOTE_CODE = frozenset(
+    {
+        "DeciLMForCausalLM",
+        "InternLMForCausalLM",
+        "KimiK3ForConditionalGeneration",
+        "KimiVLForConditionalGeneration",
+        "MiMoForCausalLM",
+    }
+)
 
 
 @dataclass
@@ -108,7 +115,8 @@ def config_object(raw: Json, model_class: type[PreTrainedModel] | None) -> PreTr
     if model_type in CONFIG_MAPPING:
         return CONFIG_MAPPING[model_type].from_dict(raw)
     if model_class is None:
-        raise CannotBuildError("needs-remote-code" if raw.get("auto_map") else "unknown-architecture")
+        architecture = (raw.get("architectures") or [""])[0]
+        raise CannotBuildError("needs-remote-code" if architecture in REMOTE_CODE else "unknown-architecture")
     return model_class.config_class.from_dict(raw)
 
 
@@ -217,28 +225,45 @@ COLUMNS = (
 )
 
 
+def mtp_layers(raw: Json) -> int:
+    """How many multi-token-prediction layers the configuration names, at any depth."""
+    here = max((raw[key] for key in MTP_KEYS if isinstance(raw.get(key), int)), default=0)
+    deeper = (mtp_layers(value) for value in raw.values() if isinstance(value, dict))
+    return max(here, *deeper, 0)
+
+
+def differences(built: str, raw: Json) -> str:
+    """What the built model is known to lack, or to have too much of."""
+    notes = []
+    named = (raw.get("architectures") or [""])[0]
+    if built != named:
+        notes.append(f"built as {built}")
+    if layers := mtp_layers(raw):
+        notes.append(f"{layers} MTP layer(s) named by the configuration not built")
+    if built in KNOWN_DIFFERENCES:
+        notes.append(KNOWN_DIFFERENCES[built])
+    return "; ".join(notes)
+
+
 def table_row(model_id: str, path: Path) -> Json:
     """One row of the golden table; what cannot be built says why in `status`."""
-    architecture = (json.loads(path.read_text(encoding="utf-8")).get("architectures") or [""])[0]
+    raw: Json = json.loads(path.read_text(encoding="utf-8"))
     row: Json = dict.fromkeys(COLUMNS, "")
     row |= {
         "model_id": model_id,
         "transformers_version": transformers.__version__,
-        "architecture": architecture,
+        "architecture": (raw.get("architectures") or [""])[0],
         "status": "ok",
     }
     try:
-        counts = asdict(count_config(path))
+        counts = asdict(count(build(raw)))
     except CannotBuildError as reason:
         return row | {"status": str(reason)}
     except Exception as error:  # noqa: BLE001 - any failure of the library is a result to record
         return row | {"status": short(error)}
     built = counts.pop("architecture")
     counts.pop("layers")
-    notes = [KNOWN_DIFFERENCES.get(built, "")]
-    if built != architecture:
-        notes.insert(0, f"built as {built}")
-    return row | counts | {"notes": "; ".join(note for note in notes if note)}
+    return row | counts | {"notes": differences(built, raw)}
 
 
 def write_table(index: Path, output: Path) -> None:
