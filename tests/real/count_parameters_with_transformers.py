@@ -114,7 +114,7 @@ def config_object(raw: Json, model_class: type[PreTrainedModel] | None) -> PreTr
     model_type = raw.get("model_type", "")
     if model_type in CONFIG_MAPPING:
         return CONFIG_MAPPING[model_type].from_dict(raw)
-    if model_class is None:
+    if model_class is None or model_class.config_class is None:
         architecture = (raw.get("architectures") or [""])[0]
         raise CannotBuildError("needs-remote-code" if architecture in REMOTE_CODE else "unknown-architecture")
     return model_class.config_class.from_dict(raw)
@@ -122,10 +122,11 @@ def config_object(raw: Json, model_class: type[PreTrainedModel] | None) -> PreTr
 
 def builder(config: PreTrainedConfig, model_class: type[PreTrainedModel] | None) -> Callable[[], PreTrainedModel]:
     """How to make the model: the named class, else the automatic one for text or for images."""
-    if model_class is not None and isinstance(config, model_class.config_class):
+    config_class = None if model_class is None else model_class.config_class
+    if model_class is not None and config_class is not None and isinstance(config, config_class):
         return lambda: model_class(config)
     auto = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
-    return lambda: auto.from_config(config)
+    return lambda: auto.from_config(config)  # type: ignore[no-untyped-call]
 
 
 def build(raw: Json) -> PreTrainedModel:
@@ -259,7 +260,7 @@ def table_row(model_id: str, path: Path) -> Json:
         counts = asdict(count(build(raw)))
     except CannotBuildError as reason:
         return row | {"status": str(reason)}
-    except Exception as error:  # noqa: BLE001 - any failure of the library is a result to record
+    except Exception as error:  # any failure of the library is a result to record
         return row | {"status": short(error)}
     built = counts.pop("architecture")
     counts.pop("layers")
