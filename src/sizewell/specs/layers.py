@@ -184,7 +184,7 @@ class DenseMlp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoeMlp:
-    """Routed experts of which each token uses `top_k`, plus an optional shared expert of width `shared_intermediate`."""
+    """Routed experts of which each token uses `top_k`, plus an optional shared expert."""
 
     experts: int
     top_k: int

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from sizewell.specs.encoding import BF16, Encoding
-from sizewell.specs.layers import Attention, Cached, CompressedAttention, LatentAttention, Layer
+from sizewell.specs.layers import (
+    Attention,
+    Cached,
+    CompressedAttention,
+    GatedDeltaNet,
+    KimiDelta,
+    LatentAttention,
+    Layer,
+    Mamba2,
+)
 from sizewell.specs.tensor import Tensor
 
 
@@ -70,7 +79,8 @@ class ModelSpec:
     def text_parameters(self) -> int:
         """Parameters of embedding, layers, final norm and head (a tied head counts once)."""
         outside = (self.embedding, *self.final_norm, *self.extra, *((self.head,) if self.head else ()))
-        return sum(t.parameters for t in outside) + sum(n * la.parameters for la, n in self.layer_counts.items())
+        inside: int = sum(count * layer.parameters for layer, count in self.layer_counts.items())
+        return inside + sum(tensor.parameters for tensor in outside)
 
     @property
     def vision_parameters(self) -> int:
@@ -86,7 +96,7 @@ class ModelSpec:
     def active_parameters(self) -> int:
         """Text parameters one token touches: of the routed experts only top_k, embedding and head whole."""
         idle = sum(n * (la.parameters - la.active_parameters) for la, n in self.layer_counts.items())
-        return self.text_parameters - idle
+        return int(self.text_parameters) - int(idle)
 
     @property
     def is_moe(self) -> bool:
@@ -119,5 +129,8 @@ def _divides(layer: Layer, tp: int) -> bool:
         return mixer.heads % tp == 0 and (mixer.kv_heads % tp == 0 or tp % mixer.kv_heads == 0)
     if isinstance(mixer, LatentAttention | CompressedAttention):
         return mixer.heads % tp == 0
-    head_count = getattr(mixer, "value_heads", None) or getattr(mixer, "heads", tp)
-    return bool(head_count % tp == 0)
+    if isinstance(mixer, GatedDeltaNet):
+        return mixer.value_heads % tp == 0
+    if isinstance(mixer, Mamba2 | KimiDelta):
+        return mixer.heads % tp == 0
+    return True

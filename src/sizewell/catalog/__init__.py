@@ -1,0 +1,1 @@
+"""Facts as files: accelerators, nodes, models, engines, prices."""

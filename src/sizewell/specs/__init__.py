@@ -1,0 +1,1 @@
+"""What things are: models, accelerators, nodes, engines, deployments. Frozen types, arithmetic on their own fields."""
