@@ -80,7 +80,8 @@ class ModelSpec:
         """Parameters of embedding, layers, final norm and head (a tied head counts once)."""
         outside = (self.embedding, *self.final_norm, *self.extra, *((self.head,) if self.head else ()))
         inside: int = sum(count * layer.parameters for layer, count in self.layer_counts.items())
-        return inside + sum(tensor.parameters for tensor in outside)
+        around: int = sum(tensor.parameters for tensor in outside)
+        return inside + around
 
     @property
     def vision_parameters(self) -> int:
@@ -95,8 +96,8 @@ class ModelSpec:
     @cached_property
     def active_parameters(self) -> int:
         """Text parameters one token touches: of the routed experts only top_k, embedding and head whole."""
-        idle = sum(n * (la.parameters - la.active_parameters) for la, n in self.layer_counts.items())
-        return int(self.text_parameters) - int(idle)
+        idle: int = sum(n * (la.parameters - la.active_parameters) for la, n in self.layer_counts.items())
+        return self.text_parameters - idle
 
     @property
     def is_moe(self) -> bool:
