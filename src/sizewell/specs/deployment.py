@@ -1,0 +1,81 @@
+"""A deployment: which model runs in which format on which machines, cut how, with which engine settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.hardware import ClusterSpec
+from sizewell.specs.model import ModelSpec
+
+PoolRole = Literal["both", "prefill", "decode"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parallelism:
+    """How one replica is cut: tensor, pipeline, data (attention) and expert parallel sizes.
+
+    A replica spans tp × pp × dp accelerators. With ep > 1 routed experts are spread whole over ep = tp × dp ranks;
+    with ep = 1 each expert's intermediate axis is cut over tp × dp.
+    """
+
+    tp: int = 1
+    pp: int = 1
+    dp: int = 1
+    ep: int = 1
+
+    @property
+    def gpus(self) -> int:
+        """Accelerators of one replica."""
+        return self.tp * self.pp * self.dp
+
+    def __str__(self) -> str:
+        """Return e.g. `TP8×PP2` or `TP1×DP8×EP8`; sizes of one are left out except TP."""
+        named = [("TP", self.tp), ("PP", self.pp), ("DP", self.dp), ("EP", self.ep)]
+        return "×".join(f"{name}{size}" for name, size in named if size > 1 or name == "TP")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """What is said to the engine at start; every limit is per replica (per DP rank where the engine counts so)."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_model_len_tokens: int
+    memory_fraction: float
+    enforce_eager: bool = False
+    prefix_caching: bool = True
+    chunked_prefill: bool = True
+    speculative_tokens: int = 0
+    offload_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Replicas with one role, all cut and set the same way."""
+
+    role: PoolRole
+    replicas: int
+    parallelism: Parallelism
+    settings: EngineSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """Everything that is priced and later rendered; nothing about it is decided twice.
+
+    `weight_format` and `kv_format` are names (`native`, `fp8-block128`, `awq-int4`…; `auto`, `fp8`…).
+    """
+
+    model: ModelSpec
+    weight_format: str
+    kv_format: str
+    engine: EngineSpec
+    cluster: ClusterSpec
+    pools: tuple[Pool, ...]
+
+    @property
+    def gpus(self) -> int:
+        """Accelerators all pools occupy."""
+        return sum(pool.replicas * pool.parallelism.gpus for pool in self.pools)

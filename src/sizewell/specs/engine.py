@@ -1,0 +1,62 @@
+"""What an engine of one version does with memory and steps: the rules a ledger needs, resolved for that version.
+
+Sources and derivation: docs/cost-model.md; the numbers per version are data under catalog/data/engines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+EngineName = Literal["vllm", "sglang", "llama.cpp"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchDefaults:
+    """Defaults for accelerators with at least `memory_bytes_from` of total memory."""
+
+    memory_bytes_from: float
+    max_num_batched_tokens: int
+    max_num_seqs: int
+    excluded_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """An engine version's memory rules.
+
+    `memory_fraction` is its default share of total memory. `profile` says what the profile run counts:
+    `v0` (whole prompt when not chunked), `v1`. `sampler_copies` × rows × vocabulary × 4 B is the sampler's peak.
+    `graphs_in_budget`: the engine deducts a CUDA-graph estimate before sizing the cache.
+    `context_in_baseline`: CUDA context and NCCL buffers exist before the snapshot and lie outside the budget.
+    `non_torch_bytes_*` is what it sees beside PyTorch. `envelope_bytes_per_token` is the forward activation peak.
+    """
+
+    name: EngineName
+    version: str
+    era: str
+    memory_fraction: float
+    profile: Literal["v0", "v1", "sglang", "llama.cpp"]
+    block_tokens: int
+    sampler_copies: float
+    graphs_in_budget: bool
+    context_in_baseline: bool
+    non_torch_bytes_tp1: float
+    non_torch_bytes_tp: float
+    graph_bytes: float
+    context_bytes: float
+    collective_bytes: float
+    batch_defaults: tuple[BatchDefaults, ...]
+    launch: Literal["graphs", "eager"] = "graphs"
+    in_flight_batches: int = 1
+    mla_row_elements: int | None = None
+    pp_remainder: Literal["spread", "last", "last-r"] = "spread"
+
+    def defaults_for(self, gpu_name: str, memory_bytes: float) -> BatchDefaults:
+        """Return the batch defaults the engine picks on an accelerator; the largest tier it reaches wins."""
+        lowered = gpu_name.lower()
+        fitting = [
+            tier for tier in self.batch_defaults
+            if memory_bytes >= tier.memory_bytes_from and not any(word in lowered for word in tier.excluded_names)
+        ]  # fmt: skip
+        return max(fitting, key=lambda tier: tier.memory_bytes_from)

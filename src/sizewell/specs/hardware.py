@@ -1,0 +1,150 @@
+"""What machines are: accelerators, links, nodes, hosts and clusters, as their makers state them.
+
+Only facts live here. What an engine really reaches of them is a `Calibration`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sizewell.specs.encoding import ComputeType
+
+Topology = Literal["nvswitch", "all-to-all", "ring", "pairs", "pcie", "none"]
+GpuKind = Literal["gpu", "unified", "cpu"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSpec:
+    """A link technology: bytes/s per direction and port, one-way small-message latency."""
+
+    key: str
+    name: str
+    kind: Literal["scale-up", "scale-out", "host"]
+    bytes_per_s: float
+    latency_s: float
+    rdma: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuSpec:
+    """One accelerator.
+
+    `memory_bytes` is what is fitted; `reported_bytes` what the driver reports as total (None: not known).
+    `flops_per_s` holds dense rates per compute type, never sparse; a type the chip has no fast path for is absent.
+    `scale_up_bytes_per_s` is per direction over all links; `host_link_bytes_per_s` likewise to the host's memory.
+    `usable_fraction` is the share of memory a process may take (unified memory machines).
+    """
+
+    key: str
+    name: str
+    vendor: str
+    architecture: str
+    kind: GpuKind
+    form_factor: str
+    memory_bytes: float
+    reported_bytes: float | None
+    bytes_per_s: float
+    flops_per_s: Mapping[ComputeType, float]
+    tdp_w: float
+    launch_date: str
+    compute_capability: str | None = None
+    l2_bytes: float | None = None
+    usable_fraction: float = 1.0
+    scale_up: str | None = None
+    scale_up_bytes_per_s: float | None = None
+    host_link: str | None = None
+    host_link_bytes_per_s: float | None = None
+    aliases: tuple[str, ...] = ()
+    names_in_logs: tuple[str, ...] = ()
+
+    @property
+    def total_bytes(self) -> float:
+        """Memory an engine sees: as reported by the driver, else fitted memory less 1.2 % (derived)."""
+        seen = self.reported_bytes or self.memory_bytes * (1.0 if self.kind != "gpu" else 0.988)
+        return seen * self.usable_fraction
+
+    def peak_flops_per_s(self, compute: ComputeType) -> float:
+        """Return the dense rate of `compute`, falling back to the next wider type the chip runs natively."""
+        fallbacks: dict[ComputeType, tuple[ComputeType, ...]] = {
+            "fp4": ("fp4", "fp8", "bf16", "fp16", "fp32"),
+            "fp8": ("fp8", "bf16", "fp16", "fp32"),
+            "int8": ("int8", "bf16", "fp16", "fp32"),
+            "bf16": ("bf16", "fp16", "fp32"),
+            "fp16": ("fp16", "bf16", "fp32"),
+            "fp32": ("fp32", "bf16", "fp16"),
+        }
+        return next(self.flops_per_s[name] for name in fallbacks[compute] if name in self.flops_per_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSpec:
+    """The machine around the accelerators: cores, memory, local disk, power without accelerators."""
+
+    key: str
+    cpu: str
+    cores: int
+    ram_bytes: float
+    ram_bytes_per_s: float
+    disk_bytes: float
+    disk_read_bytes_per_s: float
+    power_w: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSpec:
+    """Where weights come from: read rate of one client node, and of all together where it is shared."""
+
+    key: str
+    name: str
+    read_bytes_per_s: float
+    shared: bool
+    aggregate_read_bytes_per_s: float | None
+    basis: Literal["measured", "datasheet", "assumed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSpec:
+    """A server or desktop of `gpu_counts` accelerators, wired by `scale_up` inside and `scale_out` outside.
+
+    `scale_up_domain` is how many accelerators share the fast links (72 in an NVL72, across nodes).
+    `gpu_keys` are the accelerators it can hold.
+    """
+
+    key: str
+    name: str
+    gpu_keys: tuple[str, ...]
+    gpu_counts: tuple[int, ...]
+    scale_up: LinkSpec
+    topology: Topology
+    scale_up_domain: int
+    scale_out: LinkSpec
+    scale_out_ports: int
+    host: HostSpec
+    power_w: float
+    max_nodes: int
+    template: bool = False
+    aliases: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSpec:
+    """Nodes of one kind holding accelerators of one kind: what a deployment runs on."""
+
+    gpu: GpuSpec
+    node: NodeSpec
+    gpus_per_node: int
+    nodes: int
+
+    @property
+    def gpus(self) -> int:
+        """All accelerators of the cluster."""
+        return self.gpus_per_node * self.nodes
+
+    @property
+    def scale_up_gpus(self) -> int:
+        """Accelerators that reach each other over the fast links."""
+        if self.node.scale_up_domain > self.gpus_per_node and self.node.topology == "nvswitch":
+            return min(self.node.scale_up_domain, self.gpus)
+        return self.gpus_per_node

@@ -1,0 +1,77 @@
+"""Offered load: how many users or requests per second, and how long their prompts and answers are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal
+
+from sizewell.specs.errors import BadInputError
+
+LoadKind = Literal["closed_loop", "open_loop", "offline", "static_batch", "single"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Requests of one kind. Token counts are means per request; exactly one of `users` and `rate_per_s` is set.
+
+    `think_tokens` are generated before the answer (reasoning models); `shared_prefix_tokens` of the input are the
+    same for all requests; `growth` multiplies the load the plan must still hold.
+    Raises BadInputError on values outside their range.
+    """
+
+    input_tokens: float
+    answer_tokens: float
+    think_tokens: float = 0.0
+    users: float | None = None
+    rate_per_s: float | None = None
+    shared_prefix_tokens: float = 0.0
+    growth: float = 1.0
+
+    def __post_init__(self) -> None:
+        if (self.users is None) == (self.rate_per_s is None):
+            raise BadInputError("a workload needs either users or a request rate: give exactly one of the two")
+        _require("input tokens", self.input_tokens, low=1)
+        _require("answer tokens", self.answer_tokens, low=1)
+        _require("think tokens", self.think_tokens, low=0)
+        _require("shared prefix tokens", self.shared_prefix_tokens, low=0, high=self.input_tokens)
+        _require("growth", self.growth, low=0.01, high=1000)
+        if self.users is not None:
+            _require("users", self.users, low=1, high=1e7)
+        if self.rate_per_s is not None:
+            _require("request rate per s", self.rate_per_s, low=1e-6, high=1e6)
+
+    @property
+    def output_tokens(self) -> float:
+        """Generated tokens per request: think and answer together."""
+        return self.think_tokens + self.answer_tokens
+
+    @property
+    def context_tokens(self) -> float:
+        """Tokens a sequence holds when it ends."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slo:
+    """Limits on what users feel; None = no limit. `statistic` says which value of the distribution each limit binds.
+
+    ttft: send to first generated token; ttfa: send to first answer token; tpot: (e2e − ttft) / (output − 1).
+    """
+
+    ttft_s: float | None = None
+    ttfa_s: float | None = None
+    tpot_s: float | None = None
+    e2e_s: float | None = None
+    statistic: Literal["mean", "p50", "p99"] = "mean"
+
+    def __post_init__(self) -> None:
+        for name in ("ttft_s", "ttfa_s", "tpot_s", "e2e_s"):
+            value = getattr(self, name)
+            if value is not None:
+                _require(name, value, low=1e-6, high=1e6)
+
+
+def _require(name: str, value: float, *, low: float, high: float = 1e7) -> None:
+    if not isfinite(value) or not low <= value <= high:
+        raise BadInputError(f"{name} is {value:g}: give a value from {low:g} to {high:g}")
