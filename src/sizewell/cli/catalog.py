@@ -10,7 +10,7 @@ import click
 from sizewell.cli.output import amount, print_json, show, table
 
 if TYPE_CHECKING:
-    from sizewell.catalog.facts import Fact, Sheet
+    from sizewell.catalog.sheets import Fact, Sheet
 
 COLUMNS: Mapping[str, tuple[tuple[str, str, float], ...]] = {
     "gpus": (
@@ -50,9 +50,9 @@ def command(kind: str, name: str | None, as_json: bool) -> None:
     if kind == "formats":
         _show_formats(name, as_json)
         return
-    from sizewell.catalog import facts
+    from sizewell.catalog import sheets as written
 
-    sheets = (facts.read_sheet(kind, name),) if name is not None else facts.read_sheets(kind)
+    sheets = (written.read_sheet(kind, name),) if name is not None else written.read_sheets(kind)
     if as_json:
         print_json("catalog", {"kind": kind, "entries": [_entry(sheet) for sheet in sheets]})
     elif name is not None:
