@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sizewell.specs.errors import UnknownNameError
+from sizewell.catalog.hardware import read_gpu, read_node
+from sizewell.catalog.overlay import SHIPPED, data_files
+from sizewell.specs.errors import BadInputError, UnknownNameError
 
-DATA = Path(__file__).parent / "data"
 SHEET_KINDS = (
     "gpus", "nodes", "networks", "hosts", "storage", "prices", "quality", "models", "engines", "calibrations",
 )  # fmt: skip
@@ -48,17 +49,19 @@ class Sheet:
 def read_sheets(kind: str) -> tuple[Sheet, ...]:
     """Return all sheets of one kind, by key; raises UnknownNameError for a kind there is not."""
     if kind not in SHEET_KINDS:
-        raise UnknownNameError("kind of fact", kind, SHEET_KINDS)
+        raise UnknownNameError("kind of fact", kind, SHEET_KINDS, f"(there are {', '.join(SHEET_KINDS)})")
     if kind == "models":
         return tuple(_model_sheets())
-    paths = sorted((DATA / kind).glob("**/*.toml"))
-    return tuple(_sheet(kind, path.stem, tomllib.loads(path.read_text(encoding="utf-8"))) for path in paths)
+    return tuple(_sheet(kind, key, _parsed(path)) for key, path in sorted(data_files(kind).items()))
 
 
 def read_sheet(kind: str, name: str) -> Sheet:
-    """Return one sheet by key or alias, whatever the case; raises UnknownNameError with the nearest names."""
+    """Return one sheet by key or alias, whatever the case; raises UnknownNameError with the nearest names.
+
+    Accelerators and nodes are found by every spelling `catalog.hardware` knows.
+    """
     sheets = read_sheets(kind)
-    wanted = name.lower()
+    wanted = {"gpus": _gpu_key, "nodes": _node_key}.get(kind, str)(name).lower()
     for sheet in sheets:
         if wanted in (sheet.key.lower(), *(alias.lower() for alias in sheet.aliases)):
             return sheet
@@ -66,8 +69,23 @@ def read_sheet(kind: str, name: str) -> Sheet:
     raise UnknownNameError(kind.removesuffix("s"), name, known, f"(sizewell catalog {kind} lists them)")
 
 
+def _gpu_key(name: str) -> str:
+    return read_gpu(name).key
+
+
+def _node_key(name: str) -> str:
+    return read_node(name).key
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path}: cannot be read: {error}") from error
+
+
 def _model_sheets() -> Iterator[Sheet]:
-    index = tomllib.loads((DATA / "models" / "index.toml").read_text(encoding="utf-8"))
+    index = _parsed(SHIPPED / "models" / "index.toml")
     for model_id, entry in sorted(index.items(), key=lambda item: item[0].lower()):
         yield _sheet("models", model_id, entry)
 

@@ -45,11 +45,8 @@ COLUMNS: Mapping[str, tuple[tuple[str, str, float], ...]] = {
 def command(kind: str, name: str | None, as_json: bool) -> None:
     """List the facts of one KIND, or show every field of one NAME with its source.
 
-    Kinds: gpus nodes networks hosts storage prices quality models engines calibrations formats.
+    Kinds: gpus nodes networks hosts storage prices quality models engines calibrations.
     """
-    if kind == "formats":
-        _show_formats(name, as_json)
-        return
     from sizewell.catalog import sheets as written
 
     sheets = (written.read_sheet(kind, name),) if name is not None else written.read_sheets(kind)
@@ -92,7 +89,3 @@ def _printed(value: object, unit: float) -> str:
     if isinstance(value, int | float) and unit != 1:
         return amount(value / unit)
     return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _show_formats(name: str | None, as_json: bool) -> None:
-    raise NotImplementedError
