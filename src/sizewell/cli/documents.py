@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sizewell.cli.questions import Explanation
     from sizewell.costs.ledger import MemoryLedger
     from sizewell.costs.lines import LedgerLine
     from sizewell.specs.deployment import Deployment
     from sizewell.specs.model import ModelSpec
+    from sizewell.traffic.workload import Workload
 
 Object = Mapping[str, object]
 
@@ -79,4 +81,15 @@ def _line_object(line: LedgerLine) -> Object:
         "provenance": line.provenance,
         "place": line.place,
         "formula": line.explain(),
+    }
+
+
+def explanation_object(answer: Explanation, workload: Workload, contexts: Sequence[int]) -> Object:
+    """Return an explanation."""
+    return {
+        "model": model_object(answer.deployment.model),
+        "deployment": deployment_object(answer.deployment),
+        "workload": workload,
+        "memory": ledger_object(answer.memory, contexts),
+        "bill_of_materials": answer.materials,
     }
