@@ -65,7 +65,10 @@ def _up_to(eras: list[dict[str, Any]], version: str, latest: str) -> tuple[list[
     release = _RELEASE.search(version)
     if release:
         wanted = tuple(int(part or 0) for part in release.groups())
-        chosen = [era for era in eras if _release(era["from"]) <= wanted]
+        early = re.match(r"\.?(?:dev|rc)", version[release.end() :])
+        chosen = [
+            era for era in eras if _release(era["from"]) < wanted or (_release(era["from"]) == wanted and not early)
+        ]
         if wanted > _release(latest):
             return chosen, f"{version} is newer than {latest}, the last release whose rules were read"
         return chosen or eras[:1], "" if chosen else f"{version} is older than any release whose rules were read"
@@ -88,7 +91,7 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
         for key in (
             "era", "memory_fraction", "profile", "block_tokens", "grouped_cache", "sampler_copies", "hidden_copies",
             "forward_copies", "graphs_in_budget", "context_in_baseline", "pp_remainder", "in_flight_batches",
-            "printed_tokens", "launch",
+            "printed_tokens", "launch", "experts_share_buffers",
         )
     }  # fmt: skip
     sizes = {

@@ -63,7 +63,13 @@ def _forward(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engin
     tokens = settings.max_num_batched_tokens
     # An all-reduce needs its input and output at once.
     copies = engine.forward_copies + (2 if cut.tp > 1 else 0)
-    widest = max((_widest(layer, model.hidden, cut, tokens) for layer in model.layer_counts), default=0.0)
+    widest = max(
+        (
+            _widest(layer, model.hidden, cut, tokens, shared=engine.experts_share_buffers)
+            for layer in model.layer_counts
+        ),
+        default=0.0,
+    )
     return _estimate(
         LedgerLine(
             name="activation peak: forward pass",
@@ -74,9 +80,9 @@ def _forward(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engin
     )
 
 
-def _widest(layer: Layer, hidden: int, cut: Parallelism, tokens: int) -> float:
+def _widest(layer: Layer, hidden: int, cut: Parallelism, tokens: int, *, shared: bool) -> float:
     """Return the elements per token and rank alive inside the layer's widest operator."""
-    return max(_mixer_elements(layer, cut.tp), _mlp_elements(layer, hidden, cut, tokens))
+    return max(_mixer_elements(layer, cut.tp), _mlp_elements(layer, hidden, cut, tokens, shared=shared))
 
 
 def _mixer_elements(layer: Layer, tp: int) -> float:
@@ -92,21 +98,25 @@ def _mixer_elements(layer: Layer, tp: int) -> float:
     return 0.0
 
 
-def _mlp_elements(layer: Layer, hidden: int, cut: Parallelism, tokens: int) -> float:
+def _mlp_elements(layer: Layer, hidden: int, cut: Parallelism, tokens: int, *, shared: bool) -> float:
     mlp = layer.mlp
     if isinstance(mlp, DenseMlp):
         return (3 if mlp.gated else 2) * mlp.intermediate / cut.tp
     if isinstance(mlp, MoeMlp):
-        shared = 3 * mlp.shared_intermediate / cut.tp
-        return shared + expert_elements(mlp, hidden, cut) * min(tokens, EXPERT_CHUNK_TOKENS) / max(tokens, 1)
+        always = 3 * mlp.shared_intermediate / cut.tp
+        routed = expert_elements(mlp, hidden, cut, shared=shared)
+        return always + routed * min(tokens, EXPERT_CHUNK_TOKENS) / max(tokens, 1)
     return 0.0
 
 
-def expert_elements(mlp: MoeMlp, hidden: int, cut: Parallelism) -> float:
-    """Return buffer elements per token of the routed experts: top_k rows of the wider of input and output, and of
-    the activation between them."""
+def expert_elements(mlp: MoeMlp, hidden: int, cut: Parallelism, *, shared: bool = True) -> float:
+    """Return buffer elements per token of the routed experts: top_k rows of gate and up, activation, and output.
+
+    Where buffers are `shared` the output reuses the first one.
+    """
     inner = mlp.intermediate if cut.ep > 1 else mlp.intermediate / (cut.tp * cut.dp)
-    return mlp.top_k * (max((2 if mlp.gated else 1) * inner, hidden) + inner)
+    first = (2 if mlp.gated else 1) * inner
+    return mlp.top_k * (inner + (max(first, hidden) if shared else first + hidden))
 
 
 def _expert_workspace(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine: EngineSpec) -> LedgerLine:

@@ -57,6 +57,7 @@ class EngineSpec:
     hidden_copies: float = 1.5
     forward_copies: float = 3.0
     expert_workspaces: float = 0.0
+    experts_share_buffers: bool = True
     graph_bytes_per_layer: float = 0.0
     grouped_cache: bool = True
     state_blocks: int = 1
