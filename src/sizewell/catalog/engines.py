@@ -91,12 +91,13 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
         for key in (
             "era", "memory_fraction", "profile", "block_tokens", "grouped_cache", "sampler_copies", "hidden_copies",
             "forward_copies", "graphs_in_budget", "context_in_baseline", "pp_remainder", "in_flight_batches",
-            "printed_tokens", "launch", "experts_share_buffers",
+            "printed_tokens", "launch", "experts_share_buffers", "grouped_fp8_experts",
         )
     }  # fmt: skip
     sizes = {
         "non_torch_bytes_tp1": "non_torch_gib_tp1", "non_torch_bytes_tp": "non_torch_gib_tp",
         "graph_bytes": "graph_gib", "graph_bytes_per_layer": "graph_gib_per_layer",
+        "graph_bytes_per_moe_layer": "graph_gib_per_moe_layer",
         "context_bytes": "context_gib", "collective_bytes": "collective_gib",
     }  # fmt: skip
     return EngineSpec(
@@ -105,7 +106,6 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
         note=note,
         batch_defaults=tuple(_defaults(tier) for tier in facts["batch_defaults"]),
         mla_row_elements=facts.get("mla_row_elements") or None,
-        expert_workspaces=facts.get("expert_workspaces", 0.0),
         fraction_rule=facts.get("fraction_rule", "fixed"),
         **plain,
         **{field: facts[key] * _GIB for field, key in sizes.items()},
