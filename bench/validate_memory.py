@@ -81,7 +81,7 @@ def _print_row(answer: MemoryPrediction, *, everything: bool) -> None:
     shown = "-" if answer.predicted is None else f"{answer.predicted:.4g}"
     off = "" if error is None else f"{error * 100:+.1f}%"
     print(f"{row.engine} {row.version} {row.model} {row.gpu} {row.cut} {answer.metric}: "
-          f"measured {answer.measured:.5g} predicted {shown} {off} {answer.reason}")  # fmt: skip
+          f"measured {answer.measured:.5g} predicted {shown} {off} {answer.reason[:90]}")  # fmt: skip
 
 
 if __name__ == "__main__":
