@@ -13,7 +13,7 @@ from sizewell.costs.lines import LedgerLine
 from sizewell.costs.overhead import overhead_lines
 from sizewell.costs.stages import stage_bounds
 from sizewell.costs.token_pool import STATE_TO_TOKEN_RATIO, WINDOW_POOL_FRACTION
-from sizewell.costs.weights import WeightRules, offloaded, stage_weight_lines
+from sizewell.costs.weights import VOCABULARY_PADDING, WeightRules, offloaded, stage_weight_lines
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.layers import CompressedAttention, LatentAttention, Layer
@@ -135,7 +135,15 @@ def rank_memory(
 
 def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
     """Return what the engine does to weights."""
-    return WeightRules(pp_remainder=engine.pp_remainder, mtp=settings.speculative_tokens > 0)
+    plain = engine.profile == "llama.cpp"
+    return WeightRules(
+        padding=1 if plain else VOCABULARY_PADDING,
+        pp_remainder=engine.pp_remainder,
+        mtp=settings.speculative_tokens > 0,
+        absorbed_copies=not plain,
+        rope_tables=not plain,
+        embedding_on_host=engine.embedding_on_host,
+    )
 
 
 def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> CacheRules:
@@ -151,6 +159,7 @@ def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) 
         speculative_tokens=settings.speculative_tokens,
         latent_row_elements=padded,
         style="flat" if flat else "groups",
+        state_element_bytes=4 if engine.profile == "llama.cpp" else None,
         window_pool_fraction=WINDOW_POOL_FRACTION if engine.profile == "sglang" else None,
     )
 
