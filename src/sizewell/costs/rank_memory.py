@@ -122,10 +122,13 @@ def rank_memory(
     rules = cache_rules(model, settings, engine)
     bounds = stage_bounds(len(model.layers), cut.pp, engine.pp_remainder)
     weights = stage_weight_lines(model, formats.weight, cut, weight_rules(settings, engine))
+    draft = settings.speculative_tokens > 0
     stages = tuple(
         StageMemory(
             weights=offloaded(lines, settings.offload_bytes),
-            layout=cache_layout(layer_kinds(model, _counted(model, span), formats.kv, cut.tp, rules), rules),
+            layout=cache_layout(
+                layer_kinds(model, _counted(model, span, draft=draft), formats.kv, cut.tp, rules), rules
+            ),
         )
         for span, lines in zip(bounds, weights, strict=True)
     )
@@ -168,7 +171,9 @@ def _is_compressed(model: ModelSpec) -> bool:
     return any(isinstance(layer.mixer, CompressedAttention) for layer in model.layer_counts)
 
 
-def _counted(model: ModelSpec, span: tuple[int, int]) -> Iterable[tuple[Layer, int]]:
+def _counted(model: ModelSpec, span: tuple[int, int], *, draft: bool) -> Iterable[tuple[Layer, int]]:
+    """Return the layers of a stage with their counts; the last one also caches for the draft layers."""
+    drafted = model.mtp_layers if draft and span[1] == len(model.layers) else ()
     if span == (0, len(model.layers)):
-        return model.layer_counts.items()
-    return ((layer, 1) for layer in model.layers[span[0] : span[1]])
+        return (*model.layer_counts.items(), *((layer, 1) for layer in drafted))
+    return ((layer, 1) for layer in (*model.layers[span[0] : span[1]], *drafted))

@@ -106,7 +106,7 @@ class _Holder:
         mixer = layer.mixer
         if not self.rules.absorbed_copies or not isinstance(mixer, LatentAttention):
             return ()
-        kv_b = next((t for t in layer.tensors if t.name.endswith("kv_b")), None)
+        kv_b = next((t for t in layer.tensors if "kv_b" in t.name), None)
         if kv_b is None or _stored_encoding(kv_b, self.model, self.weight_format).bits_per_weight >= 16:
             return ()
         heads = mixer.heads // self.cut.tp

@@ -66,7 +66,6 @@ class EngineSpec:
     graph_bytes_per_layer: float = 0.0
     graph_bytes_per_moe_layer: float = 0.0
     grouped_cache: bool = True
-    state_blocks: int = 1
     printed_tokens: Literal["blocks", "groups", "concurrency"] = "blocks"
     fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch"] = "fixed"
     note: str = ""
