@@ -55,9 +55,11 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         given["model"],
         questions.machine(given["machine"], given["nodes"]),
         workload,
-        engine=given["engine"] or "vllm",
-        formats=Formats(weight=given["weight_format"] or "native", kv=given["kv_format"] or "auto"),
-        stated=_stated(given),
+        questions.Setup(
+            engine=given["engine"] or "vllm",
+            formats=Formats(weight=given["weight_format"] or "native", kv=given["kv_format"] or "auto"),
+            stated=_stated(given),
+        ),
     )
     misses = missed(slo_of(given), answer.served) if answer.served else ()
     contexts = _contexts(answer, workload.context_tokens)

@@ -170,11 +170,5 @@ def slo_of(given: Mapping[str, Any]) -> Slo:
     )
 
 
-def engine_of(text: str | None) -> tuple[str, str | None]:
-    """Split `vllm@0.19` into name and version; no version = the newest known."""
-    name, _, version = (text or "vllm").partition("@")
-    return name, version or None
-
-
 def _or(value: float | None, default: float) -> float:
     return default if value is None else value

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
@@ -18,12 +18,24 @@ from sizewell.planner.bill_of_materials import BillOfMaterials, bill_of_material
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_account import Served, StepAccount, lengths_of, served, step_account
 from sizewell.specs.deployment import Deployment, Formats, Parallelism
+from sizewell.specs.engine import EngineSpec
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.traffic.workload import Workload
 
-AS_STORED, AS_USUAL = Formats(), Stated()
 STORAGES = ("nvme-gen4", "vast-nfs", "s3-stream")
 """Storages whose load times an explanation shows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """How a deployment is set up where it is not as usual: `engine` may carry a version, `vllm@0.19`."""
+
+    engine: str = "vllm"
+    formats: Formats = field(default_factory=Formats)
+    stated: Stated = field(default_factory=Stated)
+
+
+AS_USUAL = Setup()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +66,12 @@ def machine(text: str, nodes: int | None = None) -> ClusterSpec:
     return cluster(name, gpus_per_node=count, nodes=nodes)
 
 
+def engine(text: str) -> EngineSpec:
+    """Return the engine `vllm@0.19` names; the newest known without a version. Raises UnknownNameError."""
+    name, _, version = text.partition("@")
+    return read_engine(name, version or None)
+
+
 def _nodes_needed(name: str, count: int) -> int:
     sizes = {size for node in nodes_for(read_gpu(name)) for size in node.gpu_counts}
     if not sizes or count <= max(sizes):
@@ -61,18 +79,11 @@ def _nodes_needed(name: str, count: int) -> int:
     return next((count // size for size in sorted(sizes, reverse=True) if count % size == 0), 1)
 
 
-def explain(
-    model: str,
-    on: ClusterSpec,
-    workload: Workload,
-    *,
-    engine: str = "vllm",
-    formats: Formats = AS_STORED,
-    stated: Stated = AS_USUAL,
-) -> Explanation:
-    """Return what a stated deployment of a model holds and needs; `engine` may carry a version, `vllm@0.19`."""
-    name, _, version = engine.partition("@")
-    deployment = stated_deployment(read_model(model), on, read_engine(name, version or None), formats, stated)
+def explain(model: str, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL) -> Explanation:
+    """Return what a stated deployment of a model on `8xh200` or a cluster holds, gives and needs."""
+    place = machine(on) if isinstance(on, str) else on
+    spec = read_model(model)
+    deployment = stated_deployment(spec, place, engine(setup.engine), setup.formats, setup.stated)
     return explain_deployment(deployment, workload)
 
 
