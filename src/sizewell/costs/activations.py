@@ -51,11 +51,13 @@ def _sampler(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> 
     return _estimate(
         LedgerLine(
             name="activation peak: sampler",
-            bytes=logits + hidden,
-            formula="{copies} × {rows} rows × {vocabulary} logits × 4 B + {kept} × {tokens} tokens × {hidden} × 2 B",
+            bytes=logits + hidden + engine.workspace_bytes,
+            formula="{copies} × {rows} rows × {vocabulary} logits × 4 B + {kept} × {tokens} tokens × {hidden} × 2 B"
+            " + {workspace} B of workspace",
             inputs=(
                 ("copies", engine.sampler_copies), ("rows", rows), ("vocabulary", model.vocabulary),
                 ("kept", engine.hidden_copies), ("tokens", tokens), ("hidden", model.hidden),
+                ("workspace", engine.workspace_bytes),
             ),
         )
     )  # fmt: skip
