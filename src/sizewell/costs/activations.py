@@ -46,6 +46,9 @@ def _estimate(line: LedgerLine) -> LedgerLine:
 def _sampler(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> LedgerLine:
     tokens = settings.max_num_batched_tokens
     rows = tokens if engine.sampler_rows == "tokens" else min(settings.max_num_seqs, tokens)
+    if model.vision and engine.profile == "v0":
+        # The first engine profiles as many sequences as images fill the batch: next to none.
+        rows = 1
     logits = engine.sampler_copies * rows * model.vocabulary * 4
     hidden = engine.hidden_copies * tokens * model.hidden * 2
     return _estimate(

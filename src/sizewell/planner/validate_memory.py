@@ -73,6 +73,8 @@ class LogFacts:
 
 def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPrediction, ...]:
     """Return a prediction or a reason for each row of one start-up, and its bytes per token where two rows give it."""
+    block_tokens = next((row.block_tokens for row in rows if row.block_tokens), facts.engine.block_tokens)
+    facts = replace(facts, engine=replace(facts.engine, block_tokens=block_tokens))
     memory = _rank(rows, facts)
     total = _gpu_bytes(rows[0], facts.gpu)
     if rows[0].free_bytes:
@@ -189,11 +191,21 @@ def _capacity(
             for size in (room.low, room.value, room.high)
         )
         return _answer(row, Figure(value=value, low=low, high=high, provenance=room.provenance))
-    given = next((r for r in rows if r.metric == "kv_gib" and r is not row), None)
-    if given is None:
+    room_bytes, source = _logged_room(row, rows, memory)
+    if room_bytes is None:
         return unanswered([row], "the log states neither the accelerator nor its memory")[0]
-    value = _capacity_value(row.metric, memory, given.value * GIB)
-    return _answer(row, Figure.exact(value), "log", "accelerator not stated: from the log's own KV GiB")
+    value = _capacity_value(row.metric, memory, room_bytes)
+    return _answer(row, Figure.exact(value), "log", f"accelerator not stated: from the log's own {source}")
+
+
+def _logged_room(row: MemoryRow, rows: Sequence[MemoryRow], memory: RankMemory) -> tuple[float | None, str]:
+    """Return the cache bytes that other figures of the same log imply, and which figure said so."""
+    others = {r.metric: r.value for r in rows if r is not row}
+    if "kv_gib" in others:
+        return others["kv_gib"] * GIB, "KV GiB"
+    if "kv_tokens" in others and row.metric != "kv_gib" and memory.layout.is_uniform:
+        return others["kv_tokens"] * memory.layout.bytes_per_token, "tokens"
+    return None, ""
 
 
 def _capacity_value(metric: str, memory: RankMemory, room_bytes: float, blocks: int | None = None) -> float:
