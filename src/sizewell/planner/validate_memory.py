@@ -73,8 +73,6 @@ class LogFacts:
 
 def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPrediction, ...]:
     """Return a prediction or a reason for each row of one start-up, and its bytes per token where two rows give it."""
-    block_tokens = next((row.block_tokens for row in rows if row.block_tokens), facts.engine.block_tokens)
-    facts = replace(facts, engine=replace(facts.engine, block_tokens=block_tokens))
     memory = _rank(rows, facts)
     total = _gpu_bytes(rows[0], facts.gpu)
     if rows[0].free_bytes:
