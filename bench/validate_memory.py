@@ -59,7 +59,9 @@ def main(path: str, *flags: str) -> None:
     """Print the table of bars and the rows outside them."""
     answers = predictions(Path(path))
     key = lambda a: (a.row.engine, a.metric, a.basis)  # noqa: E731
-    print(f"{'engine':10}{'metric':22}{'basis':10}{'n':>4}{'median %':>10}{'worst %':>10}{'<=1%':>6}{'<=3%':>6}{'<=10%':>6}")
+    print(
+        f"{'engine':10}{'metric':22}{'basis':10}{'n':>4}{'median %':>10}{'worst %':>10}{'<=1%':>6}{'<=3%':>6}{'<=10%':>6}"
+    )
     for (engine, metric, basis), group in groupby(sorted(answers, key=key), key):
         items = list(group)
         errors = sorted(abs(a.error_fraction) * 100 for a in items if a.error_fraction is not None)
@@ -81,7 +83,7 @@ def _print_row(answer: MemoryPrediction, *, everything: bool) -> None:
     shown = "-" if answer.predicted is None else f"{answer.predicted:.4g}"
     off = "" if error is None else f"{error * 100:+.1f}%"
     print(f"{row.engine} {row.version} {row.model} {row.gpu} {row.cut} {answer.metric}: "
-          f"measured {answer.measured:.5g} predicted {shown} {off} {answer.reason}")  # fmt: skip
+          f"measured {answer.measured:.5g} predicted {shown} {off} {answer.reason[:90]}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -69,6 +69,8 @@ def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPredi
     """Return a prediction or a reason for each row of one start-up, and its bytes per token where two rows give it."""
     memory = _rank(rows, facts)
     total = _gpu_bytes(rows[0], facts.gpu)
+    if rows[0].free_bytes:
+        total = rows[0].free_bytes + memory.base_bytes
     found = ledger_of(memory, total) if total else None
     answers = tuple(_predict(row, rows, memory, found) for row in rows)
     return (*answers, *_bytes_per_token(rows, memory))
