@@ -31,6 +31,8 @@ class WeightRules:
     mtp: bool = False
     absorbed_copies: bool = True
     rope_tables: bool = True
+    embedding_on_host: bool = False
+    latent_rope_bytes: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class _Holder:
         mixer = layer.mixer
         if not self.rules.absorbed_copies or not isinstance(mixer, LatentAttention):
             return ()
-        kv_b = next((t for t in layer.tensors if t.name.endswith("kv_b")), None)
+        kv_b = next((t for t in layer.tensors if "kv_b" in t.name), None)
         if kv_b is None or _stored_encoding(kv_b, self.model, self.weight_format).bits_per_weight >= 16:
             return ()
         heads = mixer.heads // self.cut.tp
@@ -128,6 +130,7 @@ def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int], stages: int) 
             entry[0] += item.bytes * count
             entry[1] += count
 
+    rules = hold.rules
     first, last = span[0] == 0, span[1] == len(model.layers)
     if stages == 1:
         for layer, count in model.layer_counts.items():
@@ -135,16 +138,16 @@ def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int], stages: int) 
     else:
         for layer in model.layers[span[0] : span[1]]:
             add(hold.layer(layer))
-    if first or (last and model.tied):
+    if (first and not (rules.embedding_on_host and not model.tied)) or (last and model.tied):
         add([hold.tensor(model.embedding)])
     if first:
         add(hold.tensor(t) for t in (*model.vision, *model.extra))
     if last:
         add(hold.tensor(t) for t in (*model.final_norm, *((model.head,) if model.head else ())))
-        if hold.rules.mtp:
+        if rules.mtp:
             add(_draft(model, hold))
-    if hold.rules.rope_tables:
-        add(_rope_tables(model))
+    if rules.rope_tables:
+        add(_rope_tables(model, rules.latent_rope_bytes))
     return held
 
 
@@ -156,8 +159,8 @@ def _draft(model: ModelSpec, hold: _Holder) -> Iterable[_Held]:
                 yield _Held("mtp", f"mtp {item.name}", item.bytes)
 
 
-def _rope_tables(model: ModelSpec) -> Iterable[_Held]:
-    width = 4 if model.is_latent else 2
+def _rope_tables(model: ModelSpec, latent_bytes: int) -> Iterable[_Held]:
+    width = latent_bytes if model.is_latent else 2
     for positions, rotary in model.rope_tables:
         yield _Held("rope-table", f"{positions:,} × {rotary} × {width} B", allocated_bytes(positions * rotary * width))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sizewell.costs.ledger import GIB, MemoryLedger, ledger_of
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.rank_memory import RankMemory, rank_memory
 from sizewell.costs.token_pool import default_fraction
+from sizewell.planner.memory_caveats import caveats
 from sizewell.specs.deployment import EngineSettings, Formats
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.figure import Figure, Provenance, weakest
@@ -23,7 +24,7 @@ Basis = Literal["settings", "log", "none"]
 _CAPACITY = {"kv_gib", "kv_tokens", "gpu_blocks", "max_concurrency_x"}
 _WEIGHT_FORMATS = {"bitsandbytes": "bnb-nf4"}
 _OVERHEAD = {
-    "activation_peak_gib": ("activation", "expert workspaces"),
+    "activation_peak_gib": ("activation",),
     "non_torch_gib": ("beside PyTorch",),
     "cuda_graph_gib": ("graphs",),
 }
@@ -49,6 +50,11 @@ class MemoryPrediction:
         return self.row.point_id
 
     @property
+    def states_settings(self) -> bool:
+        """Whether the log states what a capacity follows from: the memory fraction, and nothing that contradicts it."""
+        return self.basis == "settings" and self.row.memory_fraction is not None and not self.reason
+
+    @property
     def error_fraction(self) -> float | None:
         """(predicted − measured) / measured; None without a prediction or with nothing measured."""
         if self.predicted is None or not self.measured:
@@ -72,7 +78,9 @@ def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPredi
     if rows[0].free_bytes:
         total = rows[0].free_bytes + memory.base_bytes
     found = ledger_of(memory, total) if total else None
+    caveat = caveats(rows, memory, facts.gpu, total)
     answers = tuple(_predict(row, rows, memory, found) for row in rows)
+    answers = tuple(replace(a, reason=a.reason or caveat) if a.metric in _CAPACITY else a for a in answers)
     return (*answers, *_bytes_per_token(rows, memory))
 
 
@@ -139,6 +147,8 @@ def _predict(
         return _capacity(row, rows, memory, found)
     if row.metric == "weights_gib_per_gpu":
         return _answer(row, Figure.exact(_logged_stage_bytes(row, memory) / GIB))
+    if row.metric == "non_torch_gib" and memory.engine.profile == "sglang":
+        return _answer(row, _total([line for line in memory.overhead if line.name in {"context", "collectives"}]))
     if row.metric in _OVERHEAD:
         names = _OVERHEAD[row.metric]
         return _answer(row, _total([line for line in memory.overhead if line.name.startswith(names)]))
@@ -148,7 +158,9 @@ def _predict(
 def _logged_stage_bytes(row: MemoryRow, memory: RankMemory) -> float:
     """Weights of the rank that logged: the driver's stage, unless the notes speak of middle stages."""
     middle = "middle" in row.notes and len(memory.stages) > 2
-    return memory.stages[1 if middle else 0].weight_bytes
+    # SGLang prints how much free memory went down, which is more than the tensors.
+    lost = sum(line.bytes for line in memory.overhead if line.name == "beside PyTorch")
+    return memory.stages[1 if middle else 0].weight_bytes + (lost if memory.engine.profile == "sglang" else 0.0)
 
 
 def _answer(row: MemoryRow, figure: Figure, basis: Basis = "settings", reason: str = "") -> MemoryPrediction:
@@ -177,11 +189,21 @@ def _capacity(
             for size in (room.low, room.value, room.high)
         )
         return _answer(row, Figure(value=value, low=low, high=high, provenance=room.provenance))
-    given = next((r for r in rows if r.metric == "kv_gib" and r is not row), None)
-    if given is None:
+    room_bytes, source = _logged_room(row, rows, memory)
+    if room_bytes is None:
         return unanswered([row], "the log states neither the accelerator nor its memory")[0]
-    value = _capacity_value(row.metric, memory, given.value * GIB)
-    return _answer(row, Figure.exact(value), "log", "accelerator not stated: from the log's own KV GiB")
+    value = _capacity_value(row.metric, memory, room_bytes)
+    return _answer(row, Figure.exact(value), "log", f"accelerator not stated: from the log's own {source}")
+
+
+def _logged_room(row: MemoryRow, rows: Sequence[MemoryRow], memory: RankMemory) -> tuple[float | None, str]:
+    """Return the cache bytes that other figures of the same log imply, and which figure said so."""
+    others = {r.metric: r.value for r in rows if r is not row}
+    if "kv_gib" in others:
+        return others["kv_gib"] * GIB, "KV GiB"
+    if "kv_tokens" in others and row.metric != "kv_gib" and memory.layout.is_uniform:
+        return others["kv_tokens"] * memory.layout.bytes_per_token, "tokens"
+    return None, ""
 
 
 def _capacity_value(metric: str, memory: RankMemory, room_bytes: float, blocks: int | None = None) -> float:
