@@ -13,6 +13,8 @@ from sizewell.specs.encoding import ComputeType
 
 Topology = Literal["nvswitch", "all-to-all", "ring", "pairs", "pcie", "none"]
 GpuKind = Literal["gpu", "unified", "cpu"]
+LinkKind = Literal["scale-up", "scale-out", "host"]
+StorageBasis = Literal["measured", "datasheet", "assumed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +23,7 @@ class LinkSpec:
 
     key: str
     name: str
-    kind: Literal["scale-up", "scale-out", "host"]
+    kind: LinkKind
     bytes_per_s: float
     latency_s: float
     rdma: bool = False
@@ -101,15 +103,17 @@ class StorageSpec:
     read_bytes_per_s: float
     shared: bool
     aggregate_read_bytes_per_s: float | None
-    basis: Literal["measured", "datasheet", "assumed"]
+    basis: StorageBasis
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSpec:
     """A server or desktop of `gpu_counts` accelerators, wired by `scale_up` inside and `scale_out` outside.
 
-    `scale_up_domain` is how many accelerators share the fast links (72 in an NVL72, across nodes).
-    `gpu_keys` are the accelerators it can hold.
+    `scale_up_domain` is how many accelerators share the fast links (72 in an NVL72, across nodes; 2 where bridges
+    join pairs, whose other peers are reached over `peer_link` through the host). Without a second accelerator the
+    topology is `none` and `scale_up` is the link out. `gpu_keys` are the accelerators it can hold, `gpu_counts` the
+    numbers it is built or rented with; `provider` names the cloud that rents it.
     """
 
     key: str
@@ -125,7 +129,15 @@ class NodeSpec:
     power_w: float
     max_nodes: int
     template: bool = False
+    standard: bool = False
+    provider: str | None = None
+    peer_link: LinkSpec | None = None
     aliases: tuple[str, ...] = field(default=())
+
+    @property
+    def max_gpus(self) -> int:
+        """Accelerators of one full node."""
+        return max(self.gpu_counts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +156,6 @@ class ClusterSpec:
 
     @property
     def scale_up_gpus(self) -> int:
-        """Accelerators that reach each other over the fast links."""
-        if self.node.scale_up_domain > self.gpus_per_node and self.node.topology == "nvswitch":
-            return min(self.node.scale_up_domain, self.gpus)
-        return self.gpus_per_node
+        """Accelerators that reach each other over the fast links: across nodes only in a rack-wide domain."""
+        spans_nodes = self.node.scale_up_domain > self.node.max_gpus
+        return min(self.node.scale_up_domain, self.gpus if spans_nodes else self.gpus_per_node)

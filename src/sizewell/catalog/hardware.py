@@ -1,0 +1,173 @@
+"""Accelerators, nodes, clusters and storages by name; the user's own files win over the shipped ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache, partial
+from pathlib import Path
+
+from sizewell.catalog.facts import Facts
+from sizewell.catalog.gpu_names import gpu_heads, gpu_key_in_log, gpu_keys_by_name, gpu_names, plain
+from sizewell.catalog.machines import gpu_from, host_from, link_from, storage_from
+from sizewell.catalog.nodes import NodeFile, fitted
+from sizewell.catalog.overlay import data_files, overlay_folder, remembered_files
+from sizewell.specs.errors import BadInputError, UnknownNameError
+from sizewell.specs.hardware import ClusterSpec, GpuSpec, HostSpec, LinkSpec, NodeSpec, StorageSpec
+
+
+def read_gpu(name: str) -> GpuSpec:
+    """Return the accelerator of a key or alias, however it is spelt (`h200`, `RTX 4090`, `NVIDIA L4`).
+
+    Raises UnknownNameError with the nearest names, BadInputError when its file is broken.
+    """
+    own = overlay_folder()
+    key = name.strip().lower()
+    if key not in remembered_files("gpus", own):
+        key = gpu_keys_by_name(own).get(plain(name), "")
+    if not key:
+        raise UnknownNameError("GPU", name, gpu_names(own))
+    return _gpu(own, key)
+
+
+def gpu_in_log(name: str, memory_gib: float | None = None) -> GpuSpec:
+    """Return the accelerator an engine's log means by a device name and, where it printed it, its total memory.
+
+    Memory decides where variants share a name (A100 40 and 80 GB, a re-fitted RTX 4090). Raises UnknownNameError when
+    neither tells.
+    """
+    own = overlay_folder()
+    return _gpu(own, gpu_key_in_log(name, memory_gib, tuple(list_gpus())))
+
+
+def list_gpus() -> tuple[GpuSpec, ...]:
+    """Return every accelerator of the catalogue in the order of their keys."""
+    own = overlay_folder()
+    return tuple(_gpu(own, key) for key in sorted(remembered_files("gpus", own)))
+
+
+def read_node(key: str) -> NodeSpec:
+    """Return the node of a key as its file states it; a template is not yet fitted to a card."""
+    own = overlay_folder()
+    return _node(own, _node_key(own, key))
+
+
+def list_nodes() -> tuple[NodeSpec, ...]:
+    """Return every node of the catalogue in the order of their keys."""
+    own = overlay_folder()
+    return tuple(_node(own, key) for key in sorted(remembered_files("nodes", own)))
+
+
+def nodes_for(gpu: GpuSpec) -> tuple[NodeSpec, ...]:
+    """Return the nodes that hold an accelerator, fitted to it: the standard one first, clouds and templates last."""
+    own = overlay_folder()
+    files = [_node_file(own, key) for key in remembered_files("nodes", own)]
+    best_first = sorted((f for f in files if f.holds(gpu.key, gpu.form_factor)), key=lambda file: file.rank(gpu))
+    return tuple(fitted(_node(own, file.key), gpu, partial(_link, own)) for file in best_first)
+
+
+def cluster(gpu: str, *, gpus_per_node: int, nodes: int = 1, node: str | None = None) -> ClusterSpec:
+    """Return `nodes` nodes with `gpus_per_node` accelerators in use in each.
+
+    Without `node` the best node that holds so many is taken: one node may be used in part, several are preferred whole.
+    Raises UnknownNameError for names, BadInputError for counts no node holds.
+    """
+    card = read_gpu(gpu)
+    choices = _choices(card, node)
+    fitting = [c for c in choices if 1 <= gpus_per_node <= c.max_gpus]
+    if not fitting:
+        raise BadInputError(_too_many(card, gpus_per_node, choices))
+    whole = [c for c in fitting if gpus_per_node in c.gpu_counts] if nodes > 1 else []
+    best = next(iter([c for c in whole or fitting if nodes <= c.max_nodes]), None)
+    if best is None or nodes < 1:
+        most = max(fitting, key=lambda c: c.max_nodes)
+        raise BadInputError(f"{nodes} nodes of {card.key}: {most.key} is joined in 1 to {most.max_nodes}")
+    return ClusterSpec(gpu=card, node=best, gpus_per_node=gpus_per_node, nodes=nodes)
+
+
+def _choices(card: GpuSpec, node: str | None) -> tuple[NodeSpec, ...]:
+    everything = nodes_for(card)
+    if not everything:
+        raise BadInputError(f"no node holds {card.key} (form factor {card.form_factor!r}); add nodes/<key>.toml for it")
+    if node is None:
+        return everything
+    key = _node_key(overlay_folder(), node)
+    chosen = tuple(choice for choice in everything if choice.key == key)
+    if not chosen:
+        fitting = ", ".join(choice.key for choice in everything[:4])
+        raise BadInputError(f"{key} does not hold {card.key}; {fitting} {'do' if len(everything) > 1 else 'does'}")
+    return chosen
+
+
+def _too_many(card: GpuSpec, count: int, choices: Iterable[NodeSpec]) -> str:
+    largest = sorted(choices, key=lambda node: -node.max_gpus)[:3]
+    held = "; ".join(f"{node.key} holds {', '.join(map(str, node.gpu_counts))}" for node in largest)
+    return f"no node holds {count} x {card.key}: {held}; use several nodes or add your own under nodes/"
+
+
+def read_storage(key: str) -> StorageSpec:
+    """Return a storage by key, e.g. `nvme-gen4`."""
+    files = data_files("storage")
+    if key.lower() not in files:
+        raise UnknownNameError("storage", key, files)
+    return storage_from(Facts.read(files[key.lower()]))
+
+
+def list_storage() -> tuple[StorageSpec, ...]:
+    """Return every storage of the catalogue in the order of their keys."""
+    return tuple(storage_from(Facts.read(path)) for _, path in sorted(data_files("storage").items()))
+
+
+def list_links() -> tuple[LinkSpec, ...]:
+    """Return every network of the catalogue in the order of their keys."""
+    own = overlay_folder()
+    return tuple(_link(own, key) for key in sorted(remembered_files("networks", own)))
+
+
+def list_hosts() -> tuple[HostSpec, ...]:
+    """Return every host of the catalogue in the order of their keys."""
+    own = overlay_folder()
+    return tuple(_host(own, key) for key in sorted(remembered_files("hosts", own)))
+
+
+@cache
+def _gpu(own: Path, key: str) -> GpuSpec:
+    return gpu_from(Facts.read(remembered_files("gpus", own)[key]))
+
+
+@cache
+def _link(own: Path, key: str) -> LinkSpec:
+    files = remembered_files("networks", own)
+    if key not in files:
+        raise UnknownNameError("network", key, files)
+    return link_from(Facts.read(files[key]))
+
+
+@cache
+def _host(own: Path, key: str) -> HostSpec:
+    files = remembered_files("hosts", own)
+    if key not in files:
+        raise UnknownNameError("host", key, files)
+    return host_from(Facts.read(files[key]))
+
+
+@cache
+def _node_file(own: Path, key: str) -> NodeFile:
+    return NodeFile(Facts.read(remembered_files("nodes", own)[key]), partial(_link, own), partial(_host, own))
+
+
+@cache
+def _node(own: Path, key: str) -> NodeSpec:
+    file = _node_file(own, key)
+    cards = {head.text("key"): head.text("form_factor") for head in gpu_heads(own)}
+    unknown = [card for card in file.gpu_keys if card not in cards]
+    if unknown:
+        raise file.facts.error("gpu", f"names {unknown[0]!r}, which is not in gpus/")
+    return file.build(tuple(card for card, form in cards.items() if file.holds(card, form)))
+
+
+def _node_key(own: Path, name: str) -> str:
+    by_name = {plain(alias): key for key in remembered_files("nodes", own) for alias in _node_file(own, key).aliases}
+    by_name |= {plain(key): key for key in remembered_files("nodes", own)}
+    if plain(name) not in by_name:
+        raise UnknownNameError("node", name, remembered_files("nodes", own))
+    return by_name[plain(name)]

@@ -1,0 +1,47 @@
+"""Where facts lie: the files shipped with sizewell, and a folder of the user's own that wins over them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from sizewell.specs.errors import BadInputError
+
+SHIPPED = Path(__file__).parent / "data"
+VARIABLE = "SIZEWELL_CATALOG"
+
+
+def overlay_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """Return the user's own catalogue folder: $SIZEWELL_CATALOG, else ~/.config/sizewell/catalog; it need not exist.
+
+    Raises BadInputError when the variable is set to something that is not a folder.
+    """
+    stated = (os.environ if environment is None else environment).get(VARIABLE)
+    if not stated:
+        return Path.home() / ".config" / "sizewell" / "catalog"
+    folder = Path(stated).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise BadInputError(f"{VARIABLE}={stated} is not a folder; name the folder that holds gpus/, nodes/, prices/ …")
+    return folder
+
+
+def data_files(kind: str, overlay: Path | None = None) -> dict[str, Path]:
+    """Return the TOML files of one sub-folder by key (= file name); the user's file replaces the shipped one.
+
+    Shipped keys come first, in alphabetical order, then the keys only the user has.
+    """
+    own = overlay_folder() if overlay is None else overlay
+    return {path.stem: path for folder in (SHIPPED, own) for path in sorted((folder / kind).glob("*.toml"))}
+
+
+@cache
+def remembered_files(kind: str, overlay: Path) -> dict[str, Path]:
+    """Return `data_files`, listed once a process: hardware does not change under a running command."""
+    return data_files(kind, overlay)
+
+
+def is_shipped(path: Path) -> bool:
+    """Return whether a data file came with sizewell."""
+    return path.is_relative_to(SHIPPED)

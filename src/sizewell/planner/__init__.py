@@ -1,0 +1,1 @@
+"""Lists candidate deployments, rejects with reasons, ranks, explains. It is handed its facts and looks nothing up."""
