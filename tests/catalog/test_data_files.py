@@ -66,7 +66,7 @@ def test_every_model_of_the_index_has_a_config_that_parses() -> None:
 
 
 def test_every_data_file_is_covered_by_a_test() -> None:
-    covered = {"gpus", "nodes", "networks", "hosts", "storage", "models", "prices", "quality"}
+    covered = {"gpus", "nodes", "networks", "hosts", "storage", "models", "prices", "quality", "engines"}
     assert {p.name for p in DATA.iterdir()} <= covered
-    for folder in ("prices", "quality"):
+    for folder in ("prices", "quality", "engines"):
         assert all(_read(path) for path in (DATA / folder).glob("*.toml"))

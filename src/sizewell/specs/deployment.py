@@ -13,6 +13,14 @@ PoolRole = Literal["both", "prefill", "decode"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Formats:
+    """Weight and KV cache format names: `native` is what the checkpoint stores, `auto` what it asks for."""
+
+    weight: str = "native"
+    kv: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parallelism:
     """How one replica is cut: tensor, pipeline, data (attention) and expert parallel sizes.
 

@@ -29,7 +29,10 @@ class EngineSpec:
     `v0` (whole prompt when not chunked), `v1`. `sampler_copies` × rows × vocabulary × 4 B is the sampler's peak.
     `graphs_in_budget`: the engine deducts a CUDA-graph estimate before sizing the cache.
     `context_in_baseline`: CUDA context and NCCL buffers exist before the snapshot and lie outside the budget.
-    `non_torch_bytes_*` is what it sees beside PyTorch. `envelope_bytes_per_token` is the forward activation peak.
+    `non_torch_bytes_*` is what it sees beside PyTorch, on one rank and on each of several.
+    `hidden_copies` × tokens × hidden × 2 B lie beside the sampler, `forward_copies` beside the widest layer;
+    `expert_workspaces` routed-expert buffers stay allocated. Graphs: `graph_bytes` + layers × `graph_bytes_per_layer`.
+    `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version was resolved.
     """
 
     name: EngineName
@@ -51,6 +54,14 @@ class EngineSpec:
     in_flight_batches: int = 1
     mla_row_elements: int | None = None
     pp_remainder: Literal["spread", "last", "last-r"] = "spread"
+    hidden_copies: float = 1.5
+    forward_copies: float = 3.0
+    expert_workspaces: float = 0.0
+    graph_bytes_per_layer: float = 0.0
+    grouped_cache: bool = True
+    state_blocks: int = 1
+    printed_tokens: Literal["blocks", "groups", "concurrency"] = "blocks"
+    note: str = ""
 
     def defaults_for(self, gpu_name: str, memory_bytes: float) -> BatchDefaults:
         """Return the batch defaults the engine picks on an accelerator; the largest tier it reaches wins."""

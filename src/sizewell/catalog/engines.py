@@ -1,0 +1,117 @@
+"""Engines by name and version: the memory rules of each release, read from data files."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any, cast
+
+from sizewell.specs.engine import BatchDefaults, EngineName, EngineSpec
+from sizewell.specs.errors import UnknownNameError
+
+_GIB = 2**30
+_FOLDER = files("sizewell.catalog") / "data" / "engines"
+_RELEASE = re.compile(r"(?<![\d.-])(\d+)\.(\d+)(?:\.(\d+))?(?![\dx])")
+_DATE = re.compile(r"(20\d\d)(?:-(\d\d))?")
+_MIDDLE_OF_YEAR = 6
+
+
+def list_engines() -> tuple[str, ...]:
+    """Return the names of the engines whose rules are known."""
+    return tuple(
+        sorted(entry.name.removesuffix(".toml") for entry in _FOLDER.iterdir() if entry.name.endswith(".toml"))
+    )
+
+
+@cache
+def read_engine(name: str, version: str | None = None) -> EngineSpec:
+    """Return an engine's rules for a version as people write it: `0.8.5.post1`, `0.6.5.dev(PR)`, `2025-07`, `nightly`.
+
+    No version means the latest known. A version of which only the date is known is taken as the release of that month;
+    `V0` in the text keeps vLLM's first engine. `EngineSpec.note` says what was assumed. Raises UnknownNameError.
+    """
+    key = _engine_key(name)
+    facts = tomllib.loads((_FOLDER / f"{key}.toml").read_text())
+    eras, note = _resolve(facts, version or "")
+    merged: dict[str, Any] = {}
+    for era in eras:
+        merged |= era
+    return _spec(key, version or facts["latest"], merged, note)
+
+
+def _engine_key(name: str) -> str:
+    wanted = name.strip().lower().replace("llamacpp", "llama.cpp")
+    if wanted not in list_engines():
+        raise UnknownNameError("engine", name, list_engines())
+    return wanted
+
+
+def _resolve(facts: dict[str, Any], version: str) -> tuple[list[dict[str, Any]], str]:
+    """Return the eras up to the one in force, oldest first, and a note on what was assumed."""
+    eras: list[dict[str, Any]] = facts["eras"]
+    chosen, note = _up_to(eras, version, facts["latest"])
+    if re.search(r"\bV0\b", version, re.IGNORECASE):
+        chosen = [era for era in chosen if era.get("profile", "v0") == "v0"][: _first_v1(eras)]
+    return chosen, note
+
+
+def _first_v1(eras: list[dict[str, Any]]) -> int:
+    return next((n for n, era in enumerate(eras) if era.get("profile") == "v1"), len(eras))
+
+
+def _up_to(eras: list[dict[str, Any]], version: str, latest: str) -> tuple[list[dict[str, Any]], str]:
+    release = _RELEASE.search(version)
+    if release:
+        wanted = tuple(int(part or 0) for part in release.groups())
+        chosen = [era for era in eras if _release(era["from"]) <= wanted]
+        if wanted > _release(latest):
+            return chosen, f"{version} is newer than {latest}, the last release whose rules were read"
+        return chosen or eras[:1], "" if chosen else f"{version} is older than any release whose rules were read"
+    date = _DATE.search(version)
+    if date:
+        month = f"{date.group(1)}-{int(date.group(2) or _MIDDLE_OF_YEAR):02d}"
+        chosen = [era for era in eras if era["date"] <= month] or eras[:1]
+        return chosen, f"version not stated, taken as the release of {month}: {chosen[-1]['from']}"
+    return eras, f"version {version!r} names no release, taken as {latest}" if version else ""
+
+
+def _release(text: str) -> tuple[int, ...]:
+    parts = [int(part) for part in re.findall(r"\d+", text)[:3]]
+    return tuple(parts + [0] * (3 - len(parts)))
+
+
+def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSpec:
+    plain = {
+        key: facts[key]
+        for key in (
+            "era", "memory_fraction", "profile", "block_tokens", "grouped_cache", "sampler_copies", "hidden_copies",
+            "forward_copies", "graphs_in_budget", "context_in_baseline", "pp_remainder", "in_flight_batches",
+            "printed_tokens", "launch",
+        )
+    }  # fmt: skip
+    sizes = {
+        "non_torch_bytes_tp1": "non_torch_gib_tp1", "non_torch_bytes_tp": "non_torch_gib_tp",
+        "graph_bytes": "graph_gib", "graph_bytes_per_layer": "graph_gib_per_layer",
+        "context_bytes": "context_gib", "collective_bytes": "collective_gib",
+    }  # fmt: skip
+    return EngineSpec(
+        name=cast("EngineName", name),
+        version=version,
+        note=note,
+        batch_defaults=tuple(_defaults(tier) for tier in facts["batch_defaults"]),
+        mla_row_elements=facts.get("mla_row_elements") or None,
+        expert_workspaces=facts.get("expert_workspaces", 0.0),
+        **plain,
+        **{field: facts[key] * _GIB for field, key in sizes.items()},
+    )
+
+
+def _defaults(tier: dict[str, Any]) -> BatchDefaults:
+    return BatchDefaults(
+        memory_bytes_from=tier["memory_gib_from"] * _GIB,
+        max_num_batched_tokens=tier["max_num_batched_tokens"],
+        max_num_seqs=tier["max_num_seqs"],
+        excluded_names=tuple(tier.get("excluded_names", ())),
+    )

@@ -1,0 +1,152 @@
+"""The memory ledger of a deployment: every line on one GPU, what is left for the cache, and whether it fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sizewell.costs.kv_cache import CacheLayout
+from sizewell.costs.lines import LedgerLine
+from sizewell.costs.rank_memory import RankMemory, rank_memory
+from sizewell.specs.deployment import Deployment, EngineSettings, Formats
+from sizewell.specs.figure import Figure, weakest
+
+GIB = 2**30
+Verdict = Literal["fits", "weights do not fit", "no room for KV cache", "one sequence does not fit", "overcommitted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryLedger:
+    """One GPU of a replica: the one whose pipeline stage decides how many blocks there are.
+
+    `lines` are all residents including the cache; their sum is `total_bytes`. `kv_bytes` is what is left for the
+    cache on this GPU (negative when the rest does not fit), `kv_blocks` what every stage of the replica can hold.
+    Counts are per data-parallel rank, as engines print them.
+    """
+
+    lines: tuple[LedgerLine, ...]
+    gpu_bytes: float
+    budget_bytes: float
+    kv_bytes: float
+    kv_blocks: int
+    layout: CacheLayout
+    settings: EngineSettings
+    stage: int
+    printed: str = "blocks"
+
+    @property
+    def total_bytes(self) -> float:
+        """All lines added: what the GPU holds once the engine runs."""
+        return sum(line.bytes for line in self.lines)
+
+    @property
+    def weight_bytes(self) -> float:
+        """Weights of this GPU."""
+        return sum(line.bytes for line in self.lines if line.name.startswith("weights: "))
+
+    @property
+    def headroom_bytes(self) -> float:
+        """What stays free on the GPU; negative means that start-up or graph capture fails."""
+        return self.gpu_bytes - self.total_bytes
+
+    @property
+    def kv_bytes_per_token(self) -> float:
+        """Cache bytes of one more token on this GPU."""
+        return self.layout.bytes_per_token
+
+    @property
+    def kv_tokens(self) -> int:
+        """Tokens the cache holds: blocks × block size where all layers cache alike, else at the longest context."""
+        if self.layout.is_uniform:
+            return self.kv_blocks * self.layout.block_tokens
+        length = self.settings.max_model_len_tokens
+        return int(self.concurrency(length) * length)
+
+    @property
+    def printed_kv_tokens(self) -> int:
+        """What this engine version prints as its cache size, which is not always a capacity."""
+        if self.printed == "groups":
+            return self.layout.printed_tokens(self.kv_blocks)
+        if self.printed == "concurrency":
+            length = self.settings.max_model_len_tokens
+            return int(self.concurrency(length) * length)
+        return self.kv_blocks * self.layout.block_tokens
+
+    def concurrency(self, context_tokens: int) -> float:
+        """Return how many sequences of `context_tokens` one data-parallel rank holds at once."""
+        return self.layout.concurrency(self.kv_blocks, context_tokens)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The answer in words; anything but `fits` ends with exit code 3."""
+        if self.weight_bytes > self.budget_bytes:
+            return "weights do not fit"
+        if self.kv_blocks <= 0:
+            return "no room for KV cache"
+        if self.concurrency(self.settings.max_model_len_tokens) < 1:
+            return "one sequence does not fit"
+        return "fits" if self.headroom_bytes >= 0 else "overcommitted"
+
+    @property
+    def fits(self) -> bool:
+        """Whether the engine starts and serves one sequence of full length."""
+        return self.verdict == "fits"
+
+    @property
+    def kv_figure(self) -> Figure:
+        """Cache bytes with the interval the estimated lines leave."""
+        inside = [line for line in self.lines if line.place == "inside" and line.name != "KV cache"]
+        spread_up = sum((line.bytes - line.low) ** 2 for line in inside) ** 0.5
+        spread_down = sum((line.high - line.bytes) ** 2 for line in inside) ** 0.5
+        return Figure(
+            value=self.kv_bytes,
+            low=self.kv_bytes - spread_down,
+            high=self.kv_bytes + spread_up,
+            provenance=weakest(*(line.provenance for line in inside)),
+        )
+
+
+def ledger(deployment: Deployment, pool: int = 0) -> MemoryLedger:
+    """Return the memory ledger of one replica of a pool, for the GPU with the least room per block."""
+    chosen = deployment.pools[pool]
+    memory = rank_memory(
+        deployment.model,
+        Formats(weight=deployment.weight_format, kv=deployment.kv_format),
+        chosen.parallelism,
+        chosen.settings,
+        deployment.engine,
+    )
+    return ledger_of(memory, deployment.cluster.gpu.total_bytes)
+
+
+def ledger_of(memory: RankMemory, gpu_bytes: float) -> MemoryLedger:
+    """Return the ledger of a rank on an accelerator that reports `gpu_bytes`."""
+    left = memory.kv_bytes(gpu_bytes)
+    blocks = memory.blocks(gpu_bytes)
+    stage = min(range(len(left)), key=lambda n: left[n] / max(memory.stages[n].layout.bytes_per_block, 1.0))
+    chosen = memory.stages[stage]
+    cache = _cache_line(chosen.layout, blocks)
+    return MemoryLedger(
+        lines=(*chosen.weights, *memory.overhead, cache),
+        gpu_bytes=gpu_bytes,
+        budget_bytes=memory.budget_bytes(gpu_bytes),
+        kv_bytes=left[stage],
+        kv_blocks=blocks,
+        layout=chosen.layout,
+        settings=memory.settings,
+        stage=stage,
+        printed=memory.engine.printed_tokens,
+    )
+
+
+def _cache_line(layout: CacheLayout, blocks: int) -> LedgerLine:
+    return LedgerLine(
+        name="KV cache",
+        bytes=blocks * layout.bytes_per_block,
+        formula="{blocks} blocks × {layers} layers × {page} B a page",
+        inputs=(
+            ("blocks", blocks),
+            ("layers", layout.group_size),
+            ("page", layout.bytes_per_block / max(layout.group_size, 1)),
+        ),
+    )

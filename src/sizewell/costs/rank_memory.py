@@ -1,0 +1,177 @@
+"""What one rank of a replica holds whatever accelerator it runs on: computed once, reused for every accelerator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, floor
+
+from sizewell.costs.activations import activation_lines
+from sizewell.costs.kv_cache import CacheLayout, CacheRules, cache_layout, layer_kinds
+from sizewell.costs.lines import LedgerLine, Place
+from sizewell.costs.stages import stage_bounds
+from sizewell.costs.weights import WeightRules, stage_weight_lines
+from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.layers import LatentAttention, Layer
+from sizewell.specs.model import ModelSpec
+
+LATENT_BLOCK_TOKENS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageMemory:
+    """One pipeline stage: the weight lines of its fullest rank and the layout of its cache."""
+
+    weights: tuple[LedgerLine, ...]
+    layout: CacheLayout
+
+    @cached_property
+    def weight_bytes(self) -> float:
+        """Weights of the stage's fullest rank."""
+        return sum(line.bytes for line in self.weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankMemory:
+    """All resident bytes of a rank but the cache, and what the cache costs; nothing of it depends on the accelerator.
+
+    `overhead` lines are the same on every stage; those placed `inside` come out of the engine's share of memory.
+    """
+
+    stages: tuple[StageMemory, ...]
+    overhead: tuple[LedgerLine, ...]
+    engine: EngineSpec
+    settings: EngineSettings
+    cut: Parallelism
+
+    @cached_property
+    def weight_bytes(self) -> float:
+        """Weights of the fullest rank of all stages."""
+        return max(stage.weight_bytes for stage in self.stages)
+
+    @cached_property
+    def inside_bytes(self) -> float:
+        """Overhead the engine deducts from its share."""
+        return sum(line.bytes for line in self.overhead if line.place == "inside")
+
+    @cached_property
+    def outside_bytes(self) -> float:
+        """Overhead that occupies the accelerator beside the engine's share."""
+        return sum(line.bytes for line in self.overhead if line.place == "outside")
+
+    @property
+    def resident_bytes(self) -> float:
+        """Weights and deducted overhead of the fullest rank: what must fit before the first cache block."""
+        return self.weight_bytes + self.inside_bytes
+
+    def budget_bytes(self, total_bytes: float, fraction: float | None = None) -> float:
+        """Return the engine's share of an accelerator that reports `total_bytes`.
+
+        vLLM takes a fraction of the total; SGLang of what is free once context and collectives are up.
+        """
+        share = self.settings.memory_fraction if fraction is None else fraction
+        if self.engine.profile == "sglang":
+            return (total_bytes - self._base_bytes) * share
+        if self.engine.profile == "llama.cpp":
+            return total_bytes - self._base_bytes
+        return float(ceil(total_bytes * share))
+
+    @cached_property
+    def _base_bytes(self) -> float:
+        return sum(line.bytes for line in self.overhead if line.name in {"context", "collectives"})
+
+    def kv_bytes(self, total_bytes: float, fraction: float | None = None) -> tuple[float, ...]:
+        """Return what is left for the cache on each stage; negative where the rest does not fit."""
+        budget = self.budget_bytes(total_bytes, fraction)
+        return tuple(budget - stage.weight_bytes - self.inside_bytes for stage in self.stages)
+
+    def blocks(self, total_bytes: float, fraction: float | None = None) -> int:
+        """Return the blocks every stage can hold: the minimum over stages, 0 where nothing is left."""
+        return max(0, min(self._stage_blocks(self.kv_bytes(total_bytes, fraction))))
+
+    def _stage_blocks(self, left: tuple[float, ...]) -> Iterable[int]:
+        for stage, room in zip(self.stages, left, strict=True):
+            per_block = stage.layout.bytes_per_block
+            yield floor(room / per_block) if per_block else 2**40 if room > 0 else 0
+
+    @property
+    def layout(self) -> CacheLayout:
+        """The cache layout of the stage whose blocks are largest."""
+        return max((stage.layout for stage in self.stages), key=lambda layout: layout.bytes_per_block)
+
+    @property
+    def kv_bytes_per_token(self) -> float:
+        """Cache bytes per token of one rank, the largest of all stages."""
+        return max(stage.layout.bytes_per_token for stage in self.stages)
+
+
+def rank_memory(
+    model: ModelSpec, formats: Formats, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
+) -> RankMemory:
+    """Return the memory of one rank of a replica, independent of the accelerator.
+
+    A rank is the fullest of its stage; data-parallel ranks are alike.
+    """
+    rules = cache_rules(model, settings, engine)
+    bounds = stage_bounds(len(model.layers), cut.pp, engine.pp_remainder)
+    weights = stage_weight_lines(model, formats.weight, cut, weight_rules(settings, engine))
+    stages = tuple(
+        StageMemory(
+            weights=lines,
+            layout=cache_layout(layer_kinds(model, _counted(model, span), formats.kv, cut.tp, rules), rules),
+        )
+        for span, lines in zip(bounds, weights, strict=True)
+    )
+    overhead = (*activation_lines(model, cut, settings, engine), *_fixed_lines(model, cut, settings, engine))
+    return RankMemory(stages=stages, overhead=overhead, engine=engine, settings=settings, cut=cut)
+
+
+def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
+    """Return what the engine does to weights."""
+    return WeightRules(pp_remainder=engine.pp_remainder, mtp=settings.speculative_tokens > 0)
+
+
+def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> CacheRules:
+    """Return what the engine does with cache blocks."""
+    latent = any(isinstance(layer.mixer, LatentAttention) for layer in model.layer_counts)
+    padded = engine.mla_row_elements
+    return CacheRules(
+        block_tokens=LATENT_BLOCK_TOKENS
+        if latent and padded is None and engine.profile == "v1"
+        else engine.block_tokens,
+        grouped=engine.grouped_cache,
+        in_flight_tokens=engine.in_flight_batches * settings.max_num_batched_tokens,
+        speculative_tokens=settings.speculative_tokens,
+        latent_row_elements=padded,
+    )
+
+
+def _counted(model: ModelSpec, span: tuple[int, int]) -> Iterable[tuple[Layer, int]]:
+    if span == (0, len(model.layers)):
+        return model.layer_counts.items()
+    return ((layer, 1) for layer in model.layers[span[0] : span[1]])
+
+
+def _fixed_lines(
+    model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
+) -> tuple[LedgerLine, ...]:
+    """Context, collectives, what the engine sees beside PyTorch, and graphs."""
+    several = cut.tp * cut.pp * cut.dp > 1
+    non_torch = engine.non_torch_bytes_tp if several else engine.non_torch_bytes_tp1
+    lines = [_given("beside PyTorch", non_torch)]
+    if not settings.enforce_eager:
+        graphs = engine.graph_bytes + len(model.layers) / cut.pp * engine.graph_bytes_per_layer
+        lines.append(_given("graphs", graphs, place="inside" if engine.graphs_in_budget else "outside", spread=0.6))
+    if engine.context_in_baseline:
+        lines.append(_given("context", engine.context_bytes, place="outside", spread=0.3))
+        lines.append(_given("collectives", engine.collective_bytes if several else 0.0, place="outside", spread=0.5))
+    return tuple(line for line in lines if line.bytes)
+
+
+def _given(name: str, size: float, *, place: Place = "inside", spread: float = 0.25) -> LedgerLine:
+    return LedgerLine(
+        name=name, bytes=size, formula="{era}", inputs=(("era", "measured for this engine version"),),
+        provenance="calibrated", place=place, low_bytes=size * (1 - spread), high_bytes=size * (1 + spread),
+    )  # fmt: skip

@@ -1,0 +1,33 @@
+"""Which layers each pipeline stage holds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+PpRemainder = Literal["spread", "last", "last-r"]
+
+
+def stage_sizes(layers: int, stages: int, remainder: PpRemainder = "spread") -> tuple[int, ...]:
+    """Return the number of layers on each stage.
+
+    `spread` (vLLM since 0.7): partitions −2, −3, … take one more, sparing the last. `last` (vLLM to 0.6): the last
+    takes the whole remainder. `last-r` (SGLang): the last r take one more.
+    """
+    sizes = [layers // stages] * stages
+    left = layers % stages
+    if remainder == "last":
+        sizes[-1] += left
+        return tuple(sizes)
+    first = 2 if remainder == "spread" else 1
+    for offset in range(first, left + first):
+        sizes[-offset] += 1
+    return tuple(sizes)
+
+
+def stage_bounds(layers: int, stages: int, remainder: PpRemainder = "spread") -> tuple[tuple[int, int], ...]:
+    """Return (first, end) layer numbers of each stage."""
+    bounds, start = [], 0
+    for size in stage_sizes(layers, stages, remainder):
+        bounds.append((start, start + size))
+        start += size
+    return tuple(bounds)

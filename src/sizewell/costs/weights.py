@@ -1,0 +1,172 @@
+"""Weights one rank holds, by tensor class, exact to the allocator's rounding.
+
+Rules: what tensor and expert parallelism share out and what they replicate, vocabulary padding, rope tables and the
+copies made at load; sources in docs/cost-model.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil
+
+from sizewell.costs.allocator import allocated_bytes
+from sizewell.costs.lines import LedgerLine
+from sizewell.costs.stages import PpRemainder, stage_bounds
+from sizewell.specs.deployment import Parallelism
+from sizewell.specs.encoding import BF16, Encoding
+from sizewell.specs.layers import LatentAttention, Layer
+from sizewell.specs.model import ModelSpec
+from sizewell.specs.tensor import Tensor
+
+VOCABULARY_PADDING = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightRules:
+    """What an engine does to weights: `padding` of the vocabulary, bytes of a rope element, who gets spare layers."""
+
+    padding: int = VOCABULARY_PADDING
+    pp_remainder: PpRemainder = "spread"
+    mtp: bool = False
+    absorbed_copies: bool = True
+    rope_tables: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    role: str
+    name: str
+    bytes: float
+
+
+def stage_weight_lines(
+    model: ModelSpec, weight_format: str, cut: Parallelism, rules: WeightRules | None = None
+) -> tuple[tuple[LedgerLine, ...], ...]:
+    """Return for each pipeline stage the weight lines of its fullest rank, one line a tensor class."""
+    rules = rules or WeightRules()
+    hold = _Holder(model, weight_format, cut, rules)
+    bounds = stage_bounds(len(model.layers), cut.pp, rules.pp_remainder)
+    return tuple(_lines(_stage(model, hold, span, cut.pp)) for span in bounds)
+
+
+def rank_weight_bytes(
+    model: ModelSpec, weight_format: str, cut: Parallelism, rules: WeightRules | None = None
+) -> tuple[float, ...]:
+    """Return the weight bytes of the fullest rank of each pipeline stage."""
+    return tuple(sum(line.bytes for line in stage) for stage in stage_weight_lines(model, weight_format, cut, rules))
+
+
+def rank_tensor_bytes(tensor: Tensor, encoding: Encoding, cut: Parallelism, padding: int = VOCABULARY_PADDING) -> float:
+    """Return what the fullest rank allocates for a tensor: weights, scales, zero points and bias, each rounded."""
+    tp, matrices, rows = _shard(tensor, cut, padding)
+    if not tensor.is_matrix:
+        bits = tensor.stored.bits_per_weight if tensor.stored else 16
+        return allocated_bytes(matrices * rows * bits / 8)
+    buffers = encoding.buffers(rows, tensor.rank_columns(tp), matrices)
+    bias = allocated_bytes(matrices * rows * 2) if tensor.bias else 0
+    return sum(allocated_bytes(b) for b in buffers) + bias
+
+
+def _shard(tensor: Tensor, cut: Parallelism, padding: int) -> tuple[int, int, int]:
+    """Return (ways the axes are cut, matrices held, rows held)."""
+    if tensor.role == "routed-experts":
+        if cut.ep > 1:
+            return 1, ceil(tensor.matrices / cut.ep), tensor.rank_rows(1)
+        ways = cut.tp * cut.dp
+        return ways, tensor.matrices, tensor.rank_rows(ways)
+    if tensor.role in {"embedding", "head"} and any(part.sharded for part in tensor.rows):
+        padded = ceil(tensor.rank_rows(1) / padding) * padding
+        return cut.tp, tensor.matrices, ceil(padded / cut.tp)
+    return cut.tp, tensor.matrices, tensor.rank_rows(cut.tp)
+
+
+class _Holder:
+    """Prices layers once each, however often they repeat."""
+
+    def __init__(self, model: ModelSpec, weight_format: str, cut: Parallelism, rules: WeightRules) -> None:
+        self.model, self.weight_format, self.cut, self.rules = model, weight_format, cut, rules
+        self._layers: dict[int, tuple[_Held, ...]] = {}
+
+    def tensor(self, tensor: Tensor) -> _Held:
+        encoding = _stored_encoding(tensor, self.model, self.weight_format)
+        size = rank_tensor_bytes(tensor, encoding, self.cut, self.rules.padding)
+        return _Held(tensor.role, f"{tensor.name} {encoding.name}", size)
+
+    def layer(self, layer: Layer) -> tuple[_Held, ...]:
+        found = self._layers.get(id(layer))
+        if found is None:
+            found = tuple(self.tensor(t) for t in layer.tensors) + self._absorbed(layer)
+            self._layers[id(layer)] = found
+        return found
+
+    def _absorbed(self, layer: Layer) -> tuple[_Held, ...]:
+        """16-bit copies of the latent up-projections that stay beside a quantised kv_b."""
+        mixer = layer.mixer
+        if not self.rules.absorbed_copies or not isinstance(mixer, LatentAttention):
+            return ()
+        kv_b = next((t for t in layer.tensors if t.name.endswith("kv_b")), None)
+        if kv_b is None or _stored_encoding(kv_b, self.model, self.weight_format).bits_per_weight >= 16:
+            return ()
+        heads = mixer.heads // self.cut.tp
+        copies = (heads * width * mixer.kv_lora_rank * 2 for width in (mixer.qk_nope_head_dim, mixer.v_head_dim))
+        return (_Held("attention", "absorbed kv_b copies bf16", sum(allocated_bytes(c) for c in copies)),)
+
+
+def _stored_encoding(tensor: Tensor, model: ModelSpec, weight_format: str) -> Encoding:
+    del weight_format
+    return tensor.stored or model.dtype or BF16
+
+
+def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int], stages: int) -> dict[tuple[str, str], list[float]]:
+    """Return bytes and count by (role, tensor) of one stage."""
+    held: dict[tuple[str, str], list[float]] = {}
+
+    def add(items: Iterable[_Held], count: int = 1) -> None:
+        for item in items:
+            entry = held.setdefault((item.role, item.name), [0.0, 0])
+            entry[0] += item.bytes * count
+            entry[1] += count
+
+    first, last = span[0] == 0, span[1] == len(model.layers)
+    if stages == 1:
+        for layer, count in model.layer_counts.items():
+            add(hold.layer(layer), count)
+    else:
+        for layer in model.layers[span[0] : span[1]]:
+            add(hold.layer(layer))
+    if first or (last and model.tied):
+        add([hold.tensor(model.embedding)])
+    if first:
+        add(hold.tensor(t) for t in (*model.vision, *model.extra))
+    if last:
+        add(hold.tensor(t) for t in (*model.final_norm, *((model.head,) if model.head else ())))
+        if hold.rules.mtp:
+            add(_draft(model, hold))
+    if hold.rules.rope_tables:
+        add(_rope_tables(model))
+    return held
+
+
+def _draft(model: ModelSpec, hold: _Holder) -> Iterable[_Held]:
+    """The multi-token-prediction layers; the target's embedding and head are shared, not loaded twice."""
+    for layer in model.mtp_layers:
+        for item in hold.layer(layer):
+            if item.role not in {"embedding", "head"}:
+                yield _Held("mtp", f"mtp {item.name}", item.bytes)
+
+
+def _rope_tables(model: ModelSpec) -> Iterable[_Held]:
+    width = 4 if model.is_latent else 2
+    for positions, rotary in model.rope_tables:
+        yield _Held("rope-table", f"{positions:,} × {rotary} × {width} B", allocated_bytes(positions * rotary * width))
+
+
+def _lines(held: dict[tuple[str, str], list[float]]) -> tuple[LedgerLine, ...]:
+    by_role: dict[str, list[tuple[str, float]]] = {}
+    for (role, name), (size, count) in held.items():
+        by_role.setdefault(role, []).append((f"{count:.0f} × {name}", size))
+    return tuple(
+        LedgerLine(name=f"weights: {role}", bytes=sum(size for _, size in terms), inputs=tuple(terms))
+        for role, terms in by_role.items()
+    )

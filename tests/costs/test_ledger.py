@@ -1,0 +1,92 @@
+"""The ledger of whole deployments: logs, verdicts and invariants."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sizewell.catalog.engines import read_engine
+from sizewell.costs.ledger import GIB, MemoryLedger, ledger_of
+from sizewell.costs.rank_memory import RankMemory, rank_memory
+from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
+from sizewell.specs.model import ModelSpec
+
+SETTINGS = EngineSettings(
+    max_num_seqs=1024, max_num_batched_tokens=8192, max_model_len_tokens=8192, memory_fraction=0.92
+)
+H200, H100 = 139.81 * GIB, 79.18 * GIB
+
+
+def _rank(model: ModelSpec, version: str, settings: EngineSettings = SETTINGS, **sizes: int) -> RankMemory:
+    return rank_memory(model, Formats(), Parallelism(**sizes), settings, read_engine("vllm", version))
+
+
+def _ledger(model: ModelSpec, version: str, gpu: float = H200, **sizes: int) -> MemoryLedger:
+    return ledger_of(_rank(model, version, **sizes), gpu)
+
+
+def test_r1_on_eight_h200_is_near_the_log(r1: ModelSpec) -> None:
+    found = _ledger(r1, "0.11.2", tp=8)
+    assert found.fits
+    assert found.kv_bytes / GIB == pytest.approx(41.6, rel=0.05)
+    assert found.kv_bytes_per_token == 70272
+
+
+def test_lines_add_up_to_the_total(r1: ModelSpec) -> None:
+    found = _ledger(r1, "0.19.1", tp=8)
+    assert sum(line.bytes for line in found.lines) == found.total_bytes
+    assert found.total_bytes + found.headroom_bytes == found.gpu_bytes
+    assert all(line.low <= line.bytes <= line.high for line in found.lines)
+    assert found.kv_figure.low <= found.kv_bytes <= found.kv_figure.high
+
+
+def test_every_line_explains_itself_with_its_numbers(r1: ModelSpec) -> None:
+    for line in _ledger(r1, "0.19.1", tp=8).lines:
+        assert line.explain().endswith(f"= {round(line.bytes):,} B")
+
+
+def test_activation_is_counted_on_every_gpu_not_once_a_replica(llama_70b: ModelSpec) -> None:
+    def peak(tp: int) -> float:
+        return sum(line.bytes for line in _rank(llama_70b, "0.19.1", tp=tp).overhead if "activation" in line.name)
+
+    assert peak(4) == peak(8) > 1.5 * GIB
+
+
+def test_zero_cache_is_a_verdict(llama_70b: ModelSpec) -> None:
+    assert _ledger(llama_70b, "0.19.1", gpu=H100).verdict == "weights do not fit"
+    tight = _ledger(llama_70b, "0.19.1", gpu=73 * GIB, tp=2)
+    assert tight.verdict == "no room for KV cache"
+    assert (tight.kv_blocks, tight.kv_tokens, tight.fits) == (0, 0, False)
+
+
+def test_one_sequence_must_fit(llama_70b: ModelSpec) -> None:
+    long = replace(SETTINGS, max_model_len_tokens=4_000_000)
+    memory = _rank(llama_70b, "0.19.1", long, tp=4)
+    assert ledger_of(memory, H100).verdict == "one sequence does not fit"
+
+
+def test_pipeline_blocks_are_the_minimum_over_stages(r1: ModelSpec) -> None:
+    memory = _rank(r1, "0.19.1", tp=4, pp=2)
+    rooms = memory.kv_bytes(H200)
+    per_stage = [int(room // s.layout.bytes_per_block) for room, s in zip(rooms, memory.stages, strict=True)]
+    assert memory.blocks(H200) == min(per_stage)
+    assert len(set(per_stage)) == 2
+
+
+@given(fraction=st.floats(0.3, 0.98), gib=st.floats(100, 300))
+def test_blocks_times_block_bytes_never_exceed_the_room(r1: ModelSpec, fraction: float, gib: float) -> None:
+    found = ledger_of(_rank(r1, "0.19.1", replace(SETTINGS, memory_fraction=fraction), tp=8), gib * GIB)
+    cache = next(line for line in found.lines if line.name == "KV cache")
+    assert cache.bytes <= max(found.kv_bytes, 0)
+    assert found.kv_bytes - cache.bytes < found.layout.bytes_per_block or found.kv_bytes < 0
+
+
+def test_rank_memory_is_cheap_enough_for_a_search(r1: ModelSpec) -> None:
+    from timeit import repeat
+
+    engine, cut = read_engine("vllm", "0.19.1"), Parallelism(tp=8)
+    best = min(repeat(lambda: rank_memory(r1, Formats(), cut, SETTINGS, engine), number=20, repeat=5)) / 20
+    assert best < 2e-3
