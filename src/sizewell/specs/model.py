@@ -68,7 +68,12 @@ class ModelSpec:
     @cached_property
     def layer_counts(self) -> dict[Layer, int]:
         """Distinct layers with how often each occurs, in order of first appearance."""
-        return dict(Counter(self.layers))
+        # Readers build equal layers once: counting objects first spares hashing every tensor of every layer.
+        objects = {id(layer): layer for layer in self.layers}
+        counts: dict[Layer, int] = {}
+        for key, count in Counter(map(id, self.layers)).items():
+            counts[objects[key]] = counts.get(objects[key], 0) + count
+        return counts
 
     @cached_property
     def parameters(self) -> int:

@@ -1,0 +1,76 @@
+"""From a configuration to a `ModelSpec`: find the family, build its layers, add formats and limits."""
+
+from __future__ import annotations
+
+from sizewell.catalog.architectures.limits import (
+    activation_type,
+    max_context_tokens,
+    recurrent_state_bytes,
+    rope_tables,
+)
+from sizewell.catalog.architectures.registry import FAMILIES, Family, language_builder
+from sizewell.catalog.config_fields import Fields, MissingFieldError
+from sizewell.specs.errors import UnknownArchitectureError, nearest_names
+from sizewell.specs.model import ModelSpec
+
+NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+
+
+def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> ModelSpec:
+    """Return the model a configuration describes.
+
+    Raises UnknownArchitectureError for layers we do not understand and BadInputError for values that cannot be meant.
+    """
+    architecture = architecture_of(config)
+    family = FAMILIES.get(architecture)
+    if family is None:
+        raise unknown_architecture(config, architecture)
+    text = language_section(config, family)
+    outline = language_builder(family)(text)
+    activation = activation_type(text)
+    return ModelSpec(
+        name=name,
+        architecture=architecture,
+        hidden=outline.hidden,
+        vocabulary=outline.vocabulary,
+        max_context_tokens=max_context_tokens(text),
+        layers=outline.layers,
+        embedding=outline.embedding,
+        head=outline.head,
+        final_norm=outline.final_norm,
+        mtp_layers=outline.mtp_layers,
+        extra=outline.extra,
+        dtype=activation,
+        weight_format=activation.name,
+        recurrent_state_dtype_bytes=recurrent_state_bytes(text, activation),
+        rope_tables=rope_tables(text, architecture, outline.layers),
+        assumed=assumed,
+    )
+
+
+def architecture_of(config: Fields) -> str:
+    """Return the first entry of `architectures`; MissingFieldError when there is none."""
+    names = config.words("architectures")
+    if not names:
+        raise MissingFieldError(config.source, "architecture")
+    return names[0]
+
+
+def language_section(config: Fields, family: Family) -> Fields:
+    """Return the object that holds the language model's fields."""
+    section = config
+    for name in filter(None, family.text.split(".")):
+        section = section.section(name) or section
+    return section
+
+
+def unknown_architecture(config: Fields, architecture: str) -> UnknownArchitectureError:
+    """Return the error that says what is missing and which --assume would accept the model."""
+    text = config.section("text_config") or config
+    missing = [field for field in NEEDED if field not in text]
+    near = nearest_names(architecture, FAMILIES) or ["LlamaForCausalLM"]
+    lacking = f"; it also lacks {', '.join(missing)}" if missing else ""
+    return UnknownArchitectureError(
+        f"{config.source}: architecture {architecture!r} is not known (nearest: {', '.join(near)}){lacking}; "
+        f"if its layers are the same, say --assume architecture={near[0]}"
+    )

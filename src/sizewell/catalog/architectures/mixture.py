@@ -1,0 +1,262 @@
+"""Decoders of softmax attention and routed experts: Mixtral, Qwen MoE, GLM-4.5, gpt-oss, MiniMax-M2 and their kin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sizewell.catalog.architectures.attention import PLAIN, AttentionTraits, HeadShape, Reach, attention, read_heads
+from sizewell.catalog.architectures.mlp import PLAIN_EXPERTS, ExpertTraits, dense, experts
+from sizewell.catalog.architectures.outline import Ends, Outline, layer, norms, outline, stack
+from sizewell.catalog.architectures.windows import listed, reaches, same_everywhere
+from sizewell.catalog.config_fields import Fields
+from sizewell.specs.layers import Layer, MoeMlp
+from sizewell.specs.tensor import replicated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixtureTraits:
+    """How the layers of a family of mixtures are made."""
+
+    shape: HeadShape
+    experts: MoeMlp
+    attention: AttentionTraits = PLAIN
+    routing: ExpertTraits = PLAIN_EXPERTS
+    norm_bias: bool = False
+    dense_intermediate: int = 0
+
+
+class Place(NamedTuple):
+    """What distinguishes one layer from the next: its reach and whether it routes."""
+
+    reach: Reach
+    routed: bool
+
+
+def read_experts(text: Fields, *, count: str = "num_experts", top_k: str = "num_experts_per_tok") -> MoeMlp:
+    """Return the routed experts; `moe_intermediate_size` is theirs, else `intermediate_size`."""
+    number, chosen = text.size(count), text.size(top_k)
+    if chosen > number:
+        raise text.wrong(top_k, chosen, f"at most the {number} experts")
+    width = "moe_intermediate_size" if "moe_intermediate_size" in text else "intermediate_size"
+    return MoeMlp(experts=number, top_k=chosen, intermediate=text.size(width))
+
+
+def mixture_layers(text: Fields, spans: list[Reach], routed: list[bool], traits: MixtureTraits) -> tuple[Layer, ...]:
+    """Return layers that differ in reach and in whether they route."""
+    hidden = text.size("hidden_size")
+    around = norms(hidden, 2, bias=traits.norm_bias)
+
+    def build(place: Place) -> Layer:
+        plain = None if place.routed else dense(hidden, traits.dense_intermediate)
+        mlp = plain or experts(hidden, traits.experts, traits.routing)
+        return layer(attention(hidden, traits.shape, traits.attention, place.reach), mlp, around)
+
+    return stack([Place(reach, route) for reach, route in zip(spans, routed, strict=True)], build)
+
+
+def all_routed(text: Fields) -> list[bool]:
+    """Return that every layer routes."""
+    return [True] * text.layers()
+
+
+def from_layer(text: Fields, first: int) -> list[bool]:
+    """Return that layers from number `first` on route."""
+    return [i >= first for i in range(text.layers())]
+
+
+def mixtral(text: Fields) -> Outline:
+    """Mixtral: every layer routes, nothing shared."""
+    shape = read_heads(text, kv_heads=min(8, text.size("num_attention_heads")))
+    traits = MixtureTraits(shape=shape, experts=read_experts(text, count="num_local_experts"))
+    spans = same_everywhere(text, text.optional_count("sliding_window"))
+    return outline(text, mixture_layers(text, spans, all_routed(text), traits))
+
+
+def qwen2_moe(text: Fields) -> Outline:
+    """Qwen1.5/2 MoE: biased attention, a gated shared expert."""
+    traits = MixtureTraits(
+        shape=read_heads(text),
+        experts=qwen_experts(text),
+        attention=AttentionTraits(qkv_bias=text.flag("qkv_bias", True)),
+        routing=ExpertTraits(shared_gate=True),
+        dense_intermediate=text.count("intermediate_size", 0),
+    )
+    return outline(text, mixture_layers(text, same_everywhere(text), qwen_routed(text), traits))
+
+
+def qwen3_moe(text: Fields) -> Outline:
+    """Qwen3 MoE: norms on heads, no shared expert."""
+    bias = text.flag("attention_bias", False)
+    traits = MixtureTraits(
+        shape=read_heads(text),
+        experts=qwen_experts(text),
+        attention=AttentionTraits(qkv_bias=bias, out_bias=bias, qk_norm="head"),
+        dense_intermediate=text.count("intermediate_size", 0),
+    )
+    return outline(text, mixture_layers(text, same_everywhere(text), qwen_routed(text), traits))
+
+
+def qwen_experts(text: Fields) -> MoeMlp:
+    """Return Qwen's experts; the shared one has its own width."""
+    plain = read_experts(text)
+    return MoeMlp(
+        experts=plain.experts,
+        top_k=plain.top_k,
+        intermediate=plain.intermediate,
+        shared_intermediate=text.count("shared_expert_intermediate_size", 0),
+    )
+
+
+def qwen_routed(text: Fields) -> list[bool]:
+    """Return which layers route: each `decoder_sparse_step`-th that `mlp_only_layers` does not name."""
+    step, only_dense = text.size("decoder_sparse_step", 1), set(text.counts("mlp_only_layers") or ())
+    return [(i + 1) % step == 0 and i not in only_dense for i in range(text.layers())]
+
+
+def olmoe(text: Fields) -> Outline:
+    """OLMoE: norms over the whole projections."""
+    traits = MixtureTraits(
+        shape=read_heads(text), experts=read_experts(text), attention=AttentionTraits(qk_norm="full")
+    )
+    return outline(text, mixture_layers(text, same_everywhere(text), all_routed(text), traits))
+
+
+def granite_moe(text: Fields) -> Outline:
+    """Granite MoE: Llama attention, many small experts."""
+    traits = MixtureTraits(shape=read_heads(text), experts=read_experts(text, count="num_local_experts"))
+    return outline(text, mixture_layers(text, same_everywhere(text), all_routed(text), traits))
+
+
+def gpt_oss(text: Fields) -> Outline:
+    """gpt-oss: sliding and full layers in turn, sinks, biases on everything, experts included."""
+    local = listed(text) or [i % 2 == 0 for i in range(text.layers())]
+    spans = reaches(text, local, text.count("sliding_window", 128))
+    traits = MixtureTraits(
+        shape=read_heads(text, kv_heads=8, head_dim=64),
+        experts=read_experts(text, count="num_local_experts"),
+        attention=AttentionTraits(qkv_bias=True, out_bias=True, sinks=True),
+        routing=ExpertTraits(router_bias=True, expert_bias=True),
+    )
+    return outline(text, mixture_layers(text, spans, all_routed(text), traits))
+
+
+def phimoe(text: Fields) -> Outline:
+    """Phi-3.5-MoE: LayerNorms and biases, also on the head."""
+    bias = text.flag("attention_bias", False)
+    traits = MixtureTraits(
+        shape=read_heads(text),
+        experts=read_experts(text, count="num_local_experts"),
+        attention=AttentionTraits(qkv_bias=bias, out_bias=bias),
+        norm_bias=True,
+    )
+    layers = mixture_layers(text, same_everywhere(text), all_routed(text), traits)
+    return outline(text, layers, Ends(norm_bias=True, head_bias=text.flag("lm_head_bias", False)))
+
+
+def ernie_moe(text: Fields) -> Outline:
+    """ERNIE 4.5 MoE: dense first layers, several shared experts as one, a counted router correction."""
+    plain = read_experts(text, count="moe_num_experts", top_k="moe_k")
+    shared = text.count("moe_num_shared_experts", 0) * plain.intermediate
+    last = text.count("moe_layer_end_index", text.layers() - 1)
+    first, step = text.count("moe_layer_start_index", 1), text.size("moe_layer_interval", 1)
+    routed = [first <= i <= last and (i + 1) % step == 0 for i in range(text.layers())]
+    bias = text.flag("use_bias", False)
+    traits = MixtureTraits(
+        shape=read_heads(text, kv_heads=4),
+        experts=with_shared(plain, shared),
+        attention=AttentionTraits(qkv_bias=bias, out_bias=bias),
+        routing=ExpertTraits(correction_bias=True),
+        dense_intermediate=text.count("intermediate_size", 0),
+    )
+    return outline(text, mixture_layers(text, same_everywhere(text), routed, traits), Ends(tied=True))
+
+
+def hunyuan(text: Fields) -> Outline:
+    """Hunyuan-A13B: norms on heads; per-layer lists for experts and widths must be uniform."""
+    plain = MoeMlp(
+        experts=uniform(text, "num_experts"), top_k=uniform(text, "moe_topk"),
+        intermediate=uniform(text, "moe_intermediate_size" if "moe_intermediate_size" in text else "intermediate_size"),
+    )  # fmt: skip
+    shared = uniform(text, "num_shared_expert", 1) * text.size("intermediate_size")
+    traits = MixtureTraits(
+        shape=read_heads(text), experts=with_shared(plain, shared), attention=AttentionTraits(qk_norm="head")
+    )
+    return outline(text, mixture_layers(text, same_everywhere(text), all_routed(text), traits))
+
+
+def minimax_m2(text: Fields) -> Outline:
+    """MiniMax-M2: norms over the whole projections, every layer routes."""
+    traits = MixtureTraits(
+        shape=read_heads(text, kv_heads=8, head_dim=128),
+        experts=read_experts(text, count="num_local_experts"),
+        attention=AttentionTraits(qk_norm="full"),
+    )
+    return outline(text, mixture_layers(text, same_everywhere(text), all_routed(text), traits))
+
+
+def glm4_moe(text: Fields) -> Outline:
+    """GLM-4.5 to 4.7: dense first layers, shared experts, multi-token-prediction layers."""
+    plain = read_experts(text, count="n_routed_experts")
+    shared = text.count("n_shared_experts", 1) * plain.intermediate
+    traits = MixtureTraits(
+        shape=read_heads(text, kv_heads=8),
+        experts=with_shared(plain, shared),
+        attention=AttentionTraits(
+            qkv_bias=text.flag("attention_bias", False), qk_norm="head" if text.flag("use_qk_norm", False) else "none"
+        ),
+        dense_intermediate=text.count("intermediate_size", 0),
+    )
+    routed = from_layer(text, text.count("first_k_dense_replace", 1))
+    layers = mixture_layers(text, same_everywhere(text), routed, traits)
+    return outline(text, layers, mtp_layers=next_token_layers(text, layers[-1]))
+
+
+def next_token_layers(text: Fields, last: Layer) -> tuple[Layer, ...]:
+    """Return the multi-token-prediction layers: one more layer with a joining matrix and three norms.
+
+    Copies of embedding and head that some checkpoints store are left out: engines share the model's own.
+    """
+    hidden = text.size("hidden_size")
+    count = text.count("num_nextn_predict_layers", 0)
+    if count > 8:
+        raise text.wrong("num_nextn_predict_layers", count, "at most 8")
+    joined = (replicated("eh_proj", "mtp", 2 * hidden, hidden), norms(hidden, 3))
+    return (Layer(mixer=last.mixer, mlp=last.mlp, tensors=(*last.tensors, *joined)),) * count
+
+
+def with_shared(plain: MoeMlp, shared_intermediate: int) -> MoeMlp:
+    """Return the experts with a shared one of the given width."""
+    return MoeMlp(
+        experts=plain.experts,
+        top_k=plain.top_k,
+        intermediate=plain.intermediate,
+        shared_intermediate=shared_intermediate,
+        gated=plain.gated,
+    )
+
+
+def uniform(text: Fields, name: str, default: int | None = None) -> int:
+    """Return a field that may be one number or a list of equal numbers."""
+    if not isinstance(text.values.get(name), list):
+        return text.size(name, default)
+    listed_values = set(text.counts(name) or ())
+    if len(listed_values) != 1 or 0 in listed_values:
+        raise text.wrong(name, text.values[name], "one positive value for all layers")
+    return listed_values.pop()
+
+
+def dbrx(text: Fields) -> Outline:
+    """DBRX: its own field names, LayerNorm without bias, 16 experts."""
+    inner = text.section("attn_config") or Fields({}, text.source, "attn_config.")
+    moe = text.section("ffn_config") or Fields({}, text.source, "ffn_config.")
+    renamed = {
+        **text.values,
+        "hidden_size": text.size("d_model"), "num_hidden_layers": text.layers("n_layers"),
+        "num_attention_heads": text.size("n_heads"), "num_key_value_heads": inner.size("kv_n_heads", 1),
+        "num_experts": moe.size("moe_num_experts"), "num_experts_per_tok": moe.size("moe_top_k"),
+        "intermediate_size": moe.size("ffn_hidden_size"),
+    }  # fmt: skip
+    same = Fields(renamed, text.source, text.path, text.parent)
+    traits = MixtureTraits(shape=read_heads(same), experts=read_experts(same))
+    return outline(same, mixture_layers(same, same_everywhere(same), all_routed(same), traits))
