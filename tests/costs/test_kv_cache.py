@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sizewell.costs.kv_cache import CacheKind, CacheLayout, CacheRules, cache_layout, layer_kinds
+from sizewell.costs.cache_kinds import CacheKind, CacheRules, layer_kinds
+from sizewell.costs.kv_cache import CacheLayout, cache_layout
 from sizewell.specs.layers import Attention, LatentAttention, Layer
 from sizewell.specs.model import ModelSpec
 

@@ -103,6 +103,7 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
         batch_defaults=tuple(_defaults(tier) for tier in facts["batch_defaults"]),
         mla_row_elements=facts.get("mla_row_elements") or None,
         expert_workspaces=facts.get("expert_workspaces", 0.0),
+        fraction_rule=facts.get("fraction_rule", "fixed"),
         **plain,
         **{field: facts[key] * _GIB for field, key in sizes.items()},
     )

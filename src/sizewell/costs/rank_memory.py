@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, floor
 
-from sizewell.costs.activations import activation_lines
-from sizewell.costs.kv_cache import CacheLayout, CacheRules, cache_layout, layer_kinds
-from sizewell.costs.lines import LedgerLine, Place
+from sizewell.costs.cache_kinds import CacheRules, layer_kinds
+from sizewell.costs.kv_cache import CacheLayout, cache_layout
+from sizewell.costs.lines import LedgerLine
+from sizewell.costs.overhead import overhead_lines
 from sizewell.costs.stages import stage_bounds
-from sizewell.costs.weights import WeightRules, stage_weight_lines
+from sizewell.costs.token_pool import STATE_TO_TOKEN_RATIO, WINDOW_POOL_FRACTION
+from sizewell.costs.weights import WeightRules, offloaded, stage_weight_lines
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
-from sizewell.specs.layers import LatentAttention, Layer
+from sizewell.specs.layers import CompressedAttention, LatentAttention, Layer
 from sizewell.specs.model import ModelSpec
 
 LATENT_BLOCK_TOKENS = 64
@@ -94,7 +96,9 @@ class RankMemory:
     def _stage_blocks(self, left: tuple[float, ...]) -> Iterable[int]:
         for stage, room in zip(self.stages, left, strict=True):
             per_block = stage.layout.bytes_per_block
-            yield floor(room / per_block) if per_block else 2**40 if room > 0 else 0
+            shared = self.engine.profile == "sglang" and stage.layout.state_bytes_per_sequence
+            share = 1 / (1 + STATE_TO_TOKEN_RATIO) if shared else 1.0
+            yield floor(room * share / per_block) if per_block else 2**40 if room > 0 else 0
 
     @property
     def layout(self) -> CacheLayout:
@@ -119,12 +123,12 @@ def rank_memory(
     weights = stage_weight_lines(model, formats.weight, cut, weight_rules(settings, engine))
     stages = tuple(
         StageMemory(
-            weights=lines,
+            weights=offloaded(lines, settings.offload_bytes),
             layout=cache_layout(layer_kinds(model, _counted(model, span), formats.kv, cut.tp, rules), rules),
         )
         for span, lines in zip(bounds, weights, strict=True)
     )
-    overhead = (*activation_lines(model, cut, settings, engine), *_fixed_lines(model, cut, settings, engine))
+    overhead = overhead_lines(model, cut, settings, engine)
     return RankMemory(stages=stages, overhead=overhead, engine=engine, settings=settings, cut=cut)
 
 
@@ -137,41 +141,24 @@ def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) 
     """Return what the engine does with cache blocks."""
     latent = any(isinstance(layer.mixer, LatentAttention) for layer in model.layer_counts)
     padded = engine.mla_row_elements
+    paged_latent = latent and padded is None and engine.profile == "v1"
+    flat = engine.profile in {"sglang", "llama.cpp"} or _is_compressed(model)
     return CacheRules(
-        block_tokens=LATENT_BLOCK_TOKENS
-        if latent and padded is None and engine.profile == "v1"
-        else engine.block_tokens,
+        block_tokens=LATENT_BLOCK_TOKENS if paged_latent else engine.block_tokens,
         grouped=engine.grouped_cache,
         in_flight_tokens=engine.in_flight_batches * settings.max_num_batched_tokens,
         speculative_tokens=settings.speculative_tokens,
         latent_row_elements=padded,
+        style="flat" if flat else "groups",
+        window_pool_fraction=WINDOW_POOL_FRACTION if engine.profile == "sglang" else None,
     )
+
+
+def _is_compressed(model: ModelSpec) -> bool:
+    return any(isinstance(layer.mixer, CompressedAttention) for layer in model.layer_counts)
 
 
 def _counted(model: ModelSpec, span: tuple[int, int]) -> Iterable[tuple[Layer, int]]:
     if span == (0, len(model.layers)):
         return model.layer_counts.items()
     return ((layer, 1) for layer in model.layers[span[0] : span[1]])
-
-
-def _fixed_lines(
-    model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
-) -> tuple[LedgerLine, ...]:
-    """Context, collectives, what the engine sees beside PyTorch, and graphs."""
-    several = cut.tp * cut.pp * cut.dp > 1
-    non_torch = engine.non_torch_bytes_tp if several else engine.non_torch_bytes_tp1
-    lines = [_given("beside PyTorch", non_torch)]
-    if not settings.enforce_eager:
-        graphs = engine.graph_bytes + len(model.layers) / cut.pp * engine.graph_bytes_per_layer
-        lines.append(_given("graphs", graphs, place="inside" if engine.graphs_in_budget else "outside", spread=0.6))
-    if engine.context_in_baseline:
-        lines.append(_given("context", engine.context_bytes, place="outside", spread=0.3))
-        lines.append(_given("collectives", engine.collective_bytes if several else 0.0, place="outside", spread=0.5))
-    return tuple(line for line in lines if line.bytes)
-
-
-def _given(name: str, size: float, *, place: Place = "inside", spread: float = 0.25) -> LedgerLine:
-    return LedgerLine(
-        name=name, bytes=size, formula="{era}", inputs=(("era", "measured for this engine version"),),
-        provenance="calibrated", place=place, low_bytes=size * (1 - spread), high_bytes=size * (1 + spread),
-    )  # fmt: skip

@@ -170,3 +170,18 @@ def _lines(held: dict[tuple[str, str], list[float]]) -> tuple[LedgerLine, ...]:
         LedgerLine(name=f"weights: {role}", bytes=sum(size for _, size in terms), inputs=tuple(terms))
         for role, terms in by_role.items()
     )
+
+
+def offloaded(lines: tuple[LedgerLine, ...], host_bytes: float) -> tuple[LedgerLine, ...]:
+    """Return the lines with layer weights moved to host memory until `host_bytes` are met; vocabulary stays."""
+    if not host_bytes:
+        return lines
+    stays = {"weights: embedding", "weights: head", "weights: rope-table"}
+    movable = sum(line.bytes for line in lines if line.name not in stays)
+    moved = LedgerLine(
+        name="weights: offloaded to host",
+        bytes=-min(host_bytes, movable),
+        formula="−min({asked}, {movable}) B",
+        inputs=(("asked", host_bytes), ("movable", movable)),
+    )
+    return (*lines, moved)

@@ -61,6 +61,7 @@ class EngineSpec:
     grouped_cache: bool = True
     state_blocks: int = 1
     printed_tokens: Literal["blocks", "groups", "concurrency"] = "blocks"
+    fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch"] = "fixed"
     note: str = ""
 
     def defaults_for(self, gpu_name: str, memory_bytes: float) -> BatchDefaults:

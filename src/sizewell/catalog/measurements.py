@@ -1,0 +1,66 @@
+"""Tables of published measurements, read row by row."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import Literal
+
+from sizewell.specs.deployment import Parallelism
+from sizewell.specs.errors import BadInputError
+from sizewell.specs.memory_row import MemoryRow
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_MEMORY_COLUMNS = {"point_id", "engine", "model_hf_id", "metric", "value"}
+
+
+def file_kind(path: Path) -> Literal["memory", "points"]:
+    """Return which table a file holds, by its header; raise BadInputError for neither."""
+    with path.open(newline="") as lines:
+        header = set(next(csv.reader(lines), []))
+    if header >= _MEMORY_COLUMNS:
+        return "memory"
+    if {"point_id", "load", "gpu"} <= header:
+        return "points"
+    raise BadInputError(f"{path}: neither a table of memory figures nor of measured points; see docs for the columns")
+
+
+def read_memory_rows(path: Path) -> tuple[MemoryRow, ...]:
+    """Return the rows of a memory table; raise BadInputError with the line of the first unreadable one."""
+    with path.open(newline="") as lines:
+        reader = csv.DictReader(lines)
+        if not set(reader.fieldnames or ()) >= _MEMORY_COLUMNS:
+            raise BadInputError(f"{path}: a memory table needs the columns {', '.join(sorted(_MEMORY_COLUMNS))}")
+        return tuple(_memory_row(path, number, raw) for number, raw in enumerate(reader, start=2))
+
+
+def _memory_row(path: Path, number: int, raw: dict[str, str]) -> MemoryRow:
+    def text(column: str) -> str:
+        return (raw.get(column) or "").strip()
+
+    def count(column: str, default: int = 1) -> int:
+        return int(float(text(column) or default))
+
+    def optional(column: str) -> int | None:
+        return int(float(text(column))) if text(column) else None
+
+    try:
+        value = float(text("value"))
+        cut = Parallelism(tp=count("tp"), pp=count("pp"), dp=count("dp"), ep=count("ep"))
+        settings = (optional("max_model_len"), optional("max_num_batched_tokens"), optional("max_num_seqs"))
+    except ValueError as error:
+        raise BadInputError(f"{path}, line {number}: {error}; correct the row or remove it") from None
+    return MemoryRow(
+        point_id=text("point_id"), thread=text("thread"), engine=text("engine"), version=text("version"),
+        model=text("model_hf_id"), weight_format=text("weight_format"), kv_format=text("kv_dtype") or "auto",
+        gpu=text("gpu"), memory_gib=_first_number(text("gpu_mem_gib_reported")), cut=cut,
+        memory_fraction=_first_number(text("gpu_memory_utilization")),
+        max_model_len_tokens=settings[0], max_num_batched_tokens=settings[1], max_num_seqs=settings[2],
+        enforce_eager=text("enforce_eager").lower() == "true", metric=text("metric"), value=value, notes=text("notes"),
+    )  # fmt: skip
+
+
+def _first_number(text: str) -> float | None:
+    found = _NUMBER.search(text)
+    return float(found.group()) if found else None

@@ -1,0 +1,74 @@
+"""What a rank holds beside weights and cache: activations, context, collectives, graphs and the engine's tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sizewell.costs.activations import activation_lines
+from sizewell.costs.lines import LedgerLine, Place
+from sizewell.costs.token_pool import request_table_bytes
+from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.model import ModelSpec
+
+
+def overhead_lines(
+    model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
+) -> tuple[LedgerLine, ...]:
+    """Return the overhead lines of one rank; those the engine does not deduct from its share are placed outside."""
+    peak = activation_lines(model, cut, settings, engine)
+    if engine.profile == "sglang":
+        # The share is taken before activations exist: what it leaves free must hold them.
+        peak = (*(replace(line, place="outside") for line in peak), _request_table(settings))
+    fixed = (*_graphs(model, cut, settings, engine), *_base(cut, engine))
+    return tuple(line for line in (*peak, *fixed) if line.bytes)
+
+
+def _request_table(settings: EngineSettings) -> LedgerLine:
+    return LedgerLine(
+        name="request table",
+        bytes=request_table_bytes(settings.max_num_seqs, settings.max_model_len_tokens),
+        formula="{requests} requests × ({context} + 4) × 4 B",
+        inputs=(("requests", settings.max_num_seqs), ("context", settings.max_model_len_tokens)),
+        place="outside",
+    )
+
+
+def _graphs(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine: EngineSpec) -> tuple[LedgerLine, ...]:
+    if settings.enforce_eager:
+        return ()
+    layers = len(model.layers) / cut.pp
+    line = LedgerLine(
+        name="graphs",
+        bytes=engine.graph_bytes + layers * engine.graph_bytes_per_layer,
+        formula="{fixed} B + {layers} layers × {each} B",
+        inputs=(("fixed", engine.graph_bytes), ("layers", layers), ("each", engine.graph_bytes_per_layer)),
+        place="inside" if engine.graphs_in_budget else "outside",
+    )
+    return (_spread(line, 0.6),)
+
+
+def _base(cut: Parallelism, engine: EngineSpec) -> tuple[LedgerLine, ...]:
+    """Context, collectives and what the engine finds beside PyTorch's own memory."""
+    several = cut.tp * cut.pp * cut.dp > 1
+    beside = engine.non_torch_bytes_tp if several else engine.non_torch_bytes_tp1
+    lines = [_spread(_given("beside PyTorch", beside, engine, "inside"), 0.25)]
+    if engine.context_in_baseline:
+        collectives = engine.collective_bytes if several else 0.0
+        lines.append(_spread(_given("context", engine.context_bytes, engine, "outside"), 0.3))
+        lines.append(_spread(_given("collectives", collectives, engine, "outside"), 0.5))
+    return tuple(lines)
+
+
+def _given(name: str, size: float, engine: EngineSpec, place: Place) -> LedgerLine:
+    source = f"fitted for {engine.name} {engine.era}"
+    return LedgerLine(name=name, bytes=size, formula="{source}", inputs=(("source", source),), place=place)
+
+
+def _spread(line: LedgerLine, fraction: float) -> LedgerLine:
+    return replace(
+        line,
+        provenance="calibrated",
+        low_bytes=line.bytes * (1 - fraction),
+        high_bytes=line.bytes * (1 + fraction),
+    )

@@ -1,0 +1,85 @@
+"""SGLang's token pool: the default share of memory by release, the tables beside the pool, and its size.
+
+Sources: sglang 0.4.6.post5 and 0.5.2 `server_args.py`, 0.5.23 `arg_groups/memory_hook.py` and
+`mem_cache/kv_cache_configurator.py`.
+"""
+
+from __future__ import annotations
+
+from math import floor
+from typing import Literal
+
+from sizewell.specs.deployment import Parallelism
+
+MIB, GIB = 2**20, 2**30
+FractionRule = Literal["fixed", "by-ranks", "by-reserve", "by-batch"]
+WINDOW_POOL_FRACTION = 0.8
+"""Windowed layers get a pool of this many tokens for each token of the full pool."""
+STATE_TO_TOKEN_RATIO = 0.9
+"""Bytes given to recurrent state for each byte given to tokens."""
+_BY_RANKS = {1: 0.88, 2: 0.87, 4: 0.85, 8: 0.81, 16: 0.79}
+
+
+def default_fraction(rule: FractionRule, gpu_bytes: float, cut: Parallelism, *, latent: bool = False) -> float:
+    """Return the share of free memory SGLang takes by default on accelerators of `gpu_bytes`."""
+    ranks = cut.tp * cut.pp
+    if rule == "by-ranks":
+        return _by_ranks(gpu_bytes, ranks)
+    reserved = _reserve_mib(gpu_bytes, cut) if rule == "by-reserve" else _batch_mib(gpu_bytes, cut, latent=latent)
+    total = gpu_bytes / MIB
+    return round((total - reserved) / total, 3)
+
+
+def _by_ranks(gpu_bytes: float, ranks: int) -> float:
+    known = max(size for size in _BY_RANKS if size <= max(ranks, 1))
+    fraction, size = _BY_RANKS[known], gpu_bytes / GIB
+    if size <= 80:
+        return fraction
+    return min(fraction + 48 * (1 - fraction) / size, (size - 18) / size)
+
+
+def _reserve_mib(gpu_bytes: float, cut: Parallelism) -> float:
+    ranks, size = cut.tp * cut.pp, gpu_bytes / GIB
+    if size < 35:
+        reserved = 2.8 + ranks / 10
+    elif size < 90:
+        reserved = 9.5 + ranks / 2
+    else:
+        reserved = 12 + ranks / 2 if size < 160 else 32.0
+    return (reserved + (4 if cut.dp > 1 else 0)) * 1024
+
+
+def _batch_mib(gpu_bytes: float, cut: Parallelism, *, latent: bool) -> float:
+    size = gpu_bytes / GIB
+    chunk, batch = decode_batch_defaults(gpu_bytes, cut.tp)
+    prefill_graphs = 1536 if latent else 0
+    reserved = 512 + 1.5 * max(chunk, 2048) + cut.tp * cut.pp * 128 + batch * 2 + prefill_graphs
+    if cut.dp > 1:
+        reserved += batch * cut.dp * 3 * (1.5 if batch > 300 else 1)
+    return max(reserved, 10240) if size > 60 else reserved
+
+
+def decode_batch_defaults(gpu_bytes: float, tp: int) -> tuple[int, int]:
+    """Return (chunked prefill tokens, largest captured decode batch) that 0.5.23 picks."""
+    size, wide = gpu_bytes / GIB, tp >= 4
+    tiers = ((20, 2048, 8, 8), (35, 4096, 48, 160), (60, 4096, 32, 160), (160, 8192, 256, 512))
+    for limit, chunk, narrow_batch, wide_batch in tiers:
+        if size < limit:
+            return chunk, wide_batch if wide else narrow_batch
+    return 16384, 512
+
+
+def request_table_bytes(max_running: int, context_tokens: int) -> float:
+    """Return the bytes of the table that maps each running request's positions to cache slots."""
+    return float(max_running) * (context_tokens + 4) * 4
+
+
+def default_running(tokens: int, context_tokens: int) -> int:
+    """Return how many requests SGLang lets run by default for a pool of `tokens`."""
+    return min(max(int(tokens / context_tokens * 512), 2048), 4096)
+
+
+def pool_tokens(free_before_bytes: float, free_after_bytes: float, fraction: float, cell_bytes: float) -> int:
+    """Return the tokens the pool holds, from memory free before and after the weights were loaded."""
+    rest = free_after_bytes - free_before_bytes * (1 - fraction)
+    return max(0, floor(rest / cell_bytes))
