@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from tools.docs.claims import Claim
@@ -66,13 +67,13 @@ def _impossible(claim: Claim, finding: Finding) -> bool:
 def _ratio(claim: Claim, value: float) -> float:
     """Return claimed / computed, with the end of a claimed range that lies nearer."""
     if value == 0:
-        return float("inf") if claim.high else 1.0
+        return inf if claim.high else 1.0
     nearest = min(max(value, claim.low), claim.high)
     return nearest / value
 
 
 def _off(ratio: float) -> str:
-    if ratio == 0:
-        return "off: the claim is zero"
+    if ratio in (0, inf):
+        return "off: one of the two is zero"
     times = max(ratio, 1 / ratio)
     return f"off by {digits(times, 2)}× (too {'high' if ratio > 1 else 'low'})"

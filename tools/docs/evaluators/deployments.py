@@ -65,7 +65,6 @@ def deployment(  # noqa: PLR0913 - the fields of a claim
     )
 
 
-@cache
 def ledger_of(deployed: Deployment) -> MemoryLedger:
-    """Return the memory ledger of a deployment, computed once."""
+    """Return the memory ledger of a deployment's only pool."""
     return ledger(deployed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import ceil
 
-from sizewell.costs.kv_cache import cache_layout, layer_kinds
+from sizewell.costs.cache_kinds import layer_kinds
+from sizewell.costs.kv_cache import cache_layout
 from sizewell.costs.ledger import MemoryLedger
 from sizewell.costs.rank_memory import cache_rules, rank_memory
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism

@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from sizewell.catalog.hardware import cluster
 from sizewell.catalog.prices import read_prices
 from sizewell.catalog.quality import read_quality
+from tools.docs.evaluators.deployments import model_of
 from tools.docs.units import shown
 from tools.docs.verdict import Finding
+
+SCOPES = {"model": "this model", "family": "its family at its size", "size": "its size", "format": "any model"}
 
 
 def rent_usd_per_hour(gpu: str, gpus: int, provider: str) -> Finding:
@@ -35,12 +38,17 @@ def purchase_usd(gpu: str, gpus: int) -> Finding:
     return Finding(value=whole.usd, notes={"basis": f"a whole {machine.node.name}{', estimate' if whole.estimate else ''}"})
 
 
-def quality_loss(weight_format: str, model: str = "") -> Finding:
-    """Return the share of the 16-bit score that published results lose in a format."""
-    recovery = read_quality().recovery(weight_format, model)
+def quality_loss(weight_format: str, model: str) -> Finding:
+    """Return the share of the 16-bit score that published results lose in a format, nearest to a model."""
+    recovery = read_quality().recovery(weight_format, model, model_of(model).text_parameters)
     if recovery is None:
-        raise ValueError(f"no published recovery of {weight_format} for {model or 'any model'}")
-    notes = {"results": str(recovery.results), "sources": "; ".join(recovery.sources)}
+        raise ValueError(read_quality().why_none(weight_format))
+    notes = {
+        "results": str(recovery.results),
+        "scope": SCOPES[recovery.scope],
+        "low": shown(1 - recovery.high, "fraction"),
+        "high": shown(1 - recovery.low, "fraction"),
+    }
     return Finding(value=1 - recovery.fraction, notes=notes)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.costs.batch import Batch
@@ -39,13 +38,11 @@ class Step:
         return sum(self.parts.get(name, 0.0) for name in COMMUNICATION) / self.seconds
 
 
-@cache
 def decode_step(deployed: Deployment, sequences: int, context_tokens: int) -> Step:
     """Return the step in which every sequence gets one token."""
     return _step(deployed, Batch.decode(sequences, context_tokens))
 
 
-@cache
 def prefill_step(deployed: Deployment, prompt_tokens: int) -> Step:
     """Return the step that computes one whole prompt."""
     return _step(deployed, Batch.prefill(prompt_tokens))
