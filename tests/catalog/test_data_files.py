@@ -66,7 +66,7 @@ def test_every_model_of_the_index_has_a_config_that_parses() -> None:
 
 
 def test_every_data_file_is_covered_by_a_test() -> None:
-    covered = {"gpus", "nodes", "networks", "hosts", "storage", "models", "prices", "quality", "engines"}
+    covered = {"gpus", "nodes", "networks", "hosts", "storage", "models", "prices", "quality", "engines", "calibrations"}
     assert {p.name for p in DATA.iterdir()} <= covered
     for folder in ("prices", "quality", "engines"):
         assert all(_read(path) for path in (DATA / folder).glob("*.toml"))
