@@ -21,7 +21,7 @@ def test_every_factor_has_a_source(path: Path) -> None:
 
 
 def test_a_share_above_one_is_refused() -> None:
-    with pytest.raises(BadInputError, match="hbm_gemm is 1.2"):
+    with pytest.raises(BadInputError, match="hbm_gemm is 1"):
         Efficiencies(name="x", factors={"hbm_gemm": Factor(value=1.2, spread=0.1, source="wrong")})
 
 

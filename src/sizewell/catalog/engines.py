@@ -65,7 +65,10 @@ def _up_to(eras: list[dict[str, Any]], version: str, latest: str) -> tuple[list[
     release = _RELEASE.search(version)
     if release:
         wanted = tuple(int(part or 0) for part in release.groups())
-        chosen = [era for era in eras if _release(era["from"]) <= wanted]
+        early = re.match(r"\.?(?:dev|rc)", version[release.end() :])
+        chosen = [
+            era for era in eras if _release(era["from"]) < wanted or (_release(era["from"]) == wanted and not early)
+        ]
         if wanted > _release(latest):
             return chosen, f"{version} is newer than {latest}, the last release whose rules were read"
         return chosen or eras[:1], "" if chosen else f"{version} is older than any release whose rules were read"
@@ -88,12 +91,13 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
         for key in (
             "era", "memory_fraction", "profile", "block_tokens", "grouped_cache", "sampler_copies", "hidden_copies",
             "forward_copies", "graphs_in_budget", "context_in_baseline", "pp_remainder", "in_flight_batches",
-            "printed_tokens", "launch",
+            "printed_tokens", "launch", "experts_share_buffers", "grouped_fp8_experts",
         )
     }  # fmt: skip
     sizes = {
         "non_torch_bytes_tp1": "non_torch_gib_tp1", "non_torch_bytes_tp": "non_torch_gib_tp",
         "graph_bytes": "graph_gib", "graph_bytes_per_layer": "graph_gib_per_layer",
+        "graph_bytes_per_moe_layer": "graph_gib_per_moe_layer",
         "context_bytes": "context_gib", "collective_bytes": "collective_gib",
     }  # fmt: skip
     return EngineSpec(
@@ -102,7 +106,6 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
         note=note,
         batch_defaults=tuple(_defaults(tier) for tier in facts["batch_defaults"]),
         mla_row_elements=facts.get("mla_row_elements") or None,
-        expert_workspaces=facts.get("expert_workspaces", 0.0),
         fraction_rule=facts.get("fraction_rule", "fixed"),
         **plain,
         **{field: facts[key] * _GIB for field, key in sizes.items()},

@@ -25,6 +25,7 @@ COMMANDS = {
 """Sub-command → one line of help. Each lives in the module `sizewell.cli.<name>` as `command`."""
 
 INTERRUPTED = 130
+LONGEST_LINE = 500
 
 
 class LazyGroup(click.Group):
@@ -92,9 +93,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if reconfigure is not None:
             reconfigure(errors="replace")
     try:
-        outcome = sizewell.main(args=arguments, prog_name="sizewell", standalone_mode=False)
+        _invoke(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
-        return outcome if isinstance(outcome, int) else 0
+        return 0
+    except click.exceptions.Exit as left:
+        return left.exit_code
     except SizewellError as error:
         return _complain(str(error), error.exit_code)
     except click.ClickException as error:
@@ -107,8 +110,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _invoke(arguments: list[str]) -> None:
+    # Not `sizewell.main`: it prints a line of its own on Ctrl-C and ends with 1 when a pipe closes.
+    with sizewell.make_context("sizewell", arguments) as context:
+        sizewell.invoke(context)
+
+
 def _complain(message: str, exit_code: int) -> int:
-    line = " ".join(message.split())
+    line = "".join(mark if mark.isprintable() else "·" for mark in " ".join(message.split()))
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 2 :]}"
     click.echo(f"sizewell: {line}", err=True)
     return exit_code
 

@@ -12,7 +12,9 @@ import click
 
 from sizewell.specs.errors import BadInputError
 
-_NUMBER = re.compile(r"\s*\$?\s*([+-]?(?:[\d_]+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%/$]*)\s*")
+_NUMBER = re.compile(
+    r"\s*\$?\s*([+-]?(?:\d+(?:_\d+)*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%/$]*)\s*", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What one rank's profile run peaks at beside weights and cache: forward activations, sampler, expert workspaces.
+"""What one rank's profile run peaks at beside weights and cache: forward activations or sampler.
 
 A rank sees all tokens of its batch whatever the tensor-parallel size, so the peak is counted per GPU. Logits are
 gathered whole on every rank, so the sampler is never divided. Derivation: docs/cost-model.md.
@@ -6,8 +6,10 @@ gathered whole on every rank, so the sampler is never divided. Derivation: docs/
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sizewell.costs.lines import LedgerLine
-from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.layers import (
     Attention,
@@ -21,18 +23,17 @@ from sizewell.specs.model import ModelSpec
 
 EXPERT_CHUNK_TOKENS = 32768
 """Routed experts work on at most this many tokens at a time."""
+GROUPED_TILE_ROWS = 128
 _SPREAD = 0.12
 
 
-def activation_lines(
-    model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
-) -> tuple[LedgerLine, ...]:
-    """Return the activation peak (the larger of sampler and forward pass) and, where kept, the expert workspaces."""
-    forward = _forward(model, cut, settings, engine)
+def activation_line(
+    model: ModelSpec, formats: Formats, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
+) -> LedgerLine:
+    """Return the activation peak of one rank: the larger of the sampler and the forward pass."""
+    forward = _forward(model, formats, cut, settings, engine)
     sampler = _sampler(model, settings, engine)
-    peak = max(forward, sampler, key=lambda line: line.bytes)
-    workspace = _expert_workspace(model, cut, settings, engine)
-    return (peak, *((workspace,) if workspace.bytes else ()))
+    return max(forward, sampler, key=lambda line: line.bytes)
 
 
 def _estimate(line: LedgerLine) -> LedgerLine:
@@ -59,11 +60,15 @@ def _sampler(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> 
     )  # fmt: skip
 
 
-def _forward(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine: EngineSpec) -> LedgerLine:
+def _forward(
+    model: ModelSpec, formats: Formats, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
+) -> LedgerLine:
     tokens = settings.max_num_batched_tokens
     # An all-reduce needs its input and output at once.
     copies = engine.forward_copies + (2 if cut.tp > 1 else 0)
-    widest = max((_widest(layer, model.hidden, cut, tokens) for layer in model.layer_counts), default=0.0)
+    grouped = engine.grouped_fp8_experts and _block_quantised(model, formats)
+    rule = _Buffers(tokens=tokens, cut=cut, shared=engine.experts_share_buffers, grouped_fp8=grouped)
+    widest = max((_widest(layer, model.hidden, rule) for layer in model.layer_counts), default=0.0)
     return _estimate(
         LedgerLine(
             name="activation peak: forward pass",
@@ -74,9 +79,24 @@ def _forward(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engin
     )
 
 
-def _widest(layer: Layer, hidden: int, cut: Parallelism, tokens: int) -> float:
-    """Return the elements per token and rank alive inside the layer's widest operator."""
-    return max(_mixer_elements(layer, cut.tp), _mlp_elements(layer, hidden, cut, tokens))
+def _block_quantised(model: ModelSpec, formats: Formats) -> bool:
+    name = model.weight_format if formats.weight == "native" else formats.weight
+    return name.startswith("fp8-block")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Buffers:
+    """How the engine lays out a layer's buffers for `tokens` tokens."""
+
+    tokens: int
+    cut: Parallelism
+    shared: bool
+    grouped_fp8: bool
+
+
+def _widest(layer: Layer, hidden: int, rule: _Buffers) -> float:
+    """Return the 16-bit elements per token and rank alive inside the layer's widest operator."""
+    return max(_mixer_elements(layer, rule.cut.tp), _mlp_elements(layer, hidden, rule))
 
 
 def _mixer_elements(layer: Layer, tp: int) -> float:
@@ -92,32 +112,33 @@ def _mixer_elements(layer: Layer, tp: int) -> float:
     return 0.0
 
 
-def _mlp_elements(layer: Layer, hidden: int, cut: Parallelism, tokens: int) -> float:
+def _mlp_elements(layer: Layer, hidden: int, rule: _Buffers) -> float:
     mlp = layer.mlp
     if isinstance(mlp, DenseMlp):
-        return (3 if mlp.gated else 2) * mlp.intermediate / cut.tp
+        return (3 if mlp.gated else 2) * mlp.intermediate / rule.cut.tp
     if isinstance(mlp, MoeMlp):
-        shared = 3 * mlp.shared_intermediate / cut.tp
-        return shared + expert_elements(mlp, hidden, cut) * min(tokens, EXPERT_CHUNK_TOKENS) / max(tokens, 1)
+        always = 3 * mlp.shared_intermediate / rule.cut.tp
+        if rule.grouped_fp8:
+            return always + _grouped_elements(mlp, hidden, rule.tokens)
+        routed = expert_elements(mlp, hidden, rule.cut, shared=rule.shared)
+        return always + routed * min(rule.tokens, EXPERT_CHUNK_TOKENS) / max(rule.tokens, 1)
     return 0.0
 
 
-def expert_elements(mlp: MoeMlp, hidden: int, cut: Parallelism) -> float:
-    """Return buffer elements per token of the routed experts: top_k rows of the wider of input and output, and of
-    the activation between them."""
+def _grouped_elements(mlp: MoeMlp, hidden: int, tokens: int) -> float:
+    """Buffers of a grouped fp8 product: rows are sorted by expert and each expert's are padded to a tile.
+
+    Two 16-bit workspaces and the fp8 input are as wide as the hidden state (vllm DeepGemmExperts).
+    """
+    rows = tokens * mlp.top_k + mlp.experts * (GROUPED_TILE_ROWS - 1)
+    return 2.5 * rows * hidden / max(tokens, 1)
+
+
+def expert_elements(mlp: MoeMlp, hidden: int, cut: Parallelism, *, shared: bool = True) -> float:
+    """Return buffer elements per token of the routed experts: top_k rows of gate and up, activation, and output.
+
+    Where buffers are `shared` the output reuses the first one.
+    """
     inner = mlp.intermediate if cut.ep > 1 else mlp.intermediate / (cut.tp * cut.dp)
-    return mlp.top_k * (max((2 if mlp.gated else 1) * inner, hidden) + inner)
-
-
-def _expert_workspace(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine: EngineSpec) -> LedgerLine:
-    moe = [layer.mlp for layer in model.layer_counts if isinstance(layer.mlp, MoeMlp)]
-    tokens = min(settings.max_num_batched_tokens, EXPERT_CHUNK_TOKENS)
-    elements = max((expert_elements(mlp, model.hidden, cut) for mlp in moe), default=0.0)
-    return _estimate(
-        LedgerLine(
-            name="expert workspaces",
-            bytes=engine.expert_workspaces * tokens * elements * 2,
-            formula="{copies} × {tokens} tokens × {elements} × 2 B",
-            inputs=(("copies", engine.expert_workspaces), ("tokens", tokens), ("elements", elements)),
-        )
-    )
+    first = (2 if mlp.gated else 1) * inner
+    return mlp.top_k * (inner + (max(first, hidden) if shared else first + hidden))

@@ -186,4 +186,4 @@ class _Step:
 
 
 def _is_latent_expansion(tensor: Tensor) -> bool:
-    return tensor.name.endswith("kv_b")
+    return "kv_b" in tensor.name

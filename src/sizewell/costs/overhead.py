@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sizewell.costs.activations import activation_lines
+from sizewell.costs.activations import activation_line
 from sizewell.costs.lines import LedgerLine, Place
 from sizewell.costs.token_pool import request_table_bytes
-from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.model import ModelSpec
 
 
 def overhead_lines(
-    model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
+    model: ModelSpec, formats: Formats, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
 ) -> tuple[LedgerLine, ...]:
     """Return the overhead lines of one rank; those the engine does not deduct from its share are placed outside."""
-    peak = activation_lines(model, cut, settings, engine)
+    lines = [activation_line(model, formats, cut, settings, engine)]
     if engine.profile == "sglang":
         # The share is taken before activations exist: what it leaves free must hold them.
-        peak = (*(replace(line, place="outside") for line in peak), _request_table(settings))
-    fixed = (*_graphs(model, cut, settings, engine), *_base(cut, engine))
-    return tuple(line for line in (*peak, *fixed) if line.bytes)
+        lines = [replace(lines[0], place="outside"), _request_table(settings)]
+    lines += [*_graphs(model, cut, settings, engine), *_base(cut, engine)]
+    return tuple(line for line in lines if line.bytes)
 
 
 def _request_table(settings: EngineSettings) -> LedgerLine:
@@ -38,11 +38,12 @@ def _graphs(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine
     if settings.enforce_eager:
         return ()
     layers = len(model.layers) / cut.pp
+    each = engine.graph_bytes_per_moe_layer if model.is_moe else engine.graph_bytes_per_layer
     line = LedgerLine(
         name="graphs",
-        bytes=engine.graph_bytes + layers * engine.graph_bytes_per_layer,
+        bytes=engine.graph_bytes + layers * each,
         formula="{fixed} B + {layers} layers × {each} B",
-        inputs=(("fixed", engine.graph_bytes), ("layers", layers), ("each", engine.graph_bytes_per_layer)),
+        inputs=(("fixed", engine.graph_bytes), ("layers", layers), ("each", each)),
         place="inside" if engine.graphs_in_budget else "outside",
     )
     return (_spread(line, 0.6),)

@@ -75,13 +75,14 @@ class RankMemory:
         """
         share = self.settings.memory_fraction if fraction is None else fraction
         if self.engine.profile == "sglang":
-            return (total_bytes - self._base_bytes) * share
+            return (total_bytes - self.base_bytes) * share
         if self.engine.profile == "llama.cpp":
-            return total_bytes - self._base_bytes
+            return total_bytes - self.base_bytes
         return float(ceil(total_bytes * share))
 
     @cached_property
-    def _base_bytes(self) -> float:
+    def base_bytes(self) -> float:
+        """Context and collectives: taken before the engine looks how much is free."""
         return sum(line.bytes for line in self.overhead if line.name in {"context", "collectives"})
 
     def kv_bytes(self, total_bytes: float, fraction: float | None = None) -> tuple[float, ...]:
@@ -128,7 +129,7 @@ def rank_memory(
         )
         for span, lines in zip(bounds, weights, strict=True)
     )
-    overhead = overhead_lines(model, cut, settings, engine)
+    overhead = overhead_lines(model, formats, cut, settings, engine)
     return RankMemory(stages=stages, overhead=overhead, engine=engine, settings=settings, cut=cut)
 
 

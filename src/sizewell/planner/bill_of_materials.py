@@ -56,8 +56,8 @@ class LoadTime:
 class BillOfMaterials:
     """What each node needs, and what all nodes draw.
 
-    `host_ram_minimum_bytes` lets an engine stream weights through; `host_ram_bytes` also keeps the checkpoint in the page
-    cache, so that a restart does not read storage again. `documents_host_ram_bytes` is the rule of thumb of the
+    `host_ram_minimum_bytes` lets an engine stream weights through; `host_ram_bytes` also keeps the checkpoint in the
+    page cache, so that a restart does not read storage again. `documents_host_ram_bytes` is the rule of thumb of the
     source documents (1.5 × a 16-bit model, 1 × a quantized one) for comparison.
     """
 
@@ -154,4 +154,5 @@ def _network(deployment: Deployment) -> str:
         return "any: no replica crosses nodes, only requests and answers travel"
     link, ports = cluster.node.scale_out, cluster.node.scale_out_ports
     gbit = link.bytes_per_s * ports * 8 / 1e9
-    return f"{ports} × {link.name} ({gbit:.0f} Gbit/s a node): every replica spans {ceil(widest / cluster.scale_up_gpus)} nodes"
+    spanned = ceil(widest / cluster.scale_up_gpus)
+    return f"{ports} × {link.name} ({gbit:.0f} Gbit/s a node): every replica spans {spanned} nodes"

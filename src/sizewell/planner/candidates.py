@@ -39,7 +39,7 @@ class Machine:
         return ceil(replicas / (self.gpus_per_node // cut.gpus))
 
     def houses(self, cut: Parallelism, max_nodes: int) -> bool:
-        """Return whether one replica of a cut fits whole nodes, tensor parallelism inside the fast domain or the replica.
+        """Return whether one replica of a cut fits whole nodes.
 
         A replica larger than a node must fill its nodes, and only pipeline stages or data-parallel ranks may lie on
         different nodes, except that a pure tensor-parallel replica may span nodes (slowly).

@@ -19,7 +19,7 @@ class Limits:
     """What a plan must keep; None or an empty tuple = no limit.
 
     `tokens_per_s_per_user` is a floor on 1 / TPOT. `min_recovery_fraction` is a floor on published accuracy recovery
-    of the weight format (formats nobody published a figure for then fail). `gpu_keys` are the only accelerators allowed.
+    of the weight format (formats nobody published a figure for then fail). `gpu_keys`: only these accelerators.
     Raises BadInputError on values outside their range or limits that contradict each other.
     """
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sizewell.specs.deployment import Parallelism
 
 _OFFLOAD = re.compile(r"cpu_offload_gb=(\d+)")
+_FREE = re.compile(r"([\d.]+) GB free before load")
 _CAPTURE = re.compile(r"capture sizes (?:up )?to (\d+)")
 
 
@@ -48,6 +49,12 @@ class MemoryRow:
         """Parameters moved to host memory, as the notes state."""
         found = _OFFLOAD.search(self.notes)
         return float(found.group(1)) * 2**30 if found else 0.0
+
+    @property
+    def free_bytes(self) -> float | None:
+        """Memory free before the weights were loaded, where the log prints it."""
+        found = _FREE.search(self.gpu)
+        return float(found.group(1)) * 2**30 if found else None
 
     @property
     def sequences(self) -> int | None:

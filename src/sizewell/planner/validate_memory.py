@@ -1,0 +1,217 @@
+"""Predicts every figure of an engine's start-up log from the settings the log states, and says why where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sizewell.costs.ledger import GIB, MemoryLedger, ledger_of
+from sizewell.costs.lines import LedgerLine
+from sizewell.costs.rank_memory import RankMemory, rank_memory
+from sizewell.costs.token_pool import default_fraction
+from sizewell.specs.deployment import EngineSettings, Formats
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.figure import Figure, Provenance, weakest
+from sizewell.specs.hardware import GpuSpec
+from sizewell.specs.memory_row import MemoryRow
+from sizewell.specs.model import ModelSpec
+
+Basis = Literal["settings", "log", "none"]
+"""What a prediction used: the stated settings alone, another figure of the same log, or nothing."""
+
+_CAPACITY = {"kv_gib", "kv_tokens", "gpu_blocks", "max_concurrency_x"}
+_WEIGHT_FORMATS = {"bitsandbytes": "bnb-nf4"}
+_OVERHEAD = {
+    "activation_peak_gib": ("activation", "expert workspaces"),
+    "non_torch_gib": ("beside PyTorch",),
+    "cuda_graph_gib": ("graphs",),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPrediction:
+    """A logged figure beside its prediction (None with a `reason` where there is none), in the metric's unit."""
+
+    row: MemoryRow
+    metric: str
+    measured: float
+    predicted: float | None
+    low: float | None = None
+    high: float | None = None
+    provenance: Provenance = "exact"
+    basis: Basis = "settings"
+    reason: str = ""
+
+    @property
+    def point_id(self) -> str:
+        """Key of the row the figure came from."""
+        return self.row.point_id
+
+    @property
+    def error_fraction(self) -> float | None:
+        """(predicted − measured) / measured; None without a prediction or with nothing measured."""
+        if self.predicted is None or not self.measured:
+            return None
+        return (self.predicted - self.measured) / abs(self.measured)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFacts:
+    """What the rows of one start-up share: the model, the accelerator (None: not stated) and the engine's rules."""
+
+    model: ModelSpec
+    gpu: GpuSpec | None
+    engine: EngineSpec
+
+
+def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPrediction, ...]:
+    """Return a prediction or a reason for each row of one start-up, and its bytes per token where two rows give it."""
+    memory = _rank(rows, facts)
+    total = _gpu_bytes(rows[0], facts.gpu)
+    if rows[0].free_bytes:
+        total = rows[0].free_bytes + memory.base_bytes
+    found = ledger_of(memory, total) if total else None
+    answers = tuple(_predict(row, rows, memory, found) for row in rows)
+    return (*answers, *_bytes_per_token(rows, memory))
+
+
+def unanswered(rows: Iterable[MemoryRow], reason: str) -> tuple[MemoryPrediction, ...]:
+    """Return rows nothing can be said about, each with the reason."""
+    return tuple(
+        MemoryPrediction(row=row, metric=row.metric, measured=row.value, predicted=None, basis="none", reason=reason)
+        for row in rows
+    )
+
+
+def _gpu_bytes(row: MemoryRow, gpu: GpuSpec | None) -> float | None:
+    if row.memory_gib:
+        return row.memory_gib * GIB
+    return gpu.total_bytes if gpu else None
+
+
+def _rank(rows: Sequence[MemoryRow], facts: LogFacts) -> RankMemory:
+    row = rows[0]
+    formats = Formats(weight=_weight_format(row.weight_format), kv=row.kv_format)
+    return rank_memory(facts.model, formats, row.cut, _settings(rows, facts), facts.engine)
+
+
+def _weight_format(text: str) -> str:
+    return next((name for word, name in _WEIGHT_FORMATS.items() if word in text.lower()), "native")
+
+
+def _settings(rows: Sequence[MemoryRow], facts: LogFacts) -> EngineSettings:
+    """Return the stated settings, the rest as this engine version defaults them on this accelerator."""
+    row, engine = rows[0], facts.engine
+    total = _gpu_bytes(row, facts.gpu) or 0.0
+    tier = engine.defaults_for(facts.gpu.name if facts.gpu else "", total)
+    length = row.max_model_len_tokens or facts.model.max_context_tokens
+    tokens = row.max_num_batched_tokens or _default_tokens(engine, tier.max_num_batched_tokens, length)
+    sequences = next((r.sequences for r in rows if r.sequences), None) or tier.max_num_seqs
+    return EngineSettings(
+        max_num_seqs=min(sequences, tokens) if engine.profile == "v1" else sequences,
+        max_num_batched_tokens=tokens,
+        max_model_len_tokens=length,
+        memory_fraction=row.memory_fraction or _default_fraction(row, total, facts),
+        enforce_eager=row.enforce_eager,
+        offload_bytes=max(r.offload_bytes for r in rows),
+    )
+
+
+def _default_tokens(engine: EngineSpec, tokens: int, length: int) -> int:
+    """The first engine profiles a whole prompt unless it chunks, which it does by default beyond 32k."""
+    if engine.profile == "v0" and length <= 32768:
+        return max(length, tokens)
+    return tokens
+
+
+def _default_fraction(row: MemoryRow, total_bytes: float, facts: LogFacts) -> float:
+    rule = facts.engine.fraction_rule
+    if rule == "fixed" or not total_bytes:
+        return facts.engine.memory_fraction
+    return default_fraction(rule, total_bytes, row.cut, latent=facts.model.is_latent)
+
+
+def _predict(
+    row: MemoryRow, rows: Sequence[MemoryRow], memory: RankMemory, found: MemoryLedger | None
+) -> MemoryPrediction:
+    if row.metric in _CAPACITY:
+        return _capacity(row, rows, memory, found)
+    if row.metric == "weights_gib_per_gpu":
+        return _answer(row, Figure.exact(_logged_stage_bytes(row, memory) / GIB))
+    if row.metric in _OVERHEAD:
+        names = _OVERHEAD[row.metric]
+        return _answer(row, _total([line for line in memory.overhead if line.name.startswith(names)]))
+    return unanswered([row], f"no prediction for the metric {row.metric}")[0]
+
+
+def _logged_stage_bytes(row: MemoryRow, memory: RankMemory) -> float:
+    """Weights of the rank that logged: the driver's stage, unless the notes speak of middle stages."""
+    middle = "middle" in row.notes and len(memory.stages) > 2
+    return memory.stages[1 if middle else 0].weight_bytes
+
+
+def _answer(row: MemoryRow, figure: Figure, basis: Basis = "settings", reason: str = "") -> MemoryPrediction:
+    return MemoryPrediction(
+        row=row, metric=row.metric, measured=row.value, predicted=figure.value, low=figure.low, high=figure.high,
+        provenance=figure.provenance, basis=basis, reason=reason,
+    )  # fmt: skip
+
+
+def _total(lines: Sequence[LedgerLine]) -> Figure:
+    return Figure(
+        value=sum(line.bytes for line in lines) / GIB,
+        low=sum(line.low for line in lines) / GIB,
+        high=sum(line.high for line in lines) / GIB,
+        provenance=weakest("exact", *(line.provenance for line in lines)),
+    )
+
+
+def _capacity(
+    row: MemoryRow, rows: Sequence[MemoryRow], memory: RankMemory, found: MemoryLedger | None
+) -> MemoryPrediction:
+    if found is not None:
+        room = found.kv_figure
+        low, value, high = (
+            _capacity_value(row.metric, memory, size, found.kv_blocks if size == room.value else None)
+            for size in (room.low, room.value, room.high)
+        )
+        return _answer(row, Figure(value=value, low=low, high=high, provenance=room.provenance))
+    given = next((r for r in rows if r.metric == "kv_gib" and r is not row), None)
+    if given is None:
+        return unanswered([row], "the log states neither the accelerator nor its memory")[0]
+    value = _capacity_value(row.metric, memory, given.value * GIB)
+    return _answer(row, Figure.exact(value), "log", "accelerator not stated: from the log's own KV GiB")
+
+
+def _capacity_value(metric: str, memory: RankMemory, room_bytes: float, blocks: int | None = None) -> float:
+    """Return a capacity figure of a rank with `room_bytes` for its cache, or with the blocks all stages share."""
+    if metric == "kv_gib":
+        return max(0.0, room_bytes) / GIB
+    layout, length = memory.layout, memory.settings.max_model_len_tokens
+    if blocks is None:
+        blocks = max(0, int(room_bytes // layout.bytes_per_block)) if layout.bytes_per_block else 0
+    if metric == "gpu_blocks":
+        return blocks
+    concurrency = layout.concurrency(blocks, length)
+    if metric == "max_concurrency_x":
+        return blocks * layout.block_tokens / length if layout.is_uniform else concurrency
+    if memory.engine.printed_tokens == "groups":
+        return layout.printed_tokens(blocks)
+    if memory.engine.printed_tokens == "concurrency" and not layout.is_uniform:
+        return int(concurrency * length)
+    return blocks * layout.block_tokens
+
+
+def _bytes_per_token(rows: Sequence[MemoryRow], memory: RankMemory) -> Iterable[MemoryPrediction]:
+    """Compare bytes per token with the quotient of a log's GiB and tokens, where every layer caches every token."""
+    room = next((row for row in rows if row.metric == "kv_gib"), None)
+    tokens = next((row for row in rows if row.metric == "kv_tokens"), None)
+    if room is None or tokens is None or not tokens.value or not memory.layout.is_uniform:
+        return
+    rule = memory.layout.bytes_per_token
+    half_digit = 0.005 * GIB / tokens.value
+    yield MemoryPrediction(
+        row=tokens, metric="kv_bytes_per_token", measured=room.value * GIB / tokens.value, predicted=rule,
+        low=rule - half_digit, high=rule + half_digit, basis="log",
+    )  # fmt: skip
