@@ -70,8 +70,21 @@ def main(path: str, *flags: str) -> None:
             continue
         shares = "".join(f"{sum(e <= bar for e in errors):6}" for bar in (1, 3, 10))
         print(f"{engine:10}{metric:22}{basis:10}{len(errors):4}{median(errors):10.2f}{errors[-1]:10.2f}{shares}")
+    _print_capacity("capacity, settings stated", [a for a in answers if a.states_settings])
+    _print_capacity("capacity, fraction stated", [a for a in answers if a.row.memory_fraction is not None])
+    _print_capacity("capacity, all", answers)
     for answer in answers:
         _print_row(answer, everything="--rows" in flags)
+
+
+def _print_capacity(title: str, answers: list[MemoryPrediction]) -> None:
+    """Print the bar on KV capacity: median within 3 %, 95 % of rows within 10 %."""
+    for engine in ("vllm", "sglang"):
+        chosen = [a for a in answers if a.row.engine == engine and a.metric in {"kv_gib", "max_concurrency_x"}]
+        errors = [abs(a.error_fraction) for a in chosen if a.error_fraction is not None]
+        if errors:
+            within = sum(e <= 0.1 for e in errors) / len(errors)
+            print(f"{engine} {title}: n {len(errors)}, median {median(errors):.2%}, within 10 %: {within:.0%}")
 
 
 def _print_row(answer: MemoryPrediction, *, everything: bool) -> None:

@@ -256,3 +256,9 @@ def test_every_model_of_the_index_has_a_config_that_parses() -> None:
     assert len(index) >= 60
     for facts in index.values():
         assert "model_type" in json.loads((DATA / "models" / facts["file"]).read_text())
+
+
+def test_no_data_folder_escapes_the_tests() -> None:
+    read_here = {"gpus", "nodes", "networks", "hosts", "storage", "models", "prices", "quality"}
+    read_elsewhere = {"engines", "calibrations"}
+    assert {folder.name for folder in DATA.iterdir()} == read_here | read_elsewhere

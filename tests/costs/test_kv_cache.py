@@ -8,8 +8,9 @@ import pytest
 
 from sizewell.costs.cache_kinds import CacheKind, CacheRules, layer_kinds
 from sizewell.costs.kv_cache import CacheLayout, cache_layout
-from sizewell.specs.layers import Attention, LatentAttention, Layer
+from sizewell.specs.layers import Attention, GatedDeltaNet, LatentAttention, Layer
 from sizewell.specs.model import ModelSpec
+from sizewell.specs.tensor import Tensor
 
 
 def _layout(model: ModelSpec, kv_format: str = "auto", tp: int = 1, **rules: object) -> CacheLayout:
@@ -92,3 +93,32 @@ def test_windows_are_full_attention_where_the_engine_does_not_group(dense_model:
     shape = dense_model(layers=32, hidden=4096, q=32, kv=8, dim=128, inter=14336, vocab=32000, window=4096)
     assert _layout(shape, grouped=False).request_blocks(32768) == 2048
     assert _layout(shape, in_flight_tokens=8192).request_blocks(32768) == (4095 + 8192 + 15) // 16 + 1
+
+
+def test_gpt_oss_120b_equals_the_log() -> None:
+    kinds = (
+        CacheKind(kind="window", layers=18, token_bytes=2048, span_tokens=128),
+        CacheKind(kind="full", layers=18, token_bytes=2048),
+    )
+    layout = cache_layout(kinds, CacheRules())
+    assert layout.bytes_per_token == 73_728
+    assert layout.printed_tokens(int(5.38 * 2**30 // layout.bytes_per_block)) == pytest.approx(78_384, rel=1e-3)
+
+
+def test_llama_cpp_keeps_recurrent_states_in_four_bytes() -> None:
+    mixer = GatedDeltaNet(key_heads=16, value_heads=48, key_dim=128, value_dim=128, conv_kernel=4)
+    attention = Attention(heads=24, kv_heads=4, head_dim=256, v_head_dim=256)
+    layers = [(Layer(mixer=mixer, mlp=None, tensors=()), 48), (Layer(mixer=attention, mlp=None, tensors=()), 16)]
+    rules = CacheRules(block_tokens=256, style="flat", state_element_bytes=4)
+    layout = cache_layout(layer_kinds(_any_model(), layers, "fp16", 1, rules), rules)
+    cells = layout.request_bytes(262_144) - layout.state_bytes_per_sequence
+    assert cells == 16_384 * 2**20
+    assert 4 * layout.state_bytes_per_sequence == pytest.approx(598.5 * 2**20, rel=1e-4)
+
+
+def _any_model() -> ModelSpec:
+    table = Tensor(name="embedding", role="embedding", rows=(), columns=None)
+    return ModelSpec(
+        name="any", architecture="any", hidden=1, vocabulary=1, max_context_tokens=1, layers=(), embedding=table,
+        head=None, final_norm=(),
+    )  # fmt: skip

@@ -90,3 +90,26 @@ def test_rank_memory_is_cheap_enough_for_a_search(r1: ModelSpec) -> None:
     engine, cut = read_engine("vllm", "0.19.1"), Parallelism(tp=8)
     best = min(repeat(lambda: rank_memory(r1, Formats(), cut, SETTINGS, engine), number=20, repeat=5)) / 20
     assert best < 2e-3
+
+
+def test_the_draft_layer_costs_weights_and_cache_only_when_it_is_used(r1: ModelSpec) -> None:
+    plain, draft = (
+        _rank(r1, "0.19.1", replace(SETTINGS, speculative_tokens=tokens), tp=8) for tokens in (0, 1)
+    )  # fmt: skip
+    assert draft.kv_bytes_per_token - plain.kv_bytes_per_token == 1152
+    assert draft.weight_bytes > plain.weight_bytes + GIB
+
+
+@pytest.mark.parametrize(
+    ("version", "logged_gib"),
+    [("0.11.2", 5.50), ("0.13.0", 5.50), ("0.15.0", 5.43), ("0.18.0", 4.16), ("0.20.0", 5.08)],
+)
+def test_what_llama_70b_takes_beside_weights_and_cache_by_release(
+    llama_70b: ModelSpec, version: str, logged_gib: float
+) -> None:
+    assert _rank(llama_70b, version, tp=4).inside_bytes / GIB == pytest.approx(logged_gib, abs=0.15)
+
+
+@pytest.mark.parametrize(("version", "logged_gib"), [("0.13.0", 5.77), ("0.16.0", 5.81), ("0.18.0", 6.10)])
+def test_what_r1_takes_beside_weights_and_cache_by_release(r1: ModelSpec, version: str, logged_gib: float) -> None:
+    assert _rank(r1, version, tp=8).inside_bytes / GIB == pytest.approx(logged_gib, abs=0.35)

@@ -92,13 +92,14 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
             "era", "memory_fraction", "profile", "block_tokens", "grouped_cache", "sampler_copies", "hidden_copies",
             "forward_copies", "graphs_in_budget", "context_in_baseline", "pp_remainder", "in_flight_batches",
             "printed_tokens", "launch", "experts_share_buffers", "grouped_fp8_experts",
+            "sampler_rows", "embedding_on_host",
         )
     }  # fmt: skip
     sizes = {
         "non_torch_bytes_tp1": "non_torch_gib_tp1", "non_torch_bytes_tp": "non_torch_gib_tp",
         "graph_bytes": "graph_gib", "graph_bytes_per_layer": "graph_gib_per_layer",
         "graph_bytes_per_moe_layer": "graph_gib_per_moe_layer",
-        "context_bytes": "context_gib", "collective_bytes": "collective_gib",
+        "workspace_bytes": "workspace_gib", "context_bytes": "context_gib", "collective_bytes": "collective_gib",
     }  # fmt: skip
     return EngineSpec(
         name=cast("EngineName", name),

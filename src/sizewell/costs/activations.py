@@ -44,9 +44,10 @@ def _estimate(line: LedgerLine) -> LedgerLine:
 
 
 def _sampler(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> LedgerLine:
-    rows = min(settings.max_num_seqs, settings.max_num_batched_tokens)
+    tokens = settings.max_num_batched_tokens
+    rows = tokens if engine.sampler_rows == "tokens" else min(settings.max_num_seqs, tokens)
     logits = engine.sampler_copies * rows * model.vocabulary * 4
-    hidden = engine.hidden_copies * settings.max_num_batched_tokens * model.hidden * 2
+    hidden = engine.hidden_copies * tokens * model.hidden * 2
     return _estimate(
         LedgerLine(
             name="activation peak: sampler",
@@ -54,7 +55,7 @@ def _sampler(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> 
             formula="{copies} × {rows} rows × {vocabulary} logits × 4 B + {kept} × {tokens} tokens × {hidden} × 2 B",
             inputs=(
                 ("copies", engine.sampler_copies), ("rows", rows), ("vocabulary", model.vocabulary),
-                ("kept", engine.hidden_copies), ("tokens", settings.max_num_batched_tokens), ("hidden", model.hidden),
+                ("kept", engine.hidden_copies), ("tokens", tokens), ("hidden", model.hidden),
             ),
         )
     )  # fmt: skip

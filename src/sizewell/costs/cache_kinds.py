@@ -38,7 +38,8 @@ class CacheRules:
     """What the engine does: `block_tokens`, whether kinds are grouped, tokens it may have in flight, MLA padding.
 
     `latent_row_elements` replaces the latent row where an old engine padded it; `raw_fp8_latent` keeps fp8 sparse
-    latent rows without their scales and 16-bit rope part. `style` flat adds bytes per layer with no common page;
+    latent rows without their scales and 16-bit rope part. `state_element_bytes` overrides what recurrent states and
+    convolutions are kept in (llama.cpp: four). `style` flat adds bytes per layer with no common page;
     `window_pool_fraction` gives windowed layers a pool of that share of all tokens (SGLang).
     """
 
@@ -48,6 +49,7 @@ class CacheRules:
     speculative_tokens: int = 0
     latent_row_elements: int | None = None
     raw_fp8_latent: bool = False
+    state_element_bytes: int | None = None
     style: Literal["groups", "flat"] = "groups"
     window_pool_fraction: float | None = None
 
@@ -122,8 +124,8 @@ def _kind(
     mixer: Recurrent | Attention | LatentAttention, kv_format: str, model: ModelSpec, tp: int, rules: CacheRules
 ) -> CacheKind:
     if not isinstance(mixer, Cached):
-        convolution = mixer.rank_conv_elements(tp) * 2
-        state = mixer.rank_state_elements(tp) * model.recurrent_state_dtype_bytes
+        convolution = mixer.rank_conv_elements(tp) * (rules.state_element_bytes or 2)
+        state = mixer.rank_state_elements(tp) * (rules.state_element_bytes or model.recurrent_state_dtype_bytes)
         return CacheKind(kind="state", layers=0, state_bytes=convolution + state)
     row = token_bytes(mixer, kv_format, model, tp, rules)
     if isinstance(mixer, Attention) and rules.grouped:

@@ -20,6 +20,7 @@ def overhead_lines(
     if engine.profile == "sglang":
         # The share is taken before activations exist: what it leaves free must hold them.
         lines = [replace(lines[0], place="outside"), _request_table(settings)]
+    lines.append(_given("activation workspace", engine.workspace_bytes, engine, "inside"))
     lines += [*_graphs(model, cut, settings, engine), *_base(cut, engine)]
     return tuple(line for line in lines if line.bytes)
 

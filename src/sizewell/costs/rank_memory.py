@@ -13,7 +13,7 @@ from sizewell.costs.lines import LedgerLine
 from sizewell.costs.overhead import overhead_lines
 from sizewell.costs.stages import stage_bounds
 from sizewell.costs.token_pool import STATE_TO_TOKEN_RATIO, WINDOW_POOL_FRACTION
-from sizewell.costs.weights import WeightRules, offloaded, stage_weight_lines
+from sizewell.costs.weights import VOCABULARY_PADDING, WeightRules, offloaded, stage_weight_lines
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.layers import CompressedAttention, LatentAttention, Layer
@@ -122,10 +122,13 @@ def rank_memory(
     rules = cache_rules(model, settings, engine)
     bounds = stage_bounds(len(model.layers), cut.pp, engine.pp_remainder)
     weights = stage_weight_lines(model, formats.weight, cut, weight_rules(settings, engine))
+    draft = settings.speculative_tokens > 0
     stages = tuple(
         StageMemory(
             weights=offloaded(lines, settings.offload_bytes),
-            layout=cache_layout(layer_kinds(model, _counted(model, span), formats.kv, cut.tp, rules), rules),
+            layout=cache_layout(
+                layer_kinds(model, _counted(model, span, draft=draft), formats.kv, cut.tp, rules), rules
+            ),
         )
         for span, lines in zip(bounds, weights, strict=True)
     )
@@ -135,7 +138,15 @@ def rank_memory(
 
 def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
     """Return what the engine does to weights."""
-    return WeightRules(pp_remainder=engine.pp_remainder, mtp=settings.speculative_tokens > 0)
+    plain = engine.profile == "llama.cpp"
+    return WeightRules(
+        padding=1 if plain else VOCABULARY_PADDING,
+        pp_remainder=engine.pp_remainder,
+        mtp=settings.speculative_tokens > 0,
+        absorbed_copies=not plain,
+        rope_tables=not plain,
+        embedding_on_host=engine.embedding_on_host,
+    )
 
 
 def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> CacheRules:
@@ -151,6 +162,7 @@ def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) 
         speculative_tokens=settings.speculative_tokens,
         latent_row_elements=padded,
         style="flat" if flat else "groups",
+        state_element_bytes=4 if engine.profile == "llama.cpp" else None,
         window_pool_fraction=WINDOW_POOL_FRACTION if engine.profile == "sglang" else None,
     )
 
@@ -159,7 +171,9 @@ def _is_compressed(model: ModelSpec) -> bool:
     return any(isinstance(layer.mixer, CompressedAttention) for layer in model.layer_counts)
 
 
-def _counted(model: ModelSpec, span: tuple[int, int]) -> Iterable[tuple[Layer, int]]:
+def _counted(model: ModelSpec, span: tuple[int, int], *, draft: bool) -> Iterable[tuple[Layer, int]]:
+    """Return the layers of a stage with their counts; the last one also caches for the draft layers."""
+    drafted = model.mtp_layers if draft and span[1] == len(model.layers) else ()
     if span == (0, len(model.layers)):
-        return model.layer_counts.items()
-    return ((layer, 1) for layer in model.layers[span[0] : span[1]])
+        return (*model.layer_counts.items(), *((layer, 1) for layer in drafted))
+    return ((layer, 1) for layer in (*model.layers[span[0] : span[1]], *drafted))

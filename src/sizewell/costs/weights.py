@@ -31,6 +31,7 @@ class WeightRules:
     mtp: bool = False
     absorbed_copies: bool = True
     rope_tables: bool = True
+    embedding_on_host: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class _Holder:
         mixer = layer.mixer
         if not self.rules.absorbed_copies or not isinstance(mixer, LatentAttention):
             return ()
-        kv_b = next((t for t in layer.tensors if t.name.endswith("kv_b")), None)
+        kv_b = next((t for t in layer.tensors if "kv_b" in t.name), None)
         if kv_b is None or _stored_encoding(kv_b, self.model, self.weight_format).bits_per_weight >= 16:
             return ()
         heads = mixer.heads // self.cut.tp
@@ -128,6 +129,7 @@ def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int], stages: int) 
             entry[0] += item.bytes * count
             entry[1] += count
 
+    rules = hold.rules
     first, last = span[0] == 0, span[1] == len(model.layers)
     if stages == 1:
         for layer, count in model.layer_counts.items():
@@ -135,15 +137,15 @@ def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int], stages: int) 
     else:
         for layer in model.layers[span[0] : span[1]]:
             add(hold.layer(layer))
-    if first or (last and model.tied):
+    if (first and not (rules.embedding_on_host and not model.tied)) or (last and model.tied):
         add([hold.tensor(model.embedding)])
     if first:
         add(hold.tensor(t) for t in (*model.vision, *model.extra))
     if last:
         add(hold.tensor(t) for t in (*model.final_norm, *((model.head,) if model.head else ())))
-        if hold.rules.mtp:
+        if rules.mtp:
             add(_draft(model, hold))
-    if hold.rules.rope_tables:
+    if rules.rope_tables:
         add(_rope_tables(model))
     return held
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sizewell.costs.ledger import GIB, MemoryLedger, ledger_of
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.rank_memory import RankMemory, rank_memory
 from sizewell.costs.token_pool import default_fraction
+from sizewell.planner.memory_caveats import caveats
 from sizewell.specs.deployment import EngineSettings, Formats
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.figure import Figure, Provenance, weakest
@@ -49,6 +50,11 @@ class MemoryPrediction:
         return self.row.point_id
 
     @property
+    def states_settings(self) -> bool:
+        """Whether the log states what a capacity follows from: the memory fraction, and nothing that contradicts it."""
+        return self.basis == "settings" and self.row.memory_fraction is not None and not self.reason
+
+    @property
     def error_fraction(self) -> float | None:
         """(predicted − measured) / measured; None without a prediction or with nothing measured."""
         if self.predicted is None or not self.measured:
@@ -72,7 +78,9 @@ def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPredi
     if rows[0].free_bytes:
         total = rows[0].free_bytes + memory.base_bytes
     found = ledger_of(memory, total) if total else None
+    caveat = caveats(rows, memory, facts.gpu, total)
     answers = tuple(_predict(row, rows, memory, found) for row in rows)
+    answers = tuple(replace(a, reason=a.reason or caveat) if a.metric in _CAPACITY else a for a in answers)
     return (*answers, *_bytes_per_token(rows, memory))
 
 

@@ -31,6 +31,7 @@ class EngineSpec:
     `context_in_baseline`: CUDA context and NCCL buffers exist before the snapshot and lie outside the budget.
     `non_torch_bytes_*` is what it sees beside PyTorch, on one rank and on each of several.
     `hidden_copies` × tokens × hidden × 2 B lie beside the sampler, `forward_copies` beside the widest layer;
+    `workspace_bytes` is what attention kernels keep; `sampler_rows` says what logits are kept for.
     `grouped_fp8_experts`: block-quantised experts run as one grouped product with its own buffers.
     Graphs take `graph_bytes` + layers × `graph_bytes_per_layer` (`_moe_layer` for mixtures of experts).
     `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version was resolved.
@@ -57,12 +58,14 @@ class EngineSpec:
     pp_remainder: Literal["spread", "last", "last-r"] = "spread"
     hidden_copies: float = 1.5
     forward_copies: float = 3.0
+    workspace_bytes: float = 0.0
+    sampler_rows: Literal["sequences", "tokens"] = "sequences"
+    embedding_on_host: bool = False
     experts_share_buffers: bool = True
     grouped_fp8_experts: bool = False
     graph_bytes_per_layer: float = 0.0
     graph_bytes_per_moe_layer: float = 0.0
     grouped_cache: bool = True
-    state_blocks: int = 1
     printed_tokens: Literal["blocks", "groups", "concurrency"] = "blocks"
     fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch"] = "fixed"
     note: str = ""

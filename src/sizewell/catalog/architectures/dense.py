@@ -176,3 +176,25 @@ def _qwen_reaches(text: Fields) -> list[Reach]:
     first = text.count("max_window_layers", 28)
     local = listed(text) or [i >= first for i in range(text.layers())]
     return reaches(text, local, text.optional_count("sliding_window"))
+
+
+def falcon(text: Fields) -> Outline:
+    """Falcon: multi-query attention and an ungated MLP of four times the width behind one biased norm."""
+    hidden, count = text.size("hidden_size"), text.size("num_attention_heads")
+    newer = text.flag("new_decoder_architecture", False)
+    single = text.flag("multi_query", True) and not newer
+    kv = 1 if single else text.size("num_kv_heads", count)
+    shape = HeadShape(count=count, kv=kv, dim=hidden // count, value_dim=hidden // count)
+    bias = text.flag("bias", False)
+    traits = DenseTraits(
+        attention=AttentionTraits(qkv_bias=bias, out_bias=bias), gated=False, mlp_bias=bias, norm_bias=True,
+        norms=2 if newer or not text.flag("parallel_attn", True) else 1,
+    )  # fmt: skip
+    wide = Fields(
+        {"intermediate_size": text.size("ffn_hidden_size", 4 * hidden), **text.values},
+        text.source,
+        text.path,
+        text.parent,
+    )
+    layers = dense_layers(wide, shape, same_everywhere(text), traits)
+    return outline(wide, layers, Ends(tied=True, norm_bias=True))

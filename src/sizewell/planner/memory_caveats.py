@@ -1,0 +1,47 @@
+"""Why a logged figure may not be what the stated settings give: what the log leaves open or contradicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sizewell.costs.ledger import GIB
+from sizewell.costs.rank_memory import RankMemory
+from sizewell.specs.hardware import GpuSpec
+from sizewell.specs.memory_row import MemoryRow
+
+_ACTIVATION_GAP_BYTES = 0.5 * GIB
+
+
+def caveats(rows: Sequence[MemoryRow], memory: RankMemory, gpu: GpuSpec | None, total_bytes: float | None) -> str:
+    """Return everything that keeps a capacity figure of this start-up from following from its settings, or nothing."""
+    found = (*_unstated(rows, memory, gpu), *_contradicted(rows, memory, total_bytes))
+    return "; ".join(found)
+
+
+def _unstated(rows: Sequence[MemoryRow], memory: RankMemory, gpu: GpuSpec | None) -> Iterable[str]:
+    if rows[0].memory_fraction is None:
+        yield f"memory fraction not stated, {memory.settings.memory_fraction:g} assumed"
+    if memory.engine.note:
+        yield memory.engine.note
+    if gpu is not None and gpu.kind == "unified":
+        yield "unified memory: the engine sizes from what the system has free, which the log does not state"
+    if gpu is not None and gpu.vendor == "amd":
+        yield "AMD: weight padding is not known"
+    if "LoRA" in rows[0].notes:
+        yield "LoRA adapters are not counted"
+
+
+def _contradicted(rows: Sequence[MemoryRow], memory: RankMemory, total_bytes: float | None) -> Iterable[str]:
+    logged = next((row.value * GIB for row in rows if row.metric == "activation_peak_gib"), None)
+    peak = sum(line.bytes for line in memory.overhead if line.name.startswith("activation"))
+    if logged is not None and abs(logged - peak) > _ACTIVATION_GAP_BYTES:
+        yield (
+            f"the log's activation peak of {logged / GIB:.2f} GiB is not that of the assumed batch limits "
+            f"({peak / GIB:.2f}): limits were set and are not stated"
+        )
+    room = next((row.value * GIB for row in rows if row.metric == "kv_gib"), None)
+    if room is None or total_bytes is None or memory.engine.profile == "sglang":
+        return
+    share = memory.budget_bytes(total_bytes)
+    if room > share - memory.stages[0].weight_bytes:
+        yield f"weights and logged cache exceed the assumed share of {share / GIB:.2f} GiB"
