@@ -32,7 +32,9 @@ class Claim:
     """One number of a source document, in base units, with what is asked of the package in its place.
 
     `low` and `high` are equal unless the document gives a range. `other` is a different case the number is compared
-    with when it is wrong for its own. `reason` may hold `{names}` that the evaluator fills.
+    with when it is wrong for its own. `reason` may hold `{names}` that the evaluator fills. `measured` marks what the
+    document's authors measured: it is set beside the prediction, not judged. `suffices` marks a recommendation: it is right
+    whenever it is enough.
     """
 
     document: str
@@ -45,6 +47,8 @@ class Claim:
     reason: str
     other: Case | None = None
     tolerance: float = DEFAULT_TOLERANCE
+    measured: bool = False
+    suffices: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,8 @@ def _claim(document: str, row: Mapping[str, object]) -> Claim:
         reason=str(row["reason"]),
         other=_case(other) if isinstance(other, dict) else None,
         tolerance=float(str(row.get("tolerance", DEFAULT_TOLERANCE))),
+        measured=bool(row.get("measured", False)),
+        suffices=bool(row.get("suffices", False)),
     )
 
 

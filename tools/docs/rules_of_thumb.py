@@ -13,7 +13,7 @@ from tools.docs.verdict import Finding, Verdict, judge
 
 Evaluate = Callable[[Case], Finding]
 
-KINDS = ("right", "right for another case", "off", "not a number physics allows")
+KINDS = ("right", "right for another case", "off", "not a number physics allows", "measured")
 
 HEAD = """\
 # Rules of thumb, checked
@@ -32,7 +32,8 @@ from the catalogue. *Ratio* is claimed ÷ computed; for a range, its nearer end.
 - **right**: within 10 % (or the tolerance the claim's file names);
 - **right for another case**: wrong as stated, right for the case named in the reason;
 - **off by N×**: neither;
-- **not a number physics allows**: beyond the memory bandwidth, the arithmetic or the bytes of the machine it names.
+- **not a number physics allows**: beyond the memory bandwidth or the arithmetic of the machine it names;
+- **measured**: the authors measured it; it stands beside the prediction and is not judged.
 
 Speeds are predictions with the shipped efficiencies, not measurements; physical limits are exact. How each quantity is
 computed is derived in [cost-model.md](cost-model.md).
@@ -83,7 +84,7 @@ def _summary(rows: list[Row]) -> str:
 def _line(row: Row) -> str:
     claim = row.claim
     ratio = "∞" if row.verdict.ratio == float("inf") else f"{digits(row.verdict.ratio)}"
-    reason = claim.reason.format_map(row.finding.notes)
+    reason = claim.reason.format_map(_notes(row))
     if row.verdict.kind == "right for another case" and claim.other is not None:
         reason = f"Right for {claim.other.says}. {reason}"
     cells = (
@@ -95,6 +96,13 @@ def _line(row: Row) -> str:
         reason,
     )
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def _notes(row: Row) -> dict[str, str]:
+    """Return the evaluator's notes, and what follows from claim and finding together."""
+    limit = row.finding.ceiling
+    share = {"share_of_ceiling": shown(row.claim.high / limit, "fraction")} if limit else {}
+    return {**row.finding.notes, **share}
 
 
 def _unchecked(file: ClaimFile) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 from tools.docs.claims import Claim
 from tools.docs.units import digits
 
-VerdictKind = Literal["right", "right for another case", "off", "not a number physics allows"]
+VerdictKind = Literal["right", "right for another case", "off", "not a number physics allows", "measured"]
 BEYOND = 1.02
 """A claim beats a physical limit only when it lies more than this factor beyond it."""
 
@@ -41,10 +41,14 @@ class Verdict:
 def judge(claim: Claim, finding: Finding, other: Finding | None) -> Verdict:
     """Return the verdict on `claim`; `other` is what its other case computes, if it names one."""
     ratio = _ratio(claim, finding.value)
+    if claim.measured and not _impossible(claim, finding):
+        return Verdict(kind="measured", ratio=ratio, words=_measured(ratio))
     if _impossible(claim, finding):
         return _verdict("not a number physics allows", ratio)
     if _agrees(claim, finding.value):
         return _verdict("right", ratio)
+    if claim.suffices and ratio > 1:
+        return Verdict(kind="right", ratio=ratio, words=f"right: {digits(ratio, 2)}× what is needed")
     if other is not None and _agrees(claim, other.value):
         return Verdict(kind="right for another case", ratio=ratio, words="right for another case")
     return Verdict(kind="off", ratio=ratio, words=_off(ratio))
@@ -70,6 +74,12 @@ def _ratio(claim: Claim, value: float) -> float:
         return inf if claim.high else 1.0
     nearest = min(max(value, claim.low), claim.high)
     return nearest / value
+
+
+def _measured(ratio: float) -> str:
+    """Return how a prediction stands to a measurement: the measurement is the truth, so nothing is "off"."""
+    times = digits(max(ratio, 1 / ratio), 2)
+    return f"measured; sizewell predicts {times}× {'less' if ratio > 1 else 'more'}"
 
 
 def _off(ratio: float) -> str:

@@ -209,7 +209,8 @@ def sequences_in_bytes(model: str, tokens: int, capacity_bytes: float) -> Findin
     """Return how many sequences' caches lie in so many bytes."""
     served = ledger_of(deployment("deepseek-ai/DeepSeek-R1", "h200-sxm-141gb", gpus=8, context_tokens=tokens))
     one = kv_per_token(model_of(model), "auto") * tokens
-    return Finding(value=int(capacity_bytes / one), notes={"eight_h200": f"{served.concurrency(tokens):,.0f}"})
+    notes = {"one": shown(one, "bytes"), "eight_h200": f"{served.concurrency(tokens):,.0f}"}
+    return Finding(value=int(capacity_bytes / one), notes=notes)
 
 
 def memory_need(model: str, weight_format: str, context_tokens: int, max_num_seqs: int, gpus: int = 1) -> Finding:
@@ -220,6 +221,11 @@ def memory_need(model: str, weight_format: str, context_tokens: int, max_num_seq
         "sixteen_bit": shown(_need(model, "bf16", context_tokens, max_num_seqs, gpus), "bytes"),
     }
     return Finding(value=_need(model, weight_format, context_tokens, max_num_seqs, gpus), notes=notes)
+
+
+def memory_need_of_replica(model: str, weight_format: str, context_tokens: int, max_num_seqs: int, gpus: int) -> Finding:
+    """Return the memory all accelerators of a replica must have together."""
+    return Finding(value=gpus * _need(model, weight_format, context_tokens, max_num_seqs, gpus))
 
 
 def _need(model: str, weight_format: str, context_tokens: int, max_num_seqs: int, gpus: int = 1) -> float:
@@ -238,9 +244,9 @@ def least_gpus(model: str, weight_format: str, gpu: str, context_tokens: int, ma
     count = _least(model, weight_format, gpu, context_tokens, max_num_seqs)
     held = _fit(model, weight_format, gpu, context_tokens, max_num_seqs, count)
     notes = {
+        "smaller_card": str(_least(model, weight_format, "a100-sxm-40gb", context_tokens, max_num_seqs)),
         "int4": str(_least(model, "awq-int4", gpu, context_tokens, max_num_seqs)),
         "tokens": f"{held.kv_tokens:,}",
-        "default": f"{max(0, _fit(model, weight_format, gpu, context_tokens, 256, count).kv_tokens):,}",
     }
     return Finding(value=count, notes=notes)
 
@@ -264,9 +270,9 @@ def _fit(
 def largest_parameters(gpu: str, like: str, weight_format: str) -> Finding:
     """Return the size of a model shaped like `like` whose weights leave nothing for the cache."""
     held = _fit(like, weight_format, gpu, 4096, 8, 1)
-    room = held.budget_bytes - (held.budget_bytes - held.weight_bytes - held.kv_bytes)
+    room = held.weight_bytes + held.kv_bytes
     per_parameter = held.weight_bytes / model_of(like).text_parameters
-    return Finding(value=room / per_parameter)
+    return Finding(value=room / per_parameter, notes={"tokens": f"{held.kv_tokens:,}"})
 
 
 def _replica(  # noqa: PLR0913 - the fields of a claim
@@ -343,7 +349,7 @@ EVALUATORS: Mapping[str, Callable[..., Finding]] = {
         parameters, active_parameters, layer_count, head_count, max_context_tokens, checkpoint_files, weight_bytes,
         bytes_per_parameter, weight_reduction, kv_bytes_per_token, kv_bytes_per_token_layer,
         kv_bytes_per_token_layer_unlatent, latent_reduction, kv_bytes_per_sequence, kv_growth, block_rounding,
-        engine_block_tokens, kv_blocks, sequences_in_bytes, memory_need, least_gpus, largest_parameters, kv_pool_bytes,
+        engine_block_tokens, kv_blocks, sequences_in_bytes, memory_need, memory_need_of_replica, least_gpus, largest_parameters, kv_pool_bytes,
         kv_pool_tokens, occupied_bytes, activation_share, overhead_share, tokens_computed,
     )
 }  # fmt: skip

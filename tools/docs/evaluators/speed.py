@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+from sizewell.specs.deployment import Deployment
 from sizewell.specs.encoding import ComputeType
-from tools.docs.evaluators.deployments import deployment, model_of
+from tools.docs.evaluators.deployments import deployment
 from tools.docs.evaluators.machines import flops_ratio as flops_ratio_of
 from tools.docs.evaluators.steps import Step, decode_step, prefill_step
 from tools.docs.units import digits, shown
@@ -14,13 +16,11 @@ from tools.docs.verdict import Finding
 BATCHED_SEQUENCES = 32
 PREFILL_TOKENS = 8192
 SMALL_MODEL = "meta-llama/Meta-Llama-3.1-8B"
-FIELDS = object
 
 
 def flops_per_token(model: str, context_tokens: int) -> Finding:
     """Return the operations one decoded token takes."""
-    deployed = deployment(model, "h200-sxm-141gb", gpus=8)
-    return Finding(value=8 * decode_step(deployed, 1, context_tokens).flops)
+    return Finding(value=decode_step(deployment(model, "h200-sxm-141gb"), 1, context_tokens).flops)
 
 
 def compute_tokens_per_s(model: str, gpu: str, gpus: int, compute: ComputeType) -> Finding:
@@ -190,23 +190,32 @@ def tensor_parallel_speedup(  # noqa: PLR0913 - the fields of a claim
     return Finding(value=one.seconds / several.seconds, ceiling=float(gpus))
 
 
-def tensor_parallel_link_bits_per_s(
-    model: str, gpu: str, gpus: int, prefill_tokens: int, share: float
-) -> Finding:
-    """Return the link rate per GPU at which a prefill step's all-reduces across nodes take a share of it."""
-    deployed = deployment(model, gpu, gpus=gpus, weight_format="bf16")
-    step = prefill_step(deployed, prefill_tokens)
-    pipeline = prefill_step(deployment(model, gpu, gpus=gpus, stages=2, weight_format="bf16"), prefill_tokens)
-
-    def rate(link_bytes: float, busy_s: float) -> float:
-        return 8 * link_bytes / (busy_s * share / (1 - share))
-
-    computing = step.seconds * (1 - step.communication_fraction)
+def link_bits_per_s(model: str, gpu: str, gpus: int, prefill_tokens: int, slowdown: float) -> Finding:
+    """Return the rate per node at which a prefill step takes `slowdown` times as long as with a free network."""
+    flat = deployment(model, gpu, gpus=gpus, weight_format="bf16")
+    staged = deployment(model, gpu, gpus=gpus, stages=2, weight_format="bf16")
     notes = {
-        "share": shown(share, "fraction"),
-        "pipeline": shown(rate(pipeline.hand_over_bytes, computing), "bits_per_s"),
+        "slowdown": f"{digits(slowdown)}×",
+        "pipeline": shown(_enough_bits_per_s(staged, prefill_tokens, slowdown), "bits_per_s"),
     }
-    return Finding(value=rate(step.link_bytes, computing), notes=notes)
+    return Finding(value=_enough_bits_per_s(flat, prefill_tokens, slowdown), notes=notes)
+
+
+def _enough_bits_per_s(deployed: Deployment, prefill_tokens: int, slowdown: float) -> float:
+    """Bisect the rate between two nodes on a logarithmic scale."""
+
+    def seconds(bits_per_s: float) -> float:
+        node = deployed.cluster.node
+        link = replace(node.scale_out, bytes_per_s=bits_per_s / 8)
+        wired = replace(deployed.cluster, node=replace(node, scale_out=link, scale_out_ports=1))
+        return prefill_step(replace(deployed, cluster=wired), prefill_tokens).seconds
+
+    low, high = 1e6, 1e16
+    most = slowdown * seconds(high)
+    while high / low > 1.001:
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if seconds(middle) <= most else (middle, high)
+    return high
 
 
 def price_ratio(  # noqa: PLR0913 - the fields of a claim
@@ -228,7 +237,6 @@ EVALUATORS: Mapping[str, Callable[..., Finding]] = {
         flops_per_token, compute_tokens_per_s, decode_tokens_per_s, served_tokens_per_s, decode_read_bytes,
         bandwidth_tokens_per_s, prefill_seconds, format_speedup, gpu_speedup, flops_ratio, bandwidth_share,
         offload_slowdown, communication_share, pipeline_communication_share, tensor_parallel_speedup,
-        tensor_parallel_link_bits_per_s, price_ratio,
+        link_bits_per_s, price_ratio,
     )
 }  # fmt: skip
-__all__ = ["EVALUATORS", "model_of"]
