@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sizewell.catalog.architectures.limits import (
     activation_type,
     max_context_tokens,
     recurrent_state_bytes,
     rope_tables,
 )
+from sizewell.catalog.architectures.outline import Outline
 from sizewell.catalog.architectures.registry import FAMILIES, Family, language_builder
 from sizewell.catalog.config_fields import Fields, MissingFieldError
+from sizewell.catalog.quantization import Quantization, store_layers, store_tensor
+from sizewell.catalog.quantization_methods import read_quantization
 from sizewell.specs.errors import UnknownArchitectureError, nearest_names
 from sizewell.specs.model import ModelSpec
 
@@ -28,6 +33,9 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
     text = language_section(config, family)
     outline = language_builder(family)(text)
     activation = activation_type(text)
+    quantization = read_quantization(config, text)
+    if quantization is not None:
+        outline = _stored(outline, quantization)
     return ModelSpec(
         name=name,
         architecture=architecture,
@@ -41,10 +49,21 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
         mtp_layers=outline.mtp_layers,
         extra=outline.extra,
         dtype=activation,
-        weight_format=activation.name,
+        weight_format=quantization.weight_format if quantization else activation.name,
+        kv_format=quantization.kv_format if quantization else "auto",
         recurrent_state_dtype_bytes=recurrent_state_bytes(text, activation),
         rope_tables=rope_tables(text, architecture, outline.layers),
         assumed=assumed,
+    )
+
+
+def _stored(outline: Outline, quantization: Quantization) -> Outline:
+    return replace(
+        outline,
+        layers=store_layers(outline.layers, quantization),
+        mtp_layers=store_layers(outline.mtp_layers, quantization, len(outline.layers)),
+        embedding=store_tensor(outline.embedding, quantization),
+        head=store_tensor(outline.head, quantization) if outline.head else None,
     )
 
 

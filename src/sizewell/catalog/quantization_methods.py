@@ -1,0 +1,310 @@
+"""Reads the settings of each quantization method into encodings and ignore lists.
+
+Understands fp8, fbgemm_fp8, awq, gptq, compressed-tensors, modelopt, quark, mxfp4, bitsandbytes, aqlm and MLX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from sizewell.catalog.config_fields import Fields
+from sizewell.catalog.module_names import Patterns
+from sizewell.catalog.quantization import Quantization, Rule
+from sizewell.specs.encoding import (
+    BNB_NF4,
+    BNB_NF4_DOUBLE,
+    FP8_CHANNEL,
+    FP8_TENSOR,
+    INT8_CHANNEL,
+    MXFP4,
+    MXFP8,
+    NVFP4,
+    Encoding,
+    fp8_block,
+    int4_grouped,
+    int8_grouped,
+)
+
+
+def read_quantization(config: Fields, text: Fields) -> Quantization | None:
+    """Return the checkpoint's formats, None for a plain 16-bit one.
+
+    Raises BadInputError for a method or a width we do not know.
+    """
+    for section in dict.fromkeys((config, text)):
+        for name in ("quantization_config", "hf_quant_config", "quantization"):
+            found = section.section(name)
+            if found is not None:
+                return _read(found, text)
+    return None
+
+
+def _read(found: Fields, text: Fields) -> Quantization | None:
+    method = found.text("quant_method").lower()
+    if not method:
+        method = "mlx" if "bits" in found and "group_size" in found else "modelopt"
+    if found.text("quant_algo") == "MIXED_PRECISION":
+        method = "mixed" if method == "fp8" else "modelopt"
+    reader = READERS.get(method)
+    if reader is None:
+        raise found.wrong("quant_method", method, f"one of {', '.join(sorted(READERS))}")
+    return reader(found, text)
+
+
+def _kept(found: Fields, *names: str) -> Patterns:
+    listed = [word for name in names for word in (found.words(name) or ())]
+    return Patterns(listed, found.source)
+
+
+def _fp8(found: Fields, text: Fields) -> Quantization:
+    kept = _kept(found, "modules_to_not_convert", "ignored_layers", "ignore")
+    general = Rule(encoding=_fp8_tiles(found))
+    rules: tuple[Rule, ...] = (general,)
+    if text.text("expert_dtype") == "fp4":
+        rules = (Rule(encoding=MXFP4, modules=Patterns(["*.experts.*"], found.source)), general)
+    return Quantization(rules=rules, kept=kept, kv_format=_kv_format(found))
+
+
+def _fp8_tiles(found: Fields) -> Encoding:
+    tile = found.counts("weight_block_size")
+    if tile is None:
+        return FP8_TENSOR
+    if len(tile) != 2 or 0 in tile:
+        raise found.wrong("weight_block_size", list(tile), "two positive numbers")
+    return fp8_block(*tile)
+
+
+def _mixed_fp8(found: Fields, text: Fields) -> Quantization:
+    """FP8 everywhere but in the layers listed with another algorithm; `ignore` belongs to that algorithm alone."""
+    del text
+    listed = _listed_layers(found)
+    return Quantization(
+        rules=(*listed, Rule(encoding=_fp8_tiles(found))),
+        kept=_kept(found, "modules_to_not_convert"),
+        kv_format=_kv_format(found),
+    )
+
+
+def _fbgemm(found: Fields, text: Fields) -> Quantization:
+    del text
+    return Quantization(rules=(Rule(encoding=FP8_CHANNEL),), kept=_kept(found, "modules_to_not_convert"))
+
+
+def _awq(found: Fields, text: Fields) -> Quantization:
+    del text
+    encoding = _integer(found, zeros=found.flag("zero_point", True))
+    return Quantization(rules=(Rule(encoding=encoding),), kept=_kept(found, "modules_to_not_convert"))
+
+
+def _gptq(found: Fields, text: Fields) -> Quantization:
+    del text
+    encoding = _integer(found, zeros=not found.flag("sym", True))
+    skipped = found.section("dynamic")
+    # A leading "-:" in GPTQModel's `dynamic` table excludes modules by expression.
+    names = [f"re:{name[2:]}" for name in (skipped.values if skipped else ()) if name.startswith("-:")]
+    kept = Patterns([*names, *(found.words("modules_to_not_convert") or ())], found.source)
+    return Quantization(rules=(Rule(encoding=encoding),), kept=kept, everything=False)
+
+
+def _integer(found: Fields, *, zeros: bool) -> Encoding:
+    bits, group = found.size("bits"), _group(found)
+    if bits == 4:
+        return int4_grouped(group, zeros=zeros)
+    if bits == 8:
+        return int8_grouped(group)
+    if bits in (2, 3):
+        return replace(int4_grouped(group, zeros=zeros), name=f"int{bits}-g{group}", bits_per_weight=bits)
+    raise found.wrong("bits", bits, "2, 3, 4 or 8")
+
+
+def _group(found: Fields) -> int:
+    return 0 if found.values.get("group_size") == -1 else found.count("group_size", 0)
+
+
+def _compressed_tensors(found: Fields, text: Fields) -> Quantization:
+    del text
+    rules = [
+        Rule(encoding=_scheme(group.section("weights") or group, group, found), modules=_targets(group))
+        for group in _groups(found)
+    ]
+    if not rules:
+        raise found.wrong("config_groups", {}, "at least one group")
+    ordered = sorted(rules, key=lambda rule: rule.modules is None)
+    return Quantization(rules=tuple(ordered), kept=_kept(found, "ignore"), kv_format=_kv_format(found))
+
+
+def _groups(found: Fields) -> list[Fields]:
+    groups = found.section("config_groups")
+    return [] if groups is None else [group for name in groups.values if (group := groups.section(name)) is not None]
+
+
+def _targets(group: Fields) -> Patterns | None:
+    targets = group.words("targets")
+    if targets is None or "Linear" in targets:
+        return None
+    return Patterns(targets, group.source)
+
+
+def _scheme(weights: Fields, group: Fields, found: Fields) -> Encoding:
+    bits, kind, size = weights.size("num_bits", 16), weights.text("type", "int"), _group(weights)
+    quantizes_inputs = group.section("input_activations") is not None
+    if kind == "float" and bits == 8:
+        return _float8(weights, size)
+    if kind == "float" and bits == 4:
+        return NVFP4 if size == 16 else MXFP4
+    if kind == "int" and bits == 8:
+        return INT8_CHANNEL if quantizes_inputs and not size else int8_grouped(size)
+    if kind == "int" and bits == 4:
+        return int4_grouped(size, zeros=not weights.flag("symmetric", True))
+    raise found.wrong("config_groups", f"{bits}-bit {kind}", "8 or 4 bits, int or float")
+
+
+def _float8(weights: Fields, size: int) -> Encoding:
+    strategy = weights.text("strategy", "group" if size else "tensor")
+    if strategy == "block":
+        tile = weights.counts("block_structure") or (128, 128)
+        if len(tile) != 2 or 0 in tile:
+            raise weights.wrong("block_structure", list(tile), "two positive numbers")
+        return fp8_block(*tile)
+    return {"channel": FP8_CHANNEL, "group": MXFP8}.get(strategy, FP8_TENSOR)
+
+
+ALGORITHMS: dict[str, Encoding] = {
+    "FP8": FP8_TENSOR, "NVFP4": NVFP4, "W4A16_NVFP4": NVFP4, "NVFP4_AWQ": NVFP4, "W4A8_NVFP4_FP8": NVFP4,
+    "MXFP8": MXFP8, "MXFP4": MXFP4, "W4A8_MXFP4_FP8": MXFP4, "FP8_PER_CHANNEL_PER_TOKEN": FP8_CHANNEL,
+    "FP8_PB_WO": fp8_block(128, 128), "FP8_PB": fp8_block(128, 128), "W8A8_SQ_PER_CHANNEL": INT8_CHANNEL,
+    "W4A16_AWQ": int4_grouped(128, zeros=False), "W4A8_AWQ": int4_grouped(128, zeros=False),
+}  # fmt: skip
+"""ModelOpt's names of weight formats."""
+
+
+def _modelopt(found: Fields, text: Fields) -> Quantization | None:
+    del text
+    inner = found.section("quantization") or found
+    kept = _kept(inner, "exclude_modules", "ignore")
+    algorithm = inner.text("quant_algo").upper()
+    kv_format = _kv_format(inner)
+    if algorithm == "MIXED_PRECISION" or "quantized_layers" in inner:
+        return Quantization(rules=_listed_layers(inner), kept=kept, kv_format=kv_format)
+    if algorithm:
+        return Quantization(rules=(Rule(encoding=_algorithm(inner, algorithm)),), kept=kept, kv_format=kv_format)
+    return _compressed_tensors(inner, inner) if _groups(inner) else None
+
+
+def _algorithm(found: Fields, algorithm: str) -> Encoding:
+    encoding = ALGORITHMS.get(algorithm)
+    if encoding is None:
+        raise found.wrong("quant_algo", algorithm, f"one of {', '.join(ALGORITHMS)}")
+    return encoding
+
+
+def _listed_layers(found: Fields) -> tuple[Rule, ...]:
+    layers = found.section("quantized_layers")
+    names: dict[str, list[str]] = {}
+    for name in layers.values if layers else ():
+        entry = layers.section(name) if layers else None
+        names.setdefault(entry.text("quant_algo").upper() if entry else "", []).append(name)
+    if not names:
+        raise found.wrong("quantized_layers", None, "an object of modules and their algorithms")
+    rules = [
+        Rule(encoding=_algorithm(found, algorithm), modules=Patterns(modules, found.source))
+        for algorithm, modules in names.items()
+    ]
+    return tuple(sorted(rules, key=lambda rule: rule.encoding.bits_per_weight))
+
+
+def _quark(found: Fields, text: Fields) -> Quantization:
+    del text
+    everywhere = found.section("global_quant_config")
+    weight = everywhere.section("weight") if everywhere else None
+    if weight is None:
+        raise found.wrong("global_quant_config", None, "an object with weight")
+    kind, scheme = weight.text("dtype"), weight.text("qscheme", "per_tensor")
+    known = {
+        ("fp8_e4m3", "per_tensor"): FP8_TENSOR, ("fp8_e4m3", "per_channel"): FP8_CHANNEL,
+        ("fp4", "per_group"): MXFP4, ("int8", "per_channel"): INT8_CHANNEL,
+        ("int4", "per_group"): int4_grouped(_group(weight) or 128, zeros=True),
+    }  # fmt: skip
+    encoding = known.get((kind, scheme))
+    if encoding is None:
+        raise weight.wrong("dtype", f"{kind} {scheme}", "fp8_e4m3, fp4, int8 or int4")
+    return Quantization(rules=(Rule(encoding=encoding),), kept=_kept(found, "exclude"), kv_format=_kv_format(found))
+
+
+def _mxfp4(found: Fields, text: Fields) -> Quantization:
+    del text
+    kept = _kept(found, "modules_to_not_convert")
+    return Quantization(rules=(Rule(encoding=MXFP4),), kept=kept, experts_only=True)
+
+
+def _bitsandbytes(found: Fields, text: Fields) -> Quantization:
+    del text
+    encoding = INT8_CHANNEL
+    if found.flag("load_in_4bit", False):
+        encoding = BNB_NF4_DOUBLE if found.flag("bnb_4bit_use_double_quant", False) else BNB_NF4
+    return Quantization(rules=(Rule(encoding=encoding),), kept=_kept(found, "llm_int8_skip_modules"))
+
+
+def _aqlm(found: Fields, text: Fields) -> Quantization:
+    del text
+    inputs, bits = found.size("in_group_size"), found.size("nbits_per_codebook")
+    books = found.size("num_codebooks", 1)
+    if bits > 24:
+        raise found.wrong("nbits_per_codebook", bits, "at most 24")
+    width = books * bits / inputs / found.size("out_group_size", 1)
+    encoding = Encoding(
+        name=f"aqlm-{width:g}bit", bits_per_weight=width, compute="fp16", scale_bytes=2, group_rows=1,
+        extra_bytes=books * 2**bits * inputs * 2,
+    )  # fmt: skip
+    return Quantization(rules=(Rule(encoding=encoding),), kept=_kept(found, "linear_weights_not_to_quantize"))
+
+
+def _mlx(found: Fields, text: Fields) -> Quantization:
+    """MLX: every linear layer and the embedding, with overrides per module (false keeps one wide)."""
+    del text
+    general = _mlx_encoding(found, found.size("bits"), found.size("group_size"))
+    kept = [name for name, value in found.values.items() if value is False]
+    rules = []
+    for name, value in found.values.items():
+        if isinstance(value, dict) and (own := found.section(name)) is not None:
+            encoding = _mlx_encoding(own, own.size("bits"), own.size("group_size"))
+            rules.append(Rule(encoding=encoding, modules=Patterns([name], found.source)))
+    return Quantization(rules=(*rules, Rule(encoding=general)), kept=Patterns(kept, found.source), everything=True)
+
+
+def _mlx_encoding(found: Fields, bits: int, group: int) -> Encoding:
+    if bits not in (2, 3, 4, 5, 6, 8):
+        raise found.wrong("bits", bits, "2, 3, 4, 5, 6 or 8")
+    if found.text("mode") == "mxfp4":
+        return MXFP4
+    return Encoding(
+        name=f"mlx-{bits}bit-g{group}", bits_per_weight=bits, compute="fp16", scale_bytes=2, group_rows=1,
+        group_columns=group, zero_bits=16,
+    )  # fmt: skip
+
+
+def _none(found: Fields, text: Fields) -> None:
+    del found, text
+
+
+READERS: dict[str, Callable[[Fields, Fields], Quantization | None]] = {
+    "fp8": _fp8, "mixed": _mixed_fp8, "fbgemm_fp8": _fbgemm, "awq": _awq, "gptq": _gptq, "gptq_marlin": _gptq,
+    "awq_marlin": _awq, "compressed-tensors": _compressed_tensors, "modelopt": _modelopt, "modelopt_fp4": _modelopt,
+    "quark": _quark, "mxfp4": _mxfp4, "bitsandbytes": _bitsandbytes, "aqlm": _aqlm, "mlx": _mlx, "none": _none,
+}  # fmt: skip
+"""The reader of each method's settings."""
+
+
+def _kv_format(found: Fields) -> str:
+    """Return the cache format the checkpoint asks for: FP8 in several spellings, else the engine's own choice."""
+    for name in ("kv_cache_quant_algo", "kv_cache_scheme"):
+        value = found.values.get(name)
+        if value is None:
+            continue
+        if isinstance(value, dict):
+            scheme = found.section(name)
+            bits = scheme.count("num_bits", 0) if scheme else 0
+            return {8: "fp8", 4: "nvfp4"}.get(bits, "auto")
+        return {"FP8": "fp8", "STATIC": "fp8", "NVFP4": "nvfp4"}.get(found.text(name).upper(), "auto")
+    return "auto"
