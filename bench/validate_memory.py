@@ -1,102 +1,84 @@
-"""Print the bars of the memory ledger against a table of start-up logs: by metric and engine, then what is off.
+"""Print the bars of the memory ledger against a table of start-up logs, then every figure outside them.
 
-Usage: python bench/validate_memory.py ../shared/data/memory-dev.csv [--rows]
+Usage: python bench/validate_memory.py ../shared/data/memory-dev.csv [--rows] [--leave-one-out]
 """
 
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
-from itertools import groupby
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from sizewell.catalog.engines import read_engine
-from sizewell.catalog.hardware import gpu_in_log
 from sizewell.catalog.measurements import read_memory_rows
-from sizewell.catalog.models import read_model
-from sizewell.planner.validate_memory import LogFacts, MemoryPrediction, predict_log, unanswered
+from sizewell.catalog.memory_logs import log_facts, logs, predict_memory_rows
+from sizewell.planner.memory_bars import memory_bars
+from sizewell.planner.validate_memory import LogFacts, MemoryPrediction, predict_log
 from sizewell.specs.errors import SizewellError
-from sizewell.specs.hardware import GpuSpec
 from sizewell.specs.memory_row import MemoryRow
 
-VAGUE = ("class",)
+GIB = 2**30
+EXACT = {"weights_gib_per_gpu", "kv_bytes_per_token"}
 
 
-def predictions(path: Path) -> list[MemoryPrediction]:
-    """Return the answer to every row of a table."""
-    rows = read_memory_rows(path)
-    logs: dict[tuple[object, ...], list[MemoryRow]] = defaultdict(list)
-    for row in rows:
-        logs[row.log].append(row)
-    return [answer for log in logs.values() for answer in _log(log)]
+def print_bars(answers: tuple[MemoryPrediction, ...]) -> None:
+    """Print one line a group: how many, median and worst error, how many within 1, 3, 5 and 10 %."""
+    print(f"{'figures':58}{'n':>5}{'answered':>9}{'median':>9}{'worst':>10}   <=1% <=3% <=5% <=10%")
+    for bar in memory_bars(answers):
+        shares = "".join(f"{count:5}" for count in bar.within)
+        print(
+            f"{bar.title:58}{bar.figures:5}{bar.answered:9}{bar.median_fraction:9.2%}{bar.worst_fraction:10.1%}  {shares}"
+        )
 
 
-def _log(rows: list[MemoryRow]) -> tuple[MemoryPrediction, ...]:
-    try:
-        model = read_model(rows[0].model)
-        engine = read_engine(rows[0].engine, _version(rows))
-        return predict_log(rows, LogFacts(model=model, gpu=_gpu(rows[0]), engine=engine))
-    except SizewellError as error:
-        return unanswered(rows, str(error))
-
-
-def _version(rows: list[MemoryRow]) -> str:
-    version = max((row.engine_version for row in rows), key=len)
-    gpu = _gpu(rows[0])
-    old = gpu is not None and gpu.compute_capability is not None and float(gpu.compute_capability) < 8
-    # Cards before Ampere stay on vLLM's first engine as long as there is one.
-    return f"{version} V0" if old and version.startswith(("0.8", "0.9")) else version
-
-
-def _gpu(row: MemoryRow) -> GpuSpec | None:
-    if not row.gpu or any(word in row.gpu for word in VAGUE):
-        return None
-    return gpu_in_log(row.gpu, row.memory_gib)
-
-
-def main(path: str, *flags: str) -> None:
-    """Print the table of bars and the rows outside them."""
-    answers = predictions(Path(path))
-    key = lambda a: (a.row.engine, a.metric, a.basis)  # noqa: E731
-    print(
-        f"{'engine':10}{'metric':22}{'basis':10}{'n':>4}{'median %':>10}{'worst %':>10}{'<=1%':>6}{'<=3%':>6}{'<=10%':>6}"
-    )
-    for (engine, metric, basis), group in groupby(sorted(answers, key=key), key):
-        items = list(group)
-        errors = sorted(abs(a.error_fraction) * 100 for a in items if a.error_fraction is not None)
-        if not errors:
-            print(f"{engine:10}{metric:22}{basis:10}{len(items):4}")
-            continue
-        shares = "".join(f"{sum(e <= bar for e in errors):6}" for bar in (1, 3, 10))
-        print(f"{engine:10}{metric:22}{basis:10}{len(errors):4}{median(errors):10.2f}{errors[-1]:10.2f}{shares}")
-    _print_capacity("capacity, settings stated", [a for a in answers if a.states_settings])
-    _print_capacity("capacity, fraction stated", [a for a in answers if a.row.memory_fraction is not None])
-    _print_capacity("capacity, all", answers)
-    for answer in answers:
-        _print_row(answer, everything="--rows" in flags)
-
-
-def _print_capacity(title: str, answers: list[MemoryPrediction]) -> None:
-    """Print the bar on KV capacity: median within 3 %, 95 % of rows within 10 %."""
-    for engine in ("vllm", "sglang"):
-        chosen = [a for a in answers if a.row.engine == engine and a.metric in {"kv_gib", "max_concurrency_x"}]
-        errors = [abs(a.error_fraction) for a in chosen if a.error_fraction is not None]
-        if errors:
-            within = sum(e <= 0.1 for e in errors) / len(errors)
-            print(f"{engine} {title}: n {len(errors)}, median {median(errors):.2%}, within 10 %: {within:.0%}")
-
-
-def _print_row(answer: MemoryPrediction, *, everything: bool) -> None:
-    limit = 0.01 if answer.metric in {"weights_gib_per_gpu", "kv_bytes_per_token"} else 0.1
-    error = answer.error_fraction
+def print_row(answer: MemoryPrediction, *, everything: bool) -> None:
+    """Print a figure that is outside its bar or unanswered, with the reason."""
+    error, row = answer.error_fraction, answer.row
+    limit = 0.01 if answer.metric in EXACT else 0.1
     if not everything and error is not None and abs(error) <= limit:
         return
-    row = answer.row
     shown = "-" if answer.predicted is None else f"{answer.predicted:.4g}"
     off = "" if error is None else f"{error * 100:+.1f}%"
     print(f"{row.engine} {row.version} {row.model} {row.gpu} {row.cut} {answer.metric}: "
-          f"measured {answer.measured:.5g} predicted {shown} {off} {answer.reason[:90]}")  # fmt: skip
+          f"measured {answer.measured:.5g} predicted {shown} {off} {answer.reason[:110]}")  # fmt: skip
+
+
+def leave_one_out(rows: tuple[MemoryRow, ...]) -> tuple[MemoryPrediction, ...]:
+    """Predict each thread with what lies beside PyTorch refitted from the other threads alone."""
+    known: list[tuple[tuple[MemoryRow, ...], LogFacts]] = []
+    for log in logs(rows):
+        try:
+            known.append((log, log_facts(log)))
+        except SizewellError:
+            continue
+    return tuple(
+        answer for log, facts in known for answer in predict_log(log, _refitted(log, facts, known))
+    )  # fmt: skip
+
+
+def _refitted(
+    log: tuple[MemoryRow, ...], facts: LogFacts, known: list[tuple[tuple[MemoryRow, ...], LogFacts]]
+) -> LogFacts:
+    def kind(rows: tuple[MemoryRow, ...], other: LogFacts) -> tuple[object, ...]:
+        return other.engine.name, other.engine.profile, other.engine.sampler_copies, rows[0].cut.gpus > 1
+
+    seen = [
+        row.value * GIB for other, its in known for row in other
+        if row.metric == "non_torch_gib" and row.thread != log[0].thread and kind(other, its) == kind(log, facts)
+    ]  # fmt: skip
+    if not seen:
+        return facts
+    field = "non_torch_bytes_tp" if log[0].cut.gpus > 1 else "non_torch_bytes_tp1"
+    return replace(facts, engine=replace(facts.engine, **{field: median(seen)}))
+
+
+def main(path: str, *flags: str) -> None:
+    """Print bars and rows, or the bars with each thread left out of the fit."""
+    rows = read_memory_rows(Path(path))
+    answers = leave_one_out(rows) if "--leave-one-out" in flags else predict_memory_rows(rows)
+    print_bars(answers)
+    for answer in answers:
+        print_row(answer, everything="--rows" in flags)
 
 
 if __name__ == "__main__":

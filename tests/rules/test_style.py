@@ -26,6 +26,7 @@ FORBIDDEN_NAMES = {
 }
 
 ALLOWED_PARAMETERS = {
+    "catalog/architectures/recurrent.py::mamba1": "a mixer's own shape, as the config states it",
     "catalog/architectures/mlp.py::_matrices": "a block's own shape; the last is an option with a default",
     "costs/attention_work.py::_decode": "one operator's own numbers, from two callers in one file",
     "costs/batch.py::Batch.mixed": "the axes of a step that mixes decode and prefill",

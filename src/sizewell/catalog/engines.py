@@ -62,7 +62,7 @@ def _first_v1(eras: list[dict[str, Any]]) -> int:
 
 
 def _up_to(eras: list[dict[str, Any]], version: str, latest: str) -> tuple[list[dict[str, Any]], str]:
-    release = _RELEASE.search(version)
+    release = _RELEASE.search(re.sub(r"(?<=\.\d)x\b", "0", version))
     if release:
         wanted = tuple(int(part or 0) for part in release.groups())
         early = re.match(r"\.?(?:dev|rc)", version[release.end() :])
@@ -92,7 +92,8 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
             "era", "memory_fraction", "profile", "block_tokens", "grouped_cache", "sampler_copies", "hidden_copies",
             "forward_copies", "graphs_in_budget", "context_in_baseline", "pp_remainder", "in_flight_batches",
             "printed_tokens", "launch", "experts_share_buffers", "grouped_fp8_experts",
-            "sampler_rows", "embedding_on_host",
+            "sampler_rows", "embedding_on_host", "latent_rope_bytes",
+            "capture_factor", "capture_limit", "capture_coarse_step",
         )
     }  # fmt: skip
     sizes = {

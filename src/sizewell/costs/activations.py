@@ -46,16 +46,21 @@ def _estimate(line: LedgerLine) -> LedgerLine:
 def _sampler(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> LedgerLine:
     tokens = settings.max_num_batched_tokens
     rows = tokens if engine.sampler_rows == "tokens" else min(settings.max_num_seqs, tokens)
+    if model.vision and engine.profile == "v0":
+        # The first engine profiles as many sequences as images fill the batch: next to none.
+        rows = 1
     logits = engine.sampler_copies * rows * model.vocabulary * 4
     hidden = engine.hidden_copies * tokens * model.hidden * 2
     return _estimate(
         LedgerLine(
             name="activation peak: sampler",
-            bytes=logits + hidden,
-            formula="{copies} × {rows} rows × {vocabulary} logits × 4 B + {kept} × {tokens} tokens × {hidden} × 2 B",
+            bytes=logits + hidden + engine.workspace_bytes,
+            formula="{copies} × {rows} rows × {vocabulary} logits × 4 B + {kept} × {tokens} tokens × {hidden} × 2 B"
+            " + {workspace} B of workspace",
             inputs=(
                 ("copies", engine.sampler_copies), ("rows", rows), ("vocabulary", model.vocabulary),
                 ("kept", engine.hidden_copies), ("tokens", tokens), ("hidden", model.hidden),
+                ("workspace", engine.workspace_bytes),
             ),
         )
     )  # fmt: skip

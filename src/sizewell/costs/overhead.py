@@ -20,7 +20,6 @@ def overhead_lines(
     if engine.profile == "sglang":
         # The share is taken before activations exist: what it leaves free must hold them.
         lines = [replace(lines[0], place="outside"), _request_table(settings)]
-    lines.append(_given("activation workspace", engine.workspace_bytes, engine, "inside"))
     lines += [*_graphs(model, cut, settings, engine), *_base(cut, engine)]
     return tuple(line for line in lines if line.bytes)
 
@@ -40,11 +39,19 @@ def _graphs(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine
         return ()
     layers = len(model.layers) / cut.pp
     each = engine.graph_bytes_per_moe_layer if model.is_moe else engine.graph_bytes_per_layer
+    sizes = engine.captured_sizes(settings.max_num_seqs, settings.max_num_batched_tokens)
+    most = engine.captured_sizes(engine.capture_limit, engine.capture_limit)
     line = LedgerLine(
         name="graphs",
-        bytes=engine.graph_bytes + layers * each,
-        formula="{fixed} B + {layers} layers × {each} B",
-        inputs=(("fixed", engine.graph_bytes), ("layers", layers), ("each", each)),
+        bytes=engine.graph_bytes + layers * each * sizes / most,
+        formula="{fixed} B + {layers} layers × {each} B × {sizes} / {most} batch sizes",
+        inputs=(
+            ("fixed", engine.graph_bytes),
+            ("layers", layers),
+            ("each", each),
+            ("sizes", sizes),
+            ("most", most),
+        ),
         place="inside" if engine.graphs_in_budget else "outside",
     )
     return (_spread(line, 0.6),)

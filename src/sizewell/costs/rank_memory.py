@@ -146,6 +146,7 @@ def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
         absorbed_copies=not plain,
         rope_tables=not plain,
         embedding_on_host=engine.embedding_on_host,
+        latent_rope_bytes=engine.latent_rope_bytes,
     )
 
 

@@ -32,6 +32,7 @@ class WeightRules:
     absorbed_copies: bool = True
     rope_tables: bool = True
     embedding_on_host: bool = False
+    latent_rope_bytes: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int], stages: int) 
         if rules.mtp:
             add(_draft(model, hold))
     if rules.rope_tables:
-        add(_rope_tables(model))
+        add(_rope_tables(model, rules.latent_rope_bytes))
     return held
 
 
@@ -158,8 +159,8 @@ def _draft(model: ModelSpec, hold: _Holder) -> Iterable[_Held]:
                 yield _Held("mtp", f"mtp {item.name}", item.bytes)
 
 
-def _rope_tables(model: ModelSpec) -> Iterable[_Held]:
-    width = 4 if model.is_latent else 2
+def _rope_tables(model: ModelSpec, latent_bytes: int) -> Iterable[_Held]:
+    width = latent_bytes if model.is_latent else 2
     for positions, rotary in model.rope_tables:
         yield _Held("rope-table", f"{positions:,} × {rotary} × {width} B", allocated_bytes(positions * rotary * width))
 

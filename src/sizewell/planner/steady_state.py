@@ -2,7 +2,7 @@
 
 With D sequences decoding, a step of a(D) seconds, a prompt that adds s(D) and O output tokens:
 
-    tpot = a(D) + D·s(D) / (O − 1)            every slot turns over once in O − 1 steps, and lets one prompt in
+    tpot = a(D) + (D − 1)·s(D) / (O − 1)      in O − 1 steps every other slot turns over and lets one prompt in
     x    = D / ((O − 1)·tpot)                 requests per second
     ttft = own prefill + waiting              grows with the share of time u = x·s(D) that goes to prompts
     C    = x·(ttft + (O − 1)·tpot)            users that keep D sequences decoding
@@ -35,8 +35,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overheads:
-    """Seconds around the steps: `request_s` on each request before its prefill; `burst` is the share of requests
-    that start together with all others (the first wave of a benchmark) and wait for half of them.
+    """What happens around the steps: `request_s` on each request before its prefill; `burst` is the share of
+    requests that start together (equal lengths, first wave of a benchmark): they wait for each other's prompts
+    before their first token instead of between tokens.
     """
 
     request_s: float = 0.0
@@ -134,6 +135,17 @@ class Rates:
             ttft_s=ttft, tpot_s=tpot, requests_per_s=count / run_s, gaps=self.gaps, saturated=count > self.most
         )
 
+    def static(self, sequences: ArrayLike) -> Point:
+        """Return the means of a batch that is prefilled as a whole and then decoded without anybody joining."""
+        count = np.broadcast_to(np.asarray(sequences, dtype=np.float64), self.most.shape)
+        step_s = _interpolate(count, self.table.sequences, self.table.decode_s) / self.table.work.policy.accepted_tokens
+        prompt_s = _interpolate(count, self.table.sequences, self.table.prompt_s)
+        ttft = np.maximum(count * prompt_s, self.table.alone_s)
+        run_s = ttft + self.gaps * step_s
+        return Point(
+            ttft_s=ttft, tpot_s=step_s, requests_per_s=count / run_s, gaps=self.gaps, saturated=count > self.most
+        )
+
     def _at(self, known: Floats, wanted: Floats) -> tuple[Floats, Floats]:
         return _interpolate(wanted, known, self.ttft_s), _interpolate(wanted, known, self.tpot_s)
 
@@ -143,11 +155,13 @@ def rates(table: StepTable, limits: Limits, overheads: Overheads | None = None) 
     overheads = overheads or Overheads()
     gaps = table.lengths.gaps
     sequences = table.sequences[None, :]
-    tpot = table.decode_s / table.work.policy.accepted_tokens + sequences * table.prompt_s / gaps
+    others_s = (sequences - 1) * table.prompt_s
+    burst = overheads.burst * others_s / 2
+    step_s = table.decode_s / table.work.policy.accepted_tokens
+    tpot = step_s + (others_s - burst) / gaps
     throughput = sequences / (gaps * tpot)
     busy = np.minimum(throughput * table.prompt_s, MOST_BUSY)
     waiting = busy / (1 - busy) * table.prompt_s / 2
-    burst = overheads.burst * (sequences - 1) * table.prompt_s / 2
     ttft = overheads.request_s + table.alone_s[:, None] + table.decode_s / 2 + waiting + burst
     return Rates(
         table=table,

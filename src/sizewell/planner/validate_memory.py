@@ -24,7 +24,7 @@ Basis = Literal["settings", "log", "none"]
 _CAPACITY = {"kv_gib", "kv_tokens", "gpu_blocks", "max_concurrency_x"}
 _WEIGHT_FORMATS = {"bitsandbytes": "bnb-nf4"}
 _OVERHEAD = {
-    "activation_peak_gib": ("activation", "expert workspaces"),
+    "activation_peak_gib": ("activation",),
     "non_torch_gib": ("beside PyTorch",),
     "cuda_graph_gib": ("graphs",),
 }
@@ -147,6 +147,8 @@ def _predict(
         return _capacity(row, rows, memory, found)
     if row.metric == "weights_gib_per_gpu":
         return _answer(row, Figure.exact(_logged_stage_bytes(row, memory) / GIB))
+    if row.metric == "non_torch_gib" and memory.engine.profile == "sglang":
+        return _answer(row, _total([line for line in memory.overhead if line.name in {"context", "collectives"}]))
     if row.metric in _OVERHEAD:
         names = _OVERHEAD[row.metric]
         return _answer(row, _total([line for line in memory.overhead if line.name.startswith(names)]))
@@ -156,7 +158,9 @@ def _predict(
 def _logged_stage_bytes(row: MemoryRow, memory: RankMemory) -> float:
     """Weights of the rank that logged: the driver's stage, unless the notes speak of middle stages."""
     middle = "middle" in row.notes and len(memory.stages) > 2
-    return memory.stages[1 if middle else 0].weight_bytes
+    # SGLang prints how much free memory went down, which is more than the tensors.
+    lost = sum(line.bytes for line in memory.overhead if line.name == "beside PyTorch")
+    return memory.stages[1 if middle else 0].weight_bytes + (lost if memory.engine.profile == "sglang" else 0.0)
 
 
 def _answer(row: MemoryRow, figure: Figure, basis: Basis = "settings", reason: str = "") -> MemoryPrediction:
@@ -185,11 +189,21 @@ def _capacity(
             for size in (room.low, room.value, room.high)
         )
         return _answer(row, Figure(value=value, low=low, high=high, provenance=room.provenance))
-    given = next((r for r in rows if r.metric == "kv_gib" and r is not row), None)
-    if given is None:
+    room_bytes, source = _logged_room(row, rows, memory)
+    if room_bytes is None:
         return unanswered([row], "the log states neither the accelerator nor its memory")[0]
-    value = _capacity_value(row.metric, memory, given.value * GIB)
-    return _answer(row, Figure.exact(value), "log", "accelerator not stated: from the log's own KV GiB")
+    value = _capacity_value(row.metric, memory, room_bytes)
+    return _answer(row, Figure.exact(value), "log", f"accelerator not stated: from the log's own {source}")
+
+
+def _logged_room(row: MemoryRow, rows: Sequence[MemoryRow], memory: RankMemory) -> tuple[float | None, str]:
+    """Return the cache bytes that other figures of the same log imply, and which figure said so."""
+    others = {r.metric: r.value for r in rows if r is not row}
+    if "kv_gib" in others:
+        return others["kv_gib"] * GIB, "KV GiB"
+    if "kv_tokens" in others and row.metric != "kv_gib" and memory.layout.is_uniform:
+        return others["kv_tokens"] * memory.layout.bytes_per_token, "tokens"
+    return None, ""
 
 
 def _capacity_value(metric: str, memory: RankMemory, room_bytes: float, blocks: int | None = None) -> float:

@@ -31,9 +31,10 @@ class EngineSpec:
     `context_in_baseline`: CUDA context and NCCL buffers exist before the snapshot and lie outside the budget.
     `non_torch_bytes_*` is what it sees beside PyTorch, on one rank and on each of several.
     `hidden_copies` × tokens × hidden × 2 B lie beside the sampler, `forward_copies` beside the widest layer;
-    `workspace_bytes` is what attention kernels keep; `sampler_rows` says what logits are kept for.
+    `workspace_bytes` lies beside the sampler; `sampler_rows` says what logits are kept for.
     `grouped_fp8_experts`: block-quantised experts run as one grouped product with its own buffers.
-    Graphs take `graph_bytes` + layers × `graph_bytes_per_layer` (`_moe_layer` for mixtures of experts).
+    Graphs take `graph_bytes` + layers × `graph_bytes_per_layer` (`_moe_layer` for mixtures of experts) when all
+    batch sizes up to `capture_limit` are captured; the largest is `capture_factor` × the sequence limit.
     `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version was resolved.
     """
 
@@ -59,16 +60,27 @@ class EngineSpec:
     hidden_copies: float = 1.5
     forward_copies: float = 3.0
     workspace_bytes: float = 0.0
+    latent_rope_bytes: int = 4
     sampler_rows: Literal["sequences", "tokens"] = "sequences"
     embedding_on_host: bool = False
     experts_share_buffers: bool = True
     grouped_fp8_experts: bool = False
+    capture_factor: int = 2
+    capture_limit: int = 512
+    capture_coarse_step: int = 8
     graph_bytes_per_layer: float = 0.0
     graph_bytes_per_moe_layer: float = 0.0
     grouped_cache: bool = True
     printed_tokens: Literal["blocks", "groups", "concurrency"] = "blocks"
     fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch"] = "fixed"
     note: str = ""
+
+    def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
+        """Return how many batch sizes are captured as graphs: 1, 2, 4, steps of 8, coarser steps from 256."""
+        largest = min(max_num_seqs * self.capture_factor, self.capture_limit, max_num_batched_tokens)
+        small = sum(size <= largest for size in (1, 2, 4))
+        coarse = max(0, largest - 256) // self.capture_coarse_step
+        return small + min(largest, 256) // 8 + coarse
 
     def defaults_for(self, gpu_name: str, memory_bytes: float) -> BatchDefaults:
         """Return the batch defaults the engine picks on an accelerator; the largest tier it reaches wins."""

@@ -9,6 +9,7 @@ from sizewell.specs.deployment import Parallelism
 
 _OFFLOAD = re.compile(r"cpu_offload_gb=(\d+)")
 _FREE = re.compile(r"([\d.]+) GB free before load")
+_BLOCK = re.compile(r"block_size (\d+)")
 _CAPTURE = re.compile(r"capture sizes (?:up )?to (\d+)")
 
 
@@ -55,6 +56,12 @@ class MemoryRow:
         """Memory free before the weights were loaded, where the log prints it."""
         found = _FREE.search(self.gpu)
         return float(found.group(1)) * 2**30 if found else None
+
+    @property
+    def block_tokens(self) -> int | None:
+        """The cache block size, where the notes state it."""
+        found = _BLOCK.search(self.notes)
+        return int(found.group(1)) if found else None
 
     @property
     def sequences(self) -> int | None:

@@ -1,0 +1,66 @@
+"""Looks up what a start-up log names — model, accelerator, engine release — and has every figure predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sizewell.catalog.engines import read_engine
+from sizewell.catalog.hardware import gpu_in_log
+from sizewell.catalog.models import read_model
+from sizewell.planner.validate_memory import LogFacts, MemoryPrediction, predict_log, unanswered
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.errors import SizewellError, UnknownNameError
+from sizewell.specs.hardware import GpuSpec
+from sizewell.specs.memory_row import MemoryRow
+
+_FIRST_ENGINE_KEPT = ("0.8", "0.9", "0.10")
+"""Releases in which vLLM still ran its first engine on cards before Ampere."""
+_AMPERE = 8.0
+
+
+def predict_memory_rows(rows: Iterable[MemoryRow]) -> tuple[MemoryPrediction, ...]:
+    """Return a prediction or a reason for each row, log by log in order of first appearance."""
+    return tuple(answer for log in logs(rows) for answer in _answers(log))
+
+
+def logs(rows: Iterable[MemoryRow]) -> tuple[tuple[MemoryRow, ...], ...]:
+    """Return the rows grouped by the start-up they belong to."""
+    groups: dict[tuple[object, ...], list[MemoryRow]] = {}
+    for row in rows:
+        groups.setdefault(row.log, []).append(row)
+    return tuple(tuple(group) for group in groups.values())
+
+
+def log_facts(rows: Sequence[MemoryRow]) -> LogFacts:
+    """Return the model, accelerator and engine rules one start-up's rows name; raise SizewellError for unknown ones."""
+    gpu = _gpu(rows[0])
+    try:
+        model = read_model(rows[0].model)
+    except UnknownNameError:
+        raise SizewellError(f"the config of {rows[0].model} is not shipped") from None
+    return LogFacts(model=model, gpu=gpu, engine=_engine(rows, gpu))
+
+
+def _answers(rows: Sequence[MemoryRow]) -> tuple[MemoryPrediction, ...]:
+    try:
+        return predict_log(rows, log_facts(rows))
+    except SizewellError as error:
+        return unanswered(rows, str(error))
+
+
+def _engine(rows: Sequence[MemoryRow], gpu: GpuSpec | None) -> EngineSpec:
+    version = max((row.engine_version for row in rows), key=len)
+    capability = float(gpu.compute_capability) if gpu and gpu.compute_capability else _AMPERE
+    if rows[0].engine == "vllm" and capability < _AMPERE and version.startswith(_FIRST_ENGINE_KEPT):
+        version = f"{version} V0"
+    engine = read_engine(rows[0].engine, version)
+    block_tokens = next((row.block_tokens for row in rows if row.block_tokens), engine.block_tokens)
+    return replace(engine, block_tokens=block_tokens)
+
+
+def _gpu(row: MemoryRow) -> GpuSpec | None:
+    """Return the accelerator a row names; a mere size class names none."""
+    if not row.gpu or "class" in row.gpu:
+        return None
+    return gpu_in_log(row.gpu, row.memory_gib)

@@ -1,0 +1,81 @@
+"""Every logged figure is answered or refused with a reason, and the answers meet their bars."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sizewell.catalog.engines import read_engine
+from sizewell.catalog.hardware import read_gpu
+from sizewell.catalog.measurements import read_memory_rows
+from sizewell.catalog.memory_logs import predict_memory_rows
+from sizewell.catalog.models import read_model
+from sizewell.planner.memory_bars import memory_bars
+from sizewell.planner.validate_memory import LogFacts, MemoryPrediction, predict_log
+from sizewell.specs.deployment import Parallelism
+from sizewell.specs.memory_row import MemoryRow
+
+TABLE = Path(__file__).parents[2].parent / "shared" / "data" / "memory-dev.csv"
+ROW = MemoryRow(
+    point_id="a", thread="t", engine="vllm", version="0.19.1", model="meta-llama/Llama-3.1-8B-Instruct",
+    weight_format="bf16", kv_format="auto", gpu="H100-80GB", memory_gib=79.19, cut=Parallelism(), memory_fraction=0.95,
+    max_model_len_tokens=16000, max_num_batched_tokens=8192, max_num_seqs=1024, enforce_eager=False, metric="kv_gib",
+    value=58.11, notes="",
+)  # fmt: skip
+
+
+def _facts(version: str = "0.19.1", gpu: str | None = "h100-sxm-80gb") -> LogFacts:
+    return LogFacts(
+        model=read_model(ROW.model), gpu=read_gpu(gpu) if gpu else None, engine=read_engine("vllm", version)
+    )
+
+
+def test_a_stated_start_up_is_predicted_within_one_percent() -> None:
+    (answer,) = predict_log([ROW], _facts())
+    assert answer.error_fraction == pytest.approx(0, abs=0.01)
+    assert answer.low is not None and answer.high is not None and answer.predicted is not None
+    assert answer.low <= answer.predicted <= answer.high
+    assert answer.states_settings
+
+
+def test_an_unknown_accelerator_is_answered_from_the_logs_own_cache() -> None:
+    room = replace(ROW, gpu="", memory_gib=None)
+    tokens = replace(room, metric="kv_tokens", value=476_016)
+    refused, answered, per_token = predict_log([room, tokens], _facts(gpu=None))
+    assert refused.predicted is None
+    assert "accelerator" in refused.reason
+    assert answered.basis == "log"
+    assert answered.error_fraction == pytest.approx(0, abs=1e-3)
+    assert (per_token.metric, per_token.predicted) == ("kv_bytes_per_token", 131_072)
+
+
+def test_a_contradicted_setting_is_said() -> None:
+    peak = replace(ROW, metric="activation_peak_gib", value=9.4)
+    capacity, _ = predict_log([ROW, peak], _facts())
+    assert "activation peak" in capacity.reason
+    assert not capacity.states_settings
+
+
+@pytest.fixture(scope="module")
+def answers() -> tuple[MemoryPrediction, ...]:
+    if not TABLE.exists():
+        pytest.skip("the table of start-up logs is not beside this checkout")
+    return predict_memory_rows(read_memory_rows(TABLE))
+
+
+def test_no_figure_is_dropped(answers: tuple[MemoryPrediction, ...]) -> None:
+    asked = {row.point_id for row in read_memory_rows(TABLE)}
+    assert {answer.point_id for answer in answers} == asked
+    assert all(answer.predicted is not None or answer.reason for answer in answers)
+
+
+def test_bytes_per_token_agree_within_the_digits_logged(answers: tuple[MemoryPrediction, ...]) -> None:
+    for answer in (a for a in answers if a.metric == "kv_bytes_per_token" and "not the" not in a.row.notes):
+        assert answer.error_fraction == pytest.approx(0, abs=0.012), answer.row.model
+
+
+def test_capacity_where_the_settings_are_stated(answers: tuple[MemoryPrediction, ...]) -> None:
+    bar = next(b for b in memory_bars(answers) if b.title.endswith("not contradicted by the log"))
+    assert bar.median_fraction < 0.03
