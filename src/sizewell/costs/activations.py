@@ -32,7 +32,7 @@ def activation_line(
 ) -> LedgerLine:
     """Return the activation peak of one rank: the larger of the sampler and the forward pass."""
     forward = _forward(model, formats, cut, settings, engine)
-    sampler = _sampler(model, settings, engine)
+    sampler = _sampler(model, cut, settings, engine)
     return max(forward, sampler, key=lambda line: line.bytes)
 
 
@@ -43,27 +43,37 @@ def _estimate(line: LedgerLine) -> LedgerLine:
     )  # fmt: skip
 
 
-def _sampler(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> LedgerLine:
+def _sampler(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine: EngineSpec) -> LedgerLine:
     tokens = settings.max_num_batched_tokens
     rows = tokens if engine.sampler_rows == "tokens" else min(settings.max_num_seqs, tokens)
     if model.vision and engine.profile == "v0":
         # The first engine profiles as many sequences as images fill the batch: next to none.
         rows = 1
     logits = engine.sampler_copies * rows * model.vocabulary * 4
+    kept = engine.workspace_bytes + _kept_expert_bytes(model, cut, tokens, engine)
     hidden = engine.hidden_copies * tokens * model.hidden * 2
     return _estimate(
         LedgerLine(
             name="activation peak: sampler",
-            bytes=logits + hidden + engine.workspace_bytes,
+            bytes=logits + hidden + kept,
             formula="{copies} × {rows} rows × {vocabulary} logits × 4 B + {kept} × {tokens} tokens × {hidden} × 2 B"
             " + {workspace} B of workspace",
             inputs=(
                 ("copies", engine.sampler_copies), ("rows", rows), ("vocabulary", model.vocabulary),
                 ("kept", engine.hidden_copies), ("tokens", tokens), ("hidden", model.hidden),
-                ("workspace", engine.workspace_bytes),
+                ("workspace", kept),
             ),
         )
     )  # fmt: skip
+
+
+def _kept_expert_bytes(model: ModelSpec, cut: Parallelism, tokens: int, engine: EngineSpec) -> float:
+    """Buffers of gated routed experts, where the engine keeps them beyond the forward pass."""
+    if not engine.keeps_expert_buffers:
+        return 0.0
+    mixtures = [la.mlp for la in model.layer_counts if isinstance(la.mlp, MoeMlp) and la.mlp.gated]
+    widest = max((expert_elements(mlp, model.hidden, cut) for mlp in mixtures), default=0.0)
+    return 2 * widest * min(tokens, EXPERT_CHUNK_TOKENS)
 
 
 def _forward(

@@ -31,8 +31,9 @@ class EngineSpec:
     `context_in_baseline`: CUDA context and NCCL buffers exist before the snapshot and lie outside the budget.
     `non_torch_bytes_*` is what it sees beside PyTorch, on one rank and on each of several.
     `hidden_copies` × tokens × hidden × 2 B lie beside the sampler, `forward_copies` beside the widest layer;
-    `workspace_bytes` lies beside the sampler; `sampler_rows` says what logits are kept for.
-    `grouped_fp8_experts`: block-quantised experts run as one grouped product with its own buffers.
+    `workspace_bytes` lies beside the sampler, and expert buffers where it `keeps_expert_buffers`;
+    `sampler_rows` says what logits are kept for. `grouped_fp8_experts`: block-quantised experts run as one grouped
+    product with its own buffers.
     Graphs take `graph_bytes` + layers × `graph_bytes_per_layer` (`_moe_layer` for mixtures of experts) when all
     batch sizes up to `capture_limit` are captured; the largest is `capture_factor` × the sequence limit.
     `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version was resolved.
@@ -64,6 +65,7 @@ class EngineSpec:
     sampler_rows: Literal["sequences", "tokens"] = "sequences"
     embedding_on_host: bool = False
     experts_share_buffers: bool = True
+    keeps_expert_buffers: bool = False
     grouped_fp8_experts: bool = False
     capture_factor: int = 2
     capture_limit: int = 512
