@@ -241,7 +241,7 @@ def test_purchases_lie_in_bands_of_the_memory_bought() -> None:
 
 def test_quality_lies_between_nothing_and_a_little_luck() -> None:
     table = read_quality()
-    assert sum(len(rows) for rows in table.results.values()) >= 87
+    assert sum(len(rows) for rows in table.results.values()) >= 110
     for path in (DATA / "quality").glob("*.toml"):
         for row in _read(path)["result"]:
             assert 0 < row["recovery_fraction"] <= 1.05
