@@ -67,7 +67,9 @@ def rank_tensor_bytes(tensor: Tensor, encoding: Encoding, cut: Parallelism, padd
         return allocated_bytes(matrices * rows * bits / 8)
     buffers = encoding.buffers(rows, tensor.rank_columns(tp), matrices)
     bias = allocated_bytes(matrices * rows * 2) if tensor.bias else 0
-    return sum(allocated_bytes(b) for b in buffers) + bias
+    # Each fused part keeps its own codebooks and scalars.
+    repeated = allocated_bytes(encoding.extra_bytes) * (len(tensor.rows) - 1) * matrices if encoding.extra_bytes else 0
+    return sum(allocated_bytes(b) for b in buffers) + bias + repeated
 
 
 def _shard(tensor: Tensor, cut: Parallelism, padding: int) -> tuple[int, int, int]:
