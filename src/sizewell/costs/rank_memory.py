@@ -47,6 +47,7 @@ class RankMemory:
     engine: EngineSpec
     settings: EngineSettings
     cut: Parallelism
+    compressed: bool = False
 
     @cached_property
     def weight_bytes(self) -> float:
@@ -134,7 +135,9 @@ def rank_memory(
         for span, lines in zip(bounds, weights, strict=True)
     )
     overhead = overhead_lines(model, formats, cut, settings, engine)
-    return RankMemory(stages=stages, overhead=overhead, engine=engine, settings=settings, cut=cut)
+    return RankMemory(
+        stages=stages, overhead=overhead, engine=engine, settings=settings, cut=cut, compressed=_is_compressed(model)
+    )
 
 
 def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:

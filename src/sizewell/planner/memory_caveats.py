@@ -27,6 +27,8 @@ def _unstated(rows: Sequence[MemoryRow], memory: RankMemory, gpu: GpuSpec | None
         yield "unified memory: the engine sizes from what the system has free, which the log does not state"
     if gpu is not None and gpu.vendor == "amd":
         yield "AMD: weight padding is not known"
+    if memory.engine.profile == "sglang" and memory.compressed:
+        yield "SGLang's pools for compressed caches are not known"
     if "LoRA" in rows[0].notes:
         yield "LoRA adapters are not counted"
 

@@ -23,7 +23,8 @@ Basis = Literal["settings", "log", "none"]
 """What a prediction used: the stated settings alone, another figure of the same log, or nothing."""
 
 _CAPACITY = {"kv_gib", "kv_tokens", "gpu_blocks", "max_concurrency_x"}
-_WEIGHT_FORMATS = {"bitsandbytes": "bnb-nf4"}
+_WEIGHT_FORMATS = {"in-flight": "bnb-nf4-double", "bitsandbytes": "bnb-nf4"}
+"""Formats made on load; quantising with bitsandbytes in flight quantises the scales as well."""
 _WEIGHT_BAR = 0.01
 _OVERHEAD = {
     "activation_peak_gib": ("activation",),
@@ -93,7 +94,7 @@ def _explained_weights(answer: MemoryPrediction, memory: RankMemory, facts: LogF
         return answer
     native, cut = "native", answer.row.cut
     plain, draft = (max(rank_weight_bytes(facts.model, native, cut, WeightRules(mtp=mtp))) for mtp in (False, True))
-    whole = max(rank_weight_bytes(facts.model, native, Parallelism()))
+    whole = max(rank_weight_bytes(facts.model, native, Parallelism())) if _is_native(answer.row) else 0.0
     reason = weight_caveat(answer.row, memory, draft - plain, whole)
     if not reason and facts.gpu is not None and facts.gpu.vendor == "amd":
         reason = "AMD: weight padding is not known"
@@ -122,6 +123,10 @@ def _rank(rows: Sequence[MemoryRow], facts: LogFacts) -> RankMemory:
 
 def _weight_format(text: str) -> str:
     return next((name for word, name in _WEIGHT_FORMATS.items() if word in text.lower()), "native")
+
+
+def _is_native(row: MemoryRow) -> bool:
+    return _weight_format(row.weight_format) == "native"
 
 
 def _settings(rows: Sequence[MemoryRow], facts: LogFacts) -> EngineSettings:
