@@ -11,10 +11,14 @@ from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import cluster, list_storage, nodes_for, read_gpu
 from sizewell.catalog.models import read_model
+from sizewell.catalog.planner_facts import read_facts
 from sizewell.cli.machine_text import parse_machine
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.costs.weights import rank_weight_bytes
 from sizewell.planner.bill_of_materials import BillOfMaterials, bill_of_materials
+from sizewell.planner.plan import Answer
+from sizewell.planner.question import Question
+from sizewell.planner.search import answer
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_account import Served, StepAccount, lengths_of, served, step_account
 from sizewell.specs.deployment import Deployment, Formats, Parallelism
@@ -51,6 +55,14 @@ class Explanation:
     served: Served | None
     step: StepAccount | None
     materials: BillOfMaterials
+
+
+def plan(question: Question, *, engine: str = "auto", top: int = 10) -> Answer:
+    """Return the plans that hold, best first, and why the rest does not.
+
+    `engine` is `auto` (the first of vLLM and llama.cpp that runs on an accelerator) or one, `vllm@0.19`.
+    """
+    return answer(question, read_facts(engine, question.limits.gpu_keys), top)
 
 
 def machine(text: str, nodes: int | None = None) -> ClusterSpec:
