@@ -29,7 +29,7 @@ ALLOWED_PARAMETERS = {
     "catalog/architectures/mlp.py::_matrices": "a block's own shape; the last is an option with a default",
     "costs/attention_work.py::_decode": "one operator's own numbers, from two callers in one file",
     "costs/batch.py::Batch.mixed": "the axes of a step that mixes decode and prefill",
-    "planner/step_table.py::step_table": "everything a step depends on; the grid has a default",
+    "planner/step_table.py::step_work": "everything a step depends on; the grid has a default",
     "specs/tensor.py::column_parallel": "a tensor's own shape; the last two are options with defaults",
     "specs/tensor.py::row_parallel": "a tensor's own shape; the last two are options with defaults",
 }

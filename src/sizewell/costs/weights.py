@@ -14,10 +14,11 @@ from sizewell.costs.allocator import allocated_bytes
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.stages import PpRemainder, stage_bounds
 from sizewell.specs.deployment import Parallelism
-from sizewell.specs.encoding import BF16, Encoding
+from sizewell.specs.encoding import Encoding
 from sizewell.specs.layers import LatentAttention, Layer
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
+from sizewell.specs.weight_format import stored_encoding
 
 VOCABULARY_PADDING = 64
 
@@ -116,8 +117,7 @@ class _Holder:
 
 
 def _stored_encoding(tensor: Tensor, model: ModelSpec, weight_format: str) -> Encoding:
-    del weight_format
-    return tensor.stored or model.dtype or BF16
+    return stored_encoding(tensor, model, weight_format)
 
 
 def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int], stages: int) -> dict[tuple[str, str], list[float]]:
