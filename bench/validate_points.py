@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from sizewell.catalog.calibrations import read_efficiencies
+from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import cluster
 from sizewell.catalog.models import read_model
 from sizewell.catalog.points import read_point_rows
 from sizewell.planner.measured_point import PointRow
-from sizewell.planner.point_cases import PointCase, point_case
+from sizewell.planner.point_cases import PointCase, PointFacts, engine_family, point_case
 from sizewell.planner.validate_points import PointPrediction, predict_point
 from sizewell.specs.errors import SizewellError
 from sizewell.specs.hardware import ClusterSpec
@@ -41,13 +42,25 @@ def row_cluster(row: PointRow) -> ClusterSpec:
     return cluster(row.gpu, gpus_per_node=per_node, nodes=-(-row.num_gpus // per_node))
 
 
+def row_facts(row: PointRow) -> PointFacts:
+    """Return what the catalogue knows of a row; engines without memory rules of their own are taken for vLLM."""
+    name = engine_family(row.engine)
+    known = name if name in {"vllm", "sglang", "llama.cpp"} else "vllm"
+    version = row.engine_version if known == name else ""
+    try:
+        engine = read_engine(known, version or None)
+    except SizewellError:
+        engine = read_engine(known)
+    return PointFacts(model=read_model(row.model), cluster=row_cluster(row), engine=engine)
+
+
 def cases(rows: Iterable[PointRow]) -> tuple[list[PointCase], dict[str, str]]:
     """Return the rows that can be priced and why the others cannot."""
     ready, refused = [], {}
     acceptance = read_efficiencies().value("acceptance")
     for row in rows:
         try:
-            ready.append(point_case(row, read_model(row.model), row_cluster(row), acceptance))
+            ready.append(point_case(row, row_facts(row), acceptance))
         except SizewellError as error:
             refused[row.point_id] = str(error)
     return ready, refused
@@ -102,7 +115,7 @@ def report(scored: list[tuple[PointCase, tuple[PointPrediction, ...]]], dense: d
 
 def _print(cells: dict[tuple[str, ...], dict[str, list[float]]]) -> None:
     print(f"{'dataset':26}{'gpu':20}{'kind':6}{'load':13}|{'TPOT n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}"
-          f"{'4-const':>12}|{'TTFT n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}|{'rate n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}|{'E2E n':>6}{'med':>6}")  # noqa: E501
+          f"{'4-const':>12}|{'TTFT n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}|{'rate n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}|{'E2E n':>6}{'med':>6}")
     by_set: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for key, cell in sorted(cells.items()):
         print(f"{key[0]:26}{key[1]:20}{key[2]:6}{key[3]:13}" + _line(cell))
