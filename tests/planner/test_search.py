@@ -143,8 +143,8 @@ def test_more_growth_never_costs_less(distill: Answer, facts: Facts) -> None:
 
 
 def test_a_format_without_published_quality_fails_a_floor(facts: Facts) -> None:
-    strict = replace(LIMITS, min_recovery_fraction=0.9, gpu_keys=("mi355x-288gb",))
-    question = Question(model=read_model("r1"), workload=WORKLOAD, limits=strict, weight_formats=("mxfp4",))
+    strict = replace(LIMITS, min_recovery_fraction=0.9, gpu_keys=("b200-sxm-180gb",))
+    question = Question(model=read_model("r1"), workload=WORKLOAD, limits=strict, weight_formats=("mxfp8",))
     found = answer(question, facts)
     assert not found.plans
     assert [rejection.gate for rejection in found.rejections] == ["quality"]
