@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,22 @@ def test_h100_says_what_its_datasheet_says() -> None:
     assert gpu.total_bytes == pytest.approx(79.2 * GIB)
     assert gpu.scale_up_bytes_per_s == 450e9
     assert (gpu.host_link, gpu.compute_capability) == ("pcie5-x16", "9.0")
+
+
+def test_the_total_of_an_accelerator_nobody_logged_is_derived_within_a_percent() -> None:
+    corrected_by_memory = {"a10-24gb", "a10g-24gb", "a16-16gb", "a40-48gb", "l4-24gb", "l20-48gb", "l40-48gb"}
+    corrected_by_memory |= {"l40s-48gb", "t4-16gb"}  # ECC in GDDR6 takes a sixteenth, which only the driver tells
+    for gpu in list_gpus():
+        if gpu.kind == "gpu" and gpu.reported_bytes and gpu.key not in corrected_by_memory:
+            derived = replace(gpu, reported_bytes=None).total_bytes
+            assert derived == pytest.approx(gpu.reported_bytes, rel=0.007), gpu.key
+
+
+@pytest.mark.parametrize(
+    ("gpu", "gib"), [("rtx-3060", 11.63), ("rtx-3060-ti", 7.63), ("rtx-4080", 15.57), ("rtx-a6000", 47.53)]
+)
+def test_totals_of_out_of_memory_messages_seen_elsewhere(gpu: str, gib: float) -> None:
+    assert read_gpu(gpu).total_bytes / GIB == pytest.approx(gib, rel=0.004)
 
 
 def test_every_accelerator_has_a_node_and_every_node_an_accelerator() -> None:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from sizewell.costs.lines import LedgerLine
     from sizewell.specs.deployment import Deployment
     from sizewell.specs.model import ModelSpec
-    from sizewell.traffic.workload import Workload
 
 Object = Mapping[str, object]
 
@@ -84,12 +83,14 @@ def _line_object(line: LedgerLine) -> Object:
     }
 
 
-def explanation_object(answer: Explanation, workload: Workload, contexts: Sequence[int]) -> Object:
+def explanation_object(answer: Explanation, contexts: Sequence[int]) -> Object:
     """Return an explanation."""
     return {
         "model": model_object(answer.deployment.model),
         "deployment": deployment_object(answer.deployment),
-        "workload": workload,
+        "workload": answer.workload,
         "memory": ledger_object(answer.memory, contexts),
+        "served": answer.served,
+        "step": answer.step,
         "bill_of_materials": answer.materials,
     }

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.options import as_json, format_flags, quantity, settings_flags, workload_flags, workload_of
+from sizewell.cli.options import (
+    as_json,
+    format_flags,
+    quantity,
+    settings_flags,
+    slo_flags,
+    slo_of,
+    workload_flags,
+    workload_of,
+)
 from sizewell.cli.quantities import COUNT
 
 if TYPE_CHECKING:
@@ -14,6 +23,7 @@ if TYPE_CHECKING:
     from sizewell.planner.stated import Stated
 
 NOT_FEASIBLE = 3
+LIMIT_MISSED = 4
 
 
 @click.command("explain")
@@ -27,36 +37,45 @@ NOT_FEASIBLE = 3
 @format_flags(multiple=False)
 @settings_flags()
 @workload_flags()
+@slo_flags()
 @as_json()
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Explain MODEL on stated hardware: every line of its memory with the formula, and what the nodes need.
 
-    MODEL is a shipped name, a Hugging Face id, a folder or a config.json. Exit code 3 when it does not fit.
+    MODEL is a shipped name, a Hugging Face id, a folder or a config.json. Exit code 3 when it does not fit, 4 when it
+    misses a limit on speed.
     """
     from sizewell.cli import questions
+    from sizewell.planner.step_account import missed
     from sizewell.specs.deployment import Formats
 
     workload = workload_of(ctx, given)
     answer = questions.explain(
         given["model"],
         questions.machine(given["machine"], given["nodes"]),
-        engine=given["engine"] or "vllm",
-        formats=Formats(weight=given["weight_format"] or "native", kv=given["kv_format"] or "auto"),
-        stated=_stated(given),
+        workload,
+        questions.Setup(
+            engine=given["engine"] or "vllm",
+            formats=Formats(weight=given["weight_format"] or "native", kv=given["kv_format"] or "auto"),
+            stated=_stated(given),
+        ),
     )
+    misses = missed(slo_of(given), answer.served) if answer.served else ()
     contexts = _contexts(answer, workload.context_tokens)
     if given["as_json"]:
         from sizewell.cli.documents import explanation_object
         from sizewell.cli.output import print_json
 
-        print_json("explain", explanation_object(answer, workload, contexts))
+        print_json("explain", {**explanation_object(answer, contexts), "missed": misses})
     else:
         from sizewell.cli.explain_page import show_explanation
 
-        show_explanation(answer, workload, contexts)
+        show_explanation(answer, contexts, misses)
     if not answer.memory.fits:
         ctx.exit(NOT_FEASIBLE)
+    if misses:
+        ctx.exit(LIMIT_MISSED)
 
 
 def _stated(given: dict[str, Any]) -> Stated:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sizewell.cli.output import duration, gib, show, table
+from sizewell.cli.output import amount, duration, gib, show, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,17 +14,21 @@ if TYPE_CHECKING:
     from sizewell.costs.ledger import MemoryLedger
     from sizewell.costs.lines import LedgerLine
     from sizewell.planner.bill_of_materials import BillOfMaterials
+    from sizewell.planner.step_account import Served, StepAccount
     from sizewell.specs.deployment import Deployment
     from sizewell.specs.model import ModelSpec
     from sizewell.traffic.workload import Workload
 
 
-def show_explanation(answer: Explanation, workload: Workload, contexts: Sequence[int]) -> None:
+def show_explanation(answer: Explanation, contexts: Sequence[int], misses: Sequence[str]) -> None:
     """Print an explanation: what it is, its memory, what the nodes need."""
     show(
         *headline(answer.deployment),
         memory_table(answer.memory),
         *memory_verdict(answer.memory, contexts),
+        *(served_lines(answer.workload, answer.served) if answer.served else ()),
+        *(f"LIMIT MISSED: {miss}" for miss in misses),
+        *((step_table(answer.step), step_line(answer.step), "") if answer.step else ()),
         materials_table(answer.materials),
     )
 
@@ -98,6 +102,49 @@ def memory_verdict(ledger: MemoryLedger, contexts: Sequence[int]) -> tuple[str, 
         f"{ledger.kv_tokens:,} tokens at {ledger.kv_bytes_per_token:,.0f} B each on this GPU",
         f"sequences at once: {held}",
         "",
+    )
+
+
+def served_lines(workload: Workload, given: Served) -> tuple[str, ...]:
+    """Return what users feel, per replica."""
+    load = f"{workload.users:g} users" if workload.users is not None else f"{workload.rate_per_s:g} requests/s"
+    grown = f" grown × {workload.growth:g}" if workload.growth != 1 else ""
+    think = f" + {workload.think_tokens:g} thought" if workload.think_tokens else ""
+    full = " SATURATED: more would only wait." if given.saturated else ""
+    return (
+        f"Load: {load}{grown}, {workload.input_tokens:g} tokens in, {workload.answer_tokens:g} out{think}",
+        f"each replica, means: TTFT {duration(given.ttft_s)}, TPOT {duration(given.tpot_s)}, "
+        f"E2E {duration(given.e2e_s)}, {amount(given.output_tokens_per_s)} output tokens/s, "
+        f"{given.requests_per_s:.3g} requests/s.{full}",
+        f"{given.sequences:,.1f} sequences decode at any time of {given.most_sequences:,.0f} that may",
+    )
+
+
+def step_table(step: StepAccount) -> Table:
+    """Return where a decode step's time goes."""
+    rows = [
+        (
+            part.name,
+            duration(part.seconds),
+            f"{part.seconds / step.total_s * 100:.1f}",
+            f"{part.flops / 1e9:,.1f}" if part.flops else "",
+            f"{part.hbm_bytes / 1e9:,.3f}" if part.hbm_bytes else "",
+            f"{part.link_bytes / 1e6:,.2f}" if part.link_bytes else "",
+        )
+        for part in step.parts
+        if part.seconds
+    ]
+    rows.append(("total", duration(step.total_s), "100.0", "", "", ""))
+    title = f"\nOne decode step: {step.sequences:,.1f} sequences at {step.context_tokens:,.0f} tokens, work of one GPU"
+    return table(title, ("part", ">time", ">%", ">GFLOP", ">GB read", ">MB sent"), rows)
+
+
+def step_line(step: StepAccount) -> str:
+    """Return what binds a step and how far above physics it is."""
+    waits = ", ".join(f"{name} {seconds / step.total_s * 100:.0f} %" for name, seconds in step.waits if seconds)
+    return (
+        f"waits for {waits}. Floor {duration(step.floor_s)}: the step takes {step.total_s / step.floor_s:.2f} × what "
+        f"the stated rates allow. A prompt of {step.prefill_tokens:,.0f} tokens alone: {duration(step.prefill_s)}"
     )
 
 

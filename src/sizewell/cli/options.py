@@ -82,12 +82,16 @@ def slo_flags() -> Decorator:
         quantity("--ttfa", DURATION, "Most time to the first answer token, after thinking."),
         quantity("--tpot", DURATION, "Most time per output token after the first."),
         quantity("--e2e", DURATION, "Most time to the last token."),
+    )
+
+
+def distribution_flags() -> Decorator:
+    """Return the flags on speed that only a search understands."""
+    statistic = click.Choice(["mean", "p50", "p99"])
+    return stack(
         quantity("--tokens-per-s-per-user", SPEED, "Least generation speed one user sees."),
-        click.option(
-            "--statistic", type=click.Choice(["mean", "p50", "p99"]), default="mean", show_default=True,
-            help="Which value of the distribution the limits bind.",
-        ),
-    )  # fmt: skip
+        click.option("--statistic", type=statistic, default="mean", show_default=True, help="What the limits bind."),
+    )
 
 
 def limit_flags() -> Decorator:
@@ -162,14 +166,8 @@ def slo_of(given: Mapping[str, Any]) -> Slo:
         ttfa_s=given["ttfa"],
         tpot_s=given["tpot"],
         e2e_s=given["e2e"],
-        statistic=given["statistic"],
+        statistic=given.get("statistic", "mean"),
     )
-
-
-def engine_of(text: str | None) -> tuple[str, str | None]:
-    """Split `vllm@0.19` into name and version; no version = the newest known."""
-    name, _, version = (text or "vllm").partition("@")
-    return name, version or None
 
 
 def _or(value: float | None, default: float) -> float:

@@ -5,30 +5,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import cluster, list_storage, nodes_for, read_gpu
 from sizewell.catalog.models import read_model
+from sizewell.catalog.planner_facts import read_facts
 from sizewell.cli.machine_text import parse_machine
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.costs.weights import rank_weight_bytes
 from sizewell.planner.bill_of_materials import BillOfMaterials, bill_of_materials
+from sizewell.planner.plan import Answer
+from sizewell.planner.question import Question
+from sizewell.planner.search import answer
 from sizewell.planner.stated import Stated, stated_deployment
+from sizewell.planner.step_account import Served, StepAccount, lengths_of, served, step_account
 from sizewell.specs.deployment import Deployment, Formats, Parallelism
+from sizewell.specs.engine import EngineSpec
 from sizewell.specs.hardware import ClusterSpec
+from sizewell.traffic.workload import Workload
 
 STORAGES = ("nvme-gen4", "vast-nfs", "s3-stream")
 """Storages whose load times an explanation shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """How a deployment is set up where it is not as usual: `engine` may carry a version, `vllm@0.19`."""
+
+    engine: str = "vllm"
+    formats: Formats = field(default_factory=Formats)
+    stated: Stated = field(default_factory=Stated)
+
+
+AS_USUAL = Setup()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """One deployment explained: its memory, and what its nodes need beside accelerators."""
+    """One deployment explained: its memory, what it gives, where a step's time goes, and what its nodes need.
+
+    `served` and `step` are None where it does not fit.
+    """
 
     deployment: Deployment
+    workload: Workload
     memory: MemoryLedger
+    served: Served | None
+    step: StepAccount | None
     materials: BillOfMaterials
+
+
+def plan(question: Question, *, engine: str = "auto", top: int = 10) -> Answer:
+    """Return the plans that hold, best first, and why the rest does not.
+
+    `engine` is `auto` (the first of vLLM and llama.cpp that runs on an accelerator) or one, `vllm@0.19`.
+    """
+    return answer(question, read_facts(engine, question.limits.gpu_keys), top)
 
 
 def machine(text: str, nodes: int | None = None) -> ClusterSpec:
@@ -44,6 +78,12 @@ def machine(text: str, nodes: int | None = None) -> ClusterSpec:
     return cluster(name, gpus_per_node=count, nodes=nodes)
 
 
+def engine(text: str) -> EngineSpec:
+    """Return the engine `vllm@0.19` names; the newest known without a version. Raises UnknownNameError."""
+    name, _, version = text.partition("@")
+    return read_engine(name, version or None)
+
+
 def _nodes_needed(name: str, count: int) -> int:
     sizes = {size for node in nodes_for(read_gpu(name)) for size in node.gpu_counts}
     if not sizes or count <= max(sizes):
@@ -51,27 +91,25 @@ def _nodes_needed(name: str, count: int) -> int:
     return next((count // size for size in sorted(sizes, reverse=True) if count % size == 0), 1)
 
 
-def explain(
-    model: str,
-    on: ClusterSpec,
-    *,
-    engine: str = "vllm",
-    formats: Formats = Formats(),  # noqa: B008
-    stated: Stated = Stated(),  # noqa: B008
-) -> Explanation:
-    """Return what a stated deployment of a model holds and needs; `engine` may carry a version, `vllm@0.19`."""
-    name, _, version = engine.partition("@")
-    deployment = stated_deployment(read_model(model), on, read_engine(name, version or None), formats, stated)
-    return explain_deployment(deployment)
+def explain(model: str, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL) -> Explanation:
+    """Return what a stated deployment of a model on `8xh200` or a cluster holds, gives and needs."""
+    place = machine(on) if isinstance(on, str) else on
+    spec = read_model(model)
+    deployment = stated_deployment(spec, place, engine(setup.engine), setup.formats, setup.stated)
+    return explain_deployment(deployment, workload)
 
 
-def explain_deployment(deployment: Deployment) -> Explanation:
-    """Return the explanation of a deployment, whoever built it."""
-    memory = ledger(deployment)
+def explain_deployment(deployment: Deployment, workload: Workload) -> Explanation:
+    """Return the explanation of a deployment under a load, whoever built it."""
+    memory, efficiencies = ledger(deployment), read_efficiencies()
+    given = served(deployment, workload, memory, efficiencies) if memory.fits else None
+    step = step_account(deployment, lengths_of(workload), given.sequences, efficiencies) if given else None
     materials = bill_of_materials(
         deployment,
         checkpoint_bytes=rank_weight_bytes(deployment.model, deployment.weight_format, Parallelism())[0],
         rank_weight_bytes=memory.weight_bytes,
         storages=[storage for storage in list_storage() if storage.key in STORAGES],
     )
-    return Explanation(deployment=deployment, memory=memory, materials=materials)
+    return Explanation(
+        deployment=deployment, workload=workload, memory=memory, served=given, step=step, materials=materials
+    )

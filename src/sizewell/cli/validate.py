@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from sizewell.cli.options import as_json
-from sizewell.cli.output import print_json, show, table, talk
+from sizewell.cli.output import print_json, show, talk
 from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from sizewell.planner.accuracy import Accuracy, Comparison
 
 HEADER = ("point_id", "metric", "measured", "predicted", "low", "high", "provenance", "reason")
-PROGRESS_EVERY = 200
+PROGRESS_EVERY = 1000
 
 
 @click.command("validate")
@@ -34,20 +32,20 @@ def command(file: Path, predictions: Path | None, as_json: bool) -> None:
 
     FILE is a CSV of memory figures from start-up logs or of measured points; its header says which.
     """
-    from sizewell.planner.accuracy import by_group, by_metric
+    from sizewell.planner.accuracy import balanced, by_group, by_metric
 
     kind, comparisons = compare(file)
     if predictions is not None:
         _write(predictions, comparisons)
-    groups, metrics = by_group(comparisons), by_metric(comparisons)
+    groups, metrics, equal = by_group(comparisons), by_metric(comparisons), balanced(comparisons)
     if as_json:
-        answer = {"kind": kind, "figures": len(comparisons), "by_metric": metrics, "by_group": groups}
-        print_json("validate", answer)
+        answer = {"kind": kind, "figures": len(comparisons), "by_metric": metrics, "balanced": equal}
+        print_json("validate", {**answer, "by_group": groups})
         return
-    show(
-        _table("By group", groups),
-        _table(f"All {len(comparisons):,} figures, pooled (hides the differences above)", metrics),
-    )
+    heads = f"{'':<30}{'n':>6}{'none':>6}{'median':>10}{'mean':>10}{'bias':>10}{'worst':>11}{'in 80 %':>10}"
+    show(heads, *_grouped(groups))
+    show("", "ALL, each first label weighted equally", *(_line(row) for row in equal))
+    show("", f"ALL {len(comparisons):,} figures pooled, which hides the differences above", *map(_line, metrics))
 
 
 def compare(file: Path) -> tuple[str, list[Comparison]]:
@@ -93,29 +91,20 @@ def _cell(value: object) -> str:
     return "" if value is None else f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
-def _table(title: str, rows: Sequence[Accuracy]) -> Table:
-    labels = max((len(row.group) for row in rows), default=0)
-    heads = (
-        "metric",
-        *[""] * labels,
-        ">n",
-        ">no answer",
-        ">median %",
-        ">mean %",
-        ">bias %",
-        ">worst %",
-        ">in interval %",
-    )
-    return table(title, heads, [_row(row) for row in rows])
+def _grouped(groups: Iterable[Accuracy]) -> Iterator[str]:
+    last: tuple[str, ...] = ()
+    for row in sorted(groups, key=lambda row: row.group):
+        if row.group != last:
+            yield f"\n{' / '.join(row.group)}"
+        last = row.group
+        yield _line(row)
 
 
-def _row(row: Accuracy) -> tuple[str, ...]:
-    figures = (
-        row.median_error_fraction,
-        row.mean_error_fraction,
-        row.bias_fraction,
-        row.worst_error_fraction,
-        row.covered_fraction,
-    )
-    shown = ("–" if figure is None else f"{figure * 100:.1f}" for figure in figures)
-    return (row.metric, *row.group, str(row.count), str(row.unanswered), *shown)
+def _line(row: Accuracy) -> str:
+    figures = (row.median_error_fraction, row.mean_error_fraction, row.bias_fraction, row.worst_error_fraction)
+    shown = "".join(f"{_percent(figure):>{width}}" for figure, width in zip(figures, (10, 10, 10, 11), strict=True))
+    return f"  {row.metric:<28}{row.count:>6}{row.unanswered:>6}{shown}{_percent(row.covered_fraction):>10}"
+
+
+def _percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{fraction * 100:,.1f} %"

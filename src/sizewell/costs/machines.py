@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sizewell.costs.batch import Floats
 from sizewell.specs.calibration import Efficiencies
@@ -52,6 +53,20 @@ class Machines:
             tags=tuple(machine_tags(c) for c in clusters),
         )
 
+    def take(self, rows: NDArray[np.intp]) -> Machines:
+        """Return some of the machines, in the order of `rows`."""
+        arrays = {
+            item.name: getattr(self, item.name)[rows]
+            for item in fields(self)
+            if item.name not in {"clusters", "flops_per_s", "tags"}
+        }
+        return Machines(
+            clusters=tuple(self.clusters[row] for row in rows),
+            flops_per_s={name: rate[rows] for name, rate in self.flops_per_s.items()},
+            tags=tuple(self.tags[row] for row in rows),
+            **arrays,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
@@ -72,6 +87,12 @@ class Reached:
         return cls(
             machines=machines,
             factors={name: _array(row[name] for row in rows) for name in efficiencies.factors},
+        )
+
+    def take(self, rows: NDArray[np.intp]) -> Reached:
+        """Return some of the machines, in the order of `rows`."""
+        return Reached(
+            machines=self.machines.take(rows), factors={name: value[rows] for name, value in self.factors.items()}
         )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 from sizewell.specs.figure import Provenance
@@ -78,6 +78,35 @@ def by_metric(comparisons: Iterable[Comparison]) -> tuple[Accuracy, ...]:
         if one.scored:
             groups[one.metric].append(one)
     return tuple(_accuracy(metric, (), members) for metric, members in sorted(groups.items()))
+
+
+def balanced(comparisons: Iterable[Comparison]) -> tuple[Accuracy, ...]:
+    """Return for every metric the plain mean over first labels (data sets): a large one weighs no more than a small.
+
+    `worst_error_fraction` and the counts are over all.
+    """
+    sets: dict[str, dict[tuple[str, ...], list[Comparison]]] = defaultdict(lambda: defaultdict(list))
+    for one in comparisons:
+        if one.scored:
+            sets[one.metric][one.group[:1]].append(one)
+    return tuple(_mean(metric, groups) for metric, groups in sorted(sets.items()))
+
+
+def _mean(metric: str, groups: Mapping[tuple[str, ...], Sequence[Comparison]]) -> Accuracy:
+    each = [_accuracy(metric, group, members) for group, members in groups.items()]
+    everyone = _accuracy(metric, (), [one for members in groups.values() for one in members])
+    return replace(
+        everyone,
+        median_error_fraction=_plain_mean(one.median_error_fraction for one in each),
+        mean_error_fraction=_plain_mean(one.mean_error_fraction for one in each),
+        bias_fraction=_plain_mean(one.bias_fraction for one in each),
+        covered_fraction=_plain_mean(one.covered_fraction for one in each),
+    )
+
+
+def _plain_mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _accuracy(metric: str, group: tuple[str, ...], members: Sequence[Comparison]) -> Accuracy:

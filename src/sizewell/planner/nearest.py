@@ -40,7 +40,7 @@ class Nearest:
         )
 
     def fail(self, gate: Gate, rows: NDArray[np.intp], shortage: NDArray[np.float64], explain: Explain) -> None:
-        """Note that candidates on some machines failed a gate; `explain` is called with a machine's position in `rows`."""
+        """Note that candidates on some machines failed a gate; `explain` is called with a position in `rows`."""
         rank = GATES.index(gate)
         self.tried[rows] += 1
         nearer = (self.gate[rows] < rank) | ((self.gate[rows] == rank) & (shortage < self.shortage[rows]))

@@ -29,7 +29,7 @@ MOST_BUSY = 0.98
 class Limits:
     """What one replica may hold: sequences by setting, tokens of KV cache by memory; scalars or shape [M]."""
 
-    max_sequences: float
+    max_sequences: ArrayLike
     kv_tokens: ArrayLike = np.inf
 
 
@@ -178,12 +178,17 @@ def _most(table: StepTable, limits: Limits) -> Floats:
     """Sequences that may decode at once: by setting, by cache, by the tokens left for prompts in each step."""
     context = max(table.lengths.decode_context_tokens, 1.0)
     by_cache = np.asarray(limits.kv_tokens, dtype=np.float64) / context
-    most = np.minimum(limits.max_sequences, by_cache)
+    most = np.minimum(np.asarray(limits.max_sequences, dtype=np.float64), by_cache)
     within = np.clip(np.broadcast_to(most, table.alone_s.shape), 1.0, table.sequences[-1])
     return np.asarray(within, dtype=np.float64)
 
 
 def _interpolate(wanted: Floats, known: Floats, values: Floats) -> Floats:
-    """Return values at `wanted` [M] by straight lines between the grid points of each machine."""
+    """Return values at `wanted` [M] by straight lines between the grid points of each machine; flat beyond the ends."""
     rows = np.broadcast_to(known, values.shape)
-    return np.array([np.interp(x, k, v) for x, k, v in zip(wanted, rows, values, strict=True)])
+    right = np.clip((rows < wanted[:, None]).sum(axis=1), 1, rows.shape[1] - 1)[:, None]
+    low, high = np.take_along_axis(rows, right - 1, 1), np.take_along_axis(rows, right, 1)
+    share = np.clip((wanted[:, None] - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
+    below, above = np.take_along_axis(values, right - 1, 1), np.take_along_axis(values, right, 1)
+    found: Floats = (below + share * (above - below))[:, 0]
+    return found
