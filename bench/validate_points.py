@@ -16,14 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from sizewell.catalog.calibrations import read_efficiencies
-from sizewell.catalog.hardware import cluster
 from sizewell.catalog.models import read_model
+from sizewell.catalog.point_facts import point_facts
 from sizewell.catalog.points import read_point_rows
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_cases import PointCase, point_case
 from sizewell.planner.validate_points import PointPrediction, predict_point
 from sizewell.specs.errors import SizewellError
-from sizewell.specs.hardware import ClusterSpec
 
 DEFAULT = Path(__file__).parents[1].parent / "shared" / "data" / "points-dev.csv"
 SPEED = ("tpot_mean_s", "itl_mean_s", "decode_tokens_per_s")
@@ -32,22 +31,13 @@ THROUGHPUT = ("output_tokens_per_s", "output_tokens_per_s_per_gpu", "requests_pe
 RUN = ("e2e_mean_s",)
 
 
-def row_cluster(row: PointRow) -> ClusterSpec:
-    """Return the machines of a row: as many full nodes as its accelerators need where it states none."""
-    if row.num_nodes or row.num_gpus <= 8:
-        nodes = row.num_nodes or 1
-        return cluster(row.gpu, gpus_per_node=max(1, row.num_gpus // nodes), nodes=nodes)
-    per_node = max(size for size in (8, 4, 2, 1) if row.num_gpus % size == 0 or size == 8)
-    return cluster(row.gpu, gpus_per_node=per_node, nodes=-(-row.num_gpus // per_node))
-
-
 def cases(rows: Iterable[PointRow]) -> tuple[list[PointCase], dict[str, str]]:
     """Return the rows that can be priced and why the others cannot."""
     ready, refused = [], {}
     acceptance = read_efficiencies().value("acceptance")
     for row in rows:
         try:
-            ready.append(point_case(row, read_model(row.model), row_cluster(row), acceptance))
+            ready.append(point_case(row, point_facts(row), acceptance))
         except SizewellError as error:
             refused[row.point_id] = str(error)
     return ready, refused
@@ -102,7 +92,7 @@ def report(scored: list[tuple[PointCase, tuple[PointPrediction, ...]]], dense: d
 
 def _print(cells: dict[tuple[str, ...], dict[str, list[float]]]) -> None:
     print(f"{'dataset':26}{'gpu':20}{'kind':6}{'load':13}|{'TPOT n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}"
-          f"{'4-const':>12}|{'TTFT n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}|{'rate n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}|{'E2E n':>6}{'med':>6}")  # noqa: E501
+          f"{'4-const':>12}|{'TTFT n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}|{'rate n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}|{'E2E n':>6}{'med':>6}")
     by_set: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for key, cell in sorted(cells.items()):
         print(f"{key[0]:26}{key[1]:20}{key[2]:6}{key[3]:13}" + _line(cell))

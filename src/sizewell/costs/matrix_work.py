@@ -7,35 +7,13 @@ from dataclasses import dataclass
 
 from sizewell.costs.batch import Floats
 from sizewell.costs.work import Collective, Operator, OperatorKind
-from sizewell.specs.encoding import (
-    AWQ_INT4,
-    BF16,
-    BNB_NF4,
-    FP8_BLOCK128,
-    FP8_CHANNEL,
-    FP16,
-    GGUF_BITS_PER_WEIGHT,
-    GPTQ_INT4,
-    INT8_CHANNEL,
-    MXFP4,
-    NVFP4,
-    ComputeType,
-    Encoding,
-    gguf,
-)  # fmt: skip
-from sizewell.specs.errors import UnknownNameError
+from sizewell.specs.encoding import ComputeType, Encoding
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
+from sizewell.specs.weight_format import stored_encoding
 
 ACTIVATION_BYTES = 2
 """Activations travel in 16 bit between operators; what a quantised product reads is counted as that too."""
-
-QUANTISED_ROLES = {"attention", "mlp", "routed-experts", "shared-experts", "recurrent"}
-PARTS = {"experts": {"routed-experts"}, "mlp": {"mlp", "routed-experts", "shared-experts"}}
-ENCODINGS = {
-    "bf16": BF16, "fp16": FP16, "fp8": FP8_CHANNEL, "fp8-block128": FP8_BLOCK128, "int8": INT8_CHANNEL,
-    "awq-int4": AWQ_INT4, "gptq-int4": GPTQ_INT4, "nvfp4": NVFP4, "mxfp4": MXFP4, "bnb-nf4": BNB_NF4,
-}  # fmt: skip
 
 WEIGHT_ONLY_BITS = {"fp4": 4, "fp8": 8, "int8": 8, "bf16": 16, "fp16": 16, "fp32": 32}
 
@@ -64,20 +42,6 @@ class Site:
     name: str
     part: str
     repeats: float
-
-
-def stored_encoding(tensor: Tensor, model: ModelSpec, weight_format: str) -> Encoding:
-    """Return the format a tensor is held in: as stored, or re-quantised where engines do so."""
-    weight_format, _, part = weight_format.partition("/")
-    if weight_format == "native" or tensor.role not in (PARTS[part] if part else QUANTISED_ROLES):
-        return tensor.stored or model.dtype
-    named = ENCODINGS.get(weight_format)
-    if named is not None:
-        return named
-    if weight_format.startswith("gguf-"):
-        block = weight_format.removeprefix("gguf-")
-        return gguf(block if block in GGUF_BITS_PER_WEIGHT else block.rpartition("_")[0])
-    raise UnknownNameError("weight format", weight_format, [*ENCODINGS, "native"])
 
 
 def rank_matrix(tensor: Tensor, encoding: Encoding, ways: int, matrices: int | None = None) -> RankMatrix:

@@ -20,13 +20,13 @@ from sizewell.costs.matrix_work import (
     held_matrices,
     product,
     rank_matrix,
-    stored_encoding,
 )
 from sizewell.costs.work import Collective, Operator
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.layers import Layer, MoeMlp
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
+from sizewell.specs.weight_format import stored_encoding
 
 GROUPED_LAUNCHES = 7
 """Top-k, alignment, two grouped products with an activation between, quantisation, weighted sum."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sizewell.costs.cache_kinds import CacheRules, layer_kinds
-from sizewell.costs.kv_cache import cache_layout
 from sizewell.costs.machines import Machines
-from sizewell.costs.matrix_work import rank_matrix, stored_encoding
+from sizewell.costs.rank_memory import rank_memory
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, StepPolicy, StepWork, step_work
-from sizewell.specs.deployment import Formats, Parallelism
+from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
+from sizewell.specs.engine import EngineSpec
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 
@@ -21,8 +20,18 @@ _STAGE = re.compile(r"([\d.]+) req/s for ([\d.]+)s")
 DEFAULT_TOKENS = 512.0
 DEFAULT_SEQUENCES = {"llama.cpp": 1, "trtllm": 2048, "lmdeploy": 256, "sglang": 1024}
 LARGE_MEMORY_BYTES = 70e9
-MEMORY_FRACTION = 0.9
-OTHER_BYTES = 3e9
+LLAMA_CPP_TOKENS = 512
+OTHER_FRACTION = {"trtllm": 0.97, "dynamo-trtllm": 0.97, "lmdeploy": 0.95}
+"""Engines without memory rules of their own take a share of what weights leave, here put as one of the total."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointFacts:
+    """What the catalogue knows of a row; `engine` gives the memory rules, its own or the nearest."""
+
+    model: ModelSpec
+    cluster: ClusterSpec
+    engine: EngineSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,27 +67,21 @@ def engine_family(engine: str) -> str:
     return _FAMILIES.get(engine, engine)
 
 
-def point_case(row: PointRow, model: ModelSpec, cluster: ClusterSpec, acceptance: float = 0.75) -> PointCase:
+def point_case(row: PointRow, facts: PointFacts, acceptance: float = 0.75) -> PointCase:
     """Return a row made ready; raise UnknownNameError for a weight format no engine serves."""
     engine = engine_family(row.engine)
     lengths, assumed = _lengths(row)
-    policy = _policy(row, engine, cluster, acceptance)
-    max_sequences = float(
-        row.max_num_seqs
-        or DEFAULT_SEQUENCES.get(engine, 256 if cluster.gpu.memory_bytes < LARGE_MEMORY_BYTES else 1024)
-    )
-    weights = formats(row)
-    found = tuple(layouts(row, model))
+    policy = _policy(row, engine, facts.cluster, acceptance)
+    large = facts.cluster.gpu.memory_bytes >= LARGE_MEMORY_BYTES
+    found = tuple(layouts(row, facts.model))
     return PointCase(
         row=row,
-        machines=Machines.of([cluster]),
+        machines=Machines.of([facts.cluster]),
         engine=engine,
         lengths=lengths,
         rate_per_s=row.request_rate_per_s or _mean_rate(row.notes),
-        max_sequences=max_sequences,
-        choices=tuple(
-            tuple(_pool(pool, model, weights, lengths, policy, cluster) for pool in pools) for pools in found
-        ),
+        max_sequences=float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),
+        choices=tuple(tuple(_pool(row, pool, facts, lengths, policy) for pool in pools) for pools in found),
         assumed=assumed + (("tensor parallel size",) if len(found) > 1 else ()),
     )
 
@@ -102,7 +105,7 @@ def _lengths(row: PointRow) -> tuple[Lengths, tuple[str, ...]]:
 def _policy(row: PointRow, engine: str, cluster: ClusterSpec, acceptance: float) -> StepPolicy:
     drafts = (1 if row.attention_dp else 3) if row.speculative == "mtp" else 0
     default = 8192 if cluster.gpu.memory_bytes >= LARGE_MEMORY_BYTES else 2048
-    chunk = row.max_num_batched_tokens or (512 if engine == "llama.cpp" else default)
+    chunk = row.max_num_batched_tokens or (LLAMA_CPP_TOKENS if engine == "llama.cpp" else default)
     return StepPolicy(
         chunk_tokens=chunk,
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
@@ -118,35 +121,31 @@ def _mean_rate(notes: str) -> float | None:
     return sum(rate * rate * seconds for rate, seconds in stages) / requests if requests else None
 
 
-def _pool(
-    layout: PoolLayout, model: ModelSpec, weights: Formats, lengths: Lengths, policy: StepPolicy, cluster: ClusterSpec
-) -> PoolCase:
-    grid = (1.0,) if policy.chunk_tokens == 512 else GRID
+def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths, policy: StepPolicy) -> PoolCase:
+    grid = (1.0,) if policy.chunk_tokens == LLAMA_CPP_TOKENS else GRID
+    held = formats(row, facts.model)
     return PoolCase(
         layout=layout,
-        work=step_work(model, weights, layout.cut, lengths, policy, grid),
-        kv_tokens=kv_tokens_left(model, weights, layout.cut, cluster, lengths),
+        work=step_work(facts.model, held, layout.cut, lengths, policy, grid),
+        kv_tokens=_kv_tokens(facts, held, layout.cut, lengths, _settings(row, lengths, policy, facts)),
     )
 
 
-def kv_tokens_left(model: ModelSpec, held: Formats, cut: Parallelism, cluster: ClusterSpec, lengths: Lengths) -> float:
-    """Return the cache tokens of a replica by a plain estimate: what weights and 3 GB leave of 90 % of memory."""
-    rules = CacheRules()
-    layout = cache_layout(layer_kinds(model, model.layer_counts.items(), held.kv, cut.tp, rules), rules)
-    left = MEMORY_FRACTION * cluster.gpu.total_bytes - held_weight_bytes(model, held.weight, cut) - OTHER_BYTES
-    blocks = max(left, 0.0) / max(layout.bytes_per_block / cut.pp, 1.0)
+def _kv_tokens(facts: PointFacts, held: Formats, cut: Parallelism, lengths: Lengths, settings: EngineSettings) -> float:
+    """Return the tokens a replica's cache holds when its sequences are as long as the mean one."""
+    memory = rank_memory(facts.model, held, cut, settings, facts.engine)
+    blocks = memory.blocks(facts.cluster.gpu.total_bytes)
     context = lengths.decode_context_tokens
-    return layout.concurrency(int(blocks), int(context) + 1) * context * cut.dp
+    return memory.layout.concurrency(blocks, int(context) + 1) * context * cut.dp
 
 
-def held_weight_bytes(model: ModelSpec, weight_format: str, cut: Parallelism) -> float:
-    """Return the weight bytes of one rank, allocator rounding left out."""
-    total = 0.0
-    for layer, count in model.layer_counts.items():
-        for tensor in layer.tensors:
-            encoding = stored_encoding(tensor, model, weight_format)
-            routed = tensor.role == "routed-experts"
-            ways = cut.tp * cut.dp if routed else cut.tp
-            total += count * rank_matrix(tensor, encoding, 1 if routed else ways).bytes / (ways if routed else 1)
-    around = (model.embedding, *((model.head,) if model.head else ()))
-    return total / cut.pp + sum(rank_matrix(t, model.dtype, cut.tp).bytes for t in around)
+def _settings(row: PointRow, lengths: Lengths, policy: StepPolicy, facts: PointFacts) -> EngineSettings:
+    longest = lengths.prompt_tokens + lengths.cached_tokens + lengths.output_tokens
+    return EngineSettings(
+        max_num_seqs=min(row.max_num_seqs or 256, 1024),
+        max_num_batched_tokens=policy.chunk_tokens,
+        max_model_len_tokens=int(2 * longest) + 1,
+        memory_fraction=row.memory_fraction or OTHER_FRACTION.get(row.engine, facts.engine.memory_fraction),
+        enforce_eager=policy.eager,
+        speculative_tokens=policy.drafts,
+    )

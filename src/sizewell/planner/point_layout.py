@@ -12,7 +12,7 @@ from sizewell.specs.model import ModelSpec
 
 _POOL = re.compile(r"(prefill|decode) tp(\d+) ep(\d+) dpattn=(True|False) workers=(\d+)")
 _WEIGHT_FORMATS = {
-    "int4": "gptq-int4", "gptq-int8": "gguf-q8_0", "w8a8-int8": "int8", "gguf-f16": "fp16", "int8": "gguf-q8_0",
+    "int4": "gptq-int4", "gptq-int8": "int8-g128", "w8a8-int8": "int8", "gguf-f16": "fp16", "int8": "int8-g128",
 }  # fmt: skip
 _KV_FORMATS = {"f16": "fp16", "": "auto"}
 
@@ -26,35 +26,28 @@ class PoolLayout:
     cut: Parallelism
 
 
-def formats(row: PointRow) -> Formats:
-    """Return the formats of a row in this project's names."""
-    name = row.weight_format
-    by_block = row.model.endswith("-FP8") and row.model.startswith(("Qwen", "zai"))
-    if name == "fp8" and (by_block or "DeepSeek" in row.model):
-        name = "fp8-block128"
+def formats(row: PointRow, model: ModelSpec) -> Formats:
+    """Return the formats of a row in this project's names; `native` where the checkpoint is stored so."""
+    name = _WEIGHT_FORMATS.get(row.weight_format, row.weight_format)
     if name.startswith("mixed"):
-        name = "gguf-q3_k"
-    if name == "mxfp4":
-        name = "mxfp4/experts"
-    if name == "nvfp4" and "DeepSeek" in row.model:
-        name = "nvfp4/mlp"
+        name = "gguf-q3_k_m"
+    if name.partition("-")[0] == model.weight_format.partition("-")[0]:
+        name = "native"
     kv = _KV_FORMATS.get(row.kv_format, row.kv_format)
-    if kv == "auto" and name.startswith("nvfp4"):
+    if kv == "auto" and name == "nvfp4":
         kv = "fp8"  # NVIDIA's FP4 checkpoints ask for it
-    return Formats(weight=_WEIGHT_FORMATS.get(name, name), kv=kv)
+    return Formats(weight=name, kv=kv)
 
 
 def layouts(row: PointRow, model: ModelSpec) -> tuple[tuple[PoolLayout, ...], ...]:
     """Return the layouts a row may have had: one where it is stated, else every legal one to choose the best of."""
     if row.disaggregated:
         return (tuple(_pools(row.disaggregated)),)
-    if row.tp is None and row.pp is not None:
-        return ((_aggregated(row, Parallelism(pp=row.pp)),),)
-    if row.tp is not None:
-        return ((_aggregated(row, _stated(row, row.tp, model)),),)
+    if row.tp is not None or (row.dp or 1) > 1:
+        return ((_aggregated(row, _stated(row, row.tp or 1, model)),),)
+    if (row.pp or 1) > 1 or row.engine in {"llama.cpp", "ik-llama.cpp"}:
+        return ((_aggregated(row, Parallelism(pp=row.pp or row.num_gpus)),),)
     sizes = [size for size in (1, 2, 4, 8, 16) if row.num_gpus % size == 0 and model.legal_tp(size)]
-    if row.engine in {"llama.cpp", "ik-llama.cpp"}:
-        return ((_aggregated(row, Parallelism(pp=row.num_gpus)),),)
     ep = (row.ep or 1) > 1
     return tuple((_aggregated(row, Parallelism(tp=size, ep=size if ep else 1)),) for size in sizes)
 
@@ -62,12 +55,12 @@ def layouts(row: PointRow, model: ModelSpec) -> tuple[tuple[PoolLayout, ...], ..
 def _stated(row: PointRow, tp: int, model: ModelSpec) -> Parallelism:
     """Attention data parallelism is written as tp = dp = ranks; independent replicas of dense models as dp."""
     dp, pp = row.dp or 1, row.pp or 1
-    if row.attention_dp and tp > 1 and dp <= tp:
-        dp = max(dp, tp)
-    if dp > 1 and tp * dp * pp > row.num_gpus:
-        tp = max(1, row.num_gpus // (dp * pp))
     if not model.is_moe:
-        dp = 1
+        return Parallelism(tp=tp, pp=pp)
+    if row.attention_dp:
+        dp = max(dp, tp)
+    if tp * dp * pp > row.num_gpus:
+        tp = max(1, row.num_gpus // (dp * pp))
     return Parallelism(tp=tp, pp=pp, dp=dp, ep=tp * dp if (row.ep or 1) > 1 and tp * dp > 1 else 1)
 
 
