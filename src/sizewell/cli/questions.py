@@ -27,7 +27,9 @@ from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_account import Served, StepAccount, lengths_of, served, step_account
 from sizewell.specs.deployment import Deployment, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
+from sizewell.specs.errors import BadInputError
 from sizewell.specs.hardware import ClusterSpec
+from sizewell.specs.model import ModelSpec
 from sizewell.specs.weight_format import parse_weight_format
 from sizewell.traffic.workload import Workload
 
@@ -112,16 +114,21 @@ def _nodes_needed(name: str, count: int) -> int:
     return next((count // size for size in sorted(sizes, reverse=True) if count % size == 0), 1)
 
 
-def explain(model: str, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL) -> Explanation:
+def explain(model: str | ModelSpec, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL) -> Explanation:
     """Return what a stated deployment of a model on `8xh200` or a cluster holds, gives and needs."""
     place = machine(on) if isinstance(on, str) else on
-    spec = read_model(model)
+    spec = read_model(model) if isinstance(model, str) else model
     deployment = stated_deployment(spec, place, engine(setup.engine), setup.formats, setup.stated)
     return explain_deployment(deployment, workload)
 
 
 def explain_deployment(deployment: Deployment, workload: Workload) -> Explanation:
     """Return the explanation of a deployment under a load, whoever built it."""
+    longest = deployment.pools[0].settings.max_model_len_tokens
+    if workload.context_tokens > longest:
+        raise BadInputError(
+            f"a request of {workload.context_tokens:,.0f} tokens exceeds the {longest:,} tokens the engine is set to"
+        )
     memory, efficiencies = ledger(deployment), read_efficiencies()
     given = served(deployment, workload, memory, efficiencies) if memory.fits else None
     step = step_account(deployment, lengths_of(workload), given.sequences, efficiencies) if given else None
