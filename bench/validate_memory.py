@@ -59,8 +59,12 @@ def leave_one_out(rows: tuple[MemoryRow, ...]) -> tuple[MemoryPrediction, ...]:
 def _refitted(
     log: tuple[MemoryRow, ...], facts: LogFacts, known: list[tuple[tuple[MemoryRow, ...], LogFacts]]
 ) -> LogFacts:
+    several = log[0].cut.gpus > 1
+    field = "non_torch_bytes_tp" if several else "non_torch_bytes_tp1"
+
     def kind(rows: tuple[MemoryRow, ...], other: LogFacts) -> tuple[object, ...]:
-        return other.engine.name, other.engine.profile, other.engine.sampler_copies, rows[0].cut.gpus > 1
+        # Releases that share the constant were fitted together.
+        return other.engine.name, getattr(other.engine, field), rows[0].cut.gpus > 1
 
     seen = [
         row.value * GIB for other, its in known for row in other
@@ -68,7 +72,6 @@ def _refitted(
     ]  # fmt: skip
     if not seen:
         return facts
-    field = "non_torch_bytes_tp" if log[0].cut.gpus > 1 else "non_torch_bytes_tp1"
     return replace(facts, engine=replace(facts.engine, **{field: median(seen)}))
 
 

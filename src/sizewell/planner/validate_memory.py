@@ -25,6 +25,8 @@ Basis = Literal["settings", "log", "none"]
 _CAPACITY = {"kv_gib", "kv_tokens", "gpu_blocks", "max_concurrency_x"}
 _WEIGHT_FORMATS = {"in-flight": "bnb-nf4-double", "bitsandbytes": "bnb-nf4"}
 """Formats made on load; quantising with bitsandbytes in flight quantises the scales as well."""
+FIRST_ENGINE_IMAGE_TOKENS = 5120
+FIRST_ENGINE_CHUNKS_FROM = 32768
 _WEIGHT_BAR = 0.01
 _OVERHEAD = {
     "activation_peak_gib": ("activation",),
@@ -92,13 +94,18 @@ def _explained_weights(answer: MemoryPrediction, memory: RankMemory, facts: LogF
     error = answer.error_fraction
     if answer.metric != "weights_gib_per_gpu" or error is None or abs(error) <= _WEIGHT_BAR:
         return answer
-    native, cut = "native", answer.row.cut
-    plain, draft = (max(rank_weight_bytes(facts.model, native, cut, WeightRules(mtp=mtp))) for mtp in (False, True))
-    whole = max(rank_weight_bytes(facts.model, native, Parallelism())) if _is_native(answer.row) else 0.0
-    reason = weight_caveat(answer.row, memory, draft - plain, whole)
+    whole = max(rank_weight_bytes(facts.model, "native", Parallelism())) if _is_native(answer.row) else 0.0
+    reason = weight_caveat(answer.row, memory, _draft_bytes(facts.model, answer.row.cut), whole)
     if not reason and facts.gpu is not None and facts.gpu.vendor == "amd":
         reason = "AMD: weight padding is not known"
     return replace(answer, reason=reason)
+
+
+def _draft_bytes(model: ModelSpec, cut: Parallelism) -> float:
+    """Return what the draft layers add to a rank; where the config counts none, one more of the last layer."""
+    drafted = replace(model, mtp_layers=model.mtp_layers or model.layers[-1:])
+    plain, draft = (max(rank_weight_bytes(drafted, "native", cut, WeightRules(mtp=mtp))) for mtp in (False, True))
+    return draft - plain
 
 
 def unanswered(rows: Iterable[MemoryRow], reason: str) -> tuple[MemoryPrediction, ...]:
@@ -135,7 +142,7 @@ def _settings(rows: Sequence[MemoryRow], facts: LogFacts) -> EngineSettings:
     total = _gpu_bytes(row, facts.gpu) or 0.0
     tier = engine.defaults_for(facts.gpu.name if facts.gpu else "", total)
     length = row.max_model_len_tokens or facts.model.max_context_tokens
-    tokens = row.max_num_batched_tokens or _default_tokens(engine, tier.max_num_batched_tokens, length)
+    tokens = row.max_num_batched_tokens or _default_tokens(facts, tier.max_num_batched_tokens, length)
     sequences = next((r.sequences for r in rows if r.sequences), None) or tier.max_num_seqs
     return EngineSettings(
         max_num_seqs=min(sequences, tokens) if engine.profile == "v1" else sequences,
@@ -147,11 +154,13 @@ def _settings(rows: Sequence[MemoryRow], facts: LogFacts) -> EngineSettings:
     )
 
 
-def _default_tokens(engine: EngineSpec, tokens: int, length: int) -> int:
-    """The first engine profiles a whole prompt unless it chunks, which it does by default beyond 32k."""
-    if engine.profile == "v0" and length <= 32768:
-        return max(length, tokens)
-    return tokens
+def _default_tokens(facts: LogFacts, tokens: int, length: int) -> int:
+    """The first engine profiles a whole prompt unless it chunks: by default beyond 32k, never with images."""
+    if facts.engine.profile != "v0":
+        return tokens
+    if facts.model.vision:
+        return max(length, FIRST_ENGINE_IMAGE_TOKENS)
+    return max(length, tokens) if length <= FIRST_ENGINE_CHUNKS_FROM else tokens
 
 
 def _default_fraction(row: MemoryRow, total_bytes: float, facts: LogFacts) -> float:
