@@ -23,7 +23,7 @@ EXACT = {"weights_gib_per_gpu", "kv_bytes_per_token"}
 
 def print_bars(answers: tuple[MemoryPrediction, ...]) -> None:
     """Print one line a group: how many, median and worst error, how many within 1, 3, 5 and 10 %."""
-    print(f"{'figures':58}{'n':>5}{'answered':>9}{'median':>9}{'worst':>10}   <=1% <=3% <=5% <=10%")
+    print(f"{'figures':58}{'n':>5}{'answered':>9}{'median':>9}{'worst':>10}   <=1% <=3% <=5% <=10% in interval")
     for bar in memory_bars(answers):
         shares = "".join(f"{count:5}" for count in bar.within)
         print(
