@@ -26,9 +26,8 @@ def print_bars(answers: tuple[MemoryPrediction, ...]) -> None:
     print(f"{'figures':58}{'n':>5}{'answered':>9}{'median':>9}{'worst':>10}   <=1% <=3% <=5% <=10% in interval")
     for bar in memory_bars(answers):
         shares = "".join(f"{count:5}" for count in bar.within)
-        print(
-            f"{bar.title:58}{bar.figures:5}{bar.answered:9}{bar.median_fraction:9.2%}{bar.worst_fraction:10.1%}  {shares}"
-        )
+        errors = f"{bar.median_fraction:9.2%}{bar.worst_fraction:10.1%}"
+        print(f"{bar.title:58}{bar.figures:5}{bar.answered:9}{errors}  {shares}{bar.covered:8}/{bar.estimated}")
 
 
 def print_row(answer: MemoryPrediction, *, everything: bool) -> None:

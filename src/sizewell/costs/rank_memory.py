@@ -20,6 +20,8 @@ from sizewell.specs.layers import CompressedAttention, LatentAttention, Layer
 from sizewell.specs.model import ModelSpec
 
 LATENT_BLOCK_TOKENS = 64
+BASE_LINES = ("context", "collectives")
+"""Lines that exist before an engine looks how much memory is free."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ class RankMemory:
     @cached_property
     def base_bytes(self) -> float:
         """Context and collectives: taken before the engine looks how much is free."""
-        return sum(line.bytes for line in self.overhead if line.name in {"context", "collectives"})
+        return sum(line.bytes for line in self.overhead if line.name in BASE_LINES)
 
     def kv_bytes(self, total_bytes: float, fraction: float | None = None) -> tuple[float, ...]:
         """Return what is left for the cache on each stage; negative where the rest does not fit."""

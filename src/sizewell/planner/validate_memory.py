@@ -8,7 +8,7 @@ from typing import Literal
 
 from sizewell.costs.ledger import GIB, MemoryLedger, ledger_of
 from sizewell.costs.lines import LedgerLine
-from sizewell.costs.rank_memory import RankMemory, rank_memory
+from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory
 from sizewell.costs.token_pool import default_fraction
 from sizewell.costs.weights import WeightRules, rank_weight_bytes
 from sizewell.planner.memory_caveats import caveats, weight_caveat
@@ -25,6 +25,7 @@ Basis = Literal["settings", "log", "none"]
 _CAPACITY = {"kv_gib", "kv_tokens", "gpu_blocks", "max_concurrency_x"}
 _WEIGHT_FORMATS = {"in-flight": "bnb-nf4-double", "bitsandbytes": "bnb-nf4"}
 """Formats made on load; quantising with bitsandbytes in flight quantises the scales as well."""
+UNSTATED_FRACTION_SPREAD = 0.04
 FIRST_ENGINE_IMAGE_TOKENS = 5120
 FIRST_ENGINE_CHUNKS_FROM = 32768
 _WEIGHT_BAR = 0.01
@@ -178,7 +179,7 @@ def _predict(
     if row.metric == "weights_gib_per_gpu":
         return _answer(row, Figure.exact(_logged_stage_bytes(row, memory) / GIB))
     if row.metric == "non_torch_gib" and memory.engine.profile == "sglang":
-        return _answer(row, _total([line for line in memory.overhead if line.name in {"context", "collectives"}]))
+        return _answer(row, _total([line for line in memory.overhead if line.name in BASE_LINES]))
     if row.metric in _OVERHEAD:
         names = _OVERHEAD[row.metric]
         return _answer(row, _total([line for line in memory.overhead if line.name.startswith(names)]))
@@ -213,7 +214,7 @@ def _capacity(
     row: MemoryRow, rows: Sequence[MemoryRow], memory: RankMemory, found: MemoryLedger | None
 ) -> MemoryPrediction:
     if found is not None:
-        room = found.kv_figure
+        room = _widened(found.kv_figure, row, found.gpu_bytes)
         low, value, high = (
             _capacity_value(row.metric, memory, size, found.kv_blocks if size == room.value else None)
             for size in (room.low, room.value, room.high)
@@ -224,6 +225,14 @@ def _capacity(
         return unanswered([row], "the log states neither the accelerator nor its memory")[0]
     value = _capacity_value(row.metric, memory, room_bytes)
     return _answer(row, Figure.exact(value), "log", f"accelerator not stated: from the log's own {source}")
+
+
+def _widened(room: Figure, row: MemoryRow, gpu_bytes: float) -> Figure:
+    """Widen the room for the cache where the log leaves the memory fraction to a default."""
+    if row.memory_fraction is not None:
+        return room
+    unknown = UNSTATED_FRACTION_SPREAD * gpu_bytes
+    return replace(room, low=room.low - unknown, high=room.high + unknown, provenance="assumed")
 
 
 def _logged_room(row: MemoryRow, rows: Sequence[MemoryRow], memory: RankMemory) -> tuple[float | None, str]:
