@@ -25,6 +25,9 @@ class Stated:
     memory_fraction: float | None = None
     enforce_eager: bool = False
     offload_bytes: float = 0.0
+    speculative_tokens: int = 0
+    lora_adapters: int = 0
+    lora_rank: int = 16
 
 
 def stated_deployment(
@@ -99,4 +102,7 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
         memory_fraction=stated.memory_fraction or engine.memory_fraction,
         enforce_eager=stated.enforce_eager,
         offload_bytes=stated.offload_bytes,
+        speculative_tokens=stated.speculative_tokens,
+        lora_adapters=stated.lora_adapters,
+        lora_rank=stated.lora_rank,
     )
