@@ -92,6 +92,8 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
     """
     gpu = cluster.gpu
     defaults = engine.defaults_for(gpu.name, gpu.memory_bytes)
+    if stated.speculative_tokens and not model.mtp_layers:
+        raise BadInputError(f"{model.name} has no prediction layers to draft with: leave the speculative tokens out")
     length = stated.max_model_len_tokens or model.max_context_tokens
     if length > model.max_context_tokens:
         raise BadInputError(f"{model.name} holds {model.max_context_tokens} tokens of context, {length} were asked for")
