@@ -10,11 +10,12 @@ import numpy as np
 from sizewell.costs.machines import Reached
 from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s
 from sizewell.planner.point_cases import PointCase, PoolCase
-from sizewell.planner.steady_state import Limits, Overheads, Point, rates
+from sizewell.planner.steady_state import Limits, Overheads, Point, Rates, rates
 from sizewell.planner.step_table import StepTable, step_table
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.figure import Figure, Provenance
 
+NEARLY_FULL = 0.95
 NOMINAL_REQUESTS = 300.0
 """Length of a run that states none, where a load exceeds what can be served."""
 
@@ -90,22 +91,24 @@ def _aggregated(case: PointCase, pool: PoolCase, table: StepTable, reached: Reac
         point = settled.all_at_once((row.num_requests or 20 * replicas * float(settled.most[0])) / replicas)
     elif case.rate_per_s is not None:
         point = settled.at_rate(case.rate_per_s / replicas)
-        if not np.isfinite(point.ttft_s[0]):
-            point = _overloaded(point, case.rate_per_s / replicas, (row.num_requests or NOMINAL_REQUESTS) / replicas)
+        if point.saturated[0]:
+            point = _overloaded(settled, case.rate_per_s / replicas, (row.num_requests or NOMINAL_REQUESTS) / replicas)
     else:
         return None
     return _whole(case, point, replicas, table)
 
 
-def _overloaded(point: Point, rate_per_s: float, requests: float) -> Point:
+def _overloaded(settled: Rates, rate_per_s: float, requests: float) -> Point:
     """More requests come than are served: the mean one of a run of `requests` waits for half of the backlog."""
-    backlog_s = requests / 2 * (1 / point.requests_per_s - 1 / rate_per_s)
+    full = settled.at_sequences(settled.most)
+    busy = settled.at_rate(NEARLY_FULL * full.requests_per_s)
+    backlog_s = requests / 2 * (1 / full.requests_per_s - 1 / rate_per_s)
     return Point(
-        ttft_s=np.maximum(backlog_s, 0.0) + point.gaps * point.tpot_s * 0.1,
-        tpot_s=point.tpot_s,
-        requests_per_s=point.requests_per_s,
-        gaps=point.gaps,
-        saturated=point.saturated,
+        ttft_s=busy.ttft_s + np.maximum(backlog_s, 0.0),
+        tpot_s=full.tpot_s,
+        requests_per_s=full.requests_per_s,
+        gaps=full.gaps,
+        saturated=np.ones_like(full.saturated),
     )
 
 
