@@ -160,7 +160,7 @@ def _metric(
     metric: str, case: PointCase, served: Served, efficiencies: Efficiencies
 ) -> tuple[float | None, float, str]:
     """Return (value, spread, reason) of one metric."""
-    lengths, gpus = case.lengths, case.row.num_gpus
+    lengths, gpus = case.lengths, _counted_gpus(metric, case)
     prompt = lengths.prompt_tokens + lengths.cached_tokens
     whole: Mapping[str, float] = {
         "requests_per_s": served.requests_per_s,
@@ -179,3 +179,9 @@ def _metric(
     tail = "ttft" if kind == "ttft" else "tpot"
     factor = efficiencies.value(f"{tail}_{statistic}_ratio") if statistic != "mean" else 1.0
     return means[kind] * factor, efficiencies.value(f"{tail}_spread"), ""
+
+
+def _counted_gpus(metric: str, case: PointCase) -> int:
+    """Accelerators a figure per GPU is divided by: output of disaggregated runs is given per decoding one."""
+    decoding = sum(p.layout.replicas * p.layout.cut.gpus for p in case.choices[0] if p.layout.role == "decode")
+    return decoding if decoding and metric.startswith("output") else case.row.num_gpus
