@@ -16,15 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from sizewell.catalog.calibrations import read_efficiencies
-from sizewell.catalog.engines import read_engine
-from sizewell.catalog.hardware import cluster
 from sizewell.catalog.models import read_model
+from sizewell.catalog.point_facts import point_facts
 from sizewell.catalog.points import read_point_rows
 from sizewell.planner.measured_point import PointRow
-from sizewell.planner.point_cases import PointCase, PointFacts, engine_family, point_case
+from sizewell.planner.point_cases import PointCase, point_case
 from sizewell.planner.validate_points import PointPrediction, predict_point
 from sizewell.specs.errors import SizewellError
-from sizewell.specs.hardware import ClusterSpec
 
 DEFAULT = Path(__file__).parents[1].parent / "shared" / "data" / "points-dev.csv"
 SPEED = ("tpot_mean_s", "itl_mean_s", "decode_tokens_per_s")
@@ -33,34 +31,13 @@ THROUGHPUT = ("output_tokens_per_s", "output_tokens_per_s_per_gpu", "requests_pe
 RUN = ("e2e_mean_s",)
 
 
-def row_cluster(row: PointRow) -> ClusterSpec:
-    """Return the machines of a row: as many full nodes as its accelerators need where it states none."""
-    if row.num_nodes or row.num_gpus <= 8:
-        nodes = row.num_nodes or 1
-        return cluster(row.gpu, gpus_per_node=max(1, row.num_gpus // nodes), nodes=nodes)
-    per_node = max(size for size in (8, 4, 2, 1) if row.num_gpus % size == 0 or size == 8)
-    return cluster(row.gpu, gpus_per_node=per_node, nodes=-(-row.num_gpus // per_node))
-
-
-def row_facts(row: PointRow) -> PointFacts:
-    """Return what the catalogue knows of a row; engines without memory rules of their own are taken for vLLM."""
-    name = engine_family(row.engine)
-    known = name if name in {"vllm", "sglang", "llama.cpp"} else "vllm"
-    version = row.engine_version if known == name else ""
-    try:
-        engine = read_engine(known, version or None)
-    except SizewellError:
-        engine = read_engine(known)
-    return PointFacts(model=read_model(row.model), cluster=row_cluster(row), engine=engine)
-
-
 def cases(rows: Iterable[PointRow]) -> tuple[list[PointCase], dict[str, str]]:
     """Return the rows that can be priced and why the others cannot."""
     ready, refused = [], {}
     acceptance = read_efficiencies().value("acceptance")
     for row in rows:
         try:
-            ready.append(point_case(row, row_facts(row), acceptance))
+            ready.append(point_case(row, point_facts(row), acceptance))
         except SizewellError as error:
             refused[row.point_id] = str(error)
     return ready, refused

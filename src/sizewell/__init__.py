@@ -13,14 +13,22 @@ if TYPE_CHECKING:
     from sizewell.cli.questions import Explanation as Explanation
     from sizewell.cli.questions import Setup as Setup
     from sizewell.cli.questions import explain as explain
+    from sizewell.cli.questions import plan as plan
+    from sizewell.planner.plan import Answer as Answer
+    from sizewell.planner.question import Limits as Limits
+    from sizewell.planner.question import Question as Question
     from sizewell.specs.errors import SizewellError as SizewellError
     from sizewell.traffic.workload import Slo as Slo
     from sizewell.traffic.workload import Workload as Workload
 
 _HOMES = {
+    "plan": "sizewell.cli.questions",
     "explain": "sizewell.cli.questions",
     "read_model": "sizewell.catalog.models",
+    "Answer": "sizewell.planner.plan",
     "Explanation": "sizewell.cli.questions",
+    "Limits": "sizewell.planner.question",
+    "Question": "sizewell.planner.question",
     "Setup": "sizewell.cli.questions",
     "SizewellError": "sizewell.specs.errors",
     "Slo": "sizewell.traffic.workload",

@@ -34,6 +34,9 @@ DOCUMENTS = [
     ("explain", "r1", "--on", "8xh200", "--dp", "8", "--ep", "8"),
     ("explain", "r1", "--on", "1xh100", "--tp", "1"),
     ("validate", str(ROWS)),
+    ("plan", "llama-3.1-8b", "--gpu", "h100", "--gpu", "rtx-4090", "--users", "8", "--tpot", "40ms"),
+    ("fit", "llama-3.1-8b", "qwen3-4b", "r1", "--on", "2xrtx-3060"),
+    ("plan", "llama-3.1-8b", "--gpu", "rtx-3060", "--rate", "1e4/s", "--max-gpus", "2"),
 ]
 
 
@@ -47,7 +50,7 @@ def test_a_document_obeys_its_schema(say: Say, words: tuple[str, ...]) -> None:
     assert "\x1b" not in said.out
 
 
-@pytest.mark.parametrize("words", [DOCUMENTS[1], DOCUMENTS[11], DOCUMENTS[15]], ids=" ".join)
+@pytest.mark.parametrize("words", [DOCUMENTS[1], DOCUMENTS[11], DOCUMENTS[15], DOCUMENTS[16]], ids=" ".join)
 def test_a_document_is_the_same_in_every_process(words: tuple[str, ...]) -> None:
     outputs = set()
     for seed in ("0", "1", "random"):
@@ -77,7 +80,7 @@ def _fields(node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _fields(inner)
 
 
-@pytest.mark.parametrize("words", [words for words in DOCUMENTS if len(words) < 6], ids=" ".join)
+@pytest.mark.parametrize("words", [words for words in DOCUMENTS if len(words) < 13], ids=" ".join)
 def test_tables_fit_a_hundred_columns(say: Say, words: tuple[str, ...]) -> None:
     said = say(*words)
     assert max(len(line) for line in said.out.splitlines()) <= 100

@@ -92,7 +92,7 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
             "era", "memory_fraction", "profile", "block_tokens", "grouped_cache", "sampler_copies", "hidden_copies",
             "forward_copies", "graphs_in_budget", "context_in_baseline", "pp_remainder", "in_flight_batches",
             "printed_tokens", "launch", "experts_share_buffers", "grouped_fp8_experts",
-            "sampler_rows", "embedding_on_host", "latent_rope_bytes", "keeps_expert_buffers",
+            "sampler_rows", "embedding_on_host", "latent_rope_bytes", "keeps_expert_buffers", "sparse_gather_contexts",
             "capture_factor", "capture_limit", "capture_coarse_step",
         )
     }  # fmt: skip

@@ -5,21 +5,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import cluster, list_storage, nodes_for, read_gpu
-from sizewell.catalog.models import read_model
+from sizewell.catalog.models import list_models, read_model
+from sizewell.catalog.planner_facts import read_facts
+from sizewell.catalog.quality import read_quality
 from sizewell.cli.machine_text import parse_machine
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.costs.weights import rank_weight_bytes
 from sizewell.planner.bill_of_materials import BillOfMaterials, bill_of_materials
+from sizewell.planner.fit import FORMATS_TRIED, Bench, Fitting, Misfit, one_of_each
+from sizewell.planner.fit import fit as fit_models
+from sizewell.planner.plan import Answer
+from sizewell.planner.question import Question
+from sizewell.planner.search import answer
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_account import Served, StepAccount, lengths_of, served, step_account
 from sizewell.specs.deployment import Deployment, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.hardware import ClusterSpec
+from sizewell.specs.weight_format import parse_weight_format
 from sizewell.traffic.workload import Workload
 
 STORAGES = ("nvme-gen4", "vast-nfs", "s3-stream")
@@ -51,6 +60,30 @@ class Explanation:
     served: Served | None
     step: StepAccount | None
     materials: BillOfMaterials
+
+
+def plan(question: Question, *, engine: str = "auto", top: int = 10) -> Answer:
+    """Return the plans that hold, best first, and why the rest does not.
+
+    `engine` is `auto` (the first of vLLM and llama.cpp that runs on an accelerator) or one, `vllm@0.19`.
+    """
+    return answer(question, read_facts(engine, question.limits.gpu_keys), top)
+
+
+def fit(
+    on: str | ClusterSpec, workload: Workload, models: Sequence[str] = (), weight_formats: tuple[str, ...] = ()
+) -> tuple[tuple[Fitting, ...], tuple[Misfit, ...]]:
+    """Return which models (none named: all shipped) run on a machine, and which do not."""
+    names = models or [entry.id for entry in list_models()]
+    known = [read_model(name) for name in names]
+    bench = Bench(
+        cluster=machine(on) if isinstance(on, str) else on,
+        engines={"vllm": read_engine("vllm"), "llama.cpp": read_engine("llama.cpp")},
+        efficiencies=read_efficiencies(),
+        quality=read_quality(),
+        weight_formats=tuple(parse_weight_format(name) for name in weight_formats) or FORMATS_TRIED,
+    )
+    return fit_models(known if models else one_of_each(known), workload, bench)
 
 
 def machine(text: str, nodes: int | None = None) -> ClusterSpec:

@@ -9,6 +9,8 @@ from sizewell.costs.lines import LedgerLine, Place
 from sizewell.costs.token_pool import request_table_bytes
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
+from sizewell.specs.kv_format import resolved_kv_format
+from sizewell.specs.layers import LatentAttention
 from sizewell.specs.model import ModelSpec
 
 
@@ -22,6 +24,24 @@ def overhead_lines(
         lines = [replace(lines[0], place="outside"), _request_table(settings)]
     lines += [*_graphs(model, cut, settings, engine), *_base(cut, engine)]
     return tuple(line for line in lines if line.bytes)
+
+
+def gather_lines(
+    model: ModelSpec, formats: Formats, settings: EngineSettings, engine: EngineSpec
+) -> tuple[LedgerLine, ...]:
+    """Return the buffer into which sparse attention gathers 16-bit rows of an fp8 latent cache, allocated at load."""
+    mixer = next((la.mixer for la in model.layer_counts if isinstance(la.mixer, LatentAttention)), None)
+    packed = resolved_kv_format(formats.kv, model) in {"fp8", "fp8_ds_mla"}
+    if mixer is None or mixer.indexer is None or not packed or not engine.sparse_gather_contexts:
+        return ()
+    contexts, length = engine.sparse_gather_contexts, settings.max_model_len_tokens
+    line = LedgerLine(
+        name="weights: sparse gather buffer",
+        bytes=contexts * length * mixer.latent_elements * 2,
+        formula="{contexts} × {length} tokens × {row} × 2 B",
+        inputs=(("contexts", contexts), ("length", length), ("row", mixer.latent_elements)),
+    )
+    return (_spread(line, 0.2),)
 
 
 def _request_table(settings: EngineSettings) -> LedgerLine:

@@ -14,10 +14,11 @@ from sizewell.costs.allocator import allocated_bytes
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.stages import PpRemainder, stage_bounds
 from sizewell.specs.deployment import Parallelism
-from sizewell.specs.encoding import BF16, Encoding
+from sizewell.specs.encoding import Encoding
 from sizewell.specs.layers import LatentAttention, Layer
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
+from sizewell.specs.weight_format import stored_encoding
 
 VOCABULARY_PADDING = 64
 
@@ -67,7 +68,9 @@ def rank_tensor_bytes(tensor: Tensor, encoding: Encoding, cut: Parallelism, padd
         return allocated_bytes(matrices * rows * bits / 8)
     buffers = encoding.buffers(rows, tensor.rank_columns(tp), matrices)
     bias = allocated_bytes(matrices * rows * 2) if tensor.bias else 0
-    return sum(allocated_bytes(b) for b in buffers) + bias
+    # Each fused part keeps its own codebooks and scalars.
+    repeated = allocated_bytes(encoding.extra_bytes) * (len(tensor.rows) - 1) * matrices if encoding.extra_bytes else 0
+    return sum(allocated_bytes(b) for b in buffers) + bias + repeated
 
 
 def _shard(tensor: Tensor, cut: Parallelism, padding: int) -> tuple[int, int, int]:
@@ -91,7 +94,7 @@ class _Holder:
         self._layers: dict[int, tuple[_Held, ...]] = {}
 
     def tensor(self, tensor: Tensor) -> _Held:
-        encoding = _stored_encoding(tensor, self.model, self.weight_format)
+        encoding = stored_encoding(tensor, self.model, self.weight_format)
         size = rank_tensor_bytes(tensor, encoding, self.cut, self.rules.padding)
         return _Held(tensor.role, f"{tensor.name} {encoding.name}", size)
 
@@ -108,16 +111,11 @@ class _Holder:
         if not self.rules.absorbed_copies or not isinstance(mixer, LatentAttention):
             return ()
         kv_b = next((t for t in layer.tensors if "kv_b" in t.name), None)
-        if kv_b is None or _stored_encoding(kv_b, self.model, self.weight_format).bits_per_weight >= 16:
+        if kv_b is None or stored_encoding(kv_b, self.model, self.weight_format).bits_per_weight >= 16:
             return ()
         heads = mixer.heads // self.cut.tp
         copies = (heads * width * mixer.kv_lora_rank * 2 for width in (mixer.qk_nope_head_dim, mixer.v_head_dim))
         return (_Held("attention", "absorbed kv_b copies bf16", sum(allocated_bytes(c) for c in copies)),)
-
-
-def _stored_encoding(tensor: Tensor, model: ModelSpec, weight_format: str) -> Encoding:
-    del weight_format
-    return tensor.stored or model.dtype or BF16
 
 
 def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int], stages: int) -> dict[tuple[str, str], list[float]]:

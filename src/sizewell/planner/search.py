@@ -19,7 +19,6 @@ from sizewell.planner.question import Question
 from sizewell.planner.ranking import Ranking
 from sizewell.planner.settle import Settler
 from sizewell.planner.support import engine_runs, format_runs
-from sizewell.specs.deployment import Formats
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
 
@@ -92,13 +91,12 @@ def _families(question: Question, facts: Facts, yard: Yard, engine: EngineSpec) 
         rows = _runnable(question, yard, engine, weight_format, nearest)
         rows = _good_enough(question, facts, weight_format, rows, nearest)
         found: list[Column] = []
-        for kv_format in question.kv_formats if rows.size else ():
-            trial = Trial(
-                question=question, demand=demand, yard=yard, engine=engine,
-                formats=Formats(weight=weight_format, kv=kv_format), rows=rows, nearest=nearest,
-            )  # fmt: skip
-            for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS):
-                found += trial.columns(cut)
+        trial = Trial(
+            question=question, demand=demand, yard=yard, engine=engine, weight_format=weight_format, rows=rows,
+            nearest=nearest,
+        )  # fmt: skip
+        for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS) if rows.size else ():
+            found += trial.columns(cut)
         yield _Family(yard=yard, weight_format=weight_format, nearest=nearest, found=tuple(found))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
 
 from sizewell.costs.ledger import ledger
+from sizewell.costs.rank_memory import rank_memory
 from sizewell.planner.candidates import Machine
 from sizewell.planner.columns import Column, Variant
 from sizewell.planner.demand import Demand
@@ -50,7 +51,10 @@ class Settler:
         )
 
     def _deployment(self, variant: Variant, machine: Machine, replicas: int) -> Deployment:
-        pool = Pool(role="both", replicas=replicas, parallelism=variant.cut, settings=variant.settings)
+        memory = rank_memory(self.question.model, variant.formats, variant.cut, variant.settings, variant.engine)
+        share = memory.safe_fraction(machine.gpu.total_bytes)
+        settings = replace(variant.settings, memory_fraction=share)
+        pool = Pool(role="both", replicas=replicas, parallelism=variant.cut, settings=settings)
         return Deployment(
             model=self.question.model,
             weight_format=variant.formats.weight,

@@ -162,7 +162,8 @@ def rates(table: StepTable, limits: Limits, overheads: Overheads | None = None) 
     throughput = sequences / (gaps * tpot)
     busy = np.minimum(throughput * table.prompt_s, MOST_BUSY)
     waiting = busy / (1 - busy) * table.prompt_s / 2
-    ttft = overheads.request_s + table.alone_s[:, None] + table.decode_s / 2 + waiting + burst
+    running = table.decode_s / 2 * (1 - 1 / sequences)
+    ttft = overheads.request_s + table.alone_s[:, None] + running + waiting + burst
     return Rates(
         table=table,
         most=_most(table, limits),

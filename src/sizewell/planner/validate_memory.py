@@ -10,8 +10,9 @@ from sizewell.costs.ledger import GIB, MemoryLedger, ledger_of
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.rank_memory import RankMemory, rank_memory
 from sizewell.costs.token_pool import default_fraction
-from sizewell.planner.memory_caveats import caveats
-from sizewell.specs.deployment import EngineSettings, Formats
+from sizewell.costs.weights import WeightRules, rank_weight_bytes
+from sizewell.planner.memory_caveats import caveats, weight_caveat
+from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.figure import Figure, Provenance, weakest
 from sizewell.specs.hardware import GpuSpec
@@ -22,7 +23,9 @@ Basis = Literal["settings", "log", "none"]
 """What a prediction used: the stated settings alone, another figure of the same log, or nothing."""
 
 _CAPACITY = {"kv_gib", "kv_tokens", "gpu_blocks", "max_concurrency_x"}
-_WEIGHT_FORMATS = {"bitsandbytes": "bnb-nf4"}
+_WEIGHT_FORMATS = {"in-flight": "bnb-nf4-double", "bitsandbytes": "bnb-nf4"}
+"""Formats made on load; quantising with bitsandbytes in flight quantises the scales as well."""
+_WEIGHT_BAR = 0.01
 _OVERHEAD = {
     "activation_peak_gib": ("activation",),
     "non_torch_gib": ("beside PyTorch",),
@@ -80,8 +83,22 @@ def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPredi
     found = ledger_of(memory, total) if total else None
     caveat = caveats(rows, memory, facts.gpu, total)
     answers = tuple(_predict(row, rows, memory, found) for row in rows)
+    answers = tuple(_explained_weights(a, memory, facts) for a in answers)
     answers = tuple(replace(a, reason=a.reason or caveat) if a.metric in _CAPACITY else a for a in answers)
     return (*answers, *_bytes_per_token(rows, memory))
+
+
+def _explained_weights(answer: MemoryPrediction, memory: RankMemory, facts: LogFacts) -> MemoryPrediction:
+    error = answer.error_fraction
+    if answer.metric != "weights_gib_per_gpu" or error is None or abs(error) <= _WEIGHT_BAR:
+        return answer
+    native, cut = "native", answer.row.cut
+    plain, draft = (max(rank_weight_bytes(facts.model, native, cut, WeightRules(mtp=mtp))) for mtp in (False, True))
+    whole = max(rank_weight_bytes(facts.model, native, Parallelism())) if _is_native(answer.row) else 0.0
+    reason = weight_caveat(answer.row, memory, draft - plain, whole)
+    if not reason and facts.gpu is not None and facts.gpu.vendor == "amd":
+        reason = "AMD: weight padding is not known"
+    return replace(answer, reason=reason)
 
 
 def unanswered(rows: Iterable[MemoryRow], reason: str) -> tuple[MemoryPrediction, ...]:
@@ -106,6 +123,10 @@ def _rank(rows: Sequence[MemoryRow], facts: LogFacts) -> RankMemory:
 
 def _weight_format(text: str) -> str:
     return next((name for word, name in _WEIGHT_FORMATS.items() if word in text.lower()), "native")
+
+
+def _is_native(row: MemoryRow) -> bool:
+    return _weight_format(row.weight_format) == "native"
 
 
 def _settings(rows: Sequence[MemoryRow], facts: LogFacts) -> EngineSettings:

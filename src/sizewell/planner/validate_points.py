@@ -79,7 +79,7 @@ def _aggregated(case: PointCase, pool: PoolCase, table: StepTable, reached: Reac
     limits = Limits(max_sequences=case.max_sequences * pool.layout.cut.dp, kv_tokens=max(pool.kv_tokens, 1.0))
     factors = reached.factors
     overheads = Overheads(request_s=float(factors["request_s"][0]), burst=float(factors["burst_share"][0]))
-    settled = rates(table, limits, overheads)
+    settled = rates(table, limits, None if row.load in {"single", "static_batch"} else overheads)
     users = (row.concurrency or 1.0) / replicas
     point: Point
     if row.load == "single" or (row.load == "closed_loop" and users <= 1):

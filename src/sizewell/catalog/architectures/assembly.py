@@ -11,7 +11,7 @@ from sizewell.catalog.architectures.limits import (
     rope_tables,
 )
 from sizewell.catalog.architectures.outline import Outline
-from sizewell.catalog.architectures.registry import FAMILIES, Family, language_builder
+from sizewell.catalog.architectures.registry import FAMILIES, Family, language_builder, tower_builder
 from sizewell.catalog.config_fields import Fields, MissingFieldError
 from sizewell.catalog.quantization import Quantization, store_layers, store_tensor
 from sizewell.catalog.quantization_methods import read_quantization
@@ -32,6 +32,7 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
         raise unknown_architecture(config, architecture)
     text = language_section(config, family)
     outline = language_builder(family)(text)
+    tower = tower_builder(family)
     activation = activation_type(text)
     quantization = read_quantization(config, text)
     if quantization is not None:
@@ -48,6 +49,7 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
         final_norm=outline.final_norm,
         mtp_layers=outline.mtp_layers,
         extra=outline.extra,
+        vision=tower(config, outline.hidden) if tower else (),
         dtype=activation,
         weight_format=quantization.weight_format if quantization else activation.name,
         kv_format=quantization.kv_format if quantization else "auto",
