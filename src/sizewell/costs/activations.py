@@ -24,7 +24,7 @@ from sizewell.specs.model import ModelSpec
 EXPERT_CHUNK_TOKENS = 32768
 """Routed experts work on at most this many tokens at a time."""
 GROUPED_TILE_ROWS = 128
-_SPREAD = 0.12
+_SPREAD = 0.15
 
 
 def activation_line(

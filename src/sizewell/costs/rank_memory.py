@@ -20,6 +20,8 @@ from sizewell.specs.layers import CompressedAttention, LatentAttention, Layer
 from sizewell.specs.model import ModelSpec
 
 LATENT_BLOCK_TOKENS = 64
+BASE_LINES = ("context", "collectives")
+"""Lines that exist before an engine looks how much memory is free."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ class RankMemory:
     @cached_property
     def base_bytes(self) -> float:
         """Context and collectives: taken before the engine looks how much is free."""
-        return sum(line.bytes for line in self.overhead if line.name in {"context", "collectives"})
+        return sum(line.bytes for line in self.overhead if line.name in BASE_LINES)
 
     def safe_fraction(self, total_bytes: float) -> float:
         """Return the share in whole per cent, at most the one set, that leaves room for what lies beside it."""
@@ -163,6 +165,7 @@ def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
         rope_tables=not plain,
         embedding_on_host=engine.embedding_on_host,
         latent_rope_bytes=engine.latent_rope_bytes,
+        mxfp4_input_multiple=engine.mxfp4_input_multiple,
     )
 
 

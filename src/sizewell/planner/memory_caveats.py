@@ -50,10 +50,13 @@ def _contradicted(rows: Sequence[MemoryRow], memory: RankMemory, total_bytes: fl
 
 
 def weight_caveat(row: MemoryRow, memory: RankMemory, draft_bytes: float, checkpoint_bytes: float) -> str:
-    """Return why logged weights may not be those of the named checkpoint under the stated cut, or nothing."""
+    """Return why logged weights may not be those of the named checkpoint under the stated cut, or nothing.
+
+    `draft_bytes` is what a draft layer would add to a rank, `checkpoint_bytes` the whole checkpoint as served.
+    """
     logged, stage = row.value * GIB, memory.stages[0].weight_bytes
     if logged * row.cut.pp * row.cut.tp < 0.9 * checkpoint_bytes and not row.offload_bytes:
         return f"{row.cut} ranks of this size cannot hold the checkpoint's {checkpoint_bytes / GIB:.0f} GiB"
-    if draft_bytes and abs(logged - stage - draft_bytes) < 0.005 * logged:
+    if abs(logged - stage - draft_bytes) < 0.002 * logged:
         return "equals the weights with the draft layer: speculation was on and is not stated"
     return ""

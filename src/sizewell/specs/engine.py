@@ -63,6 +63,7 @@ class EngineSpec:
     forward_copies: float = 3.0
     workspace_bytes: float = 0.0
     latent_rope_bytes: int = 4
+    mxfp4_input_multiple: int = 1
     sampler_rows: Literal["sequences", "tokens"] = "sequences"
     embedding_on_host: bool = False
     experts_share_buffers: bool = True
