@@ -166,7 +166,7 @@ def rates(table: StepTable, limits: Limits, overheads: Overheads | None = None) 
     ttft = overheads.request_s + table.alone_s[:, None] + running + waiting + burst
     return Rates(
         table=table,
-        most=_most(table, limits),
+        most=most_sequences(table, limits),
         ttft_s=ttft,
         tpot_s=tpot,
         requests_per_s=throughput,
@@ -174,8 +174,8 @@ def rates(table: StepTable, limits: Limits, overheads: Overheads | None = None) 
     )
 
 
-def _most(table: StepTable, limits: Limits) -> Floats:
-    """Sequences that may decode at once: by setting, by cache, by the tokens left for prompts in each step."""
+def most_sequences(table: StepTable, limits: Limits) -> Floats:
+    """Return how many sequences may decode at once, by setting and by cache, shape [M] and at least one."""
     context = max(table.lengths.decode_context_tokens, 1.0)
     by_cache = np.asarray(limits.kv_tokens, dtype=np.float64) / context
     most = np.minimum(np.asarray(limits.max_sequences, dtype=np.float64), by_cache)

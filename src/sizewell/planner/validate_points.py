@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sizewell.costs.collectives import transfer_s
 from sizewell.costs.machines import Reached
+from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s
 from sizewell.planner.point_cases import PointCase, PoolCase
 from sizewell.planner.steady_state import Limits, Overheads, Point, rates
 from sizewell.planner.step_table import StepTable, step_table
@@ -77,9 +77,7 @@ def _served(case: PointCase, pools: tuple[PoolCase, ...], reached: Reached) -> S
 def _aggregated(case: PointCase, pool: PoolCase, table: StepTable, reached: Reached) -> Served | None:
     row, replicas = case.row, pool.layout.replicas
     limits = Limits(max_sequences=case.max_sequences * pool.layout.cut.dp, kv_tokens=max(pool.kv_tokens, 1.0))
-    factors = reached.factors
-    overheads = Overheads(request_s=float(factors["request_s"][0]), burst=float(factors["burst_share"][0]))
-    settled = rates(table, limits, None if row.load in {"single", "static_batch"} else overheads)
+    settled = rates(table, limits, None if row.load in {"single", "static_batch"} else _overheads(reached))
     users = (row.concurrency or 1.0) / replicas
     point: Point
     if row.load == "single" or (row.load == "closed_loop" and users <= 1):
@@ -112,47 +110,25 @@ def _overloaded(point: Point, rate_per_s: float, requests: float) -> Point:
 
 
 def _disaggregated(case: PointCase, pools: tuple[PoolCase, ...], tables: list[StepTable], reached: Reached) -> Served:
-    """Prompts queue at the prefill pool, their cache crosses the network, decode steps see no prompt."""
     prefill, decode = (0, 1) if pools[0].layout.role == "prefill" else (1, 0)
-    front, back = tables[prefill], tables[decode]
-    users = case.row.concurrency or 1.0
-    sequences = back.sequences * pools[decode].layout.replicas
-    tpot = back.decode_s[0] / back.work.policy.accepted_tokens
-    gaps = back.lengths.gaps
-    service_s = float(front.prompt_s[0].min()) / pools[prefill].layout.replicas
-    wanted = sequences / (gaps * tpot)
-    busy = np.minimum(wanted * service_s, 0.97)
-    cached = pools[decode].kv_tokens and case.lengths.prompt_tokens
-    cache_bytes = np.array([_cache_bytes(pools[decode]) * cached])
-    handed_s = float(transfer_s(cache_bytes, reached, pools[prefill].layout.cut.gpus)[0, 0])
-    alone = float(front.alone_s[0]) + float(reached.factors["request_s"][0]) + handed_s
-    burst = float(reached.factors["burst_share"][0]) * (sequences - 1) * service_s / 2
-    ttft = alone + busy / (1 - busy) * service_s / 2 + burst
-    rate = np.minimum(wanted, 0.97 / service_s)
-    held = np.maximum.accumulate(rate * (ttft + gaps * tpot))
-    if users > held[-1]:
-        final_tpot, e2e = float(tpot[-1]), users / float(rate[-1])
-        final_ttft = e2e - gaps * final_tpot
-    else:
-        final_ttft, final_tpot = float(np.interp(users, held, ttft)), float(np.interp(users, held, tpot))
-        saturated = users / (final_ttft + gaps * final_tpot) > 0.97 / service_s
-        e2e = users * service_s / 0.97 if saturated else final_ttft + gaps * final_tpot
-        final_ttft = e2e - gaps * final_tpot
-    return Served(
-        ttft_s=final_ttft,
-        tpot_s=final_tpot,
-        e2e_s=e2e,
-        requests_per_s=users / e2e,
-        prefill_tokens_per_s=case.lengths.prompt_tokens / alone,
-        decode_s=final_tpot,
+    front, back = pools[prefill].layout, pools[decode].layout
+    settled = disaggregated_rates(
+        PrefillPool(
+            table=tables[prefill],
+            per_decode_replica=front.replicas / back.replicas,
+            handover_s=handover_s(tables[decode], reached, front.cut.gpus),
+        ),
+        tables[decode],
+        Limits(max_sequences=case.max_sequences * back.cut.dp, kv_tokens=max(pools[decode].kv_tokens, 1.0)),
+        _overheads(reached),
     )
+    point = settled.at_users((case.row.concurrency or 1.0) / back.replicas)
+    return _whole(case, point, back.replicas, tables[decode])
 
 
-def _cache_bytes(pool: PoolCase) -> float:
-    """Bytes of cache of one prompt token on one rank, from what a decoding sequence reads."""
-    context = pool.work.lengths.decode_context_tokens
-    read = sum(float(o.hbm_bytes[0]) * o.repeats for o in pool.work.decode.operators if o.part == "attention-decode")
-    return read / max(context, 1.0)
+def _overheads(reached: Reached) -> Overheads:
+    factors = reached.factors
+    return Overheads(request_s=float(factors["request_s"][0]), burst=float(factors["burst_share"][0]))
 
 
 def _whole(case: PointCase, point: Point, replicas: int, table: StepTable) -> Served:
