@@ -45,32 +45,27 @@ HEAD = """\
 
 The source documents set an exercise: *the minimum GPU configuration to serve R1-Distill with < 2 s latency for
 1000-token reasoning chains at 10 concurrent requests, with memory and compute requirements.* Here is the answer for
-every distill, from `sizewell.planner.search.answer` over the whole catalogue ({machines} machines of {gpus} kinds of
-accelerator).
+every distill, from `sizewell.planner.search.answer` over the whole catalogue ({machines} machines of {gpus} kinds
+of accelerator).
 
 **What the question leaves open decides the answer, so it is stated.**
 
 - {users} users, each asking again when answered; prompts of {input:,} tokens, chains of {think:,}, answers of
-  {answer}: the
-  lengths with which the documents size the cache.
-- “Latency” can mean two things. *Chain within 2 s*: the first token of the answer, after the whole chain,
-  comes within
-  {limit:g} s on average, so every user gets about {rate:,.0f} tokens/s. *First token within 2 s*: the chain
-  begins within
-  {limit:g} s and takes as long as it takes.
-- “Minimum” is the fewest accelerators, then the lowest price. *16 bits* is the checkpoint as published; *quantization
-  allowed* adds FP8, INT8 and 4-bit weights (AWQ).
+  {answer}: the lengths with which the documents size the cache.
+- “Latency” can mean two things. *Chain within 2 s*: the first token of the answer, after the whole chain, comes
+  within {limit:g} s on average, so every user gets about {rate:,.0f} tokens/s. *First token within 2 s*: the chain
+  begins within {limit:g} s and takes as long as it takes.
+- “Minimum” is the fewest accelerators, then the lowest price. *16 bits* is the checkpoint as published;
+  *quantization allowed* adds FP8, INT8 and 4-bit weights (AWQ).
 - Times are means in steady state, predicted with the shipped efficiencies, not measured.
 """
 
 NEEDS = """
 ## What it needs, whatever the GPU
 
-*Memory*: the weights, and the cache of {users} sequences of {context:,.0f} tokens. *Compute*, for the chain
-within {limit:g} s:
-{think:,} tokens of every user come {tpot:.2f} ms apart; each time all weights and the whole cache are read
-once, and two
-operations are done for each parameter and user.
+*Memory*: the weights, and the cache of {users} sequences of {context:,.0f} tokens. *Compute*, for the chain within
+{limit:g} s: {think:,} tokens of every user come {tpot:.2f} ms apart; each time all weights and the whole cache are
+read once, and two operations are done for each parameter and user.
 
 | distill | parameters | weights, 16 bits | weights, 4 bits | KV cache | read, 16 bits | read, 4 bits | arithmetic |
 |---|---|---|---|---|---|---|---|
@@ -90,17 +85,15 @@ FITTING = """
 CANNOT = """
 ### Which distills cannot do it, and why
 
-For each row without a plan, the fastest that any machine of the catalogue makes of it, and what reading the
-bytes of that
-step would take by itself:
+For each row without a plan, the fastest that any machine of the catalogue makes of it, and what reading the bytes
+of that step would take by itself:
 
 | distill | weights | fastest | chain | bytes alone | why |
 |---|---|---|---|---|---|
 {rows}
-*Bytes alone* is the time of {think:,} steps at the stated bandwidth, without launches, messages and the host.
-Above {limit:g} s no
-engine can do it on that machine; below, what the step waits for besides is in the way. Several tokens a step
-(speculative decoding) would help; the question does not grant it.
+*Bytes alone* is the time of {think:,} steps at the stated bandwidth, without launches, messages and the host. Above
+{limit:g} s no engine can do it on that machine; below, what the step waits for besides is in the way. Several
+tokens a step (speculative decoding) would help; the question does not grant it.
 """
 
 

@@ -198,14 +198,6 @@ def _least(asked: Serving) -> int:
     return next(count for count in TENSOR_SIZES if asked.but(gpus=count).ledger.fits)
 
 
-def largest_parameters(gpu: str, like: str, weight_format: str) -> Finding:
-    """Return the size of a model shaped like `like` whose weights leave nothing for the cache."""
-    held = _modest(model=like, gpu=gpu, weight_format=weight_format, max_num_seqs=8).ledger
-    per_parameter = held.weight_bytes / model_of(like).text_parameters
-    room = held.weight_bytes + held.kv_bytes
-    return Finding(value=room / per_parameter, notes={"tokens": f"{held.kv_tokens:,}"})
-
-
 def kv_pool_bytes(asked: Serving) -> Finding:
     """Return the cache bytes of all ranks together."""
     held = asked.ledger.kv_bytes
@@ -253,6 +245,5 @@ EVALUATORS = (
     memory_need,
     memory_need_of_replica,
     least_gpus,
-    largest_parameters,
 )
 OF_SERVING = (kv_pool_bytes, kv_pool_tokens, occupied_bytes, activation_share, overhead_share)
