@@ -1,30 +1,49 @@
-# Every target sets itself up; python3 must be 3.11 or newer.
+# Every target sets itself up; python3 must be 3.11 or newer (PYTHON=… names another one).
+PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+REAL := .venv-real
+REAL_STAMP := $(REAL)/.installed
+REAL_NEEDS := $(wildcard tests/real/requirements.txt)
+PIP := python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-real lint docs clean
+.PHONY: demo test test-real lint docs docs-check bench clean
 
 $(STAMP): pyproject.toml
-	python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sizewell needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/$(PIP) --editable '.[dev]'
+	@touch $@
 
-demo: $(STAMP)
-	$(BIN)/python -m pytest tests/catalog -q
+$(REAL_STAMP): pyproject.toml $(REAL_NEEDS)
+	$(PYTHON) -m venv $(REAL)
+	$(REAL)/bin/$(PIP) --editable '.[dev]' $(addprefix --requirement ,$(REAL_NEEDS))
+	@touch $@
 
-test: $(STAMP)
+demo: $(STAMP)  ## the main job end to end, as much of the loop as exists
+	@$(BIN)/python bench/demo.py
+
+test: $(STAMP)  ## everything that needs nothing outside
 	$(BIN)/python -m pytest -m 'not real'
 
-test-real: $(STAMP)
-	$(BIN)/python -m pytest -m 'real' || test $$? -eq 5
+test-real: $(REAL_STAMP)  ## everything, and the tests against real components
+	$(REAL)/bin/python -m pytest
 
 lint: $(STAMP)
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-docs: $(STAMP)
-	@echo "docs are plain Markdown under docs/"
+docs: $(STAMP)  ## write again what docs and README show of the program's output
+	$(BIN)/python bench/docs.py
+
+docs-check: $(STAMP)  ## fail when they no longer show what the program prints
+	$(BIN)/python bench/docs.py --check
+
+bench: $(STAMP)
+	$(BIN)/python bench/speed.py
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(REAL)

@@ -137,6 +137,10 @@ class Facts:
         entry = self._sources[name]
         return f"{entry['title']} ({entry['url']})" if entry.get("url") else str(entry["title"])
 
+    def source_date(self, name: str) -> str:
+        """Return when a source was published or read."""
+        return str(self._sources[name]["date"])
+
     def check_source(self, field: str, name: object) -> str:
         """Return the name of a source of this file; raises BadInputError when `[sources]` lacks it."""
         entry = self._sources.get(name) if isinstance(name, str) else None

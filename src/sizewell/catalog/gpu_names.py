@@ -16,10 +16,13 @@ _MAKERS = re.compile(r"\((r|tm)\)|\b(nvidia|amd|intel|geforce|instinct|tesla)\b"
 _IN_PARENTHESES = re.compile(r"\(([^)]*)\)")
 _SIZE = re.compile(r"(?<![0-9a-z])(\d{1,3})(?:-\d{1,3})? ?G(?:i?B)?\b", re.IGNORECASE)
 _TOTAL = re.compile(r"(\d+(?:\.\d+)?) ?(GiB|MiB)(?! free)")
+_OTHER_CHIP = ("ti", "super", "laptop", "pro", "ada")
 _MIB_PER_GIB = 1024
 _GIB = 2**30
 _SAME_MEMORY = 0.06
 """Drivers hide up to this share of the fitted memory; more means another variant."""
+_OTHER_MEMORY = 0.15
+"""A named accelerator whose total is further off is a variant the catalogue lacks, or a slice of one."""
 
 
 def plain(name: str) -> str:
@@ -49,10 +52,11 @@ def gpu_names(own: Path) -> list[str]:
     return [name for head in gpu_heads(own) for name in (*head.texts("aliases"), head.text("key"))]
 
 
-def gpu_key_in_log(name: str, memory_gib: float | None, gpus: Sequence[GpuSpec]) -> str:
+def gpu_key_in_log(name: str, memory_gib: float | None, gpus: Sequence[GpuSpec], *, name_alone: bool) -> str:
     """Return the key of the accelerator a log names, e.g. `NVIDIA A100-SXM4-40GB` or `A10/L4-24GB (22.06 GiB)`.
 
-    Several names (`A10/L4`) and shared names are decided by memory, a bare size (`24GB class`) by the likeliest of it.
+    Several names (`A10/L4`) and shared names are decided by memory, a bare size (`24GB class`) by the likeliest
+    of it unless `name_alone`.
     """
     remark = " ".join(_IN_PARENTHESES.findall(name))
     bare = _IN_PARENTHESES.sub(" ", name)
@@ -62,10 +66,11 @@ def gpu_key_in_log(name: str, memory_gib: float | None, gpus: Sequence[GpuSpec])
     meant = list(dict.fromkeys(key for part in spelt for key in _named(part, gpus)))
     by_key = {gpu.key: gpu for gpu in gpus}
     misfit = {gpu.key: _misfit(gpu, total_gib, size_gib) for gpu in gpus}
-    if meant:
-        return min(meant, key=lambda key: max(misfit[key], _SAME_MEMORY))
+    best = min(meant, key=lambda key: max(misfit[key], _SAME_MEMORY), default=None)
+    if best and not (total_gib and misfit[best] > _OTHER_MEMORY):
+        return best
     alike = [key for key, off in misfit.items() if off < _SAME_MEMORY and by_key[key].kind == "gpu"]
-    if not alike or not (total_gib or size_gib):
+    if best or name_alone or not alike or not (total_gib or size_gib):
         raise UnknownNameError("GPU in log", name, [log for gpu in gpus for log in gpu.names_in_logs])
     return min(alike, key=lambda key: (*_rarity(by_key[key]), misfit[key]))
 
@@ -80,8 +85,10 @@ def _named(part: str, gpus: Sequence[GpuSpec]) -> list[str]:
 
 
 def _starts(key: str) -> list[str]:
+    """Return the beginnings of a key that name the chip: all but those a `ti` or `super` makes another one."""
     words = key.split("-")
-    return ["-".join(words[:count]) for count in range(1, len(words) + 1)]
+    chip = max((place for place, word in enumerate(words, 1) if word in _OTHER_CHIP), default=1)
+    return ["-".join(words[:count]) for count in range(chip, len(words) + 1)]
 
 
 def _misfit(gpu: GpuSpec, total_gib: float | None, size_gib: float | None) -> float:

@@ -29,14 +29,14 @@ def read_gpu(name: str) -> GpuSpec:
     return _gpu(own, key)
 
 
-def gpu_in_log(name: str, memory_gib: float | None = None) -> GpuSpec:
+def gpu_in_log(name: str, memory_gib: float | None = None, *, name_alone: bool = False) -> GpuSpec:
     """Return the accelerator an engine's log means by a device name and, where it printed it, its total memory.
 
-    Memory decides where variants share a name (A100 40 and 80 GB, a re-fitted RTX 4090). Raises UnknownNameError when
-    neither tells.
+    Memory decides where variants share a name (A100 40 and 80 GB, a re-fitted RTX 4090); memory without a
+    known name finds the likeliest unless `name_alone`. Raises UnknownNameError when nothing tells.
     """
     own = overlay_folder()
-    return _gpu(own, gpu_key_in_log(name, memory_gib, tuple(list_gpus())))
+    return _gpu(own, gpu_key_in_log(name, memory_gib, list_gpus(), name_alone=name_alone))
 
 
 def list_gpus() -> tuple[GpuSpec, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, floor
 
@@ -88,6 +88,11 @@ class RankMemory:
         """Context and collectives: taken before the engine looks how much is free."""
         return sum(line.bytes for line in self.overhead if line.name in BASE_LINES)
 
+    def safe_fraction(self, total_bytes: float) -> float:
+        """Return the share in whole per cent, at most the one set, that leaves room for what lies beside it."""
+        room = floor((1 - self.outside_bytes / total_bytes) * 100) / 100
+        return min(self.settings.memory_fraction, max(room, 0.01))
+
     def kv_bytes(self, total_bytes: float, fraction: float | None = None) -> tuple[float, ...]:
         """Return what is left for the cache on each stage; negative where the rest does not fit."""
         budget = self.budget_bytes(total_bytes, fraction)
@@ -140,6 +145,13 @@ def rank_memory(
     return RankMemory(
         stages=stages, overhead=overhead, engine=engine, settings=settings, cut=cut, compressed=_is_compressed(model)
     )
+
+
+def with_max_num_seqs(memory: RankMemory, model: ModelSpec, formats: Formats, max_num_seqs: int) -> RankMemory:
+    """Return the same rank under another limit on sequences: weights and cache stay, the overhead is counted again."""
+    settings = replace(memory.settings, max_num_seqs=max_num_seqs)
+    overhead = overhead_lines(model, formats, memory.cut, settings, memory.engine)
+    return replace(memory, settings=settings, overhead=overhead)
 
 
 def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:

@@ -63,9 +63,15 @@ class GpuSpec:
 
     @property
     def total_bytes(self) -> float:
-        """Memory an engine sees: as reported by the driver, else fitted memory less 1.2 % (derived)."""
-        seen = self.reported_bytes or self.memory_bytes * (1.0 if self.kind != "gpu" else 0.988)
-        return seen * self.usable_fraction
+        """Memory an engine sees: as reported by the driver, else what is fitted less what drivers hide (derived)."""
+        return (self.reported_bytes or self.memory_bytes - self._hidden_bytes) * self.usable_fraction
+
+    @property
+    def _hidden_bytes(self) -> float:
+        """Memory the driver keeps: fitted to the accelerators whose total is known, within 0.6 % of each."""
+        if self.kind != "gpu":
+            return 0.0
+        return 360 * 2**20 + 0.003 * self.memory_bytes if self.vendor == "nvidia" else 0.002 * self.memory_bytes
 
     def peak_flops_per_s(self, compute: ComputeType) -> float:
         """Return the dense rate of `compute`, falling back to the next wider type the chip runs natively."""

@@ -1,0 +1,40 @@
+"""Everything a search is handed, read from the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sizewell.catalog.calibrations import read_efficiencies
+from sizewell.catalog.engines import read_engine
+from sizewell.catalog.hardware import list_gpus, nodes_for, read_gpu
+from sizewell.catalog.prices import read_prices
+from sizewell.catalog.quality import read_quality
+from sizewell.planner.candidates import machines
+from sizewell.planner.facts import Facts
+from sizewell.specs.engine import EngineName, EngineSpec
+
+NODES_TRIED = 3
+"""Node kinds tried for each accelerator, best first; the rest differ in maker or cloud."""
+
+
+def read_facts(engine: str = "auto", gpus: Sequence[str] = (), *, bought: bool = False) -> Facts:
+    """Return the facts for a search over some accelerators (none named: all).
+
+    `engine` is `auto` (vLLM where it runs, llama.cpp elsewhere) or a name with an optional version, `vllm@0.19`;
+    `bought` adds nodes that are not full.
+    Raises UnknownNameError for names the catalogue does not know.
+    """
+    cards = [read_gpu(name) for name in gpus] or list_gpus()
+    return Facts(
+        machines=machines([(card, nodes_for(card)[:NODES_TRIED]) for card in cards], every_count=bought),
+        engines=_engines(engine),
+        efficiencies=read_efficiencies(),
+        prices=read_prices(),
+        quality=read_quality(),
+    )
+
+
+def _engines(text: str) -> dict[EngineName, EngineSpec]:
+    named = ("vllm", "llama.cpp") if text == "auto" else (text,)
+    found = [read_engine(*name.split("@", 1)) for name in named]
+    return {engine.name: engine for engine in found}

@@ -1,0 +1,40 @@
+"""What the catalogue knows of a measured point: its model, its machines, the memory rules of its engine."""
+
+from __future__ import annotations
+
+from sizewell.catalog.engines import read_engine
+from sizewell.catalog.hardware import cluster
+from sizewell.catalog.models import read_model
+from sizewell.planner.measured_point import PointRow
+from sizewell.planner.point_cases import PointFacts, engine_family
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.errors import SizewellError
+from sizewell.specs.hardware import ClusterSpec
+
+FULL_NODE = 8
+"""Accelerators a node is taken to hold where a row does not state its nodes."""
+
+
+def point_facts(row: PointRow) -> PointFacts:
+    """Return the facts of a row; raise UnknownNameError for a model or accelerator the catalogue lacks."""
+    return PointFacts(model=read_model(row.model), cluster=row_cluster(row), engine=row_engine(row))
+
+
+def row_cluster(row: PointRow) -> ClusterSpec:
+    """Return the machines of a row: as many full nodes as its accelerators need where it states none."""
+    if row.num_nodes or row.num_gpus <= FULL_NODE:
+        nodes = row.num_nodes or 1
+        return cluster(row.gpu, gpus_per_node=max(1, row.num_gpus // nodes), nodes=nodes)
+    per_node = next((size for size in (FULL_NODE, 4, 2, 1) if row.num_gpus % size == 0), FULL_NODE)
+    return cluster(row.gpu, gpus_per_node=per_node, nodes=-(-row.num_gpus // per_node))
+
+
+def row_engine(row: PointRow) -> EngineSpec:
+    """Return the memory rules of a row's engine version; engines without rules of their own are taken for vLLM."""
+    family = engine_family(row.engine)
+    if family not in {"vllm", "sglang", "llama.cpp"}:
+        return read_engine("vllm")
+    try:
+        return read_engine(family, row.engine_version or None)
+    except SizewellError:
+        return read_engine(family)

@@ -1,0 +1,126 @@
+"""The shipped facts as they are written: every field of a data file with the source it names.
+
+The other modules of this room turn the same files into types; this one keeps the sources, for people to check.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sizewell.catalog.hardware import read_gpu, read_node
+from sizewell.catalog.overlay import SHIPPED, data_files
+from sizewell.specs.errors import BadInputError, UnknownNameError
+
+SHEET_KINDS = (
+    "gpus", "nodes", "networks", "hosts", "storage", "prices", "quality", "models", "engines", "calibrations",
+)  # fmt: skip
+"""Folders of the catalogue, in the order a reader meets them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One field of a sheet: a dotted path, the value as written, and the source (empty = the sheet's own naming)."""
+
+    field: str
+    value: object
+    source: str = ""
+    url: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """Everything one data file says about one thing."""
+
+    kind: str
+    key: str
+    aliases: tuple[str, ...]
+    facts: tuple[Fact, ...]
+
+    def value(self, field: str) -> object:
+        """Return the value of a dotted field, None when the sheet does not have it."""
+        return next((fact.value for fact in self.facts if fact.field == field), None)
+
+
+def read_sheets(kind: str) -> tuple[Sheet, ...]:
+    """Return all sheets of one kind, by key; raises UnknownNameError for a kind there is not."""
+    if kind not in SHEET_KINDS:
+        raise UnknownNameError("kind of fact", kind, SHEET_KINDS)
+    if kind == "models":
+        return tuple(_model_sheets())
+    return tuple(_sheet(kind, key, _parsed(path)) for key, path in sorted(data_files(kind).items()))
+
+
+def read_sheet(kind: str, name: str) -> Sheet:
+    """Return one sheet by key or alias, whatever the case; raises UnknownNameError with the nearest names.
+
+    Accelerators and nodes are found by every spelling `catalog.hardware` knows.
+    """
+    sheets = read_sheets(kind)
+    wanted = {"gpus": _gpu_key, "nodes": _node_key}.get(kind, str)(name).lower()
+    for sheet in sheets:
+        if wanted in (sheet.key.lower(), *(alias.lower() for alias in sheet.aliases)):
+            return sheet
+    known = [known for sheet in sheets for known in (sheet.key, *sheet.aliases)]
+    raise UnknownNameError(kind.removesuffix("s"), name, known, f"(sizewell catalog {kind} lists them)")
+
+
+def _gpu_key(name: str) -> str:
+    return read_gpu(name).key
+
+
+def _node_key(name: str) -> str:
+    return read_node(name).key
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path}: cannot be read: {error}") from error
+
+
+def _model_sheets() -> Iterator[Sheet]:
+    index = _parsed(SHIPPED / "models" / "index.toml")
+    for model_id, entry in sorted(index.items(), key=lambda item: item[0].lower()):
+        yield _sheet("models", model_id, entry)
+
+
+def _sheet(kind: str, key: str, written: Mapping[str, Any]) -> Sheet:
+    sources = written.get("sources", {})
+    facts = tuple(fact for name, node in written.items() if name != "sources" for fact in _walk(name, node, sources))
+    aliases = tuple(str(alias) for alias in written.get("aliases", ()))
+    return Sheet(kind=kind, key=str(written.get("key", key)), aliases=aliases, facts=facts)
+
+
+def _walk(path: str, node: Any, sources: Mapping[str, Any], origin: str = "") -> Iterator[Fact]:
+    """Yield the facts under `node`; a `from` inside a table is the source of everything beside it."""
+    if isinstance(node, Mapping):
+        origin = str(node.get("from", origin))
+        if "value" in node:
+            yield _fact(path, node["value"], sources, origin)
+            return
+        for name, inner in node.items():
+            if name != "from":
+                yield from _walk(f"{path}.{name}", inner, sources, origin)
+    elif isinstance(node, list) and node and isinstance(node[0], Mapping):
+        for number, inner in enumerate(node, start=1):
+            yield from _walk(f"{path}[{number}]", inner, sources, origin)
+    else:
+        yield _fact(path, node, sources, origin)
+
+
+def _fact(path: str, value: Any, sources: Mapping[str, Any], origin: str) -> Fact:
+    source = sources.get(origin, {})
+    plain = value if isinstance(value, str | int | float | bool | list) else str(value)
+    return Fact(
+        field=path,
+        value=tuple(plain) if isinstance(plain, list) else plain,
+        source=str(source.get("title", origin)),
+        url=str(source.get("url", "")),
+        date=str(source.get("date", "")),
+    )

@@ -1,0 +1,163 @@
+"""What `sizewell explain` prints for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sizewell.cli.output import amount, duration, gib, show, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sizewell.cli.questions import Explanation
+    from sizewell.costs.ledger import MemoryLedger
+    from sizewell.costs.lines import LedgerLine
+    from sizewell.planner.bill_of_materials import BillOfMaterials
+    from sizewell.planner.step_account import Served, StepAccount
+    from sizewell.specs.deployment import Deployment
+    from sizewell.specs.model import ModelSpec
+    from sizewell.traffic.workload import Workload
+
+
+def show_explanation(answer: Explanation, contexts: Sequence[int], misses: Sequence[str]) -> None:
+    """Print an explanation: what it is, its memory, what the nodes need."""
+    show(
+        *headline(answer.deployment),
+        memory_table(answer.memory),
+        *memory_verdict(answer.memory, contexts),
+        *(served_lines(answer.workload, answer.served) if answer.served else ()),
+        *(f"LIMIT MISSED: {miss}" for miss in misses),
+        *((step_table(answer.step), step_line(answer.step), "") if answer.step else ()),
+        materials_table(answer.materials),
+    )
+
+
+def headline(deployment: Deployment) -> tuple[str, ...]:
+    """Return the lines that say what is explained."""
+    return (
+        model_line(deployment.model),
+        deployment_line(deployment),
+        settings_line(deployment),
+        *(f"assumed: {fact}" for fact in (*deployment.model.assumed, *_engine_notes(deployment))),
+        "",
+    )
+
+
+def _engine_notes(deployment: Deployment) -> tuple[str, ...]:
+    return (deployment.engine.note,) if deployment.engine.note else ()
+
+
+def model_line(model: ModelSpec) -> str:
+    """Return a model in a line."""
+    active = f", {model.active_parameters / 1e9:,.1f} active" if model.is_moe else ""
+    return f"{model.name}: {model.parameters / 1e9:,.1f} billion parameters{active}, stored as {model.weight_format}"
+
+
+def deployment_line(deployment: Deployment) -> str:
+    """Return hardware, cut and formats in a line."""
+    cluster = deployment.cluster
+    pool = deployment.pools[0]
+    copies = f"{pool.replicas} × " if pool.replicas > 1 else ""
+    return (
+        f"on {cluster.nodes} × {cluster.node.key} with {cluster.gpus_per_node} × {cluster.gpu.key}, "
+        f"{copies}{pool.parallelism}, {deployment.engine.name} {deployment.engine.version}, "
+        f"weights {deployment.weight_format}, KV cache {deployment.kv_format}"
+    )
+
+
+def settings_line(deployment: Deployment) -> str:
+    """Return what is said to the engine."""
+    settings = deployment.pools[0].settings
+    return (
+        f"max_num_seqs {settings.max_num_seqs}, max_num_batched_tokens {settings.max_num_batched_tokens}, "
+        f"max_model_len {settings.max_model_len_tokens}, memory fraction {settings.memory_fraction:g}"
+        f"{', eager' if settings.enforce_eager else ''}"
+    )
+
+
+def memory_table(ledger: MemoryLedger) -> Table:
+    """Return the ledger, a row a line, totals last."""
+    rows = [_row(line) for line in ledger.lines]
+    rows.append(("total", gib(ledger.total_bytes), "", "all lines added"))
+    rows.append(("free", gib(ledger.headroom_bytes), "", f"of {gib(ledger.gpu_bytes)} GiB the driver reports"))
+    stage = f", pipeline stage {ledger.stage + 1}" if ledger.stage else ""
+    return table(f"Memory of one GPU{stage}", ("line", ">GiB", "from", "formula"), rows)
+
+
+def _row(line: LedgerLine) -> tuple[str, str, str, str]:
+    beside = "" if line.place == "inside" else " (beside the engine's share)"
+    spread = "" if line.low == line.high else f" [{gib(line.low)}–{gib(line.high)}]"
+    return (line.name + beside, gib(line.bytes), line.provenance, line.explain() + spread)
+
+
+def memory_verdict(ledger: MemoryLedger, contexts: Sequence[int]) -> tuple[str, ...]:
+    """Return what the ledger means: the verdict, and how many sequences the cache holds."""
+    held = ", ".join(f"{ledger.concurrency(tokens):,.1f} of {tokens:,} tokens" for tokens in contexts)
+    room = ledger.kv_figure
+    if room.value <= 0:
+        return (f"{ledger.verdict.upper()}: {gib(-room.value)} GiB more are needed on this GPU before any cache", "")
+    return (
+        f"{ledger.verdict.upper()}: KV cache {gib(room.value)} GiB [{gib(room.low)}–{gib(room.high)}] = "
+        f"{ledger.kv_tokens:,} tokens at {ledger.kv_bytes_per_token:,.0f} B each on this GPU",
+        f"sequences at once: {held}",
+        "",
+    )
+
+
+def served_lines(workload: Workload, given: Served) -> tuple[str, ...]:
+    """Return what users feel, per replica."""
+    load = f"{workload.users:g} users" if workload.users is not None else f"{workload.rate_per_s:g} requests/s"
+    grown = f" grown × {workload.growth:g}" if workload.growth != 1 else ""
+    think = f" + {workload.think_tokens:g} thought" if workload.think_tokens else ""
+    full = " SATURATED: more would only wait." if given.saturated else ""
+    return (
+        f"Load: {load}{grown}, {workload.input_tokens:g} tokens in, {workload.answer_tokens:g} out{think}",
+        f"each replica, means: TTFT {duration(given.ttft_s)}, TPOT {duration(given.tpot_s)}, "
+        f"E2E {duration(given.e2e_s)}, {amount(given.output_tokens_per_s)} output tokens/s, "
+        f"{given.requests_per_s:.3g} requests/s.{full}",
+        f"{given.sequences:,.1f} sequences decode at any time of {given.most_sequences:,.0f} that may",
+    )
+
+
+def step_table(step: StepAccount) -> Table:
+    """Return where a decode step's time goes."""
+    rows = [
+        (
+            part.name,
+            duration(part.seconds),
+            f"{part.seconds / step.total_s * 100:.1f}",
+            f"{part.flops / 1e9:,.1f}" if part.flops else "",
+            f"{part.hbm_bytes / 1e9:,.3f}" if part.hbm_bytes else "",
+            f"{part.link_bytes / 1e6:,.2f}" if part.link_bytes else "",
+        )
+        for part in step.parts
+        if part.seconds
+    ]
+    rows.append(("total", duration(step.total_s), "100.0", "", "", ""))
+    title = f"\nOne decode step: {step.sequences:,.1f} sequences at {step.context_tokens:,.0f} tokens, work of one GPU"
+    return table(title, ("part", ">time", ">%", ">GFLOP", ">GB read", ">MB sent"), rows)
+
+
+def step_line(step: StepAccount) -> str:
+    """Return what binds a step and how far above physics it is."""
+    waits = ", ".join(f"{name} {seconds / step.total_s * 100:.0f} %" for name, seconds in step.waits if seconds)
+    return (
+        f"waits for {waits}. Floor {duration(step.floor_s)}: the step takes {step.total_s / step.floor_s:.2f} × what "
+        f"the stated rates allow. A prompt of {step.prefill_tokens:,.0f} tokens alone: {duration(step.prefill_s)}"
+    )
+
+
+def materials_table(needs: BillOfMaterials) -> Table:
+    """Return what each node needs beside its accelerators."""
+    loads = "; ".join(f"{load.storage} {duration(load.cold_s)}" for load in needs.loads)
+    memory = f"{gib(needs.host_ram_minimum_bytes)} GiB at least, {gib(needs.host_ram_bytes)} GiB to restart warm"
+    rows = [
+        ("host memory", memory),
+        ("CPU cores", f"{needs.cpu_cores}" + ("" if needs.host_has_cores else ": more than this node has")),
+        ("disk", f"{gib(needs.disk_bytes)} GiB"),
+        ("start, nothing cached", loads),
+        ("network", needs.network),
+        ("power, all nodes", f"{needs.power_w / 1e3:,.2f} kW, {needs.cooling_btu_per_h:,.0f} BTU/h to cool"),
+    ]
+    return table(f"What each of {needs.nodes} node(s) {needs.node_name} needs", ("need", "amount"), rows)

@@ -1,0 +1,129 @@
+"""The `sizewell` command: sub-commands imported on demand, every error on one line with its exit code.
+
+This module imports nothing but click, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from sizewell.specs.errors import SizewellError, nearest_names
+
+COMMANDS = {
+    "plan": "Find the hardware and settings that serve a model within your limits.",
+    "explain": "Explain one deployment: memory ledger, step cost, floors, what bounds it.",
+    "fit": "List what runs on the machine you have.",
+    "validate": "Predict measured figures from a file and report the error by group.",
+    "catalog": "Show the facts everything rests on, each with its source.",
+}
+"""Sub-command → one line of help. Each lives in the module `sizewell.cli.<name>` as `command`."""
+
+INTERRUPTED = 130
+LONGEST_LINE = 500
+
+
+class LazyGroup(click.Group):
+    """A group that imports a sub-command only when it is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order a reader meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import `sizewell.cli.<cmd_name>` and return its `command`."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"sizewell.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse an unknown sub-command with the nearest names."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = nearest_names(args[0], COMMANDS)
+            guess = f"; did you mean {', '.join(near)}?" if near else f"; there are {', '.join(COMMANDS)}"
+            raise click.UsageError(f"unknown command {args[0]!r}{guess}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of sub-commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"sizewell {version('sizewell')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr; give tracebacks for our own faults.")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show it.")
+@click.pass_context
+def sizewell(ctx: click.Context, quiet: bool, verbose: bool) -> None:
+    """Size well, serve well: which hardware a model needs for its users, and why.
+
+    Results go to stdout, talk to stderr. Every command takes --json. Exit codes: docs/exit-codes.md.
+    """
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose contradict each other: give one of the two", ctx)
+    ctx.obj = {"quiet": quiet, "verbose": verbose}
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code; everything a user can fix becomes one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure: Any = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+    try:
+        _invoke(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return 0
+    except click.exceptions.Exit as left:
+        return left.exit_code
+    except SizewellError as error:
+        return _complain(str(error), error.exit_code)
+    except click.ClickException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader went away (`| head`): what is still buffered has no destination.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _invoke(arguments: list[str]) -> None:
+    # Not `sizewell.main`: it prints a line of its own on Ctrl-C and ends with 1 when a pipe closes.
+    with sizewell.make_context("sizewell", arguments) as context:
+        sizewell.invoke(context)
+
+
+def _complain(message: str, exit_code: int) -> int:
+    line = "".join(mark if mark.isprintable() else "·" for mark in " ".join(message.split()))
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 2 :]}"
+    click.echo(f"sizewell: {line}", err=True)
+    return exit_code
+
+
+def main() -> NoReturn:
+    """Entry point of the console script."""
+    sys.exit(run())

@@ -1,0 +1,181 @@
+"""Flags several commands share, and the types they become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from sizewell.cli.quantities import (
+    BYTES,
+    COUNT,
+    DURATION,
+    FACTOR,
+    FRACTION,
+    POWER_KW,
+    RATE,
+    SHARE,
+    SPEED,
+    TOKENS,
+    USD,
+    USERS,
+    Measure,
+    Quantity,
+)
+from sizewell.specs.errors import BadInputError
+from sizewell.traffic.workload import Slo, Workload
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+DEFAULT_USERS = 16
+DEFAULT_INPUT_TOKENS = 1000.0
+DEFAULT_ANSWER_TOKENS = 500.0
+
+
+def _file_first(ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        from sizewell.cli.workload_file import read_workload_file
+
+        ctx.default_map = read_workload_file(value, ctx)
+    return value
+
+
+def quantity(flag: str, measure: Measure, text: str, **more: Any) -> Decorator:
+    """Return an option that takes a quantity with its unit."""
+    return click.option(flag, type=Quantity(measure), help=text, **more)
+
+
+def stack(*decorators: Decorator) -> Decorator:
+    """Return one decorator that applies several, the first of them listed first in --help."""
+
+    def apply(function: Callable[..., None]) -> Callable[..., None]:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+def as_json() -> Decorator:
+    """Return the `--json` switch."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/json-schema.md).")
+
+
+def assume() -> Decorator:
+    """Return the flag that supplies what a config does not say."""
+    text = "A fact the config lacks, e.g. num_attention_heads=32; repeat for more. The answer repeats it."
+    return click.option("--assume", multiple=True, metavar="KEY=VALUE", help=text)
+
+
+def workload_flags() -> Decorator:
+    """Return the flags that say what is offered."""
+    return stack(
+        quantity("--users", USERS, "Concurrent users, each sending its next request at once."),
+        quantity("--rate", RATE, "Requests per second instead of users: 20/s, 90/min."),
+        quantity("--input", TOKENS, f"Prompt tokens per request [{DEFAULT_INPUT_TOKENS:g}]."),
+        quantity("--answer", TOKENS, f"Answer tokens per request [{DEFAULT_ANSWER_TOKENS:g}]."),
+        quantity("--think", TOKENS, "Tokens generated before the answer (reasoning models) [0]."),
+        quantity("--shared-prefix", TOKENS, "Prompt tokens that are the same in every request [0]."),
+        quantity("--growth", FACTOR, "Factor the load may grow by and still hold [1]."),
+        click.option("--workload", metavar="FILE", is_eager=True, callback=_file_first, help="YAML or TOML of flags."),
+    )
+
+
+def slo_flags() -> Decorator:
+    """Return the flags that limit what users feel."""
+    return stack(
+        quantity("--ttft", DURATION, "Most time to the first generated token."),
+        quantity("--ttfa", DURATION, "Most time to the first answer token, after thinking."),
+        quantity("--tpot", DURATION, "Most time per output token after the first."),
+        quantity("--e2e", DURATION, "Most time to the last token."),
+    )
+
+
+def distribution_flags() -> Decorator:
+    """Return the flags on speed that only a search understands."""
+    statistic = click.Choice(["mean", "p50", "p99"])
+    return stack(
+        quantity("--tokens-per-s-per-user", SPEED, "Least generation speed one user sees."),
+        click.option("--statistic", type=statistic, default="mean", show_default=True, help="What the limits bind."),
+    )
+
+
+def limit_flags() -> Decorator:
+    """Return the flags that limit hardware, money and power."""
+    return stack(
+        click.option("--gpu", multiple=True, metavar="KEY", help="Allow only this accelerator; repeat for more."),
+        quantity("--max-nodes", COUNT, "Most nodes [8]."),
+        quantity("--max-gpus", COUNT, "Most accelerators."),
+        quantity("--max-usd-per-hour", USD, "Most cost of the whole deployment per hour."),
+        quantity("--max-usd-per-mtok", USD, "Most cost per million output tokens."),
+        quantity("--max-power-kw", POWER_KW, "Most electrical power."),
+        quantity("--min-recovery", FRACTION, "Least published accuracy recovery of a weight format."),
+    )
+
+
+def format_flags(multiple: bool) -> Decorator:
+    """Return the flags that choose formats and the engine."""
+    return stack(
+        click.option("--weight-format", multiple=multiple, metavar="F", help="Weight format; native = as stored."),
+        click.option("--kv-format", multiple=multiple, metavar="F", help="KV cache format; auto = the engine's own."),
+        click.option("--engine", metavar="NAME@VERSION", help="Engine, e.g. vllm@0.19 [the newest vllm known]."),
+    )
+
+
+def settings_flags() -> Decorator:
+    """Return the flags that set the engine of one deployment."""
+    return stack(
+        quantity("--max-num-seqs", COUNT, "Sequences the engine batches at most [its default]."),
+        quantity("--max-num-batched-tokens", COUNT, "Tokens of one step at most [its default]."),
+        quantity("--max-model-len", COUNT, "Longest sequence [the workload's, else the model's]."),
+        quantity("--memory-fraction", SHARE, "Share of accelerator memory the engine takes [its default]."),
+        click.option("--enforce-eager", is_flag=True, help="No CUDA graphs."),
+        quantity("--offload-bytes", BYTES, "Weights kept in host memory, per accelerator [0]."),
+    )
+
+
+def workload_of(ctx: click.Context, given: Mapping[str, Any]) -> Workload:
+    """Return the workload the flags describe; a load given as a flag replaces one from the file.
+
+    Raises BadInputError when users and rate are both given in one place, or a value is out of range.
+    """
+    users, rate = given["users"], given["rate"]
+    if users is not None and rate is not None:
+        users, rate = _flag_over_file(ctx, users, rate)
+    if users is None and rate is None:
+        users = DEFAULT_USERS
+    return Workload(
+        input_tokens=_or(given["input"], DEFAULT_INPUT_TOKENS),
+        answer_tokens=_or(given["answer"], DEFAULT_ANSWER_TOKENS),
+        think_tokens=_or(given["think"], 0.0),
+        shared_prefix_tokens=_or(given["shared_prefix"], 0.0),
+        growth=_or(given["growth"], 1.0),
+        users=users,
+        rate_per_s=rate,
+    )
+
+
+def _flag_over_file(ctx: click.Context, users: float, rate: float) -> tuple[float | None, float | None]:
+    source = click.core.ParameterSource.COMMANDLINE
+    spoken = [ctx.get_parameter_source(name) == source for name in ("users", "rate")]
+    if spoken == [True, False]:
+        return users, None
+    if spoken == [False, True]:
+        return None, rate
+    raise BadInputError(f"--users {users:g} and --rate {rate:g}/s contradict each other: give one of the two")
+
+
+def slo_of(given: Mapping[str, Any]) -> Slo:
+    """Return the limits on what users feel."""
+    return Slo(
+        ttft_s=given["ttft"],
+        ttfa_s=given["ttfa"],
+        tpot_s=given["tpot"],
+        e2e_s=given["e2e"],
+        statistic=given.get("statistic", "mean"),
+    )
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

@@ -1,0 +1,101 @@
+"""Answers on paper: JSON that is the same every time, and tables that fit 100 columns."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+WIDTH = 100
+
+
+def json_ready(value: object) -> Any:
+    """Return `value` as plain JSON types: dataclasses become objects, tuples arrays, infinities and NaN null.
+
+    Floats keep 15 significant digits, so that sums do not differ between machines in the last bit.
+    """
+    if isinstance(value, float):
+        return float(f"{value:.15g}") if isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: json_ready(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): json_ready(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [json_ready(item) for item in value]
+    raise TypeError(f"no JSON form for {type(value).__name__}")
+
+
+def print_json(kind: str, answer: Mapping[str, object]) -> None:
+    """Print one document with its schema's name; straight to stdout, where nothing wraps or colours it."""
+    document = {"schema": f"sizewell/{kind}/1", **json_ready(answer)}
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def console() -> Console:
+    """Return a console of at most 100 columns that takes names literally and honours NO_COLOR."""
+    from rich.console import Console
+
+    narrow = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
+    narrow.width = min(WIDTH, narrow.width) if narrow.is_terminal else WIDTH
+    return narrow
+
+
+def show(*parts: RenderableType) -> None:
+    """Print tables and lines of text to stdout."""
+    out = console()
+    for part in parts:
+        out.print(part)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table; a column whose head starts with `>` is right-aligned."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def talk(message: str) -> None:
+    """Say something about the work, on stderr, unless --quiet."""
+    context = click.get_current_context(silent=True)
+    if context is None or not (context.find_root().obj or {}).get("quiet"):
+        click.echo(message, err=True)
+
+
+def gib(size_bytes: float) -> str:
+    """Return bytes as GiB with the digits that matter."""
+    size = size_bytes / 2**30
+    return f"{size:,.2f}" if abs(size) < 100 else f"{size:,.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people read it: µs, ms, s or min."""
+    if not isfinite(seconds):
+        return "–"
+    for limit, factor, unit in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s")):
+        if seconds < limit:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds / 60:.3g} min"
+
+
+def amount(value: float) -> str:
+    """Return a number with three significant digits or thousands separators."""
+    if not isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,126 @@
+"""`sizewell plan`: from users and limits to hardware."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sizewell.cli.options import (
+    as_json,
+    assume,
+    distribution_flags,
+    format_flags,
+    limit_flags,
+    quantity,
+    slo_flags,
+    slo_of,
+    workload_flags,
+    workload_of,
+)
+from sizewell.cli.quantities import COUNT
+from sizewell.specs.errors import BadInputError
+
+if TYPE_CHECKING:
+    from sizewell.planner.plan import Answer
+    from sizewell.planner.question import Limits, Question
+
+NOT_FEASIBLE = 3
+OBJECTIVES = ("cheapest", "cheapest-per-token", "fastest", "fewest-gpus", "greenest")
+PRICES = ("on-demand", "spot", "reserved-1y", "reserved-3y", "purchase")
+
+
+@click.command("plan")
+@click.argument("model")
+@assume()
+@workload_flags()
+@slo_flags()
+@distribution_flags()
+@limit_flags()
+@format_flags(multiple=True)
+@click.option("--no-quantization", is_flag=True, help="Serve the checkpoint as it is stored.")
+@click.option("--objective", type=click.Choice(OBJECTIVES), default="cheapest", show_default=True, help="What is best.")
+@click.option("--prices", type=click.Choice(PRICES), default="on-demand", show_default=True, help="What is paid.")
+@click.option("--offload", is_flag=True, help="Allow weights in host memory.")
+@quantity("--top", COUNT, "Plans to show, one per accelerator [5].")
+@click.option("--explain", is_flag=True, help="Explain the best plan line by line, and every rejection.")
+@as_json()
+@click.pass_context
+def command(ctx: click.Context, /, **given: Any) -> None:
+    """Plan how to serve MODEL: the hardware, cut, formats and settings that keep your limits, best first.
+
+    MODEL is a shipped name, a Hugging Face id, a folder or a config.json. Exit code 3 when nothing holds; the reasons
+    are printed all the same.
+    """
+    from sizewell.cli import questions
+
+    question = _question(ctx, given)
+    answer = questions.plan(question, engine=given["engine"] or "auto", top=given["top"] or 5)
+    if given["as_json"]:
+        from sizewell.cli.output import print_json
+        from sizewell.cli.plan_document import answer_object
+
+        print_json("plan", answer_object(answer))
+    else:
+        from sizewell.cli.plan_page import show_answer
+
+        show_answer(answer, everything=given["explain"])
+        _explain_best(answer, given)
+    if not answer.plans:
+        ctx.exit(NOT_FEASIBLE)
+
+
+def _question(ctx: click.Context, given: dict[str, Any]) -> Question:
+    from sizewell.catalog.models import read_model
+    from sizewell.planner.question import Question
+    from sizewell.planner.weight_choice import usual_weight_formats
+    from sizewell.specs.kv_format import parse_kv_format
+    from sizewell.specs.weight_format import parse_weight_format
+
+    if given["no_quantization"] and given["weight_format"]:
+        raise BadInputError("--no-quantization and --weight-format contradict each other: give one of the two")
+    workload, limits = workload_of(ctx, given), _limits(given)
+    stated = tuple(parse_weight_format(name) for name in given["weight_format"])
+    kv_formats = tuple(parse_kv_format(name) for name in given["kv_format"])
+    model = read_model(given["model"], assume=given["assume"])
+    return Question(
+        model=model,
+        workload=workload,
+        limits=limits,
+        objective=given["objective"],
+        weight_formats=("native",) if given["no_quantization"] else stated or usual_weight_formats(model),
+        kv_formats=kv_formats or ("auto",),
+        price_basis=given["prices"],
+        offload=given["offload"],
+    )
+
+
+def _limits(given: dict[str, Any]) -> Limits:
+    from sizewell.catalog.hardware import read_gpu
+    from sizewell.planner.question import Limits
+    from sizewell.planner.weight_choice import USUAL_RECOVERY_FRACTION
+
+    named = given["min_recovery"] is not None or bool(given["weight_format"])
+    return Limits(
+        slo=slo_of(given),
+        tokens_per_s_per_user=given["tokens_per_s_per_user"],
+        usd_per_hour=given["max_usd_per_hour"],
+        usd_per_million_tokens=given["max_usd_per_mtok"],
+        power_w=None if given["max_power_kw"] is None else given["max_power_kw"] * 1e3,
+        gpu_keys=tuple(read_gpu(name).key for name in given["gpu"]),
+        max_gpus=given["max_gpus"],
+        max_nodes=given["max_nodes"] or 8,
+        min_recovery_fraction=(given["min_recovery"] or None) if named else USUAL_RECOVERY_FRACTION,
+    )
+
+
+def _explain_best(answer: Answer, given: dict[str, Any]) -> None:
+    if not (given["explain"] and answer.plans):
+        return
+    from sizewell.cli import questions
+    from sizewell.cli.explain_page import show_explanation
+
+    best = answer.plans[0].deployment
+    length = best.pools[0].settings.max_model_len_tokens
+    explained = questions.explain_deployment(best, answer.question.workload)
+    show_explanation(explained, (int(answer.question.workload.context_tokens), length), ())

@@ -1,0 +1,65 @@
+"""An answer of the planner as a JSON object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sizewell.cli.documents import Object, deployment_object, model_object
+
+if TYPE_CHECKING:
+    from sizewell.planner.plan import Answer, Plan, Service
+    from sizewell.planner.question import Question
+
+
+def answer_object(answer: Answer) -> Object:
+    """Return plans by rank, the frontier, the rejections, and what the answer rests on."""
+    return {
+        "question": question_object(answer.question),
+        "candidates": answer.candidates,
+        "plans": [plan_object(plan) for plan in answer.plans],
+        "frontier": [plan_object(plan) for plan in answer.frontier],
+        "rejections": answer.rejections,
+        "decided_by": answer.decided_by,
+    }
+
+
+def question_object(question: Question) -> Object:
+    """Return what was asked, defaults included."""
+    return {
+        "model": model_object(question.model),
+        "workload": question.workload,
+        "limits": question.limits,
+        "objective": question.objective,
+        "weight_formats": question.weight_formats,
+        "kv_formats": question.kv_formats,
+        "price_basis": question.price_basis,
+        "offload": question.offload,
+    }
+
+
+def plan_object(plan: Plan) -> Object:
+    """Return one plan."""
+    return {
+        "deployment": deployment_object(plan.deployment),
+        "service": _service_object(plan.service),
+        "cost": plan.cost,
+        "memory": plan.memory,
+        "recovery_fraction": plan.recovery_fraction,
+        "recovery_source": plan.recovery_source,
+    }
+
+
+def _service_object(service: Service) -> Object:
+    return {
+        "ttft_s": service.ttft_s,
+        "ttfa_s": service.ttfa_s,
+        "tpot_s": service.tpot_s,
+        "e2e_s": service.e2e_s,
+        "output_tokens_per_s": service.output_tokens_per_s,
+        "requests_per_s": service.requests_per_s,
+        "tokens_per_s_per_user": service.tokens_per_s_per_user,
+        "concurrency_per_replica": service.concurrency_per_replica,
+        "saturation_concurrency_per_replica": service.saturation_concurrency_per_replica,
+        "headroom_fraction": service.headroom_fraction,
+        "bound_by": service.bound_by,
+    }

@@ -1,0 +1,93 @@
+"""What `sizewell plan` prints for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sizewell.cli.explain_page import deployment_line, model_line, settings_line
+from sizewell.cli.output import amount, duration, gib, show, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sizewell.planner.plan import Answer, Plan, Rejection
+    from sizewell.specs.figure import Figure
+
+NEAREST = 5
+"""Rejections shown without --explain."""
+
+
+def show_answer(answer: Answer, *, everything: bool) -> None:
+    """Print an answer: the plans, the best one in words, what was rejected, what decided it."""
+    show(model_line(answer.question.model), "")
+    if answer.plans:
+        best = answer.plans[0]
+        show(plans_table(answer.plans), *best_lines(best), "")
+    else:
+        show("NO PLAN HOLDS under these limits.", "")
+    show(*rejection_lines(answer.rejections, everything), "")
+    show(f"{answer.candidates:,} candidates. What decides this answer:")
+    show(*(f"- {reason}" for reason in answer.decided_by))
+
+
+def plans_table(plans: Sequence[Plan]) -> Table:
+    """Return the plans by rank."""
+    heads = ("", "accelerators", "cut", "weights", ">TTFT", ">TPOT", ">tok/s", ">USD/h", ">USD/Mtok", ">kW")
+    return table("", heads, [_row(rank, plan) for rank, plan in enumerate(plans, start=1)])
+
+
+def _row(rank: int, plan: Plan) -> tuple[str, ...]:
+    pool, service, cost = plan.deployment.pools[0], plan.service, plan.cost
+    copies = f"{pool.replicas} × " if pool.replicas > 1 else ""
+    return (
+        str(rank),
+        f"{plan.gpus} × {plan.deployment.cluster.gpu.key}",
+        f"{copies}{pool.parallelism}",
+        plan.deployment.weight_format,
+        duration(service.ttft_s.value),
+        duration(service.tpot_s.value),
+        amount(service.output_tokens_per_s.value),
+        _usd(cost.usd_per_hour) + ("*" if cost.estimate and cost.usd_per_hour is not None else ""),
+        _usd(cost.usd_per_million_output_tokens),
+        f"{cost.power_w / 1e3:.1f}",
+    )
+
+
+def _usd(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.2f}"
+
+
+def best_lines(plan: Plan) -> tuple[str, ...]:
+    """Return the best plan in words."""
+    service, memory = plan.service, plan.memory
+    month = plan.cost.usd_per_month
+    price = "no price is known" if month is None else f"{month:,.0f} USD a month ({plan.cost.source})"
+    quality = "unknown" if plan.recovery_fraction is None else f"{plan.recovery_fraction:.1%}"
+    return (
+        f"BEST: {deployment_line(plan.deployment)}",
+        settings_line(plan.deployment),
+        f"TTFT {_spread(service.ttft_s)}, TPOT {_spread(service.tpot_s)}, E2E {_spread(service.e2e_s)}; "
+        f"{service.tokens_per_s_per_user:.0f} tokens/s per user; bound by {service.bound_by}",
+        f"memory of one GPU: weights {gib(memory.weight_bytes)}, other {gib(memory.other_bytes)}, KV cache "
+        f"{gib(memory.kv_bytes)} GiB = {memory.kv_tokens:,.0f} tokens, {memory.max_concurrency:,.0f} full requests",
+        f"{service.headroom_fraction:.0%} of the capacity is headroom; {price}",
+        f"accuracy kept: {quality} ({plan.recovery_source})",
+    )
+
+
+def _spread(figure: Figure) -> str:
+    return f"{duration(figure.value)} [{duration(figure.low)}–{duration(figure.high)}, {figure.provenance}]"
+
+
+def rejection_lines(rejections: Sequence[Rejection], everything: bool) -> Iterator[str]:
+    """Return the rejected families: how many at which gate, and the reasons (some, or all)."""
+    if not rejections:
+        return
+    gates = ", ".join(f"{count} by {gate}" for gate, count in Counter(one.gate for one in rejections).most_common())
+    yield f"{len(rejections)} families rejected: {gates}"
+    shown = rejections if everything else rejections[:NEAREST]
+    yield from (f"- {one.family}: {one.reason}" for one in shown)
+    if len(shown) < len(rejections):
+        yield f"- … {len(rejections) - len(shown)} more with --explain"

@@ -1,0 +1,110 @@
+"""`sizewell validate`: what was measured beside what would have been predicted."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sizewell.cli.options import as_json
+from sizewell.cli.output import print_json, show, talk
+from sizewell.specs.errors import BadInputError
+
+if TYPE_CHECKING:
+    from sizewell.planner.accuracy import Accuracy, Comparison
+
+HEADER = ("point_id", "metric", "measured", "predicted", "low", "high", "provenance", "reason")
+PROGRESS_EVERY = 1000
+
+
+@click.command("validate")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
+@click.option(
+    "--predictions", metavar="OUT.csv", type=click.Path(dir_okay=False, path_type=Path),
+    help="Write every figure with its prediction, or the reason why there is none.",
+)  # fmt: skip
+@as_json()
+def command(file: Path, predictions: Path | None, as_json: bool) -> None:
+    """Predict every measured figure of FILE and report the error by group.
+
+    FILE is a CSV of memory figures from start-up logs or of measured points; its header says which.
+    """
+    from sizewell.planner.accuracy import balanced, by_group, by_metric
+
+    kind, comparisons = compare(file)
+    if predictions is not None:
+        _write(predictions, comparisons)
+    groups, metrics, equal = by_group(comparisons), by_metric(comparisons), balanced(comparisons)
+    if as_json:
+        answer = {"kind": kind, "figures": len(comparisons), "by_metric": metrics, "balanced": equal}
+        print_json("validate", {**answer, "by_group": groups})
+        return
+    heads = f"{'':<30}{'n':>6}{'none':>6}{'median':>10}{'mean':>10}{'bias':>10}{'worst':>11}{'in 80 %':>10}"
+    show(heads, *_grouped(groups))
+    show("", "ALL, each first label weighted equally", *(_line(row) for row in equal))
+    show("", f"ALL {len(comparisons):,} figures pooled, which hides the differences above", *map(_line, metrics))
+
+
+def compare(file: Path) -> tuple[str, list[Comparison]]:
+    """Return what a file holds and all its comparisons; raises BadInputError when it is neither format."""
+    from sizewell.catalog.measurements import file_kind
+
+    try:
+        kind = file_kind(file)
+        if kind == "memory":
+            from sizewell.cli.memory_validation import compare_memory
+
+            return kind, _all(compare_memory(file))
+        from sizewell.cli.point_validation import compare_points
+
+        return kind, _all(compare_points(file))
+    except (OSError, UnicodeDecodeError, OverflowError, csv.Error) as error:
+        raise BadInputError(f"{file}: cannot be read as a table of figures: {error}") from error
+
+
+def _all(parts: Iterable[Sequence[Comparison]]) -> list[Comparison]:
+    found: list[Comparison] = []
+    said = 0
+    for part in parts:
+        found.extend(part)
+        if len(found) >= said + PROGRESS_EVERY:
+            said = len(found)
+            talk(f"{said} figures")
+    return found
+
+
+def _write(out: Path, comparisons: Iterable[Comparison]) -> None:
+    try:
+        with out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(HEADER)
+            writer.writerows([_cell(getattr(one, name)) for name in HEADER] for one in comparisons)
+    except OSError as error:
+        raise BadInputError(f"{out}: cannot be written: {error}") from error
+    talk(f"wrote {out}")
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.9g}" if isinstance(value, float) else str(value)
+
+
+def _grouped(groups: Iterable[Accuracy]) -> Iterator[str]:
+    last: tuple[str, ...] = ()
+    for row in sorted(groups, key=lambda row: row.group):
+        if row.group != last:
+            yield f"\n{' / '.join(row.group)}"
+        last = row.group
+        yield _line(row)
+
+
+def _line(row: Accuracy) -> str:
+    figures = (row.median_error_fraction, row.mean_error_fraction, row.bias_fraction, row.worst_error_fraction)
+    shown = "".join(f"{_percent(figure):>{width}}" for figure, width in zip(figures, (10, 10, 10, 11), strict=True))
+    return f"  {row.metric:<28}{row.count:>6}{row.unanswered:>6}{shown}{_percent(row.covered_fraction):>10}"
+
+
+def _percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{fraction * 100:,.1f} %"

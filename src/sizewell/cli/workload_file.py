@@ -1,0 +1,117 @@
+"""Workload files: the flags of a command as YAML or TOML, refused with file, line and the nearest name.
+
+A file holds the long flags of the command, `_` or `-` between words: `users: 64`, `ttft: 2s`, `gpu: [h200, h100]`.
+Flags given on the command line win.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sizewell.specs.errors import BadInputError, nearest_names
+
+MOST_BYTES = 1 << 20
+_NOT_IN_FILES = frozenset({"workload", "as_json", "explain"})
+
+
+def read_workload_file(path: str, ctx: click.Context) -> dict[str, Any]:
+    """Return the file's values by parameter name of the command being run, each checked as its flag would be.
+
+    Raises BadInputError naming file, line and key for an unknown key, a key given twice, or a value out of range.
+    """
+    text = _text(Path(path))
+    values, lines = _parse_toml(path, text) if path.lower().endswith(".toml") else _parse_yaml(path, text)
+    allowed = {param.name: param for param in ctx.command.params if param.name and param.name not in _NOT_IN_FILES}
+    spoken = {_spoken(param): param for param in allowed.values()}
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        place = f"{path}:{lines.get(key, 1)}: {key}"
+        param = spoken.get(key.lower().replace("-", "_"))
+        if param is None:
+            raise BadInputError(f"{place}: unknown key{_guess(key, spoken)}")
+        found[str(param.name)] = _checked(place, param, value, ctx)
+    return found
+
+
+def _spoken(param: click.Parameter) -> str:
+    """Return the name a user knows: the long flag without its dashes."""
+    longest = max((opt for opt in param.opts if opt.startswith("--")), key=len, default=str(param.name))
+    return longest.lstrip("-").replace("-", "_")
+
+
+def _guess(key: str, known: Mapping[str, object]) -> str:
+    near = nearest_names(key.replace("-", "_"), known)
+    return f"; did you mean {', '.join(near)}?" if near else f"; there are {', '.join(sorted(known))}"
+
+
+def _checked(place: str, param: click.Parameter, value: Any, ctx: click.Context) -> Any:
+    if isinstance(param, click.Option) and param.is_flag:
+        return _switch(place, value)
+    values = value if param.multiple and isinstance(value, list) else [value]
+    for one in values:
+        if not isinstance(one, str | int | float) or isinstance(one, bool):
+            raise BadInputError(f"{place}: {one!r} is not a single value for it")
+        try:
+            param.type.convert(str(one), param, ctx)
+        except click.BadParameter as error:
+            raise BadInputError(f"{place}: {error.message}") from error
+    return [str(one) for one in values] if param.multiple else str(value)
+
+
+def _switch(place: str, value: Any) -> bool:
+    spoken = str(value).lower()
+    if spoken not in ("true", "false"):
+        raise BadInputError(f"{place}: {value!r} is not true or false")
+    return spoken == "true"
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise BadInputError(f"{path}: larger than {MOST_BYTES} bytes: a workload file holds a few lines")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: cannot be read: {error}") from error
+
+
+def _parse_toml(path: str, text: str) -> tuple[dict[str, Any], dict[str, int]]:
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInputError(f"{path}: is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise BadInputError(f"{path}: is nested too deeply: a workload file is flat") from error
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        head = re.match(r"""\s*\[*["']?([\w-]+)""", line)
+        if head:
+            lines.setdefault(head[1], number)
+    return values, lines
+
+
+def _parse_yaml(path: str, text: str) -> tuple[dict[str, Any], dict[str, int]]:
+    import yaml
+
+    try:
+        # Everything stays text: YAML 1.1 would turn the key `on` and the value `no` into booleans, `1_0` into ten.
+        tree = yaml.compose(text, Loader=yaml.BaseLoader)
+        values = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadInputError(f"{path}: is not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise BadInputError(f"{path}: is nested too deeply: a workload file is flat") from error
+    if not isinstance(tree, yaml.MappingNode) or not isinstance(values, dict):
+        raise BadInputError(f"{path}: holds no keys: write lines such as 'users: 64'")
+    lines: dict[str, int] = {}
+    for node, _ in tree.value:
+        key, line = str(node.value), node.start_mark.line + 1
+        if key in lines:
+            raise BadInputError(f"{path}:{line}: {key} is given twice")
+        lines[key] = line
+    return {str(key): value for key, value in values.items()}, lines

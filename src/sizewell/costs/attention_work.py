@@ -1,0 +1,182 @@
+"""The work of moving information between tokens: attention over the cache, recurrent states, index selection.
+
+Projections are matrix products and live elsewhere; here is what depends on the length of the context.
+A product of two matrices counts two operations per multiplied pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sizewell.costs.batch import Batch, Floats
+from sizewell.costs.work import Operator, OperatorKind
+from sizewell.specs.encoding import ComputeType
+from sizewell.specs.layers import Attention, CompressedAttention, Indexer, LatentAttention, Mixer, Recurrent
+
+DECODE, PREFILL = "attention-decode", "attention-prefill"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheWidth:
+    """How a rank stores context: tensor-parallel ways, bytes of a cached and of a recurrent-state element."""
+
+    tp: int
+    element_bytes: float
+    state_element_bytes: float
+    compute: ComputeType = "bf16"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What one query token and one cached token cost: operations per pair, bytes per cached token."""
+
+    flops: float
+    bytes: float
+
+
+def context_operators(mixer: Mixer, repeats: float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
+    """Return the operators of a mixer that read context, for one rank's share of the batch."""
+    if isinstance(mixer, Attention):
+        return _softmax(mixer, repeats, batch, width)
+    if isinstance(mixer, LatentAttention):
+        return _latent(mixer, repeats, batch, width)
+    if isinstance(mixer, CompressedAttention):
+        return _compressed(mixer, repeats, batch, width)
+    return (_recurrent(mixer, repeats, batch, width),)
+
+
+def _softmax(mixer: Attention, repeats: float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
+    heads = max(1, mixer.heads // width.tp)
+    row = _Row(
+        flops=2.0 * heads * (mixer.head_dim + mixer.v_head_dim),
+        bytes=(mixer.rank_kv_elements_per_token(width.tp) + mixer.index_elements) * width.element_bytes,
+    )
+    span = mixer.span_tokens or mixer.sparse_top_k_tokens
+    found = []
+    if batch.has_decode:
+        seen = _seen(batch.context_tokens, span)
+        found.append(_decode("decode-attention", repeats, batch, row, seen, width.compute))
+    if batch.has_prefill:
+        found.append(_prefill(repeats, batch, row, _seen(batch.prefill_visible_tokens, span), width.compute))
+    return tuple(found)
+
+
+def _latent(mixer: LatentAttention, repeats: float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
+    """Absorbed in decode: every head works on the latent itself. In prefill keys and values are expanded first."""
+    heads = max(1, mixer.heads // width.tp)
+    latent_bytes = mixer.latent_elements * width.element_bytes
+    absorbed = _Row(flops=2.0 * heads * (mixer.latent_elements + mixer.kv_lora_rank), bytes=latent_bytes)
+    expanded_flops = 2.0 * heads * (mixer.qk_nope_head_dim + mixer.qk_rope_head_dim + mixer.v_head_dim)
+    span = mixer.indexer.top_k_tokens if mixer.indexer else None
+    found = []
+    if batch.has_decode:
+        seen = _seen(batch.context_tokens, span)
+        found.append(_decode("latent-attention", repeats, batch, absorbed, seen, width.compute))
+    if batch.has_prefill:
+        row = _Row(flops=expanded_flops, bytes=latent_bytes)
+        found.append(_prefill(repeats, batch, row, _seen(batch.prefill_visible_tokens, span), width.compute))
+    if mixer.indexer:
+        found.append(_selection(mixer.indexer, repeats, batch, 1))
+    return tuple(found)
+
+
+def _compressed(mixer: CompressedAttention, repeats: float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
+    heads = max(1, mixer.heads // width.tp)
+    row = _Row(flops=4.0 * heads * mixer.head_dim, bytes=mixer.head_dim * width.element_bytes)
+    found = []
+    if batch.has_decode:
+        seen = _compressed_seen(mixer, batch.context_tokens)
+        found.append(_decode("latent-attention", repeats, batch, row, seen, width.compute))
+    if batch.has_prefill:
+        seen = _compressed_seen(mixer, batch.prefill_visible_tokens)
+        found.append(_prefill(repeats, batch, row, seen, width.compute))
+    if mixer.indexer and mixer.compress_ratio:
+        found.append(_selection(mixer.indexer, repeats, batch, mixer.compress_ratio))
+    return tuple(found)
+
+
+def _seen(context: Floats, span: int | None) -> Floats:
+    return context if span is None else np.minimum(context, float(span))
+
+
+def _compressed_seen(mixer: CompressedAttention, context: Floats) -> Floats:
+    window = np.minimum(context, float(mixer.window_tokens))
+    if not mixer.compress_ratio:
+        return window
+    states = context / mixer.compress_ratio
+    return window + _seen(states, mixer.indexer.top_k_tokens if mixer.indexer else None)
+
+
+def _decode(
+    kind: OperatorKind, repeats: float, batch: Batch, row: _Row, seen: Floats, compute: ComputeType
+) -> Operator:
+    pairs = batch.decode_sequences * seen
+    return Operator(
+        name="decode attention",
+        part=DECODE,
+        kind=kind,
+        compute=compute,
+        repeats=repeats,
+        flops=pairs * (batch.query_tokens * row.flops),
+        hbm_bytes=pairs * row.bytes,
+        rows=batch.decode_sequences,
+        launches=2,
+    )
+
+
+def _prefill(repeats: float, batch: Batch, row: _Row, seen: Floats, compute: ComputeType) -> Operator:
+    held = batch.prefill_sequences * batch.prefill_context_tokens + batch.prefill_tokens
+    return Operator(
+        name="prefill attention",
+        part=PREFILL,
+        kind="prefill-attention",
+        compute=compute,
+        repeats=repeats,
+        flops=batch.prefill_tokens * seen * row.flops,
+        hbm_bytes=held * row.bytes,
+        rows=batch.prefill_tokens,
+        launches=2,
+    )
+
+
+def _selection(indexer: Indexer, repeats: float, batch: Batch, ratio: int) -> Operator:
+    """Scores every cached key (one for each `ratio` tokens) against the index heads, in fp8; never shared over TP."""
+    queries = batch.decode_sequences * batch.query_tokens * batch.context_tokens
+    pairs = (queries + batch.prefill_tokens * batch.prefill_visible_tokens) / ratio
+    held = (
+        batch.decode_sequences * batch.context_tokens
+        + batch.prefill_sequences * batch.prefill_context_tokens
+        + batch.prefill_tokens
+    ) / ratio
+    return Operator(
+        name="index selection",
+        part=DECODE if batch.has_decode else PREFILL,
+        kind="decode-attention",
+        compute="fp8",
+        repeats=repeats,
+        flops=pairs * (2.0 * indexer.heads * indexer.head_dim),
+        hbm_bytes=held * float(indexer.cache_bytes_per_token),
+        rows=batch.tokens,
+        launches=3,
+    )
+
+
+def _recurrent(mixer: Recurrent, repeats: float, batch: Batch, width: CacheWidth) -> Operator:
+    """States are read and written once a step and sequence; an update takes about six operations an element."""
+    state = float(mixer.rank_state_elements(width.tp))
+    convolution = float(mixer.rank_conv_elements(width.tp))
+    sequences = batch.decode_sequences + batch.prefill_sequences
+    stored = state * width.state_element_bytes + convolution * 2
+    return Operator(
+        name="recurrent state",
+        part="state",
+        kind="state",
+        compute=width.compute,
+        repeats=repeats,
+        flops=batch.tokens * (6.0 * state + 2.0 * convolution),
+        hbm_bytes=sequences * (2.0 * stored) + batch.tokens * (4.0 * convolution),
+        rows=batch.tokens,
+        launches=3,
+    )

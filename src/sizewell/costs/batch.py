@@ -1,0 +1,101 @@
+"""The tokens of one step, for many steps at once: every field is an array over the batch axis B."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one replica computes in a step; arrays of shape [B], means where sequences differ.
+
+    `decode_sequences` each read `context_tokens` of cache and compute `query_tokens` (1, or 1 + drafts to verify);
+    `prefill_tokens` belong to `prefill_sequences` prompts that have `prefill_context_tokens` in the cache already.
+    """
+
+    decode_sequences: Floats
+    context_tokens: Floats
+    prefill_tokens: Floats
+    prefill_sequences: Floats
+    prefill_context_tokens: Floats
+    query_tokens: int = 1
+    has_decode: bool = True
+    has_prefill: bool = True
+
+    @classmethod
+    def decode(cls, sequences: ArrayLike, context_tokens: ArrayLike, query_tokens: int = 1) -> Batch:
+        """Return steps that only decode."""
+        return cls.mixed(sequences, context_tokens, 0.0, query_tokens=query_tokens)
+
+    @classmethod
+    def prefill(cls, tokens: ArrayLike, context_tokens: ArrayLike = 0.0, sequences: ArrayLike = 1.0) -> Batch:
+        """Return steps that only prefill `tokens` of `sequences` prompts with `context_tokens` cached each."""
+        return cls.mixed(0.0, 0.0, tokens, context_tokens, sequences)
+
+    @classmethod
+    def mixed(
+        cls,
+        sequences: ArrayLike,
+        context_tokens: ArrayLike,
+        prefill_tokens: ArrayLike,
+        prefill_context_tokens: ArrayLike = 0.0,
+        prefill_sequences: ArrayLike = 1.0,
+        query_tokens: int = 1,
+    ) -> Batch:
+        """Return steps that decode `sequences` and prefill `prefill_tokens` beside them."""
+        raw = np.broadcast_arrays(
+            *np.atleast_1d(sequences, context_tokens, prefill_tokens, prefill_context_tokens, prefill_sequences)
+        )
+        decode, context, tokens, cached, prompts = (np.asarray(field, dtype=np.float64) for field in raw)
+        return cls(
+            decode_sequences=decode,
+            context_tokens=context,
+            prefill_tokens=tokens,
+            prefill_sequences=np.where(tokens > 0, prompts, 0.0),
+            prefill_context_tokens=cached,
+            query_tokens=query_tokens,
+            has_decode=bool(decode.any()),
+            has_prefill=bool(tokens.any()),
+        )
+
+    @property
+    def tokens(self) -> Floats:
+        """Tokens that pass through the layers."""
+        return self.decode_sequences * self.query_tokens + self.prefill_tokens
+
+    @property
+    def sampled(self) -> Floats:
+        """Rows of logits: every decoded or verified token and the last one of each prompt."""
+        return self.decode_sequences * self.query_tokens + self.prefill_sequences
+
+    @property
+    def prefill_visible_tokens(self) -> Floats:
+        """Mean cached or earlier tokens one prefill token attends to."""
+        own = self.prefill_tokens / np.maximum(self.prefill_sequences, 1e-9)
+        return self.prefill_context_tokens + own / 2
+
+    def share(self, ranks: int) -> Batch:
+        """Return what the fullest of `ranks` data-parallel ranks computes: an even share, at least one sequence."""
+        if ranks == 1:
+            return self
+        return Batch(
+            decode_sequences=_share(self.decode_sequences, ranks),
+            context_tokens=self.context_tokens,
+            prefill_tokens=np.maximum(
+                self.prefill_tokens / ranks, self.prefill_tokens / np.maximum(self.prefill_sequences, 1)
+            ),
+            prefill_sequences=_share(self.prefill_sequences, ranks),
+            prefill_context_tokens=self.prefill_context_tokens,
+            query_tokens=self.query_tokens,
+            has_decode=self.has_decode,
+            has_prefill=self.has_prefill,
+        )
+
+
+def _share(sequences: Floats, ranks: int) -> Floats:
+    return np.maximum(sequences / ranks, np.minimum(sequences, 1.0))

@@ -1,0 +1,128 @@
+"""Rates of many machines as arrays, as stated and as reached: the only place where costs reads hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sizewell.costs.batch import Floats
+from sizewell.specs.calibration import Efficiencies
+from sizewell.specs.encoding import ComputeType
+from sizewell.specs.hardware import ClusterSpec
+
+COMPUTE_TYPES: tuple[ComputeType, ...] = ("fp32", "fp16", "bf16", "fp8", "int8", "fp4")
+FAST_TOPOLOGIES = ("nvswitch", "all-to-all", "ring")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machines:
+    """Stated rates of M clusters, each an array of shape [M]; link rates are per accelerator and direction."""
+
+    clusters: tuple[ClusterSpec, ...]
+    bytes_per_s: Floats
+    flops_per_s: Mapping[ComputeType, Floats]
+    near_gpus: Floats
+    near_bytes_per_s: Floats
+    near_latency_s: Floats
+    near_switched: Floats
+    near_is_host_link: Floats
+    far_bytes_per_s: Floats
+    far_latency_s: Floats
+    host_link_bytes_per_s: Floats
+    tags: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(cls, clusters: Sequence[ClusterSpec]) -> Machines:
+        """Return the rates of some clusters, in their order."""
+        fast = [c.node.topology in FAST_TOPOLOGIES for c in clusters]
+        return cls(
+            clusters=tuple(clusters),
+            bytes_per_s=_array(c.gpu.bytes_per_s for c in clusters),
+            flops_per_s={t: _array(c.gpu.peak_flops_per_s(t) for c in clusters) for t in COMPUTE_TYPES},
+            near_gpus=_array(c.scale_up_gpus for c in clusters),
+            near_bytes_per_s=_array(_near_rate(c) for c in clusters),
+            near_latency_s=_array(c.node.scale_up.latency_s for c in clusters),
+            near_switched=_array(c.node.topology in {"nvswitch", "all-to-all"} for c in clusters),
+            near_is_host_link=_array(not is_fast for is_fast in fast),
+            far_bytes_per_s=_array(_far_rate(c) for c in clusters),
+            far_latency_s=_array(c.node.scale_out.latency_s for c in clusters),
+            host_link_bytes_per_s=_array(c.gpu.host_link_bytes_per_s or c.node.host.ram_bytes_per_s for c in clusters),
+            tags=tuple(machine_tags(c) for c in clusters),
+        )
+
+    def take(self, rows: NDArray[np.intp]) -> Machines:
+        """Return some of the machines, in the order of `rows`."""
+        arrays = {
+            item.name: getattr(self, item.name)[rows]
+            for item in fields(self)
+            if item.name not in {"clusters", "flops_per_s", "tags"}
+        }
+        return Machines(
+            clusters=tuple(self.clusters[row] for row in rows),
+            flops_per_s={name: rate[rows] for name, rate in self.flops_per_s.items()},
+            tags=tuple(self.tags[row] for row in rows),
+            **arrays,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """Machines with what is reached of them under one engine: every factor an array of shape [M]."""
+
+    machines: Machines
+    factors: Mapping[str, Floats]
+
+    @classmethod
+    def of(cls, machines: Machines, efficiencies: Efficiencies, engine: str = "") -> Reached:
+        """Return the factors of each machine under `engine`."""
+        known: dict[tuple[str, ...], dict[str, float]] = {}
+        rows = []
+        for tags in machines.tags:
+            if tags not in known:
+                known[tags] = efficiencies.values((*tags, f"engine:{engine}"))
+            rows.append(known[tags])
+        return cls(
+            machines=machines,
+            factors={name: _array(row[name] for row in rows) for name in efficiencies.factors},
+        )
+
+    def take(self, rows: NDArray[np.intp]) -> Reached:
+        """Return some of the machines, in the order of `rows`."""
+        return Reached(
+            machines=self.machines.take(rows), factors={name: value[rows] for name, value in self.factors.items()}
+        )
+
+
+def machine_tags(cluster: ClusterSpec) -> tuple[str, ...]:
+    """Return the tags by which a calibration may speak of a machine."""
+    gpu = cluster.gpu
+    return (
+        f"vendor:{gpu.vendor}",
+        f"architecture:{gpu.architecture}",
+        f"form:{gpu.form_factor}",
+        f"kind:{gpu.kind}",
+        f"gpu:{gpu.key}",
+    )
+
+
+def _near_rate(cluster: ClusterSpec) -> float:
+    node, gpu = cluster.node, cluster.gpu
+    if node.topology in FAST_TOPOLOGIES and gpu.scale_up_bytes_per_s:
+        return gpu.scale_up_bytes_per_s
+    if node.topology == "pairs" and cluster.gpus_per_node <= 2 and gpu.scale_up_bytes_per_s:
+        return gpu.scale_up_bytes_per_s
+    if node.topology in FAST_TOPOLOGIES:
+        return node.scale_up.bytes_per_s
+    return gpu.host_link_bytes_per_s or node.scale_up.bytes_per_s
+
+
+def _far_rate(cluster: ClusterSpec) -> float:
+    ports = cluster.node.scale_out_ports / max(1, cluster.gpus_per_node)
+    return cluster.node.scale_out.bytes_per_s * ports
+
+
+def _array(values: Iterable[float]) -> Floats:
+    return np.array(list(values), dtype=np.float64)

@@ -1,0 +1,96 @@
+"""Matrix products: what a group of weight matrices costs when a number of tokens passes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sizewell.costs.batch import Floats
+from sizewell.costs.work import Collective, Operator, OperatorKind
+from sizewell.specs.encoding import ComputeType, Encoding
+from sizewell.specs.model import ModelSpec
+from sizewell.specs.tensor import Tensor
+from sizewell.specs.weight_format import stored_encoding
+
+ACTIVATION_BYTES = 2
+"""Activations travel in 16 bit between operators; what a quantised product reads is counted as that too."""
+
+WEIGHT_ONLY_BITS = {"fp4": 4, "fp8": 8, "int8": 8, "bf16": 16, "fp16": 16, "fp32": 32}
+
+
+@dataclass(frozen=True, slots=True)
+class RankMatrix:
+    """One matrix as a rank holds it: its bytes, its shape and the arithmetic it runs in."""
+
+    bytes: float
+    outputs: int
+    inputs: int
+    matrices: int
+    compute: ComputeType
+    dequantised: bool
+
+    @property
+    def parameters(self) -> int:
+        """Weights of all stacked matrices."""
+        return self.matrices * self.outputs * self.inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a group of matrices stands: its name, the line it is reported under, how often it occurs."""
+
+    name: str
+    part: str
+    repeats: float
+
+
+def rank_matrix(tensor: Tensor, encoding: Encoding, ways: int, matrices: int | None = None) -> RankMatrix:
+    """Return what one of `ways` ranks holds of a tensor, or of the first `matrices` of its stacked matrices."""
+    held = tensor.matrices if matrices is None else matrices
+    rows, columns = tensor.rank_rows(ways), tensor.rank_columns(ways)
+    bias = held * rows * ACTIVATION_BYTES if tensor.bias else 0
+    return RankMatrix(
+        bytes=encoding.bytes(rows, columns, held) + bias,
+        outputs=rows,
+        inputs=columns,
+        matrices=held,
+        compute=encoding.compute,
+        dequantised=encoding.bits_per_weight < WEIGHT_ONLY_BITS[encoding.compute],
+    )
+
+
+def held_matrices(tensors: Iterable[Tensor], model: ModelSpec, weight_format: str, ways: int) -> tuple[RankMatrix, ...]:
+    """Return one rank's part of every matrix among `tensors`."""
+    return tuple(rank_matrix(t, stored_encoding(t, model, weight_format), ways) for t in tensors if t.is_matrix)
+
+
+def product(
+    site: Site, matrices: Sequence[RankMatrix], rows: Floats, collectives: tuple[Collective, ...] = ()
+) -> tuple[Operator, ...]:
+    """Return one operator per arithmetic type: `rows` tokens pass through every matrix, all weights are read once."""
+    groups: dict[tuple[ComputeType, bool], list[RankMatrix]] = {}
+    for matrix in matrices:
+        groups.setdefault((matrix.compute, matrix.dequantised), []).append(matrix)
+    last = len(groups) - 1
+    return tuple(
+        _product(site, group, rows, collectives if at == last else ()) for at, group in enumerate(groups.values())
+    )
+
+
+def _product(site: Site, group: Sequence[RankMatrix], rows: Floats, collectives: tuple[Collective, ...]) -> Operator:
+    first = group[0]
+    kind: OperatorKind = "dequantised-gemm" if first.dequantised else "gemm"
+    quantised = 0 if first.dequantised or first.compute in {"bf16", "fp16", "fp32"} else 1
+    passed = sum(m.matrices * (m.outputs + m.inputs) for m in group) * ACTIVATION_BYTES
+    return Operator(
+        name=site.name,
+        part=site.part,
+        kind=kind,
+        compute=first.compute,
+        repeats=site.repeats,
+        flops=rows * float(2 * sum(m.parameters for m in group)),
+        hbm_bytes=rows * float(passed) + sum(m.bytes for m in group),
+        rows=rows,
+        launches=len(group) * (1 + quantised),
+        collectives=collectives,
+    )

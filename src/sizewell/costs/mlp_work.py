@@ -1,0 +1,135 @@
+"""The work of feed-forward blocks: dense, shared and routed experts, router.
+
+A batch reads the union of the experts its tokens choose: with E experts, k chosen by each of n tokens evenly,
+E·(1 − (1 − k/E)^n) of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log, sqrt
+
+import numpy as np
+
+from sizewell.costs.batch import Floats
+from sizewell.costs.matrix_work import (
+    ACTIVATION_BYTES,
+    RankMatrix,
+    Site,
+    held_matrices,
+    product,
+    rank_matrix,
+)
+from sizewell.costs.work import Collective, Operator
+from sizewell.specs.deployment import Parallelism
+from sizewell.specs.layers import Layer, MoeMlp
+from sizewell.specs.model import ModelSpec
+from sizewell.specs.tensor import Tensor
+from sizewell.specs.weight_format import stored_encoding
+
+GROUPED_LAUNCHES = 7
+"""Top-k, alignment, two grouped products with an activation between, quantisation, weighted sum."""
+
+
+def touched_experts(mlp: MoeMlp, tokens: Floats) -> Floats:
+    """Return how many distinct experts `tokens` choose together, when every expert is as likely as any other."""
+    return mlp.experts * (1.0 - (1.0 - mlp.top_k / mlp.experts) ** tokens)
+
+
+def rank_skew(ranks: int, assignments: Floats) -> Floats:
+    """Return the expected fullest over mean load when assignments fall on `ranks` ranks at random.
+
+    λ + √(2·λ·ln ranks) is the usual bound on the maximum of `ranks` Poisson loads of mean λ; never above `ranks`.
+    """
+    mean = np.maximum(assignments / ranks, 1e-9)
+    return np.minimum(1.0 + sqrt(2 * log(ranks)) / np.sqrt(mean), float(ranks)) if ranks > 1 else np.ones_like(mean)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MlpWork:
+    """Prices the feed-forward half of layers for one model, format and cut.
+
+    `local` is the tokens of one data-parallel rank, `everywhere` those of the whole replica: routed experts serve all.
+    `summed` is the message that adds up the tensor-parallel parts of a block's output.
+    """
+
+    model: ModelSpec
+    weight_format: str
+    cut: Parallelism
+    local: Floats
+    everywhere: Floats
+    summed: tuple[Collective, ...]
+
+    def operators(self, layer: Layer, repeats: float) -> tuple[Operator, ...]:
+        """Return the operators of a layer's feed-forward block, `repeats` times each."""
+        dense = [t for t in layer.tensors if t.role == "mlp"]
+        shared = [t for t in layer.tensors if t.role == "shared-experts"]
+        router = [t for t in layer.tensors if t.role == "router"]
+        routed = [t for t in layer.tensors if t.role == "routed-experts"]
+        found: list[Operator] = []
+        if dense:
+            found += self._product(dense, Site("mlp", "mlp", repeats), () if routed else self.summed)
+        if shared:
+            found += self._product(shared, Site("shared experts", "experts", repeats))
+        if router:
+            found += self._product(router, Site("router", "router", repeats))
+        if routed and isinstance(layer.mlp, MoeMlp):
+            found += self._routed(layer.mlp, routed, repeats, self._exchanged(layer.mlp) or self.summed)
+        return tuple(found)
+
+    def _product(
+        self, tensors: Sequence[Tensor], site: Site, collectives: tuple[Collective, ...] = ()
+    ) -> tuple[Operator, ...]:
+        held = held_matrices(tensors, self.model, self.weight_format, self.cut.tp)
+        return product(site, held, self.local, collectives)
+
+    @property
+    def _row_bytes(self) -> float:
+        return float(self.model.hidden * ACTIVATION_BYTES)
+
+    def _exchanged(self, mlp: MoeMlp) -> tuple[Collective, ...]:
+        """Messages that bring tokens of other data-parallel ranks to the experts and back."""
+        if self.cut.dp == 1:
+            return ()
+        ranks = self.cut.tp * self.cut.dp
+        if self.cut.ep > 1:
+            copies = min(mlp.top_k, ranks)
+            there = Collective(kind="all-to-all", ranks=ranks, bytes=self.local * copies * self._row_bytes / 2)
+            back = Collective(kind="all-to-all", ranks=ranks, bytes=self.local * copies * self._row_bytes)
+            return (there, back)
+        gathered = Collective(kind="all-gather", ranks=ranks, bytes=self.everywhere * self._row_bytes)
+        return (gathered, gathered)
+
+    def _routed(
+        self, mlp: MoeMlp, tensors: Sequence[Tensor], repeats: float, collectives: tuple[Collective, ...]
+    ) -> tuple[Operator, ...]:
+        held = [self._expert(tensor) for tensor in tensors]
+        first = held[0]
+        touched = touched_experts(mlp, self.everywhere) / mlp.experts
+        ranks = self.cut.ep if self.cut.ep > 1 else 1
+        assigned = self.everywhere * mlp.top_k
+        weights = sum(m.bytes for m in held)
+        one_expert = sum(2 * m.outputs * m.inputs for m in held)
+        passed = sum(m.outputs + m.inputs for m in held) * ACTIVATION_BYTES
+        per_rank = assigned / ranks
+        operator = Operator(
+            name="routed experts",
+            part="experts",
+            kind="dequantised-experts" if first.dequantised else "experts",
+            compute=first.compute,
+            repeats=repeats,
+            flops=per_rank * float(one_expert),
+            hbm_bytes=touched * weights + per_rank * float(passed),
+            rows=assigned / np.maximum(touched * mlp.experts, 1e-9),
+            launches=GROUPED_LAUNCHES,
+            skew=rank_skew(ranks, assigned) if ranks > 1 else None,
+            collectives=collectives,
+        )
+        return (operator,)
+
+    def _expert(self, tensor: Tensor) -> RankMatrix:
+        encoding = stored_encoding(tensor, self.model, self.weight_format)
+        if self.cut.ep > 1:
+            return rank_matrix(tensor, encoding, 1, max(1, -(-tensor.matrices // self.cut.ep)))
+        return rank_matrix(tensor, encoding, self.cut.tp * self.cut.dp)

@@ -1,0 +1,189 @@
+"""One step of a model as a list of operators, independent of the machine: the structure of the cost model.
+
+Identical layers are priced once and counted; every array runs over the batch axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from sizewell.costs.attention_work import CacheWidth, context_operators
+from sizewell.costs.batch import Batch, Floats
+from sizewell.costs.matrix_work import ACTIVATION_BYTES, Site, held_matrices, product
+from sizewell.costs.mlp_work import MlpWork
+from sizewell.costs.work import Collective, Operator
+from sizewell.specs.deployment import Formats, Parallelism
+from sizewell.specs.kv_format import kv_element_bytes
+from sizewell.specs.layers import LatentAttention, Layer
+from sizewell.specs.model import ModelSpec
+from sizewell.specs.tensor import Tensor
+
+NORM_PASSES = 4
+"""Times a hidden row crosses memory around one block: residual and normalised row, read and written."""
+
+SAMPLER_PASSES = 3
+SAMPLER_LAUNCHES = 12
+
+
+def step_operators(
+    model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch, drafts: int = 0
+) -> tuple[Operator, ...]:
+    """Return the operators one rank runs in a step, all pipeline stages together.
+
+    The batch is one replica's (one micro-batch under pipeline parallelism). `drafts` tokens are proposed by the
+    model's own prediction layers for each decoding sequence; to verify them the batch carries 1 + drafts queries.
+    """
+    step = _Step(model, formats, cut, batch)
+    found: list[Operator] = []
+    for layer, repeats in model.layer_counts.items():
+        found += step.layer(layer, float(repeats))
+    found += step.around(batch.sampled)
+    if cut.pp > 1:
+        found.append(step.stage_border())
+    if drafts:
+        found += _drafting(model, formats, cut, batch, drafts)
+    return tuple(found)
+
+
+def _drafting(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch, drafts: int) -> list[Operator]:
+    """Each draft is one pass of one sequence token through the prediction layer and the head."""
+    one = Batch.decode(batch.decode_sequences, batch.context_tokens)
+    step = _Step(model, formats, cut, one)
+    found: list[Operator] = []
+    for layer in model.mtp_layers[:1]:
+        found += step.layer(layer, float(drafts))
+        found += step.head(one.sampled, float(drafts))
+    return found
+
+
+class _Step:
+    """Holds what all layers of one step share."""
+
+    def __init__(self, model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch) -> None:
+        self.model, self.formats, self.cut = model, formats, cut
+        self.batch = batch.share(cut.dp)
+        self.tokens = self.batch.tokens
+        self.row_bytes = float(model.hidden * ACTIVATION_BYTES)
+        self.summed = self._sum_over_ranks()
+        self.mlp = MlpWork(
+            model=model, weight_format=formats.weight, cut=cut,
+            local=self.tokens, everywhere=batch.tokens, summed=self.summed,
+        )  # fmt: skip
+        self.width = CacheWidth(
+            tp=cut.tp,
+            element_bytes=kv_element_bytes(formats.kv, model),
+            state_element_bytes=float(model.recurrent_state_dtype_bytes),
+        )
+
+    def layer(self, layer: Layer, repeats: float) -> list[Operator]:
+        """Return the operators of one kind of layer."""
+        found = [self._norms(layer, repeats)]
+        if layer.mixer is not None:
+            found += self._projections(layer, repeats)
+            found += context_operators(layer.mixer, repeats, self.batch, self.width)
+        found += self.mlp.operators(layer, repeats)
+        return found
+
+    def _norms(self, layer: Layer, repeats: float) -> Operator:
+        blocks = (layer.mixer is not None) + (layer.mlp is not None)
+        return Operator(
+            name="norms and residuals",
+            part="norms",
+            kind="elementwise",
+            compute="fp32",
+            repeats=repeats,
+            flops=self.tokens * float(8 * blocks * self.model.hidden),
+            hbm_bytes=self.tokens * (blocks * NORM_PASSES * self.row_bytes),
+            rows=self.tokens,
+            launches=2 * blocks,
+        )
+
+    def _projections(self, layer: Layer, repeats: float) -> tuple[Operator, ...]:
+        tensors = [t for t in layer.tensors if t.role in {"attention", "indexer", "recurrent"}]
+        site = Site("attention projections", "projections", repeats)
+        expanded: tuple[Operator, ...] = ()
+        if isinstance(layer.mixer, LatentAttention):
+            latent = [t for t in tensors if _is_latent_expansion(t)]
+            tensors = [t for t in tensors if not _is_latent_expansion(t)]
+            expanded = self._expansion(latent, repeats)
+        held = held_matrices(tensors, self.model, self.formats.weight, self.cut.tp)
+        return (*product(site, held, self.tokens, self.summed), *expanded)
+
+    def _expansion(self, tensors: Iterable[Tensor], repeats: float) -> tuple[Operator, ...]:
+        """kv_b: absorbed into queries and outputs in decode; in prefill it expands earlier cached rows again."""
+        batch = self.batch
+        again = batch.prefill_sequences * batch.prefill_context_tokens
+        held = held_matrices(tensors, self.model, self.formats.weight, self.cut.tp)
+        return product(Site("latent expansion", "projections", repeats), held, self.tokens + again)
+
+    def _sum_over_ranks(self) -> tuple[Collective, ...]:
+        if self.cut.tp == 1:
+            return ()
+        return (Collective(kind="all-reduce", ranks=self.cut.tp, bytes=self.tokens * self.row_bytes),)
+
+    def around(self, sampled: Floats) -> list[Operator]:
+        """Return embedding look-up, output head and sampler."""
+        lookup = Operator(
+            name="embedding",
+            part="head",
+            kind="elementwise",
+            compute="fp32",
+            repeats=1.0,
+            flops=np.zeros_like(self.tokens),
+            hbm_bytes=self.tokens * (2 * self.row_bytes),
+            rows=self.tokens,
+            collectives=self.summed,
+        )
+        return [lookup, *self.head(sampled, 1.0)]
+
+    def head(self, sampled: Floats, repeats: float) -> list[Operator]:
+        """Return the output projection of `sampled` rows and the choice of their tokens."""
+        rows = np.maximum(sampled / self.cut.dp, np.minimum(sampled, 1.0))
+        logits = rows * float(self.model.vocabulary)
+        gathered = (
+            (Collective(kind="all-gather", ranks=self.cut.tp, bytes=logits * ACTIVATION_BYTES),)
+            if self.cut.tp > 1
+            else ()
+        )
+        weight = self.model.head or self.model.embedding
+        held = held_matrices([weight], self.model, self.formats.weight, self.cut.tp)
+        sampler = Operator(
+            name="sampler",
+            part="sampler",
+            kind="sampler",
+            compute="fp32",
+            repeats=repeats,
+            flops=logits * 4.0,
+            hbm_bytes=logits * float(4 * SAMPLER_PASSES),
+            rows=rows,
+            launches=SAMPLER_LAUNCHES,
+        )
+        return [*product(Site("output head", "head", repeats), held, rows, gathered), sampler]
+
+    def stage_border(self) -> Operator:
+        """Return the hand-over of activations between pipeline stages."""
+        nothing = np.zeros_like(self.tokens)
+        passed = Collective(
+            kind="send",
+            ranks=self.cut.pp,
+            bytes=self.tokens * self.row_bytes / self.cut.tp,
+            stride=self.cut.tp * self.cut.dp,
+        )
+        return Operator(
+            name="pipeline border",
+            part="send",
+            kind="elementwise",
+            compute="fp32",
+            repeats=1.0,
+            flops=nothing,
+            hbm_bytes=nothing,
+            rows=self.tokens,
+            launches=0,
+            collectives=(passed,),
+        )
+
+
+def _is_latent_expansion(tensor: Tensor) -> bool:
+    return "kv_b" in tensor.name

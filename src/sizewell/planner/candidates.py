@@ -1,0 +1,76 @@
+"""The space that is searched: machines × cuts × formats × engine settings × replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from sizewell.specs.deployment import Parallelism
+from sizewell.specs.hardware import ClusterSpec, GpuSpec, NodeSpec
+from sizewell.specs.model import ModelSpec
+
+TENSOR_SIZES = (1, 2, 4, 8, 16)
+PIPELINE_SIZES = (1, 2, 4, 8)
+DATA_SIZES = (1, 2, 4, 8, 16, 32)
+REPLICA_GRID = (1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
+"""Replicas tried, as multiples of the fewest that hold: more replicas buy speed per user."""
+MAX_GPUS_PER_REPLICA = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One way to house an accelerator: a node kind holding `gpus_per_node` of them."""
+
+    gpu: GpuSpec
+    node: NodeSpec
+    gpus_per_node: int
+
+    def cluster_for(self, cut: Parallelism, replicas: int = 1) -> ClusterSpec:
+        """Return the nodes that `replicas` replicas of a cut occupy; a replica within a node never straddles two.
+
+        A single node holds no more accelerators than it must.
+        """
+        nodes, needed = self.nodes_for(cut, replicas), cut.gpus * replicas
+        fitting = [count for count in self.node.gpu_counts if needed <= count <= self.gpus_per_node]
+        held = min(fitting) if nodes == 1 and fitting else self.gpus_per_node
+        return ClusterSpec(gpu=self.gpu, node=self.node, gpus_per_node=held, nodes=nodes)
+
+    def nodes_for(self, cut: Parallelism, replicas: int = 1) -> int:
+        """Return how many nodes `replicas` replicas of a cut occupy."""
+        if cut.gpus > self.gpus_per_node:
+            return replicas * ceil(cut.gpus / self.gpus_per_node)
+        return ceil(replicas / (self.gpus_per_node // cut.gpus))
+
+
+def cuts(model: ModelSpec, max_gpus: int) -> tuple[Parallelism, ...]:
+    """Return every legal way to cut one replica over at most `max_gpus` accelerators.
+
+    Data parallel attention is for models that route to experts (others use replicas); it excludes pipelines.
+    """
+    limit = min(max_gpus, MAX_GPUS_PER_REPLICA)
+    return tuple(cut for cut in _all_cuts(model) if cut.gpus <= limit and len(model.layers) >= cut.pp)
+
+
+def _all_cuts(model: ModelSpec) -> Iterator[Parallelism]:
+    for tp in (size for size in TENSOR_SIZES if model.legal_tp(size)):
+        yield from (Parallelism(tp=tp, pp=pp) for pp in PIPELINE_SIZES)
+        if not model.is_moe:
+            continue
+        if tp > 1:
+            yield Parallelism(tp=tp, ep=tp)
+        yield from (Parallelism(tp=tp, dp=dp, ep=tp * dp) for dp in DATA_SIZES if dp > 1)
+
+
+def machines(nodes_by_gpu: Sequence[tuple[GpuSpec, Sequence[NodeSpec]]], *, every_count: bool) -> tuple[Machine, ...]:
+    """Return each accelerator in each node kind, without machines that differ in name alone.
+
+    With `every_count` also nodes that are not full: bought machines cost by what is in them, rented ones do not.
+    """
+    found: dict[tuple[object, ...], Machine] = {}
+    for gpu, nodes in nodes_by_gpu:
+        for node in nodes:
+            for count in node.gpu_counts if every_count else (max(node.gpu_counts),):
+                wiring = (gpu.key, count, node.scale_up.key, node.topology, node.scale_out.key, node.scale_out_ports)
+                found.setdefault(wiring, Machine(gpu, node, count))
+    return tuple(found.values())

@@ -1,0 +1,123 @@
+"""Candidates in bulk: machines and what was found on them, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sizewell.costs.batch import Floats
+from sizewell.costs.machines import Machines, Reached
+from sizewell.planner.candidates import MAX_GPUS_PER_REPLICA, Machine
+from sizewell.planner.facts import Facts
+from sizewell.planner.money import HourlyPrice, hourly_price, node_power_w
+from sizewell.planner.question import PriceBasis
+from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
+from sizewell.specs.engine import EngineSpec
+
+Rows = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yard:
+    """All machines of a search with rates, prices, power and memory; arrays of shape [M]."""
+
+    machines: tuple[Machine, ...]
+    reached: Reached
+    prices: tuple[HourlyPrice, ...]
+    usd_per_gpu: Floats
+    usd_per_node: Floats
+    gpus_per_node: Floats
+    max_nodes: Floats
+    fast_gpus: Floats
+    watts_per_gpu: Floats
+    memory_bytes: Floats
+    host_bytes_per_gpu: Floats
+
+    @classmethod
+    def of(cls, machines: Sequence[Machine], facts: Facts, engine: EngineSpec, basis: PriceBasis) -> Yard:
+        """Return machines with what an engine reaches of them; a machine without a known price costs infinity."""
+        widest = Parallelism(tp=MAX_GPUS_PER_REPLICA)
+        prices = tuple(hourly_price(machine, basis, facts.prices) for machine in machines)
+        per_node = _array([m.gpus_per_node for m in machines])
+        return cls(
+            machines=tuple(machines),
+            reached=Reached.of(Machines.of([m.cluster_for(widest) for m in machines]), facts.efficiencies, engine.name),
+            prices=prices,
+            usd_per_gpu=_array([(p.usd_per_gpu or 0.0) if p.known else np.inf for p in prices]),
+            usd_per_node=_array([p.usd_per_node or 0.0 for p in prices]),
+            gpus_per_node=per_node,
+            max_nodes=_array([m.node.max_nodes for m in machines]),
+            fast_gpus=_array([m.cluster_for(widest).scale_up_gpus for m in machines]),
+            watts_per_gpu=_array([node_power_w(m) for m in machines]) / per_node,
+            memory_bytes=_array([m.gpu.total_bytes for m in machines]),
+            host_bytes_per_gpu=_array([_host_bytes(m) for m in machines]),
+        )
+
+    def houses(self, cut: Parallelism, max_nodes: int) -> Mask:
+        """Return where one replica of a cut fits whole nodes.
+
+        A replica larger than a node must fill its nodes, and only pipeline stages or data-parallel ranks may lie on
+        different nodes, except that a purely tensor-parallel replica may span nodes (slowly).
+        """
+        nodes = cut.gpus / self.gpus_per_node
+        whole = (nodes == np.floor(nodes)) & (nodes <= np.minimum(self.max_nodes, max_nodes))
+        across: Mask = whole & ((cut.tp <= self.fast_gpus) | (cut.tp == cut.gpus))
+        return (nodes <= 1) | across
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What the candidates of a column have in common."""
+
+    engine: EngineSpec
+    formats: Formats
+    cut: Parallelism
+    settings: EngineSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """Candidates of one variant: `rows` index the yard's machines, times are means.
+
+    Arrays have shape [N], or before they are flattened [N, K] for K numbers of replicas.
+    """
+
+    variant: Variant
+    yard: Yard
+    rows: Rows
+    replicas: Floats
+    gpus: Floats
+    nodes: Floats
+    ttft_s: Floats
+    tpot_s: Floats
+    requests_per_s: Floats
+    users_per_replica: Floats
+    most_users_per_replica: Floats
+    usd_per_hour: Floats
+    watts: Floats
+
+    def where(self, mask: Mask) -> Column:
+        """Return the candidates a mask keeps, in one flat column."""
+        rest = [f.name for f in fields(self) if f.name not in {"variant", "yard"}]
+        arrays = {name: np.broadcast_to(getattr(self, name), mask.shape)[mask] for name in rest}
+        return Column(variant=self.variant, yard=self.yard, **arrays)
+
+
+def nodes_of(replicas: Floats, cut: Parallelism, gpus_per_node: Floats) -> Floats:
+    """Return the nodes that replicas occupy; a replica within a node never straddles two."""
+    across = replicas * np.ceil(cut.gpus / gpus_per_node)
+    within = np.ceil(replicas / np.maximum(gpus_per_node // cut.gpus, 1))
+    return np.where(cut.gpus > gpus_per_node, across, within)
+
+
+def _host_bytes(machine: Machine) -> float:
+    """Host memory beside each accelerator; none where both are the same memory."""
+    return machine.node.host.ram_bytes / machine.gpus_per_node if machine.gpu.kind == "gpu" else 0.0
+
+
+def _array(values: Sequence[float]) -> Floats:
+    return np.array(values, dtype=np.float64)

@@ -1,0 +1,68 @@
+"""What decides an answer besides the numbers asked: the readings another tool would choose differently, said aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sizewell.planner.demand import OVER_MEAN
+from sizewell.planner.evaluate import USABLE_RATE, model_length
+from sizewell.planner.facts import Facts
+from sizewell.planner.plan import Plan
+from sizewell.planner.question import Question
+
+
+def decided_by(question: Question, facts: Facts, plans: Sequence[Plan]) -> tuple[str, ...]:
+    """Return one sentence for each reading that would change the answer."""
+    return (
+        _quantization(question),
+        _statistic(question),
+        _load(question),
+        _prices(question, plans),
+        _engine(facts),
+        f"Context: engines start with {model_length(question):,} tokens; the cache holds requests of full length.",
+        *(f"Assumed: {fact}" for fact in question.model.assumed),
+    )
+
+
+def _quantization(question: Question) -> str:
+    if not question.quantization_allowed:
+        return f"Quantization: not allowed beyond the checkpoint's own format ({question.model.weight_format})."
+    floor = question.limits.min_recovery_fraction
+    kept = "without a floor on quality" if floor is None else f"with at least {floor:.1%} published recovery"
+    return f"Quantization: allowed among {', '.join(question.weight_formats)}, {kept}."
+
+
+def _statistic(question: Question) -> str:
+    statistic = question.limits.slo.statistic
+    over = OVER_MEAN[statistic]
+    if statistic == "mean":
+        return "Limits bind the mean over requests in steady state; a burst of all users at once waits longer."
+    return (
+        f"Limits bind the {statistic} in steady state, taken as mean × {over['ttft']:g} (TTFT), "
+        f"× {over['tpot']:g} (TPOT), × {over['e2e']:g} (E2E): "
+        "ratios measured elsewhere, to be replaced by a simulation of your load."
+    )
+
+
+def _load(question: Question) -> str:
+    work = question.workload
+    growth = f", times {work.growth:g} for growth" if work.growth != 1 else ""
+    if work.users is not None:
+        return f"Load: {work.users:g} users who each send the next request at once{growth} (a closed loop)."
+    share = f"at most {USABLE_RATE:.0%} of a replica's rate is used"
+    return f"Load: {work.rate_per_s:g} requests/s arriving independently{growth}; {share}."
+
+
+def _prices(question: Question, plans: Sequence[Plan]) -> str:
+    how = {
+        "purchase": "machines are bought whole, written off, powered and housed",
+        "on-demand": "rent is paid for the accelerators in use, around the clock, at the median listed price",
+    }.get(question.price_basis, "rent is paid for the accelerators in use at the median listed price of that term")
+    guessed = sorted({plan.deployment.cluster.gpu.key for plan in plans if plan.cost.estimate})
+    caution = f"; estimates, not listed prices, for {', '.join(guessed)}" if guessed else ""
+    return f"Prices: {question.price_basis}; {how}{caution}."
+
+
+def _engine(facts: Facts) -> str:
+    versions = ", then ".join(f"{name} {engine.version}" for name, engine in facts.engines.items())
+    return f"Engine: {versions}; memory and speed differ by version."

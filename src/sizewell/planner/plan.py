@@ -1,0 +1,121 @@
+"""What is answered: plans that hold, the families that do not and why, and the assumptions that decide it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sizewell.planner.question import PriceBasis, Question
+from sizewell.specs.deployment import Deployment
+from sizewell.specs.figure import Figure
+
+Gate = Literal["parallelism", "format", "quality", "memory", "context", "speed", "size", "price", "power"]
+"""The first test a family of candidates failed, in the order they are applied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What users get at the stated load, means over requests in steady state.
+
+    `saturation_*` is the largest load one replica holds within the limits; `headroom_fraction` = 1 − load / saturation.
+    """
+
+    ttft_s: Figure
+    ttfa_s: Figure
+    tpot_s: Figure
+    e2e_s: Figure
+    output_tokens_per_s: Figure
+    requests_per_s: Figure
+    concurrency_per_replica: float
+    saturation_concurrency_per_replica: float
+    bound_by: str
+
+    @property
+    def tokens_per_s_per_user(self) -> float:
+        """Generation speed one user sees."""
+        return 1 / self.tpot_s.value
+
+    @property
+    def headroom_fraction(self) -> float:
+        """Share of a replica's capacity that the stated load leaves free."""
+        return max(0.0, 1 - self.concurrency_per_replica / self.saturation_concurrency_per_replica)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Money and power at the stated load; None = no price is known, never a guess.
+
+    `low` and `high` bound the offers behind `usd_per_hour`; `estimate` marks prices nobody listed.
+    """
+
+    basis: PriceBasis
+    usd_per_hour: float | None
+    usd_per_hour_low: float | None
+    usd_per_hour_high: float | None
+    usd_per_million_output_tokens: float | None
+    estimate: bool
+    source: str
+    power_w: float
+
+    @property
+    def usd_per_month(self) -> float | None:
+        """Cost of 730 hours."""
+        return None if self.usd_per_hour is None else self.usd_per_hour * 730
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUse:
+    """One rank's memory, the worst of all pipeline stages, in bytes; the whole ledger is `costs.ledger`."""
+
+    total_bytes: float
+    weight_bytes: float
+    other_bytes: float
+    kv_bytes: float
+    kv_tokens: float
+    max_concurrency: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A deployment that holds, with what it gives and costs."""
+
+    deployment: Deployment
+    service: Service
+    cost: Cost
+    memory: MemoryUse
+    recovery_fraction: float | None
+    recovery_source: str
+
+    @property
+    def gpus(self) -> int:
+        """Accelerators in use."""
+        return self.deployment.gpus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A family of candidates that cannot hold, the gate it failed, and the numbers that say so.
+
+    `best` is the member that came nearest.
+    """
+
+    family: str
+    gate: Gate
+    reason: str
+    candidates: int
+    best: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Plans by rank, the Pareto frontier (speed per user against cost per token), and every rejected family.
+
+    `decided_by` states what another reading of the question would change.
+    """
+
+    question: Question
+    plans: tuple[Plan, ...]
+    frontier: tuple[Plan, ...]
+    rejections: tuple[Rejection, ...]
+    decided_by: tuple[str, ...]
+    candidates: int

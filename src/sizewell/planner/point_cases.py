@@ -1,0 +1,153 @@
+"""A measured point made ready to be priced: its work, its limits and its load, before any efficiency is believed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sizewell.costs.machines import Machines
+from sizewell.costs.rank_memory import rank_memory
+from sizewell.planner.disaggregation import prefill_lengths
+from sizewell.planner.measured_point import PointRow
+from sizewell.planner.point_layout import PoolLayout, formats, layouts
+from sizewell.planner.step_table import GRID, Lengths, StepPolicy, StepWork, step_work
+from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.hardware import ClusterSpec
+from sizewell.specs.model import ModelSpec
+
+_FAMILIES = {"dynamo-sglang": "sglang", "sglang-mori": "sglang", "ik-llama.cpp": "llama.cpp", "unstated": "vllm"}
+_STAGE = re.compile(r"([\d.]+) req/s for ([\d.]+)s")
+DEFAULT_TOKENS = 512.0
+DEFAULT_SEQUENCES = {"llama.cpp": 1, "trtllm": 2048, "lmdeploy": 256, "sglang": 1024}
+LARGE_MEMORY_BYTES = 70e9
+LLAMA_CPP_TOKENS = 512
+OTHER_FRACTION = {"trtllm": 0.97, "dynamo-trtllm": 0.97, "lmdeploy": 0.95}
+"""Engines without memory rules of their own take a share of what weights leave, here put as one of the total."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointFacts:
+    """What the catalogue knows of a row; `engine` gives the memory rules, its own or the nearest."""
+
+    model: ModelSpec
+    cluster: ClusterSpec
+    engine: EngineSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolCase:
+    """One pool of a layout: its replicas, the work of one of them and the tokens its cache holds."""
+
+    layout: PoolLayout
+    work: StepWork
+    kv_tokens: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointCase:
+    """A row with everything that does not depend on efficiencies.
+
+    `choices` are the layouts the row may have had, `assumed` what its table does not state.
+    """
+
+    row: PointRow
+    machines: Machines
+    engine: str
+    lengths: Lengths
+    rate_per_s: float | None
+    max_sequences: float
+    choices: tuple[tuple[PoolCase, ...], ...]
+    assumed: tuple[str, ...]
+
+
+def engine_family(engine: str) -> str:
+    """Return the engine by which efficiencies are known."""
+    if engine.endswith("trtllm"):
+        return "trtllm"
+    return _FAMILIES.get(engine, engine)
+
+
+def point_case(row: PointRow, facts: PointFacts, acceptance: float = 0.75) -> PointCase:
+    """Return a row made ready; raise UnknownNameError for a weight format no engine serves."""
+    engine = engine_family(row.engine)
+    lengths, assumed = _lengths(row)
+    policy = _policy(row, engine, facts.cluster, acceptance)
+    large = facts.cluster.gpu.memory_bytes >= LARGE_MEMORY_BYTES
+    found = tuple(layouts(row, facts.model))
+    return PointCase(
+        row=row,
+        machines=Machines.of([facts.cluster]),
+        engine=engine,
+        lengths=lengths,
+        rate_per_s=row.request_rate_per_s or _mean_rate(row.notes),
+        max_sequences=float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),
+        choices=tuple(tuple(_pool(row, pool, facts, lengths, policy) for pool in pools) for pools in found),
+        assumed=assumed + (("tensor parallel size",) if len(found) > 1 else ()),
+    )
+
+
+def _lengths(row: PointRow) -> tuple[Lengths, tuple[str, ...]]:
+    assumed = []
+    generated = row.output_tokens
+    if generated is None:
+        generated, assumed = DEFAULT_TOKENS, ["output tokens"]
+    prompt = row.input_tokens
+    if prompt is None:
+        prompt = generated if row.dataset == "mlperf_v41" else 128.0
+        assumed.append("input tokens")
+    shared = min(row.shared_prefix_tokens, prompt)
+    return (
+        Lengths(prompt_tokens=prompt - shared, cached_tokens=shared, output_tokens=max(generated, 1.0)),
+        tuple(assumed),
+    )
+
+
+def _policy(row: PointRow, engine: str, cluster: ClusterSpec, acceptance: float) -> StepPolicy:
+    drafts = (1 if row.attention_dp else 3) if row.speculative == "mtp" else 0
+    default = 8192 if cluster.gpu.memory_bytes >= LARGE_MEMORY_BYTES else 2048
+    chunk = row.max_num_batched_tokens or (LLAMA_CPP_TOKENS if engine == "llama.cpp" else default)
+    return StepPolicy(
+        chunk_tokens=chunk,
+        eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
+        drafts=drafts,
+        accepted_tokens=sum(acceptance**i for i in range(drafts + 1)),
+    )
+
+
+def _mean_rate(notes: str) -> float | None:
+    """Return the mean rate a request sees over stages of different rates."""
+    stages = [(float(rate), float(seconds)) for rate, seconds in _STAGE.findall(notes)]
+    requests = sum(rate * seconds for rate, seconds in stages)
+    return sum(rate * rate * seconds for rate, seconds in stages) / requests if requests else None
+
+
+def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths, policy: StepPolicy) -> PoolCase:
+    grid = (1.0,) if policy.chunk_tokens == LLAMA_CPP_TOKENS else GRID
+    held = formats(row, facts.model)
+    lengths = prefill_lengths(lengths) if layout.role == "prefill" else lengths
+    return PoolCase(
+        layout=layout,
+        work=step_work(facts.model, held, layout.cut, lengths, policy, grid),
+        kv_tokens=_kv_tokens(facts, held, layout.cut, lengths, _settings(row, lengths, policy, facts)),
+    )
+
+
+def _kv_tokens(facts: PointFacts, held: Formats, cut: Parallelism, lengths: Lengths, settings: EngineSettings) -> float:
+    """Return the tokens a replica's cache holds when its sequences are as long as the mean one."""
+    memory = rank_memory(facts.model, held, cut, settings, facts.engine)
+    blocks = memory.blocks(facts.cluster.gpu.total_bytes)
+    context = lengths.decode_context_tokens
+    return memory.layout.concurrency(blocks, int(context) + 1) * context * cut.dp
+
+
+def _settings(row: PointRow, lengths: Lengths, policy: StepPolicy, facts: PointFacts) -> EngineSettings:
+    longest = lengths.prompt_tokens + lengths.cached_tokens + lengths.output_tokens
+    return EngineSettings(
+        max_num_seqs=min(row.max_num_seqs or 256, 1024),
+        max_num_batched_tokens=policy.chunk_tokens,
+        max_model_len_tokens=int(2 * longest) + 1,
+        memory_fraction=row.memory_fraction or OTHER_FRACTION.get(row.engine, facts.engine.memory_fraction),
+        enforce_eager=policy.eager,
+        speculative_tokens=policy.drafts,
+    )

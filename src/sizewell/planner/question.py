@@ -1,0 +1,83 @@
+"""What is asked: a model, a load, limits, an objective, and the assumptions an answer must repeat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from math import isfinite
+from typing import Literal
+
+from sizewell.specs.errors import BadInputError
+from sizewell.specs.model import ModelSpec
+from sizewell.traffic.workload import Slo, Workload
+
+Objective = Literal["cheapest", "cheapest-per-token", "fastest", "fewest-gpus", "greenest"]
+PriceBasis = Literal["on-demand", "spot", "reserved-1y", "reserved-3y", "purchase"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a plan must keep; None or an empty tuple = no limit.
+
+    `tokens_per_s_per_user` is a floor on 1 / TPOT. `min_recovery_fraction` is a floor on published accuracy recovery
+    of the weight format (formats nobody published a figure for then fail). `gpu_keys`: only these accelerators.
+    Raises BadInputError on values outside their range or limits that contradict each other.
+    """
+
+    slo: Slo = field(default_factory=Slo)
+    tokens_per_s_per_user: float | None = None
+    usd_per_hour: float | None = None
+    usd_per_million_tokens: float | None = None
+    power_w: float | None = None
+    gpu_keys: tuple[str, ...] = ()
+    max_gpus: int | None = None
+    max_nodes: int = 8
+    min_recovery_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, int | float) and not (isfinite(value) and 0 < value <= 1e12):
+                raise BadInputError(f"{item.name} is {value:g}: give a positive number up to 1e12")
+        if self.min_recovery_fraction is not None and self.min_recovery_fraction > 1:
+            raise BadInputError(f"min_recovery_fraction is {self.min_recovery_fraction:g}: give a fraction up to 1")
+        self._refuse_contradictions()
+
+    def _refuse_contradictions(self) -> None:
+        slo = self.slo
+        if slo.tpot_s and self.tokens_per_s_per_user and 1 / self.tokens_per_s_per_user > slo.tpot_s * 1.0001:
+            raise BadInputError(
+                f"a TPOT limit of {slo.tpot_s * 1e3:g} ms already demands {1 / slo.tpot_s:g} tokens/s per user: "
+                f"drop --tokens-per-s-per-user {self.tokens_per_s_per_user:g} or the TPOT limit"
+            )
+        if slo.e2e_s and slo.ttft_s and slo.ttft_s > slo.e2e_s:
+            raise BadInputError(f"the TTFT limit {slo.ttft_s:g} s is longer than the E2E limit {slo.e2e_s:g} s")
+
+    @property
+    def tpot_s(self) -> float | None:
+        """The tighter of the TPOT limit and the one a token rate per user implies."""
+        implied = 1 / self.tokens_per_s_per_user if self.tokens_per_s_per_user else None
+        bounds = [bound for bound in (self.slo.tpot_s, implied) if bound is not None]
+        return min(bounds) if bounds else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Everything an answer depends on besides facts.
+
+    `weight_formats` are tried in order; `native` is what the checkpoint stores. `engine` names the engine whose rules
+    apply. `offload` allows weights in host memory. Two questions that compare equal have equal answers.
+    """
+
+    model: ModelSpec
+    workload: Workload
+    limits: Limits = field(default_factory=Limits)
+    objective: Objective = "cheapest"
+    weight_formats: tuple[str, ...] = ("native",)
+    kv_formats: tuple[str, ...] = ("auto",)
+    price_basis: PriceBasis = "on-demand"
+    offload: bool = False
+
+    @property
+    def quantization_allowed(self) -> bool:
+        """Whether a format other than the checkpoint's own may be chosen."""
+        return self.weight_formats != ("native",)

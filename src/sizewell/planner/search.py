@@ -1,0 +1,173 @@
+"""The whole search: which families exist, what holds, in which order, and why the rest does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sizewell.planner.candidates import Machine, cuts
+from sizewell.planner.columns import Column, Mask, Rows, Yard
+from sizewell.planner.decided import decided_by
+from sizewell.planner.demand import Demand
+from sizewell.planner.evaluate import Trial
+from sizewell.planner.facts import Facts
+from sizewell.planner.nearest import Nearest
+from sizewell.planner.plan import Answer, Gate, Rejection
+from sizewell.planner.question import Question
+from sizewell.planner.ranking import Ranking
+from sizewell.planner.settle import Settler
+from sizewell.planner.support import engine_runs, format_runs
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.errors import BadInputError
+
+MAX_GPUS = 64
+"""Accelerators of a replica tried when no limit is given."""
+
+
+def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
+    """Return the plans that hold, best first, one for each accelerator, the frontier, and every rejected family.
+
+    Raises BadInputError when the facts hold no machine or the request exceeds the model's context.
+    """
+    _refuse_impossible(question, facts)
+    families = list(_families(question, facts))
+    ranking = Ranking([column for family in families for column in family.found], question)
+    settled = Settler(question=question, demand=Demand.of(question), facts=facts)
+    plans = tuple(settled.plan(*ranking.at(index)) for index in ranking.best_per_gpu(top))
+    return Answer(
+        question=question,
+        plans=plans,
+        frontier=tuple(settled.plan(*ranking.at(index)) for index in ranking.frontier()),
+        rejections=_rejections(families, ranking.families()),
+        decided_by=decided_by(question, facts, plans),
+        candidates=ranking.size + int(sum(family.nearest.tried.sum() for family in families)),
+    )
+
+
+def _refuse_impossible(question: Question, facts: Facts) -> None:
+    if not facts.machines:
+        raise BadInputError("no machine to search: allow at least one accelerator the catalogue knows")
+    asked, most = question.workload.context_tokens, question.model.max_context_tokens
+    if asked > most:
+        raise BadInputError(
+            f"a request of {asked:,.0f} tokens is longer than the {most:,} tokens {question.model.name} was made for"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Family:
+    """All candidates of one weight format on the machines of one engine."""
+
+    yard: Yard
+    weight_format: str
+    nearest: Nearest
+    found: tuple[Column, ...]
+
+
+def _families(question: Question, facts: Facts) -> Iterator[_Family]:
+    """Try each weight format on each machine under the first engine that has kernels for both."""
+    allowed = set(question.limits.gpu_keys)
+    machines = [machine for machine in facts.machines if not allowed or machine.gpu.key in allowed]
+    served = {name: np.zeros(len(machines), dtype=bool) for name in question.weight_formats}
+    last = list(facts.engines)[-1] if facts.engines else ""
+    for engine in facts.engines.values():
+        runs = np.array([engine_runs(engine.name, machine.gpu) for machine in machines], dtype=bool)
+        if not runs.any() and engine.name != last:
+            continue
+        yard = Yard.of(machines, facts, engine, question.price_basis)
+        for weight_format, taken in served.items():
+            has = runs & ~taken & _has_kernels(question, engine, weight_format, machines)
+            np.logical_or(taken, has, out=taken)
+            without = ~taken if engine.name == last else np.zeros(len(machines), dtype=bool)
+            yield _family(question, facts, yard, _Share(engine, weight_format, has, without))
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What one engine tries of a weight format: the machines it `has`, and those no engine is left for."""
+
+    engine: EngineSpec
+    weight_format: str
+    has: Mask
+    without: Mask
+
+
+def _family(question: Question, facts: Facts, yard: Yard, share: _Share) -> _Family:
+    nearest = Nearest.of(len(yard.machines))
+    unfit = np.flatnonzero(share.without)
+    stored = _stored(question, share.weight_format)
+    engines = " or ".join(facts.engines)
+    nearest.fail(
+        "format", unfit, np.ones(unfit.size),
+        lambda at: f"{engines} has no {stored} kernels for {yard.machines[unfit[at]].gpu.architecture}",
+    )  # fmt: skip
+    rows = _good_enough(question, facts, share.weight_format, np.flatnonzero(share.has), nearest)
+    trial = Trial(
+        question=question, demand=Demand.of(question), yard=yard, engine=share.engine,
+        weight_format=share.weight_format, rows=rows, nearest=nearest,
+    )  # fmt: skip
+    found: list[Column] = []
+    for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS) if rows.size else ():
+        found += trial.columns(cut)
+    return _Family(yard=yard, weight_format=share.weight_format, nearest=nearest, found=tuple(found))
+
+
+def _has_kernels(question: Question, engine: EngineSpec, weight_format: str, machines: Sequence[Machine]) -> Mask:
+    stored = _stored(question, weight_format)
+    return np.array([format_runs(engine.name, stored, machine.gpu) for machine in machines], dtype=bool)
+
+
+def _stored(question: Question, weight_format: str) -> str:
+    return question.model.weight_format if weight_format == "native" else weight_format
+
+
+def _good_enough(question: Question, facts: Facts, weight_format: str, rows: Rows, nearest: Nearest) -> Rows:
+    """Keep a format whose published recovery meets the floor; without any publication it does not."""
+    floor = question.limits.min_recovery_fraction
+    if floor is None or weight_format == "native":
+        return rows
+    known = facts.quality.recovery(weight_format, question.model.name, question.model.parameters)
+    if known is not None and known.fraction >= floor:
+        return rows
+    reason = facts.quality.why_none(weight_format)
+    if known is not None:
+        kept = f"{known.fraction:.1%} of the score ({known.results} published results)"
+        reason = f"{weight_format} keeps {kept}, floor {floor:.1%}"
+    nearest.fail("quality", rows, np.ones(rows.size), lambda _: reason)
+    return rows[:0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Miss:
+    rank: int
+    shortage: float
+    gate: Gate
+    reason: str
+
+    @property
+    def nearness(self) -> tuple[int, float]:
+        return self.rank, -self.shortage
+
+
+def _rejections(families: Sequence[_Family], held: set[tuple[str, str]]) -> tuple[Rejection, ...]:
+    """Return one rejection for each accelerator and format without a plan: the reason of its nearest candidate."""
+    nearest: dict[tuple[str, str], _Miss] = {}
+    tried: dict[tuple[str, str], int] = {}
+    for family in families:
+        for index, machine in enumerate(family.yard.machines):
+            key = (machine.gpu.key, family.weight_format)
+            reason = family.nearest.reason(index)
+            if reason is None or key in held:
+                continue
+            miss = _Miss(int(family.nearest.gate[index]), float(family.nearest.shortage[index]), *reason)
+            tried[key] = tried.get(key, 0) + int(family.nearest.tried[index])
+            if key not in nearest or miss.nearness > nearest[key].nearness:
+                nearest[key] = miss
+    return tuple(
+        Rejection(
+            family=f"{gpu}, {weight_format}", gate=miss.gate, reason=miss.reason, candidates=tried[gpu, weight_format]
+        )
+        for (gpu, weight_format), miss in sorted(nearest.items())
+    )

@@ -1,0 +1,102 @@
+"""A deployment as somebody states it: what was left open is filled in as the engine itself would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism, Pool
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.errors import BadInputError
+from sizewell.specs.hardware import ClusterSpec
+from sizewell.specs.model import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What is known of a deployment's cut and settings; None = not said."""
+
+    tp: int | None = None
+    pp: int | None = None
+    dp: int | None = None
+    ep: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    max_model_len_tokens: int | None = None
+    memory_fraction: float | None = None
+    enforce_eager: bool = False
+    offload_bytes: float = 0.0
+
+
+def stated_deployment(
+    model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, formats: Formats, stated: Stated
+) -> Deployment:
+    """Return the deployment on all accelerators of a cluster, as many replicas of the cut as they hold.
+
+    Raises BadInputError for a cut the model does not divide into, or one larger than the cluster.
+    """
+    cut = stated_cut(model, cluster, stated)
+    pool = Pool(
+        role="both",
+        replicas=cluster.gpus // cut.gpus,
+        parallelism=cut,
+        settings=stated_settings(model, cluster, engine, stated),
+    )
+    return Deployment(
+        model=model,
+        weight_format=formats.weight,
+        kv_format=formats.kv,
+        engine=engine,
+        cluster=cluster,
+        pools=(pool,),
+    )
+
+
+def stated_cut(model: ModelSpec, cluster: ClusterSpec, stated: Stated) -> Parallelism:
+    """Return the cut: sizes not said are tensor parallelism inside a node, then pipeline stages across nodes.
+
+    Raises BadInputError when it is illegal for the model or too large for the cluster.
+    """
+    dp = stated.dp or 1
+    pp = stated.pp or (cluster.nodes if stated.tp is None and stated.dp is None else 1)
+    tp = stated.tp or _largest_tp(model, cluster.gpus // (pp * dp))
+    cut = Parallelism(tp=tp, pp=pp, dp=dp, ep=stated.ep or 1)
+    if cut.gpus > cluster.gpus:
+        raise BadInputError(f"{cut} needs {cut.gpus} accelerators, there are {cluster.gpus}: lower a size or add nodes")
+    if not model.legal_tp(cut.tp):
+        raise BadInputError(f"{model.name} does not divide over TP{cut.tp}: its heads allow {_legal_sizes(model)}")
+    if cut.pp > len(model.layers):
+        raise BadInputError(f"PP{cut.pp} has more stages than {model.name} has layers ({len(model.layers)})")
+    if cut.ep not in (1, cut.tp * cut.dp):
+        raise BadInputError(f"EP is 1 or TP × DP = {cut.tp * cut.dp}, not {cut.ep}")
+    if cut.ep > 1 and not model.is_moe:
+        raise BadInputError(f"{model.name} routes to no experts: leave --ep out")
+    return cut
+
+
+def _largest_tp(model: ModelSpec, accelerators: int) -> int:
+    sizes = [size for size in range(1, max(accelerators, 1) + 1) if accelerators % size == 0 and model.legal_tp(size)]
+    return max(sizes, default=1)
+
+
+def _legal_sizes(model: ModelSpec) -> str:
+    return ", ".join(str(size) for size in (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 32) if model.legal_tp(size))
+
+
+def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, stated: Stated) -> EngineSettings:
+    """Return the settings in force: what was stated, else the engine's defaults for the accelerator and model.
+
+    Raises BadInputError for a context the model does not have.
+    """
+    gpu = cluster.gpu
+    defaults = engine.defaults_for(gpu.name, gpu.memory_bytes)
+    length = stated.max_model_len_tokens or model.max_context_tokens
+    if length > model.max_context_tokens:
+        raise BadInputError(f"{model.name} holds {model.max_context_tokens} tokens of context, {length} were asked for")
+    return EngineSettings(
+        max_num_seqs=stated.max_num_seqs or defaults.max_num_seqs,
+        max_num_batched_tokens=stated.max_num_batched_tokens or defaults.max_num_batched_tokens,
+        max_model_len_tokens=length,
+        memory_fraction=stated.memory_fraction or engine.memory_fraction,
+        enforce_eager=stated.enforce_eager,
+        offload_bytes=stated.offload_bytes,
+    )

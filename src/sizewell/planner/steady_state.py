@@ -1,0 +1,194 @@
+"""What users feel once a load has settled, in closed form; every answer obeys Little's law with its own numbers.
+
+With D sequences decoding, a step of a(D) seconds, a prompt that adds s(D) and O output tokens:
+
+    tpot = a(D) + (D − 1)·s(D) / (O − 1)      in O − 1 steps every other slot turns over and lets one prompt in
+    x    = D / ((O − 1)·tpot)                 requests per second
+    ttft = own prefill + waiting              grows with the share of time u = x·s(D) that goes to prompts
+    C    = x·(ttft + (O − 1)·tpot)            users that keep D sequences decoding
+
+So one pass over a grid of D gives all four; a given C is found by interpolation, and users beyond the most that
+fit only wait: tpot and x stay, ttft grows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sizewell.costs.batch import Floats
+from sizewell.planner.step_table import StepTable
+
+MOST_BUSY = 0.98
+"""Share of time for prompts above which the waiting formula is no longer believed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one replica may hold: sequences by setting, tokens of KV cache by memory; scalars or shape [M]."""
+
+    max_sequences: ArrayLike
+    kv_tokens: ArrayLike = np.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overheads:
+    """What happens around the steps: `request_s` on each request before its prefill; `burst` is the share of
+    requests that start together (equal lengths, first wave of a benchmark): they wait for each other's prompts
+    before their first token instead of between tokens; 1 = for half of them on average, 2 = each for all.
+    """
+
+    request_s: float = 0.0
+    burst: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """Means under one load, shape [M] and per replica: users = requests_per_s × (ttft_s + gaps × tpot_s)."""
+
+    ttft_s: Floats
+    tpot_s: Floats
+    requests_per_s: Floats
+    gaps: float
+    saturated: NDArray[np.bool_]
+
+    @property
+    def e2e_s(self) -> Floats:
+        """Seconds from sending to the last token."""
+        return self.ttft_s + self.gaps * self.tpot_s
+
+    @property
+    def users(self) -> Floats:
+        """Requests in the replica at any time, waiting ones included."""
+        return self.requests_per_s * self.e2e_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Means of one replica on M machines over a grid of B decoding sequences, shape [M, B].
+
+    `users` is the closed-loop concurrency that keeps `sequences` decoding; `most` [M] what limits allow. Entries
+    beyond `most` hold what would be without the limit.
+    """
+
+    table: StepTable
+    most: Floats
+    ttft_s: Floats
+    tpot_s: Floats
+    requests_per_s: Floats
+    users: Floats
+
+    @property
+    def gaps(self) -> float:
+        """Tokens after the first one."""
+        return self.table.lengths.gaps
+
+    def at_users(self, users: ArrayLike) -> Point:
+        """Return what `users` (scalar or shape [M]) on one replica feel; more than fit wait before their prefill."""
+        wanted = np.broadcast_to(np.asarray(users, dtype=np.float64), self.most.shape)
+        full = self.at_sequences(self.most)
+        beyond = wanted > full.users
+        ttft, tpot = self._at(self.users, np.minimum(wanted, full.users))
+        tpot = np.where(beyond, full.tpot_s, tpot)
+        e2e = np.where(beyond, wanted / full.requests_per_s, ttft + self.gaps * tpot)
+        return Point(
+            ttft_s=e2e - self.gaps * tpot, tpot_s=tpot, requests_per_s=wanted / e2e, gaps=self.gaps, saturated=beyond
+        )
+
+    def at_sequences(self, sequences: Floats) -> Point:
+        """Return what is felt while `sequences` [M] decode on one replica."""
+        ttft, tpot = self._at(np.broadcast_to(self.table.sequences, self.users.shape), sequences)
+        rate = sequences / (self.gaps * tpot)
+        return Point(ttft_s=ttft, tpot_s=tpot, requests_per_s=rate, gaps=self.gaps, saturated=sequences > self.most)
+
+    def at_rate(self, requests_per_s: ArrayLike) -> Point:
+        """Return what is felt under independent arrivals; saturated machines have ttft = inf and serve what they can.
+
+        Waiting is that of a single server with Poisson arrivals whose service is one prompt (M/D/1), plus, near the
+        limit of sequences, that of `most` servers (Sakasegawa's approximation).
+        """
+        wanted = np.broadcast_to(np.asarray(requests_per_s, dtype=np.float64), self.most.shape)
+        full = self.at_sequences(self.most)
+        saturated = wanted >= full.requests_per_s
+        ttft, tpot = self._at(self.requests_per_s, np.minimum(wanted, full.requests_per_s))
+        load = np.minimum(wanted / full.requests_per_s, 0.999)
+        residence = full.gaps * full.tpot_s
+        queued = load ** (np.sqrt(2 * (self.most + 1)) - 1) / (1 - load) * residence / self.most / 2
+        ttft = np.where(saturated, np.inf, ttft + queued)
+        rate = np.minimum(wanted, full.requests_per_s)
+        return Point(ttft_s=ttft, tpot_s=tpot, requests_per_s=rate, gaps=self.gaps, saturated=saturated)
+
+    def all_at_once(self, requests: ArrayLike) -> Point:
+        """Return the means of `requests` that all start now; throughput is that of the whole run."""
+        count = np.broadcast_to(np.asarray(requests, dtype=np.float64), self.most.shape)
+        held = np.minimum(count, self.most)
+        full = self.at_sequences(held)
+        run_s = count / full.requests_per_s
+        prompt_s = _interpolate(held, self.table.sequences, self.table.prompt_s)
+        wave_s = held * prompt_s
+        tpot = full.tpot_s - wave_s / 2 / self.gaps * (held / count)
+        ttft = (run_s - self.gaps * tpot) / 2 + np.where(count > held, 0.0, wave_s / 4)
+        ttft = np.maximum(ttft, self.table.alone_s)
+        return Point(
+            ttft_s=ttft, tpot_s=tpot, requests_per_s=count / run_s, gaps=self.gaps, saturated=count > self.most
+        )
+
+    def static(self, sequences: ArrayLike) -> Point:
+        """Return the means of a batch that is prefilled as a whole and then decoded without anybody joining."""
+        count = np.broadcast_to(np.asarray(sequences, dtype=np.float64), self.most.shape)
+        step_s = _interpolate(count, self.table.sequences, self.table.decode_s) / self.table.work.policy.accepted_tokens
+        prompt_s = _interpolate(count, self.table.sequences, self.table.prompt_s)
+        ttft = np.maximum(count * prompt_s, self.table.alone_s)
+        run_s = ttft + self.gaps * step_s
+        return Point(
+            ttft_s=ttft, tpot_s=step_s, requests_per_s=count / run_s, gaps=self.gaps, saturated=count > self.most
+        )
+
+    def _at(self, known: Floats, wanted: Floats) -> tuple[Floats, Floats]:
+        return _interpolate(wanted, known, self.ttft_s), _interpolate(wanted, known, self.tpot_s)
+
+
+def rates(table: StepTable, limits: Limits, overheads: Overheads | None = None) -> Rates:
+    """Return the steady state over the grid of a step table."""
+    overheads = overheads or Overheads()
+    gaps = table.lengths.gaps
+    sequences = table.sequences[None, :]
+    others_s = (sequences - 1) * table.prompt_s
+    burst = overheads.burst * others_s / 2
+    step_s = table.decode_s / table.work.policy.accepted_tokens
+    tpot = step_s + (others_s - burst) / gaps
+    throughput = sequences / (gaps * tpot)
+    busy = np.minimum(throughput * table.prompt_s, MOST_BUSY)
+    waiting = busy / (1 - busy) * table.prompt_s / 2 * (1 - 1 / sequences)
+    running = table.decode_s / 2 * (1 - 1 / sequences)
+    ttft = overheads.request_s + table.alone_s[:, None] + running + waiting + burst
+    return Rates(
+        table=table,
+        most=most_sequences(table, limits),
+        ttft_s=ttft,
+        tpot_s=tpot,
+        requests_per_s=throughput,
+        users=np.maximum.accumulate(throughput * (ttft + gaps * tpot), axis=1),
+    )
+
+
+def most_sequences(table: StepTable, limits: Limits) -> Floats:
+    """Return how many sequences may decode at once, by setting and by cache, shape [M] and at least one."""
+    context = max(table.lengths.decode_context_tokens, 1.0)
+    by_cache = np.asarray(limits.kv_tokens, dtype=np.float64) / context
+    most = np.minimum(np.asarray(limits.max_sequences, dtype=np.float64), by_cache)
+    within = np.clip(np.broadcast_to(most, table.alone_s.shape), 1.0, table.sequences[-1])
+    return np.asarray(within, dtype=np.float64)
+
+
+def _interpolate(wanted: Floats, known: Floats, values: Floats) -> Floats:
+    """Return values at `wanted` [M] by straight lines between the grid points of each machine; flat beyond the ends."""
+    rows = np.broadcast_to(known, values.shape)
+    right = np.clip((rows < wanted[:, None]).sum(axis=1), 1, rows.shape[1] - 1)[:, None]
+    low, high = np.take_along_axis(rows, right - 1, 1), np.take_along_axis(rows, right, 1)
+    share = np.clip((wanted[:, None] - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
+    below, above = np.take_along_axis(values, right - 1, 1), np.take_along_axis(values, right, 1)
+    found: Floats = (below + share * (above - below))[:, 0]
+    return found

@@ -1,0 +1,191 @@
+"""Step times over a grid of decoding sequences: all that a steady state needs to know of a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from sizewell.costs.batch import Batch, Floats
+from sizewell.costs.machines import Reached
+from sizewell.costs.operators import step_operators
+from sizewell.costs.step import Launch, StepTime, price
+from sizewell.costs.work import Operator
+from sizewell.specs.deployment import Formats, Parallelism
+from sizewell.specs.model import ModelSpec
+
+GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+"""Decoding sequences of one replica at which steps are priced; in between times are interpolated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Mean tokens of a request: computed prompt, prompt found in the prefix cache, generated."""
+
+    prompt_tokens: float
+    cached_tokens: float
+    output_tokens: float
+
+    @property
+    def decode_context_tokens(self) -> float:
+        """Mean context of a sequence while it decodes."""
+        return self.cached_tokens + self.prompt_tokens + self.output_tokens / 2
+
+    @property
+    def gaps(self) -> float:
+        """Tokens after the first one, at least one."""
+        return max(self.output_tokens - 1, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPolicy:
+    """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `accepted_tokens` what a
+    step with `drafts` yields per sequence on average, `offload_bytes` what each accelerator reads from the host.
+    """
+
+    chunk_tokens: int
+    eager: bool = False
+    drafts: int = 0
+    accepted_tokens: float = 1.0
+    offload_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedBatch:
+    """The operators of some steps and how they are issued."""
+
+    operators: tuple[Operator, ...]
+    launch: Launch
+
+    def time(self, reached: Reached) -> StepTime:
+        """Return the seconds of these steps on every machine."""
+        return price(self.operators, reached, self.launch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepWork:
+    """The work of one replica over a grid of decoding sequences, independent of the machine.
+
+    `decode` are steps that only decode, `mixed` the same with `chunk` prompt tokens beside, `alone` the chunks of one
+    prompt on an idle replica.
+    """
+
+    sequences: Floats
+    lengths: Lengths
+    policy: StepPolicy
+    stages: int
+    chunk: Floats
+    decode: PricedBatch
+    mixed: PricedBatch
+    alone: PricedBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTable:
+    """Seconds over M machines and a grid of B decoding sequences per replica.
+
+    `decode_s` [M, B] is a step that only decodes; `prompt_s` [M, B] what one prompt adds to the steps it rides on;
+    `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is below each `decode_s`. Under pipeline
+    parallelism steps are micro-batches: `decode_s` is the trip of one, `stages` of them are under way.
+    """
+
+    work: StepWork
+    decode_s: Floats
+    prompt_s: Floats
+    alone_s: Floats
+    floor_s: Floats
+    decode: StepTime
+
+    @property
+    def sequences(self) -> Floats:
+        """The grid, shape [B]."""
+        return self.work.sequences
+
+    @property
+    def lengths(self) -> Lengths:
+        """Mean request lengths the table was made for."""
+        return self.work.lengths
+
+
+def step_work(
+    model: ModelSpec, formats: Formats, cut: Parallelism, lengths: Lengths, policy: StepPolicy,
+    grid: Sequence[float] = GRID,
+) -> StepWork:  # fmt: skip
+    """Return the work of one replica's steps; any cut is counted as it is, legal or not."""
+    sequences = np.asarray(grid, dtype=np.float64)
+    chunk = _chunk_tokens(sequences, lengths, policy, cut.dp)
+    maker = _Maker(model, formats, cut, policy)
+    micro = np.maximum(sequences / cut.pp, np.minimum(sequences, 1.0))
+    return StepWork(
+        sequences=sequences,
+        lengths=lengths,
+        policy=policy,
+        stages=cut.pp,
+        chunk=chunk,
+        decode=maker.batch(Batch.decode(micro, lengths.decode_context_tokens, 1 + policy.drafts)),
+        mixed=maker.batch(_mixed(micro, lengths, chunk, policy)),
+        alone=maker.batch(_alone(lengths, policy)),
+    )
+
+
+def step_table(work: StepWork, reached: Reached) -> StepTable:
+    """Return the step times of `work` on every machine."""
+    decode, mixed, alone = (each.time(reached) for each in (work.decode, work.mixed, work.alone))
+    chunks_of_a_prompt = max(work.lengths.prompt_tokens, 1.0) / work.chunk
+    added = np.maximum(mixed.total_s - decode.total_s, 0.0) / work.stages
+    return StepTable(
+        work=work,
+        decode_s=decode.total_s,
+        prompt_s=added * chunks_of_a_prompt,
+        alone_s=alone.total_s[:, 0] + alone.total_s[:, 1:].sum(axis=1) / work.stages,
+        floor_s=decode.floor_s,
+        decode=decode,
+    )
+
+
+def _chunk_tokens(sequences: Floats, lengths: Lengths, policy: StepPolicy, ranks: int) -> Floats:
+    """Return prompt tokens of a step that has any: as many prompts as arrive meanwhile, within the token budget.
+
+    Each of `ranks` data-parallel ranks has its own budget.
+    """
+    arriving = sequences * lengths.prompt_tokens / lengths.gaps * policy.accepted_tokens
+    budget = policy.chunk_tokens * ranks
+    room = np.maximum(budget - sequences * (1 + policy.drafts), budget / 8)
+    chunk: Floats = np.minimum(np.maximum(arriving, max(lengths.prompt_tokens, 1.0)), room)
+    return chunk
+
+
+def _mixed(sequences: Floats, lengths: Lengths, chunk: Floats, policy: StepPolicy) -> Batch:
+    prompts = np.maximum(chunk / max(lengths.prompt_tokens, 1.0), 1.0)
+    earlier = lengths.cached_tokens + np.maximum(lengths.prompt_tokens - chunk / prompts, 0.0) / 2
+    return Batch.mixed(
+        sequences, lengths.decode_context_tokens, chunk, earlier, prompts, query_tokens=1 + policy.drafts
+    )
+
+
+def _alone(lengths: Lengths, policy: StepPolicy) -> Batch:
+    tokens = max(lengths.prompt_tokens, 1.0)
+    done = np.arange(ceil(tokens / policy.chunk_tokens)) * float(policy.chunk_tokens)
+    return Batch.prefill(np.minimum(policy.chunk_tokens, tokens - done), lengths.cached_tokens + done)
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    model: ModelSpec
+    formats: Formats
+    cut: Parallelism
+    policy: StepPolicy
+
+    def batch(self, batch: Batch) -> PricedBatch:
+        drafts = self.policy.drafts if batch.has_decode else 0
+        layers = max(1, len(self.model.layers))
+        launch = Launch(
+            sequences=batch.decode_sequences + batch.prefill_sequences,
+            eager=self.policy.eager,
+            stages=self.cut.pp,
+            slowest_stage=ceil(layers / self.cut.pp) * self.cut.pp / layers,
+            offload_bytes=self.policy.offload_bytes,
+        )
+        return PricedBatch(operators=step_operators(self.model, self.formats, self.cut, batch, drafts), launch=launch)

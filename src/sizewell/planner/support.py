@@ -1,0 +1,53 @@
+"""Which engine runs on which accelerator, and in which weight formats.
+
+Sources: the quantization support tables of vLLM and SGLang (Marlin kernels from compute capability 8.0 on, fp8
+arithmetic from 8.9, CDNA3 and Gaudi), llama.cpp's back ends.
+"""
+
+from __future__ import annotations
+
+from sizewell.specs.engine import EngineName
+from sizewell.specs.hardware import GpuSpec
+
+FROM_CAPABILITY = {
+    "bf16": 7.0, "fp16": 7.0, "awq": 7.5, "gptq": 7.5, "int8": 7.5, "bnb": 7.0,
+    "int4": 8.0, "fp8": 8.0, "nvfp4": 8.0, "mxfp4": 8.0, "mxfp8": 10.0,
+}  # fmt: skip
+"""NVIDIA: below the arithmetic of the format weights are widened in the kernel (Marlin)."""
+
+ON_AMD = {
+    "cdna2": ("bf16", "fp16", "awq", "gptq", "int8"),
+    "cdna3": ("bf16", "fp16", "awq", "gptq", "int8", "fp8", "int4"),
+    "cdna4": ("bf16", "fp16", "awq", "gptq", "int8", "fp8", "int4", "mxfp4"),
+    "rdna3": ("bf16", "fp16", "awq", "gptq"),
+    "rdna4": ("bf16", "fp16", "awq", "gptq", "fp8"),
+}
+ON_GAUDI = ("bf16", "fp16", "fp8", "awq", "gptq")
+SGLANG_FROM_CAPABILITY = 7.5
+
+
+def engine_runs(engine: EngineName, gpu: GpuSpec) -> bool:
+    """Return whether an engine has a back end for an accelerator."""
+    if engine == "llama.cpp":
+        return not gpu.architecture.startswith("gaudi")
+    if gpu.vendor == "nvidia":
+        floor = SGLANG_FROM_CAPABILITY if engine == "sglang" else FROM_CAPABILITY["bf16"]
+        return float(gpu.compute_capability or 0) >= floor
+    if gpu.vendor == "amd":
+        return gpu.architecture in ON_AMD
+    return engine == "vllm" and gpu.architecture.startswith("gaudi")
+
+
+def format_runs(engine: EngineName, weight_format: str, gpu: GpuSpec) -> bool:
+    """Return whether an engine that runs on `gpu` has kernels there for a weight format (not `native`)."""
+    if engine == "llama.cpp" or weight_format.startswith("gguf"):
+        return engine == "llama.cpp" and (weight_format.startswith("gguf") or weight_format in ("bf16", "fp16"))
+    family = _family(weight_format)
+    if gpu.vendor == "nvidia":
+        return float(gpu.compute_capability or 0) >= FROM_CAPABILITY.get(family, 8.0)
+    allowed = ON_AMD.get(gpu.architecture, ()) if gpu.vendor == "amd" else ON_GAUDI
+    return family in allowed
+
+
+def _family(weight_format: str) -> str:
+    return next((name for name in FROM_CAPABILITY if weight_format.startswith(name)), weight_format)

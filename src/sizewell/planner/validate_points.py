@@ -1,0 +1,187 @@
+"""What the cost model says about measured points, metric by metric, beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sizewell.costs.machines import Reached
+from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s
+from sizewell.planner.point_cases import PointCase, PoolCase
+from sizewell.planner.steady_state import Limits, Overheads, Point, Rates, rates
+from sizewell.planner.step_table import StepTable, step_table
+from sizewell.specs.calibration import Efficiencies
+from sizewell.specs.figure import Figure, Provenance
+
+NEARLY_FULL = 0.95
+NOMINAL_REQUESTS = 300.0
+"""Length of a run that states none, where a load exceeds what can be served."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointPrediction:
+    """One metric of one row; `predicted` is None where `reason` says why."""
+
+    point_id: str
+    metric: str
+    measured: float
+    predicted: Figure | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Means of a whole deployment under the load of a row."""
+
+    ttft_s: float
+    tpot_s: float
+    e2e_s: float
+    requests_per_s: float
+    prefill_tokens_per_s: float
+    decode_s: float
+
+
+def predict_point(case: PointCase, efficiencies: Efficiencies) -> tuple[PointPrediction, ...]:
+    """Return a prediction, or the reason for none, for every metric the row reports."""
+    reached = Reached.of(case.machines, efficiencies, case.engine)
+    served = _best(case, reached)
+    if served is None:
+        return tuple(
+            PointPrediction(point_id=case.row.point_id, metric=m, measured=v, predicted=None, reason="load not stated")
+            for m, v in case.row.metrics.items()
+        )
+    return tuple(_predictions(case, served, efficiencies))
+
+
+def _best(case: PointCase, reached: Reached) -> Served | None:
+    answers = [_served(case, pools, reached) for pools in case.choices]
+    known = [answer for answer in answers if answer is not None]
+    if not known:
+        return None
+    if case.row.load in {"single", "closed_loop"}:
+        return min(known, key=lambda served: served.e2e_s)
+    return max(known, key=lambda served: (served.requests_per_s, -served.ttft_s))
+
+
+def _served(case: PointCase, pools: tuple[PoolCase, ...], reached: Reached) -> Served | None:
+    tables = [step_table(pool.work, reached) for pool in pools]
+    if len(pools) == 2:
+        return _disaggregated(case, pools, tables, reached)
+    pool, table = pools[0], tables[0]
+    if pool.kv_tokens <= 0 and len(case.choices) > 1:
+        return None
+    return _aggregated(case, pool, table, reached)
+
+
+def _aggregated(case: PointCase, pool: PoolCase, table: StepTable, reached: Reached) -> Served | None:
+    row, replicas = case.row, pool.layout.replicas
+    limits = Limits(max_sequences=case.max_sequences * pool.layout.cut.dp, kv_tokens=max(pool.kv_tokens, 1.0))
+    settled = rates(table, limits, None if row.load in {"single", "static_batch"} else _overheads(reached))
+    users = (row.concurrency or 1.0) / replicas
+    point: Point
+    if row.load == "single" or (row.load == "closed_loop" and users <= 1):
+        point = settled.at_users(1.0)
+    elif row.load == "closed_loop":
+        point = settled.at_users(users)
+    elif row.load == "static_batch":
+        point = settled.static(users)
+    elif row.load == "offline":
+        point = settled.all_at_once((row.num_requests or 20 * replicas * float(settled.most[0])) / replicas)
+    elif case.rate_per_s is not None:
+        point = settled.at_rate(case.rate_per_s / replicas)
+        if point.saturated[0]:
+            point = _overloaded(settled, case.rate_per_s / replicas, (row.num_requests or NOMINAL_REQUESTS) / replicas)
+    else:
+        return None
+    return _whole(case, point, replicas, table)
+
+
+def _overloaded(settled: Rates, rate_per_s: float, requests: float) -> Point:
+    """More requests come than are served: the mean one of a run of `requests` waits for half of the backlog."""
+    full = settled.at_sequences(settled.most)
+    busy = settled.at_rate(NEARLY_FULL * full.requests_per_s)
+    backlog_s = requests / 2 * (1 / full.requests_per_s - 1 / rate_per_s)
+    return Point(
+        ttft_s=busy.ttft_s + np.maximum(backlog_s, 0.0),
+        tpot_s=full.tpot_s,
+        requests_per_s=full.requests_per_s,
+        gaps=full.gaps,
+        saturated=np.ones_like(full.saturated),
+    )
+
+
+def _disaggregated(case: PointCase, pools: tuple[PoolCase, ...], tables: list[StepTable], reached: Reached) -> Served:
+    prefill, decode = (0, 1) if pools[0].layout.role == "prefill" else (1, 0)
+    front, back = pools[prefill].layout, pools[decode].layout
+    settled = disaggregated_rates(
+        PrefillPool(
+            table=tables[prefill],
+            per_decode_replica=front.replicas / back.replicas,
+            handover_s=handover_s(tables[decode], reached, front.cut.gpus),
+        ),
+        tables[decode],
+        Limits(max_sequences=case.max_sequences * back.cut.dp, kv_tokens=max(pools[decode].kv_tokens, 1.0)),
+        _overheads(reached),
+    )
+    point = settled.at_users((case.row.concurrency or 1.0) / back.replicas)
+    return _whole(case, point, back.replicas, tables[decode])
+
+
+def _overheads(reached: Reached) -> Overheads:
+    factors = reached.factors
+    return Overheads(request_s=float(factors["request_s"][0]), burst=float(factors["burst_share"][0]))
+
+
+def _whole(case: PointCase, point: Point, replicas: int, table: StepTable) -> Served:
+    return Served(
+        ttft_s=float(point.ttft_s[0]),
+        tpot_s=float(point.tpot_s[0]),
+        e2e_s=float(point.e2e_s[0]),
+        requests_per_s=float(point.requests_per_s[0]) * replicas,
+        prefill_tokens_per_s=case.lengths.prompt_tokens / float(table.alone_s[0]),
+        decode_s=float(table.decode_s[0, 0]),
+    )
+
+
+def _predictions(case: PointCase, served: Served, efficiencies: Efficiencies) -> Iterator[PointPrediction]:
+    for metric, measured in case.row.metrics.items():
+        value, spread, reason = _metric(metric, case, served, efficiencies)
+        provenance: Provenance = "assumed" if case.assumed else "derived"
+        spread = (1 + spread) * (1 + 0.5 * len(case.assumed)) - 1
+        figure = Figure.spread(value, spread, provenance) if value is not None else None
+        yield PointPrediction(
+            point_id=case.row.point_id, metric=metric, measured=measured, predicted=figure, reason=reason
+        )
+
+
+def _metric(
+    metric: str, case: PointCase, served: Served, efficiencies: Efficiencies
+) -> tuple[float | None, float, str]:
+    """Return (value, spread, reason) of one metric."""
+    lengths, gpus = case.lengths, _counted_gpus(metric, case)
+    prompt = lengths.prompt_tokens + lengths.cached_tokens
+    whole: Mapping[str, float] = {
+        "requests_per_s": served.requests_per_s,
+        "output_tokens_per_s": served.requests_per_s * lengths.output_tokens,
+        "total_tokens_per_s": served.requests_per_s * (lengths.output_tokens + prompt),
+        "decode_tokens_per_s": 1 / served.decode_s,
+        "prefill_tokens_per_s": served.prefill_tokens_per_s,
+    }
+    base = metric.removesuffix("_per_gpu")
+    if base in whole:
+        return whole[base] / (gpus if metric.endswith("_per_gpu") else 1), efficiencies.value("throughput_spread"), ""
+    kind, statistic = metric.removesuffix("_s").split("_", 1)
+    if kind == "itl" and case.row.dataset.startswith("inferencex"):
+        return None, 0.0, "the engine streams several tokens a chunk: gaps between chunks are not token gaps"
+    means = {"ttft": served.ttft_s, "tpot": served.tpot_s, "itl": served.tpot_s, "e2e": served.e2e_s}
+    tail = "ttft" if kind == "ttft" else "tpot"
+    factor = efficiencies.value(f"{tail}_{statistic}_ratio") if statistic != "mean" else 1.0
+    return means[kind] * factor, efficiencies.value(f"{tail}_spread"), ""
+
+
+def _counted_gpus(metric: str, case: PointCase) -> int:
+    """Accelerators a figure per GPU is divided by: output of disaggregated runs is given per decoding one."""
+    decoding = sum(p.layout.replicas * p.layout.cut.gpus for p in case.choices[0] if p.layout.role == "decode")
+    return decoding if decoding and metric.startswith("output") else case.row.num_gpus

@@ -1,0 +1,124 @@
+"""Every way the command ends has its code, and the table in docs/exit-codes.md lists exactly those."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from sizewell.cli import main
+from sizewell.specs import errors
+from sizewell.specs.errors import NoFeasiblePlanError, SizewellError, UnreachableError
+
+PAGE = Path(__file__).parents[2] / "docs" / "exit-codes.md"
+Say = Callable[..., Any]
+
+
+def _raising(problem: BaseException) -> click.Command:
+    @click.command()
+    def command() -> None:
+        raise problem
+
+    return command
+
+
+def test_the_page_lists_every_code_there_is() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SizewellError)]
+    used = {0, 1, 4, main.INTERRUPTED, *(kind.exit_code for kind in kinds)}
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE.read_text(), re.MULTILINE)}
+    assert listed == used
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (SizewellError("bad"), 2),
+        (click.UsageError("bad"), 2),
+        (NoFeasiblePlanError("bad"), 3),
+        (UnreachableError("bad"), 5),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_a_problem_is_one_line_and_its_code(
+    say: Say, monkeypatch: pytest.MonkeyPatch, problem: BaseException, code: int
+) -> None:
+    monkeypatch.setattr(main.LazyGroup, "get_command", lambda *_: _raising(problem))
+    said = say("catalog")
+    assert said.code == code
+    assert said.out == ""
+    assert said.complaint.startswith("sizewell: ")
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main.LazyGroup, "get_command", lambda *_: _raising(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        say("catalog")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("frobnicate",),
+        ("--nope",),
+        ("catalog",),
+        ("catalog", "gpus", "h2000x"),
+        ("catalog", "gpu\x1b[31ms\n\n"),
+        ("catalog", "gpus", "x" * 100_000),
+        ("-q", "-v", "catalog", "gpus"),
+    ],
+)
+def test_bad_usage_is_one_short_printable_line(say: Say, words: tuple[str, ...]) -> None:
+    said = say(*words)
+    assert said.code == 2
+    assert said.out == ""
+    assert said.complaint.isprintable()
+    assert len(said.complaint) < 600
+
+
+def test_help_costs_nothing_and_answers(say: Say) -> None:
+    assert say().code == 0
+    assert say("--help").code == 0
+    heavy = "import sys; from sizewell.cli.main import run; run(['--help']); "
+    heavy += "print([m for m in ('numpy', 'rich', 'yaml', 'tomllib', 'sizewell.catalog') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = [sys.executable, "-m", "sizewell", "catalog", "gpus", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.read(10)
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        assert running.wait(10) == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_is_one_line_and_130() -> None:
+    code = (
+        "import signal, time, click; from sizewell.cli import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "@click.command()\n"
+        "def slow():\n    print('ready', flush=True); time.sleep(30)\n"
+        "main.LazyGroup.get_command = lambda *_: slow\n"
+        "raise SystemExit(main.run(['catalog']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline() == b"ready\n"
+        time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        assert running.stderr.read() == b"sizewell: interrupted\n"
+        assert running.wait(10) == 130

@@ -1,0 +1,87 @@
+"""Every --json document obeys its schema, is the same every time, and is nothing but JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import sizewell
+
+Say = Callable[..., Any]
+SCHEMAS = {path.stem: path for path in (Path(sizewell.__file__).parent / "cli" / "schemas").glob("*.json")}
+ROWS = Path(__file__).parent / "memory_rows.csv"
+DOCUMENTS = [
+    ("catalog", "gpus"),
+    ("catalog", "gpus", "h200"),
+    ("catalog", "nodes"),
+    ("catalog", "networks"),
+    ("catalog", "hosts"),
+    ("catalog", "storage"),
+    ("catalog", "prices"),
+    ("catalog", "quality"),
+    ("catalog", "models", "r1"),
+    ("catalog", "engines"),
+    ("catalog", "calibrations"),
+    ("explain", "llama-3.1-8b", "--on", "h100"),
+    ("explain", "llama-3.1-8b", "--on", "2xh100", "--rate", "1e5", "--ttft", "10ms"),
+    ("explain", "r1", "--on", "8xh200", "--dp", "8", "--ep", "8"),
+    ("explain", "r1", "--on", "1xh100", "--tp", "1"),
+    ("validate", str(ROWS)),
+    ("plan", "llama-3.1-8b", "--gpu", "h100", "--gpu", "rtx-4090", "--users", "8", "--tpot", "40ms"),
+    ("fit", "llama-3.1-8b", "qwen3-4b", "r1", "--on", "2xrtx-3060"),
+    ("plan", "llama-3.1-8b", "--gpu", "rtx-3060", "--rate", "1e4/s", "--max-gpus", "2"),
+]
+
+
+@pytest.mark.parametrize("words", DOCUMENTS, ids=" ".join)
+def test_a_document_obeys_its_schema(say: Say, words: tuple[str, ...]) -> None:
+    said = say(*words, "--json")
+    assert said.code in (0, 3, 4)
+    schema = json.loads(SCHEMAS[words[0]].read_text())
+    jsonschema.Draft202012Validator(schema).validate(said.document)
+    assert said.document["schema"] == f"sizewell/{words[0]}/1"
+    assert "\x1b" not in said.out
+
+
+@pytest.mark.parametrize("words", [DOCUMENTS[1], DOCUMENTS[11], DOCUMENTS[15], DOCUMENTS[16]], ids=" ".join)
+def test_a_document_is_the_same_in_every_process(words: tuple[str, ...]) -> None:
+    outputs = set()
+    for seed in ("0", "1", "random"):
+        environment = {"PYTHONHASHSEED": seed, "FORCE_COLOR": "1", "COLUMNS": "30", "PATH": "/usr/bin:/bin"}
+        command = [sys.executable, "-m", "sizewell", *words, "--json"]
+        outputs.add(subprocess.run(command, capture_output=True, check=True, env=environment).stdout)
+    assert len(outputs) == 1
+    assert json.loads(outputs.pop())
+
+
+def test_every_schema_is_valid_and_describes_every_field() -> None:
+    assert set(SCHEMAS) >= {words[0] for words in DOCUMENTS}
+    for path in SCHEMAS.values():
+        schema = json.loads(path.read_text())
+        jsonschema.Draft202012Validator.check_schema(schema)
+        for name, field in _fields(schema):
+            assert "description" in field or "$ref" in field, f"{path.name}: {name}"
+
+
+def _fields(node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        yield from (node.get("properties") or {}).items()
+        for inner in node.values():
+            yield from _fields(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _fields(inner)
+
+
+@pytest.mark.parametrize("words", [words for words in DOCUMENTS if len(words) < 13], ids=" ".join)
+def test_tables_fit_a_hundred_columns(say: Say, words: tuple[str, ...]) -> None:
+    said = say(*words)
+    assert max(len(line) for line in said.out.splitlines()) <= 100
+    assert "\x1b" not in said.out

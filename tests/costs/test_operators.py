@@ -1,0 +1,75 @@
+"""The work of a step is what the model's own arithmetic says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sizewell.costs.batch import Batch
+from sizewell.costs.mlp_work import touched_experts
+from sizewell.costs.operators import step_operators
+from sizewell.costs.work import total_work
+from sizewell.specs.deployment import Formats, Parallelism
+from specimens import deepseek_r1, llama_8b, llama_70b
+
+ONE = Parallelism()
+NATIVE = Formats()
+
+
+@pytest.mark.parametrize(("batch", "milliseconds"), [(1, 0.98), (4, 2.48), (64, 15.2)])
+def test_weights_of_r1_read_by_a_batch_on_eight_h200(batch: int, milliseconds: float) -> None:
+    work = total_work(step_operators(deepseek_r1(), NATIVE, ONE, Batch.decode(batch, 0)))
+    assert work.hbm_bytes[0] / (8 * 4.8e12) * 1e3 == pytest.approx(milliseconds, rel=0.03)
+
+
+def test_a_batch_of_64_touches_222_of_256_experts() -> None:
+    mlp = deepseek_r1().layers[-1].mlp
+    assert touched_experts(mlp, np.array([64.0]))[0] == pytest.approx(222.4, abs=0.1)
+
+
+def test_a_dense_token_costs_two_operations_per_weight() -> None:
+    model = llama_8b()
+    work = total_work(step_operators(model, NATIVE, ONE, Batch.decode(16, 0)))
+    weights = model.parameters - model.embedding.parameters
+    assert work.flops["bf16"][0] == pytest.approx(16 * 2 * weights, rel=1e-3)
+
+
+def test_decode_reads_the_cache_of_every_sequence() -> None:
+    short, long = (
+        total_work(step_operators(llama_70b(), NATIVE, ONE, Batch.decode(32, tokens))).hbm_bytes[0]
+        for tokens in (1000, 2000)
+    )
+    assert long - short == 32 * 1000 * 327_680
+
+
+def test_tensor_parallel_ranks_share_matrices_but_not_the_latent() -> None:
+    eight = Parallelism(tp=8)
+    work = [
+        total_work(step_operators(deepseek_r1(), NATIVE, eight, Batch.decode(1, tokens))).hbm_bytes[0]
+        for tokens in (0, 1000)
+    ]
+    assert work[1] - work[0] == 1000 * 70_272
+
+
+def test_prefill_attention_is_quadratic_in_the_prompt() -> None:
+    def flops(tokens: int) -> float:
+        operators = step_operators(llama_8b(), NATIVE, ONE, Batch.prefill(tokens))
+        return float(sum(o.work.total_flops[0] for o in operators if o.part == "attention-prefill"))
+
+    assert flops(4096) == pytest.approx(4 * flops(2048))
+
+
+def test_expert_parallel_ranks_hold_whole_experts() -> None:
+    cut = Parallelism(tp=1, dp=8, ep=8)
+    operators = step_operators(deepseek_r1(), NATIVE, cut, Batch.decode(4096, 1000))
+    experts = next(o for o in operators if o.name == "routed experts")
+    whole = 256 * 3 * 7168 * 2048 * (1 + 4 / 128**2)
+    passed = 4096 * 8 / 8 * 2 * (7168 + 4096 + 2048 + 7168)
+    assert experts.hbm_bytes[0] == pytest.approx(whole / 8 + passed, rel=1e-3)
+
+
+def test_drafts_pass_through_the_prediction_layer() -> None:
+    plain = step_operators(deepseek_r1(), NATIVE, ONE, Batch.decode(8, 1000))
+    drafted = step_operators(deepseek_r1(), NATIVE, ONE, Batch.decode(8, 1000, query_tokens=3), drafts=2)
+    assert total_work(drafted).hbm_bytes[0] > total_work(plain).hbm_bytes[0]
+    assert total_work(drafted).total_flops[0] > 3 * total_work(plain).total_flops[0]

@@ -1,0 +1,71 @@
+"""The settled state agrees with itself: Little's law, limits and monotony."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sizewell.catalog.calibrations import read_efficiencies
+from sizewell.costs.machines import Machines, Reached
+from sizewell.planner.steady_state import Limits, Rates, rates
+from sizewell.planner.step_table import Lengths, StepPolicy, step_table, step_work
+from sizewell.specs.deployment import Formats, Parallelism
+from specimens import H100, H200, cluster, deepseek_r1, llama_70b
+
+REACHED = Reached.of(Machines.of([cluster(H100, 8, 2), cluster(H200, 8)]), read_efficiencies(), "vllm")
+LENGTHS = Lengths(prompt_tokens=1000, cached_tokens=0, output_tokens=300)
+
+
+def state(limits: Limits, lengths: Lengths = LENGTHS) -> Rates:
+    policy = StepPolicy(chunk_tokens=8192)
+    work = step_work(llama_70b(), Formats(), Parallelism(tp=8), lengths, policy)
+    return rates(step_table(work, REACHED), limits)
+
+
+@settings(max_examples=40, deadline=None)
+@given(users=st.floats(1, 5000), most=st.floats(1, 512))
+def test_users_are_rate_times_residence(users: float, most: float) -> None:
+    point = state(Limits(max_sequences=most)).at_users(users)
+    assert np.allclose(users, point.requests_per_s * (point.ttft_s + 299 * point.tpot_s))
+    assert (point.ttft_s > 0).all()
+
+
+def test_users_beyond_the_cache_only_wait() -> None:
+    limited = state(Limits(max_sequences=1024, kv_tokens=64 * 1150))
+    few, many = limited.at_users(100), limited.at_users(1000)
+    assert np.allclose(few.tpot_s, many.tpot_s)
+    assert (many.ttft_s > few.ttft_s).all()
+    assert np.allclose(few.requests_per_s, many.requests_per_s)
+
+
+def test_more_users_mean_more_throughput_and_slower_tokens() -> None:
+    free = state(Limits(max_sequences=4096))
+    points = [free.at_users(users) for users in (1, 8, 64, 512)]
+    assert (np.diff([p.requests_per_s for p in points], axis=0) > 0).all()
+    assert (np.diff([p.tpot_s for p in points], axis=0) > 0).all()
+
+
+@pytest.mark.parametrize("cut", [Parallelism(tp=8), Parallelism(tp=8, pp=2), Parallelism(dp=8, ep=8)], ids=str)
+def test_every_cut_stays_above_the_floor(cut: Parallelism) -> None:
+    work = step_work(deepseek_r1(), Formats(), cut, LENGTHS, StepPolicy(chunk_tokens=8192))
+    table = step_table(work, REACHED)
+    assert (table.decode_s > table.floor_s).all()
+    assert (table.prompt_s >= 0).all()
+
+
+def test_a_rate_above_capacity_saturates_and_one_below_is_served() -> None:
+    free = state(Limits(max_sequences=64))
+    capacity = free.at_sequences(free.most).requests_per_s
+    over, under = free.at_rate(capacity * 1.2), free.at_rate(capacity * 0.5)
+    assert np.isinf(over.ttft_s).all() and np.allclose(over.requests_per_s, capacity)
+    assert np.isfinite(under.ttft_s).all() and np.allclose(under.requests_per_s, capacity * 0.5)
+
+
+def test_requests_that_start_together_finish_within_the_run() -> None:
+    free = state(Limits(max_sequences=256))
+    for count in (16, 256, 5000):
+        point = free.all_at_once(count)
+        run_s = count / point.requests_per_s
+        assert (point.e2e_s <= run_s * 1.01).all()

@@ -1,0 +1,1 @@
+"""Generators of the documents under docs/ whose figures are computed by the package."""
