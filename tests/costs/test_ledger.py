@@ -170,3 +170,13 @@ def test_adapters_take_two_factors_of_every_matrix(llama_8b: ModelSpec) -> None:
     inputs = 3 * 4096 + 4096 + 2 * 4096 + 14336
     outputs = 4096 + 2 * 1024 + 4096 + 2 * 14336 + 4096
     assert adapters.bytes == 32 * 16 * (inputs + outputs) * 2
+
+
+@given(gib=st.floats(10, 300), more=st.floats(0, 100), tp_log=st.integers(0, 2))
+def test_more_memory_or_more_ranks_never_hold_fewer_blocks(
+    llama_8b: ModelSpec, gib: float, more: float, tp_log: int
+) -> None:
+    narrow, wide = (_rank(llama_8b, "0.16.0", tp=2**n) for n in (tp_log, tp_log + 1))
+    assert narrow.blocks(gib * GIB) <= narrow.blocks((gib + more) * GIB)
+    # Two ranks first pay for collectives, which one rank does not.
+    assert wide.blocks((gib + 1) * GIB) >= narrow.blocks(gib * GIB)

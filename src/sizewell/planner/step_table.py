@@ -41,8 +41,8 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPolicy:
-    """How the engine forms steps: `chunk_tokens` is the token budget of a step, `accepted_tokens` what a step with
-    `drafts` yields per sequence on average, `offload_bytes` what each accelerator reads from the host every step.
+    """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `accepted_tokens` what a
+    step with `drafts` yields per sequence on average, `offload_bytes` what each accelerator reads from the host.
     """
 
     chunk_tokens: int
@@ -115,7 +115,7 @@ def step_work(
 ) -> StepWork:  # fmt: skip
     """Return the work of one replica's steps; any cut is counted as it is, legal or not."""
     sequences = np.asarray(grid, dtype=np.float64)
-    chunk = _chunk_tokens(sequences, lengths, policy)
+    chunk = _chunk_tokens(sequences, lengths, policy, cut.dp)
     maker = _Maker(model, formats, cut, policy)
     micro = np.maximum(sequences / cut.pp, np.minimum(sequences, 1.0))
     return StepWork(
@@ -145,10 +145,14 @@ def step_table(work: StepWork, reached: Reached) -> StepTable:
     )
 
 
-def _chunk_tokens(sequences: Floats, lengths: Lengths, policy: StepPolicy) -> Floats:
-    """Return prompt tokens of a step that has any: as many prompts as arrive meanwhile, within the token budget."""
+def _chunk_tokens(sequences: Floats, lengths: Lengths, policy: StepPolicy, ranks: int) -> Floats:
+    """Return prompt tokens of a step that has any: as many prompts as arrive meanwhile, within the token budget.
+
+    Each of `ranks` data-parallel ranks has its own budget.
+    """
     arriving = sequences * lengths.prompt_tokens / lengths.gaps * policy.accepted_tokens
-    room = np.maximum(policy.chunk_tokens - sequences * (1 + policy.drafts), policy.chunk_tokens / 8)
+    budget = policy.chunk_tokens * ranks
+    room = np.maximum(budget - sequences * (1 + policy.drafts), budget / 8)
     chunk: Floats = np.minimum(np.maximum(arriving, max(lengths.prompt_tokens, 1.0)), room)
     return chunk
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sizewell.costs.collectives import transfer_s
 from sizewell.costs.machines import Reached
+from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s
 from sizewell.planner.point_cases import PointCase, PoolCase
-from sizewell.planner.steady_state import Limits, Overheads, Point, rates
+from sizewell.planner.steady_state import Limits, Overheads, Point, Rates, rates
 from sizewell.planner.step_table import StepTable, step_table
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.figure import Figure, Provenance
 
+NEARLY_FULL = 0.95
 NOMINAL_REQUESTS = 300.0
 """Length of a run that states none, where a load exceeds what can be served."""
 
@@ -77,9 +78,7 @@ def _served(case: PointCase, pools: tuple[PoolCase, ...], reached: Reached) -> S
 def _aggregated(case: PointCase, pool: PoolCase, table: StepTable, reached: Reached) -> Served | None:
     row, replicas = case.row, pool.layout.replicas
     limits = Limits(max_sequences=case.max_sequences * pool.layout.cut.dp, kv_tokens=max(pool.kv_tokens, 1.0))
-    factors = reached.factors
-    overheads = Overheads(request_s=float(factors["request_s"][0]), burst=float(factors["burst_share"][0]))
-    settled = rates(table, limits, None if row.load in {"single", "static_batch"} else overheads)
+    settled = rates(table, limits, None if row.load in {"single", "static_batch"} else _overheads(reached))
     users = (row.concurrency or 1.0) / replicas
     point: Point
     if row.load == "single" or (row.load == "closed_loop" and users <= 1):
@@ -92,67 +91,47 @@ def _aggregated(case: PointCase, pool: PoolCase, table: StepTable, reached: Reac
         point = settled.all_at_once((row.num_requests or 20 * replicas * float(settled.most[0])) / replicas)
     elif case.rate_per_s is not None:
         point = settled.at_rate(case.rate_per_s / replicas)
-        if not np.isfinite(point.ttft_s[0]):
-            point = _overloaded(point, case.rate_per_s / replicas, (row.num_requests or NOMINAL_REQUESTS) / replicas)
+        if point.saturated[0]:
+            point = _overloaded(settled, case.rate_per_s / replicas, (row.num_requests or NOMINAL_REQUESTS) / replicas)
     else:
         return None
     return _whole(case, point, replicas, table)
 
 
-def _overloaded(point: Point, rate_per_s: float, requests: float) -> Point:
+def _overloaded(settled: Rates, rate_per_s: float, requests: float) -> Point:
     """More requests come than are served: the mean one of a run of `requests` waits for half of the backlog."""
-    backlog_s = requests / 2 * (1 / point.requests_per_s - 1 / rate_per_s)
+    full = settled.at_sequences(settled.most)
+    busy = settled.at_rate(NEARLY_FULL * full.requests_per_s)
+    backlog_s = requests / 2 * (1 / full.requests_per_s - 1 / rate_per_s)
     return Point(
-        ttft_s=np.maximum(backlog_s, 0.0) + point.gaps * point.tpot_s * 0.1,
-        tpot_s=point.tpot_s,
-        requests_per_s=point.requests_per_s,
-        gaps=point.gaps,
-        saturated=point.saturated,
+        ttft_s=busy.ttft_s + np.maximum(backlog_s, 0.0),
+        tpot_s=full.tpot_s,
+        requests_per_s=full.requests_per_s,
+        gaps=full.gaps,
+        saturated=np.ones_like(full.saturated),
     )
 
 
 def _disaggregated(case: PointCase, pools: tuple[PoolCase, ...], tables: list[StepTable], reached: Reached) -> Served:
-    """Prompts queue at the prefill pool, their cache crosses the network, decode steps see no prompt."""
     prefill, decode = (0, 1) if pools[0].layout.role == "prefill" else (1, 0)
-    front, back = tables[prefill], tables[decode]
-    users = case.row.concurrency or 1.0
-    sequences = back.sequences * pools[decode].layout.replicas
-    tpot = back.decode_s[0] / back.work.policy.accepted_tokens
-    gaps = back.lengths.gaps
-    service_s = float(front.prompt_s[0].min()) / pools[prefill].layout.replicas
-    wanted = sequences / (gaps * tpot)
-    busy = np.minimum(wanted * service_s, 0.97)
-    cached = pools[decode].kv_tokens and case.lengths.prompt_tokens
-    cache_bytes = np.array([_cache_bytes(pools[decode]) * cached])
-    handed_s = float(transfer_s(cache_bytes, reached, pools[prefill].layout.cut.gpus)[0, 0])
-    alone = float(front.alone_s[0]) + float(reached.factors["request_s"][0]) + handed_s
-    burst = float(reached.factors["burst_share"][0]) * (sequences - 1) * service_s / 2
-    ttft = alone + busy / (1 - busy) * service_s / 2 + burst
-    rate = np.minimum(wanted, 0.97 / service_s)
-    held = np.maximum.accumulate(rate * (ttft + gaps * tpot))
-    if users > held[-1]:
-        final_tpot, e2e = float(tpot[-1]), users / float(rate[-1])
-        final_ttft = e2e - gaps * final_tpot
-    else:
-        final_ttft, final_tpot = float(np.interp(users, held, ttft)), float(np.interp(users, held, tpot))
-        saturated = users / (final_ttft + gaps * final_tpot) > 0.97 / service_s
-        e2e = users * service_s / 0.97 if saturated else final_ttft + gaps * final_tpot
-        final_ttft = e2e - gaps * final_tpot
-    return Served(
-        ttft_s=final_ttft,
-        tpot_s=final_tpot,
-        e2e_s=e2e,
-        requests_per_s=users / e2e,
-        prefill_tokens_per_s=case.lengths.prompt_tokens / alone,
-        decode_s=final_tpot,
+    front, back = pools[prefill].layout, pools[decode].layout
+    settled = disaggregated_rates(
+        PrefillPool(
+            table=tables[prefill],
+            per_decode_replica=front.replicas / back.replicas,
+            handover_s=handover_s(tables[decode], reached, front.cut.gpus),
+        ),
+        tables[decode],
+        Limits(max_sequences=case.max_sequences * back.cut.dp, kv_tokens=max(pools[decode].kv_tokens, 1.0)),
+        _overheads(reached),
     )
+    point = settled.at_users((case.row.concurrency or 1.0) / back.replicas)
+    return _whole(case, point, back.replicas, tables[decode])
 
 
-def _cache_bytes(pool: PoolCase) -> float:
-    """Bytes of cache of one prompt token on one rank, from what a decoding sequence reads."""
-    context = pool.work.lengths.decode_context_tokens
-    read = sum(float(o.hbm_bytes[0]) * o.repeats for o in pool.work.decode.operators if o.part == "attention-decode")
-    return read / max(context, 1.0)
+def _overheads(reached: Reached) -> Overheads:
+    factors = reached.factors
+    return Overheads(request_s=float(factors["request_s"][0]), burst=float(factors["burst_share"][0]))
 
 
 def _whole(case: PointCase, point: Point, replicas: int, table: StepTable) -> Served:
@@ -181,7 +160,7 @@ def _metric(
     metric: str, case: PointCase, served: Served, efficiencies: Efficiencies
 ) -> tuple[float | None, float, str]:
     """Return (value, spread, reason) of one metric."""
-    lengths, gpus = case.lengths, case.row.num_gpus
+    lengths, gpus = case.lengths, _counted_gpus(metric, case)
     prompt = lengths.prompt_tokens + lengths.cached_tokens
     whole: Mapping[str, float] = {
         "requests_per_s": served.requests_per_s,
@@ -200,3 +179,9 @@ def _metric(
     tail = "ttft" if kind == "ttft" else "tpot"
     factor = efficiencies.value(f"{tail}_{statistic}_ratio") if statistic != "mean" else 1.0
     return means[kind] * factor, efficiencies.value(f"{tail}_spread"), ""
+
+
+def _counted_gpus(metric: str, case: PointCase) -> int:
+    """Accelerators a figure per GPU is divided by: output of disaggregated runs is given per decoding one."""
+    decoding = sum(p.layout.replicas * p.layout.cut.gpus for p in case.choices[0] if p.layout.role == "decode")
+    return decoding if decoding and metric.startswith("output") else case.row.num_gpus

@@ -1,0 +1,158 @@
+"""One deployment under one workload: what users get, with intervals, what binds it and the floor it stays above."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf, isfinite
+
+import numpy as np
+
+from sizewell.costs.machines import Machines, Reached
+from sizewell.costs.rank_memory import rank_memory
+from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s, prefill_lengths
+from sizewell.planner.steady_state import Limits, Overheads, Point, Rates, rates
+from sizewell.planner.step_table import Lengths, StepPolicy, StepTable, step_table, step_work
+from sizewell.specs.calibration import Efficiencies
+from sizewell.specs.deployment import Deployment, Formats, Pool
+from sizewell.specs.errors import BadInputError
+from sizewell.specs.figure import Figure
+from sizewell.traffic.workload import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """Means over requests in steady state, of the whole deployment.
+
+    `parts` are the seconds of a decode step at this load by name, `bound_by` what most of it waits for and
+    `floor_s` what the same batch takes at 100 % of every stated rate. `saturated`: more requests come than are
+    served (their wait grows without end) or more users than decode at once (the rest wait).
+    """
+
+    ttft_s: Figure
+    tpot_s: Figure
+    e2e_s: Figure
+    requests_per_s: Figure
+    output_tokens_per_s: Figure
+    sequences_per_replica: float
+    saturated: bool
+    bound_by: str
+    floor_s: float
+    parts: Mapping[str, float]
+
+
+def steady_state(deployment: Deployment, workload: Workload, efficiencies: Efficiencies) -> Prediction:
+    """Return what a workload gets from a deployment; users spread evenly over replicas.
+
+    Raises BadInputError for pools that are neither one of role `both` nor a prefill and a decode pool.
+    """
+    serving = _Serving(deployment, workload, efficiencies)
+    settled, replicas, table = serving.settled()
+    if workload.users is not None:
+        point = settled.at_users(workload.users * workload.growth / replicas)
+    else:
+        point = settled.at_rate((workload.rate_per_s or 0.0) * workload.growth / replicas)
+    return _prediction(point, table, replicas, efficiencies)
+
+
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    deployment: Deployment
+    workload: Workload
+    efficiencies: Efficiencies
+
+    def settled(self) -> tuple[Rates, int, StepTable]:
+        """Return the rates of one decoding replica, how many there are, and its steps."""
+        reached = Reached.of(Machines.of([self.deployment.cluster]), self.efficiencies, self.deployment.engine.name)
+        overheads = Overheads(
+            request_s=float(reached.factors["request_s"][0]), burst=float(reached.factors["burst_share"][0])
+        )
+        by_role = {pool.role: pool for pool in self.deployment.pools}
+        if set(by_role) == {"both"}:
+            pool = by_role["both"]
+            table = self._table(pool, reached)
+            return rates(table, self._limits(pool, table), overheads), pool.replicas, table
+        if set(by_role) != {"prefill", "decode"}:
+            raise BadInputError(f"pools {', '.join(by_role)}: give one pool 'both', or 'prefill' and 'decode'")
+        front, back = by_role["prefill"], by_role["decode"]
+        table = self._table(back, reached)
+        prefill = PrefillPool(
+            table=self._table(front, reached),
+            per_decode_replica=front.replicas / back.replicas,
+            handover_s=handover_s(table, reached, front.parallelism.gpus),
+        )
+        settled = disaggregated_rates(prefill, table, self._limits(back, table), overheads)
+        return settled, back.replicas, table
+
+    @property
+    def _formats(self) -> Formats:
+        return Formats(weight=self.deployment.weight_format, kv=self.deployment.kv_format)
+
+    def _table(self, pool: Pool, reached: Reached) -> StepTable:
+        lengths = Lengths(
+            prompt_tokens=self.workload.input_tokens - self._cached(pool),
+            cached_tokens=self._cached(pool),
+            output_tokens=self.workload.output_tokens,
+        )
+        lengths = prefill_lengths(lengths) if pool.role == "prefill" else lengths
+        drafts, acceptance = pool.settings.speculative_tokens, self.efficiencies.value("acceptance")
+        policy = StepPolicy(
+            chunk_tokens=pool.settings.max_num_batched_tokens,
+            eager=pool.settings.enforce_eager,
+            drafts=drafts,
+            accepted_tokens=sum(acceptance**i for i in range(drafts + 1)),
+            offload_bytes=pool.settings.offload_bytes,
+        )
+        work = step_work(self.deployment.model, self._formats, pool.parallelism, lengths, policy)
+        return step_table(work, reached)
+
+    def _cached(self, pool: Pool) -> float:
+        return self.workload.shared_prefix_tokens if pool.settings.prefix_caching else 0.0
+
+    def _limits(self, pool: Pool, table: StepTable) -> Limits:
+        """Sequences by setting and by cache; cache blocks are counted at the mean context."""
+        memory = rank_memory(
+            self.deployment.model, self._formats, pool.parallelism, pool.settings, self.deployment.engine
+        )
+        blocks = memory.blocks(self.deployment.cluster.gpu.total_bytes)
+        context = max(table.lengths.decode_context_tokens, 1.0)
+        held = memory.layout.concurrency(blocks, int(np.ceil(context))) * pool.parallelism.dp
+        if held < 1:
+            raise BadInputError(
+                f"{self.deployment.model.name} {pool.parallelism}: the cache holds {held:.2f} sequences of "
+                f"{context:.0f} tokens; use more accelerators, a smaller format or a shorter context"
+            )
+        return Limits(max_sequences=min(pool.settings.max_num_seqs * pool.parallelism.dp, held))
+
+
+def _prediction(point: Point, table: StepTable, replicas: int, efficiencies: Efficiencies) -> Prediction:
+    ttft, tpot, rate = float(point.ttft_s[0]), float(point.tpot_s[0]), float(point.requests_per_s[0]) * replicas
+    slow, first = efficiencies.value("tpot_spread"), efficiencies.value("ttft_spread")
+    ttft_figure = Figure.spread(ttft, first, "derived")
+    tpot_figure = Figure.spread(tpot, slow, "derived")
+    sequences = float(np.clip(rate / replicas * point.gaps * tpot, 1.0, table.sequences[-1]))
+    at = int(np.argmin(np.abs(table.sequences - sequences)))
+    tokens = table.lengths.output_tokens
+    return Prediction(
+        ttft_s=ttft_figure,
+        tpot_s=tpot_figure,
+        e2e_s=_sum(ttft_figure, tpot_figure, point.gaps),
+        requests_per_s=Figure.spread(rate, efficiencies.value("throughput_spread"), "derived"),
+        output_tokens_per_s=Figure.spread(rate * tokens, efficiencies.value("throughput_spread"), "derived"),
+        sequences_per_replica=sequences,
+        saturated=bool(point.saturated[0]),
+        bound_by=str(table.decode.bound_by[0, at]),
+        floor_s=float(np.interp(sequences, table.sequences, table.floor_s[0])),
+        parts={name: float(values[0, at]) for name, values in table.decode.parts.items()},
+    )
+
+
+def _sum(first: Figure, each: Figure, times: float) -> Figure:
+    """Return first + times × each; intervals add, as both err for the same reasons."""
+    finite = isfinite(first.value)
+    return Figure(
+        value=first.value + times * each.value if finite else inf,
+        low=first.low + times * each.low,
+        high=first.high + times * each.high if finite else inf,
+        provenance=each.provenance,
+    )
