@@ -23,12 +23,11 @@ EXACT = {"weights_gib_per_gpu", "kv_bytes_per_token"}
 
 def print_bars(answers: tuple[MemoryPrediction, ...]) -> None:
     """Print one line a group: how many, median and worst error, how many within 1, 3, 5 and 10 %."""
-    print(f"{'figures':58}{'n':>5}{'answered':>9}{'median':>9}{'worst':>10}   <=1% <=3% <=5% <=10%")
+    print(f"{'figures':58}{'n':>5}{'answered':>9}{'median':>9}{'worst':>10}   <=1% <=3% <=5% <=10% in interval")
     for bar in memory_bars(answers):
         shares = "".join(f"{count:5}" for count in bar.within)
-        print(
-            f"{bar.title:58}{bar.figures:5}{bar.answered:9}{bar.median_fraction:9.2%}{bar.worst_fraction:10.1%}  {shares}"
-        )
+        errors = f"{bar.median_fraction:9.2%}{bar.worst_fraction:10.1%}"
+        print(f"{bar.title:58}{bar.figures:5}{bar.answered:9}{errors}  {shares}{bar.covered:8}/{bar.estimated}")
 
 
 def print_row(answer: MemoryPrediction, *, everything: bool) -> None:
@@ -59,8 +58,12 @@ def leave_one_out(rows: tuple[MemoryRow, ...]) -> tuple[MemoryPrediction, ...]:
 def _refitted(
     log: tuple[MemoryRow, ...], facts: LogFacts, known: list[tuple[tuple[MemoryRow, ...], LogFacts]]
 ) -> LogFacts:
+    several = log[0].cut.gpus > 1
+    field = "non_torch_bytes_tp" if several else "non_torch_bytes_tp1"
+
     def kind(rows: tuple[MemoryRow, ...], other: LogFacts) -> tuple[object, ...]:
-        return other.engine.name, other.engine.profile, other.engine.sampler_copies, rows[0].cut.gpus > 1
+        # Releases that share the constant were fitted together.
+        return other.engine.name, getattr(other.engine, field), rows[0].cut.gpus > 1
 
     seen = [
         row.value * GIB for other, its in known for row in other
@@ -68,7 +71,6 @@ def _refitted(
     ]  # fmt: skip
     if not seen:
         return facts
-    field = "non_torch_bytes_tp" if log[0].cut.gpus > 1 else "non_torch_bytes_tp1"
     return replace(facts, engine=replace(facts.engine, **{field: median(seen)}))
 
 

@@ -214,6 +214,8 @@ def test_a_log_that_names_nothing_is_refused() -> None:
         gpu_in_log("Quadro K2000", 0.002)
     with pytest.raises(UnknownNameError):
         gpu_in_log("RTX A4500-20GB", name_alone=True)
+    with pytest.raises(UnknownNameError):
+        gpu_in_log("NVIDIA A100-SXM-64GB", 63.4)
 
 
 def test_every_name_the_makers_drivers_print_leads_back() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from sizewell.catalog.models import list_models, read_model
+from sizewell.catalog.models import SHIPPED, list_models, read_model
+from sizewell.specs.layers import MoeMlp
+from sizewell.specs.model import ModelSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "transformers_parameter_counts.csv"
 ROWS = {row["model_id"]: row for row in csv.DictReader(GOLDEN.open())}
@@ -23,10 +26,105 @@ DIFFERENT_ON_PURPOSE = {
 }
 
 
+# Speech output (talker, code2wav) is a model of its own that LLM engines do not load.
+WITHOUT_SPEECH = {"Qwen/Qwen3-Omni-30B-A3B-Instruct": 3_540_613_057}
+# The flat file describes text alone; transformers fills in its default tower.
+WITHOUT_TOWER = {"stepfun-ai/Step-3.7-Flash", "stepfun-ai/Step-3.7-Flash-FP8"}
+INDEX = tomllib.loads((SHIPPED / "index.toml").read_text())
+
+
 @pytest.mark.parametrize("name", COUNTED)
-def test_text_parameters_are_exact(name: str) -> None:
-    expected = int(ROWS[name]["text"]) + DIFFERENT_ON_PURPOSE.get(name, 0)
-    assert read_model(name).text_parameters == expected
+def test_text_and_vision_parameters_are_exact(name: str) -> None:
+    model, row = read_model(name), ROWS[name]
+    assert model.text_parameters == int(row["text"]) + DIFFERENT_ON_PURPOSE.get(name, 0)
+    tower = 0 if name in WITHOUT_TOWER else int(row["vision"])
+    assert model.vision_parameters == tower
+    if name not in WITHOUT_TOWER:
+        total = int(row["total"]) - WITHOUT_SPEECH.get(name, 0) + DIFFERENT_ON_PURPOSE.get(name, 0)
+        assert model.parameters == total
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_active_parameters_are_all_but_the_experts_not_chosen(name: str) -> None:
+    model, row = read_model(name), ROWS[name]
+    routed = sum(t.parameters for layer in model.layers for t in layer.tensors if t.role == "routed-experts")
+    if name not in DIFFERENT_ON_PURPOSE:
+        assert routed == int(row["routed_experts"])
+    shapes = {layer.mlp for layer in model.layers if isinstance(layer.mlp, MoeMlp)}
+    if not shapes:
+        assert model.active_parameters == model.text_parameters
+        return
+    (shape,) = shapes
+    idle = routed * (shape.experts - shape.top_k) // shape.experts
+    assert model.active_parameters == model.text_parameters - idle
+
+
+# Billions that the makers call active, rounded as they round them.
+ACTIVE_BILLIONS = [
+    ("deepseek-ai/DeepSeek-R1", 37.0, 1.0),
+    ("moonshotai/Kimi-K2-Instruct", 32.0, 1.0),
+    ("Qwen/Qwen3-235B-A22B", 22.0, 0.5),
+    ("openai/gpt-oss-120b", 5.1, 0.65),
+    ("zai-org/GLM-4.5", 32.0, 2.0),
+    ("mistralai/Mixtral-8x7B-v0.1", 12.9, 0.1),
+]
+
+
+@pytest.mark.parametrize(("name", "billions", "rounding"), ACTIVE_BILLIONS)
+def test_active_parameters_are_what_makers_say(name: str, billions: float, rounding: float) -> None:
+    assert read_model(name).active_parameters / 1e9 == pytest.approx(billions, abs=rounding)
+
+
+# What transformers cannot build without remote code: totals of the published checkpoints, or of the same text
+# model in a file it can build (MiniMax-M3 in nvidia/MiniMax-M3-NVFP4, Kimi-VL's in Moonlight).
+BY_PUBLISHED_TOTAL = {
+    "nvidia/Llama-3_3-Nemotron-Super-49B-v1": 49_867_145_216,
+    "internlm/internlm-20b": 20_088_714_240,
+    "XiaomiMiMo/MiMo-7B-Base": 7_622_619_136,
+    "MiniMaxAI/MiniMax-M3": 426_174_565_632,
+    "moonshotai/Kimi-VL-A3B-Instruct": 15_960_108_544,
+}
+
+
+@pytest.mark.parametrize(("name", "total"), BY_PUBLISHED_TOTAL.items())
+def test_models_transformers_does_not_know_match_published_totals(name: str, total: int) -> None:
+    assert read_model(name).text_parameters == total
+
+
+def correction_biases(model: ModelSpec) -> int:
+    """One value per expert and routing layer, which checkpoints store and transformers keeps as a buffer."""
+    return sum(la.mlp.experts for la in (*model.layers, *model.mtp_layers) if isinstance(la.mlp, MoeMlp))
+
+
+def block_scales(model: ModelSpec) -> int:
+    tensors = [t for la in (*model.layers, *model.mtp_layers) for t in la.tensors if t.stored and t.columns]
+    return sum(
+        t.matrices * t.stored.blocks(part.elements, t.columns.elements)
+        for t in tensors
+        for part in t.rows
+        if t.stored and t.columns
+    )
+
+
+def test_r1_with_prediction_layer_copies_and_scales_is_the_published_checkpoint() -> None:
+    model = read_model("deepseek-ai/DeepSeek-R1")
+    copies = 2 * model.vocabulary * model.hidden
+    whole = model.parameters + model.mtp_parameters + copies + correction_biases(model) + block_scales(model)
+    assert whole == INDEX["deepseek-ai/DeepSeek-R1"]["published_parameters"] == 684_531_386_000
+
+
+@pytest.mark.parametrize(
+    ("name", "copies"), [("zai-org/GLM-4.5", 2), ("zai-org/GLM-4.5-Air", 2), ("zai-org/GLM-4.6", 0)]
+)
+def test_prediction_layers_of_glm_are_the_published_rest(name: str, copies: int) -> None:
+    model = read_model(name)
+    stored = model.parameters + model.mtp_parameters + copies * model.vocabulary * model.hidden
+    assert stored + correction_biases(model) == INDEX[name]["published_parameters"]
+
+
+def test_mimo_with_its_prediction_layer_is_the_published_checkpoint() -> None:
+    model = read_model("XiaomiMiMo/MiMo-7B-Base")
+    assert model.parameters + model.mtp_parameters == 7_833_409_536
 
 
 def test_every_shipped_model_has_a_golden_row() -> None:

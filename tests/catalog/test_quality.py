@@ -19,12 +19,20 @@ def test_then_the_family_at_its_size_then_the_size_then_the_format() -> None:
     table = read_quality()
     found = [
         table.recovery("awq-int4", "meta-llama/Llama-3.3-70B-Instruct"),
-        table.recovery("nvfp4", "Qwen/Qwen3-8B"),
-        table.recovery("fp8", "Qwen/Qwen3-32B"),
+        table.recovery("nvfp4", "google/gemma-3-12b-it"),
+        table.recovery("fp8", "Qwen/Qwen3-235B-A22B"),
     ]
     assert [recovery.scope for recovery in found if recovery] == ["family", "size", "format"]
     assert found[2] is not None
-    assert (found[2].results, found[2].low, found[2].high) == (8, 0.9741, 0.9987)
+    assert (found[2].results, found[2].low, found[2].high) == (13, 0.9741, 1.0061)
+
+
+def test_a_small_model_loses_more_in_nvfp4_than_a_large_one() -> None:
+    table = read_quality()
+    small, large = table.recovery("nvfp4", "Qwen/Qwen3-8B"), table.recovery("nvfp4", "nvidia/DeepSeek-R1-FP4")
+    assert small is not None and large is not None
+    assert (small.scope, large.scope) == ("model", "model")
+    assert small.fraction < 0.98 < large.fraction
 
 
 def test_a_size_helps_where_the_name_has_none() -> None:
@@ -35,7 +43,7 @@ def test_a_size_helps_where_the_name_has_none() -> None:
         assert (recovery.scope, recovery.models) == ("family", ("DeepSeek-R1",))
 
 
-@pytest.mark.parametrize("weight_format", ["mxfp4", "bnb-nf4", "unheard-of"])
+@pytest.mark.parametrize("weight_format", ["bnb-nf4", "gguf-iq2_xs", "unheard-of"])
 def test_nothing_published_is_none_with_a_reason(weight_format: str) -> None:
     table = read_quality()
     assert table.recovery(weight_format, "Qwen3-8B") is None

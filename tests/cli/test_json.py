@@ -35,6 +35,7 @@ DOCUMENTS = [
     ("explain", "r1", "--on", "1xh100", "--tp", "1"),
     ("validate", str(ROWS)),
     ("plan", "llama-3.1-8b", "--gpu", "h100", "--gpu", "rtx-4090", "--users", "8", "--tpot", "40ms"),
+    ("fit", "llama-3.1-8b", "qwen3-4b", "r1", "--on", "2xrtx-3060"),
     ("plan", "llama-3.1-8b", "--gpu", "rtx-3060", "--rate", "1e4/s", "--max-gpus", "2"),
 ]
 

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sizewell.catalog.engines import read_engine
-from sizewell.costs.ledger import GIB, MemoryLedger, ledger_of
+from sizewell.catalog.hardware import cluster
+from sizewell.catalog.models import read_model
+from sizewell.costs.ledger import GIB, MemoryLedger, ledger, ledger_of
 from sizewell.costs.rank_memory import RankMemory, rank_memory
-from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
+from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism, Pool
 from sizewell.specs.model import ModelSpec
 
 SETTINGS = EngineSettings(
@@ -113,3 +115,68 @@ def test_what_llama_70b_takes_beside_weights_and_cache_by_release(
 @pytest.mark.parametrize(("version", "logged_gib"), [("0.13.0", 5.77), ("0.16.0", 5.81), ("0.18.0", 6.10)])
 def test_what_r1_takes_beside_weights_and_cache_by_release(r1: ModelSpec, version: str, logged_gib: float) -> None:
     assert _rank(r1, version, tp=8).inside_bytes / GIB == pytest.approx(logged_gib, abs=0.35)
+
+
+def _deployment(gpu: str, gpus: int, engine: str, weight: str = "native", **settings: object) -> Deployment:
+    chosen = replace(SETTINGS, **settings)
+    return Deployment(
+        model=read_model("deepseek-ai/DeepSeek-R1" if gpus == 8 else "meta-llama/Llama-3.1-8B-Instruct"),
+        weight_format=weight,
+        kv_format="auto",
+        engine=read_engine(engine),
+        cluster=cluster(gpu, gpus_per_node=gpus),
+        pools=(Pool(role="both", replicas=1, parallelism=Parallelism(tp=gpus), settings=chosen),),
+    )
+
+
+@pytest.mark.parametrize("gpu", ["h200-sxm-141gb", "mi300x-192gb", "b200-sxm-180gb"])
+def test_r1_fits_eight_large_accelerators(gpu: str) -> None:
+    found = ledger(_deployment(gpu, 8, "vllm"))
+    assert found.fits
+    assert found.gpu_bytes < cluster(gpu, gpus_per_node=8).gpu.memory_bytes
+    assert found.concurrency(8192) > 40
+
+
+def test_r1_on_eight_h100_is_refused_in_words() -> None:
+    found = ledger(_deployment("h100-sxm-80gb", 8, "vllm"))
+    assert (found.verdict, found.kv_tokens) == ("weights do not fit", 0)
+
+
+def test_a_unified_machine_counts_what_it_reports() -> None:
+    found = ledger(_deployment("gb10-128gb", 1, "vllm", max_num_seqs=256, max_num_batched_tokens=2048))
+    assert found.fits
+    assert found.budget_bytes < 0.93 * 121.7 * GIB
+
+
+def test_sglang_keeps_its_request_table_outside_the_share() -> None:
+    found = ledger(_deployment("h200-sxm-141gb", 8, "sglang", max_num_seqs=2049, max_model_len_tokens=131_072))
+    table = next(line for line in found.lines if line.name == "request table")
+    assert table.place == "outside"
+    assert table.bytes == pytest.approx(1.0 * GIB, rel=1e-3)
+    assert found.kv_bytes_per_token == 70_272
+
+
+def test_llama_cpp_leaves_the_embedding_on_the_host_and_fits_a_consumer_card() -> None:
+    settings = {"max_num_seqs": 4, "max_num_batched_tokens": 512, "max_model_len_tokens": 8192}
+    found = ledger(_deployment("rtx-3090-24gb", 1, "llama.cpp", "gguf-q4_k_m", **settings))
+    assert found.fits
+    assert not any(line.name == "weights: embedding" for line in found.lines)
+    assert found.weight_bytes / GIB == pytest.approx(4.58 - 0.28, abs=0.15)
+
+
+def test_adapters_take_two_factors_of_every_matrix(llama_8b: ModelSpec) -> None:
+    memory = _rank(llama_8b, "0.19.1", replace(SETTINGS, lora_adapters=1, lora_rank=16))
+    adapters = next(line for line in memory.overhead if line.name == "adapters")
+    inputs = 3 * 4096 + 4096 + 2 * 4096 + 14336
+    outputs = 4096 + 2 * 1024 + 4096 + 2 * 14336 + 4096
+    assert adapters.bytes == 32 * 16 * (inputs + outputs) * 2
+
+
+@given(gib=st.floats(10, 300), more=st.floats(0, 100), tp_log=st.integers(0, 2))
+def test_more_memory_or_more_ranks_never_hold_fewer_blocks(
+    llama_8b: ModelSpec, gib: float, more: float, tp_log: int
+) -> None:
+    narrow, wide = (_rank(llama_8b, "0.16.0", tp=2**n) for n in (tp_log, tp_log + 1))
+    assert narrow.blocks(gib * GIB) <= narrow.blocks((gib + more) * GIB)
+    # Two ranks first pay for collectives, which one rank does not.
+    assert wide.blocks((gib + 1) * GIB) >= narrow.blocks(gib * GIB)

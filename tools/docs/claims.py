@@ -33,8 +33,8 @@ class Claim:
 
     `low` and `high` are equal unless the document gives a range. `other` is a different case the number is compared
     with when it is wrong for its own. `reason` may hold `{names}` that the evaluator fills. `measured` marks what the
-    document's authors measured: it is set beside the prediction, not judged. `suffices` marks a recommendation: it is right
-    whenever it is enough.
+    document's authors measured: it is set beside the prediction, not judged. `suffices` marks a recommendation: it is
+    right whenever it is enough.
     """
 
     document: str

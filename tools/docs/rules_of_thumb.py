@@ -9,11 +9,11 @@ from itertools import groupby
 
 from tools.docs.claims import Case, Claim, ClaimFile
 from tools.docs.units import digits, shown, shown_range
-from tools.docs.verdict import Finding, Verdict, judge
+from tools.docs.verdict import Finding, Verdict, VerdictKind, judge
 
 Evaluate = Callable[[Case], Finding]
 
-KINDS = ("right", "right for another case", "off", "not a number physics allows", "measured")
+KINDS: tuple[VerdictKind, ...] = ("right", "right for another case", "off", "not a number physics allows", "measured")
 
 HEAD = """\
 # Rules of thumb, checked
@@ -25,8 +25,8 @@ sizewell computes for the same quantity, and one sentence says why they differ.
 
 {summary}
 
-**How to read a row.** *Says* is the claim in the unit the table uses throughout (GB = 10⁹ bytes). *sizewell* is computed
-by the package when this page is generated: memory by the ledger, speeds by the step cost model, machines and prices
+**How to read a row.** *Says* is the claim in one unit throughout (GB = 10⁹ bytes). *sizewell* is computed by the
+package when this page is generated: memory by the ledger, speeds by the step cost model, machines and prices
 from the catalogue. *Ratio* is claimed ÷ computed; for a range, its nearer end. The verdict follows from the ratio:
 
 - **right**: within 10 % (or the tolerance the claim's file names);

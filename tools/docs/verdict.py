@@ -11,6 +11,7 @@ from tools.docs.claims import Claim
 from tools.docs.units import digits
 
 VerdictKind = Literal["right", "right for another case", "off", "not a number physics allows", "measured"]
+CLOSE = 1.5
 BEYOND = 1.02
 """A claim beats a physical limit only when it lies more than this factor beyond it."""
 
@@ -86,4 +87,4 @@ def _off(ratio: float) -> str:
     if ratio in (0, inf):
         return "off: one of the two is zero"
     times = max(ratio, 1 / ratio)
-    return f"off by {digits(times, 2)}× (too {'high' if ratio > 1 else 'low'})"
+    return f"off by {digits(times, 3 if times < CLOSE else 2)}× (too {'high' if ratio > 1 else 'low'})"

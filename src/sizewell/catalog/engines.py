@@ -16,6 +16,14 @@ _FOLDER = files("sizewell.catalog") / "data" / "engines"
 _RELEASE = re.compile(r"(?<![\d.-])(\d+)\.(\d+)(?:\.(\d+))?(?![\dx])")
 _DATE = re.compile(r"(20\d\d)(?:-(\d\d))?")
 _MIDDLE_OF_YEAR = 6
+_PLAIN = (
+    "era", "memory_fraction", "profile", "launch", "pp_remainder", "in_flight_batches", "block_tokens", "grouped_cache",
+    "printed_tokens", "sampler_copies", "sampler_rows", "hidden_copies", "forward_copies", "experts_share_buffers",
+    "grouped_fp8_experts", "keeps_expert_buffers", "sparse_gather_contexts", "graphs_in_budget", "capture_factor",
+    "capture_limit", "capture_coarse_step", "context_in_baseline", "embedding_on_host", "latent_rope_bytes",
+    "mxfp4_input_multiple",
+)  # fmt: skip
+"""Fields of an era that go into an EngineSpec as they are."""
 
 
 def list_engines() -> tuple[str, ...]:
@@ -86,16 +94,7 @@ def _release(text: str) -> tuple[int, ...]:
 
 
 def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSpec:
-    plain = {
-        key: facts[key]
-        for key in (
-            "era", "memory_fraction", "profile", "block_tokens", "grouped_cache", "sampler_copies", "hidden_copies",
-            "forward_copies", "graphs_in_budget", "context_in_baseline", "pp_remainder", "in_flight_batches",
-            "printed_tokens", "launch", "experts_share_buffers", "grouped_fp8_experts",
-            "sampler_rows", "embedding_on_host", "latent_rope_bytes", "keeps_expert_buffers",
-            "capture_factor", "capture_limit", "capture_coarse_step",
-        )
-    }  # fmt: skip
+    plain = {key: facts[key] for key in _PLAIN}
     sizes = {
         "non_torch_bytes_tp1": "non_torch_gib_tp1", "non_torch_bytes_tp": "non_torch_gib_tp",
         "graph_bytes": "graph_gib", "graph_bytes_per_layer": "graph_gib_per_layer",

@@ -21,6 +21,8 @@ _MIB_PER_GIB = 1024
 _GIB = 2**30
 _SAME_MEMORY = 0.06
 """Drivers hide up to this share of the fitted memory; more means another variant."""
+_OTHER_MEMORY = 0.15
+"""A named accelerator whose total is further off is a variant the catalogue lacks, or a slice of one."""
 
 
 def plain(name: str) -> str:
@@ -64,10 +66,11 @@ def gpu_key_in_log(name: str, memory_gib: float | None, gpus: Sequence[GpuSpec],
     meant = list(dict.fromkeys(key for part in spelt for key in _named(part, gpus)))
     by_key = {gpu.key: gpu for gpu in gpus}
     misfit = {gpu.key: _misfit(gpu, total_gib, size_gib) for gpu in gpus}
-    if meant:
-        return min(meant, key=lambda key: max(misfit[key], _SAME_MEMORY))
+    best = min(meant, key=lambda key: max(misfit[key], _SAME_MEMORY), default=None)
+    if best and not (total_gib and misfit[best] > _OTHER_MEMORY):
+        return best
     alike = [key for key, off in misfit.items() if off < _SAME_MEMORY and by_key[key].kind == "gpu"]
-    if name_alone or not alike or not (total_gib or size_gib):
+    if best or name_alone or not alike or not (total_gib or size_gib):
         raise UnknownNameError("GPU in log", name, [log for gpu in gpus for log in gpu.names_in_logs])
     return min(alike, key=lambda key: (*_rarity(by_key[key]), misfit[key]))
 

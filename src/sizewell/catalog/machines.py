@@ -29,7 +29,7 @@ def gpu_from(facts: Facts) -> GpuSpec:
         launch_date=facts.text("launch.date"),
         compute_capability=facts.text("compute_capability", "") or None,
         l2_bytes=facts.optional_number("memory.l2_bytes"),
-        usable_fraction=facts.optional_number("memory.usable_fraction") or 1.0,
+        usable_fraction=_usable(facts),
         scale_up=facts.text("scale_up.name", "") or None,
         scale_up_bytes_per_s=facts.optional_number("scale_up.bytes_per_s"),
         host_link=_host_link(facts),
@@ -39,18 +39,22 @@ def gpu_from(facts: Facts) -> GpuSpec:
     )
 
 
+def _usable(facts: Facts) -> float:
+    share = facts.optional_number("memory.usable_fraction")
+    if share is not None and not 0 < share <= 1:
+        raise facts.error("memory.usable_fraction", f"must be above 0 and at most 1, found {share:g}")
+    return share or 1.0
+
+
 def _flops(facts: Facts) -> dict[ComputeType, float]:
-    unknown = [name for name in facts.keys("flops_per_s") if name not in COMPUTE_TYPES]
+    given = facts.keys("flops_per_s")
+    unknown = [name for name in given if name not in COMPUTE_TYPES]
     if unknown:
         raise facts.error(f"flops_per_s.{unknown[0]}", f"is none of {', '.join(COMPUTE_TYPES)}")
-    rates = {name: facts.number(f"flops_per_s.{name}", least=1) for name in COMPUTE_TYPES if name in _given(facts)}
+    rates = {name: facts.number(f"flops_per_s.{name}", least=1) for name in COMPUTE_TYPES if name in given}
     if not {"fp32", "fp16", "bf16"} & rates.keys():
         raise facts.error("flops_per_s", "needs at least one of fp32, fp16, bf16")
     return rates
-
-
-def _given(facts: Facts) -> tuple[str, ...]:
-    return facts.keys("flops_per_s")
 
 
 def _host_link(facts: Facts) -> str | None:

@@ -10,13 +10,15 @@ from sizewell.catalog.hardware import gpu_in_log
 from sizewell.catalog.models import read_model
 from sizewell.planner.validate_memory import LogFacts, MemoryPrediction, predict_log, unanswered
 from sizewell.specs.engine import EngineSpec
-from sizewell.specs.errors import SizewellError, UnknownNameError
+from sizewell.specs.errors import SizewellError, UnknownNameError, UnreachableError
 from sizewell.specs.hardware import GpuSpec
 from sizewell.specs.memory_row import MemoryRow
 
 _FIRST_ENGINE_KEPT = ("0.8", "0.9", "0.10")
 """Releases in which vLLM still ran its first engine on cards before Ampere."""
 _AMPERE = 8.0
+_FIRST_CHECKPOINTS = {"meta-llama/Meta-Llama-3.1-405B-Instruct-FP8": ("0.5.", ("num_key_value_heads=16",))}
+"""Checkpoints whose config changed after release: the releases of that time, and what it said then."""
 
 
 def predict_memory_rows(rows: Iterable[MemoryRow]) -> tuple[MemoryPrediction, ...]:
@@ -36,8 +38,8 @@ def log_facts(rows: Sequence[MemoryRow]) -> LogFacts:
     """Return the model, accelerator and engine rules one start-up's rows name; raise SizewellError for unknown ones."""
     gpu = _gpu(rows[0])
     try:
-        model = read_model(rows[0].model)
-    except UnknownNameError:
+        model = read_model(rows[0].model, assume=_assumed(rows[0]))
+    except (UnknownNameError, UnreachableError):
         raise SizewellError(f"the config of {rows[0].model} is not shipped") from None
     return LogFacts(model=model, gpu=gpu, engine=_engine(rows, gpu))
 
@@ -57,6 +59,11 @@ def _engine(rows: Sequence[MemoryRow], gpu: GpuSpec | None) -> EngineSpec:
     engine = read_engine(rows[0].engine, version)
     block_tokens = next((row.block_tokens for row in rows if row.block_tokens), engine.block_tokens)
     return replace(engine, block_tokens=block_tokens)
+
+
+def _assumed(row: MemoryRow) -> tuple[str, ...]:
+    versions, then = _FIRST_CHECKPOINTS.get(row.model, ("", ()))
+    return then if versions and row.version.startswith(versions) else ()
 
 
 def _gpu(row: MemoryRow) -> GpuSpec | None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sizewell.catalog.architectures.assembly import build_model
 from sizewell.catalog.config_fields import Fields
-from sizewell.specs.errors import BadInputError, UnknownNameError
+from sizewell.catalog.config_file import read_json
+from sizewell.catalog.hub_cache import cached_snapshot, is_hub_id, is_offline
+from sizewell.catalog.safetensors import read_sizes
+from sizewell.specs.errors import BadInputError, UnknownNameError, UnreachableError
 from sizewell.specs.model import ModelSpec
 
 SHIPPED = Path(__file__).parent / "data" / "models"
-LARGEST_FILE_BYTES = 16 * 2**20
-LARGEST_DEPTH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,23 +58,105 @@ def _by_name() -> dict[str, ModelEntry]:
 
 
 def read_model(name_or_path: str, *, assume: tuple[str, ...] = ()) -> ModelSpec:
-    """Return the model of a shipped id or alias, a folder with config.json, or a configuration file."""
-    path = Path(name_or_path).expanduser()
-    if path.exists():
-        file = path / "config.json" if path.is_dir() else path
-        return _built(path.name, file, assume)
+    """Return a model by name or path.
+
+    Looked up in the user's catalogue, as a path, among shipped ids and aliases, in the hub cache, on the hub.
+    `assume` holds `field=value` statements that add to or override the configuration. Raises UnknownNameError,
+    BadInputError, UnknownArchitectureError or UnreachableError, each with the next step.
+    """
+    own = _own_file(name_or_path)
+    if own is not None:
+        return _from_file(name_or_path, own, assume)
+    path = _existing(name_or_path)
+    if path is not None:
+        return _from_file(path.resolve().name, path, assume)
+    if _is_spelled_as_path(name_or_path):
+        raise BadInputError(f"{name_or_path}: there is no such file or folder")
     entry = _by_name().get(name_or_path.lower())
-    if entry is None:
-        known = [e.id for e in list_models()] + [alias for e in list_models() for alias in e.aliases]
-        raise UnknownNameError("model", name_or_path, known)
-    return _built(entry.id, SHIPPED / entry.file, assume)
+    if entry is not None:
+        return _built(entry.id, read_json(SHIPPED / entry.file), entry.file, assume)
+    if not is_hub_id(name_or_path):
+        raise unknown_model(name_or_path)
+    snapshot = cached_snapshot(name_or_path)
+    if snapshot is not None:
+        return _from_file(name_or_path, snapshot, assume)
+    return _from_hub(name_or_path, assume)
 
 
-def _built(name: str, file: Path, assume: tuple[str, ...]) -> ModelSpec:
+def unknown_model(name: str) -> UnknownNameError:
+    """Return the error for a name nothing carries, with the nearest shipped ones."""
+    known = [entry.id for entry in list_models()] + [alias for entry in list_models() for alias in entry.aliases]
+    return UnknownNameError("model", name, known, "(or give organisation/model, a folder or a config.json)")
+
+
+def own_folder() -> Path:
+    """Return the folder of the user's own models."""
+    root = os.environ.get("SIZEWELL_CATALOG")
+    return (Path(root).expanduser() if root else Path("~/.config/sizewell/catalog").expanduser()) / "models"
+
+
+def _own_file(name: str) -> Path | None:
+    folder = own_folder()
+    if not folder.is_dir():
+        return None
+    wanted = {name.lower(), name.lower().replace("/", "--")}
+    for path in sorted(folder.iterdir()):
+        if path.name.lower() in wanted and path.is_dir():
+            return path
+        if path.suffix == ".json" and path.stem.lower() in wanted:
+            return path
+    return None
+
+
+def _existing(name: str) -> Path | None:
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, an unknown ~user
+        return None
+
+
+def _is_spelled_as_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.endswith(".json") or name.count("/") > 1
+
+
+def _from_file(name: str, path: Path, assume: tuple[str, ...]) -> ModelSpec:
+    folder = path if path.is_dir() else path.parent
+    file = path / "config.json" if path.is_dir() else path
+    if path.is_dir() and not file.is_file():
+        raise BadInputError(f"{path}: the folder has no config.json")
     values = read_json(file)
+    beside = folder / "hf_quant_config.json"
+    if values.get("quantization_config") is None and file.name == "config.json" and beside.is_file():
+        values["hf_quant_config"] = read_json(beside)
+    model = _built(name, values, str(file), assume)
+    sizes = read_sizes(folder, _packed_bits(model)) if file.name == "config.json" else None
+    return model if sizes is None else replace(model, exact_sizes=sizes)
+
+
+def _from_hub(name: str, assume: tuple[str, ...]) -> ModelSpec:
+    if is_offline():
+        raise UnreachableError(
+            f"{name}: neither shipped nor in the hub cache, and HF_HUB_OFFLINE is set; give a folder"
+        )
+    # Imported here: the network's modules take longer to load than a shipped model to read.
+    from sizewell.catalog.hub_model import download_sizes, download_values
+
+    values = download_values(name)
+    model = _built(name, values, f"{name}/config.json", assume)
+    sizes = download_sizes(name, _packed_bits(model))
+    return model if sizes is None else replace(model, exact_sizes=sizes)
+
+
+def _packed_bits(model: ModelSpec) -> float:
+    stored = {t.stored for layer in model.layer_counts for t in layer.tensors if t.stored}
+    return min((encoding.bits_per_weight for encoding in stored), default=16.0)
+
+
+def _built(name: str, values: dict[str, Any], source: str, assume: tuple[str, ...]) -> ModelSpec:
     for statement in assume:
         assume_into(values, statement)
-    return build_model(name, Fields(values, file.name), assume)
+    return build_model(name, Fields(values, source), assume)
 
 
 def assume_into(values: dict[str, Any], statement: str) -> None:
@@ -102,26 +186,3 @@ def _value_of(written: str) -> Any:
         return json.loads(written)
     except (ValueError, RecursionError):
         return written
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; anything else is a BadInputError naming the file."""
-    try:
-        if file.stat().st_size > LARGEST_FILE_BYTES:
-            raise BadInputError(f"{file}: {file.stat().st_size} bytes is too large for a configuration")
-        raw = file.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"{file}: cannot be read ({error.strerror})") from None
-    return parse_json(raw, str(file))
-
-
-def parse_json(raw: bytes, source: str) -> dict[str, Any]:
-    """Return the object in JSON bytes; anything else is a BadInputError naming the source."""
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        reason = str(error).partition(":")[0] or "nested too deeply"
-        raise BadInputError(f"{source}: is not valid JSON ({reason})") from None
-    if not isinstance(value, dict):
-        raise BadInputError(f"{source}: holds a {type(value).__name__}, expected an object")
-    return value

@@ -17,15 +17,16 @@ NODES_TRIED = 3
 """Node kinds tried for each accelerator, best first; the rest differ in maker or cloud."""
 
 
-def read_facts(engine: str = "auto", gpus: Sequence[str] = ()) -> Facts:
+def read_facts(engine: str = "auto", gpus: Sequence[str] = (), *, bought: bool = False) -> Facts:
     """Return the facts for a search over some accelerators (none named: all).
 
-    `engine` is `auto` (vLLM where it runs, llama.cpp elsewhere) or a name with an optional version, `vllm@0.19`.
+    `engine` is `auto` (vLLM where it runs, llama.cpp elsewhere) or a name with an optional version, `vllm@0.19`;
+    `bought` adds nodes that are not full.
     Raises UnknownNameError for names the catalogue does not know.
     """
     cards = [read_gpu(name) for name in gpus] or list_gpus()
     return Facts(
-        machines=machines([(card, nodes_for(card)[:NODES_TRIED]) for card in cards]),
+        machines=machines([(card, nodes_for(card)[:NODES_TRIED]) for card in cards], every_count=bought),
         engines=_engines(engine),
         efficiencies=read_efficiencies(),
         prices=read_prices(),

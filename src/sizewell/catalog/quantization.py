@@ -10,7 +10,7 @@ from sizewell.specs.encoding import Encoding
 from sizewell.specs.layers import Layer
 from sizewell.specs.tensor import Tensor
 
-ROLES_NEVER_STORED_SMALL = frozenset({"norm", "embedding", "router", "vision", "head"})
+ROLES_NEVER_STORED_SMALL = frozenset({"norm", "embedding", "router", "vision", "head", "mtp"})
 """Roles quantizers leave in 16 bits whatever their lists say; only an explicit word quantizes a head or embedding."""
 
 KEPT_WIDE = ("weights_proj", ".compressor.")

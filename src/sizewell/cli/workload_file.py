@@ -51,18 +51,24 @@ def _guess(key: str, known: Mapping[str, object]) -> str:
 
 
 def _checked(place: str, param: click.Parameter, value: Any, ctx: click.Context) -> Any:
+    if isinstance(param, click.Option) and param.is_flag:
+        return _switch(place, value)
     values = value if param.multiple and isinstance(value, list) else [value]
-    switch = isinstance(param, click.Option) and param.is_flag
     for one in values:
-        if switch != isinstance(one, bool):
-            raise BadInputError(f"{place}: {one!r} is not {'true or false' if switch else 'a value for it'}")
-        if not isinstance(one, str | int | float | bool):
-            raise BadInputError(f"{place}: {one!r} is not a single value")
+        if not isinstance(one, str | int | float) or isinstance(one, bool):
+            raise BadInputError(f"{place}: {one!r} is not a single value for it")
         try:
-            param.type.convert(one if isinstance(one, bool) else str(one), param, ctx)
+            param.type.convert(str(one), param, ctx)
         except click.BadParameter as error:
             raise BadInputError(f"{place}: {error.message}") from error
-    return [str(one) for one in values] if param.multiple else value if switch else str(value)
+    return [str(one) for one in values] if param.multiple else str(value)
+
+
+def _switch(place: str, value: Any) -> bool:
+    spoken = str(value).lower()
+    if spoken not in ("true", "false"):
+        raise BadInputError(f"{place}: {value!r} is not true or false")
+    return spoken == "true"
 
 
 def _text(path: Path) -> str:
@@ -93,8 +99,9 @@ def _parse_yaml(path: str, text: str) -> tuple[dict[str, Any], dict[str, int]]:
     import yaml
 
     try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        # Everything stays text: YAML 1.1 would turn the key `on` and the value `no` into booleans, `1_0` into ten.
+        tree = yaml.compose(text, Loader=yaml.BaseLoader)
+        values = yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError) as error:
         raise BadInputError(f"{path}: is not valid YAML: {error}") from error
     except RecursionError as error:

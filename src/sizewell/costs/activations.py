@@ -24,7 +24,7 @@ from sizewell.specs.model import ModelSpec
 EXPERT_CHUNK_TOKENS = 32768
 """Routed experts work on at most this many tokens at a time."""
 GROUPED_TILE_ROWS = 128
-_SPREAD = 0.12
+_SPREAD = 0.15
 
 
 def activation_line(
@@ -32,7 +32,7 @@ def activation_line(
 ) -> LedgerLine:
     """Return the activation peak of one rank: the larger of the sampler and the forward pass."""
     forward = _forward(model, formats, cut, settings, engine)
-    sampler = _sampler(model, cut, settings, engine)
+    sampler = _sampler(model, formats, cut, settings, engine)
     return max(forward, sampler, key=lambda line: line.bytes)
 
 
@@ -43,14 +43,16 @@ def _estimate(line: LedgerLine) -> LedgerLine:
     )  # fmt: skip
 
 
-def _sampler(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine: EngineSpec) -> LedgerLine:
+def _sampler(
+    model: ModelSpec, formats: Formats, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
+) -> LedgerLine:
     tokens = settings.max_num_batched_tokens
     rows = tokens if engine.sampler_rows == "tokens" else min(settings.max_num_seqs, tokens)
     if model.vision and engine.profile == "v0":
         # The first engine profiles as many sequences as images fill the batch: next to none.
         rows = 1
     logits = engine.sampler_copies * rows * model.vocabulary * 4
-    kept = engine.workspace_bytes + _kept_expert_bytes(model, cut, tokens, engine)
+    kept = engine.workspace_bytes + _kept_expert_bytes(model, formats, cut, tokens, engine)
     hidden = engine.hidden_copies * tokens * model.hidden * 2
     return _estimate(
         LedgerLine(
@@ -67,9 +69,9 @@ def _sampler(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engin
     )  # fmt: skip
 
 
-def _kept_expert_bytes(model: ModelSpec, cut: Parallelism, tokens: int, engine: EngineSpec) -> float:
+def _kept_expert_bytes(model: ModelSpec, formats: Formats, cut: Parallelism, tokens: int, engine: EngineSpec) -> float:
     """Buffers of gated routed experts, where the engine keeps them beyond the forward pass."""
-    if not engine.keeps_expert_buffers:
+    if not engine.keeps_expert_buffers or _grouped_fp8(model, formats, engine):
         return 0.0
     mixtures = [la.mlp for la in model.layer_counts if isinstance(la.mlp, MoeMlp) and la.mlp.gated]
     widest = max((expert_elements(mlp, model.hidden, cut) for mlp in mixtures), default=0.0)
@@ -82,7 +84,7 @@ def _forward(
     tokens = settings.max_num_batched_tokens
     # An all-reduce needs its input and output at once.
     copies = engine.forward_copies + (2 if cut.tp > 1 else 0)
-    grouped = engine.grouped_fp8_experts and _block_quantised(model, formats)
+    grouped = _grouped_fp8(model, formats, engine)
     rule = _Buffers(tokens=tokens, cut=cut, shared=engine.experts_share_buffers, grouped_fp8=grouped)
     widest = max((_widest(layer, model.hidden, rule) for layer in model.layer_counts), default=0.0)
     return _estimate(
@@ -95,9 +97,9 @@ def _forward(
     )
 
 
-def _block_quantised(model: ModelSpec, formats: Formats) -> bool:
+def _grouped_fp8(model: ModelSpec, formats: Formats, engine: EngineSpec) -> bool:
     name = model.weight_format if formats.weight == "native" else formats.weight
-    return name.startswith("fp8-block")
+    return engine.grouped_fp8_experts and name.startswith("fp8-block")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,8 @@ from sizewell.specs.layers import (
 )
 from sizewell.specs.model import ModelSpec
 
+COMPRESSED_PAGE_STATES = 64
+
 Kind = Literal["full", "window", "chunk", "state"]
 
 
@@ -84,11 +86,20 @@ def _compressed_state_bytes(mixer: CompressedAttention) -> int:
     return mixer.head_dim + mixer.rope_head_dim + 8
 
 
-def _compressor_row_bytes(mixer: CompressedAttention) -> int:
-    """Fp32 values and scores a compressor keeps of each recent token; short ratios overlap two windows."""
-    windows = 2 if mixer.compress_ratio <= 4 else 1
-    index = mixer.indexer.head_dim if mixer.indexer else 0
-    return 2 * windows * (mixer.head_dim + index) * 4
+def _compressor_row_bytes(mixer: CompressedAttention) -> float:
+    """Bytes a compressor keeps of each recent token: fp32 values and scores in pages as large as a page of states.
+
+    Short ratios overlap two windows. Pages hold 4 tokens at ratio 4 and 8 at ratio 128, so both take 32 KiB.
+    """
+    short = mixer.compress_ratio <= 4
+    page = ceil(COMPRESSED_PAGE_STATES * _compressed_state_bytes(mixer) / 576) * 576
+    own = 2 * (2 if short else 1) * mixer.head_dim * 4
+    tokens = 4 if short else 8
+    index = 0.0
+    if mixer.indexer:
+        index_page = COMPRESSED_PAGE_STATES * mixer.indexer.cache_bytes_per_token
+        index = max(2 * 2 * mixer.indexer.head_dim * 4, index_page / tokens)
+    return max(own, page / tokens) + index
 
 
 def layer_kinds(

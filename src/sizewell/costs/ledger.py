@@ -7,7 +7,7 @@ from typing import Literal
 
 from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.lines import LedgerLine
-from sizewell.costs.rank_memory import RankMemory, rank_memory
+from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory
 from sizewell.specs.deployment import Deployment, EngineSettings, Formats
 from sizewell.specs.figure import Figure, weakest
 
@@ -33,6 +33,7 @@ class MemoryLedger:
     settings: EngineSettings
     stage: int
     printed: str = "blocks"
+    share_of_free: bool = False
 
     @property
     def total_bytes(self) -> float:
@@ -92,10 +93,16 @@ class MemoryLedger:
         """Whether the engine starts and serves one sequence of full length."""
         return self.verdict == "fits"
 
+    def _decides(self, line: LedgerLine) -> bool:
+        """Whether the cache grows as the line shrinks: SGLang shares out what context and collectives leave."""
+        if line.name in BASE_LINES and self.share_of_free:
+            return True
+        return line.place == "inside" and line.name != "KV cache"
+
     @property
     def kv_figure(self) -> Figure:
         """Cache bytes with the interval the estimated lines leave."""
-        inside = [line for line in self.lines if line.place == "inside" and line.name != "KV cache"]
+        inside = [line for line in self.lines if self._decides(line)]
         spread_up = sum((line.bytes - line.low) ** 2 for line in inside) ** 0.5
         spread_down = sum((line.high - line.bytes) ** 2 for line in inside) ** 0.5
         return Figure(
@@ -136,6 +143,7 @@ def ledger_of(memory: RankMemory, gpu_bytes: float) -> MemoryLedger:
         settings=memory.settings,
         stage=stage,
         printed=memory.engine.printed_tokens,
+        share_of_free=memory.engine.profile == "sglang",
     )
 
 

@@ -9,7 +9,12 @@ from sizewell.costs.lines import LedgerLine, Place
 from sizewell.costs.token_pool import request_table_bytes
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
+from sizewell.specs.kv_format import resolved_kv_format
+from sizewell.specs.layers import LatentAttention
 from sizewell.specs.model import ModelSpec
+from sizewell.specs.tensor import Tensor
+
+GIB = 2**30
 
 
 def overhead_lines(
@@ -20,8 +25,46 @@ def overhead_lines(
     if engine.profile == "sglang":
         # The share is taken before activations exist: what it leaves free must hold them.
         lines = [replace(lines[0], place="outside"), _request_table(settings)]
+    if settings.lora_adapters:
+        lines.append(lora_line(model, cut, settings))
     lines += [*_graphs(model, cut, settings, engine), *_base(cut, engine)]
     return tuple(line for line in lines if line.bytes)
+
+
+def gather_lines(
+    model: ModelSpec, formats: Formats, settings: EngineSettings, engine: EngineSpec
+) -> tuple[LedgerLine, ...]:
+    """Return the buffer into which sparse attention gathers 16-bit rows of an fp8 latent cache, allocated at load."""
+    mixer = next((la.mixer for la in model.layer_counts if isinstance(la.mixer, LatentAttention)), None)
+    packed = resolved_kv_format(formats.kv, model) in {"fp8", "fp8_ds_mla"}
+    if mixer is None or mixer.indexer is None or not packed or not engine.sparse_gather_contexts:
+        return ()
+    contexts, length = engine.sparse_gather_contexts, settings.max_model_len_tokens
+    line = LedgerLine(
+        name="weights: sparse gather buffer",
+        bytes=contexts * length * mixer.latent_elements * 2,
+        formula="{contexts} × {length} tokens × {row} × 2 B",
+        inputs=(("contexts", contexts), ("length", length), ("row", mixer.latent_elements)),
+    )
+    return (_spread(line, 0.2),)
+
+
+def lora_line(model: ModelSpec, cut: Parallelism, settings: EngineSettings) -> LedgerLine:
+    """Return the slots of low-rank adapters: two 16-bit factors for each part of each attention and MLP matrix."""
+    width = sum(
+        count * sum(len(t.rows) * t.rank_columns(cut.tp) + t.rank_rows(cut.tp) for t in layer.tensors if _adapted(t))
+        for layer, count in model.layer_counts.items()
+    )
+    return LedgerLine(
+        name="adapters",
+        bytes=settings.lora_adapters * settings.lora_rank * width / cut.pp * 2,
+        formula="{adapters} adapters × rank {rank} × {width} inputs and outputs × 2 B",
+        inputs=(("adapters", settings.lora_adapters), ("rank", settings.lora_rank), ("width", width / cut.pp)),
+    )
+
+
+def _adapted(tensor: Tensor) -> bool:
+    return tensor.is_matrix and tensor.role in {"attention", "mlp", "shared-experts"}
 
 
 def _request_table(settings: EngineSettings) -> LedgerLine:
@@ -61,7 +104,8 @@ def _base(cut: Parallelism, engine: EngineSpec) -> tuple[LedgerLine, ...]:
     """Context, collectives and what the engine finds beside PyTorch's own memory."""
     several = cut.tp * cut.pp * cut.dp > 1
     beside = engine.non_torch_bytes_tp if several else engine.non_torch_bytes_tp1
-    lines = [_spread(_given("beside PyTorch", beside, engine, "inside"), 0.25)]
+    # Logs of one release differ by what the kernels of a card and its libraries load: a tenth of a GiB at least.
+    lines = [_spread(_given("beside PyTorch", beside, engine, "inside"), max(0.3, 0.1 * GIB / max(beside, 1.0)))]
     if engine.context_in_baseline:
         collectives = engine.collective_bytes if several else 0.0
         lines.append(_spread(_given("context", engine.context_bytes, engine, "outside"), 0.3))
@@ -78,6 +122,6 @@ def _spread(line: LedgerLine, fraction: float) -> LedgerLine:
     return replace(
         line,
         provenance="calibrated",
-        low_bytes=line.bytes * (1 - fraction),
+        low_bytes=max(0.0, line.bytes * (1 - fraction)),
         high_bytes=line.bytes * (1 + fraction),
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, floor
 
 from sizewell.costs.cache_kinds import CacheRules, layer_kinds
 from sizewell.costs.kv_cache import CacheLayout, cache_layout
 from sizewell.costs.lines import LedgerLine
-from sizewell.costs.overhead import overhead_lines
+from sizewell.costs.overhead import gather_lines, overhead_lines
 from sizewell.costs.stages import stage_bounds
 from sizewell.costs.token_pool import STATE_TO_TOKEN_RATIO, WINDOW_POOL_FRACTION
 from sizewell.costs.weights import VOCABULARY_PADDING, WeightRules, offloaded, stage_weight_lines
@@ -20,6 +20,8 @@ from sizewell.specs.layers import CompressedAttention, LatentAttention, Layer
 from sizewell.specs.model import ModelSpec
 
 LATENT_BLOCK_TOKENS = 64
+BASE_LINES = ("context", "collectives")
+"""Lines that exist before an engine looks how much memory is free."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class RankMemory:
     engine: EngineSpec
     settings: EngineSettings
     cut: Parallelism
+    compressed: bool = False
 
     @cached_property
     def weight_bytes(self) -> float:
@@ -83,7 +86,12 @@ class RankMemory:
     @cached_property
     def base_bytes(self) -> float:
         """Context and collectives: taken before the engine looks how much is free."""
-        return sum(line.bytes for line in self.overhead if line.name in {"context", "collectives"})
+        return sum(line.bytes for line in self.overhead if line.name in BASE_LINES)
+
+    def safe_fraction(self, total_bytes: float) -> float:
+        """Return the share in whole per cent, at most the one set, that leaves room for what lies beside it."""
+        room = floor((1 - self.outside_bytes / total_bytes) * 100) / 100
+        return min(self.settings.memory_fraction, max(room, 0.01))
 
     def kv_bytes(self, total_bytes: float, fraction: float | None = None) -> tuple[float, ...]:
         """Return what is left for the cache on each stage; negative where the rest does not fit."""
@@ -123,9 +131,10 @@ def rank_memory(
     bounds = stage_bounds(len(model.layers), cut.pp, engine.pp_remainder)
     weights = stage_weight_lines(model, formats.weight, cut, weight_rules(settings, engine))
     draft = settings.speculative_tokens > 0
+    gathered = gather_lines(model, formats, settings, engine)
     stages = tuple(
         StageMemory(
-            weights=offloaded(lines, settings.offload_bytes),
+            weights=offloaded((*lines, *gathered), settings.offload_bytes),
             layout=cache_layout(
                 layer_kinds(model, _counted(model, span, draft=draft), formats.kv, cut.tp, rules), rules
             ),
@@ -133,7 +142,16 @@ def rank_memory(
         for span, lines in zip(bounds, weights, strict=True)
     )
     overhead = overhead_lines(model, formats, cut, settings, engine)
-    return RankMemory(stages=stages, overhead=overhead, engine=engine, settings=settings, cut=cut)
+    return RankMemory(
+        stages=stages, overhead=overhead, engine=engine, settings=settings, cut=cut, compressed=_is_compressed(model)
+    )
+
+
+def with_max_num_seqs(memory: RankMemory, model: ModelSpec, formats: Formats, max_num_seqs: int) -> RankMemory:
+    """Return the same rank under another limit on sequences: weights and cache stay, the overhead is counted again."""
+    settings = replace(memory.settings, max_num_seqs=max_num_seqs)
+    overhead = overhead_lines(model, formats, memory.cut, settings, memory.engine)
+    return replace(memory, settings=settings, overhead=overhead)
 
 
 def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
@@ -147,6 +165,7 @@ def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
         rope_tables=not plain,
         embedding_on_host=engine.embedding_on_host,
         latent_rope_bytes=engine.latent_rope_bytes,
+        mxfp4_input_multiple=engine.mxfp4_input_multiple,
     )
 
 

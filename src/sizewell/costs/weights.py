@@ -25,7 +25,8 @@ VOCABULARY_PADDING = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightRules:
-    """What an engine does to weights: `padding` of the vocabulary, bytes of a rope element, who gets spare layers."""
+    """What an engine does to weights: `padding` of the vocabulary, bytes of a latent model's rope element, who gets
+    spare layers, and the multiple to which MXFP4 experts pad their inputs."""
 
     padding: int = VOCABULARY_PADDING
     pp_remainder: PpRemainder = "spread"
@@ -34,6 +35,7 @@ class WeightRules:
     rope_tables: bool = True
     embedding_on_host: bool = False
     latent_rope_bytes: int = 4
+    mxfp4_input_multiple: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +62,23 @@ def rank_weight_bytes(
     return tuple(sum(line.bytes for line in stage) for stage in stage_weight_lines(model, weight_format, cut, rules))
 
 
-def rank_tensor_bytes(tensor: Tensor, encoding: Encoding, cut: Parallelism, padding: int = VOCABULARY_PADDING) -> float:
+def rank_tensor_bytes(tensor: Tensor, encoding: Encoding, cut: Parallelism, rules: WeightRules | None = None) -> float:
     """Return what the fullest rank allocates for a tensor: weights, scales, zero points and bias, each rounded."""
-    tp, matrices, rows = _shard(tensor, cut, padding)
+    rules = rules or WeightRules()
+    tp, matrices, rows = _shard(tensor, cut, rules.padding)
     if not tensor.is_matrix:
         bits = tensor.stored.bits_per_weight if tensor.stored else 16
         return allocated_bytes(matrices * rows * bits / 8)
-    buffers = encoding.buffers(rows, tensor.rank_columns(tp), matrices)
+    columns = tensor.rank_columns(tp)
+    buffers = encoding.buffers(rows, columns, matrices)
+    if encoding.name == "mxfp4" and tensor.role == "routed-experts":
+        # The packed input axis is padded for the kernel, its scales are not.
+        padded = ceil(columns / rules.mxfp4_input_multiple) * rules.mxfp4_input_multiple
+        buffers = (buffers[0] * padded / columns, *buffers[1:])
     bias = allocated_bytes(matrices * rows * 2) if tensor.bias else 0
-    return sum(allocated_bytes(b) for b in buffers) + bias
+    # Each fused part keeps its own codebooks and scalars.
+    repeated = allocated_bytes(encoding.extra_bytes) * (len(tensor.rows) - 1) * matrices if encoding.extra_bytes else 0
+    return sum(allocated_bytes(b) for b in buffers) + bias + repeated
 
 
 def _shard(tensor: Tensor, cut: Parallelism, padding: int) -> tuple[int, int, int]:
@@ -92,8 +102,8 @@ class _Holder:
         self._layers: dict[int, tuple[_Held, ...]] = {}
 
     def tensor(self, tensor: Tensor) -> _Held:
-        encoding = _stored_encoding(tensor, self.model, self.weight_format)
-        size = rank_tensor_bytes(tensor, encoding, self.cut, self.rules.padding)
+        encoding = stored_encoding(tensor, self.model, self.weight_format)
+        size = rank_tensor_bytes(tensor, encoding, self.cut, self.rules)
         return _Held(tensor.role, f"{tensor.name} {encoding.name}", size)
 
     def layer(self, layer: Layer) -> tuple[_Held, ...]:
@@ -109,15 +119,11 @@ class _Holder:
         if not self.rules.absorbed_copies or not isinstance(mixer, LatentAttention):
             return ()
         kv_b = next((t for t in layer.tensors if "kv_b" in t.name), None)
-        if kv_b is None or _stored_encoding(kv_b, self.model, self.weight_format).bits_per_weight >= 16:
+        if kv_b is None or stored_encoding(kv_b, self.model, self.weight_format).bits_per_weight >= 16:
             return ()
         heads = mixer.heads // self.cut.tp
         copies = (heads * width * mixer.kv_lora_rank * 2 for width in (mixer.qk_nope_head_dim, mixer.v_head_dim))
         return (_Held("attention", "absorbed kv_b copies bf16", sum(allocated_bytes(c) for c in copies)),)
-
-
-def _stored_encoding(tensor: Tensor, model: ModelSpec, weight_format: str) -> Encoding:
-    return stored_encoding(tensor, model, weight_format)
 
 
 def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int], stages: int) -> dict[tuple[str, str], list[float]]:

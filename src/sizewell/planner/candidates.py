@@ -11,7 +11,7 @@ from sizewell.specs.hardware import ClusterSpec, GpuSpec, NodeSpec
 from sizewell.specs.model import ModelSpec
 
 TENSOR_SIZES = (1, 2, 4, 8, 16)
-PIPELINE_SIZES = (1, 2, 3, 4, 6, 8)
+PIPELINE_SIZES = (1, 2, 4, 8)
 DATA_SIZES = (1, 2, 4, 8, 16, 32)
 REPLICA_GRID = (1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 """Replicas tried, as multiples of the fewest that hold: more replicas buy speed per user."""
@@ -27,30 +27,20 @@ class Machine:
     gpus_per_node: int
 
     def cluster_for(self, cut: Parallelism, replicas: int = 1) -> ClusterSpec:
-        """Return the nodes that `replicas` replicas of a cut occupy; a replica within a node never straddles two."""
-        return ClusterSpec(
-            gpu=self.gpu, node=self.node, gpus_per_node=self.gpus_per_node, nodes=self.nodes_for(cut, replicas)
-        )
+        """Return the nodes that `replicas` replicas of a cut occupy; a replica within a node never straddles two.
+
+        A single node holds no more accelerators than it must.
+        """
+        nodes, needed = self.nodes_for(cut, replicas), cut.gpus * replicas
+        fitting = [count for count in self.node.gpu_counts if needed <= count <= self.gpus_per_node]
+        held = min(fitting) if nodes == 1 and fitting else self.gpus_per_node
+        return ClusterSpec(gpu=self.gpu, node=self.node, gpus_per_node=held, nodes=nodes)
 
     def nodes_for(self, cut: Parallelism, replicas: int = 1) -> int:
         """Return how many nodes `replicas` replicas of a cut occupy."""
         if cut.gpus > self.gpus_per_node:
             return replicas * ceil(cut.gpus / self.gpus_per_node)
         return ceil(replicas / (self.gpus_per_node // cut.gpus))
-
-    def houses(self, cut: Parallelism, max_nodes: int) -> bool:
-        """Return whether one replica of a cut fits whole nodes.
-
-        A replica larger than a node must fill its nodes, and only pipeline stages or data-parallel ranks may lie on
-        different nodes, except that a pure tensor-parallel replica may span nodes (slowly).
-        """
-        if cut.gpus <= self.gpus_per_node:
-            return True
-        nodes = cut.gpus / self.gpus_per_node
-        if nodes != int(nodes) or nodes > min(max_nodes, self.node.max_nodes):
-            return False
-        domain = ClusterSpec(gpu=self.gpu, node=self.node, gpus_per_node=self.gpus_per_node, nodes=int(nodes))
-        return cut.tp <= domain.scale_up_gpus or cut.tp == cut.gpus
 
 
 def cuts(model: ModelSpec, max_gpus: int) -> tuple[Parallelism, ...]:
@@ -72,12 +62,15 @@ def _all_cuts(model: ModelSpec) -> Iterator[Parallelism]:
         yield from (Parallelism(tp=tp, dp=dp, ep=tp * dp) for dp in DATA_SIZES if dp > 1)
 
 
-def machines(nodes_by_gpu: Sequence[tuple[GpuSpec, Sequence[NodeSpec]]]) -> tuple[Machine, ...]:
-    """Return every node kind and count of each accelerator, without machines that differ in name alone."""
+def machines(nodes_by_gpu: Sequence[tuple[GpuSpec, Sequence[NodeSpec]]], *, every_count: bool) -> tuple[Machine, ...]:
+    """Return each accelerator in each node kind, without machines that differ in name alone.
+
+    With `every_count` also nodes that are not full: bought machines cost by what is in them, rented ones do not.
+    """
     found: dict[tuple[object, ...], Machine] = {}
     for gpu, nodes in nodes_by_gpu:
         for node in nodes:
-            for count in node.gpu_counts:
+            for count in node.gpu_counts if every_count else (max(node.gpu_counts),):
                 wiring = (gpu.key, count, node.scale_up.key, node.topology, node.scale_out.key, node.scale_out_ports)
                 found.setdefault(wiring, Machine(gpu, node, count))
     return tuple(found.values())

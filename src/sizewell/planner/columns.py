@@ -31,8 +31,11 @@ class Yard:
     usd_per_gpu: Floats
     usd_per_node: Floats
     gpus_per_node: Floats
+    max_nodes: Floats
+    fast_gpus: Floats
     watts_per_gpu: Floats
     memory_bytes: Floats
+    host_bytes_per_gpu: Floats
 
     @classmethod
     def of(cls, machines: Sequence[Machine], facts: Facts, engine: EngineSpec, basis: PriceBasis) -> Yard:
@@ -47,9 +50,23 @@ class Yard:
             usd_per_gpu=_array([(p.usd_per_gpu or 0.0) if p.known else np.inf for p in prices]),
             usd_per_node=_array([p.usd_per_node or 0.0 for p in prices]),
             gpus_per_node=per_node,
+            max_nodes=_array([m.node.max_nodes for m in machines]),
+            fast_gpus=_array([m.cluster_for(widest).scale_up_gpus for m in machines]),
             watts_per_gpu=_array([node_power_w(m) for m in machines]) / per_node,
             memory_bytes=_array([m.gpu.total_bytes for m in machines]),
+            host_bytes_per_gpu=_array([_host_bytes(m) for m in machines]),
         )
+
+    def houses(self, cut: Parallelism, max_nodes: int) -> Mask:
+        """Return where one replica of a cut fits whole nodes.
+
+        A replica larger than a node must fill its nodes, and only pipeline stages or data-parallel ranks may lie on
+        different nodes, except that a purely tensor-parallel replica may span nodes (slowly).
+        """
+        nodes = cut.gpus / self.gpus_per_node
+        whole = (nodes == np.floor(nodes)) & (nodes <= np.minimum(self.max_nodes, max_nodes))
+        across: Mask = whole & ((cut.tp <= self.fast_gpus) | (cut.tp == cut.gpus))
+        return (nodes <= 1) | across
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +81,10 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """Candidates of one variant, arrays of shape [N]; `rows` index the yard's machines, times are means."""
+    """Candidates of one variant: `rows` index the yard's machines, times are means.
+
+    Arrays have shape [N], or before they are flattened [N, K] for K numbers of replicas.
+    """
 
     variant: Variant
     yard: Yard
@@ -81,8 +101,9 @@ class Column:
     watts: Floats
 
     def where(self, mask: Mask) -> Column:
-        """Return the candidates a mask keeps."""
-        arrays = {f.name: getattr(self, f.name)[mask] for f in fields(self) if f.name not in {"variant", "yard"}}
+        """Return the candidates a mask keeps, in one flat column."""
+        rest = [f.name for f in fields(self) if f.name not in {"variant", "yard"}]
+        arrays = {name: np.broadcast_to(getattr(self, name), mask.shape)[mask] for name in rest}
         return Column(variant=self.variant, yard=self.yard, **arrays)
 
 
@@ -91,6 +112,11 @@ def nodes_of(replicas: Floats, cut: Parallelism, gpus_per_node: Floats) -> Float
     across = replicas * np.ceil(cut.gpus / gpus_per_node)
     within = np.ceil(replicas / np.maximum(gpus_per_node // cut.gpus, 1))
     return np.where(cut.gpus > gpus_per_node, across, within)
+
+
+def _host_bytes(machine: Machine) -> float:
+    """Host memory beside each accelerator; none where both are the same memory."""
+    return machine.node.host.ram_bytes / machine.gpus_per_node if machine.gpu.kind == "gpu" else 0.0
 
 
 def _array(values: Sequence[float]) -> Floats:

@@ -39,7 +39,8 @@ def _statistic(question: Question) -> str:
         return "Limits bind the mean over requests in steady state; a burst of all users at once waits longer."
     return (
         f"Limits bind the {statistic} in steady state, taken as mean × {over['ttft']:g} (TTFT), "
-        f"× {over['tpot']:g} (TPOT), × {over['e2e']:g} (E2E): ratios measured elsewhere, to be replaced by a simulation of your load."
+        f"× {over['tpot']:g} (TPOT), × {over['e2e']:g} (E2E): "
+        "ratios measured elsewhere, to be replaced by a simulation of your load."
     )
 
 

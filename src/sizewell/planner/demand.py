@@ -93,11 +93,21 @@ class Demand:
 
 
 def value_at(position: Floats, values: Floats) -> Floats:
-    """Return values [M, B] at fractional grid positions [M]."""
-    low = np.clip(position.astype(np.int64), 0, values.shape[1] - 1)[:, None]
-    high = np.minimum(low + 1, values.shape[1] - 1)
-    below, above = np.take_along_axis(values, low, 1)[:, 0], np.take_along_axis(values, high, 1)[:, 0]
-    found: Floats = below + (position - low[:, 0]) * (above - below)
+    """Return values [M, B] at fractional grid positions [M] or [M, K]."""
+    machine = np.arange(len(values)).reshape(-1, *([1] * (position.ndim - 1)))
+    low = np.minimum(position.astype(np.int64), values.shape[1] - 2)
+    below = values[machine, low]
+    found: Floats = below + (position - low) * (values[machine, low + 1] - below)
+    return found
+
+
+def position_of(wanted: Floats, known: Floats) -> Floats:
+    """Return the fractional grid positions [M, K] where rising `known` [M, B] is `wanted` [M, K], clipped."""
+    machine = np.arange(len(known))[:, None]
+    low = np.clip((known[:, None, :] < wanted[:, :, None]).sum(axis=2) - 1, 0, known.shape[1] - 2)
+    below, above = known[machine, low], known[machine, low + 1]
+    share = (wanted - below) / np.where(above > below, above - below, 1.0)
+    found: Floats = low + np.minimum(np.maximum(share, 0.0), 1.0)
     return found
 
 
@@ -106,9 +116,9 @@ def _crossing(values: Floats, bound: Floats) -> Floats:
     beyond = values > bound[:, None]
     last = values.shape[1] - 1
     first = np.where(beyond.any(axis=1), beyond.argmax(axis=1), last + 1)
-    left = np.clip(first - 1, 0, last)[:, None]
-    right = np.minimum(left + 1, last)
-    low, high = np.take_along_axis(values, left, 1)[:, 0], np.take_along_axis(values, right, 1)[:, 0]
-    share = np.clip((bound - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
-    inside = np.where(first > last, float(last), left[:, 0] + share)
+    left = np.minimum(np.maximum(first - 1, 0), last - 1)
+    machine = np.arange(len(values))
+    low, high = values[machine, left], values[machine, left + 1]
+    share = np.minimum(np.maximum((bound - low) / np.where(high > low, high - low, 1.0), 0.0), 1.0)
+    inside = np.where(first > last, float(last), left + share)
     return np.where(first == 0, -1.0, inside)

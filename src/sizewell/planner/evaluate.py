@@ -1,4 +1,4 @@
-"""One cut of a model in one pair of formats, tried on many machines at once: memory, speed, then size and price."""
+"""One cut of a model in one weight format, tried on many machines at once: memory, speed, then size and price."""
 
 from __future__ import annotations
 
@@ -9,23 +9,30 @@ from math import ceil
 import numpy as np
 
 from sizewell.costs.batch import Floats
-from sizewell.costs.rank_memory import rank_memory
+from sizewell.costs.rank_memory import RankMemory, rank_memory, with_max_num_seqs
 from sizewell.planner.candidates import REPLICA_GRID
 from sizewell.planner.columns import Column, Mask, Rows, Variant, Yard, nodes_of
-from sizewell.planner.demand import Demand, value_at
+from sizewell.planner.demand import Demand, position_of, value_at
 from sizewell.planner.nearest import Nearest
 from sizewell.planner.plan import Gate
 from sizewell.planner.question import Question
 from sizewell.planner.reasons import bound_reason, context_reason, load_reason, memory_reason, speed_reason
 from sizewell.planner.steady_state import Limits as Holding
-from sizewell.planner.steady_state import Point, Rates, rates
+from sizewell.planner.steady_state import Rates, rates
 from sizewell.planner.step_table import StepPolicy, StepTable, step_table, step_work
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 
-GRID = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)
-SEQUENCE_LIMITS = (256, 64)
-"""Limits on sequences tried besides the engine's default: lower ones free sampler memory for the cache."""
+GRID = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 4096)
+"""Decoding sequences of a replica at which steps are priced; between them times are interpolated."""
+SEQUENCE_LIMITS = (1024, 256, 64)
+"""Limits on sequences tried: lower ones free sampler memory for the cache."""
+SMALL_MEMORY_BYTES = 36e9
+TOKENS_PER_STEP = {True: 2048, False: 8192}
+"""Token budget of a step on accelerators with little memory and on others: prompts wait less, steps last longer."""
+GIB = 2**30
+HOST_SHARE = 0.8
+"""Share of host memory that offloaded weights may take."""
 USABLE_RATE = 0.85
 """Share of a replica's request rate that a plan for independent arrivals counts on: above it queues run away."""
 
@@ -38,39 +45,51 @@ class Trial:
     demand: Demand
     yard: Yard
     engine: EngineSpec
-    formats: Formats
+    weight_format: str
     rows: Rows
     nearest: Nearest
 
     def columns(self, cut: Parallelism) -> Iterator[Column]:
         """Yield the candidates of one cut that hold."""
-        nodes = self.question.limits.max_nodes
-        housed = [row for row in self.rows if self.yard.machines[row].houses(cut, nodes)]
-        for rows, settings in self._tiers(housed):
-            yield from self._tier_columns(cut, rows, settings)
+        housed = self.rows[self.yard.houses(cut, self.question.limits.max_nodes)[self.rows]]
+        small = self.yard.memory_bytes[housed] < SMALL_MEMORY_BYTES
+        for is_small, tokens in TOKENS_PER_STEP.items():
+            rows = housed[small == is_small]
+            if rows.size:
+                for kv_format in self.question.kv_formats:
+                    formats = Formats(weight=self.weight_format, kv=kv_format)
+                    settings = self._settings(SEQUENCE_LIMITS[0], tokens)
+                    yield from self._group(cut, rows, formats, settings)
+                    if self.question.offload:
+                        yield from self._offloaded(cut, rows, formats, settings)
 
-    def _tier_columns(self, cut: Parallelism, rows: Rows, settings: EngineSettings) -> Iterator[Column]:
-        limits = [settings.max_num_seqs, *(n for n in SEQUENCE_LIMITS if n < settings.max_num_seqs)]
-        variants = [
-            Variant(engine=self.engine, formats=self.formats, cut=cut, settings=replace(settings, max_num_seqs=limit))
-            for limit in limits
+    def _offloaded(self, cut: Parallelism, rows: Rows, formats: Formats, settings: EngineSettings) -> Iterator[Column]:
+        """Yield candidates that keep as little in host memory as makes room for one request of full length."""
+        sparse = replace(settings, max_num_seqs=SEQUENCE_LIMITS[-1])
+        memory = rank_memory(self.question.model, formats, cut, sparse, self.engine)
+        needed = memory.layout.request_blocks(ceil(self.demand.context_tokens)) * memory.layout.bytes_per_block
+        totals = self.yard.memory_bytes[rows]
+        room = np.array([min(memory.kv_bytes(total, memory.safe_fraction(total))) for total in totals])
+        short = np.ceil((needed - room) / GIB) * GIB
+        host = self.yard.host_bytes_per_gpu[rows]
+        useful = (short > 0) & (short < memory.weight_bytes) & (short < host * HOST_SHARE)
+        for size in np.unique(short[useful]):
+            yield from self._group(cut, rows[useful & (short == size)], formats, replace(settings, offload_bytes=size))
+
+    def _group(self, cut: Parallelism, rows: Rows, formats: Formats, settings: EngineSettings) -> Iterator[Column]:
+        first = rank_memory(self.question.model, formats, cut, settings, self.engine)
+        memories = [
+            first if limit == settings.max_num_seqs else with_max_num_seqs(first, self.question.model, formats, limit)
+            for limit in SEQUENCE_LIMITS
         ]
-        room = [self._sequences(variant, rows) for variant in variants]
+        variants = [Variant(engine=self.engine, formats=formats, cut=cut, settings=m.settings) for m in memories]
+        room = [self._sequences(variant, memory, rows) for variant, memory in zip(variants, memories, strict=True)]
         somewhere = np.maximum.reduce(room) >= 1
         if not somewhere.any():
             return
         table = self._table(variants[0], rows[somewhere])
         for variant, sequences in zip(variants, room, strict=True):
             yield from self._serving(variant, rows[somewhere], sequences[somewhere], table)
-
-    def _tiers(self, rows: list[int]) -> list[tuple[Rows, EngineSettings]]:
-        """Group machines by the batch limits the engine picks for them."""
-        groups: dict[tuple[int, int], list[int]] = {}
-        for row in rows:
-            gpu = self.yard.machines[row].gpu
-            tier = self.engine.defaults_for(gpu.name, gpu.total_bytes)
-            groups.setdefault((tier.max_num_seqs, tier.max_num_batched_tokens), []).append(row)
-        return [(np.array(held, dtype=np.intp), self._settings(*tier)) for tier, held in groups.items()]
 
     def _settings(self, sequences: int, tokens: int) -> EngineSettings:
         return EngineSettings(
@@ -81,24 +100,28 @@ class Trial:
             enforce_eager=self.engine.launch == "eager",
         )
 
-    def _sequences(self, variant: Variant, rows: Rows) -> Floats:
+    def _sequences(self, variant: Variant, memory: RankMemory, rows: Rows) -> Floats:
         """Return how many requests of full length one replica's cache holds on each machine."""
-        memory = rank_memory(self.question.model, self.formats, variant.cut, variant.settings, self.engine)
         totals, back = np.unique(self.yard.memory_bytes[rows], return_inverse=True)
-        blocks = np.array([memory.blocks(total) for total in totals], dtype=np.float64)[back]
-        budget = np.array([memory.budget_bytes(total) for total in totals])[back]
+        blocks = np.array([memory.blocks(total, memory.safe_fraction(total)) for total in totals], dtype=np.float64)[
+            back
+        ]
         needed = max(memory.layout.request_blocks(ceil(self.demand.context_tokens)), 1)
         none, few = blocks <= 0, (blocks > 0) & (blocks < needed)
-        lacking = memory_reason(variant, memory, budget[none])
-        self.nearest.fail("memory", rows[none], (memory.resident_bytes / budget)[none], lacking)
-        tokens = blocks[few] * memory.layout.block_tokens
-        short = context_reason(variant, tokens, self.demand.context_tokens)
-        self.nearest.fail("context", rows[few], needed / blocks[few], short)
+        if none.any():
+            budget = np.array([memory.budget_bytes(total, memory.safe_fraction(total)) for total in totals])[back]
+            lacking = memory_reason(variant, memory, budget[none])
+            self.nearest.fail("memory", rows[none], (memory.resident_bytes / budget)[none], lacking)
+        if few.any():
+            tokens = blocks[few] * memory.layout.block_tokens
+            short = context_reason(variant, tokens, self.demand.context_tokens)
+            self.nearest.fail("context", rows[few], needed / blocks[few], short)
         return blocks / needed * variant.cut.dp
 
     def _table(self, variant: Variant, rows: Rows) -> StepTable:
-        policy = StepPolicy(chunk_tokens=variant.settings.max_num_batched_tokens, eager=variant.settings.enforce_eager)
-        work = step_work(self.question.model, self.formats, variant.cut, self.demand.lengths, policy, GRID)
+        work = step_work(
+            self.question.model, variant.formats, variant.cut, self.demand.lengths, policy_of(variant.settings), GRID
+        )
         return step_table(work, self.yard.reached.take(rows))
 
     def _serving(self, variant: Variant, rows: Rows, sequences: Floats, table: StepTable) -> Iterator[Column]:
@@ -113,10 +136,10 @@ class Trial:
         position = np.maximum(position, 0.0)
         users = value_at(position, steady.users)
         fewest = self._fewest_replicas(users, value_at(position, steady.requests_per_s) * USABLE_RATE)
-        for more in REPLICA_GRID:
-            replicas = np.ceil(fewest * more - 1e-9)
-            column = self._column(variant, rows, steady, (replicas, users))
-            yield from self._within_limits(column, self._met(column, alive))
+        replicas = np.ceil(fewest[:, None] * np.array(REPLICA_GRID) - 1e-9)
+        fresh = np.diff(replicas, axis=1, prepend=0.0) > 0
+        column = self._column(variant, rows, steady, (replicas, users))
+        yield from self._within_limits(column, self._met(column, alive[:, None] & fresh))
 
     def _fewest_replicas(self, users: Floats, rate: Floats) -> Floats:
         if self.demand.users is not None:
@@ -125,27 +148,37 @@ class Trial:
 
     def _column(self, variant: Variant, rows: Rows, steady: Rates, load: tuple[Floats, Floats]) -> Column:
         replicas, most = load
-        point = self._point(steady, replicas)
+        ttft, tpot, rate = self._point(steady, replicas)
         gpus = replicas * variant.cut.gpus
-        nodes = nodes_of(replicas, variant.cut, self.yard.gpus_per_node[rows])
+        at = rows[:, None]
+        nodes = nodes_of(replicas, variant.cut, self.yard.gpus_per_node[at])
         return Column(
-            variant=variant, yard=self.yard, rows=rows, replicas=replicas, gpus=gpus, nodes=nodes,
-            ttft_s=point.ttft_s, tpot_s=point.tpot_s, requests_per_s=point.requests_per_s * replicas,
-            users_per_replica=point.users, most_users_per_replica=most,
-            usd_per_hour=gpus * self.yard.usd_per_gpu[rows] + nodes * self.yard.usd_per_node[rows],
-            watts=gpus * self.yard.watts_per_gpu[rows],
+            variant=variant, yard=self.yard, rows=at, replicas=replicas, gpus=gpus, nodes=nodes,
+            ttft_s=ttft, tpot_s=tpot, requests_per_s=rate * replicas,
+            users_per_replica=rate * (ttft + self.demand.lengths.gaps * tpot), most_users_per_replica=most[:, None],
+            usd_per_hour=gpus * self.yard.usd_per_gpu[at] + nodes * self.yard.usd_per_node[at],
+            watts=gpus * self.yard.watts_per_gpu[at],
         )  # fmt: skip
 
-    def _point(self, steady: Rates, replicas: Floats) -> Point:
-        if self.demand.users is not None:
-            return steady.at_users(self.demand.users / replicas)
-        return steady.at_rate((self.demand.rate_per_s or 0.0) / replicas)
+    def _point(self, steady: Rates, replicas: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return TTFT, TPOT and requests per second of one of `replicas` [M, K] that share the load."""
+        if self.demand.users is None:
+            points = [steady.at_rate((self.demand.rate_per_s or 0.0) / count) for count in replicas.T]
+            ttft, tpot, rate = (
+                np.stack([getattr(p, n) for p in points], 1) for n in ("ttft_s", "tpot_s", "requests_per_s")
+            )
+            return ttft, tpot, rate
+        users = self.demand.users / replicas
+        position = position_of(users, steady.users)
+        ttft, tpot = value_at(position, steady.ttft_s), value_at(position, steady.tpot_s)
+        return ttft, tpot, users / (ttft + steady.gaps * tpot)
 
     def _met(self, column: Column, alive: Mask) -> Mask:
         met: Mask = alive & self.demand.met(column.ttft_s, column.tpot_s)
-        missed = alive & ~met
-        reason = load_reason(column.variant, column.replicas[missed])
-        self.nearest.fail("speed", column.rows[missed], np.ones(int(missed.sum())), reason)
+        missed = (alive & ~met)[:, 0]
+        if missed.any():
+            reason = load_reason(column.variant, column.replicas[missed, 0])
+            self.nearest.fail("speed", column.rows[missed, 0], np.ones(int(missed.sum())), reason)
         return met
 
     def _within_limits(self, column: Column, alive: Mask) -> Iterator[Column]:
@@ -154,8 +187,8 @@ class Trial:
             if bound is None:
                 continue
             over = alive & (values > bound)
-            reason = bound_reason(column.variant, values[over], bound, unit)
-            self.nearest.fail(gate, column.rows[over], values[over] / bound, reason)
+            rows = np.broadcast_to(column.rows, over.shape)[over]
+            self.nearest.fail(gate, rows, values[over] / bound, bound_reason(column.variant, values[over], bound, unit))
             alive = alive & ~over
         if alive.any():
             yield column.where(alive)
@@ -172,9 +205,19 @@ class Trial:
         )
 
     def _note_slow(self, variant: Variant, rows: Rows, steady: Rates, slow: Mask) -> None:
-        ttft, tpot = steady.ttft_s[slow, 0], steady.tpot_s[slow, 0]
-        reason = speed_reason(variant, self.demand, ttft, tpot, steady.table.floor_s[slow, 0])
-        self.nearest.fail("speed", rows[slow], self.demand.worst_ratio(ttft, tpot), reason)
+        if slow.any():
+            ttft, tpot = steady.ttft_s[slow, 0], steady.tpot_s[slow, 0]
+            reason = speed_reason(variant, self.demand, ttft, tpot, steady.table.floor_s[slow, 0])
+            self.nearest.fail("speed", rows[slow], self.demand.worst_ratio(ttft, tpot), reason)
+
+
+def policy_of(settings: EngineSettings) -> StepPolicy:
+    """Return how an engine with these settings forms steps."""
+    return StepPolicy(
+        chunk_tokens=settings.max_num_batched_tokens,
+        eager=settings.enforce_eager,
+        offload_bytes=settings.offload_bytes,
+    )
 
 
 def model_length(question: Question) -> int:

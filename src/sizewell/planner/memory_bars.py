@@ -14,7 +14,10 @@ CAPACITY_METRICS = ("kv_gib", "max_concurrency_x")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryBar:
-    """Errors of one group of figures as fractions; `within` counts errors up to 1, 3, 5 and 10 %."""
+    """Errors of one group of figures as fractions; `within` counts errors up to 1, 3, 5 and 10 %.
+
+    Of the `estimated` figures (those with an interval) `covered` lie inside it.
+    """
 
     title: str
     figures: int
@@ -22,6 +25,8 @@ class MemoryBar:
     median_fraction: float
     worst_fraction: float
     within: tuple[int, int, int, int]
+    estimated: int
+    covered: int
 
 
 def memory_bars(answers: Iterable[MemoryPrediction]) -> tuple[MemoryBar, ...]:
@@ -32,11 +37,11 @@ def memory_bars(answers: Iterable[MemoryPrediction]) -> tuple[MemoryBar, ...]:
         _bar(f"{engine} {metric}", [a for a in kept if (a.row.engine, a.metric) == (engine, metric)])
         for engine, metric in keys
     )
-    capacity = [a for a in kept if a.metric in CAPACITY_METRICS and a.row.engine == "vllm"]
-    stated = [a for a in capacity if a.basis == "settings" and a.row.memory_fraction is not None]
+    capacity = [a for a in kept if a.metric in CAPACITY_METRICS and a.row.engine == "vllm" and a.basis == "settings"]
+    stated = [a for a in capacity if a.row.memory_fraction is not None]
     return (
         *by_metric,
-        _bar("vllm capacity: all", capacity),
+        _bar("vllm capacity: from settings, stated or default", capacity),
         _bar("vllm capacity: memory fraction stated", stated),
         _bar("vllm capacity: stated and not contradicted by the log", [a for a in stated if a.states_settings]),
     )
@@ -44,9 +49,12 @@ def memory_bars(answers: Iterable[MemoryPrediction]) -> tuple[MemoryBar, ...]:
 
 def _bar(title: str, answers: list[MemoryPrediction]) -> MemoryBar:
     errors = sorted(abs(a.error_fraction) for a in answers if a.error_fraction is not None)
+    spans = [
+        (a.low, a.measured, a.high) for a in answers if a.low is not None and a.high is not None and a.low < a.high
+    ]  # fmt: skip
     one, three, five, ten = (sum(e <= limit for e in errors) for limit in (0.01, 0.03, 0.05, 0.10))
     return MemoryBar(
         title=title, figures=len(answers), answered=len(errors),
         median_fraction=median(errors) if errors else 0.0, worst_fraction=errors[-1] if errors else 0.0,
-        within=(one, three, five, ten),
+        within=(one, three, five, ten), estimated=len(spans), covered=sum(low <= m <= high for low, m, high in spans),
     )  # fmt: skip

@@ -27,8 +27,8 @@ def _unstated(rows: Sequence[MemoryRow], memory: RankMemory, gpu: GpuSpec | None
         yield "unified memory: the engine sizes from what the system has free, which the log does not state"
     if gpu is not None and gpu.vendor == "amd":
         yield "AMD: weight padding is not known"
-    if "LoRA" in rows[0].notes:
-        yield "LoRA adapters are not counted"
+    if memory.engine.profile == "sglang" and memory.compressed:
+        yield "SGLang's pools for compressed caches are not known"
 
 
 def _contradicted(rows: Sequence[MemoryRow], memory: RankMemory, total_bytes: float | None) -> Iterable[str]:
@@ -45,3 +45,16 @@ def _contradicted(rows: Sequence[MemoryRow], memory: RankMemory, total_bytes: fl
     share = memory.budget_bytes(total_bytes)
     if room > share - memory.stages[0].weight_bytes:
         yield f"weights and logged cache exceed the assumed share of {share / GIB:.2f} GiB"
+
+
+def weight_caveat(row: MemoryRow, memory: RankMemory, draft_bytes: float, checkpoint_bytes: float) -> str:
+    """Return why logged weights may not be those of the named checkpoint under the stated cut, or nothing.
+
+    `draft_bytes` is what a draft layer would add to a rank, `checkpoint_bytes` the whole checkpoint as served.
+    """
+    logged, stage = row.value * GIB, memory.stages[0].weight_bytes
+    if logged * row.cut.pp * row.cut.tp < 0.9 * checkpoint_bytes and not row.offload_bytes:
+        return f"{row.cut} ranks of this size cannot hold the checkpoint's {checkpoint_bytes / GIB:.0f} GiB"
+    if abs(logged - stage - draft_bytes) < 0.002 * logged:
+        return "equals the weights with the draft layer: speculation was on and is not stated"
+    return ""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
 
 from sizewell.costs.ledger import ledger
+from sizewell.costs.rank_memory import rank_memory
 from sizewell.planner.candidates import Machine
 from sizewell.planner.columns import Column, Variant
 from sizewell.planner.demand import Demand
-from sizewell.planner.evaluate import GRID
+from sizewell.planner.evaluate import GRID, policy_of
 from sizewell.planner.facts import Facts
 from sizewell.planner.money import cost
 from sizewell.planner.plan import MemoryUse, Plan, Service
 from sizewell.planner.question import Question
-from sizewell.planner.step_table import StepPolicy, step_table, step_work
+from sizewell.planner.step_table import step_table, step_work
 from sizewell.specs.deployment import Deployment, Pool
 from sizewell.specs.figure import Figure
 
@@ -50,7 +51,10 @@ class Settler:
         )
 
     def _deployment(self, variant: Variant, machine: Machine, replicas: int) -> Deployment:
-        pool = Pool(role="both", replicas=replicas, parallelism=variant.cut, settings=variant.settings)
+        memory = rank_memory(self.question.model, variant.formats, variant.cut, variant.settings, variant.engine)
+        share = memory.safe_fraction(machine.gpu.total_bytes)
+        settings = replace(variant.settings, memory_fraction=share)
+        pool = Pool(role="both", replicas=replicas, parallelism=variant.cut, settings=settings)
         return Deployment(
             model=self.question.model,
             weight_format=variant.formats.weight,
@@ -80,9 +84,15 @@ class Settler:
     def _bound_by(self, column: Column, row: int) -> str:
         """Return what most of a decode step waits for at the plan's load."""
         variant = column.variant
-        policy = StepPolicy(chunk_tokens=variant.settings.max_num_batched_tokens, eager=variant.settings.enforce_eager)
         sequences = float(np.clip(column.users_per_replica[row], 1, GRID[-1]))
-        work = step_work(self.question.model, variant.formats, variant.cut, self.demand.lengths, policy, (sequences,))
+        work = step_work(
+            self.question.model,
+            variant.formats,
+            variant.cut,
+            self.demand.lengths,
+            policy_of(variant.settings),
+            (sequences,),
+        )
         reached = column.yard.reached.take(column.rows[row : row + 1])
         return str(step_table(work, reached).decode.bound_by[0, 0])
 

@@ -8,10 +8,11 @@ from typing import Literal
 
 from sizewell.costs.ledger import GIB, MemoryLedger, ledger_of
 from sizewell.costs.lines import LedgerLine
-from sizewell.costs.rank_memory import RankMemory, rank_memory
+from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory
 from sizewell.costs.token_pool import default_fraction
-from sizewell.planner.memory_caveats import caveats
-from sizewell.specs.deployment import EngineSettings, Formats
+from sizewell.costs.weights import WeightRules, rank_weight_bytes
+from sizewell.planner.memory_caveats import caveats, weight_caveat
+from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.figure import Figure, Provenance, weakest
 from sizewell.specs.hardware import GpuSpec
@@ -22,7 +23,12 @@ Basis = Literal["settings", "log", "none"]
 """What a prediction used: the stated settings alone, another figure of the same log, or nothing."""
 
 _CAPACITY = {"kv_gib", "kv_tokens", "gpu_blocks", "max_concurrency_x"}
-_WEIGHT_FORMATS = {"bitsandbytes": "bnb-nf4"}
+_WEIGHT_FORMATS = {"in-flight": "bnb-nf4-double", "bitsandbytes": "bnb-nf4"}
+"""Formats made on load; quantising with bitsandbytes in flight quantises the scales as well."""
+UNSTATED_FRACTION_SPREAD = 0.04
+FIRST_ENGINE_IMAGE_TOKENS = 5120
+FIRST_ENGINE_CHUNKS_FROM = 32768
+_WEIGHT_BAR = 0.01
 _OVERHEAD = {
     "activation_peak_gib": ("activation",),
     "non_torch_gib": ("beside PyTorch",),
@@ -80,8 +86,27 @@ def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPredi
     found = ledger_of(memory, total) if total else None
     caveat = caveats(rows, memory, facts.gpu, total)
     answers = tuple(_predict(row, rows, memory, found) for row in rows)
+    answers = tuple(_explained_weights(a, memory, facts) for a in answers)
     answers = tuple(replace(a, reason=a.reason or caveat) if a.metric in _CAPACITY else a for a in answers)
     return (*answers, *_bytes_per_token(rows, memory))
+
+
+def _explained_weights(answer: MemoryPrediction, memory: RankMemory, facts: LogFacts) -> MemoryPrediction:
+    error = answer.error_fraction
+    if answer.metric != "weights_gib_per_gpu" or error is None or abs(error) <= _WEIGHT_BAR:
+        return answer
+    whole = max(rank_weight_bytes(facts.model, "native", Parallelism())) if _is_native(answer.row) else 0.0
+    reason = weight_caveat(answer.row, memory, _draft_bytes(facts.model, answer.row.cut), whole)
+    if not reason and facts.gpu is not None and facts.gpu.vendor == "amd":
+        reason = "AMD: weight padding is not known"
+    return replace(answer, reason=reason)
+
+
+def _draft_bytes(model: ModelSpec, cut: Parallelism) -> float:
+    """Return what the draft layers add to a rank; where the config counts none, one more of the last layer."""
+    drafted = replace(model, mtp_layers=model.mtp_layers or model.layers[-1:])
+    plain, draft = (max(rank_weight_bytes(drafted, "native", cut, WeightRules(mtp=mtp))) for mtp in (False, True))
+    return draft - plain
 
 
 def unanswered(rows: Iterable[MemoryRow], reason: str) -> tuple[MemoryPrediction, ...]:
@@ -108,13 +133,17 @@ def _weight_format(text: str) -> str:
     return next((name for word, name in _WEIGHT_FORMATS.items() if word in text.lower()), "native")
 
 
+def _is_native(row: MemoryRow) -> bool:
+    return _weight_format(row.weight_format) == "native"
+
+
 def _settings(rows: Sequence[MemoryRow], facts: LogFacts) -> EngineSettings:
     """Return the stated settings, the rest as this engine version defaults them on this accelerator."""
     row, engine = rows[0], facts.engine
     total = _gpu_bytes(row, facts.gpu) or 0.0
     tier = engine.defaults_for(facts.gpu.name if facts.gpu else "", total)
     length = row.max_model_len_tokens or facts.model.max_context_tokens
-    tokens = row.max_num_batched_tokens or _default_tokens(engine, tier.max_num_batched_tokens, length)
+    tokens = row.max_num_batched_tokens or _default_tokens(facts, tier.max_num_batched_tokens, length)
     sequences = next((r.sequences for r in rows if r.sequences), None) or tier.max_num_seqs
     return EngineSettings(
         max_num_seqs=min(sequences, tokens) if engine.profile == "v1" else sequences,
@@ -123,14 +152,17 @@ def _settings(rows: Sequence[MemoryRow], facts: LogFacts) -> EngineSettings:
         memory_fraction=row.memory_fraction or _default_fraction(row, total, facts),
         enforce_eager=row.enforce_eager,
         offload_bytes=max(r.offload_bytes for r in rows),
+        lora_adapters=int(any("LoRA" in r.notes for r in rows)),
     )
 
 
-def _default_tokens(engine: EngineSpec, tokens: int, length: int) -> int:
-    """The first engine profiles a whole prompt unless it chunks, which it does by default beyond 32k."""
-    if engine.profile == "v0" and length <= 32768:
-        return max(length, tokens)
-    return tokens
+def _default_tokens(facts: LogFacts, tokens: int, length: int) -> int:
+    """The first engine profiles a whole prompt unless it chunks: by default beyond 32k, never with images."""
+    if facts.engine.profile != "v0":
+        return tokens
+    if facts.model.vision:
+        return max(length, FIRST_ENGINE_IMAGE_TOKENS)
+    return max(length, tokens) if length <= FIRST_ENGINE_CHUNKS_FROM else tokens
 
 
 def _default_fraction(row: MemoryRow, total_bytes: float, facts: LogFacts) -> float:
@@ -148,7 +180,7 @@ def _predict(
     if row.metric == "weights_gib_per_gpu":
         return _answer(row, Figure.exact(_logged_stage_bytes(row, memory) / GIB))
     if row.metric == "non_torch_gib" and memory.engine.profile == "sglang":
-        return _answer(row, _total([line for line in memory.overhead if line.name in {"context", "collectives"}]))
+        return _answer(row, _total([line for line in memory.overhead if line.name in BASE_LINES]))
     if row.metric in _OVERHEAD:
         names = _OVERHEAD[row.metric]
         return _answer(row, _total([line for line in memory.overhead if line.name.startswith(names)]))
@@ -158,9 +190,11 @@ def _predict(
 def _logged_stage_bytes(row: MemoryRow, memory: RankMemory) -> float:
     """Weights of the rank that logged: the driver's stage, unless the notes speak of middle stages."""
     middle = "middle" in row.notes and len(memory.stages) > 2
-    # SGLang prints how much free memory went down, which is more than the tensors.
-    lost = sum(line.bytes for line in memory.overhead if line.name == "beside PyTorch")
-    return memory.stages[1 if middle else 0].weight_bytes + (lost if memory.engine.profile == "sglang" else 0.0)
+    # Adapters are loaded with the weights; SGLang prints how much free memory went down, more than the tensors.
+    counted = ("adapters", "beside PyTorch") if memory.engine.profile == "sglang" else ("adapters",)
+    return memory.stages[1 if middle else 0].weight_bytes + sum(
+        line.bytes for line in memory.overhead if line.name in counted
+    )
 
 
 def _answer(row: MemoryRow, figure: Figure, basis: Basis = "settings", reason: str = "") -> MemoryPrediction:
@@ -183,7 +217,7 @@ def _capacity(
     row: MemoryRow, rows: Sequence[MemoryRow], memory: RankMemory, found: MemoryLedger | None
 ) -> MemoryPrediction:
     if found is not None:
-        room = found.kv_figure
+        room = _widened(found.kv_figure, row, found.gpu_bytes)
         low, value, high = (
             _capacity_value(row.metric, memory, size, found.kv_blocks if size == room.value else None)
             for size in (room.low, room.value, room.high)
@@ -196,12 +230,20 @@ def _capacity(
     return _answer(row, Figure.exact(value), "log", f"accelerator not stated: from the log's own {source}")
 
 
+def _widened(room: Figure, row: MemoryRow, gpu_bytes: float) -> Figure:
+    """Widen the room for the cache where the log leaves the memory fraction to a default."""
+    if row.memory_fraction is not None:
+        return room
+    unknown = UNSTATED_FRACTION_SPREAD * gpu_bytes
+    return replace(room, low=room.low - unknown, high=room.high + unknown, provenance="assumed")
+
+
 def _logged_room(row: MemoryRow, rows: Sequence[MemoryRow], memory: RankMemory) -> tuple[float | None, str]:
     """Return the cache bytes that other figures of the same log imply, and which figure said so."""
     others = {r.metric: r.value for r in rows if r is not row}
     if "kv_gib" in others:
         return others["kv_gib"] * GIB, "KV GiB"
-    if "kv_tokens" in others and row.metric != "kv_gib" and memory.layout.is_uniform:
+    if "kv_tokens" in others and memory.layout.is_uniform:
         return others["kv_tokens"] * memory.layout.bytes_per_token, "tokens"
     return None, ""
 

@@ -33,7 +33,8 @@ class EngineSpec:
     `hidden_copies` × tokens × hidden × 2 B lie beside the sampler, `forward_copies` beside the widest layer;
     `workspace_bytes` lies beside the sampler, and expert buffers where it `keeps_expert_buffers`;
     `sampler_rows` says what logits are kept for. `grouped_fp8_experts`: block-quantised experts run as one grouped
-    product with its own buffers.
+    product with its own buffers. Sparse attention over an fp8 latent cache gathers `sparse_gather_contexts` × the
+    longest context as 16-bit rows into a buffer that counts as loaded weight.
     Graphs take `graph_bytes` + layers × `graph_bytes_per_layer` (`_moe_layer` for mixtures of experts) when all
     batch sizes up to `capture_limit` are captured; the largest is `capture_factor` × the sequence limit.
     `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version was resolved.
@@ -62,10 +63,12 @@ class EngineSpec:
     forward_copies: float = 3.0
     workspace_bytes: float = 0.0
     latent_rope_bytes: int = 4
+    mxfp4_input_multiple: int = 1
     sampler_rows: Literal["sequences", "tokens"] = "sequences"
     embedding_on_host: bool = False
     experts_share_buffers: bool = True
     keeps_expert_buffers: bool = False
+    sparse_gather_contexts: int = 0
     grouped_fp8_experts: bool = False
     capture_factor: int = 2
     capture_limit: int = 512

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
@@ -23,6 +23,8 @@ _QUANTIZED = re.compile(
     r"[-.](fp8|fp4|nvfp4|mxfp4|awq|gptq|int4|int8|w4a16|w8a8|w8a16|gguf|bnb|nf4|quantized|dynamic|block|static|per|tensor|kv)\b"
 )
 _CLASS_LIMITS_B = (4.5, 16.0, 45.0, 130.0)
+_ENOUGH = 3
+"""Results of unrelated models of a size that speak for one of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,8 @@ class QualityResult:
 class Recovery:
     """The share of the original's score a weight format keeps: median and range over `results` published scores.
 
-    `measure` is `perplexity` where only that was published: its ratio is not a share of right answers.
+    `measure` is `perplexity` where only that was published: its ratio is not a share of right answers. `note` is what
+    has to be known about the format's results.
     """
 
     fraction: float
@@ -60,6 +63,7 @@ class Recovery:
     scope: Scope
     measure: Literal["accuracy", "perplexity"]
     sources: tuple[str, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +76,8 @@ class QualityTable:
     def recovery(self, weight_format: str, model: str, parameters: float | None = None) -> Recovery | None:
         """Return what the format keeps of the model's score, None when nothing is published for the format.
 
-        The nearest scope with a result answers: the model, its family at its size, its size, the format. Scores of
-        right answers come before perplexity. `parameters` gives the size where the name does not.
+        The nearest scope with enough results answers: the model, its family at its size, its size, the format. Scores
+        of right answers come before perplexity. `parameters` gives the size where the name does not.
         """
         if weight_format in _REFERENCES:
             return Recovery(
@@ -82,7 +86,8 @@ class QualityTable:
         plain = [row for row in self.results.get(published_format(weight_format), ()) if not row.trained]
         accuracy = [row for row in plain if row.tasks != "perplexity"]
         other = [row for row in plain if row.tasks == "perplexity"]
-        return _nearest(accuracy, model, parameters) or _nearest(other, model, parameters)
+        found = _nearest(accuracy, model, parameters) or _nearest(other, model, parameters)
+        return replace(found, note=self.notes.get(published_format(weight_format), "")) if found else None
 
     def why_none(self, weight_format: str) -> str:
         """Return why `recovery` has no answer."""
@@ -133,13 +138,13 @@ def _nearest(rows: list[QualityResult], model: str, parameters: float | None) ->
     size_b = parameters / 1e9 if parameters else size_of(model)
     single = [row for row in rows if not row.several_models]
     alike = [row for row in single if _size_class(_row_size(row, parameters)) == _size_class(size_b)]
-    scopes: tuple[tuple[Scope, list[QualityResult]], ...] = (
-        ("model", [row for row in single if same_model(row.model) == same_model(model)]),
-        ("family", [row for row in alike if _family(row.model) == _family(model)]),
-        ("size", alike if size_b is not None else []),
-        ("format", rows),
+    scopes: tuple[tuple[Scope, int, list[QualityResult]], ...] = (
+        ("model", 1, [row for row in single if same_model(row.model) == same_model(model)]),
+        ("family", 1, [row for row in alike if _family(row.model) == _family(model)]),
+        ("size", _ENOUGH, alike if size_b is not None else []),
+        ("format", 1, rows),
     )
-    return next((_recovery(found, scope) for scope, found in scopes if found), None)
+    return next((_recovery(found, scope) for scope, least, found in scopes if len(found) >= least), None)
 
 
 def _row_size(row: QualityResult, parameters: float | None) -> float | None:

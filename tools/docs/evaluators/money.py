@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from sizewell.catalog.hardware import cluster
 from sizewell.catalog.prices import read_prices
 from sizewell.catalog.quality import read_quality
@@ -35,7 +33,9 @@ def purchase_usd(gpu: str, gpus: int) -> Finding:
     whole = book.capital(machine.node, gpu, gpus)
     if whole is None:
         raise ValueError(book.why_no_capital(machine.node, gpu))
-    return Finding(value=whole.usd, notes={"basis": f"a whole {machine.node.name}{', estimate' if whole.estimate else ''}"})
+    return Finding(
+        value=whole.usd, notes={"basis": f"a whole {machine.node.name}{', estimate' if whole.estimate else ''}"}
+    )
 
 
 def quality_loss(weight_format: str, model: str) -> Finding:
@@ -52,6 +52,4 @@ def quality_loss(weight_format: str, model: str) -> Finding:
     return Finding(value=1 - recovery.fraction, notes=notes)
 
 
-EVALUATORS: Mapping[str, Callable[..., Finding]] = {
-    evaluator.__name__: evaluator for evaluator in (rent_usd_per_hour, purchase_usd, quality_loss)
-}
+EVALUATORS = (rent_usd_per_hour, purchase_usd, quality_loss)

@@ -18,10 +18,7 @@ COMMUNICATION = ("collectives", "send")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Seconds of one step, the least physics allows, and one rank's work in it.
-
-    `hand_over_bytes` is what passes between pipeline stages, part of `link_bytes`.
-    """
+    """Seconds of one step, the least physics allows, and one rank's work in it."""
 
     seconds: float
     floor_s: float
@@ -29,8 +26,6 @@ class Step:
     bound_by: str
     flops: float
     hbm_bytes: float
-    link_bytes: float
-    hand_over_bytes: float
 
     @property
     def communication_fraction(self) -> float:
@@ -38,9 +33,9 @@ class Step:
         return sum(self.parts.get(name, 0.0) for name in COMMUNICATION) / self.seconds
 
 
-def decode_step(deployed: Deployment, sequences: int, context_tokens: int) -> Step:
-    """Return the step in which every sequence gets one token."""
-    return _step(deployed, Batch.decode(sequences, context_tokens))
+def decode_step(deployed: Deployment, sequences: int, context_tokens: int, offload_bytes: float = 0.0) -> Step:
+    """Return the step in which every sequence gets one token; `offload_bytes` are read from the host by each rank."""
+    return _step(deployed, Batch.decode(sequences, context_tokens), offload_bytes)
 
 
 def prefill_step(deployed: Deployment, prompt_tokens: int) -> Step:
@@ -48,7 +43,7 @@ def prefill_step(deployed: Deployment, prompt_tokens: int) -> Step:
     return _step(deployed, Batch.prefill(prompt_tokens))
 
 
-def _step(deployed: Deployment, batch: Batch) -> Step:
+def _step(deployed: Deployment, batch: Batch, offload_bytes: float = 0.0) -> Step:
     pool = deployed.pools[0]
     formats = Formats(weight=deployed.weight_format, kv=deployed.kv_format)
     operators = step_operators(deployed.model, formats, pool.parallelism, batch)
@@ -57,6 +52,7 @@ def _step(deployed: Deployment, batch: Batch) -> Step:
         sequences=batch.sampled,
         eager=pool.settings.enforce_eager or deployed.engine.launch == "eager",
         stages=pool.parallelism.pp,
+        offload_bytes=offload_bytes,
     )
     timed = price(operators, reached, launch)
     work = total_work(operators)
@@ -67,6 +63,4 @@ def _step(deployed: Deployment, batch: Batch) -> Step:
         bound_by=str(timed.bound_by[0, 0]),
         flops=float(work.total_flops[0]),
         hbm_bytes=float(work.hbm_bytes[0]),
-        link_bytes=float(work.link_bytes[0]),
-        hand_over_bytes=sum(float(o.work.link_bytes[0]) for o in operators if o.part == "send"),
     )

@@ -11,13 +11,14 @@ from sizewell.catalog.architectures.limits import (
     rope_tables,
 )
 from sizewell.catalog.architectures.outline import Outline
-from sizewell.catalog.architectures.registry import FAMILIES, Family, language_builder
+from sizewell.catalog.architectures.registry import FAMILIES, Family, language_builder, tower_builder
 from sizewell.catalog.config_fields import Fields, MissingFieldError
 from sizewell.catalog.quantization import Quantization, store_layers, store_tensor
 from sizewell.catalog.quantization_methods import read_quantization
 from sizewell.specs.errors import UnknownArchitectureError, nearest_names
 from sizewell.specs.model import ModelSpec
 
+LONGEST_NAME = 100
 NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 
 
@@ -32,6 +33,7 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
         raise unknown_architecture(config, architecture)
     text = language_section(config, family)
     outline = language_builder(family)(text)
+    tower = tower_builder(family)
     activation = activation_type(text)
     quantization = read_quantization(config, text)
     if quantization is not None:
@@ -48,13 +50,22 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
         final_norm=outline.final_norm,
         mtp_layers=outline.mtp_layers,
         extra=outline.extra,
+        vision=tower(config, outline.hidden) if tower else (),
         dtype=activation,
         weight_format=quantization.weight_format if quantization else activation.name,
         kv_format=quantization.kv_format if quantization else "auto",
         recurrent_state_dtype_bytes=recurrent_state_bytes(text, activation),
         rope_tables=rope_tables(text, architecture, outline.layers),
-        assumed=assumed,
+        assumed=(*assumed, *outline.assumed, *_defaults_taken(text, assumed, outline)),
     )
+
+
+def _defaults_taken(text: Fields, assumed: tuple[str, ...], outline: Outline) -> tuple[str, ...]:
+    """Return the defaults an assumed architecture filled in that change what is loaded."""
+    if not any(statement.startswith("architecture=") for statement in assumed):
+        return ()
+    silent = "tie_word_embeddings" not in text and (text.parent is None or "tie_word_embeddings" not in text.parent)
+    return (f"tie_word_embeddings={'false' if outline.head else 'true'}",) if silent else ()
 
 
 def _stored(outline: Outline, quantization: Quantization) -> Outline:
@@ -72,6 +83,8 @@ def architecture_of(config: Fields) -> str:
     names = config.words("architectures")
     if not names:
         raise MissingFieldError(config.source, "architecture")
+    if len(names[0]) > LONGEST_NAME:
+        raise config.wrong("architectures", names[0], f"names of at most {LONGEST_NAME} letters")
     return names[0]
 
 

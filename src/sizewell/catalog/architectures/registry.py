@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from sizewell.catalog.architectures.outline import Outline
 from sizewell.catalog.config_fields import Fields
+from sizewell.specs.tensor import Tensor
 
 
 class Family(NamedTuple):
-    """Where a family is built: `module:function` of the language model and, for wrappers, of the vision tower.
+    """Where a family is built: `module:function` of the language model and, for wrappers, the function in `towers`.
 
     `text` names the section that holds the language model when it is not the file itself.
     """
@@ -41,8 +42,8 @@ FAMILIES: dict[str, Family] = {
     "FalconMambaForCausalLM": Family("state_space:falcon_mamba"),
     "Gemma2ForCausalLM": Family("gemma:gemma2"),
     "Gemma3ForCausalLM": Family("gemma:gemma3"),
-    "Gemma3ForConditionalGeneration": Family("gemma:gemma3", text="text_config"),
-    "Gemma4ForConditionalGeneration": Family("gemma4:gemma4", text="text_config"),
+    "Gemma3ForConditionalGeneration": Family("gemma:gemma3", tower="siglip", text="text_config"),
+    "Gemma4ForConditionalGeneration": Family("gemma4:gemma4", tower="gemma4_vision", text="text_config"),
     "Glm4ForCausalLM": Family("dense:glm4"),
     "Glm4MoeForCausalLM": Family("mixture:glm4_moe"),
     "Glm4MoeLiteForCausalLM": Family("latent:deepseek"),
@@ -55,14 +56,14 @@ FAMILIES: dict[str, Family] = {
     "HunYuanMoEV1ForCausalLM": Family("mixture:hunyuan"),
     "InternLMForCausalLM": Family("dense:internlm"),
     "JambaForCausalLM": Family("state_space:jamba"),
-    "KimiK25ForConditionalGeneration": Family("latent:deepseek", text="text_config"),
-    "KimiK3ForConditionalGeneration": Family("delta:kimi_linear", text="text_config"),
+    "KimiK25ForConditionalGeneration": Family("latent:deepseek", tower="moon_vit", text="text_config"),
+    "KimiK3ForConditionalGeneration": Family("delta:kimi_linear", tower="moon_vit_3d", text="text_config"),
     "KimiLinearForCausalLM": Family("delta:kimi_linear"),
-    "KimiVLForConditionalGeneration": Family("latent:deepseek", text="text_config"),
+    "KimiVLForConditionalGeneration": Family("latent:deepseek", tower="moon_vit", text="text_config"),
     "Lfm2ForCausalLM": Family("lfm:lfm2"),
     "Lfm2MoeForCausalLM": Family("lfm:lfm2_moe"),
     "Llama4ForCausalLM": Family("llama4:llama4"),
-    "Llama4ForConditionalGeneration": Family("llama4:llama4", text="text_config"),
+    "Llama4ForConditionalGeneration": Family("llama4:llama4", tower="llama4_vision", text="text_config"),
     "LlamaForCausalLM": Family("dense:llama"),
     "LongcatFlashForCausalLM": Family("latent:longcat"),
     "Mamba2ForCausalLM": Family("state_space:pure_mamba2"),
@@ -70,28 +71,32 @@ FAMILIES: dict[str, Family] = {
     "MiMoV2FlashForCausalLM": Family("sliding_mixture:mimo_v2"),
     "MiniMaxM2ForCausalLM": Family("mixture:minimax_m2"),
     "MiniMaxM3ForCausalLM": Family("block_sparse:minimax_m3"),
-    "MiniMaxM3SparseForConditionalGeneration": Family("block_sparse:minimax_m3", text="text_config"),
-    "Mistral3ForConditionalGeneration": Family("dense:mistral", text="text_config"),
+    "MiniMaxM3SparseForConditionalGeneration": Family(
+        "block_sparse:minimax_m3", tower="clip_merge", text="text_config"
+    ),
+    "Mistral3ForConditionalGeneration": Family("dense:mistral", tower="pixtral", text="text_config"),
     "MistralForCausalLM": Family("dense:mistral"),
     "MixtralForCausalLM": Family("mixture:mixtral"),
-    "MllamaForConditionalGeneration": Family("llama4:mllama", text="text_config"),
+    "MllamaForConditionalGeneration": Family("llama4:mllama", tower="mllama_vision", text="text_config"),
     "NemotronHForCausalLM": Family("state_space:nemotron_h"),
     "Olmo2ForCausalLM": Family("dense:olmo2"),
     "OlmoeForCausalLM": Family("mixture:olmoe"),
     "Phi3ForCausalLM": Family("dense:phi3"),
     "PhiMoEForCausalLM": Family("mixture:phimoe"),
-    "Qwen2_5_VLForConditionalGeneration": Family("dense:qwen2", text="text_config"),
+    "Qwen2_5_VLForConditionalGeneration": Family("dense:qwen2", tower="qwen25_vision", text="text_config"),
     "Qwen2ForCausalLM": Family("dense:qwen2"),
     "Qwen2MoeForCausalLM": Family("mixture:qwen2_moe"),
-    "Qwen2VLForConditionalGeneration": Family("dense:qwen2", text="text_config"),
-    "Qwen3_5ForConditionalGeneration": Family("delta:qwen_next", text="text_config"),
-    "Qwen3_5MoeForConditionalGeneration": Family("delta:qwen_next", text="text_config"),
+    "Qwen2VLForConditionalGeneration": Family("dense:qwen2", tower="qwen2_vision", text="text_config"),
+    "Qwen3_5ForConditionalGeneration": Family("delta:qwen_next", tower="qwen3_vision", text="text_config"),
+    "Qwen3_5MoeForConditionalGeneration": Family("delta:qwen_next", tower="qwen3_vision", text="text_config"),
     "Qwen3ForCausalLM": Family("dense:qwen3"),
     "Qwen3MoeForCausalLM": Family("mixture:qwen3_moe"),
     "Qwen3NextForCausalLM": Family("delta:qwen_next"),
-    "Qwen3OmniMoeForConditionalGeneration": Family("mixture:qwen3_moe", text="thinker_config.text_config"),
-    "Qwen3VLForConditionalGeneration": Family("dense:qwen3", text="text_config"),
-    "Qwen3VLMoeForConditionalGeneration": Family("mixture:qwen3_moe", text="text_config"),
+    "Qwen3OmniMoeForConditionalGeneration": Family(
+        "mixture:qwen3_moe", tower="qwen3_omni", text="thinker_config.text_config"
+    ),
+    "Qwen3VLForConditionalGeneration": Family("dense:qwen3", tower="qwen3_vision", text="text_config"),
+    "Qwen3VLMoeForConditionalGeneration": Family("mixture:qwen3_moe", tower="qwen3_vision", text="text_config"),
     "SeedOssForCausalLM": Family("dense:seed_oss"),
     "SmolLM3ForCausalLM": Family("dense:smollm3"),
     "Starcoder2ForCausalLM": Family("dense:starcoder2"),
@@ -103,6 +108,14 @@ FAMILIES: dict[str, Family] = {
 def language_builder(family: Family) -> Callable[[Fields], Outline]:
     """Return the function that builds the language model of a family."""
     builder: Callable[[Fields], Outline] = _load(family.language)
+    return builder
+
+
+def tower_builder(family: Family) -> Callable[[Fields, int], tuple[Tensor, ...]] | None:
+    """Return the function that builds the image and audio encoders of a family, None for text alone."""
+    if not family.tower:
+        return None
+    builder: Callable[[Fields, int], tuple[Tensor, ...]] = _load(f"towers:{family.tower}")
     return builder
 
 

@@ -1,0 +1,43 @@
+"""A model on the hub: its configuration and its exact sizes, from small files and the first bytes of the weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sizewell.catalog.config_file import parse_json
+from sizewell.catalog.hub import download
+from sizewell.catalog.safetensors import (
+    INDEX_HEAD_BYTES,
+    INDEX_NAME,
+    header_length,
+    parse_header,
+    parse_index,
+    sizes_of,
+)
+from sizewell.specs.errors import BadInputError
+from sizewell.specs.model import ExactSizes
+
+
+def download_values(name: str) -> dict[str, Any]:
+    """Return the fields of a model's config.json, with those of hf_quant_config.json where it has one."""
+    raw = download(name, "config.json")
+    if raw is None:
+        raise BadInputError(f"{name}: the repository has no config.json")
+    values = parse_json(raw, f"{name}/config.json")
+    if values.get("quantization_config") is None and (beside := download(name, "hf_quant_config.json")):
+        values["hf_quant_config"] = parse_json(beside, f"{name}/hf_quant_config.json")
+    return values
+
+
+def download_sizes(name: str, weight_bits: float) -> ExactSizes | None:
+    """Return what the index or the header of the only file states, None when there are no safetensors."""
+    index = download(name, INDEX_NAME, INDEX_HEAD_BYTES)
+    if index is not None:
+        return parse_index(index, f"{name}/{INDEX_NAME}") if b"total_size" in index else None
+    file = "model.safetensors"
+    prefix = download(name, file, 8)
+    if prefix is None:
+        return None
+    length = header_length(prefix, f"{name}/{file}")
+    raw = download(name, file, 8 + length) or b""
+    return sizes_of(parse_header(raw[8:], f"{name}/{file}"), weight_bits, 1, "safetensors headers")

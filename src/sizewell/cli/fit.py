@@ -1,0 +1,124 @@
+"""`sizewell fit`: what runs on the machine there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sizewell.cli.options import as_json, quantity
+from sizewell.cli.output import duration, gib, print_json, show, table
+from sizewell.cli.quantities import COUNT, TOKENS, USERS
+from sizewell.specs.errors import BadInputError
+from sizewell.traffic.workload import Workload
+
+if TYPE_CHECKING:
+    from sizewell.planner.fit import Fitting, Misfit
+    from sizewell.specs.hardware import ClusterSpec
+
+NOT_FEASIBLE = 3
+DEFAULT_CONTEXT = 8192.0
+ANSWER_SHARE = 4
+"""Of the context a quarter is answered, the rest is prompt."""
+
+
+@click.command("fit")
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option(
+    "--on", "machine", required=True, metavar="GPU", help="The accelerator, e.g. rtx-3060-12gb or 2xrtx-3060."
+)
+@quantity("--count", COUNT, "How many of them are in one machine [1].")
+@quantity("--context", TOKENS, f"Tokens a conversation must hold [{DEFAULT_CONTEXT:g}].")
+@quantity("--users", USERS, "Users at once [1].")
+@click.option("--weight-format", multiple=True, metavar="F", help="Try only these formats [from native to 2 bit].")
+@quantity("--top", COUNT, "Rows to show, the largest models first [25].")
+@as_json()
+@click.pass_context
+def command(ctx: click.Context, /, **given: Any) -> None:
+    """List what runs on a machine: each MODEL (all shipped ones when none is named) in the least compressed format.
+
+    Exit code 3 when nothing fits.
+    """
+    from sizewell.cli import questions
+
+    cluster = _cluster(given)
+    context = given["context"] or DEFAULT_CONTEXT
+    answer = max(1.0, context // ANSWER_SHARE)
+    workload = Workload(
+        input_tokens=max(1.0, context - answer), answer_tokens=answer, users=given["users"] or 1
+    )  # fmt: skip
+    fitting, misfits = questions.fit(cluster, workload, given["models"], tuple(given["weight_format"]))
+    if given["as_json"]:
+        _print(cluster, context, fitting, misfits)
+    else:
+        _show(cluster, context, (fitting, misfits), given["top"] or 25)
+    if not fitting:
+        ctx.exit(NOT_FEASIBLE)
+
+
+def _cluster(given: dict[str, Any]) -> ClusterSpec:
+    from sizewell.cli.machine_text import parse_machine
+    from sizewell.cli.questions import machine
+
+    count, name = parse_machine(given["machine"])
+    if count is not None and given["count"] is not None and count != given["count"]:
+        raise BadInputError(f"--on {given['machine']} and --count {given['count']} contradict each other: give one")
+    return machine(f"{count or given['count'] or 1}x{name}")
+
+
+def _show(
+    cluster: ClusterSpec, context: float, found: tuple[tuple[Fitting, ...], tuple[Misfit, ...]], top: int
+) -> None:
+    fitting, misfits = found
+    heads = ("model", ">10⁹", "weights", "engine", ">GiB", ">KV tokens", ">tok/s", ">TTFT", ">keeps")
+    machine = f"{cluster.nodes} × {cluster.gpus_per_node} × {cluster.gpu.key}"
+    title = f"{len(fitting)} models run on {machine} with {context:,.0f} tokens of context"
+    show(table(title, heads, [_row(each) for each in fitting[:top]]))
+    if len(fitting) > top:
+        show(f"{len(fitting) - top} smaller ones are not shown: --top {len(fitting)}")
+    if misfits:
+        show(f"{len(misfits)} do not run; the smallest:")
+        show(*(f"- {each.model.name}: {each.reason}" for each in misfits[:5]))
+
+
+def _row(each: Fitting) -> tuple[str, ...]:
+    kept = "?" if each.recovery_fraction is None else f"{each.recovery_fraction:.1%}"
+    return (
+        each.model.name.rpartition("/")[2],
+        f"{each.model.parameters / 1e9:,.1f}",
+        each.deployment.weight_format,
+        each.deployment.engine.name,
+        gib(each.memory.weight_bytes),
+        f"{each.memory.kv_tokens:,}",
+        f"{each.tokens_per_s:,.0f}",
+        duration(each.ttft_s),
+        kept,
+    )
+
+
+def _print(cluster: ClusterSpec, context: float, fitting: tuple[Fitting, ...], misfits: tuple[Misfit, ...]) -> None:
+    from sizewell.cli.documents import deployment_object
+
+    print_json(
+        "fit",
+        {
+            "gpu": cluster.gpu.key,
+            "gpus": cluster.gpus,
+            "context_tokens": context,
+            "fitting": [
+                {
+                    "model": each.model.name,
+                    "parameters": each.model.parameters,
+                    "deployment": deployment_object(each.deployment),
+                    "weight_bytes": each.memory.weight_bytes,
+                    "kv_tokens": each.memory.kv_tokens,
+                    "headroom_bytes": each.memory.headroom_bytes,
+                    "tokens_per_s": each.tokens_per_s,
+                    "ttft_s": each.ttft_s,
+                    "recovery_fraction": each.recovery_fraction,
+                }
+                for each in fitting
+            ],
+            "not_fitting": [{"model": each.model.name, "reason": each.reason} for each in misfits],
+        },
+    )

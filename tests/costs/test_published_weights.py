@@ -1,0 +1,54 @@
+"""Weights of one rank as engines print them after loading, checkpoint by checkpoint and format by format."""
+
+from __future__ import annotations
+
+import pytest
+
+from sizewell.catalog.models import read_model
+from sizewell.costs.weights import WeightRules, rank_weight_bytes
+from sizewell.specs.deployment import Parallelism
+
+GIB = 2**30
+LOGGED = [
+    ("meta-llama/Meta-Llama-3-8B", 1, 14.9595, 1e-4),
+    ("Qwen/Qwen3-8B", 1, 15.2683, 1e-3),
+    ("Qwen/Qwen2.5-32B-Instruct", 2, 30.7098, 1e-3),
+    ("deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", 2, 30.7293, 1e-3),
+    ("Qwen/Qwen3-30B-A3B", 1, 56.88, 1e-3),
+    ("Qwen/Qwen3-30B-A3B", 4, 14.2474, 1e-3),
+    ("Qwen/Qwen3-235B-A22B", 4, 109.6068, 1e-3),
+    ("mistralai/Mixtral-8x22B-Instruct-v0.1", 8, 32.7642, 1e-3),
+    ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", 4, 16.9619, 1e-3),
+    ("nm-testing/Meta-Llama-3-8B-Instruct-FP8", 1, 8.4596, 1e-3),
+    ("deepseek-ai/DeepSeek-R1", 8, 79.583, 1e-3),
+    ("deepseek-ai/DeepSeek-V3.2", 8, 80.62, 5e-3),
+    ("zai-org/GLM-5-FP8", 8, 89.34, 5e-3),
+    ("moonshotai/Kimi-K2.5", 8, 72.02, 1.2e-2),
+    ("nvidia/DeepSeek-R1-FP4", 4, 94.5, 1e-2),
+    ("Qwen/Qwen2-VL-7B-Instruct", 1, 15.5083, 1e-2),
+    ("Qwen/Qwen2.5-VL-72B-Instruct", 4, 34.43, 1e-2),
+    ("google/gemma-2-2b-it", 1, 4.8999, 1e-3),
+]
+
+
+@pytest.mark.parametrize(("name", "tp", "gib", "tolerance"), LOGGED, ids=[f"{n}-TP{t}" for n, t, _, _ in LOGGED])
+def test_weights_equal_the_log(name: str, tp: int, gib: float, tolerance: float) -> None:
+    found = max(rank_weight_bytes(read_model(name), "native", Parallelism(tp=tp))) / GIB
+    assert found == pytest.approx(gib, rel=tolerance)
+
+
+def test_awq_counts_packed_elements_scales_and_zeros_not_parameters() -> None:
+    found = max(rank_weight_bytes(read_model("meta-llama/Llama-3.1-70B-Instruct"), "awq-int4", Parallelism())) / GIB
+    assert found == pytest.approx(37.09, rel=2e-3)
+
+
+def test_gptq_of_phi_4_equals_the_log() -> None:
+    found = max(rank_weight_bytes(read_model("microsoft/phi-4"), "gptq-int4", Parallelism())) / GIB
+    assert found == pytest.approx(8.511, rel=5e-3)
+
+
+@pytest.mark.parametrize(("name", "gib"), [("openai/gpt-oss-120b", 64.38), ("openai/gpt-oss-20b", 13.47)])
+def test_gpt_oss_pads_the_inputs_of_its_packed_experts(name: str, gib: float) -> None:
+    rules = WeightRules(mxfp4_input_multiple=256)
+    found = max(rank_weight_bytes(read_model(name), "native", Parallelism(), rules)) / GIB
+    assert found == pytest.approx(gib, rel=3e-3)
