@@ -87,7 +87,8 @@ class StepTable:
     """Seconds over M machines and a grid of B decoding sequences per replica.
 
     `decode_s` [M, B] is a step that only decodes; `prompt_s` [M, B] what one prompt adds to the steps it rides on;
-    `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is below each `decode_s`. Under pipeline
+    `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is below each `decode_s`,
+    `alone_floor_s` below each `alone_s`. Under pipeline
     parallelism steps are micro-batches: `decode_s` is the trip of one, `stages` of them are under way.
     """
 
@@ -96,6 +97,7 @@ class StepTable:
     prompt_s: Floats
     alone_s: Floats
     floor_s: Floats
+    alone_floor_s: Floats
     decode: StepTime
 
     @property
@@ -141,6 +143,7 @@ def step_table(work: StepWork, reached: Reached) -> StepTable:
         prompt_s=added * chunks_of_a_prompt,
         alone_s=alone.total_s[:, 0] + alone.total_s[:, 1:].sum(axis=1) / work.stages,
         floor_s=decode.floor_s,
+        alone_floor_s=alone.floor_s.sum(axis=1) / work.stages,
         decode=decode,
     )
 
