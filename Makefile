@@ -2,6 +2,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+REAL_REQUIREMENTS := tests/real/requirements.txt
+REAL_STAMP := $(VENV)/.installed-real
 
 .PHONY: demo test test-real lint docs clean
 
@@ -16,7 +18,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -m 'not real'
 
-test-real: $(STAMP)
+$(REAL_STAMP): $(STAMP) $(REAL_REQUIREMENTS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $(REAL_REQUIREMENTS)
+	touch $@
+
+test-real: $(REAL_STAMP)
 	$(BIN)/python -m pytest -m 'real' || test $$? -eq 5
 
 lint: $(STAMP)
