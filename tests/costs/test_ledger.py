@@ -12,6 +12,7 @@ from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import cluster
 from sizewell.catalog.models import read_model
 from sizewell.costs.ledger import GIB, MemoryLedger, ledger, ledger_of
+from sizewell.costs.overhead import adapter_line
 from sizewell.costs.rank_memory import RankMemory, rank_memory
 from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism, Pool
 from sizewell.specs.model import ModelSpec
@@ -165,8 +166,7 @@ def test_llama_cpp_leaves_the_embedding_on_the_host_and_fits_a_consumer_card() -
 
 
 def test_adapters_take_two_factors_of_every_matrix(llama_8b: ModelSpec) -> None:
-    memory = _rank(llama_8b, "0.19.1", replace(SETTINGS, lora_adapters=1, lora_rank=16))
-    adapters = next(line for line in memory.overhead if line.name == "adapters")
+    adapters = adapter_line(llama_8b, Parallelism(), 1, 16)
     inputs = 3 * 4096 + 4096 + 2 * 4096 + 14336
     outputs = 4096 + 2 * 1024 + 4096 + 2 * 14336 + 4096
     assert adapters.bytes == 32 * 16 * (inputs + outputs) * 2
