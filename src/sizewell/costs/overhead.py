@@ -104,7 +104,8 @@ def _graphs(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine
 def _base(cut: Parallelism, engine: EngineSpec) -> tuple[LedgerLine, ...]:
     """Context, collectives and what the engine finds beside PyTorch's own memory."""
     several = cut.tp * cut.pp * cut.dp > 1
-    beside = engine.non_torch_bytes_tp if several else engine.non_torch_bytes_tp1
+    shared = engine.non_torch_bytes_tp + cut.tp * engine.non_torch_bytes_per_rank
+    beside = shared if several else engine.non_torch_bytes_tp1
     # Logs of one release differ by what the kernels of a card and its libraries load: a tenth of a GiB at least.
     lines = [_spread(_given("beside PyTorch", beside, engine, "inside"), max(0.3, 0.1 * GIB / max(beside, 1.0)))]
     if engine.context_in_baseline:
