@@ -22,9 +22,14 @@ from sizewell.planner.point_cases import PointCase
 from sizewell.planner.validate_points import predict_point
 from sizewell.specs.calibration import FRACTIONS, Efficiencies, Factor
 
-ROWS_PER_CELL = 12
-WEIGHTS = {**dict.fromkeys(SPEED, 1.0), **dict.fromkeys(THROUGHPUT, 0.7), **dict.fromkeys(RUN, 0.7),
-           **dict.fromkeys(FIRST, 0.35), "prefill_tokens_per_s": 0.7}
+ROWS_PER_CELL = 24
+WEIGHTS = {
+    **dict.fromkeys(SPEED, 1.0),
+    **dict.fromkeys(THROUGHPUT, 0.7),
+    **dict.fromkeys(RUN, 0.7),
+    **dict.fromkeys(FIRST, 0.35),
+    "prefill_tokens_per_s": 0.7,
+}
 SHARED = (
     "flops_gemm", "flops_narrow", "flops_dequantised", "flops_experts", "flops_dequantised_experts",
     "flops_prefill_attention", "flops_latent_attention", "hbm_gemm", "hbm_dequantised", "hbm_experts",
@@ -52,8 +57,7 @@ def sample(ready: list[PointCase]) -> list[PointCase]:
     """Return at most ROWS_PER_CELL rows of each data set × accelerator × model × load, always the same."""
     cells = defaultdict(list)
     for case in ready:
-        vague = case.row.trust == "C" and case.row.dataset != "kempner_dsr1" and case.row.load != "offline"
-        if case.row.trust != "drop" and not vague:
+        if case.row.trust not in {"drop", "C"} or case.row.dataset in {"kempner_dsr1", "mlperf_v41"}:
             cells[(case.row.dataset, case.row.gpu, case.row.engine, case.row.load)].append(case)
     pick = random.Random(1)
     return [case for cell in cells.values() for case in pick.sample(cell, min(len(cell), ROWS_PER_CELL))]
