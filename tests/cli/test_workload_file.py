@@ -69,12 +69,12 @@ def test_the_model_may_lie_in_the_file(say: Say, tmp_path: Path) -> None:
     [
         ("users: 7\nanswr: 5\n", "load.yaml:2: answr: unknown key; did you mean answer"),
         ("users: -7\n", "load.yaml:1: users: '-7' is out of range"),
-        ("input: .nan\n", "load.yaml:1: input: '.nan' is not a token count"),
+        ("input: .nan\n", "load.yaml:1: input: '.nan' is no token count"),
         ("input: 1.0e+30\n", "load.yaml:1: input: '1.0e+30' is out of range"),
         ("tpot: 50\n", "load.yaml:1: tpot: '50' is no duration: its unit is one of s, ms"),
         ("users: [1, 2]\n", "is not a single value"),
         ("users: {a: 1}\n", "is not a single value"),
-        ("users: true\n", "'true' is not a number of users"),
+        ("users: true\n", "'true' is no number of users"),
         ("no_quantization: 7\n", "'7' is not true or false"),
         ("statistic: p12\n", "load.yaml:1: statistic: 'p12' is not one of"),
         ("users: 7\nusers: 8\n", "load.yaml:2: users is given twice"),
@@ -100,7 +100,7 @@ def test_mistakes_are_named(say: Say, tmp_path: Path, text: str, expected: str) 
     ("text", "expected"),
     [
         ("users = 7\nanswr = 5\n", "load.toml:2: answr: unknown key; did you mean answer"),
-        ("users = nan\n", "load.toml:1: users: 'nan' is not a number of users"),
+        ("users = nan\n", "load.toml:1: users: 'nan' is no number of users"),
         ("users = 7\n[slo]\nttft = '2s'\n", "load.toml:2: slo: unknown key"),
         ("users = \n", "is not valid TOML"),
         ("users = 7\nusers = 8\n", "is not valid TOML"),

@@ -162,3 +162,11 @@ def test_llama_cpp_leaves_the_embedding_on_the_host_and_fits_a_consumer_card() -
     assert found.fits
     assert not any(line.name == "weights: embedding" for line in found.lines)
     assert found.weight_bytes / GIB == pytest.approx(4.58 - 0.28, abs=0.15)
+
+
+def test_adapters_take_two_factors_of_every_matrix(llama_8b: ModelSpec) -> None:
+    memory = _rank(llama_8b, "0.19.1", replace(SETTINGS, lora_adapters=1, lora_rank=16))
+    adapters = next(line for line in memory.overhead if line.name == "adapters")
+    inputs = 3 * 4096 + 4096 + 2 * 4096 + 14336
+    outputs = 4096 + 2 * 1024 + 4096 + 2 * 14336 + 4096
+    assert adapters.bytes == 32 * 16 * (inputs + outputs) * 2

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from sizewell.specs.errors import BadInputError
 
 LARGEST_COUNT = 10**9
+LARGEST_NUMBER = 10**12
 LARGEST_LAYER_COUNT = 2000
 
 
@@ -75,12 +75,12 @@ class Fields:
         return self.count(name) if name in self else None
 
     def number(self, name: str, default: float) -> float:
-        """Return a finite number."""
+        """Return a number between -10^12 and 10^12."""
         value = self.values.get(name)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
-            raise self.wrong(name, value, "a finite number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_NUMBER:
+            raise self.wrong(name, value, "a number of ordinary size")
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
@@ -129,7 +129,8 @@ class Fields:
         shown = repr(value)
         if len(shown) > 60:
             shown = shown[:57] + "..."
-        return BadInputError(f"{self.source}: {self.path}{name} is {shown}, expected {wanted}")
+        place = " ".join(f"{self.path}{name}".split())
+        return BadInputError(f"{self.source}: {place} is {shown}, expected {wanted}")
 
     def _sized(self, name: str, listed: list[Any], length: int | None) -> list[Any]:
         if length is not None and len(listed) < length:

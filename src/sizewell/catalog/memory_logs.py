@@ -10,7 +10,7 @@ from sizewell.catalog.hardware import gpu_in_log
 from sizewell.catalog.models import read_model
 from sizewell.planner.validate_memory import LogFacts, MemoryPrediction, predict_log, unanswered
 from sizewell.specs.engine import EngineSpec
-from sizewell.specs.errors import SizewellError, UnknownNameError
+from sizewell.specs.errors import SizewellError, UnknownNameError, UnreachableError
 from sizewell.specs.hardware import GpuSpec
 from sizewell.specs.memory_row import MemoryRow
 
@@ -39,7 +39,7 @@ def log_facts(rows: Sequence[MemoryRow]) -> LogFacts:
     gpu = _gpu(rows[0])
     try:
         model = read_model(rows[0].model, assume=_assumed(rows[0]))
-    except UnknownNameError:
+    except (UnknownNameError, UnreachableError):
         raise SizewellError(f"the config of {rows[0].model} is not shipped") from None
     return LogFacts(model=model, gpu=gpu, engine=_engine(rows, gpu))
 

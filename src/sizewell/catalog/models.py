@@ -67,8 +67,8 @@ def read_model(name_or_path: str, *, assume: tuple[str, ...] = ()) -> ModelSpec:
     own = _own_file(name_or_path)
     if own is not None:
         return _from_file(name_or_path, own, assume)
-    path = Path(name_or_path).expanduser()
-    if _exists(path):
+    path = _existing(name_or_path)
+    if path is not None:
         return _from_file(path.resolve().name, path, assume)
     if _is_spelled_as_path(name_or_path):
         raise BadInputError(f"{name_or_path}: there is no such file or folder")
@@ -108,11 +108,12 @@ def _own_file(name: str) -> Path | None:
     return None
 
 
-def _exists(path: Path) -> bool:
+def _existing(name: str) -> Path | None:
     try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, an unknown ~user
+        return None
 
 
 def _is_spelled_as_path(name: str) -> bool:

@@ -49,7 +49,7 @@ class Sheet:
 def read_sheets(kind: str) -> tuple[Sheet, ...]:
     """Return all sheets of one kind, by key; raises UnknownNameError for a kind there is not."""
     if kind not in SHEET_KINDS:
-        raise UnknownNameError("kind of fact", kind, SHEET_KINDS, f"(there are {', '.join(SHEET_KINDS)})")
+        raise UnknownNameError("kind of fact", kind, SHEET_KINDS)
     if kind == "models":
         return tuple(_model_sheets())
     return tuple(_sheet(kind, key, _parsed(path)) for key, path in sorted(data_files(kind).items()))

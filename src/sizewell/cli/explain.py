@@ -8,6 +8,7 @@ import click
 
 from sizewell.cli.options import (
     as_json,
+    assume,
     format_flags,
     quantity,
     settings_flags,
@@ -28,6 +29,7 @@ LIMIT_MISSED = 4
 
 @click.command("explain")
 @click.argument("model")
+@assume()
 @click.option("--on", "machine", required=True, metavar="8xGPU", help="Accelerators of one node, e.g. 8xh200.")
 @quantity("--nodes", COUNT, "Nodes of that kind [as few as hold them].")
 @quantity("--tp", COUNT, "Tensor parallel size [all accelerators of a node the heads divide over].")
@@ -46,13 +48,14 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     MODEL is a shipped name, a Hugging Face id, a folder or a config.json. Exit code 3 when it does not fit, 4 when it
     misses a limit on speed.
     """
+    from sizewell.catalog.models import read_model
     from sizewell.cli import questions
     from sizewell.planner.step_account import missed
     from sizewell.specs.deployment import Formats
 
     workload = workload_of(ctx, given)
     answer = questions.explain(
-        given["model"],
+        read_model(given["model"], assume=given["assume"]),
         questions.machine(given["machine"], given["nodes"]),
         workload,
         questions.Setup(
@@ -92,6 +95,9 @@ def _stated(given: dict[str, Any]) -> Stated:
         memory_fraction=given["memory_fraction"],
         enforce_eager=given["enforce_eager"],
         offload_bytes=given["offload_bytes"] or 0.0,
+        speculative_tokens=given["speculative_tokens"] or 0,
+        lora_adapters=given["lora_adapters"] or 0,
+        lora_rank=given["lora_rank"] or 16,
     )
 
 

@@ -15,6 +15,7 @@ from sizewell.cli.quantities import (
     FRACTION,
     POWER_KW,
     RATE,
+    SHARE,
     SPEED,
     TOKENS,
     USD,
@@ -59,6 +60,12 @@ def stack(*decorators: Decorator) -> Decorator:
 def as_json() -> Decorator:
     """Return the `--json` switch."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document (docs/json-schema.md).")
+
+
+def assume() -> Decorator:
+    """Return the flag that supplies what a config does not say."""
+    text = "A fact the config lacks, e.g. num_attention_heads=32; repeat for more. The answer repeats it."
+    return click.option("--assume", multiple=True, metavar="KEY=VALUE", help=text)
 
 
 def workload_flags() -> Decorator:
@@ -122,8 +129,11 @@ def settings_flags() -> Decorator:
         quantity("--max-num-seqs", COUNT, "Sequences the engine batches at most [its default]."),
         quantity("--max-num-batched-tokens", COUNT, "Tokens of one step at most [its default]."),
         quantity("--max-model-len", COUNT, "Longest sequence [the workload's, else the model's]."),
-        quantity("--memory-fraction", FRACTION, "Share of accelerator memory the engine takes [its default]."),
+        quantity("--memory-fraction", SHARE, "Share of accelerator memory the engine takes [its default]."),
         click.option("--enforce-eager", is_flag=True, help="No CUDA graphs."),
+        quantity("--speculative-tokens", COUNT, "Draft tokens per step from the model's own prediction layers [0]."),
+        quantity("--lora-adapters", COUNT, "LoRA adapters held at once [0]."),
+        quantity("--lora-rank", COUNT, "Their rank [16]."),
         quantity("--offload-bytes", BYTES, "Weights kept in host memory, per accelerator [0]."),
     )
 

@@ -8,6 +8,7 @@ import click
 
 from sizewell.cli.options import (
     as_json,
+    assume,
     distribution_flags,
     format_flags,
     limit_flags,
@@ -31,6 +32,7 @@ PRICES = ("on-demand", "spot", "reserved-1y", "reserved-3y", "purchase")
 
 @click.command("plan")
 @click.argument("model")
+@assume()
 @workload_flags()
 @slo_flags()
 @distribution_flags()
@@ -80,7 +82,7 @@ def _question(ctx: click.Context, given: dict[str, Any]) -> Question:
     workload, limits = workload_of(ctx, given), _limits(given)
     stated = tuple(parse_weight_format(name) for name in given["weight_format"])
     kv_formats = tuple(parse_kv_format(name) for name in given["kv_format"])
-    model = read_model(given["model"])
+    model = read_model(given["model"], assume=given["assume"])
     return Question(
         model=model,
         workload=workload,
@@ -108,7 +110,7 @@ def _limits(given: dict[str, Any]) -> Limits:
         gpu_keys=tuple(read_gpu(name).key for name in given["gpu"]),
         max_gpus=given["max_gpus"],
         max_nodes=given["max_nodes"] or 8,
-        min_recovery_fraction=given["min_recovery"] if named else USUAL_RECOVERY_FRACTION,
+        min_recovery_fraction=(given["min_recovery"] or None) if named else USUAL_RECOVERY_FRACTION,
     )
 
 

@@ -34,10 +34,10 @@ class Measure:
     def parse(self, text: object) -> float:
         """Return `text` in the base unit; raises BadInputError on anything else than one finite number in range."""
         if isinstance(text, bool) or not isinstance(text, str | int | float):
-            raise BadInputError(f"{text!r} is not a {self.name}: write e.g. {self.example}")
+            raise BadInputError(f"{text!r} is no {self.name}: write e.g. {self.example}")
         match = _NUMBER.fullmatch(str(text)[:80])
         if match is None:
-            raise BadInputError(f"{str(text)[:80]!r} is not a {self.name}: write e.g. {self.example}")
+            raise BadInputError(f"{str(text)[:80]!r} is no {self.name}: write e.g. {self.example}")
         if match[2] not in self.units:
             raise BadInputError(f"{str(text)!r} is no {self.name}: its unit is one of {self._unit_names()}")
         return self._checked(float(match[1].replace("_", "")) * self.units[match[2]], str(text))
@@ -74,7 +74,8 @@ COUNT = Measure(name="count", units=_K, low=1, high=1e7, example="64", whole=Tru
 USERS = Measure(name="number of users", units=_K, low=1, high=1e7, example="64")
 FACTOR = Measure(name="factor", units={"": 1.0, "x": 1.0, "%": 0.01}, low=0.01, high=1000, example="1.5")
 FRACTION = Measure(name="fraction", units={"": 1.0, "%": 0.01}, low=0.0, high=1.0, example="0.98 or 98%")
-USD = Measure(name="amount in USD", units={"": 1.0, "$": 1.0, "k": 1e3}, low=0.0, high=1e9, example="$25.50")
+SHARE = Measure(name="share", units={"": 1.0, "%": 0.01}, low=0.01, high=1.0, example="0.9 or 90%")
+USD = Measure(name="USD amount", units={"": 1.0, "$": 1.0, "k": 1e3}, low=0.0, high=1e9, example="$25.50")
 POWER_KW = Measure(name="power", units={"": 1.0, "kW": 1.0, "W": 1e-3, "MW": 1e3}, low=1e-3, high=1e6, example="20kW")
 SPEED = Measure(name="speed in tokens/s", units={"": 1.0, "/s": 1.0}, low=1e-3, high=1e6, example="20")
 BYTES = Measure(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sizewell.catalog.calibrations import read_efficiencies
@@ -13,24 +13,27 @@ from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import cluster, list_storage, nodes_for, read_gpu
 from sizewell.catalog.models import list_models, read_model
 from sizewell.catalog.planner_facts import read_facts
-from sizewell.catalog.quality import read_quality
 from sizewell.cli.machine_text import parse_machine
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.costs.weights import rank_weight_bytes
 from sizewell.planner.bill_of_materials import BillOfMaterials, bill_of_materials
-from sizewell.planner.fit import FORMATS_TRIED, Bench, Fitting, Misfit, one_of_each
+from sizewell.planner.fit import Fit
 from sizewell.planner.fit import fit as fit_models
 from sizewell.planner.plan import Answer
-from sizewell.planner.question import Question
+from sizewell.planner.question import Limits, Question
 from sizewell.planner.search import answer
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_account import Served, StepAccount, lengths_of, served, step_account
 from sizewell.specs.deployment import Deployment, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
+from sizewell.specs.errors import BadInputError
 from sizewell.specs.hardware import ClusterSpec
+from sizewell.specs.model import ModelSpec
 from sizewell.specs.weight_format import parse_weight_format
 from sizewell.traffic.workload import Workload
 
+FORMATS_TRIED = ("native", "fp8", "gguf-q8_0", "awq-int4", "gguf-q4_k_m", "gguf-q2_k")
+"""Weight formats a fit tries, from what loses nothing to what loses most."""
 STORAGES = ("nvme-gen4", "vast-nfs", "s3-stream")
 """Storages whose load times an explanation shows."""
 
@@ -71,19 +74,17 @@ def plan(question: Question, *, engine: str = "auto", top: int = 10) -> Answer:
 
 
 def fit(
-    on: str | ClusterSpec, workload: Workload, models: Sequence[str] = (), weight_formats: tuple[str, ...] = ()
-) -> tuple[tuple[Fitting, ...], tuple[Misfit, ...]]:
-    """Return which models (none named: all shipped) run on a machine, and which do not."""
-    names = models or [entry.id for entry in list_models()]
-    known = [read_model(name) for name in names]
-    bench = Bench(
-        cluster=machine(on) if isinstance(on, str) else on,
-        engines={"vllm": read_engine("vllm"), "llama.cpp": read_engine("llama.cpp")},
-        efficiencies=read_efficiencies(),
-        quality=read_quality(),
-        weight_formats=tuple(parse_weight_format(name) for name in weight_formats) or FORMATS_TRIED,
-    )
-    return fit_models(known if models else one_of_each(known), workload, bench)
+    on: str, workload: Workload, models: Sequence[str] = (), weight_formats: Sequence[str] = FORMATS_TRIED
+) -> Iterator[Fit]:
+    """Yield how each model (none named: every shipped one, once) fits a machine such as `2xrtx-3060`.
+
+    Formats are tried in the order given, the most precise first.
+    """
+    count, gpu = parse_machine(on)
+    names = models or tuple({entry.file: entry.id for entry in reversed(list_models())}.values())
+    formats = tuple(parse_weight_format(name) for name in weight_formats)
+    limits = Limits(max_gpus=count or 1, max_nodes=1)
+    return fit_models(map(read_model, names), read_facts("auto", [gpu]), workload, limits, formats)
 
 
 def machine(text: str, nodes: int | None = None) -> ClusterSpec:
@@ -112,16 +113,21 @@ def _nodes_needed(name: str, count: int) -> int:
     return next((count // size for size in sorted(sizes, reverse=True) if count % size == 0), 1)
 
 
-def explain(model: str, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL) -> Explanation:
+def explain(model: str | ModelSpec, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL) -> Explanation:
     """Return what a stated deployment of a model on `8xh200` or a cluster holds, gives and needs."""
     place = machine(on) if isinstance(on, str) else on
-    spec = read_model(model)
+    spec = read_model(model) if isinstance(model, str) else model
     deployment = stated_deployment(spec, place, engine(setup.engine), setup.formats, setup.stated)
     return explain_deployment(deployment, workload)
 
 
 def explain_deployment(deployment: Deployment, workload: Workload) -> Explanation:
     """Return the explanation of a deployment under a load, whoever built it."""
+    longest = deployment.pools[0].settings.max_model_len_tokens
+    if workload.context_tokens > longest:
+        raise BadInputError(
+            f"a request of {workload.context_tokens:,.0f} tokens exceeds the {longest:,} tokens the engine is set to"
+        )
     memory, efficiencies = ledger(deployment), read_efficiencies()
     given = served(deployment, workload, memory, efficiencies) if memory.fits else None
     step = step_account(deployment, lengths_of(workload), given.sequences, efficiencies) if given else None

@@ -61,8 +61,8 @@ def compare(file: Path) -> tuple[str, list[Comparison]]:
         from sizewell.cli.point_validation import compare_points
 
         return kind, _all(compare_points(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInputError(f"{file}: cannot be read as CSV: {error}") from error
+    except (OSError, UnicodeDecodeError, OverflowError, csv.Error) as error:
+        raise BadInputError(f"{file}: cannot be read as a table of figures: {error}") from error
 
 
 def _all(parts: Iterable[Sequence[Comparison]]) -> list[Comparison]:

@@ -12,6 +12,7 @@ from sizewell.specs.engine import EngineSpec
 from sizewell.specs.kv_format import resolved_kv_format
 from sizewell.specs.layers import LatentAttention
 from sizewell.specs.model import ModelSpec
+from sizewell.specs.tensor import Tensor
 
 GIB = 2**30
 
@@ -24,6 +25,8 @@ def overhead_lines(
     if engine.profile == "sglang":
         # The share is taken before activations exist: what it leaves free must hold them.
         lines = [replace(lines[0], place="outside"), _request_table(settings)]
+    if settings.lora_adapters:
+        lines.append(lora_line(model, cut, settings))
     lines += [*_graphs(model, cut, settings, engine), *_base(cut, engine)]
     return tuple(line for line in lines if line.bytes)
 
@@ -44,6 +47,24 @@ def gather_lines(
         inputs=(("contexts", contexts), ("length", length), ("row", mixer.latent_elements)),
     )
     return (_spread(line, 0.2),)
+
+
+def lora_line(model: ModelSpec, cut: Parallelism, settings: EngineSettings) -> LedgerLine:
+    """Return the slots of low-rank adapters: two 16-bit factors for each part of each attention and MLP matrix."""
+    width = sum(
+        count * sum(len(t.rows) * t.rank_columns(cut.tp) + t.rank_rows(cut.tp) for t in layer.tensors if _adapted(t))
+        for layer, count in model.layer_counts.items()
+    )
+    return LedgerLine(
+        name="adapters",
+        bytes=settings.lora_adapters * settings.lora_rank * width / cut.pp * 2,
+        formula="{adapters} adapters × rank {rank} × {width} inputs and outputs × 2 B",
+        inputs=(("adapters", settings.lora_adapters), ("rank", settings.lora_rank), ("width", width / cut.pp)),
+    )
+
+
+def _adapted(tensor: Tensor) -> bool:
+    return tensor.is_matrix and tensor.role in {"attention", "mlp", "shared-experts"}
 
 
 def _request_table(settings: EngineSettings) -> LedgerLine:

@@ -35,6 +35,7 @@ class Yard:
     fast_gpus: Floats
     watts_per_gpu: Floats
     memory_bytes: Floats
+    host_bytes_per_gpu: Floats
 
     @classmethod
     def of(cls, machines: Sequence[Machine], facts: Facts, engine: EngineSpec, basis: PriceBasis) -> Yard:
@@ -53,6 +54,7 @@ class Yard:
             fast_gpus=_array([m.cluster_for(widest).scale_up_gpus for m in machines]),
             watts_per_gpu=_array([node_power_w(m) for m in machines]) / per_node,
             memory_bytes=_array([m.gpu.total_bytes for m in machines]),
+            host_bytes_per_gpu=_array([_host_bytes(m) for m in machines]),
         )
 
     def houses(self, cut: Parallelism, max_nodes: int) -> Mask:
@@ -110,6 +112,11 @@ def nodes_of(replicas: Floats, cut: Parallelism, gpus_per_node: Floats) -> Float
     across = replicas * np.ceil(cut.gpus / gpus_per_node)
     within = np.ceil(replicas / np.maximum(gpus_per_node // cut.gpus, 1))
     return np.where(cut.gpus > gpus_per_node, across, within)
+
+
+def _host_bytes(machine: Machine) -> float:
+    """Host memory beside each accelerator; none where both are the same memory."""
+    return machine.node.host.ram_bytes / machine.gpus_per_node if machine.gpu.kind == "gpu" else 0.0
 
 
 def _array(values: Sequence[float]) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -30,6 +30,9 @@ SEQUENCE_LIMITS = (1024, 256, 64)
 SMALL_MEMORY_BYTES = 36e9
 TOKENS_PER_STEP = {True: 2048, False: 8192}
 """Token budget of a step on accelerators with little memory and on others: prompts wait less, steps last longer."""
+GIB = 2**30
+HOST_SHARE = 0.8
+"""Share of host memory that offloaded weights may take."""
 USABLE_RATE = 0.85
 """Share of a replica's request rate that a plan for independent arrivals counts on: above it queues run away."""
 
@@ -54,10 +57,26 @@ class Trial:
             rows = housed[small == is_small]
             if rows.size:
                 for kv_format in self.question.kv_formats:
-                    yield from self._group(cut, rows, Formats(weight=self.weight_format, kv=kv_format), tokens)
+                    formats = Formats(weight=self.weight_format, kv=kv_format)
+                    settings = self._settings(SEQUENCE_LIMITS[0], tokens)
+                    yield from self._group(cut, rows, formats, settings)
+                    if self.question.offload:
+                        yield from self._offloaded(cut, rows, formats, settings)
 
-    def _group(self, cut: Parallelism, rows: Rows, formats: Formats, tokens: int) -> Iterator[Column]:
-        settings = self._settings(SEQUENCE_LIMITS[0], tokens)
+    def _offloaded(self, cut: Parallelism, rows: Rows, formats: Formats, settings: EngineSettings) -> Iterator[Column]:
+        """Yield candidates that keep as little in host memory as makes room for one request of full length."""
+        sparse = replace(settings, max_num_seqs=SEQUENCE_LIMITS[-1])
+        memory = rank_memory(self.question.model, formats, cut, sparse, self.engine)
+        needed = memory.layout.request_blocks(ceil(self.demand.context_tokens)) * memory.layout.bytes_per_block
+        totals = self.yard.memory_bytes[rows]
+        room = np.array([min(memory.kv_bytes(total, memory.safe_fraction(total))) for total in totals])
+        short = np.ceil((needed - room) / GIB) * GIB
+        host = self.yard.host_bytes_per_gpu[rows]
+        useful = (short > 0) & (short < memory.weight_bytes) & (short < host * HOST_SHARE)
+        for size in np.unique(short[useful]):
+            yield from self._group(cut, rows[useful & (short == size)], formats, replace(settings, offload_bytes=size))
+
+    def _group(self, cut: Parallelism, rows: Rows, formats: Formats, settings: EngineSettings) -> Iterator[Column]:
         first = rank_memory(self.question.model, formats, cut, settings, self.engine)
         memories = [
             first if limit == settings.max_num_seqs else with_max_num_seqs(first, self.question.model, formats, limit)
@@ -100,8 +119,9 @@ class Trial:
         return blocks / needed * variant.cut.dp
 
     def _table(self, variant: Variant, rows: Rows) -> StepTable:
-        policy = StepPolicy(chunk_tokens=variant.settings.max_num_batched_tokens, eager=variant.settings.enforce_eager)
-        work = step_work(self.question.model, variant.formats, variant.cut, self.demand.lengths, policy, GRID)
+        work = step_work(
+            self.question.model, variant.formats, variant.cut, self.demand.lengths, policy_of(variant.settings), GRID
+        )
         return step_table(work, self.yard.reached.take(rows))
 
     def _serving(self, variant: Variant, rows: Rows, sequences: Floats, table: StepTable) -> Iterator[Column]:
@@ -189,6 +209,15 @@ class Trial:
             ttft, tpot = steady.ttft_s[slow, 0], steady.tpot_s[slow, 0]
             reason = speed_reason(variant, self.demand, ttft, tpot, steady.table.floor_s[slow, 0])
             self.nearest.fail("speed", rows[slow], self.demand.worst_ratio(ttft, tpot), reason)
+
+
+def policy_of(settings: EngineSettings) -> StepPolicy:
+    """Return how an engine with these settings forms steps."""
+    return StepPolicy(
+        chunk_tokens=settings.max_num_batched_tokens,
+        eager=settings.enforce_eager,
+        offload_bytes=settings.offload_bytes,
+    )
 
 
 def model_length(question: Question) -> int:

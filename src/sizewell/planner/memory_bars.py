@@ -37,11 +37,11 @@ def memory_bars(answers: Iterable[MemoryPrediction]) -> tuple[MemoryBar, ...]:
         _bar(f"{engine} {metric}", [a for a in kept if (a.row.engine, a.metric) == (engine, metric)])
         for engine, metric in keys
     )
-    capacity = [a for a in kept if a.metric in CAPACITY_METRICS and a.row.engine == "vllm"]
-    stated = [a for a in capacity if a.basis == "settings" and a.row.memory_fraction is not None]
+    capacity = [a for a in kept if a.metric in CAPACITY_METRICS and a.row.engine == "vllm" and a.basis == "settings"]
+    stated = [a for a in capacity if a.row.memory_fraction is not None]
     return (
         *by_metric,
-        _bar("vllm capacity: all", capacity),
+        _bar("vllm capacity: from settings, stated or default", capacity),
         _bar("vllm capacity: memory fraction stated", stated),
         _bar("vllm capacity: stated and not contradicted by the log", [a for a in stated if a.states_settings]),
     )

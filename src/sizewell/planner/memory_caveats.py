@@ -29,8 +29,6 @@ def _unstated(rows: Sequence[MemoryRow], memory: RankMemory, gpu: GpuSpec | None
         yield "AMD: weight padding is not known"
     if memory.engine.profile == "sglang" and memory.compressed:
         yield "SGLang's pools for compressed caches are not known"
-    if "LoRA" in rows[0].notes:
-        yield "LoRA adapters are not counted"
 
 
 def _contradicted(rows: Sequence[MemoryRow], memory: RankMemory, total_bytes: float | None) -> Iterable[str]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sizewell.planner.candidates import cuts
-from sizewell.planner.columns import Column, Rows, Yard
+from sizewell.planner.candidates import Machine, cuts
+from sizewell.planner.columns import Column, Mask, Rows, Yard
 from sizewell.planner.decided import decided_by
 from sizewell.planner.demand import Demand
 from sizewell.planner.evaluate import Trial
@@ -32,9 +32,7 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     Raises BadInputError when the facts hold no machine or the request exceeds the model's context.
     """
     _refuse_impossible(question, facts)
-    families = [
-        family for yard, engine in _yards(question, facts) for family in _families(question, facts, yard, engine)
-    ]
+    families = list(_families(question, facts))
     ranking = Ranking([column for family in families for column in family.found], question)
     settled = Settler(question=question, demand=Demand.of(question), facts=facts)
     plans = tuple(settled.plan(*ranking.at(index)) for index in ranking.best_per_gpu(top))
@@ -58,22 +56,6 @@ def _refuse_impossible(question: Question, facts: Facts) -> None:
         )
 
 
-def _yards(question: Question, facts: Facts) -> Iterator[tuple[Yard, EngineSpec]]:
-    """Group machines by the first engine that runs on them."""
-    allowed = set(question.limits.gpu_keys)
-    taken: set[int] = set()
-    for name, engine in facts.engines.items():
-        own = [
-            index
-            for index, machine in enumerate(facts.machines)
-            if index not in taken and engine_runs(name, machine.gpu) and (not allowed or machine.gpu.key in allowed)
-        ]
-        taken.update(own)
-        if own:
-            machines = [facts.machines[index] for index in own]
-            yield Yard.of(machines, facts, engine, question.price_basis), engine
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Family:
     """All candidates of one weight format on the machines of one engine."""
@@ -84,31 +66,61 @@ class _Family:
     found: tuple[Column, ...]
 
 
-def _families(question: Question, facts: Facts, yard: Yard, engine: EngineSpec) -> Iterator[_Family]:
-    demand = Demand.of(question)
-    for weight_format in question.weight_formats:
-        nearest = Nearest.of(len(yard.machines))
-        rows = _runnable(question, yard, engine, weight_format, nearest)
-        rows = _good_enough(question, facts, weight_format, rows, nearest)
-        found: list[Column] = []
-        trial = Trial(
-            question=question, demand=demand, yard=yard, engine=engine, weight_format=weight_format, rows=rows,
-            nearest=nearest,
-        )  # fmt: skip
-        for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS) if rows.size else ():
-            found += trial.columns(cut)
-        yield _Family(yard=yard, weight_format=weight_format, nearest=nearest, found=tuple(found))
+def _families(question: Question, facts: Facts) -> Iterator[_Family]:
+    """Try each weight format on each machine under the first engine that has kernels for both."""
+    allowed = set(question.limits.gpu_keys)
+    machines = [machine for machine in facts.machines if not allowed or machine.gpu.key in allowed]
+    served = {name: np.zeros(len(machines), dtype=bool) for name in question.weight_formats}
+    last = list(facts.engines)[-1] if facts.engines else ""
+    for engine in facts.engines.values():
+        runs = np.array([engine_runs(engine.name, machine.gpu) for machine in machines], dtype=bool)
+        if not runs.any() and engine.name != last:
+            continue
+        yard = Yard.of(machines, facts, engine, question.price_basis)
+        for weight_format, taken in served.items():
+            has = runs & ~taken & _has_kernels(question, engine, weight_format, machines)
+            np.logical_or(taken, has, out=taken)
+            without = ~taken if engine.name == last else np.zeros(len(machines), dtype=bool)
+            yield _family(question, facts, yard, _Share(engine, weight_format, has, without))
 
 
-def _runnable(question: Question, yard: Yard, engine: EngineSpec, weight_format: str, nearest: Nearest) -> Rows:
-    stored = question.model.weight_format if weight_format == "native" else weight_format
-    runs = np.array([format_runs(engine.name, stored, machine.gpu) for machine in yard.machines])
-    lacking = np.flatnonzero(~runs)
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What one engine tries of a weight format: the machines it `has`, and those no engine is left for."""
+
+    engine: EngineSpec
+    weight_format: str
+    has: Mask
+    without: Mask
+
+
+def _family(question: Question, facts: Facts, yard: Yard, share: _Share) -> _Family:
+    nearest = Nearest.of(len(yard.machines))
+    unfit = np.flatnonzero(share.without)
+    stored = _stored(question, share.weight_format)
+    engines = " or ".join(facts.engines)
     nearest.fail(
-        "format", lacking, np.ones(lacking.size),
-        lambda at: f"{engine.name} has no {stored} kernels for {yard.machines[lacking[at]].gpu.architecture}",
+        "format", unfit, np.ones(unfit.size),
+        lambda at: f"{engines} has no {stored} kernels for {yard.machines[unfit[at]].gpu.architecture}",
     )  # fmt: skip
-    return np.flatnonzero(runs)
+    rows = _good_enough(question, facts, share.weight_format, np.flatnonzero(share.has), nearest)
+    trial = Trial(
+        question=question, demand=Demand.of(question), yard=yard, engine=share.engine,
+        weight_format=share.weight_format, rows=rows, nearest=nearest,
+    )  # fmt: skip
+    found: list[Column] = []
+    for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS) if rows.size else ():
+        found += trial.columns(cut)
+    return _Family(yard=yard, weight_format=share.weight_format, nearest=nearest, found=tuple(found))
+
+
+def _has_kernels(question: Question, engine: EngineSpec, weight_format: str, machines: Sequence[Machine]) -> Mask:
+    stored = _stored(question, weight_format)
+    return np.array([format_runs(engine.name, stored, machine.gpu) for machine in machines], dtype=bool)
+
+
+def _stored(question: Question, weight_format: str) -> str:
+    return question.model.weight_format if weight_format == "native" else weight_format
 
 
 def _good_enough(question: Question, facts: Facts, weight_format: str, rows: Rows, nearest: Nearest) -> Rows:

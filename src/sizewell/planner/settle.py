@@ -12,12 +12,12 @@ from sizewell.costs.rank_memory import rank_memory
 from sizewell.planner.candidates import Machine
 from sizewell.planner.columns import Column, Variant
 from sizewell.planner.demand import Demand
-from sizewell.planner.evaluate import GRID
+from sizewell.planner.evaluate import GRID, policy_of
 from sizewell.planner.facts import Facts
 from sizewell.planner.money import cost
 from sizewell.planner.plan import MemoryUse, Plan, Service
 from sizewell.planner.question import Question
-from sizewell.planner.step_table import StepPolicy, step_table, step_work
+from sizewell.planner.step_table import step_table, step_work
 from sizewell.specs.deployment import Deployment, Pool
 from sizewell.specs.figure import Figure
 
@@ -84,9 +84,15 @@ class Settler:
     def _bound_by(self, column: Column, row: int) -> str:
         """Return what most of a decode step waits for at the plan's load."""
         variant = column.variant
-        policy = StepPolicy(chunk_tokens=variant.settings.max_num_batched_tokens, eager=variant.settings.enforce_eager)
         sequences = float(np.clip(column.users_per_replica[row], 1, GRID[-1]))
-        work = step_work(self.question.model, variant.formats, variant.cut, self.demand.lengths, policy, (sequences,))
+        work = step_work(
+            self.question.model,
+            variant.formats,
+            variant.cut,
+            self.demand.lengths,
+            policy_of(variant.settings),
+            (sequences,),
+        )
         reached = column.yard.reached.take(column.rows[row : row + 1])
         return str(step_table(work, reached).decode.bound_by[0, 0])
 

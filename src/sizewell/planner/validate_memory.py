@@ -152,6 +152,7 @@ def _settings(rows: Sequence[MemoryRow], facts: LogFacts) -> EngineSettings:
         memory_fraction=row.memory_fraction or _default_fraction(row, total, facts),
         enforce_eager=row.enforce_eager,
         offload_bytes=max(r.offload_bytes for r in rows),
+        lora_adapters=int(any("LoRA" in r.notes for r in rows)),
     )
 
 
@@ -189,9 +190,11 @@ def _predict(
 def _logged_stage_bytes(row: MemoryRow, memory: RankMemory) -> float:
     """Weights of the rank that logged: the driver's stage, unless the notes speak of middle stages."""
     middle = "middle" in row.notes and len(memory.stages) > 2
-    # SGLang prints how much free memory went down, which is more than the tensors.
-    lost = sum(line.bytes for line in memory.overhead if line.name == "beside PyTorch")
-    return memory.stages[1 if middle else 0].weight_bytes + (lost if memory.engine.profile == "sglang" else 0.0)
+    # Adapters are loaded with the weights; SGLang prints how much free memory went down, more than the tensors.
+    counted = ("adapters", "beside PyTorch") if memory.engine.profile == "sglang" else ("adapters",)
+    return memory.stages[1 if middle else 0].weight_bytes + sum(
+        line.bytes for line in memory.overhead if line.name in counted
+    )
 
 
 def _answer(row: MemoryRow, figure: Figure, basis: Basis = "settings", reason: str = "") -> MemoryPrediction:
@@ -240,7 +243,7 @@ def _logged_room(row: MemoryRow, rows: Sequence[MemoryRow], memory: RankMemory) 
     others = {r.metric: r.value for r in rows if r is not row}
     if "kv_gib" in others:
         return others["kv_gib"] * GIB, "KV GiB"
-    if "kv_tokens" in others and row.metric != "kv_gib" and memory.layout.is_uniform:
+    if "kv_tokens" in others and memory.layout.is_uniform:
         return others["kv_tokens"] * memory.layout.bytes_per_token, "tokens"
     return None, ""
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import ClassVar
 
+FEW = 12
+"""Names that are simply listed when none looks like the one asked for."""
+
 
 class SizewellError(Exception):
     """Base of every error whose cause lies in the input; the message is the whole explanation."""
@@ -21,8 +24,10 @@ class UnknownNameError(SizewellError):
     """A name no catalogue entry carries; the message offers the nearest ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
-        near = nearest_names(name, known)
-        guess = f"; did you mean {', '.join(near)}?" if near else ""
+        names = list(known)
+        near = nearest_names(name, names)
+        few = f"; there are {', '.join(names)}" if len(names) <= FEW else ""
+        guess = f"; did you mean {', '.join(near)}?" if near else few
         super().__init__(f"unknown {kind} {name!r}{guess}{' ' + hint if hint else ''}")
 
 

@@ -18,6 +18,7 @@ from sizewell.catalog.quantization_methods import read_quantization
 from sizewell.specs.errors import UnknownArchitectureError, nearest_names
 from sizewell.specs.model import ModelSpec
 
+LONGEST_NAME = 100
 NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 
 
@@ -55,8 +56,16 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
         kv_format=quantization.kv_format if quantization else "auto",
         recurrent_state_dtype_bytes=recurrent_state_bytes(text, activation),
         rope_tables=rope_tables(text, architecture, outline.layers),
-        assumed=assumed,
+        assumed=(*assumed, *outline.assumed, *_defaults_taken(text, assumed, outline)),
     )
+
+
+def _defaults_taken(text: Fields, assumed: tuple[str, ...], outline: Outline) -> tuple[str, ...]:
+    """Return the defaults an assumed architecture filled in that change what is loaded."""
+    if not any(statement.startswith("architecture=") for statement in assumed):
+        return ()
+    silent = "tie_word_embeddings" not in text and (text.parent is None or "tie_word_embeddings" not in text.parent)
+    return (f"tie_word_embeddings={'false' if outline.head else 'true'}",) if silent else ()
 
 
 def _stored(outline: Outline, quantization: Quantization) -> Outline:
@@ -74,6 +83,8 @@ def architecture_of(config: Fields) -> str:
     names = config.words("architectures")
     if not names:
         raise MissingFieldError(config.source, "architecture")
+    if len(names[0]) > LONGEST_NAME:
+        raise config.wrong("architectures", names[0], f"names of at most {LONGEST_NAME} letters")
     return names[0]
 
 

@@ -82,7 +82,12 @@ def kimi_linear(text: Fields) -> Outline:
     routed, plain = _kimi_experts(text, hidden), dense(hidden, text.size("intermediate_size"))
     around = norms(hidden, 2)
     layers = stack(places, lambda p: layer(attends if p.attends else recurrent, routed if p.routed else plain, around))
-    return outline(text, layers, Ends())
+    mixed = "attn_res_block_size" in text
+    return outline(text, layers, Ends(assumed=(RESIDUALS_LEFT_OUT,) if mixed else ()))
+
+
+RESIDUALS_LEFT_OUT = "the small matrices that mix attention residuals (attn_res_block_size) are not counted"
+"""Kimi-K3's code is not public in a form that states their shapes."""
 
 
 def _kimi_delta(hidden: int, linear: Fields) -> MixerBlock:

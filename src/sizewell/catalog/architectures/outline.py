@@ -39,6 +39,7 @@ class Outline:
     final_norm: tuple[Tensor, ...]
     mtp_layers: tuple[Layer, ...] = ()
     extra: tuple[Tensor, ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class Ends:
     norm_bias: bool = False
     head_bias: bool = False
     extra: tuple[Tensor, ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
 def norms(hidden: int, count: int = 1, *, bias: bool = False, name: str = "norms") -> Tensor:
@@ -99,4 +101,5 @@ def outline(
         final_norm=(norms(hidden, bias=ends.norm_bias, name="norm"),),
         mtp_layers=mtp_layers,
         extra=ends.extra,
+        assumed=ends.assumed,
     )

@@ -181,13 +181,17 @@ def zamba2(text: Fields) -> Outline:
     )  # fmt: skip
     recurrent = layer(mamba2(hidden, kind), None, norms(hidden))
     hybrids, blocks = _zamba_hybrids(text), text.size("num_mem_blocks", 1)
-    layers: list[Layer] = []
+    marks: list[int] = []
     for index in range(text.layers()):
         if index in hybrids:
-            use = hybrids.index(index)
-            layers.append(_zamba_block(text, hidden, _uses(len(hybrids), blocks, use)))
-        layers.append(recurrent)
-    return outline(text, tuple(layers), Ends(tied=True))
+            marks.append(_uses(len(hybrids), blocks, hybrids.index(index)))
+        marks.append(RECURRENT)
+    layers = stack(marks, lambda mark: recurrent if mark == RECURRENT else _zamba_block(text, hidden, mark))
+    return outline(text, layers, Ends(tied=True))
+
+
+RECURRENT = -1
+"""Marks a Mamba layer among the uses of shared blocks."""
 
 
 def _uses(total: int, blocks: int, use: int) -> int:

@@ -1,0 +1,138 @@
+"""Exact sizes from safetensors headers and indices."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sizewell.catalog.models import read_model
+from sizewell.catalog.safetensors import (
+    StoredTensor,
+    parameters_by_type,
+    parse_header,
+    parse_index,
+    read_header,
+    read_sizes,
+    weights_in,
+)
+from sizewell.specs.errors import BadInputError
+
+SMALL = {
+    "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "vocab_size": 1000,
+}  # fmt: skip
+
+
+def write(file: Path, entries: dict[str, tuple[str, list[int], int]], cut: int = 0) -> None:
+    """Write a file of (type, shape, bytes) entries; the weights are zeros."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for name, (kind, shape, size) in entries.items():
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    raw = json.dumps(header).encode()
+    file.write_bytes((struct.pack("<Q", len(raw)) + raw)[: -cut or None] + bytes(at))
+
+
+def test_headers_give_bytes_and_parameters_by_type(tmp_path: Path) -> None:
+    write(tmp_path / "model-00001-of-00002.safetensors", {"a.weight": ("BF16", [10, 20], 400)})
+    write(tmp_path / "model-00002-of-00002.safetensors", {"b.weight": ("F32", [30], 120)})
+    sizes = read_sizes(tmp_path, 16)
+    assert sizes is not None
+    assert (sizes.total_bytes, sizes.parameters, sizes.files) == (520, 230, 2)
+    entries = [t for file in sorted(tmp_path.glob("*")) for t in read_header(file)]
+    assert parameters_by_type(entries) == {"BF16": 200, "F32": 30}
+
+
+def test_headers_win_over_the_index_but_a_partial_download_does_not(tmp_path: Path) -> None:
+    index = {"metadata": {"total_size": 999}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    write(tmp_path / "model-00001-of-00002.safetensors", {"a.weight": ("BF16", [10, 20], 400)})
+    partial = read_sizes(tmp_path, 16)
+    assert partial is not None
+    assert (partial.total_bytes, partial.files) == (999, 2)
+    write(tmp_path / "model-00002-of-00002.safetensors", {"b.weight": ("BF16", [10, 20], 400)})
+    whole = read_sizes(tmp_path, 16)
+    assert whole is not None
+    assert whole.total_bytes == 800
+
+
+def test_a_models_folder_carries_its_exact_sizes(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(SMALL))
+    assert read_model(str(tmp_path)).exact_sizes is None
+    write(tmp_path / "model.safetensors", {"a.weight": ("BF16", [10, 20], 400)})
+    sizes = read_model(str(tmp_path)).exact_sizes
+    assert sizes is not None
+    assert sizes.total_bytes == 400
+
+
+PACKED = [
+    # AWQ and GPTQ pack eight 4-bit weights into an int32, MLX into a uint32, FP4 two into a byte.
+    ("q_proj.qweight", "I32", 4096 * 512, 4, 4096 * 4096),
+    ("q_proj.qzeros", "I32", 32 * 512, 4, 0),
+    ("q_proj.scales", "F16", 32 * 4096, 4, 0),
+    ("q_proj.g_idx", "I32", 4096, 4, 0),
+    ("q_proj.weight", "U32", 4096 * 512, 4, 4096 * 4096),
+    ("q_proj.biases", "F16", 4096 * 64, 4, 0),
+    ("q_proj.weight", "U8", 4096 * 2048, 4, 4096 * 4096),
+    ("q_proj.weight_scale", "F8_E4M3", 4096 * 256, 4, 0),
+    ("q_proj.weight_scale_2", "F32", 1, 4, 0),
+    ("q_proj.input_scale", "F32", 1, 4, 0),
+    ("experts.gate_up_proj_blocks", "U8", 100 * 16, 4, 100 * 32),
+    ("experts.gate_up_proj_scales", "U8", 100, 4, 0),
+    ("q_proj.weight_packed", "I32", 4096 * 512, 4, 4096 * 4096),
+    ("q_proj.weight_shape", "I64", 2, 4, 0),
+    ("q_proj.weight", "F8_E4M3", 4096 * 4096, 8, 4096 * 4096),
+    ("q_proj.weight_scale_inv", "F32", 32 * 32, 8, 0),
+    ("q_proj.weight.absmax", "U8", 4096, 4, 0),
+    ("q_proj.bias", "BF16", 4096, 4, 4096),
+    ("model.norm.weight", "BF16", 4096, 4, 4096),
+    ("gate.e_score_correction_bias", "F32", 256, 8, 256),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "elements", "bits", "weights"), PACKED)
+def test_packed_elements_are_the_weights_they_hold(
+    name: str, kind: str, elements: int, bits: int, weights: int
+) -> None:
+    assert weights_in(StoredTensor(name, kind, elements, 0), bits) == weights
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff" * 8, b"\x02" + bytes(7), struct.pack("<Q", 2**40), b"\x10" + bytes(9)])
+def test_a_damaged_file_is_one_clear_line(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(raw)
+    with pytest.raises(BadInputError, match=r"model\.safetensors"):
+        read_sizes(tmp_path, 16)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [3, {}, {"dtype": "BF16", "shape": [2], "data_offsets": [0, 5]},
+     {"dtype": "Q4", "shape": [2], "data_offsets": [0, 4]},
+     {"dtype": "BF16", "shape": [-2], "data_offsets": [0, -4]}, {"dtype": "BF16", "shape": "x", "data_offsets": [0, 4]},
+     {"dtype": "BF16", "shape": [True, 2], "data_offsets": [0, 4]}],
+)  # fmt: skip
+def test_an_entry_that_contradicts_itself_is_refused(entry: object) -> None:
+    with pytest.raises(BadInputError, match="damaged"):
+        parse_header(json.dumps({"w": entry}).encode(), "f")
+
+
+@given(st.binary(max_size=200))
+def test_random_headers_and_indices_never_crash(raw: bytes) -> None:
+    for parse in (parse_header, parse_index):
+        try:
+            parse(raw, "f")
+        except BadInputError as error:
+            assert "\n" not in str(error)
+
+
+def test_an_index_says_its_total_even_when_the_rest_is_cut_off() -> None:
+    raw = b'{"metadata": {"total_size": 688586727753}, "weight_map": {"w": "model-00160-of-000163.safetensors",'
+    sizes = parse_index(raw, "f")
+    assert (sizes.total_bytes, sizes.files) == (688_586_727_753, 163)

@@ -1,0 +1,57 @@
+"""Experts leave first, moved bytes cover what was asked, and speeds stay below what the links allow."""
+
+from __future__ import annotations
+
+import pytest
+
+from sizewell.catalog.models import read_model
+from sizewell.catalog.planner_facts import read_facts
+from sizewell.planner.offload import placement
+from sizewell.planner.plan import Answer, Plan
+from sizewell.planner.question import Limits, Question
+from sizewell.planner.search import answer
+from sizewell.traffic.workload import Workload
+
+
+def _answer(model: str, gpu: str, *, offload: bool) -> Answer:
+    question = Question(
+        model=read_model(model), workload=Workload(users=1, input_tokens=1000, answer_tokens=500),
+        limits=Limits(gpu_keys=(gpu,), max_gpus=1, max_nodes=1), weight_formats=("fp8",), offload=offload,
+    )  # fmt: skip
+    return answer(question, read_facts(gpus=[gpu]))
+
+
+@pytest.fixture(scope="module")
+def mixture() -> Plan:
+    return _answer("Qwen/Qwen3-30B-A3B", "rtx-3060-12gb", offload=True).plans[0]
+
+
+def test_offload_is_used_only_when_allowed_and_needed() -> None:
+    assert not _answer("Qwen/Qwen3-30B-A3B", "rtx-3060-12gb", offload=False).plans
+    roomy = _answer("Qwen/Qwen3-30B-A3B", "h100-sxm-80gb", offload=True).plans[0]
+    assert roomy.deployment.pools[0].settings.offload_bytes == 0
+
+
+def test_speed_is_that_of_the_host_link(mixture: Plan) -> None:
+    moved = mixture.deployment.pools[0].settings.offload_bytes
+    link = mixture.deployment.cluster.gpu.host_link_bytes_per_s
+    assert link is not None
+    assert mixture.service.bound_by == "host link"
+    assert mixture.service.tpot_s.value >= moved / link
+
+
+def test_experts_leave_first_and_cover_what_was_asked(mixture: Plan) -> None:
+    asked = mixture.deployment.pools[0].settings.offload_bytes
+    placed = placement(mixture.deployment, asked, resident_step_s=0.01)
+    assert [each.group for each in placed.moved] == ["routed experts"]
+    assert asked <= placed.bytes <= asked * 1.1
+    assert placed.touched_bytes == pytest.approx(placed.bytes * 8 / 128)
+    assert "attention" not in {each.group for each in placed.moved}
+
+
+def test_a_dense_model_gives_its_feed_forward_blocks() -> None:
+    plan = _answer("deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", "rtx-4090-24gb", offload=True).plans[0]
+    placed = placement(plan.deployment, plan.deployment.pools[0].settings.offload_bytes, resident_step_s=0.02)
+    assert placed.moved[0].group == "feed-forward"
+    assert placed.touched_bytes == placed.bytes
+    assert placed.streamed_tokens_per_s < 1 / 0.02
