@@ -23,8 +23,13 @@ from sizewell.planner.validate_points import predict_point
 from sizewell.specs.calibration import FRACTIONS, Efficiencies, Factor
 
 ROWS_PER_CELL = 12
-WEIGHTS = {**dict.fromkeys(SPEED, 1.0), **dict.fromkeys(THROUGHPUT, 0.7), **dict.fromkeys(RUN, 0.7),
-           **dict.fromkeys(FIRST, 0.35), "prefill_tokens_per_s": 0.7}
+WEIGHTS = {
+    **dict.fromkeys(SPEED, 1.0),
+    **dict.fromkeys(THROUGHPUT, 0.7),
+    **dict.fromkeys(RUN, 0.7),
+    **dict.fromkeys(FIRST, 0.35),
+    "prefill_tokens_per_s": 0.7,
+}
 SHARED = (
     "flops_gemm", "flops_narrow", "flops_dequantised", "flops_experts", "flops_dequantised_experts",
     "flops_prefill_attention", "flops_latent_attention", "hbm_gemm", "hbm_dequantised", "hbm_experts",
@@ -45,7 +50,7 @@ TAGGED = {
     "architecture:ada": ("hbm_gemm", "flops_gemm"),
     "form:consumer": ("hbm_gemm", "hbm_dequantised", "flops_gemm"),
 }  # fmt: skip
-STEP = 1.25
+STEP = 1.2
 
 
 def sample(ready: list[PointCase]) -> list[PointCase]:
