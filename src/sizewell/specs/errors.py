@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import ClassVar
 
-
 FEW = 12
 """Names that are simply listed when none looks like the one asked for."""
 
