@@ -7,6 +7,7 @@ gathered whole on every rank, so the sampler is never divided. Derivation: docs/
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from sizewell.costs.lines import LedgerLine
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
@@ -20,6 +21,7 @@ from sizewell.specs.layers import (
     MoeMlp,
 )
 from sizewell.specs.model import ModelSpec
+from sizewell.specs.weight_format import stored_encoding
 
 EXPERT_CHUNK_TOKENS = 32768
 """Routed experts work on at most this many tokens at a time."""
@@ -70,12 +72,23 @@ def _sampler(
 
 
 def _kept_expert_bytes(model: ModelSpec, formats: Formats, cut: Parallelism, tokens: int, engine: EngineSpec) -> float:
-    """Buffers of gated routed experts, where the engine keeps them beyond the forward pass."""
-    if not engine.keeps_expert_buffers or _grouped_fp8(model, formats, engine):
+    """Buffers of gated 16-bit routed experts, where the engine keeps them beyond the forward pass."""
+    if not engine.keeps_expert_buffers:
         return 0.0
-    mixtures = [la.mlp for la in model.layer_counts if isinstance(la.mlp, MoeMlp) and la.mlp.gated]
-    widest = max((expert_elements(mlp, model.hidden, cut) for mlp in mixtures), default=0.0)
+    widest = max(
+        (
+            expert_elements(layer.mlp, model.hidden, cut)
+            for layer in model.layer_counts
+            if isinstance(layer.mlp, MoeMlp) and layer.mlp.gated and _has_plain_experts(layer, model, formats)
+        ),
+        default=0.0,
+    )
     return 2 * widest * min(tokens, EXPERT_CHUNK_TOKENS)
+
+
+def _has_plain_experts(layer: Layer, model: ModelSpec, formats: Formats) -> bool:
+    routed = next((tensor for tensor in layer.tensors if tensor.role == "routed-experts"), None)
+    return routed is not None and stored_encoding(routed, model, formats.weight).bits_per_weight >= 16
 
 
 def _forward(
@@ -137,19 +150,20 @@ def _mlp_elements(layer: Layer, hidden: int, rule: _Buffers) -> float:
     if isinstance(mlp, MoeMlp):
         always = 3 * mlp.shared_intermediate / rule.cut.tp
         if rule.grouped_fp8:
-            return always + _grouped_elements(mlp, hidden, rule.tokens)
+            return always + _grouped_elements(mlp, hidden, rule)
         routed = expert_elements(mlp, hidden, rule.cut, shared=rule.shared)
         return always + routed * min(rule.tokens, EXPERT_CHUNK_TOKENS) / max(rule.tokens, 1)
     return 0.0
 
 
-def _grouped_elements(mlp: MoeMlp, hidden: int, tokens: int) -> float:
+def _grouped_elements(mlp: MoeMlp, hidden: int, rule: _Buffers) -> float:
     """Buffers of a grouped fp8 product: rows are sorted by expert and each expert's are padded to a tile.
 
     Two 16-bit workspaces and the fp8 input are as wide as the hidden state (vllm DeepGemmExperts).
     """
-    rows = tokens * mlp.top_k + mlp.experts * (GROUPED_TILE_ROWS - 1)
-    return 2.5 * rows * hidden / max(tokens, 1)
+    local_experts = ceil(mlp.experts / rule.cut.ep)
+    rows = rule.tokens * mlp.top_k + local_experts * (GROUPED_TILE_ROWS - 1)
+    return 2.5 * rows * hidden / max(rule.tokens, 1)
 
 
 def expert_elements(mlp: MoeMlp, hidden: int, cut: Parallelism, *, shared: bool = True) -> float:
