@@ -28,6 +28,7 @@ DISTILLS = (
     "deepseek-ai/DeepSeek-R1-Distill-Llama-70B",
 )
 USERS = 10
+ENGINE = "vllm"
 LIMIT_S = 2.0
 EVERY_GPU = 1000
 """Plans asked of a search, one for each accelerator: more than there are."""
@@ -45,8 +46,8 @@ HEAD = """\
 
 The source documents set an exercise: *the minimum GPU configuration to serve R1-Distill with < 2 s latency for
 1000-token reasoning chains at 10 concurrent requests, with memory and compute requirements.* Here is the answer for
-every distill, from `sizewell.planner.search.answer` over the whole catalogue ({machines} machines of {gpus} kinds
-of accelerator).
+every distill, from `sizewell.planner.search.answer` over all machines of the catalogue on which vLLM could run
+({machines} of {gpus} kinds of accelerator).
 
 **What the question leaves open decides the answer, so it is stated.**
 
@@ -71,8 +72,8 @@ read once, and two operations are done for each parameter and user.
 |---|---|---|---|---|---|---|---|
 {rows}
 **Takeaway.** The rate of reading decides, not the arithmetic. The fastest memory of the catalogue reads {fastest}
-({gpu}): in 16 bits {fits_plain} can pass through one such GPU in time at best, in 4 bits {fits_packed}; the others
-must be cut over several, which adds messages to every one of the {think:,} steps.
+({gpu}): of the distills {fits_plain} can pass through one such GPU in time at best in 16 bits, and {fits_packed}
+in 4; the others must be cut over several, which adds messages to every one of the {think:,} steps.
 """
 
 FITTING = """
@@ -125,7 +126,7 @@ def render() -> str:
 
 @cache
 def _facts() -> Facts:
-    return read_facts()
+    return read_facts(ENGINE)
 
 
 def _load() -> Workload:
@@ -180,7 +181,7 @@ def _one_gpu() -> dict[str, str]:
 
     def fitting(weight_format: str) -> str:
         names = [name for name in DISTILLS if _read_bytes_per_s(name, weight_format) <= gpu.bytes_per_s]
-        return " and ".join(_short(model_of(name)) for name in names) or "none"
+        return ", ".join(_short(model_of(name)) for name in names) or "none"
 
     return {
         "fastest": shown(gpu.bytes_per_s, "bytes_per_s"),
