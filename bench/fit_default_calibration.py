@@ -23,13 +23,18 @@ from sizewell.planner.validate_points import predict_point
 from sizewell.specs.calibration import FRACTIONS, Efficiencies, Factor
 
 ROWS_PER_CELL = 24
-WEIGHTS = {**dict.fromkeys(SPEED, 1.0), **dict.fromkeys(THROUGHPUT, 0.7), **dict.fromkeys(RUN, 0.7),
-           **dict.fromkeys(FIRST, 0.35), "prefill_tokens_per_s": 0.7}
+WEIGHTS = {
+    **dict.fromkeys(SPEED, 1.0),
+    **dict.fromkeys(THROUGHPUT, 0.7),
+    **dict.fromkeys(RUN, 0.7),
+    **dict.fromkeys(FIRST, 0.35),
+    "prefill_tokens_per_s": 0.7,
+}
 SHARED = (
     "flops_gemm", "flops_narrow", "flops_dequantised", "flops_experts", "flops_dequantised_experts",
     "flops_prefill_attention", "flops_latent_attention", "hbm_gemm", "hbm_dequantised", "hbm_experts",
     "hbm_dequantised_experts", "hbm_attention", "hbm_latent_attention", "hbm_state", "link_near", "link_host",
-    "tile_rows", "kernel_gap_s", "eager_launch_s", "host_step_s", "host_sequence_s", "collective_s",
+    "tile_rows", "expert_tile_rows", "kernel_gap_s", "eager_launch_s", "host_step_s", "host_sequence_s", "collective_s",
     "far_collective_s", "request_s", "burst_share",
 )  # fmt: skip
 TAGGED = {
@@ -43,6 +48,7 @@ TAGGED = {
                                "flops_experts", "flops_dequantised_experts", "flops_narrow"),
     "architecture:ampere": ("hbm_gemm", "flops_gemm", "hbm_experts"),
     "architecture:ada": ("hbm_gemm", "flops_gemm"),
+    "form:consumer": ("hbm_gemm", "hbm_dequantised", "flops_gemm"),
 }  # fmt: skip
 STEP = 1.25
 
@@ -92,9 +98,9 @@ def _scaled(efficiencies: Efficiencies, tag: str, name: str, factor: float) -> E
     current = efficiencies.value(name, [tag])
     value = current * factor
     if name.startswith(FRACTIONS):
-        value = min(value, 0.95)
+        value = min(value, 0.92)
     if name == "burst_share":
-        value = min(value, 1.0)
+        value = min(value, 2.0)
     base = efficiencies.factors[name]
     changed = Factor(value=value, spread=base.spread, source=SOURCE)
     if not tag:

@@ -91,8 +91,10 @@ def report(scored: list[tuple[PointCase, tuple[PointPrediction, ...]]], dense: d
 
 
 def _print(cells: dict[tuple[str, ...], dict[str, list[float]]]) -> None:
-    print(f"{'dataset':26}{'gpu':20}{'kind':6}{'load':13}|{'TPOT n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}"
-          f"{'4-const':>12}|{'TTFT n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}|{'rate n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}|{'E2E n':>6}{'med':>6}")
+    print(
+        f"{'dataset':26}{'gpu':20}{'kind':6}{'load':13}|{'TPOT n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}"
+        f"{'4-const':>12}|{'TTFT n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}|{'rate n':>7}{'med':>6}{'mean':>6}{'bias':>6}{'cov':>5}|{'E2E n':>6}{'med':>6}"
+    )
     by_set: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for key, cell in sorted(cells.items()):
         print(f"{key[0]:26}{key[1]:20}{key[2]:6}{key[3]:13}" + _line(cell))
@@ -106,8 +108,10 @@ def _print(cells: dict[tuple[str, ...], dict[str, list[float]]]) -> None:
         medians = [np.median(np.abs(c[label])) for c in by_set.values() if c[label]]
         means = [np.mean(np.abs(c[label])) for c in by_set.values() if c[label]]
         covered = [np.mean(c[label + " covered"]) for c in by_set.values() if c[label + " covered"]]
-        print(f"{label:8} data sets {len(medians):3}  median APE {np.mean(medians):6.1%}  mean APE {np.mean(means):6.1%}"
-              + (f"  coverage {np.mean(covered):6.1%}" if covered else ""))
+        print(
+            f"{label:8} data sets {len(medians):3}  median APE {np.mean(medians):6.1%}  mean APE {np.mean(means):6.1%}"
+            + (f"  coverage {np.mean(covered):6.1%}" if covered else "")
+        )
 
 
 def _line(cell: dict[str, list[float]]) -> str:
@@ -116,8 +120,10 @@ def _line(cell: dict[str, list[float]]) -> str:
         if not len(values):
             return f"{'':30}"
         size = np.abs(values)
-        return (f"{len(values):7}{np.median(size):6.0%}{size.mean():6.0%}{np.median(values):+6.0%}"
-                f"{np.mean(cell[label + ' covered']):5.0%}")
+        return (
+            f"{len(values):7}{np.median(size):6.0%}{size.mean():6.0%}{np.median(values):+6.0%}"
+            f"{np.mean(cell[label + ' covered']):5.0%}"
+        )
 
     simple = np.abs(cell["simple"])
     beside = f"{np.median(simple):6.0%}{simple.mean():6.0%}" if len(simple) else " " * 12
@@ -138,8 +144,10 @@ def main(path: Path) -> None:
     done = time.perf_counter()
     report(scored, dense)
     answered = sum(any(a.predicted for a in answers) for _, answers in scored)
-    print(f"\nrows {len(rows)}, answered {answered}, with a reason instead {len(rows) - answered}; "
-          f"work counted in {prepared - start:.1f} s, priced in {done - prepared:.1f} s")
+    print(
+        f"\nrows {len(rows)}, answered {answered}, with a reason instead {len(rows) - answered}; "
+        f"work counted in {prepared - start:.1f} s, priced in {done - prepared:.1f} s"
+    )
     for reason in sorted(set(refused.values())):
         print(f"  {sum(r == reason for r in refused.values()):4} × {reason}")
 

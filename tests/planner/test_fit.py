@@ -1,55 +1,54 @@
-"""What runs on the machine one has: the most precise format that holds a request, or why none does."""
+"""What runs on a machine: the least compressed format that holds a request, or what is lacking."""
 
 from __future__ import annotations
 
-from sizewell.catalog.models import read_model
-from sizewell.catalog.planner_facts import read_facts
+from sizewell.cli.questions import fit
 from sizewell.costs.ledger import ledger
-from sizewell.planner.fit import Fit, fit
-from sizewell.planner.question import Limits
+from sizewell.planner.fit import Fitting, Misfit
 from sizewell.traffic.workload import Workload
 
-FORMATS = ("native", "fp8", "awq-int4", "gguf-q8_0", "gguf-q4_k_m")
+LOAD = Workload(users=1, input_tokens=1500, answer_tokens=500)
 
 
-def _fit(gpu: str, *models: str, gpus: int = 1, context: int = 2000) -> list[Fit]:
-    workload = Workload(users=1, input_tokens=context // 2, answer_tokens=context // 2)
-    limits = Limits(max_gpus=gpus, max_nodes=1)
-    return list(fit(map(read_model, models), read_facts(gpus=[gpu]), workload, limits, FORMATS))
+def _fit(machine: str, *models: str) -> tuple[tuple[Fitting, ...], tuple[Misfit, ...]]:
+    return fit(machine, LOAD, models)
 
 
 def test_a_small_model_keeps_its_own_format() -> None:
-    (small,) = _fit("rtx-3060-12gb", "meta-llama/Llama-3.2-3B-Instruct")
-    assert small.plan is not None
-    assert small.plan.deployment.weight_format == "native"
-    held = ledger(small.plan.deployment)
-    assert held.concurrency(small.longest_context_tokens) >= 1 > held.concurrency(small.longest_context_tokens + 17)
+    (small,), _ = _fit("rtx-3060-12gb", "meta-llama/Llama-3.2-3B-Instruct")
+    assert small.deployment.weight_format == "native"
+    assert small.recovery_fraction == 1.0
+    held = ledger(small.deployment)
+    assert held.fits
+    assert held.concurrency(small.longest_context_tokens) >= 1 > held.concurrency(small.longest_context_tokens + 300)
 
 
-def test_a_larger_one_is_quantized_and_a_huge_one_refused() -> None:
-    medium, huge = _fit("rtx-4090-24gb", "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", "deepseek-ai/DeepSeek-R1")
-    assert medium.plan is not None
-    assert medium.plan.deployment.weight_format == "awq-int4"
-    assert {rejection.gate for rejection in medium.rejections} == {"memory"}
-    assert huge.plan is None
-    assert all(rejection.reason for rejection in huge.rejections)
+def test_a_32b_on_one_4090_runs_in_four_bits_and_r1_does_not_run() -> None:
+    (medium,), (huge,) = _fit("rtx-4090-24gb", "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", "deepseek-ai/DeepSeek-R1")
+    assert medium.deployment.weight_format in ("awq-int4", "gguf-q4_k_m", "gguf-q5_k_m")
+    assert medium.tokens_per_s < 1008e9 / medium.memory.weight_bytes
+    assert "do not fit" in huge.reason
 
 
 def test_two_cards_hold_what_one_cannot() -> None:
-    (one,) = _fit("rtx-4090-24gb", "mistralai/Mistral-Large-Instruct-2411", gpus=1)
-    (two,) = _fit("rtx-4090-24gb", "meta-llama/Llama-3.3-70B-Instruct", gpus=2)
-    assert one.plan is None
-    assert two.plan is not None
-    assert two.plan.gpus == 2
+    one, _ = _fit("rtx-4090-24gb", "Qwen/Qwen2.5-32B-Instruct")
+    two, _ = _fit("2xrtx-4090-24gb", "Qwen/Qwen2.5-32B-Instruct")
+    order = (
+        "gguf-q2_k",
+        "gguf-q3_k_m",
+        "gguf-q4_k_m",
+        "awq-int4",
+        "gguf-q5_k_m",
+        "gguf-q6_k",
+        "gguf-q8_0",
+        "fp8",
+        "native",
+    )
+    assert order.index(two[0].deployment.weight_format) > order.index(one[0].deployment.weight_format)
 
 
-def test_a_card_without_tensor_cores_runs_llama_cpp() -> None:
-    (old,) = _fit("p40-24gb", "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B")
-    assert old.plan is not None
-    assert old.plan.deployment.engine.name == "llama.cpp"
-
-
-def test_a_request_beyond_the_models_context_is_answered() -> None:
-    (short,) = _fit("h100-sxm-80gb", "meta-llama/Llama-2-7b-chat-hf", context=8000)
-    assert short.plan is None
-    assert [rejection.gate for rejection in short.rejections] == ["context"]
+def test_a_context_the_model_never_had_is_a_misfit_with_a_reason() -> None:
+    long = Workload(users=1, input_tokens=100_000, answer_tokens=100_000)
+    fitting, (misfit,) = fit("8xh200", long, ("llama-3.1-8b",))
+    assert fitting == ()
+    assert "131,072" in misfit.reason

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sizewell.cli.options import as_json, quantity
-from sizewell.cli.output import print_json, show, table
+from sizewell.cli.output import duration, gib, print_json, show, table
 from sizewell.cli.quantities import COUNT, TOKENS, USERS
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.workload import Workload
 
 if TYPE_CHECKING:
-    from sizewell.planner.fit import Fit
-    from sizewell.planner.plan import Plan
+    from sizewell.planner.fit import Fitting, Misfit
+    from sizewell.specs.hardware import ClusterSpec
 
 NOT_FEASIBLE = 3
-NEAREST = 5
 DEFAULT_CONTEXT = 8192.0
 ANSWER_SHARE = 4
 """Of the context a quarter is answered, the rest is prompt."""
@@ -43,70 +41,87 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     """
     from sizewell.cli import questions
 
-    machine = _machine(given)
+    cluster = _cluster(given)
     context = given["context"] or DEFAULT_CONTEXT
     answer = max(1.0, context // ANSWER_SHARE)
-    workload = Workload(input_tokens=max(1.0, context - answer), answer_tokens=answer, users=given["users"] or 1)
-    formats = given["weight_format"] or questions.FORMATS_TRIED
-    found = sorted(questions.fit(machine, workload, given["models"], formats), key=_order)
+    workload = Workload(
+        input_tokens=max(1.0, context - answer), answer_tokens=answer, users=given["users"] or 1
+    )  # fmt: skip
+    fitting, misfits = questions.fit(cluster, workload, given["models"], tuple(given["weight_format"]))
     if given["as_json"]:
-        print_json("fit", {"machine": machine, "context_tokens": context, "models": [_object(each) for each in found]})
+        _print(cluster, context, fitting, misfits)
     else:
-        _show(machine, context, found, given["top"] or 25)
-    if not any(each.plan for each in found):
+        _show(cluster, context, (fitting, misfits), given["top"] or 25)
+    if not fitting:
         ctx.exit(NOT_FEASIBLE)
 
 
-def _order(each: Fit) -> tuple[bool, int, str]:
-    return each.plan is None, -each.model.parameters, each.model.name
-
-
-def _machine(given: dict[str, Any]) -> str:
-    from sizewell.catalog.hardware import read_gpu
+def _cluster(given: dict[str, Any]) -> ClusterSpec:
     from sizewell.cli.machine_text import parse_machine
+    from sizewell.cli.questions import machine
 
     count, name = parse_machine(given["machine"])
     if count is not None and given["count"] is not None and count != given["count"]:
         raise BadInputError(f"--on {given['machine']} and --count {given['count']} contradict each other: give one")
-    return f"{count or given['count'] or 1}x{read_gpu(name).key}"
+    return machine(f"{count or given['count'] or 1}x{name}")
 
 
-def _object(each: Fit) -> dict[str, object]:
-    from sizewell.cli.plan_document import plan_object
-
-    return {
-        "model": each.model.name,
-        "parameters": each.model.parameters,
-        "plan": plan_object(each.plan) if each.plan else None,
-        "longest_context_tokens": each.longest_context_tokens,
-        "users": each.users,
-        "rejections": each.rejections,
-    }
-
-
-def _show(machine: str, context: float, found: Sequence[Fit], top: int) -> None:
-    rows = [_row(each, each.plan) for each in found if each.plan]
-    heads = ("model", ">10⁹", "weights", "engine", "cut", ">longest context", ">users", ">tok/s", ">keeps")
-    title = f"{len(rows)} of {len(found)} models run on {machine} with {context:,.0f} tokens of context"
-    show(table(title, heads, rows[:top]))
-    if len(rows) > top:
-        show(f"{len(rows) - top} smaller ones are not shown: --top {len(rows)}")
-    misfits = [each for each in found if each.plan is None][-NEAREST:]
+def _show(
+    cluster: ClusterSpec, context: float, found: tuple[tuple[Fitting, ...], tuple[Misfit, ...]], top: int
+) -> None:
+    fitting, misfits = found
+    heads = ("model", ">10⁹", "weights", "engine", ">GiB", ">longest", ">users", ">tok/s", ">TTFT", ">keeps")
+    machine = f"{cluster.nodes} × {cluster.gpus_per_node} × {cluster.gpu.key}"
+    title = f"{len(fitting)} models run on {machine} with {context:,.0f} tokens of context"
+    show(table(title, heads, [_row(each) for each in fitting[:top]]))
+    if len(fitting) > top:
+        show(f"{len(fitting) - top} smaller ones are not shown: --top {len(fitting)}")
     if misfits:
-        show("The smallest that do not run:")
-        show(*(f"- {each.model.name}: {each.rejections[-1].reason}" for each in misfits if each.rejections))
+        show(f"{len(misfits)} do not run; the smallest:")
+        show(*(f"- {each.model.name}: {each.reason}" for each in misfits[:5]))
 
 
-def _row(each: Fit, plan: Plan) -> tuple[str, ...]:
-    kept = "?" if plan.recovery_fraction is None else f"{plan.recovery_fraction:.1%}"
+def _row(each: Fitting) -> tuple[str, ...]:
+    kept = "?" if each.recovery_fraction is None else f"{each.recovery_fraction:.1%}"
     return (
         each.model.name.rpartition("/")[2],
         f"{each.model.parameters / 1e9:,.1f}",
-        plan.deployment.weight_format,
-        plan.deployment.engine.name,
-        str(plan.deployment.pools[0].parallelism),
+        each.deployment.weight_format,
+        each.deployment.engine.name,
+        gib(each.memory.weight_bytes),
         f"{each.longest_context_tokens:,}",
-        f"{each.users:,.0f}",
-        f"{plan.service.tokens_per_s_per_user:,.0f}",
+        f"{each.users:,.1f}",
+        f"{each.tokens_per_s:,.0f}",
+        duration(each.ttft_s),
         kept,
+    )
+
+
+def _print(cluster: ClusterSpec, context: float, fitting: tuple[Fitting, ...], misfits: tuple[Misfit, ...]) -> None:
+    from sizewell.cli.documents import deployment_object
+
+    print_json(
+        "fit",
+        {
+            "gpu": cluster.gpu.key,
+            "gpus": cluster.gpus,
+            "context_tokens": context,
+            "fitting": [
+                {
+                    "model": each.model.name,
+                    "parameters": each.model.parameters,
+                    "deployment": deployment_object(each.deployment),
+                    "weight_bytes": each.memory.weight_bytes,
+                    "kv_tokens": each.memory.kv_tokens,
+                    "headroom_bytes": each.memory.headroom_bytes,
+                    "tokens_per_s": each.tokens_per_s,
+                    "ttft_s": each.ttft_s,
+                    "recovery_fraction": each.recovery_fraction,
+                    "longest_context_tokens": each.longest_context_tokens,
+                    "users": each.users,
+                }
+                for each in fitting
+            ],
+            "not_fitting": [{"model": each.model.name, "reason": each.reason} for each in misfits],
+        },
     )

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sizewell.catalog.calibrations import read_efficiencies
@@ -13,14 +13,15 @@ from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import cluster, list_storage, nodes_for, read_gpu
 from sizewell.catalog.models import list_models, read_model
 from sizewell.catalog.planner_facts import read_facts
+from sizewell.catalog.quality import read_quality
 from sizewell.cli.machine_text import parse_machine
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.costs.weights import rank_weight_bytes
 from sizewell.planner.bill_of_materials import BillOfMaterials, bill_of_materials
-from sizewell.planner.fit import Fit
+from sizewell.planner.fit import FORMATS_TRIED, Bench, Fitting, Misfit, one_of_each
 from sizewell.planner.fit import fit as fit_models
 from sizewell.planner.plan import Answer
-from sizewell.planner.question import Limits, Question
+from sizewell.planner.question import Question
 from sizewell.planner.search import answer
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_account import Served, StepAccount, lengths_of, served, step_account
@@ -32,8 +33,6 @@ from sizewell.specs.model import ModelSpec
 from sizewell.specs.weight_format import parse_weight_format
 from sizewell.traffic.workload import Workload
 
-FORMATS_TRIED = ("native", "fp8", "gguf-q8_0", "awq-int4", "gguf-q4_k_m", "gguf-q2_k")
-"""Weight formats a fit tries, from what loses nothing to what loses most."""
 STORAGES = ("nvme-gen4", "vast-nfs", "s3-stream")
 """Storages whose load times an explanation shows."""
 
@@ -74,17 +73,19 @@ def plan(question: Question, *, engine: str = "auto", top: int = 10) -> Answer:
 
 
 def fit(
-    on: str, workload: Workload, models: Sequence[str] = (), weight_formats: Sequence[str] = FORMATS_TRIED
-) -> Iterator[Fit]:
-    """Yield how each model (none named: every shipped one, once) fits a machine such as `2xrtx-3060`.
-
-    Formats are tried in the order given, the most precise first.
-    """
-    count, gpu = parse_machine(on)
-    names = models or tuple({entry.file: entry.id for entry in reversed(list_models())}.values())
-    formats = tuple(parse_weight_format(name) for name in weight_formats)
-    limits = Limits(max_gpus=count or 1, max_nodes=1)
-    return fit_models(map(read_model, names), read_facts("auto", [gpu]), workload, limits, formats)
+    on: str | ClusterSpec, workload: Workload, models: Sequence[str] = (), weight_formats: tuple[str, ...] = ()
+) -> tuple[tuple[Fitting, ...], tuple[Misfit, ...]]:
+    """Return which models (none named: all shipped) run on a machine, and which do not."""
+    names = models or [entry.id for entry in list_models()]
+    known = [read_model(name) for name in names]
+    bench = Bench(
+        cluster=machine(on) if isinstance(on, str) else on,
+        engines={"vllm": read_engine("vllm"), "llama.cpp": read_engine("llama.cpp")},
+        efficiencies=read_efficiencies(),
+        quality=read_quality(),
+        weight_formats=tuple(parse_weight_format(name) for name in weight_formats) or FORMATS_TRIED,
+    )
+    return fit_models(known if models else one_of_each(known), workload, bench)
 
 
 def machine(text: str, nodes: int | None = None) -> ClusterSpec:

@@ -20,6 +20,7 @@ from sizewell.specs.layers import (
     MoeMlp,
 )
 from sizewell.specs.model import ModelSpec
+from sizewell.specs.weight_format import stored_encoding
 
 EXPERT_CHUNK_TOKENS = 32768
 """Routed experts work on at most this many tokens at a time."""
@@ -70,12 +71,23 @@ def _sampler(
 
 
 def _kept_expert_bytes(model: ModelSpec, formats: Formats, cut: Parallelism, tokens: int, engine: EngineSpec) -> float:
-    """Buffers of gated routed experts, where the engine keeps them beyond the forward pass."""
-    if not engine.keeps_expert_buffers or _grouped_fp8(model, formats, engine):
+    """Buffers of gated 16-bit routed experts, where the engine keeps them beyond the forward pass."""
+    if not engine.keeps_expert_buffers:
         return 0.0
-    mixtures = [la.mlp for la in model.layer_counts if isinstance(la.mlp, MoeMlp) and la.mlp.gated]
-    widest = max((expert_elements(mlp, model.hidden, cut) for mlp in mixtures), default=0.0)
+    widest = max(
+        (
+            expert_elements(layer.mlp, model.hidden, cut)
+            for layer in model.layer_counts
+            if isinstance(layer.mlp, MoeMlp) and layer.mlp.gated and _has_plain_experts(layer, model, formats)
+        ),
+        default=0.0,
+    )
     return 2 * widest * min(tokens, EXPERT_CHUNK_TOKENS)
+
+
+def _has_plain_experts(layer: Layer, model: ModelSpec, formats: Formats) -> bool:
+    routed = next((tensor for tensor in layer.tensors if tensor.role == "routed-experts"), None)
+    return routed is not None and stored_encoding(routed, model, formats.weight).bits_per_weight >= 16
 
 
 def _forward(

@@ -9,6 +9,7 @@ from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory
 from sizewell.specs.deployment import Deployment, EngineSettings, Formats
+from sizewell.specs.errors import NoFeasiblePlanError
 from sizewell.specs.figure import Figure, weakest
 
 GIB = 2**30
@@ -87,6 +88,11 @@ class MemoryLedger:
         if self.concurrency(self.settings.max_model_len_tokens) < 1:
             return "one sequence does not fit"
         return "fits" if self.headroom_bytes >= 0 else "overcommitted"
+
+    @property
+    def exit_code(self) -> int:
+        """What a command that asks for this deployment ends with."""
+        return 0 if self.fits else NoFeasiblePlanError.exit_code
 
     @property
     def fits(self) -> bool:

@@ -49,8 +49,9 @@ def rank_matrix(tensor: Tensor, encoding: Encoding, ways: int, matrices: int | N
     held = tensor.matrices if matrices is None else matrices
     rows, columns = tensor.rank_rows(ways), tensor.rank_columns(ways)
     bias = held * rows * ACTIVATION_BYTES if tensor.bias else 0
+    own_codebooks = encoding.extra_bytes * (len(tensor.rows) - 1) * held
     return RankMatrix(
-        bytes=encoding.bytes(rows, columns, held) + bias,
+        bytes=encoding.bytes(rows, columns, held) + own_codebooks + bias,
         outputs=rows,
         inputs=columns,
         matrices=held,

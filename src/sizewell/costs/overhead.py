@@ -25,8 +25,6 @@ def overhead_lines(
     if engine.profile == "sglang":
         # The share is taken before activations exist: what it leaves free must hold them.
         lines = [replace(lines[0], place="outside"), _request_table(settings)]
-    if settings.lora_adapters:
-        lines.append(lora_line(model, cut, settings))
     lines += [*_graphs(model, cut, settings, engine), *_base(cut, engine)]
     return tuple(line for line in lines if line.bytes)
 
@@ -49,17 +47,20 @@ def gather_lines(
     return (_spread(line, 0.2),)
 
 
-def lora_line(model: ModelSpec, cut: Parallelism, settings: EngineSettings) -> LedgerLine:
-    """Return the slots of low-rank adapters: two 16-bit factors for each part of each attention and MLP matrix."""
+def adapter_line(model: ModelSpec, cut: Parallelism, adapters: int, rank: int = 16) -> LedgerLine:
+    """Return the slots of low-rank adapters: two 16-bit factors for each part of each attention and MLP matrix.
+
+    Engines make slots of `rank` 16 unless told otherwise.
+    """
     width = sum(
         count * sum(len(t.rows) * t.rank_columns(cut.tp) + t.rank_rows(cut.tp) for t in layer.tensors if _adapted(t))
         for layer, count in model.layer_counts.items()
     )
     return LedgerLine(
         name="adapters",
-        bytes=settings.lora_adapters * settings.lora_rank * width / cut.pp * 2,
+        bytes=adapters * rank * width / cut.pp * 2,
         formula="{adapters} adapters × rank {rank} × {width} inputs and outputs × 2 B",
-        inputs=(("adapters", settings.lora_adapters), ("rank", settings.lora_rank), ("width", width / cut.pp)),
+        inputs=(("adapters", adapters), ("rank", rank), ("width", width / cut.pp)),
     )
 
 
@@ -103,7 +104,8 @@ def _graphs(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine
 def _base(cut: Parallelism, engine: EngineSpec) -> tuple[LedgerLine, ...]:
     """Context, collectives and what the engine finds beside PyTorch's own memory."""
     several = cut.tp * cut.pp * cut.dp > 1
-    beside = engine.non_torch_bytes_tp if several else engine.non_torch_bytes_tp1
+    shared = engine.non_torch_bytes_tp + cut.tp * engine.non_torch_bytes_per_rank
+    beside = shared if several else engine.non_torch_bytes_tp1
     # Logs of one release differ by what the kernels of a card and its libraries load: a tenth of a GiB at least.
     lines = [_spread(_given("beside PyTorch", beside, engine, "inside"), max(0.3, 0.1 * GIB / max(beside, 1.0)))]
     if engine.context_in_baseline:

@@ -44,7 +44,12 @@ _HBM_FACTOR: dict[OperatorKind, str] = {
     "elementwise": "hbm_state",
     "sampler": "hbm_state",
 }
-_WEIGHTED: frozenset[OperatorKind] = frozenset({"gemm", "dequantised-gemm", "experts", "dequantised-experts"})
+_TILES: dict[OperatorKind, str] = {
+    "gemm": "tile_rows",
+    "dequantised-gemm": "tile_rows",
+    "experts": "expert_tile_rows",
+    "dequantised-experts": "expert_tile_rows",
+}
 NARROW = frozenset({"fp8", "int8", "fp4"})
 
 
@@ -124,7 +129,7 @@ def _kernels(operators: Sequence[Operator], reached: Reached) -> _Kernels:
     stated_compute, stated_memory = flops / peak, sizes / machines.bytes_per_s[None, :, None]
     floor = np.maximum(stated_compute.sum(axis=0), stated_memory.sum(axis=0))
     share = np.stack([_flops_share(o, factors) for o in operators])[:, :, None]
-    compute = stated_compute / share * _tile_padding(operators, factors["tile_rows"])
+    compute = stated_compute / share * _tile_padding(operators, factors)
     memory = stated_memory / np.stack([factors[_HBM_FACTOR[o.kind]] for o in operators])[:, :, None]
     seconds = np.maximum(compute, memory)
     if any(o.skew is not None for o in operators):
@@ -138,10 +143,13 @@ def _flops_share(operator: Operator, factors: Mapping[str, Floats]) -> Floats:
     return share * factors["flops_narrow"] if operator.compute in NARROW else share
 
 
-def _tile_padding(operators: Sequence[Operator], tile_rows: Floats) -> Floats:
-    """Matrix units work on whole tiles: few rows take as long as half a tile more; shape [O, M, B]."""
-    rows = np.stack([o.rows if o.kind in _WEIGHTED else np.full_like(o.rows, np.inf) for o in operators])
-    return 1.0 + tile_rows[None, :, None] / np.maximum(rows, 1e-9)[:, None, :]
+def _tile_padding(operators: Sequence[Operator], factors: Mapping[str, Floats]) -> Floats:
+    """Matrix units work on whole tiles: few rows take as long as some more would; shape [O, M, B]."""
+    padding = [
+        factors[_TILES[o.kind]][:, None] / np.maximum(o.rows, 1e-9) if o.kind in _TILES else np.zeros((1, len(o.rows)))
+        for o in operators
+    ]
+    return 1.0 + np.stack(np.broadcast_arrays(*padding))
 
 
 @dataclass(frozen=True, slots=True)

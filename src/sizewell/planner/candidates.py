@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from sizewell.specs.deployment import Parallelism
+from sizewell.specs.engine import EngineName
 from sizewell.specs.hardware import ClusterSpec, GpuSpec, NodeSpec
 from sizewell.specs.model import ModelSpec
 
@@ -43,13 +44,15 @@ class Machine:
         return ceil(replicas / (self.gpus_per_node // cut.gpus))
 
 
-def cuts(model: ModelSpec, max_gpus: int) -> tuple[Parallelism, ...]:
+def cuts(model: ModelSpec, max_gpus: int, engine: EngineName) -> tuple[Parallelism, ...]:
     """Return every legal way to cut one replica over at most `max_gpus` accelerators.
 
     Data parallel attention is for models that route to experts (others use replicas); it excludes pipelines.
+    llama.cpp gives each accelerator its own layers.
     """
     limit = min(max_gpus, MAX_GPUS_PER_REPLICA)
-    return tuple(cut for cut in _all_cuts(model) if cut.gpus <= limit and len(model.layers) >= cut.pp)
+    possible = (Parallelism(pp=pp) for pp in PIPELINE_SIZES) if engine == "llama.cpp" else _all_cuts(model)
+    return tuple(cut for cut in possible if cut.gpus <= limit and len(model.layers) >= cut.pp)
 
 
 def _all_cuts(model: ModelSpec) -> Iterator[Parallelism]:

@@ -15,7 +15,7 @@ from sizewell.costs.batch import Floats
 from sizewell.costs.collectives import transfer_s
 from sizewell.costs.machines import Reached
 from sizewell.planner.steady_state import MOST_BUSY, Limits, Overheads, Rates, most_sequences
-from sizewell.planner.step_table import StepTable
+from sizewell.planner.step_table import Lengths, StepTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,11 @@ class PrefillPool:
         """Seconds of prefill per prompt at full load, all feeding replicas together, shape [M]."""
         fastest: Floats = np.min(self.table.prompt_s, axis=1)
         return fastest / self.per_decode_replica
+
+
+def prefill_lengths(lengths: Lengths) -> Lengths:
+    """Return requests as a prefill pool sees them: gone after their first token, so that prompts share steps."""
+    return Lengths(prompt_tokens=lengths.prompt_tokens, cached_tokens=lengths.cached_tokens, output_tokens=1.0)
 
 
 def handover_s(back: StepTable, reached: Reached, lanes: int) -> Floats:

@@ -1,83 +1,164 @@
-"""The reverse question: what runs on the machine I have, in which format, how fast, at which context."""
+"""What runs on a given machine: each model in the least compressed format that fits, with what one user gets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sizewell.costs.ledger import MemoryLedger, ledger
-from sizewell.planner.facts import Facts
-from sizewell.planner.plan import Plan, Rejection
-from sizewell.planner.question import Limits, Question
-from sizewell.planner.search import answer
+from sizewell.planner.stated import Stated, stated_deployment
+from sizewell.planner.step_account import served
+from sizewell.planner.support import engine_runs, format_runs
+from sizewell.planner.weight_choice import SIXTEEN_BIT
+from sizewell.specs.calibration import Efficiencies
+from sizewell.specs.deployment import Deployment, Formats
+from sizewell.specs.engine import EngineName, EngineSpec
+from sizewell.specs.errors import BadInputError
+from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
+from sizewell.specs.quality import QualityTable
 from sizewell.traffic.workload import Workload
+
+FORMATS_TRIED = (
+    "native", "fp8", "gguf-q8_0", "gguf-q6_k", "gguf-q5_k_m", "awq-int4", "gguf-q4_k_m", "gguf-q3_k_m", "gguf-q2_k",
+)  # fmt: skip
+"""From what loses nothing to what loses most."""
+SEQUENCES = 16
+"""Sequences the engine is started for: a desktop serves few, and its sampler then takes little memory."""
+MARGIN_FRACTION = 0.005
+"""Share of a card left free when the engine's share is lowered; covers its rounding to whole percent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """A model on a given machine: the most precise format that holds one request, or why none does.
+class Bench:
+    """The machine, the engines by preference and the beliefs every model is tried with."""
 
-    `plan` serves one user; `longest_context_tokens` is the longest single sequence its cache holds, at most the
-    model's own; `users` how many requests of the workload's length fit at once.
+    cluster: ClusterSpec
+    engines: Mapping[EngineName, EngineSpec]
+    efficiencies: Efficiencies
+    quality: QualityTable
+    weight_formats: tuple[str, ...] = FORMATS_TRIED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """A model that runs: how, how much of its cache fits, and what one user of an idle machine gets.
+
+    `tokens_per_s` and `ttft_s` are means for the workload; `recovery_fraction` is None where nobody published it.
+    `longest_context_tokens` is the longest single sequence the cache holds, at most the model's own; `users` how many
+    of the context asked for it holds at once.
     """
 
-    model: ModelSpec
-    plan: Plan | None
+    deployment: Deployment
+    memory: MemoryLedger
+    tokens_per_s: float
+    ttft_s: float
+    recovery_fraction: float | None
     longest_context_tokens: int
     users: float
-    rejections: tuple[Rejection, ...]
+
+    @property
+    def model(self) -> ModelSpec:
+        """The model."""
+        return self.deployment.model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misfit:
+    """A model that does not run, and what its nearest format lacks."""
+
+    model: ModelSpec
+    reason: str
 
 
 def fit(
-    models: Iterable[ModelSpec], facts: Facts, workload: Workload, limits: Limits, formats: Sequence[str]
-) -> Iterator[Fit]:
-    """Yield how each model fits the machines of `facts`, in the order given; `formats` are tried most precise first.
+    models: Iterable[ModelSpec], workload: Workload, bench: Bench
+) -> tuple[tuple[Fitting, ...], tuple[Misfit, ...]]:
+    """Return the models that run on a machine, the largest first, and those that do not."""
+    results = [_one(model, workload, bench) for model in models]
+    fitting = [result for result in results if isinstance(result, Fitting)]
+    misfits = [result for result in results if isinstance(result, Misfit)]
+    fitting.sort(key=lambda each: (-each.model.parameters, each.model.name))
+    return tuple(fitting), tuple(sorted(misfits, key=lambda each: (each.model.parameters, each.model.name)))
 
-    A model that cannot hold the workload's context is answered, not skipped.
-    """
-    for model in models:
-        yield _fit(model, facts, workload, limits, _worth_trying(model, formats))
 
-
-def _fit(model: ModelSpec, facts: Facts, workload: Workload, limits: Limits, formats: Sequence[str]) -> Fit:
-    rejections: list[Rejection] = []
+def _one(model: ModelSpec, workload: Workload, bench: Bench) -> Fitting | Misfit:
+    reason = f"no engine has kernels for {model.weight_format} on {bench.cluster.gpu.architecture}"
     if workload.context_tokens > model.max_context_tokens:
-        reason = f"made for {model.max_context_tokens:,} tokens, a request has {workload.context_tokens:,.0f}"
-        short = Rejection(family=model.name, gate="context", reason=reason, candidates=1)
-        return Fit(model=model, plan=None, longest_context_tokens=0, users=0.0, rejections=(short,))
-    for weight_format in formats:
-        question = Question(
-            model=model, workload=workload, limits=limits, objective="fastest", weight_formats=(weight_format,)
-        )
-        found = answer(question, facts, top=1)
-        if found.plans:
-            return _settled(model, found.plans[0], tuple(rejections))
-        rejections += found.rejections
-    return Fit(model=model, plan=None, longest_context_tokens=0, users=0.0, rejections=tuple(rejections))
+        reason = f"holds {model.max_context_tokens:,} tokens of context, {workload.context_tokens:,.0f} were asked for"
+        return Misfit(model=model, reason=reason)
+    for engine, weight_format in _ways(model, bench):
+        try:
+            deployment = _deployment(model, engine, weight_format, workload, bench.cluster)
+        except BadInputError as error:
+            reason = str(error)
+            continue
+        deployment, memory = _within(deployment, ledger(deployment))
+        if memory.fits:
+            return _fitting(deployment, memory, workload, bench)
+        short = memory.gpu_bytes - memory.headroom_bytes
+        reason = f"{memory.verdict} as {weight_format}: {short / 2**30:,.1f} of {memory.gpu_bytes / 2**30:,.1f} GiB"
+    return Misfit(model=model, reason=reason)
 
 
-def _settled(model: ModelSpec, plan: Plan, rejections: tuple[Rejection, ...]) -> Fit:
-    return Fit(
-        model=model,
-        plan=plan,
-        longest_context_tokens=longest_context(model, ledger(plan.deployment)),
-        users=plan.memory.max_concurrency,
-        rejections=rejections,
+def _ways(model: ModelSpec, bench: Bench) -> Iterator[tuple[EngineSpec, str]]:
+    """Yield engine and format pairs that run, the least compressed first; compressed checkpoints stay as they are."""
+    usual = bench.weight_formats if model.weight_format in SIXTEEN_BIT else ("native",)
+    for weight_format in usual:
+        stored = model.weight_format if weight_format == "native" else weight_format
+        for name, engine in bench.engines.items():
+            if engine_runs(name, bench.cluster.gpu) and format_runs(name, stored, bench.cluster.gpu):
+                yield engine, weight_format
+                break
+
+
+def _deployment(
+    model: ModelSpec, engine: EngineSpec, weight_format: str, workload: Workload, cluster: ClusterSpec
+) -> Deployment:
+    stated = Stated(max_num_seqs=SEQUENCES, max_model_len_tokens=int(workload.context_tokens))
+    if engine.name == "llama.cpp":
+        stated = replace(stated, tp=1, pp=cluster.gpus)
+    return stated_deployment(model, cluster, engine, Formats(weight=weight_format), stated)
+
+
+def _within(deployment: Deployment, memory: MemoryLedger) -> tuple[Deployment, MemoryLedger]:
+    """Lower the engine's share of a small card until what lies beside it fits too, as its users do by hand."""
+    if memory.verdict != "overcommitted":
+        return deployment, memory
+    pool = deployment.pools[0]
+    spare = MARGIN_FRACTION - memory.headroom_bytes / memory.gpu_bytes
+    settings = replace(pool.settings, memory_fraction=round(pool.settings.memory_fraction - spare, 2))
+    lowered = replace(deployment, pools=(replace(pool, settings=settings),))
+    return lowered, ledger(lowered)
+
+
+def _fitting(deployment: Deployment, memory: MemoryLedger, workload: Workload, bench: Bench) -> Fitting:
+    given = served(deployment, workload, memory, bench.efficiencies)
+    known = bench.quality.recovery(deployment.weight_format, deployment.model.name, deployment.model.parameters)
+    kept = 1.0 if deployment.weight_format == "native" else known.fraction if known else None
+    return Fitting(
+        deployment=deployment,
+        memory=memory,
+        tokens_per_s=1 / given.tpot_s,
+        ttft_s=given.ttft_s,
+        recovery_fraction=kept,
+        longest_context_tokens=longest_context(deployment.model, memory),
+        users=memory.concurrency(int(workload.context_tokens)),
     )
 
 
-def longest_context(model: ModelSpec, held: MemoryLedger) -> int:
-    """Return the longest single sequence the cache holds, in whole blocks, at most the model's own context."""
+def longest_context(model: ModelSpec, memory: MemoryLedger) -> int:
+    """Return the longest single sequence a cache holds, at most the model's own context."""
     low, high = 0, model.max_context_tokens
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if held.concurrency(middle) >= 1 else (low, middle - 1)
+        low, high = (middle, high) if memory.concurrency(middle) >= 1 else (low, middle - 1)
     return low
 
 
-def _worth_trying(model: ModelSpec, formats: Sequence[str]) -> tuple[str, ...]:
-    """Drop formats that store more than the checkpoint does: nothing is gained by widening weights."""
-    own = model.weight_format
-    sixteen_bit = own in ("bf16", "fp16", "fp32")
-    return tuple(name for name in formats if name == "native" or sixteen_bit or name not in ("bf16", "fp16", "fp8"))
+def one_of_each(models: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
+    """Return models without those that differ from an earlier one in name alone."""
+    seen: dict[tuple[object, ...], ModelSpec] = {}
+    for model in models:
+        seen.setdefault((model.layers, model.embedding, model.weight_format, model.max_context_tokens), model)
+    return tuple(seen.values())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sizewell.costs.machines import Machines
 from sizewell.costs.rank_memory import rank_memory
+from sizewell.planner.disaggregation import prefill_lengths
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, StepPolicy, StepWork, step_work
@@ -124,6 +125,7 @@ def _mean_rate(notes: str) -> float | None:
 def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths, policy: StepPolicy) -> PoolCase:
     grid = (1.0,) if policy.chunk_tokens == LLAMA_CPP_TOKENS else GRID
     held = formats(row, facts.model)
+    lengths = prefill_lengths(lengths) if layout.role == "prefill" else lengths
     return PoolCase(
         layout=layout,
         work=step_work(facts.model, held, layout.cut, lengths, policy, grid),

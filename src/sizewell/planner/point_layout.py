@@ -34,8 +34,8 @@ def formats(row: PointRow, model: ModelSpec) -> Formats:
     if name.partition("-")[0] == model.weight_format.partition("-")[0]:
         name = "native"
     kv = _KV_FORMATS.get(row.kv_format, row.kv_format)
-    if kv == "auto" and name == "nvfp4":
-        kv = "fp8"  # NVIDIA's FP4 checkpoints ask for it
+    if kv == "auto" and (name == "nvfp4" or (row.engine.endswith("trtllm") and row.weight_format == "fp8")):
+        kv = "fp8"  # what NVIDIA's quantized checkpoints ask for
     return Formats(weight=name, kv=kv)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.rank_memory import rank_memory
-from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s
+from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s, prefill_lengths
 from sizewell.planner.steady_state import Limits, Overheads, Point, Rates, rates
 from sizewell.planner.step_table import Lengths, StepPolicy, StepTable, step_table, step_work
 from sizewell.specs.calibration import Efficiencies
@@ -94,6 +94,7 @@ class _Serving:
             cached_tokens=self._cached(pool),
             output_tokens=self.workload.output_tokens,
         )
+        lengths = prefill_lengths(lengths) if pool.role == "prefill" else lengths
         drafts, acceptance = pool.settings.speculative_tokens, self.efficiencies.value("acceptance")
         policy = StepPolicy(
             chunk_tokens=pool.settings.max_num_batched_tokens,

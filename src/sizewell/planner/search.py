@@ -109,7 +109,7 @@ def _family(question: Question, facts: Facts, yard: Yard, share: _Share) -> _Fam
         weight_format=share.weight_format, rows=rows, nearest=nearest,
     )  # fmt: skip
     found: list[Column] = []
-    for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS) if rows.size else ():
+    for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS, share.engine.name) if rows.size else ():
         found += trial.columns(cut)
     return _Family(yard=yard, weight_format=share.weight_format, nearest=nearest, found=tuple(found))
 

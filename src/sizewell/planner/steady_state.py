@@ -37,7 +37,7 @@ class Limits:
 class Overheads:
     """What happens around the steps: `request_s` on each request before its prefill; `burst` is the share of
     requests that start together (equal lengths, first wave of a benchmark): they wait for each other's prompts
-    before their first token instead of between tokens.
+    before their first token instead of between tokens; 1 = for half of them on average, 2 = each for all.
     """
 
     request_s: float = 0.0
@@ -161,7 +161,7 @@ def rates(table: StepTable, limits: Limits, overheads: Overheads | None = None) 
     tpot = step_s + (others_s - burst) / gaps
     throughput = sequences / (gaps * tpot)
     busy = np.minimum(throughput * table.prompt_s, MOST_BUSY)
-    waiting = busy / (1 - busy) * table.prompt_s / 2
+    waiting = busy / (1 - busy) * table.prompt_s / 2 * (1 - 1 / sequences)
     running = table.decode_s / 2 * (1 - 1 / sequences)
     ttft = overheads.request_s + table.alone_s[:, None] + running + waiting + burst
     return Rates(

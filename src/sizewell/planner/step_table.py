@@ -41,8 +41,8 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPolicy:
-    """How the engine forms steps: `chunk_tokens` is the token budget of a step, `accepted_tokens` what a step with
-    `drafts` yields per sequence on average, `offload_bytes` what each accelerator reads from the host every step.
+    """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `accepted_tokens` what a
+    step with `drafts` yields per sequence on average, `offload_bytes` what each accelerator reads from the host.
     """
 
     chunk_tokens: int
@@ -87,7 +87,8 @@ class StepTable:
     """Seconds over M machines and a grid of B decoding sequences per replica.
 
     `decode_s` [M, B] is a step that only decodes; `prompt_s` [M, B] what one prompt adds to the steps it rides on;
-    `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is below each `decode_s`. Under pipeline
+    `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is below each `decode_s`,
+    `alone_floor_s` below each `alone_s`. Under pipeline
     parallelism steps are micro-batches: `decode_s` is the trip of one, `stages` of them are under way.
     """
 
@@ -96,6 +97,7 @@ class StepTable:
     prompt_s: Floats
     alone_s: Floats
     floor_s: Floats
+    alone_floor_s: Floats
     decode: StepTime
 
     @property
@@ -115,7 +117,7 @@ def step_work(
 ) -> StepWork:  # fmt: skip
     """Return the work of one replica's steps; any cut is counted as it is, legal or not."""
     sequences = np.asarray(grid, dtype=np.float64)
-    chunk = _chunk_tokens(sequences, lengths, policy)
+    chunk = _chunk_tokens(sequences, lengths, policy, cut.dp)
     maker = _Maker(model, formats, cut, policy)
     micro = np.maximum(sequences / cut.pp, np.minimum(sequences, 1.0))
     return StepWork(
@@ -141,14 +143,19 @@ def step_table(work: StepWork, reached: Reached) -> StepTable:
         prompt_s=added * chunks_of_a_prompt,
         alone_s=alone.total_s[:, 0] + alone.total_s[:, 1:].sum(axis=1) / work.stages,
         floor_s=decode.floor_s,
+        alone_floor_s=alone.floor_s.sum(axis=1) / work.stages,
         decode=decode,
     )
 
 
-def _chunk_tokens(sequences: Floats, lengths: Lengths, policy: StepPolicy) -> Floats:
-    """Return prompt tokens of a step that has any: as many prompts as arrive meanwhile, within the token budget."""
+def _chunk_tokens(sequences: Floats, lengths: Lengths, policy: StepPolicy, ranks: int) -> Floats:
+    """Return prompt tokens of a step that has any: as many prompts as arrive meanwhile, within the token budget.
+
+    Each of `ranks` data-parallel ranks has its own budget.
+    """
     arriving = sequences * lengths.prompt_tokens / lengths.gaps * policy.accepted_tokens
-    room = np.maximum(policy.chunk_tokens - sequences * (1 + policy.drafts), policy.chunk_tokens / 8)
+    budget = policy.chunk_tokens * ranks
+    room = np.maximum(budget - sequences * (1 + policy.drafts), budget / 8)
     chunk: Floats = np.minimum(np.maximum(arriving, max(lengths.prompt_tokens, 1.0)), room)
     return chunk
 

@@ -29,7 +29,7 @@ class EngineSpec:
     `v0` (whole prompt when not chunked), `v1`. `sampler_copies` × rows × vocabulary × 4 B is the sampler's peak.
     `graphs_in_budget`: the engine deducts a CUDA-graph estimate before sizing the cache.
     `context_in_baseline`: CUDA context and NCCL buffers exist before the snapshot and lie outside the budget.
-    `non_torch_bytes_*` is what it sees beside PyTorch, on one rank and on each of several.
+    `non_torch_bytes_*` is what it sees beside PyTorch: on one rank, and on each of several `_tp` + ranks × `_per_rank`.
     `hidden_copies` × tokens × hidden × 2 B lie beside the sampler, `forward_copies` beside the widest layer;
     `workspace_bytes` lies beside the sampler, and expert buffers where it `keeps_expert_buffers`;
     `sampler_rows` says what logits are kept for. `grouped_fp8_experts`: block-quantised experts run as one grouped
@@ -61,6 +61,7 @@ class EngineSpec:
     pp_remainder: Literal["spread", "last", "last-r"] = "spread"
     hidden_copies: float = 1.5
     forward_copies: float = 3.0
+    non_torch_bytes_per_rank: float = 0.0
     workspace_bytes: float = 0.0
     latent_rope_bytes: int = 4
     mxfp4_input_multiple: int = 1
