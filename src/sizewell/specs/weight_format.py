@@ -29,6 +29,7 @@ from sizewell.specs.encoding import (
     fp8_block,
     int4_grouped,
     int8_grouped,
+    mlx_affine,
 )
 from sizewell.specs.errors import UnknownNameError
 from sizewell.specs.gguf_mix import MIXES, gguf_encoding
@@ -132,13 +133,5 @@ def _flat(name: str) -> Encoding | None:
     if (blocked := _BLOCKED.fullmatch(name)) and int(blocked[1]) and int(blocked[2] or 1):
         return fp8_block(int(blocked[1]), int(blocked[2] or blocked[1]))
     if mlx := _MLX.fullmatch(name):
-        return mlx_encoding(int(mlx[1]), int(mlx[2] or 64) or 64)
+        return mlx_affine(int(mlx[1]), int(mlx[2] or 64) or 64)
     return None
-
-
-def mlx_encoding(bits: int, group: int) -> Encoding:
-    """Return MLX's affine encoding: a 16-bit scale and a 16-bit bias for each group of inputs."""
-    return Encoding(
-        name=f"mlx-{bits}bit-g{group}", bits_per_weight=bits, compute="fp16", scale_bytes=2, group_rows=1,
-        group_columns=group, zero_bits=16,
-    )  # fmt: skip

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sizewell.catalog.architectures.mixture import next_token_layers, read_experts, with_shared
-from sizewell.catalog.architectures.mlp import dense, experts
-from sizewell.catalog.architectures.outline import MixerBlock, Outline, layer, norms, outline, small, stack
+from sizewell.catalog.architectures.mlp import dense, experts, read_experts, with_shared
+from sizewell.catalog.architectures.outline import (
+    MixerBlock,
+    Outline,
+    layer,
+    next_token_layers,
+    norms,
+    outline,
+    small,
+    stack,
+)
 from sizewell.catalog.config_fields import Fields
 from sizewell.specs.layers import Indexer, LatentAttention, Layer, MoeMlp
 from sizewell.specs.tensor import Part, Tensor, column_parallel, heads, replicated, row_parallel, whole

@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sizewell.catalog.architectures.attention import AttentionTraits, attention, read_heads
-from sizewell.catalog.architectures.mixture import read_experts, with_shared
-from sizewell.catalog.architectures.mlp import ExpertTraits, dense, experts
+from sizewell.catalog.architectures.mlp import ExpertTraits, dense, experts, read_experts, with_shared
 from sizewell.catalog.architectures.outline import (
     Ends,
     MixerBlock,
@@ -47,10 +46,12 @@ def pure_mamba2(text: Fields) -> Outline:
 
 def falcon_mamba(text: Fields) -> Outline:
     """Falcon-Mamba: Mamba 1."""
-    hidden, inner = text.size("hidden_size"), text.size("intermediate_size")
-    mixer = mamba1(
-        hidden, inner, text.size("state_size"), text.size("time_step_rank"), text.size("conv_kernel"), normed=False
-    )
+    hidden = text.size("hidden_size")
+    kind = Mamba2(
+        heads=text.size("intermediate_size"), head_dim=1, state_size=text.size("state_size"), groups=0,
+        conv_kernel=text.size("conv_kernel"),
+    )  # fmt: skip
+    mixer = mamba1(hidden, kind, text.size("time_step_rank"), normed=False)
     return outline(text, (layer(mixer, None, norms(hidden)),) * text.layers(), Ends(tied=True))
 
 
@@ -70,11 +71,12 @@ def falcon_h1(text: Fields) -> Outline:
 
 def jamba(text: Fields) -> Outline:
     """Jamba: one attention layer in eight, experts in every other."""
-    hidden, inner = text.size("hidden_size"), text.size("mamba_expand") * text.size("hidden_size")
-    recurrent = mamba1(
-        hidden, inner, text.size("mamba_d_state"), text.size("mamba_dt_rank", -(-hidden // 16)),
-        text.size("mamba_d_conv"), normed=True,
+    hidden = text.size("hidden_size")
+    kind = Mamba2(
+        heads=text.size("mamba_expand") * hidden, head_dim=1, state_size=text.size("mamba_d_state"), groups=0,
+        conv_kernel=text.size("mamba_d_conv"),
     )  # fmt: skip
+    recurrent = mamba1(hidden, kind, text.size("mamba_dt_rank", -(-hidden // 16)), normed=True)
     attends, mlp = attention(hidden, read_heads(text)), dense(hidden, text.size("intermediate_size"))
     routed = experts(hidden, read_experts(text))
     around = norms(hidden, 2)
