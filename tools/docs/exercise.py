@@ -81,7 +81,9 @@ FITTING = """
 
 | distill | weights | fewest | cut | predicted | USD/h |
 |---|---|---|---|---|---|
-{rows}"""
+{rows}
+**In short.** {short}
+"""
 
 CANNOT = """
 ### Which distills cannot do it, and why
@@ -119,8 +121,8 @@ def render() -> str:
         users=USERS, context=_load().context_tokens, limit=LIMIT_S, tpot=_tpot_s() * 1e3,
         think=THINK_TOKENS, rows="".join(map(needs, DISTILLS)), **_one_gpu(),
     )  # fmt: skip
-    strict = FITTING.format(title="Chain within 2 s", rows=_answers(CHAIN))
-    loose = FITTING.format(title="First token within 2 s", rows=_answers(FIRST_TOKEN))
+    strict = FITTING.format(title="Chain within 2 s", rows=_answers(CHAIN), short=_in_short(CHAIN))
+    loose = FITTING.format(title="First token within 2 s", rows=_answers(FIRST_TOKEN), short=_in_short(FIRST_TOKEN))
     return head + needed + strict + CANNOT.format(rows=_without_plan(), limit=LIMIT_S, think=THINK_TOKENS) + loose
 
 
@@ -194,6 +196,18 @@ def _one_gpu() -> dict[str, str]:
 def _answers(slo: Slo) -> str:
     asked = [Asked(model=name, formats=formats, slo=slo) for name in DISTILLS for formats in FORMATS]
     return "".join(map(answered, asked))
+
+
+def _in_short(slo: Slo) -> str:
+    """Return which distills have a plan, for each set of formats."""
+
+    def sentence(formats: str) -> str:
+        asked = ((name, Asked(model=name, formats=formats, slo=slo)) for name in DISTILLS)
+        able = [_short(model_of(name)) for name, each in asked if _search(each).plans]
+        counted = "every distill" if len(able) == len(DISTILLS) else ", ".join(able) or "none"
+        return f"{formats}: {counted}"
+
+    return "Possible with " + "; with ".join(map(sentence, FORMATS)) + "."
 
 
 def _fewest(plans: Sequence[Plan]) -> Plan:
