@@ -96,8 +96,6 @@ def _stated(given: dict[str, Any]) -> Stated:
         enforce_eager=given["enforce_eager"],
         offload_bytes=given["offload_bytes"] or 0.0,
         speculative_tokens=given["speculative_tokens"] or 0,
-        lora_adapters=given["lora_adapters"] or 0,
-        lora_rank=given["lora_rank"] or 16,
     )
 
 

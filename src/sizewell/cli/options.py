@@ -132,8 +132,6 @@ def settings_flags() -> Decorator:
         quantity("--memory-fraction", SHARE, "Share of accelerator memory the engine takes [its default]."),
         click.option("--enforce-eager", is_flag=True, help="No CUDA graphs."),
         quantity("--speculative-tokens", COUNT, "Draft tokens per step from the model's own prediction layers [0]."),
-        quantity("--lora-adapters", COUNT, "LoRA adapters held at once [0]."),
-        quantity("--lora-rank", COUNT, "Their rank [16]."),
         quantity("--offload-bytes", BYTES, "Weights kept in host memory, per accelerator [0]."),
     )
 

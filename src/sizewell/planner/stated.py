@@ -26,8 +26,6 @@ class Stated:
     enforce_eager: bool = False
     offload_bytes: float = 0.0
     speculative_tokens: int = 0
-    lora_adapters: int = 0
-    lora_rank: int = 16
 
 
 def stated_deployment(
@@ -105,6 +103,4 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
         enforce_eager=stated.enforce_eager,
         offload_bytes=stated.offload_bytes,
         speculative_tokens=stated.speculative_tokens,
-        lora_adapters=stated.lora_adapters,
-        lora_rank=stated.lora_rank,
     )
