@@ -55,6 +55,8 @@ ALIASES: dict[str, str] = {
     "fp8-dynamic": "fp8", "fp8_e4m3": "fp8", "w8a8": "int8", "w8a8-int8": "int8", "w8a8-fp8": "fp8",
     "awq": "awq-int4", "gptq": "gptq-int4", "w4a16": "gptq-int4", "int4": "gptq-int4", "nf4": "bnb-nf4",
     "fp4": "nvfp4", "bitsandbytes": "bnb-nf4", "bnb-int8": "int8",
+    "bitsandbytes-nf4": "bnb-nf4", "gptq-int8": "int8-g128", "fp8-dynamic-channel": "fp8-channel",
+    "fp8-per-channel": "fp8-channel", "fp8-per-tensor": "fp8-tensor",
 }  # fmt: skip
 
 QUANTIZED_ROLES: frozenset[Role] = frozenset(
