@@ -104,9 +104,13 @@ def test_architectures_without_a_shipped_model_are_exact(row: dict[str, Any]) ->
 
 
 def test_kimi_vl_with_its_tower_is_the_published_checkpoint() -> None:
-    model = read_model("moonshotai/Kimi-VL-A3B-Instruct")
-    rotary_frequencies = len(model.layers) * 64
-    assert model.parameters + correction_biases(model) + rotary_frequencies == 16_407_657_776
+    model, moonlight = (
+        read_model("moonshotai/Kimi-VL-A3B-Instruct"),
+        read_model("moonshotai/Moonlight-16B-A3B-Instruct"),
+    )
+    # What Moonlight, its text model, stores beside parameters.
+    beside = INDEX["moonshotai/Moonlight-16B-A3B-Instruct"]["published_parameters"] - moonlight.parameters
+    assert model.parameters + beside == 16_407_657_776
 
 
 def correction_biases(model: ModelSpec) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sizewell.catalog.models import read_model
+from sizewell.costs.expert_padding import Mxfp4Padding
 from sizewell.costs.weights import WeightRules, rank_weight_bytes
 from sizewell.specs.deployment import Parallelism
 
@@ -47,8 +48,28 @@ def test_gptq_of_phi_4_equals_the_log() -> None:
     assert found == pytest.approx(8.511, rel=5e-3)
 
 
-@pytest.mark.parametrize(("name", "gib"), [("openai/gpt-oss-120b", 64.38), ("openai/gpt-oss-20b", 13.47)])
-def test_gpt_oss_pads_the_inputs_of_its_packed_experts(name: str, gib: float) -> None:
-    rules = WeightRules(mxfp4_input_multiple=256)
+@pytest.mark.parametrize(
+    ("name", "padding", "gib"),
+    [
+        ("openai/gpt-oss-120b", "inputs", 64.38),
+        ("openai/gpt-oss-120b", "both", 65.965),
+        ("openai/gpt-oss-20b", "inputs", 13.47),
+    ],
+)
+def test_gpt_oss_pads_its_packed_experts_as_the_kernel_wants(name: str, padding: Mxfp4Padding, gib: float) -> None:
+    rules = WeightRules(mxfp4_padding=padding)
     found = max(rank_weight_bytes(read_model(name), "native", Parallelism(), rules)) / GIB
     assert found == pytest.approx(gib, rel=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "tp", "gib"),
+    [
+        ("meta-llama/Llama-3.3-70B-Instruct", 1, 131.62),
+        ("Qwen/Qwen3-VL-30B-A3B-Instruct", 1, 79.29),
+        ("meta-llama/Llama-4-Maverick-17B-128E-Instruct", 8, 126.72),
+    ],
+)
+def test_rocm_keeps_a_padded_copy_of_16_bit_experts(name: str, tp: int, gib: float) -> None:
+    found = max(rank_weight_bytes(read_model(name), "native", Parallelism(tp=tp), WeightRules(rocm=True))) / GIB
+    assert found == pytest.approx(gib, rel=1e-2)

@@ -7,6 +7,7 @@ gathered whole on every rank, so the sampler is never divided. Derivation: docs/
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from sizewell.costs.lines import LedgerLine
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
@@ -149,19 +150,20 @@ def _mlp_elements(layer: Layer, hidden: int, rule: _Buffers) -> float:
     if isinstance(mlp, MoeMlp):
         always = 3 * mlp.shared_intermediate / rule.cut.tp
         if rule.grouped_fp8:
-            return always + _grouped_elements(mlp, hidden, rule.tokens)
+            return always + _grouped_elements(mlp, hidden, rule)
         routed = expert_elements(mlp, hidden, rule.cut, shared=rule.shared)
         return always + routed * min(rule.tokens, EXPERT_CHUNK_TOKENS) / max(rule.tokens, 1)
     return 0.0
 
 
-def _grouped_elements(mlp: MoeMlp, hidden: int, tokens: int) -> float:
+def _grouped_elements(mlp: MoeMlp, hidden: int, rule: _Buffers) -> float:
     """Buffers of a grouped fp8 product: rows are sorted by expert and each expert's are padded to a tile.
 
     Two 16-bit workspaces and the fp8 input are as wide as the hidden state (vllm DeepGemmExperts).
     """
-    rows = tokens * mlp.top_k + mlp.experts * (GROUPED_TILE_ROWS - 1)
-    return 2.5 * rows * hidden / max(tokens, 1)
+    local_experts = ceil(mlp.experts / rule.cut.ep)
+    rows = rule.tokens * mlp.top_k + local_experts * (GROUPED_TILE_ROWS - 1)
+    return 2.5 * rows * hidden / max(rule.tokens, 1)
 
 
 def expert_elements(mlp: MoeMlp, hidden: int, cut: Parallelism, *, shared: bool = True) -> float:

@@ -127,7 +127,7 @@ def ledger(deployment: Deployment, pool: int = 0) -> MemoryLedger:
         Formats(weight=deployment.weight_format, kv=deployment.kv_format),
         chosen.parallelism,
         chosen.settings,
-        deployment.engine,
+        deployment.engine.on(deployment.cluster.gpu.vendor),
     )
     return ledger_of(memory, deployment.cluster.gpu.total_bytes)
 

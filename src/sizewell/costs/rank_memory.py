@@ -165,7 +165,8 @@ def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
         rope_tables=not plain,
         embedding_on_host=engine.embedding_on_host,
         latent_rope_bytes=engine.latent_rope_bytes,
-        mxfp4_input_multiple=engine.mxfp4_input_multiple,
+        mxfp4_padding=engine.mxfp4_padding,
+        rocm=engine.rocm,
     )
 
 

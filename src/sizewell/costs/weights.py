@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from sizewell.costs.allocator import allocated_bytes
+from sizewell.costs.expert_padding import Mxfp4Padding, expert_buffers
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.stages import PpRemainder, stage_bounds
 from sizewell.specs.deployment import Parallelism
@@ -26,7 +27,7 @@ VOCABULARY_PADDING = 64
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightRules:
     """What an engine does to weights: `padding` of the vocabulary, bytes of a latent model's rope element, who gets
-    spare layers, and the multiple to which MXFP4 experts pad their inputs."""
+    spare layers, how experts are padded."""
 
     padding: int = VOCABULARY_PADDING
     pp_remainder: PpRemainder = "spread"
@@ -35,7 +36,8 @@ class WeightRules:
     rope_tables: bool = True
     embedding_on_host: bool = False
     latent_rope_bytes: int = 4
-    mxfp4_input_multiple: int = 1
+    mxfp4_padding: Mxfp4Padding = "none"
+    rocm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,10 @@ def rank_tensor_bytes(tensor: Tensor, encoding: Encoding, cut: Parallelism, rule
         bits = tensor.stored.bits_per_weight if tensor.stored else 16
         return allocated_bytes(matrices * rows * bits / 8)
     columns = tensor.rank_columns(tp)
-    buffers = encoding.buffers(rows, columns, matrices)
-    if encoding.name == "mxfp4" and tensor.role == "routed-experts":
-        # The packed input axis is padded for the kernel, its scales are not.
-        padded = ceil(columns / rules.mxfp4_input_multiple) * rules.mxfp4_input_multiple
-        buffers = (buffers[0] * padded / columns, *buffers[1:])
+    if tensor.role == "routed-experts":
+        buffers = expert_buffers(tensor, encoding, (matrices, rows, columns), rules.mxfp4_padding, rocm=rules.rocm)
+    else:
+        buffers = encoding.buffers(rows, columns, matrices)
     bias = allocated_bytes(matrices * rows * 2) if tensor.bias else 0
     # Each fused part keeps its own codebooks and scalars.
     repeated = allocated_bytes(encoding.extra_bytes) * (len(tensor.rows) - 1) * matrices if encoding.extra_bytes else 0

@@ -26,7 +26,7 @@ def _unstated(rows: Sequence[MemoryRow], memory: RankMemory, gpu: GpuSpec | None
     if gpu is not None and gpu.kind == "unified":
         yield "unified memory: the engine sizes from what the system has free, which the log does not state"
     if gpu is not None and gpu.vendor == "amd":
-        yield "AMD: weight padding is not known"
+        yield "AMD: what lies beside weights and cache is not known"
     if memory.engine.profile == "sglang" and memory.compressed:
         yield "SGLang's pools for compressed caches are not known"
 

@@ -5,7 +5,7 @@ Sources and derivation: docs/cost-model.md; the numbers per version are data und
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 EngineName = Literal["vllm", "sglang", "llama.cpp"]
@@ -64,7 +64,8 @@ class EngineSpec:
     non_torch_bytes_per_rank: float = 0.0
     workspace_bytes: float = 0.0
     latent_rope_bytes: int = 4
-    mxfp4_input_multiple: int = 1
+    mxfp4_padding: Literal["none", "inputs", "both"] = "none"
+    rocm: bool = False
     sampler_rows: Literal["sequences", "tokens"] = "sequences"
     embedding_on_host: bool = False
     experts_share_buffers: bool = True
@@ -80,6 +81,10 @@ class EngineSpec:
     printed_tokens: Literal["blocks", "groups", "concurrency"] = "blocks"
     fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch"] = "fixed"
     note: str = ""
+
+    def on(self, vendor: str) -> EngineSpec:
+        """Return the same release as built for a vendor's accelerators."""
+        return replace(self, rocm=True) if vendor == "amd" and self.name == "vllm" and not self.rocm else self
 
     def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Return how many batch sizes are captured as graphs: 1, 2, 4, steps of 8, coarser steps from 256."""
