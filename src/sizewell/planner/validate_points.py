@@ -84,7 +84,7 @@ def _served(case: PointCase, pools: tuple[PoolCase, ...], reached: Reached) -> S
 def _aggregated(case: PointCase, pool: PoolCase, table: StepTable, reached: Reached) -> Served | None:
     row, replicas = case.row, pool.layout.replicas
     limits = Limits(max_sequences=case.max_sequences * pool.layout.cut.dp, kv_tokens=max(pool.kv_tokens, 1.0))
-    settled = rates(table, limits, None if row.load in {"single", "static_batch"} else _overheads(reached))
+    settled = rates(table, limits, Overheads() if row.load in {"single", "static_batch"} else None)
     users = (row.concurrency or 1.0) / replicas
     point: Point
     if row.load == "single" or (row.load == "closed_loop" and users <= 1):
@@ -129,15 +129,9 @@ def _disaggregated(case: PointCase, pools: tuple[PoolCase, ...], tables: list[St
         ),
         tables[decode],
         Limits(max_sequences=case.max_sequences * back.cut.dp, kv_tokens=max(pools[decode].kv_tokens, 1.0)),
-        _overheads(reached),
     )
     point = settled.at_users((case.row.concurrency or 1.0) / back.replicas)
     return _whole(case, point, back.replicas, tables[decode])
-
-
-def _overheads(reached: Reached) -> Overheads:
-    factors = reached.factors
-    return Overheads(request_s=float(factors["request_s"][0]), burst=float(factors["burst_share"][0]))
 
 
 def _whole(case: PointCase, point: Point, replicas: int, table: StepTable) -> Served:

@@ -62,7 +62,7 @@ def qwen_next(text: Fields) -> Outline:
 
 
 def _attends(text: Fields) -> list[bool]:
-    types = text.words("layer_types", text.layers())
+    types = text.kinds("layer_types", ("full_attention", "linear_attention"), text.layers())
     if types is not None:
         return [kind == "full_attention" for kind in types]
     every = text.size("full_attention_interval", 4)

@@ -45,7 +45,7 @@ def _lfm(text: Fields, routed: list[bool], intermediate: int) -> Outline:
 
 
 def _attends(text: Fields) -> list[bool]:
-    types = text.words("layer_types", text.layers())
+    types = text.kinds("layer_types", ("conv", "full_attention"), text.layers())
     if types is not None:
         return [kind == "full_attention" for kind in types]
     full = text.counts("full_attn_idxs")

@@ -25,6 +25,10 @@ from sizewell.catalog.config_fields import LARGEST_LAYER_COUNT, Fields
 from sizewell.specs.layers import Attention, Layer, Mamba2, MoeMlp
 from sizewell.specs.tensor import Tensor, column_parallel, heads, replicated, split, whole
 
+MAMBA_KINDS = ("mamba", "linear_attention")
+ATTENTION_KINDS = ("attention", "full_attention")
+"""The words of released files and those transformers 5 writes."""
+
 
 class Place(NamedTuple):
     """What distinguishes one layer from the next."""
@@ -103,9 +107,11 @@ def granite_hybrid(text: Fields) -> Outline:
         if text.count("num_local_experts", 0)
         else dense(hidden, shared)
     )
-    types = text.words("layer_types", text.layers()) or ("mamba",) * text.layers()
+    types = text.kinds("layer_types", MAMBA_KINDS + ATTENTION_KINDS, text.layers()) or ("mamba",) * text.layers()
     around = norms(hidden, 2)
-    return outline(text, stack(list(types), lambda t: layer(attends if t == "attention" else recurrent, mlp, around)))
+    return outline(
+        text, stack(list(types), lambda t: layer(attends if t in ATTENTION_KINDS else recurrent, mlp, around))
+    )
 
 
 BLOCK_MARKS = {"linear_attention": "M", "mamba": "M", "full_attention": "*", "attention": "*", "mlp": "-", "moe": "E"}
