@@ -103,6 +103,15 @@ def test_architectures_without_a_shipped_model_are_exact(row: dict[str, Any]) ->
     assert build_model("small", Fields(row["config"], "small.json")).parameters == row["parameters"]
 
 
+def test_internlm2_is_its_published_checkpoint() -> None:
+    config = {
+        "architectures": ["InternLM2ForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "vocab_size": 92544, "bias": False,
+    }  # fmt: skip
+    assert build_model("internlm2-7b", Fields(config, "config.json")).parameters == 7_737_708_544
+
+
 def test_kimi_vl_with_its_tower_is_the_published_checkpoint() -> None:
     model, moonlight = (
         read_model("moonshotai/Kimi-VL-A3B-Instruct"),

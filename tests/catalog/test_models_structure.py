@@ -92,6 +92,8 @@ ROPE = [
     ("deepseek-ai/DeepSeek-R1", ((163_840, 64),)), ("meta-llama/Llama-3.1-8B-Instruct", ((131_072, 128),)),
     ("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", ()), ("Qwen/Qwen3-Next-80B-A3B-Instruct", ((262_144, 64),)),
     ("google/gemma-3-27b-it", ((131_072, 128), (131_072, 128))), ("moonshotai/Kimi-Linear-48B-A3B-Instruct", ()),
+    ("google/gemma-4-31B-it", ((262_144, 256), (262_144, 128))), ("openai/gpt-oss-120b", ((131_072, 64),)),
+    ("XiaomiMiMo/MiMo-V2-Flash", ((262_144, 64), (262_144, 64))), ("ibm-granite/granite-4.0-h-small", ()),
 ]  # fmt: skip
 
 

@@ -5,6 +5,8 @@ The context length follows vLLM's `_get_and_verify_max_len`; see docs/cost-model
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from sizewell.catalog.config_fields import Fields
 from sizewell.specs.encoding import BF16, FP16, FP32, Encoding
 from sizewell.specs.layers import Attention, CompressedAttention, LatentAttention, Layer
@@ -19,7 +21,11 @@ DEFAULT_CONTEXT_TOKENS = 2048
 ALREADY_SCALED = frozenset({"su", "longrope", "llama3", "default", "mrope"})
 """Rope kinds whose factor is already part of the stated number of positions."""
 
-NO_ROPE = frozenset({"JambaForCausalLM", "NemotronHForCausalLM", "FalconMambaForCausalLM", "Mamba2ForCausalLM"})
+NO_ROPE = frozenset(
+    {"JambaForCausalLM", "NemotronHForCausalLM", "FalconMambaForCausalLM", "Mamba2ForCausalLM", "OPTForCausalLM"}
+)
+LOCAL_BASES = ("rope_local_base_freq", "swa_rope_theta")
+"""Fields that give sliding layers a rope base, and so a table, of their own."""
 
 _TYPES = {"bfloat16": BF16, "float16": FP16, "float32": FP32, "half": FP16, "bf16": BF16, "fp16": FP16}
 
@@ -76,29 +82,66 @@ def _scaled(text: Fields, tokens: int) -> int:
     return int(tokens * factor)
 
 
+class Rotation(NamedTuple):
+    """A head width that is rotated: in part where the share says so, with the local base or the global one."""
+
+    width: int
+    in_part: bool
+    local: bool
+
+
 def rope_tables(text: Fields, architecture: str, layers: tuple[Layer, ...]) -> tuple[tuple[int, int], ...]:
     """Return (positions, rotary width) of each cos/sin table an engine keeps: one per head width and base."""
-    if architecture in NO_ROPE or text.flag("mla_use_nope", False):
+    if architecture in NO_ROPE or _turned_off(text):
         return ()
+    rotations = _rotations(layers)
+    if (
+        not any(field in text for field in LOCAL_BASES)
+        and not _per_kind(text)
+        and "gemma3" not in text.text("model_type")
+    ):
+        rotations = {rotation._replace(local=False) for rotation in rotations}
     positions = max_context_tokens(text)
-    rope = rope_section(text)
-    share = text.number("partial_rotary_factor", rope.number("partial_rotary_factor", 1.0) if rope else 1.0)
-    widths = _rotary_widths(layers)
-    tables = [(positions, int(width * share) if partial else width) for width, partial in sorted(widths)]
-    twice = "rope_local_base_freq" in text or "gemma3" in text.text("model_type")
-    return tuple(tables * 2 if twice else tables)
+    return tuple((positions, _rotary_width(text, rotation)) for rotation in sorted(rotations))
 
 
-def _rotary_widths(layers: tuple[Layer, ...]) -> set[tuple[int, bool]]:
-    widths: set[tuple[int, bool]] = set()
+def _turned_off(text: Fields) -> bool:
+    return (
+        text.flag("mla_use_nope", False)
+        or text.flag("alibi", False)
+        or not text.flag("use_mem_rope", True)
+        or text.text("position_embedding_type") == "nope"
+    )
+
+
+def _has_local_base(text: Fields) -> bool:
+    return any(field in text for field in LOCAL_BASES) or _per_kind(text) or "gemma3" in text.text("model_type")
+
+
+def _per_kind(text: Fields) -> bool:
+    rope = text.section("rope_parameters")
+    return rope is not None and "sliding_attention" in rope
+
+
+def _rotary_width(text: Fields, rotation: Rotation) -> int:
+    rope = text.section("rope_parameters") if _per_kind(text) and rotation.local else rope_section(text)
+    if rope is not None and "sliding_attention" in rope:
+        rope = rope.section("sliding_attention")
+    stated = text.number("partial_rotary_factor", text.number("rotary_pct", 1.0))
+    share = rope.number("partial_rotary_factor", stated) if rope else stated
+    return int(rotation.width * share) if rotation.in_part else rotation.width
+
+
+def _rotations(layers: tuple[Layer, ...]) -> set[Rotation]:
+    found: set[Rotation] = set()
     for mixer in {id(layer): layer.mixer for layer in layers}.values():
         if isinstance(mixer, Attention):
-            widths.add((mixer.head_dim, True))
+            found.add(Rotation(mixer.head_dim, True, mixer.span_tokens is not None))
         elif isinstance(mixer, LatentAttention):
-            widths.add((mixer.qk_rope_head_dim, False))
+            found.add(Rotation(mixer.qk_rope_head_dim, False, False))
         elif isinstance(mixer, CompressedAttention):
-            widths.add((mixer.rope_head_dim, False))
-    return widths
+            found.add(Rotation(mixer.rope_head_dim, False, False))
+    return found
 
 
 def recurrent_state_bytes(text: Fields, activation: Encoding) -> int:
