@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sizewell.cli.explain_page import deployment_line, model_line, settings_line
 from sizewell.cli.output import amount, duration, gib, show, table
+from sizewell.planner.nearest import GATES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,6 +33,8 @@ def show_answer(answer: Answer, *, everything: bool) -> None:
     else:
         show("NO PLAN HOLDS under these limits.", "")
     show(*rejection_lines(answer.rejections, everything), "")
+    if everything and answer.frontier:
+        show("Frontier: nothing beats these on both speed per user and cost per token", plans_table(answer.frontier))
     show(f"{answer.candidates:,} candidates. What decides this answer:")
     show(*(f"- {reason}" for reason in answer.decided_by))
 
@@ -138,12 +141,13 @@ def _spread(figure: Figure) -> str:
 
 
 def rejection_lines(rejections: Sequence[Rejection], everything: bool) -> Iterator[str]:
-    """Return the rejected families: how many at which gate, and the reasons (some, or all)."""
+    """Return the rejected families: how many at which gate, and the reasons (all, or of those that came furthest)."""
     if not rejections:
         return
     gates = ", ".join(f"{count} by {gate}" for gate, count in Counter(one.gate for one in rejections).most_common())
     yield f"{len(rejections)} families rejected: {gates}"
-    shown = rejections if everything else rejections[:NEAREST]
+    furthest_first = sorted(rejections, key=lambda one: -GATES.index(one.gate))
+    shown = furthest_first if everything else furthest_first[:NEAREST]
     yield from (f"- {one.family}: {one.reason}" for one in shown)
     if len(shown) < len(rejections):
         yield f"- … {len(rejections) - len(shown)} more with --explain"
