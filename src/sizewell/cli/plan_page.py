@@ -13,11 +13,14 @@ from sizewell.planner.nearest import GATES
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sizewell.planner.offload import Placement
     from sizewell.planner.plan import Answer, Plan, Rejection
     from sizewell.specs.figure import Figure
 
 NEAREST = 5
 """Rejections shown without --explain."""
+FRONTIER = 6
+"""Points of the frontier shown without --explain."""
 
 
 def show_answer(answer: Answer, *, everything: bool) -> None:
@@ -25,7 +28,8 @@ def show_answer(answer: Answer, *, everything: bool) -> None:
     show(model_line(answer.question.model), "")
     if answer.plans:
         best = answer.plans[0]
-        show(plans_table(answer.plans), *best_lines(best), "")
+        show(plans_table(answer.plans), *best_lines(best), *detail_lines(best), "")
+        show(*frontier_table(answer.frontier, everything=everything))
     else:
         show("NO PLAN HOLDS under these limits.", "")
     show(*rejection_lines(answer.rejections, everything), "")
@@ -78,6 +82,58 @@ def best_lines(plan: Plan) -> tuple[str, ...]:
         f"{service.headroom_fraction:.0%} of the capacity is headroom; {price}",
         f"accuracy kept: {quality} ({plan.recovery_source})",
     )
+
+
+def detail_lines(plan: Plan) -> Iterator[str]:
+    """Return what the nodes of a plan need, what a burst does, what buying would mean, and what lies in host memory."""
+    details = plan.details
+    if details is None:
+        return
+    needs, pays = details.materials, details.break_even
+    starts = ", ".join(f"{duration(load.cold_s)} from {load.storage}" for load in needs.loads)
+    warm = f"{gib(needs.host_ram_bytes)} to restart warm"
+    yield (
+        f"each node: host memory {gib(needs.host_ram_minimum_bytes)} GiB ({warm}), "
+        f"{needs.cpu_cores} CPU cores, disk {gib(needs.disk_bytes)} GiB; a start takes {starts}"
+    )
+    yield f"network: {needs.network}; {needs.power_w / 1e3:.1f} kW, {needs.cooling_btu_per_h:,.0f} BTU/h to cool"
+    yield f"all users at once on an idle server: first token after {_spread(details.burst_ttft_s)} on average"
+    if pays is not None:
+        after = (
+            "renting stays cheaper" if pays.months is None else f"pays off after {pays.months:.0f} months of renting"
+        )
+        caution = "" if pays.machine_known else ", accelerators alone" + (", estimated" if pays.estimate else "")
+        yield f"buying these nodes: {pays.capital_usd:,.0f} USD{caution}; {after} around the clock"
+    if details.placement is not None:
+        yield _placement_line(details.placement)
+
+
+def _placement_line(placed: Placement) -> str:
+    moved = ", ".join(f"{each.group} of the last {each.layers} of {each.of_layers} layers" for each in placed.moved)
+    return (
+        f"in host memory: {moved} ({gib(placed.bytes)} GiB a GPU); one user gets at most "
+        f"{placed.streamed_tokens_per_s:.1f} tokens/s streaming what a token touches, "
+        f"{placed.computed_tokens_per_s:.1f} computing it on the host"
+    )
+
+
+def frontier_table(plans: Sequence[Plan], *, everything: bool) -> Iterator[Table]:
+    """Return the trade of speed against cost: nothing else is better in both."""
+    step = 1 if everything else max(1, -(-len(plans) // FRONTIER))
+    chosen = [*plans[:-1:step], *plans[-1:]]
+    if len(chosen) > 1:
+        heads = (">tok/s/user", ">USD/Mtok", "accelerators", "cut", "weights")
+        rows = [
+            (
+                f"{plan.service.tokens_per_s_per_user:.0f}",
+                _usd(plan.cost.usd_per_million_output_tokens),
+                f"{plan.gpus} × {plan.deployment.cluster.gpu.key}",
+                f"{plan.deployment.pools[0].replicas} × {plan.deployment.pools[0].parallelism}",
+                plan.deployment.weight_format,
+            )
+            for plan in chosen
+        ]
+        yield table(f"Speed against cost: {len(chosen)} of {len(plans)} plans nothing beats in both", heads, rows)
 
 
 def _spread(figure: Figure) -> str:

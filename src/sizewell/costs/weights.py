@@ -64,6 +64,13 @@ def rank_weight_bytes(
     return tuple(sum(line.bytes for line in stage) for stage in stage_weight_lines(model, weight_format, cut, rules))
 
 
+def checkpoint_bytes(model: ModelSpec, weight_format: str) -> float:
+    """Return the bytes on disk: those of the files where they are known and served as they are, else the arithmetic."""
+    if weight_format == "native" and model.exact_sizes:
+        return float(model.exact_sizes.total_bytes)
+    return rank_weight_bytes(model, weight_format, Parallelism())[0]
+
+
 def rank_tensor_bytes(tensor: Tensor, encoding: Encoding, cut: Parallelism, rules: WeightRules | None = None) -> float:
     """Return what the fullest rank allocates for a tensor: weights, scales, zero points and bias, each rounded."""
     rules = rules or WeightRules()
