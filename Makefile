@@ -8,7 +8,7 @@ REAL_STAMP := $(REAL)/.installed
 REAL_NEEDS := $(wildcard tests/real/requirements.txt)
 PIP := python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-real lint docs docs-check bench clean
+.PHONY: demo test test-real lint docs docs-rules docs-check bench clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sizewell needs Python 3.11 or newer")'
@@ -38,9 +38,13 @@ lint: $(STAMP)
 
 docs: $(STAMP)  ## write again what docs and README show of the program's output
 	$(BIN)/python bench/docs.py
+	$(BIN)/python -m tools.docs
+
+docs-rules: docs
 
 docs-check: $(STAMP)  ## fail when they no longer show what the program prints
 	$(BIN)/python bench/docs.py --check
+	$(BIN)/python -m tools.docs --check
 
 bench: $(STAMP)
 	$(BIN)/python bench/speed.py

@@ -34,10 +34,9 @@ RUN = ("e2e_mean_s",)
 def cases(rows: Iterable[PointRow]) -> tuple[list[PointCase], dict[str, str]]:
     """Return the rows that can be priced and why the others cannot."""
     ready, refused = [], {}
-    acceptance = read_efficiencies().value("acceptance")
     for row in rows:
         try:
-            ready.append(point_case(row, point_facts(row), acceptance))
+            ready.append(point_case(row, point_facts(row)))
         except SizewellError as error:
             refused[row.point_id] = str(error)
     return ready, refused
@@ -55,7 +54,7 @@ def four_constants(case: PointCase) -> float:
     gpu = case.machines.clusters[0].gpu
     sharded = 0.03e-3 if pool.layout.cut.tp * pool.layout.cut.dp > 1 else 0.0
     step_s = pool.layout.cut.pp * size / (0.75 * gpu.bytes_per_s) + 1e-3 + layers * (0.06e-3 + sharded)
-    return step_s / work.policy.accepted_tokens
+    return step_s / sum(0.75**n for n in range(work.policy.drafts + 1))
 
 
 def group_of(case: PointCase, dense: dict[str, str]) -> tuple[str, str, str, str]:

@@ -119,10 +119,28 @@ def test_what_is_assumed_is_written_down(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_an_unknown_wrapper_is_read_through_its_language_section(tmp_path: Path) -> None:
+    wrapper = {
+        "architectures": ["InternVLChatModel"], "vision_config": {"hidden_size": 32},
+        "llm_config": SMALL | {"architectures": ["LlamaForCausalLM"], "model_type": "llama"},
+    }  # fmt: skip
+    folder = write(tmp_path / "wrapper", wrapper)
+    with pytest.raises(UnknownArchitectureError, match="--assume architecture=LlamaForCausalLM"):
+        read_model(str(folder))
+    model = read_model(str(folder), assume=("architecture=LlamaForCausalLM",))
+    assert model.parameters == SMALL_PARAMETERS
+    assert model.assumed == ("architecture=LlamaForCausalLM", "vision_config is not counted")
+
+
 def test_assumptions_reach_the_language_model_of_a_wrapper() -> None:
     model = read_model("google/gemma-3-4b-it", assume=("num_hidden_layers=6", "vision_config.num_hidden_layers=1"))
     assert len(model.layers) == 6
     assert model.vision_parameters < read_model("google/gemma-3-4b-it").vision_parameters
+
+
+def test_a_field_is_overridden_where_it_stands() -> None:
+    assert read_model("moonshotai/Kimi-K2-Instruct", assume=("quantization_config=null",)).weight_format == "bf16"
+    assert read_model("Qwen/Qwen3.8-27B-FP8", assume=("quantization_config=null",)).weight_format == "bf16"
 
 
 @pytest.mark.parametrize("statement", ["", "=", "num_hidden_layers", "=3", "vocab_size.deep=1"])

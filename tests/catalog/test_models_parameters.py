@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sizewell.catalog.architectures.assembly import build_model
+from sizewell.catalog.config_fields import Fields
 from sizewell.catalog.models import SHIPPED, list_models, read_model
 from sizewell.specs.layers import MoeMlp
 from sizewell.specs.model import ModelSpec
@@ -89,6 +93,24 @@ BY_PUBLISHED_TOTAL = {
 @pytest.mark.parametrize(("name", "total"), BY_PUBLISHED_TOTAL.items())
 def test_models_transformers_does_not_know_match_published_totals(name: str, total: int) -> None:
     assert read_model(name).text_parameters == total
+
+
+UNSHIPPED = json.loads((GOLDEN.parent / "unshipped_architectures.json").read_text())
+
+
+@pytest.mark.parametrize("row", UNSHIPPED, ids=lambda row: row["config"]["architectures"][0])
+def test_architectures_without_a_shipped_model_are_exact(row: dict[str, Any]) -> None:
+    assert build_model("small", Fields(row["config"], "small.json")).parameters == row["parameters"]
+
+
+def test_kimi_vl_with_its_tower_is_the_published_checkpoint() -> None:
+    model, moonlight = (
+        read_model("moonshotai/Kimi-VL-A3B-Instruct"),
+        read_model("moonshotai/Moonlight-16B-A3B-Instruct"),
+    )
+    # What Moonlight, its text model, stores beside parameters.
+    beside = INDEX["moonshotai/Moonlight-16B-A3B-Instruct"]["published_parameters"] - moonlight.parameters
+    assert model.parameters + beside == 16_407_657_776
 
 
 def correction_biases(model: ModelSpec) -> int:

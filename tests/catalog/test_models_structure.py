@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import timeit
+
 import pytest
 
 from sizewell.catalog.models import list_models, read_model
+from sizewell.specs.errors import BadInputError
 from sizewell.specs.layers import (
     Attention,
     CompressedAttention,
@@ -145,6 +148,20 @@ def test_equal_layers_are_one_object() -> None:
     for entry in list_models():
         model = read_model(entry.id)
         assert len({id(layer) for layer in model.layers}) == len(model.layer_counts) <= 40
+
+
+@pytest.mark.parametrize("name", ["openai/gpt-oss-20b", "Qwen/Qwen3.5-27B", "ibm-granite/granite-4.0-h-small"])
+def test_a_kind_of_layer_we_do_not_know_is_refused(name: str) -> None:
+    count = len(read_model(name).layers)
+    listed = ", ".join(['"telepathy"'] * count)
+    with pytest.raises(BadInputError, match="layer_types is 'telepathy', expected only"):
+        read_model(name, assume=(f"layer_types=[{listed}]",))
+
+
+def test_a_warm_read_takes_a_few_milliseconds() -> None:
+    read_model("r1")
+    best = min(timeit.repeat(lambda: read_model("r1"), number=1, repeat=5))
+    assert best < 0.03
 
 
 def test_prediction_layers_are_counted_apart() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tools.docs.claims import Case, Claim
 from tools.docs.units import UNITS, shown, shown_range
@@ -76,3 +78,15 @@ def test_units_print_three_digits(value: float, unit: str, text: str) -> None:
 def test_every_unit_prints_zero_and_a_range() -> None:
     assert all(show(0.0) for show in UNITS.values())
     assert shown_range(10, 50, "factor") == "10× – 50×"
+
+
+def test_a_measurement_is_never_judged() -> None:
+    measured = replace(claim(120, 120), measured=True)
+    assert judge(measured, Finding(value=100), None).words == "measured; sizewell predicts 17 % less"
+    assert judge(measured, Finding(value=480), None).words == "measured; sizewell predicts 4× more"
+
+
+def test_a_recommendation_is_right_when_it_is_enough() -> None:
+    recommended = replace(claim(100, 100), suffices=True)
+    assert judge(recommended, Finding(value=50), None).words == "right: 2× what is needed"
+    assert judge(recommended, Finding(value=200), None).kind == "off"

@@ -28,6 +28,7 @@ DISTILLS = (
     "deepseek-ai/DeepSeek-R1-Distill-Llama-70B",
 )
 USERS = 10
+ENGINE = "vllm"
 LIMIT_S = 2.0
 EVERY_GPU = 1000
 """Plans asked of a search, one for each accelerator: more than there are."""
@@ -45,8 +46,8 @@ HEAD = """\
 
 The source documents set an exercise: *the minimum GPU configuration to serve R1-Distill with < 2 s latency for
 1000-token reasoning chains at 10 concurrent requests, with memory and compute requirements.* Here is the answer for
-every distill, from `sizewell.planner.search.answer` over the whole catalogue ({machines} machines of {gpus} kinds
-of accelerator).
+every distill, from `sizewell.planner.search.answer` over all machines of the catalogue on which vLLM could run
+({machines} of {gpus} kinds of accelerator).
 
 **What the question leaves open decides the answer, so it is stated.**
 
@@ -71,8 +72,8 @@ read once, and two operations are done for each parameter and user.
 |---|---|---|---|---|---|---|---|
 {rows}
 **Takeaway.** The rate of reading decides, not the arithmetic. The fastest memory of the catalogue reads {fastest}
-({gpu}): in 16 bits {fits_plain} can pass through one such GPU in time at best, in 4 bits {fits_packed}; the others
-must be cut over several, which adds messages to every one of the {think:,} steps.
+({gpu}): of the distills {fits_plain} can pass through one such GPU in time at best in 16 bits, and {fits_packed}
+in 4; the others must be cut over several, which adds messages to every one of the {think:,} steps.
 """
 
 FITTING = """
@@ -80,7 +81,9 @@ FITTING = """
 
 | distill | weights | fewest | cut | predicted | USD/h |
 |---|---|---|---|---|---|
-{rows}"""
+{rows}
+**In short.** {short}
+"""
 
 CANNOT = """
 ### Which distills cannot do it, and why
@@ -118,14 +121,14 @@ def render() -> str:
         users=USERS, context=_load().context_tokens, limit=LIMIT_S, tpot=_tpot_s() * 1e3,
         think=THINK_TOKENS, rows="".join(map(needs, DISTILLS)), **_one_gpu(),
     )  # fmt: skip
-    strict = FITTING.format(title="Chain within 2 s", rows=_answers(CHAIN))
-    loose = FITTING.format(title="First token within 2 s", rows=_answers(FIRST_TOKEN))
+    strict = FITTING.format(title="Chain within 2 s", rows=_answers(CHAIN), short=_in_short(CHAIN))
+    loose = FITTING.format(title="First token within 2 s", rows=_answers(FIRST_TOKEN), short=_in_short(FIRST_TOKEN))
     return head + needed + strict + CANNOT.format(rows=_without_plan(), limit=LIMIT_S, think=THINK_TOKENS) + loose
 
 
 @cache
 def _facts() -> Facts:
-    return read_facts()
+    return read_facts(ENGINE)
 
 
 def _load() -> Workload:
@@ -180,7 +183,7 @@ def _one_gpu() -> dict[str, str]:
 
     def fitting(weight_format: str) -> str:
         names = [name for name in DISTILLS if _read_bytes_per_s(name, weight_format) <= gpu.bytes_per_s]
-        return " and ".join(_short(model_of(name)) for name in names) or "none"
+        return ", ".join(_short(model_of(name)) for name in names) or "none"
 
     return {
         "fastest": shown(gpu.bytes_per_s, "bytes_per_s"),
@@ -193,6 +196,18 @@ def _one_gpu() -> dict[str, str]:
 def _answers(slo: Slo) -> str:
     asked = [Asked(model=name, formats=formats, slo=slo) for name in DISTILLS for formats in FORMATS]
     return "".join(map(answered, asked))
+
+
+def _in_short(slo: Slo) -> str:
+    """Return which distills have a plan, for each set of formats."""
+
+    def sentence(formats: str) -> str:
+        asked = ((name, Asked(model=name, formats=formats, slo=slo)) for name in DISTILLS)
+        able = [_short(model_of(name)) for name, each in asked if _search(each).plans]
+        counted = "every distill" if len(able) == len(DISTILLS) else ", ".join(able) or "none"
+        return f"{formats}: {counted}"
+
+    return "Possible with " + "; with ".join(map(sentence, FORMATS)) + "."
 
 
 def _fewest(plans: Sequence[Plan]) -> Plan:

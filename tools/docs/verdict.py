@@ -79,8 +79,9 @@ def _ratio(claim: Claim, value: float) -> float:
 
 def _measured(ratio: float) -> str:
     """Return how a prediction stands to a measurement: the measurement is the truth, so nothing is "off"."""
-    times = digits(max(ratio, 1 / ratio), 2)
-    return f"measured; sizewell predicts {times}× {'less' if ratio > 1 else 'more'}"
+    times = max(ratio, 1 / ratio)
+    distance = f"{abs(1 / ratio - 1):.0%}".replace("%", " %") if times < CLOSE else f"{digits(times, 2)}×"
+    return f"measured; sizewell predicts {distance} {'less' if ratio > 1 else 'more'}"
 
 
 def _off(ratio: float) -> str:

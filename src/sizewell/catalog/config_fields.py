@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sizewell.specs.errors import BadInputError
@@ -116,6 +116,14 @@ class Fields:
         if not all(isinstance(word, str) for word in listed):
             raise self.wrong(name, listed, "a list of strings")
         return tuple(self._sized(name, listed, length))
+
+    def kinds(self, name: str, known: Collection[str], length: int | None = None) -> tuple[str, ...] | None:
+        """Return a list of words of which every one must be known, None when absent."""
+        listed = self.words(name, length)
+        for word in listed or ():
+            if word not in known:
+                raise self.wrong(name, word, f"only {', '.join(sorted(known))}")
+        return listed
 
     def counts(self, name: str, length: int | None = None) -> tuple[int, ...] | None:
         """Return a list of whole numbers (true and false count as 1 and 0), None when absent."""

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sizewell.catalog.architectures.assembly import build_model
+from sizewell.catalog.architectures.assembly import TEXT_SECTIONS, build_model
 from sizewell.catalog.config_fields import Fields
 from sizewell.catalog.config_file import read_json
 from sizewell.catalog.hub_cache import cached_snapshot, is_hub_id, is_offline
@@ -162,7 +162,8 @@ def _built(name: str, values: dict[str, Any], source: str, assume: tuple[str, ..
 def assume_into(values: dict[str, Any], statement: str) -> None:
     """Put one `field=value` into a configuration; the value is JSON, else a string.
 
-    `architecture` replaces the class; a dotted field goes to that section, a plain one to the language model's.
+    `architecture` replaces the class; a dotted field goes to that section, a plain one to where it stands, else to
+    the language model's section.
     """
     field, equals, written = statement.partition("=")
     if not equals or not field:
@@ -172,13 +173,20 @@ def assume_into(values: dict[str, Any], statement: str) -> None:
         values["architectures"] = [value]
         return
     *sections, last = field.split(".")
-    text = values.get("text_config")
-    target = text if not sections and isinstance(text, dict) else values
+    target = values if sections else _home_of(last, values)
     for section in sections:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
             raise BadInputError(f"--assume {statement!r}: {section} is not an object")
     target[last] = value
+
+
+def _home_of(field: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the object a plain field belongs to: where it stands already, else the language model's section."""
+    inner = next((values[name] for name in TEXT_SECTIONS if isinstance(values.get(name), dict)), None)
+    if inner is None or (field in values and field not in inner):
+        return values
+    return _home_of(field, inner)
 
 
 def _value_of(written: str) -> Any:

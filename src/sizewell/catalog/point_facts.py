@@ -21,12 +21,14 @@ def point_facts(row: PointRow) -> PointFacts:
 
 
 def row_cluster(row: PointRow) -> ClusterSpec:
-    """Return the machines of a row: as many full nodes as its accelerators need where it states none."""
+    """Return the machines of a row: as many full nodes as its accelerators need where it states none.
+
+    Pools of a few accelerators share full nodes, so that the last node may be partly idle.
+    """
     if row.num_nodes or row.num_gpus <= FULL_NODE:
         nodes = row.num_nodes or 1
         return cluster(row.gpu, gpus_per_node=max(1, row.num_gpus // nodes), nodes=nodes)
-    per_node = next((size for size in (FULL_NODE, 4, 2, 1) if row.num_gpus % size == 0), FULL_NODE)
-    return cluster(row.gpu, gpus_per_node=per_node, nodes=-(-row.num_gpus // per_node))
+    return cluster(row.gpu, gpus_per_node=FULL_NODE, nodes=-(-row.num_gpus // FULL_NODE))
 
 
 def row_engine(row: PointRow) -> EngineSpec:

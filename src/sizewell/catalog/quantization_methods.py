@@ -6,11 +6,17 @@ Understands fp8, fbgemm_fp8, awq, gptq, compressed-tensors, modelopt, quark, mxf
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from sizewell.catalog.config_fields import Fields
 from sizewell.catalog.module_names import Patterns
 from sizewell.catalog.quantization import Quantization, Rule
+from sizewell.catalog.quantization_encodings import (
+    algorithm_encoding,
+    fp8_encoding,
+    group_size,
+    integer_encoding,
+    scheme_encoding,
+)
 from sizewell.specs.encoding import (
     BNB_NF4,
     BNB_NF4_DOUBLE,
@@ -18,12 +24,9 @@ from sizewell.specs.encoding import (
     FP8_TENSOR,
     INT8_CHANNEL,
     MXFP4,
-    MXFP8,
-    NVFP4,
     Encoding,
-    fp8_block,
     int4_grouped,
-    int8_grouped,
+    mlx_affine,
 )
 
 
@@ -59,20 +62,11 @@ def _kept(found: Fields, *names: str) -> Patterns:
 
 def _fp8(found: Fields, text: Fields) -> Quantization:
     kept = _kept(found, "modules_to_not_convert", "ignored_layers", "ignore")
-    general = Rule(encoding=_fp8_tiles(found))
+    general = Rule(encoding=fp8_encoding(found))
     rules: tuple[Rule, ...] = (general,)
     if text.text("expert_dtype") == "fp4":
         rules = (Rule(encoding=MXFP4, modules=Patterns(["*.experts.*"], found.source)), general)
     return Quantization(rules=rules, kept=kept, kv_format=_kv_format(found))
-
-
-def _fp8_tiles(found: Fields) -> Encoding:
-    tile = found.counts("weight_block_size")
-    if tile is None:
-        return FP8_TENSOR
-    if len(tile) != 2 or 0 in tile:
-        raise found.wrong("weight_block_size", list(tile), "two positive numbers")
-    return fp8_block(*tile)
 
 
 def _mixed_fp8(found: Fields, text: Fields) -> Quantization:
@@ -80,7 +74,7 @@ def _mixed_fp8(found: Fields, text: Fields) -> Quantization:
     del text
     listed = _listed_layers(found)
     return Quantization(
-        rules=(*listed, Rule(encoding=_fp8_tiles(found))),
+        rules=(*listed, Rule(encoding=fp8_encoding(found))),
         kept=_kept(found, "modules_to_not_convert"),
         kv_format=_kv_format(found),
     )
@@ -93,13 +87,13 @@ def _fbgemm(found: Fields, text: Fields) -> Quantization:
 
 def _awq(found: Fields, text: Fields) -> Quantization:
     del text
-    encoding = _integer(found, zeros=found.flag("zero_point", True))
+    encoding = integer_encoding(found, zeros=found.flag("zero_point", True))
     return Quantization(rules=(Rule(encoding=encoding),), kept=_kept(found, "modules_to_not_convert"))
 
 
 def _gptq(found: Fields, text: Fields) -> Quantization:
     del text
-    encoding = _integer(found, zeros=not found.flag("sym", True))
+    encoding = integer_encoding(found, zeros=not found.flag("sym", True))
     skipped = found.section("dynamic")
     # A leading "-:" in GPTQModel's `dynamic` table excludes modules by expression.
     names = [f"re:{name[2:]}" for name in (skipped.values if skipped else ()) if name.startswith("-:")]
@@ -107,25 +101,10 @@ def _gptq(found: Fields, text: Fields) -> Quantization:
     return Quantization(rules=(Rule(encoding=encoding),), kept=kept, everything=False)
 
 
-def _integer(found: Fields, *, zeros: bool) -> Encoding:
-    bits, group = found.size("bits"), _group(found)
-    if bits == 4:
-        return int4_grouped(group, zeros=zeros)
-    if bits == 8:
-        return int8_grouped(group)
-    if bits in (2, 3):
-        return replace(int4_grouped(group, zeros=zeros), name=f"int{bits}-g{group}", bits_per_weight=bits)
-    raise found.wrong("bits", bits, "2, 3, 4 or 8")
-
-
-def _group(found: Fields) -> int:
-    return 0 if found.values.get("group_size") == -1 else found.count("group_size", 0)
-
-
 def _compressed_tensors(found: Fields, text: Fields) -> Quantization:
     del text
     rules = [
-        Rule(encoding=_scheme(group.section("weights") or group, group, found), modules=_targets(group))
+        Rule(encoding=scheme_encoding(group.section("weights") or group, group, found), modules=_targets(group))
         for group in _groups(found)
     ]
     if not rules:
@@ -146,39 +125,6 @@ def _targets(group: Fields) -> Patterns | None:
     return Patterns(targets, group.source)
 
 
-def _scheme(weights: Fields, group: Fields, found: Fields) -> Encoding:
-    bits, kind, size = weights.size("num_bits", 16), weights.text("type", "int"), _group(weights)
-    quantizes_inputs = group.section("input_activations") is not None
-    if kind == "float" and bits == 8:
-        return _float8(weights, size)
-    if kind == "float" and bits == 4:
-        return NVFP4 if size == 16 else MXFP4
-    if kind == "int" and bits == 8:
-        return INT8_CHANNEL if quantizes_inputs and not size else int8_grouped(size)
-    if kind == "int" and bits == 4:
-        return int4_grouped(size, zeros=not weights.flag("symmetric", True))
-    raise found.wrong("config_groups", f"{bits}-bit {kind}", "8 or 4 bits, int or float")
-
-
-def _float8(weights: Fields, size: int) -> Encoding:
-    strategy = weights.text("strategy", "group" if size else "tensor")
-    if strategy == "block":
-        tile = weights.counts("block_structure") or (128, 128)
-        if len(tile) != 2 or 0 in tile:
-            raise weights.wrong("block_structure", list(tile), "two positive numbers")
-        return fp8_block(*tile)
-    return {"channel": FP8_CHANNEL, "group": MXFP8}.get(strategy, FP8_TENSOR)
-
-
-ALGORITHMS: dict[str, Encoding] = {
-    "FP8": FP8_TENSOR, "NVFP4": NVFP4, "W4A16_NVFP4": NVFP4, "NVFP4_AWQ": NVFP4, "W4A8_NVFP4_FP8": NVFP4,
-    "MXFP8": MXFP8, "MXFP4": MXFP4, "W4A8_MXFP4_FP8": MXFP4, "FP8_PER_CHANNEL_PER_TOKEN": FP8_CHANNEL,
-    "FP8_PB_WO": fp8_block(128, 128), "FP8_PB": fp8_block(128, 128), "W8A8_SQ_PER_CHANNEL": INT8_CHANNEL,
-    "W4A16_AWQ": int4_grouped(128, zeros=False), "W4A8_AWQ": int4_grouped(128, zeros=False),
-}  # fmt: skip
-"""ModelOpt's names of weight formats."""
-
-
 def _modelopt(found: Fields, text: Fields) -> Quantization | None:
     del text
     inner = found.section("quantization") or found
@@ -188,15 +134,10 @@ def _modelopt(found: Fields, text: Fields) -> Quantization | None:
     if algorithm == "MIXED_PRECISION" or "quantized_layers" in inner:
         return Quantization(rules=_listed_layers(inner), kept=kept, kv_format=kv_format)
     if algorithm:
-        return Quantization(rules=(Rule(encoding=_algorithm(inner, algorithm)),), kept=kept, kv_format=kv_format)
+        return Quantization(
+            rules=(Rule(encoding=algorithm_encoding(inner, algorithm)),), kept=kept, kv_format=kv_format
+        )
     return _compressed_tensors(inner, inner) if _groups(inner) else None
-
-
-def _algorithm(found: Fields, algorithm: str) -> Encoding:
-    encoding = ALGORITHMS.get(algorithm)
-    if encoding is None:
-        raise found.wrong("quant_algo", algorithm, f"one of {', '.join(ALGORITHMS)}")
-    return encoding
 
 
 def _listed_layers(found: Fields) -> tuple[Rule, ...]:
@@ -208,7 +149,7 @@ def _listed_layers(found: Fields) -> tuple[Rule, ...]:
     if not names:
         raise found.wrong("quantized_layers", None, "an object of modules and their algorithms")
     rules = [
-        Rule(encoding=_algorithm(found, algorithm), modules=Patterns(modules, found.source))
+        Rule(encoding=algorithm_encoding(found, algorithm), modules=Patterns(modules, found.source))
         for algorithm, modules in names.items()
     ]
     return tuple(sorted(rules, key=lambda rule: rule.encoding.bits_per_weight))
@@ -224,7 +165,7 @@ def _quark(found: Fields, text: Fields) -> Quantization:
     known = {
         ("fp8_e4m3", "per_tensor"): FP8_TENSOR, ("fp8_e4m3", "per_channel"): FP8_CHANNEL,
         ("fp4", "per_group"): MXFP4, ("int8", "per_channel"): INT8_CHANNEL,
-        ("int4", "per_group"): int4_grouped(_group(weight) or 128, zeros=True),
+        ("int4", "per_group"): int4_grouped(group_size(weight) or 128, zeros=True),
     }  # fmt: skip
     encoding = known.get((kind, scheme))
     if encoding is None:
@@ -278,10 +219,7 @@ def _mlx_encoding(found: Fields, bits: int, group: int) -> Encoding:
         raise found.wrong("bits", bits, "2, 3, 4, 5, 6 or 8")
     if found.text("mode") == "mxfp4":
         return MXFP4
-    return Encoding(
-        name=f"mlx-{bits}bit-g{group}", bits_per_weight=bits, compute="fp16", scale_bytes=2, group_rows=1,
-        group_columns=group, zero_bits=16,
-    )  # fmt: skip
+    return mlx_affine(bits, group)
 
 
 def _none(found: Fields, text: Fields) -> None:

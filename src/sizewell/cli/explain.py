@@ -95,6 +95,7 @@ def _stated(given: dict[str, Any]) -> Stated:
         memory_fraction=given["memory_fraction"],
         enforce_eager=given["enforce_eager"],
         offload_bytes=given["offload_bytes"] or 0.0,
+        speculative_tokens=given["speculative_tokens"] or 0,
     )
 
 

@@ -70,7 +70,7 @@ def _show(
     cluster: ClusterSpec, context: float, found: tuple[tuple[Fitting, ...], tuple[Misfit, ...]], top: int
 ) -> None:
     fitting, misfits = found
-    heads = ("model", ">10⁹", "weights", "engine", ">GiB", ">KV tokens", ">tok/s", ">TTFT", ">keeps")
+    heads = ("model", ">10⁹", "weights", "engine", ">GiB", ">longest", ">users", ">tok/s", ">TTFT", ">keeps")
     machine = f"{cluster.nodes} × {cluster.gpus_per_node} × {cluster.gpu.key}"
     title = f"{len(fitting)} models run on {machine} with {context:,.0f} tokens of context"
     show(table(title, heads, [_row(each) for each in fitting[:top]]))
@@ -89,7 +89,8 @@ def _row(each: Fitting) -> tuple[str, ...]:
         each.deployment.weight_format,
         each.deployment.engine.name,
         gib(each.memory.weight_bytes),
-        f"{each.memory.kv_tokens:,}",
+        f"{each.longest_context_tokens:,}",
+        f"{each.users:,.1f}",
         f"{each.tokens_per_s:,.0f}",
         duration(each.ttft_s),
         kept,
@@ -116,6 +117,8 @@ def _print(cluster: ClusterSpec, context: float, fitting: tuple[Fitting, ...], m
                     "tokens_per_s": each.tokens_per_s,
                     "ttft_s": each.ttft_s,
                     "recovery_fraction": each.recovery_fraction,
+                    "longest_context_tokens": each.longest_context_tokens,
+                    "users": each.users,
                 }
                 for each in fitting
             ],

@@ -131,6 +131,7 @@ def settings_flags() -> Decorator:
         quantity("--max-model-len", COUNT, "Longest sequence [the workload's, else the model's]."),
         quantity("--memory-fraction", SHARE, "Share of accelerator memory the engine takes [its default]."),
         click.option("--enforce-eager", is_flag=True, help="No CUDA graphs."),
+        quantity("--speculative-tokens", COUNT, "Draft tokens per step from the model's own prediction layers [0]."),
         quantity("--offload-bytes", BYTES, "Weights kept in host memory, per accelerator [0]."),
     )
 

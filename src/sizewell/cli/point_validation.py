@@ -28,7 +28,7 @@ def _row(row: PointRow, efficiencies: Efficiencies) -> tuple[Comparison, ...]:
     try:
         facts = point_facts(row)
         kind = "moe" if facts.model.is_moe else "dense"
-        case = point_case(row, facts, efficiencies.value("acceptance"))
+        case = point_case(row, facts)
         answers = predict_point(case, efficiencies)
     except SizewellError as error:
         answers = tuple(

@@ -61,15 +61,15 @@ def disaggregated_rates(
     front: PrefillPool, back: StepTable, limits: Limits, overheads: Overheads | None = None
 ) -> Rates:
     """Return the steady state of one decode replica and the prefill replicas that feed it."""
-    overheads = overheads or Overheads()
+    around = overheads or Overheads(request_s=back.request_s, burst=back.burst)
     gaps = back.lengths.gaps
     sequences = back.sequences[None, :]
-    tpot = back.decode_s / back.work.policy.accepted_tokens
+    tpot = back.decode_s / back.accepted_tokens[:, None]
     throughput = sequences / (gaps * tpot)
     prompt_s = front.prompt_s[:, None]
     busy = np.minimum(throughput * prompt_s, MOST_BUSY)
-    waiting = busy / (1 - busy) * prompt_s / 2 + overheads.burst * (sequences - 1) * prompt_s / 2
-    own = overheads.request_s + front.table.alone_s + front.handover_s
+    waiting = busy / (1 - busy) * prompt_s / 2 + np.reshape(around.burst, (-1, 1)) * (sequences - 1) * prompt_s / 2
+    own = around.request_s + front.table.alone_s + front.handover_s
     ttft = own[:, None] + waiting
     by_prefill = [
         np.interp(x, rates, back.sequences) if x >= rates[0] else x / rates[0]

@@ -25,8 +25,6 @@ FORMATS_TRIED = (
 """From what loses nothing to what loses most."""
 SEQUENCES = 16
 """Sequences the engine is started for: a desktop serves few, and its sampler then takes little memory."""
-
-
 MARGIN_FRACTION = 0.005
 """Share of a card left free when the engine's share is lowered; covers its rounding to whole percent."""
 
@@ -47,6 +45,8 @@ class Fitting:
     """A model that runs: how, how much of its cache fits, and what one user of an idle machine gets.
 
     `tokens_per_s` and `ttft_s` are means for the workload; `recovery_fraction` is None where nobody published it.
+    `longest_context_tokens` is the longest single sequence the cache holds, at most the model's own; `users` how many
+    of the context asked for it holds at once.
     """
 
     deployment: Deployment
@@ -54,6 +54,8 @@ class Fitting:
     tokens_per_s: float
     ttft_s: float
     recovery_fraction: float | None
+    longest_context_tokens: int
+    users: float
 
     @property
     def model(self) -> ModelSpec:
@@ -140,7 +142,18 @@ def _fitting(deployment: Deployment, memory: MemoryLedger, workload: Workload, b
         tokens_per_s=1 / given.tpot_s,
         ttft_s=given.ttft_s,
         recovery_fraction=kept,
+        longest_context_tokens=longest_context(deployment.model, memory),
+        users=memory.concurrency(int(workload.context_tokens)),
     )
+
+
+def longest_context(model: ModelSpec, memory: MemoryLedger) -> int:
+    """Return the longest single sequence a cache holds, at most the model's own context."""
+    low, high = 0, model.max_context_tokens
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if memory.concurrency(middle) >= 1 else (low, middle - 1)
+    return low
 
 
 def one_of_each(models: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:

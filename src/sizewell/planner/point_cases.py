@@ -68,11 +68,11 @@ def engine_family(engine: str) -> str:
     return _FAMILIES.get(engine, engine)
 
 
-def point_case(row: PointRow, facts: PointFacts, acceptance: float = 0.75) -> PointCase:
+def point_case(row: PointRow, facts: PointFacts) -> PointCase:
     """Return a row made ready; raise UnknownNameError for a weight format no engine serves."""
     engine = engine_family(row.engine)
     lengths, assumed = _lengths(row)
-    policy = _policy(row, engine, facts.cluster, acceptance)
+    policy = _policy(row, engine, facts.cluster)
     large = facts.cluster.gpu.memory_bytes >= LARGE_MEMORY_BYTES
     found = tuple(layouts(row, facts.model))
     return PointCase(
@@ -103,7 +103,7 @@ def _lengths(row: PointRow) -> tuple[Lengths, tuple[str, ...]]:
     )
 
 
-def _policy(row: PointRow, engine: str, cluster: ClusterSpec, acceptance: float) -> StepPolicy:
+def _policy(row: PointRow, engine: str, cluster: ClusterSpec) -> StepPolicy:
     drafts = (1 if row.attention_dp else 3) if row.speculative == "mtp" else 0
     default = 8192 if cluster.gpu.memory_bytes >= LARGE_MEMORY_BYTES else 2048
     chunk = row.max_num_batched_tokens or (LLAMA_CPP_TOKENS if engine == "llama.cpp" else default)
@@ -111,7 +111,6 @@ def _policy(row: PointRow, engine: str, cluster: ClusterSpec, acceptance: float)
         chunk_tokens=chunk,
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
         drafts=drafts,
-        accepted_tokens=sum(acceptance**i for i in range(drafts + 1)),
     )
 
 

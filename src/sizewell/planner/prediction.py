@@ -11,7 +11,7 @@ import numpy as np
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.rank_memory import rank_memory
 from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s, prefill_lengths
-from sizewell.planner.steady_state import Limits, Overheads, Point, Rates, rates
+from sizewell.planner.steady_state import Limits, Point, Rates, rates
 from sizewell.planner.step_table import Lengths, StepPolicy, StepTable, step_table, step_work
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats, Pool
@@ -64,14 +64,11 @@ class _Serving:
     def settled(self) -> tuple[Rates, int, StepTable]:
         """Return the rates of one decoding replica, how many there are, and its steps."""
         reached = Reached.of(Machines.of([self.deployment.cluster]), self.efficiencies, self.deployment.engine.name)
-        overheads = Overheads(
-            request_s=float(reached.factors["request_s"][0]), burst=float(reached.factors["burst_share"][0])
-        )
         by_role = {pool.role: pool for pool in self.deployment.pools}
         if set(by_role) == {"both"}:
             pool = by_role["both"]
             table = self._table(pool, reached)
-            return rates(table, self._limits(pool, table), overheads), pool.replicas, table
+            return rates(table, self._limits(pool, table)), pool.replicas, table
         if set(by_role) != {"prefill", "decode"}:
             raise BadInputError(f"pools {', '.join(by_role)}: give one pool 'both', or 'prefill' and 'decode'")
         front, back = by_role["prefill"], by_role["decode"]
@@ -81,7 +78,7 @@ class _Serving:
             per_decode_replica=front.replicas / back.replicas,
             handover_s=handover_s(table, reached, front.parallelism.gpus),
         )
-        settled = disaggregated_rates(prefill, table, self._limits(back, table), overheads)
+        settled = disaggregated_rates(prefill, table, self._limits(back, table))
         return settled, back.replicas, table
 
     @property
@@ -95,12 +92,10 @@ class _Serving:
             output_tokens=self.workload.output_tokens,
         )
         lengths = prefill_lengths(lengths) if pool.role == "prefill" else lengths
-        drafts, acceptance = pool.settings.speculative_tokens, self.efficiencies.value("acceptance")
         policy = StepPolicy(
             chunk_tokens=pool.settings.max_num_batched_tokens,
             eager=pool.settings.enforce_eager,
-            drafts=drafts,
-            accepted_tokens=sum(acceptance**i for i in range(drafts + 1)),
+            drafts=pool.settings.speculative_tokens,
             offload_bytes=pool.settings.offload_bytes,
         )
         work = step_work(self.deployment.model, self._formats, pool.parallelism, lengths, policy)

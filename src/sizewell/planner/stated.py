@@ -25,6 +25,7 @@ class Stated:
     memory_fraction: float | None = None
     enforce_eager: bool = False
     offload_bytes: float = 0.0
+    speculative_tokens: int = 0
 
 
 def stated_deployment(
@@ -89,6 +90,8 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
     """
     gpu = cluster.gpu
     defaults = engine.defaults_for(gpu.name, gpu.memory_bytes)
+    if stated.speculative_tokens and not model.mtp_layers:
+        raise BadInputError(f"{model.name} has no prediction layers to draft with: leave the speculative tokens out")
     length = stated.max_model_len_tokens or model.max_context_tokens
     if length > model.max_context_tokens:
         raise BadInputError(f"{model.name} holds {model.max_context_tokens} tokens of context, {length} were asked for")
@@ -99,4 +102,5 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
         memory_fraction=stated.memory_fraction or engine.memory_fraction,
         enforce_eager=stated.enforce_eager,
         offload_bytes=stated.offload_bytes,
+        speculative_tokens=stated.speculative_tokens,
     )

@@ -35,13 +35,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overheads:
-    """What happens around the steps: `request_s` on each request before its prefill; `burst` is the share of
-    requests that start together (equal lengths, first wave of a benchmark): they wait for each other's prompts
-    before their first token instead of between tokens; 1 = for half of them on average, 2 = each for all.
+    """What happens around the steps instead of what the calibration says.
+
+    `request_s` goes by on each request before its prefill; `burst` is the share of requests that start together
+    (equal lengths, first wave of a benchmark): they wait for each other's prompts before their first token instead
+    of between tokens; 1 = for half of them on average, 2 = each for all.
     """
 
-    request_s: float = 0.0
-    burst: float = 0.0
+    request_s: float | Floats = 0.0
+    burst: float | Floats = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +140,7 @@ class Rates:
     def static(self, sequences: ArrayLike) -> Point:
         """Return the means of a batch that is prefilled as a whole and then decoded without anybody joining."""
         count = np.broadcast_to(np.asarray(sequences, dtype=np.float64), self.most.shape)
-        step_s = _interpolate(count, self.table.sequences, self.table.decode_s) / self.table.work.policy.accepted_tokens
+        step_s = _interpolate(count, self.table.sequences, self.table.decode_s) / self.table.accepted_tokens
         prompt_s = _interpolate(count, self.table.sequences, self.table.prompt_s)
         ttft = np.maximum(count * prompt_s, self.table.alone_s)
         run_s = ttft + self.gaps * step_s
@@ -152,18 +154,18 @@ class Rates:
 
 def rates(table: StepTable, limits: Limits, overheads: Overheads | None = None) -> Rates:
     """Return the steady state over the grid of a step table."""
-    overheads = overheads or Overheads()
+    around = overheads or Overheads(request_s=table.request_s[:, None], burst=table.burst[:, None])
     gaps = table.lengths.gaps
     sequences = table.sequences[None, :]
     others_s = (sequences - 1) * table.prompt_s
-    burst = overheads.burst * others_s / 2
-    step_s = table.decode_s / table.work.policy.accepted_tokens
+    burst = around.burst * others_s / 2
+    step_s = table.decode_s / table.accepted_tokens[:, None]
     tpot = step_s + (others_s - burst) / gaps
     throughput = sequences / (gaps * tpot)
     busy = np.minimum(throughput * table.prompt_s, MOST_BUSY)
     waiting = busy / (1 - busy) * table.prompt_s / 2 * (1 - 1 / sequences)
     running = table.decode_s / 2 * (1 - 1 / sequences)
-    ttft = overheads.request_s + table.alone_s[:, None] + running + waiting + burst
+    ttft = around.request_s + table.alone_s[:, None] + running + waiting + burst
     return Rates(
         table=table,
         most=most_sequences(table, limits),

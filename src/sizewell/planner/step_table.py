@@ -41,14 +41,13 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPolicy:
-    """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `accepted_tokens` what a
-    step with `drafts` yields per sequence on average, `offload_bytes` what each accelerator reads from the host.
+    """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
+    proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host.
     """
 
     chunk_tokens: int
     eager: bool = False
     drafts: int = 0
-    accepted_tokens: float = 1.0
     offload_bytes: float = 0.0
 
 
@@ -87,7 +86,9 @@ class StepTable:
     """Seconds over M machines and a grid of B decoding sequences per replica.
 
     `decode_s` [M, B] is a step that only decodes; `prompt_s` [M, B] what one prompt adds to the steps it rides on;
-    `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is below each `decode_s`. Under pipeline
+    `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is below each `decode_s`,
+    `alone_floor_s` below each `alone_s`. `accepted_tokens` [M] come out of a step per sequence (1 without drafts),
+    `request_s` [M] goes by before a prefill, `burst` [M] is the share of requests that start together. Under pipeline
     parallelism steps are micro-batches: `decode_s` is the trip of one, `stages` of them are under way.
     """
 
@@ -96,6 +97,10 @@ class StepTable:
     prompt_s: Floats
     alone_s: Floats
     floor_s: Floats
+    alone_floor_s: Floats
+    accepted_tokens: Floats
+    request_s: Floats
+    burst: Floats
     decode: StepTime
 
     @property
@@ -141,6 +146,10 @@ def step_table(work: StepWork, reached: Reached) -> StepTable:
         prompt_s=added * chunks_of_a_prompt,
         alone_s=alone.total_s[:, 0] + alone.total_s[:, 1:].sum(axis=1) / work.stages,
         floor_s=decode.floor_s,
+        alone_floor_s=alone.floor_s.sum(axis=1) / work.stages,
+        accepted_tokens=np.sum([reached.factors["acceptance"] ** n for n in range(work.policy.drafts + 1)], axis=0),
+        request_s=reached.factors["request_s"],
+        burst=reached.factors["burst_share"],
         decode=decode,
     )
 
@@ -150,7 +159,7 @@ def _chunk_tokens(sequences: Floats, lengths: Lengths, policy: StepPolicy, ranks
 
     Each of `ranks` data-parallel ranks has its own budget.
     """
-    arriving = sequences * lengths.prompt_tokens / lengths.gaps * policy.accepted_tokens
+    arriving = sequences * lengths.prompt_tokens / lengths.gaps * (1 + policy.drafts / 2)
     budget = policy.chunk_tokens * ranks
     room = np.maximum(budget - sequences * (1 + policy.drafts), budget / 8)
     chunk: Floats = np.minimum(np.maximum(arriving, max(lengths.prompt_tokens, 1.0)), room)

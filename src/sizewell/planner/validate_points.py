@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.figure import Figure, Provenance
 
 NEARLY_FULL = 0.95
+CHUNKED = "the engine streams several tokens a chunk: gaps between chunks are not token gaps"
 NOMINAL_REQUESTS = 300.0
 """Length of a run that states none, where a load exceeds what can be served."""
 
@@ -52,7 +53,12 @@ def predict_point(case: PointCase, efficiencies: Efficiencies) -> tuple[PointPre
             PointPrediction(point_id=case.row.point_id, metric=m, measured=v, predicted=None, reason="load not stated")
             for m, v in case.row.metrics.items()
         )
-    return tuple(_predictions(case, served, efficiencies))
+    if case.rate_per_s is None:
+        return tuple(_predictions(case, (served,), efficiencies))
+    # Near saturation a little more load changes everything: the interval spans the loads capacity may be wrong by.
+    margin = 1 + efficiencies.value("throughput_spread") / 2
+    around = (_best(replace(case, rate_per_s=case.rate_per_s * m), reached) for m in (1 / margin, margin))
+    return tuple(_predictions(case, (served, *(s for s in around if s is not None)), efficiencies))
 
 
 def _best(case: PointCase, reached: Reached) -> Served | None:
@@ -78,7 +84,7 @@ def _served(case: PointCase, pools: tuple[PoolCase, ...], reached: Reached) -> S
 def _aggregated(case: PointCase, pool: PoolCase, table: StepTable, reached: Reached) -> Served | None:
     row, replicas = case.row, pool.layout.replicas
     limits = Limits(max_sequences=case.max_sequences * pool.layout.cut.dp, kv_tokens=max(pool.kv_tokens, 1.0))
-    settled = rates(table, limits, None if row.load in {"single", "static_batch"} else _overheads(reached))
+    settled = rates(table, limits, Overheads() if row.load in {"single", "static_batch"} else None)
     users = (row.concurrency or 1.0) / replicas
     point: Point
     if row.load == "single" or (row.load == "closed_loop" and users <= 1):
@@ -123,15 +129,9 @@ def _disaggregated(case: PointCase, pools: tuple[PoolCase, ...], tables: list[St
         ),
         tables[decode],
         Limits(max_sequences=case.max_sequences * back.cut.dp, kv_tokens=max(pools[decode].kv_tokens, 1.0)),
-        _overheads(reached),
     )
     point = settled.at_users((case.row.concurrency or 1.0) / back.replicas)
     return _whole(case, point, back.replicas, tables[decode])
-
-
-def _overheads(reached: Reached) -> Overheads:
-    factors = reached.factors
-    return Overheads(request_s=float(factors["request_s"][0]), burst=float(factors["burst_share"][0]))
 
 
 def _whole(case: PointCase, point: Point, replicas: int, table: StepTable) -> Served:
@@ -145,22 +145,32 @@ def _whole(case: PointCase, point: Point, replicas: int, table: StepTable) -> Se
     )
 
 
-def _predictions(case: PointCase, served: Served, efficiencies: Efficiencies) -> Iterator[PointPrediction]:
+def _predictions(case: PointCase, answers: Sequence[Served], efficiencies: Efficiencies) -> Iterator[PointPrediction]:
+    """Yield every metric: the first answer is the value, all of them span the interval."""
+    provenance: Provenance = "assumed" if case.assumed else "derived"
     for metric, measured in case.row.metrics.items():
-        value, spread, reason = _metric(metric, case, served, efficiencies)
-        provenance: Provenance = "assumed" if case.assumed else "derived"
-        spread = (1 + spread) * (1 + 0.5 * len(case.assumed)) - 1
-        figure = Figure.spread(value, spread, provenance) if value is not None else None
-        yield PointPrediction(
-            point_id=case.row.point_id, metric=metric, measured=measured, predicted=figure, reason=reason
+        if metric.startswith("itl") and case.row.dataset.startswith("inferencex"):
+            yield PointPrediction(
+                point_id=case.row.point_id, metric=metric, measured=measured, predicted=None, reason=CHUNKED
+            )
+            continue
+        values = [_value(metric, case, served, efficiencies) for served in answers]
+        spread = _spread(metric, case, efficiencies)
+        figure = Figure(
+            value=values[0], low=min(values) / (1 + spread), high=max(values) * (1 + spread), provenance=provenance
         )
+        yield PointPrediction(point_id=case.row.point_id, metric=metric, measured=measured, predicted=figure)
 
 
-def _metric(
-    metric: str, case: PointCase, served: Served, efficiencies: Efficiencies
-) -> tuple[float | None, float, str]:
-    """Return (value, spread, reason) of one metric."""
-    lengths, gpus = case.lengths, _counted_gpus(metric, case)
+def _spread(metric: str, case: PointCase, efficiencies: Efficiencies) -> float:
+    """Return the half width of an interval; every fact the row does not state widens it by half."""
+    kind = metric.split("_", 1)[0]
+    name = {"ttft": "ttft_spread", "tpot": "tpot_spread", "itl": "tpot_spread", "e2e": "tpot_spread"}
+    return (1 + efficiencies.value(name.get(kind, "throughput_spread"))) * (1 + 0.5 * len(case.assumed)) - 1
+
+
+def _value(metric: str, case: PointCase, served: Served, efficiencies: Efficiencies) -> float:
+    lengths = case.lengths
     prompt = lengths.prompt_tokens + lengths.cached_tokens
     whole: Mapping[str, float] = {
         "requests_per_s": served.requests_per_s,
@@ -171,14 +181,11 @@ def _metric(
     }
     base = metric.removesuffix("_per_gpu")
     if base in whole:
-        return whole[base] / (gpus if metric.endswith("_per_gpu") else 1), efficiencies.value("throughput_spread"), ""
+        return whole[base] / (_counted_gpus(metric, case) if metric.endswith("_per_gpu") else 1)
     kind, statistic = metric.removesuffix("_s").split("_", 1)
-    if kind == "itl" and case.row.dataset.startswith("inferencex"):
-        return None, 0.0, "the engine streams several tokens a chunk: gaps between chunks are not token gaps"
     means = {"ttft": served.ttft_s, "tpot": served.tpot_s, "itl": served.tpot_s, "e2e": served.e2e_s}
     tail = "ttft" if kind == "ttft" else "tpot"
-    factor = efficiencies.value(f"{tail}_{statistic}_ratio") if statistic != "mean" else 1.0
-    return means[kind] * factor, efficiencies.value(f"{tail}_spread"), ""
+    return means[kind] * (efficiencies.value(f"{tail}_{statistic}_ratio") if statistic != "mean" else 1.0)
 
 
 def _counted_gpus(metric: str, case: PointCase) -> int:

@@ -79,6 +79,14 @@ def fp8_block(rows: int, columns: int) -> Encoding:
     )  # fmt: skip
 
 
+def mlx_affine(bits: int, group: int) -> Encoding:
+    """Return MLX's encoding: a 16-bit scale and a 16-bit bias for each group of inputs."""
+    return Encoding(
+        name=f"mlx-{bits}bit-g{group}", bits_per_weight=bits, compute="fp16", scale_bytes=2, group_rows=1,
+        group_columns=group, zero_bits=16,
+    )  # fmt: skip
+
+
 FP32 = Encoding(name="fp32", bits_per_weight=32, compute="fp32")
 BF16 = Encoding(name="bf16", bits_per_weight=16, compute="bf16")
 FP16 = Encoding(name="fp16", bits_per_weight=16, compute="fp16")

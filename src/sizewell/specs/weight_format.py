@@ -29,6 +29,7 @@ from sizewell.specs.encoding import (
     fp8_block,
     int4_grouped,
     int8_grouped,
+    mlx_affine,
 )
 from sizewell.specs.errors import UnknownNameError
 from sizewell.specs.gguf_mix import MIXES, gguf_encoding
@@ -54,6 +55,8 @@ ALIASES: dict[str, str] = {
     "fp8-dynamic": "fp8", "fp8_e4m3": "fp8", "w8a8": "int8", "w8a8-int8": "int8", "w8a8-fp8": "fp8",
     "awq": "awq-int4", "gptq": "gptq-int4", "w4a16": "gptq-int4", "int4": "gptq-int4", "nf4": "bnb-nf4",
     "fp4": "nvfp4", "bitsandbytes": "bnb-nf4", "bnb-int8": "int8",
+    "bitsandbytes-nf4": "bnb-nf4", "gptq-int8": "int8-g128", "fp8-dynamic-channel": "fp8-channel",
+    "fp8-per-channel": "fp8-channel", "fp8-per-tensor": "fp8-tensor",
 }  # fmt: skip
 
 QUANTIZED_ROLES: frozenset[Role] = frozenset(
@@ -132,13 +135,5 @@ def _flat(name: str) -> Encoding | None:
     if (blocked := _BLOCKED.fullmatch(name)) and int(blocked[1]) and int(blocked[2] or 1):
         return fp8_block(int(blocked[1]), int(blocked[2] or blocked[1]))
     if mlx := _MLX.fullmatch(name):
-        return mlx_encoding(int(mlx[1]), int(mlx[2] or 64) or 64)
+        return mlx_affine(int(mlx[1]), int(mlx[2] or 64) or 64)
     return None
-
-
-def mlx_encoding(bits: int, group: int) -> Encoding:
-    """Return MLX's affine encoding: a 16-bit scale and a 16-bit bias for each group of inputs."""
-    return Encoding(
-        name=f"mlx-{bits}bit-g{group}", bits_per_weight=bits, compute="fp16", scale_bytes=2, group_rows=1,
-        group_columns=group, zero_bits=16,
-    )  # fmt: skip

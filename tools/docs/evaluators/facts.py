@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sizewell.specs.layers import LatentAttention
 from tools.docs.evaluators.deployments import engine_of, model_of
 from tools.docs.verdict import Finding
 
@@ -24,6 +25,14 @@ def layer_count(model: str) -> Finding:
 def head_count(model: str) -> Finding:
     """Return the query heads of a layer."""
     return Finding(value=getattr(model_of(model).layers[0].mixer, "heads", 0))
+
+
+def key_width(model: str) -> Finding:
+    """Return the elements of one query or key."""
+    mixer = model_of(model).layers[0].mixer
+    if isinstance(mixer, LatentAttention):
+        return Finding(value=mixer.qk_nope_head_dim + mixer.qk_rope_head_dim)
+    return Finding(value=getattr(mixer, "head_dim", 0))
 
 
 def max_context_tokens(model: str) -> Finding:
@@ -51,6 +60,7 @@ EVALUATORS = (
     active_parameters,
     layer_count,
     head_count,
+    key_width,
     max_context_tokens,
     engine_block_tokens,
     tokens_computed,

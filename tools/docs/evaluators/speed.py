@@ -149,9 +149,9 @@ def communication_share(asked: Serving) -> Finding:
     return Finding(value=_decode(asked).communication_fraction, notes=notes)
 
 
-def tensor_parallel_speedup(asked: Serving) -> Finding:
-    """Return how much faster tensor parallelism decodes than one accelerator (which may not hold the model)."""
-    one = _decode(asked.but(gpus=1)).seconds
+def speedup(asked: Serving) -> Finding:
+    """Return how much faster a replica decodes than one accelerator (which may not hold the model)."""
+    one = _decode(asked.but(gpus=1, stages=1)).seconds
     return Finding(value=one / _decode(asked).seconds, ceiling=float(asked.gpus))
 
 
@@ -206,5 +206,5 @@ OF_SERVING = (
     bandwidth_share,
     offload_slowdown,
     communication_share,
-    tensor_parallel_speedup,
+    speedup,
 )

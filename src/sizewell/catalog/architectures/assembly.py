@@ -19,6 +19,9 @@ from sizewell.specs.errors import UnknownArchitectureError, nearest_names
 from sizewell.specs.model import ModelSpec
 
 LONGEST_NAME = 100
+TEXT_SECTIONS = ("text_config", "llm_config", "language_config", "thinker_config")
+ENCODERS = ("vision_config", "audio_config")
+WIDTHS = ("hidden_size", "d_model", "n_embd")
 NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 
 
@@ -56,7 +59,7 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
         kv_format=quantization.kv_format if quantization else "auto",
         recurrent_state_dtype_bytes=recurrent_state_bytes(text, activation),
         rope_tables=rope_tables(text, architecture, outline.layers),
-        assumed=(*assumed, *outline.assumed, *_defaults_taken(text, assumed, outline)),
+        assumed=(*assumed, *outline.assumed, *_defaults_taken(text, assumed, outline), *_left_out(config, family)),
     )
 
 
@@ -66,6 +69,13 @@ def _defaults_taken(text: Fields, assumed: tuple[str, ...], outline: Outline) ->
         return ()
     silent = "tie_word_embeddings" not in text and (text.parent is None or "tie_word_embeddings" not in text.parent)
     return (f"tie_word_embeddings={'false' if outline.head else 'true'}",) if silent else ()
+
+
+def _left_out(config: Fields, family: Family) -> tuple[str, ...]:
+    """Return which encoders the file describes and the family does not build."""
+    if family.tower:
+        return ()
+    return tuple(f"{name} is not counted" for name in ENCODERS if isinstance(config.values.get(name), dict))
 
 
 def _stored(outline: Outline, quantization: Quantization) -> Outline:
@@ -89,20 +99,42 @@ def architecture_of(config: Fields) -> str:
 
 
 def language_section(config: Fields, family: Family) -> Fields:
-    """Return the object that holds the language model's fields."""
+    """Return the object that holds the language model's fields: where the family keeps it, or where it is found."""
     section = config
     for name in filter(None, family.text.split(".")):
         section = section.section(name) or section
+    if not family.text and not any(field in config for field in WIDTHS):
+        return nested_text(config) or config
     return section
+
+
+def nested_text(config: Fields) -> Fields | None:
+    """Return the section a multimodal wrapper keeps its language model in, None without one."""
+    for name in TEXT_SECTIONS:
+        if isinstance(config.values.get(name), dict):
+            return config.section(name)
+    return None
 
 
 def unknown_architecture(config: Fields, architecture: str) -> UnknownArchitectureError:
     """Return the error that says what is missing and which --assume would accept the model."""
-    text = config.section("text_config") or config
+    text = nested_text(config) or config
     missing = [field for field in NEEDED if field not in text]
-    near = nearest_names(architecture, FAMILIES) or ["LlamaForCausalLM"]
+    near = list(dict.fromkeys([*_named_inside(text), *nearest_names(architecture, FAMILIES), "LlamaForCausalLM"]))[:3]
     lacking = f"; it also lacks {', '.join(missing)}" if missing else ""
     return UnknownArchitectureError(
         f"{config.source}: architecture {architecture!r} is not known (nearest: {', '.join(near)}){lacking}; "
         f"if its layers are the same, say --assume architecture={near[0]}"
     )
+
+
+def _named_inside(text: Fields) -> list[str]:
+    """Return known architectures that the language section itself names, by class or by model type."""
+    stated = text.values.get("architectures")
+    inner = (
+        [name for name in stated if isinstance(name, str) and name in FAMILIES]
+        if isinstance(stated, list) and text.parent
+        else []
+    )
+    kind = str(text.values.get("model_type", "")).replace("_", "").lower()
+    return [*inner, *(name for name in FAMILIES if name.lower() == f"{kind}forcausallm")]

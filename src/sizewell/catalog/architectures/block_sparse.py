@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sizewell.catalog.architectures.attention import AttentionTraits, attention, read_heads
-from sizewell.catalog.architectures.mixture import next_token_layers, with_shared
-from sizewell.catalog.architectures.mlp import dense, experts
-from sizewell.catalog.architectures.outline import MixerBlock, Outline, layer, norms, outline, small, stack
+from sizewell.catalog.architectures.mlp import dense, experts, with_shared
+from sizewell.catalog.architectures.outline import (
+    MixerBlock,
+    Outline,
+    layer,
+    next_token_layers,
+    norms,
+    outline,
+    small,
+    stack,
+)
 from sizewell.catalog.config_fields import Fields
 from sizewell.specs.layers import Attention, Layer, MoeMlp
 from sizewell.specs.tensor import replicated, whole

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from sizewell.catalog.architectures.latent import deepseek_experts, read_indexer
-from sizewell.catalog.architectures.mixture import next_token_layers
 from sizewell.catalog.architectures.mlp import dense, experts
-from sizewell.catalog.architectures.outline import Ends, MixerBlock, Outline, layer, norms, outline, small, stack
+from sizewell.catalog.architectures.outline import (
+    Ends,
+    MixerBlock,
+    Outline,
+    layer,
+    next_token_layers,
+    norms,
+    outline,
+    small,
+    stack,
+)
 from sizewell.catalog.config_fields import Fields
 from sizewell.specs.encoding import FP32
 from sizewell.specs.layers import CompressedAttention, Indexer, Layer

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from sizewell.catalog.architectures.attention import AttentionTraits, attention, read_heads
 from sizewell.catalog.architectures.latent import latent_attention, read_latent
-from sizewell.catalog.architectures.mixture import qwen_experts, qwen_routed, read_experts, with_shared
-from sizewell.catalog.architectures.mlp import ExpertTraits, dense, experts
+from sizewell.catalog.architectures.mixture import qwen_experts, qwen_routed
+from sizewell.catalog.architectures.mlp import ExpertTraits, dense, experts, read_experts, with_shared
 from sizewell.catalog.architectures.outline import (
     Ends,
     MixerBlock,
@@ -62,7 +62,7 @@ def qwen_next(text: Fields) -> Outline:
 
 
 def _attends(text: Fields) -> list[bool]:
-    types = text.words("layer_types", text.layers())
+    types = text.kinds("layer_types", ("full_attention", "linear_attention"), text.layers())
     if types is not None:
         return [kind == "full_attention" for kind in types]
     every = text.size("full_attention_interval", 4)

@@ -140,16 +140,6 @@ def cohere(text: Fields) -> Outline:
     return outline(text, dense_layers(text, read_heads(text), same_everywhere(text), traits), Ends(tied=True))
 
 
-def starcoder2(text: Fields) -> Outline:
-    """StarCoder2: biases everywhere, LayerNorm, an MLP without gate."""
-    bias = text.flag("use_bias", True)
-    attention_bias = AttentionTraits(qkv_bias=bias, out_bias=bias)
-    traits = DenseTraits(attention=attention_bias, norm_bias=True, gated=False, mlp_bias=bias)
-    spans = same_everywhere(text, text.optional_count("sliding_window"))
-    layers = dense_layers(text, read_heads(text, kv_heads=2), spans, traits)
-    return outline(text, layers, Ends(tied=True, norm_bias=True))
-
-
 def apertus(text: Fields) -> Outline:
     """Apertus: norms on heads, an ungated MLP whose activation has two learned scalars."""
     scalars = Tensor(name="mlp.act_fn", role="norm", rows=(whole(2),))
@@ -165,6 +155,40 @@ def ernie(text: Fields) -> Outline:
     return outline(text, dense_layers(text, shape, same_everywhere(text), traits), Ends(tied=True))
 
 
+def olmo3(text: Fields) -> Outline:
+    """OLMo 3: OLMo 2 with three of four layers sliding."""
+    local = listed(text) or every_nth_full(text, 4)
+    bias = text.flag("attention_bias", False)
+    traits = DenseTraits(attention=AttentionTraits(qk_norm="full", qkv_bias=bias, out_bias=bias))
+    spans = reaches(text, local, text.count("sliding_window", 4096) or None)
+    return outline(text, dense_layers(text, read_heads(text), spans, traits))
+
+
+def cohere2(text: Fields) -> Outline:
+    """Command R7B and Command A: one norm a layer, three of four layers sliding, tied."""
+    local = listed(text) or every_nth_full(text, text.size("sliding_window_pattern", 4))
+    bias = text.flag("attention_bias", False)
+    traits = DenseTraits(attention=AttentionTraits(qkv_bias=bias, out_bias=bias), norms=1)
+    spans = reaches(text, local, text.count("sliding_window", 4096) or None)
+    return outline(text, dense_layers(text, read_heads(text), spans, traits), Ends(tied=True))
+
+
+def hunyuan_dense(text: Fields) -> Outline:
+    """Hunyuan dense: Llama with norms on query and key heads."""
+    bias = text.flag("attention_bias", False)
+    traits = DenseTraits(attention=AttentionTraits(qkv_bias=bias, out_bias=bias, qk_norm="head"))
+    return outline(text, dense_layers(text, read_heads(text), same_everywhere(text), traits))
+
+
+def arcee(text: Fields) -> Outline:
+    """Arcee AFM: Llama with an ungated MLP."""
+    bias = text.flag("attention_bias", False)
+    traits = DenseTraits(
+        attention=AttentionTraits(qkv_bias=bias, out_bias=bias), gated=False, mlp_bias=text.flag("mlp_bias", False)
+    )
+    return outline(text, dense_layers(text, read_heads(text), same_everywhere(text), traits))
+
+
 def _mistral_kv_heads(text: Fields) -> int:
     return min(8, text.size("num_attention_heads"))
 
@@ -176,25 +200,3 @@ def _qwen_reaches(text: Fields) -> list[Reach]:
     first = text.count("max_window_layers", 28)
     local = listed(text) or [i >= first for i in range(text.layers())]
     return reaches(text, local, text.optional_count("sliding_window"))
-
-
-def falcon(text: Fields) -> Outline:
-    """Falcon: multi-query attention and an ungated MLP of four times the width behind one biased norm."""
-    hidden, count = text.size("hidden_size"), text.size("num_attention_heads")
-    newer = text.flag("new_decoder_architecture", False)
-    single = text.flag("multi_query", True) and not newer
-    kv = 1 if single else text.size("num_kv_heads", count)
-    shape = HeadShape(count=count, kv=kv, dim=hidden // count, value_dim=hidden // count)
-    bias = text.flag("bias", False)
-    traits = DenseTraits(
-        attention=AttentionTraits(qkv_bias=bias, out_bias=bias), gated=False, mlp_bias=bias, norm_bias=True,
-        norms=2 if newer or not text.flag("parallel_attn", True) else 1,
-    )  # fmt: skip
-    wide = Fields(
-        {"intermediate_size": text.size("ffn_hidden_size", 4 * hidden), **text.values},
-        text.source,
-        text.path,
-        text.parent,
-    )
-    layers = dense_layers(wide, shape, same_everywhere(text), traits)
-    return outline(wide, layers, Ends(tied=True, norm_bias=True))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sizewell.catalog.architectures.attention import AttentionTraits, HeadShape, Reach, attention, read_heads
-from sizewell.catalog.architectures.mixture import read_experts, with_shared
-from sizewell.catalog.architectures.mlp import dense, experts
+from sizewell.catalog.architectures.mlp import dense, experts, read_experts, with_shared
 from sizewell.catalog.architectures.outline import (
     Ends,
     MixerBlock,

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sizewell.catalog.architectures.mixture import next_token_layers, read_experts, with_shared
-from sizewell.catalog.architectures.mlp import dense, experts
-from sizewell.catalog.architectures.outline import MixerBlock, Outline, layer, norms, outline, small, stack
+from sizewell.catalog.architectures.mlp import dense, experts, read_experts, with_shared
+from sizewell.catalog.architectures.outline import (
+    MixerBlock,
+    Outline,
+    layer,
+    next_token_layers,
+    norms,
+    outline,
+    small,
+    stack,
+)
 from sizewell.catalog.config_fields import Fields
 from sizewell.specs.layers import Indexer, LatentAttention, Layer, MoeMlp
 from sizewell.specs.tensor import Part, Tensor, column_parallel, heads, replicated, row_parallel, whole
@@ -97,7 +105,7 @@ def deepseek_v32(text: Fields) -> Outline:
 
 def glm_dsa(text: Fields) -> Outline:
     """GLM-5: an indexer in every layer, or from GLM-5.2 on only in those `indexer_types` calls full."""
-    types = text.words("indexer_types", text.layers())
+    types = text.kinds("indexer_types", ("full", "shared"), text.layers())
     owners = _indexer_owners(text) if types is None else [kind == "full" for kind in types]
     return _latent_decoder(text, read_indexer(text), owners)
 
@@ -135,7 +143,7 @@ def deepseek_experts(text: Fields) -> MoeMlp | None:
 
 def deepseek_routed(text: Fields) -> list[bool]:
     """Return which layers route: `mlp_layer_types`, or from `first_k_dense_replace` on by `moe_layer_freq`."""
-    types = text.words("mlp_layer_types", text.layers())
+    types = text.kinds("mlp_layer_types", ("dense", "sparse"), text.layers())
     if types is not None:
         return [kind == "sparse" for kind in types]
     if isinstance(text.values.get("moe_layer_freq"), list):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sizewell.catalog.architectures.attention import AttentionTraits, attention, read_heads
-from sizewell.catalog.architectures.mixture import read_experts
-from sizewell.catalog.architectures.mlp import dense, experts
+from sizewell.catalog.architectures.mlp import dense, experts, read_experts
 from sizewell.catalog.architectures.outline import Ends, Outline, layer, norms, outline, stack
 from sizewell.catalog.architectures.recurrent import short_convolution
 from sizewell.catalog.config_fields import Fields
@@ -46,7 +45,7 @@ def _lfm(text: Fields, routed: list[bool], intermediate: int) -> Outline:
 
 
 def _attends(text: Fields) -> list[bool]:
-    types = text.words("layer_types", text.layers())
+    types = text.kinds("layer_types", ("conv", "full_attention"), text.layers())
     if types is not None:
         return [kind == "full_attention" for kind in types]
     full = text.counts("full_attn_idxs")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sizewell.catalog.architectures.attention import EVERYTHING, AttentionTraits, Reach, attention, read_heads
-from sizewell.catalog.architectures.mixture import read_experts, with_shared
-from sizewell.catalog.architectures.mlp import dense, experts
+from sizewell.catalog.architectures.mlp import dense, experts, read_experts, with_shared
 from sizewell.catalog.architectures.outline import Outline, layer, norms, outline, small, stack
 from sizewell.catalog.config_fields import Fields
 from sizewell.specs.layers import Layer

@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sizewell.catalog.architectures.attention import PLAIN, AttentionTraits, HeadShape, Reach, attention, read_heads
-from sizewell.catalog.architectures.mlp import PLAIN_EXPERTS, ExpertTraits, dense, experts
-from sizewell.catalog.architectures.outline import Ends, Outline, layer, norms, outline, stack
+from sizewell.catalog.architectures.mlp import (
+    PLAIN_EXPERTS,
+    ExpertTraits,
+    dense,
+    experts,
+    read_experts,
+    uniform,
+    with_shared,
+)
+from sizewell.catalog.architectures.outline import Ends, Outline, layer, next_token_layers, norms, outline, stack
 from sizewell.catalog.architectures.windows import listed, reaches, same_everywhere
 from sizewell.catalog.config_fields import Fields
 from sizewell.specs.layers import Layer, MoeMlp
-from sizewell.specs.tensor import replicated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +38,6 @@ class Place(NamedTuple):
 
     reach: Reach
     routed: bool
-
-
-def read_experts(text: Fields, *, count: str = "num_experts", top_k: str = "num_experts_per_tok") -> MoeMlp:
-    """Return the routed experts; `moe_intermediate_size` is theirs, else `intermediate_size`."""
-    number, chosen = text.size(count), text.size(top_k)
-    if chosen > number:
-        raise text.wrong(top_k, chosen, f"at most the {number} experts")
-    width = "moe_intermediate_size" if "moe_intermediate_size" in text else "intermediate_size"
-    return MoeMlp(experts=number, top_k=chosen, intermediate=text.size(width))
 
 
 def mixture_layers(text: Fields, spans: list[Reach], routed: list[bool], traits: MixtureTraits) -> tuple[Layer, ...]:
@@ -210,40 +208,6 @@ def glm4_moe(text: Fields) -> Outline:
     routed = from_layer(text, text.count("first_k_dense_replace", 1))
     layers = mixture_layers(text, same_everywhere(text), routed, traits)
     return outline(text, layers, mtp_layers=next_token_layers(text, layers[-1]))
-
-
-def next_token_layers(text: Fields, last: Layer) -> tuple[Layer, ...]:
-    """Return the multi-token-prediction layers: one more layer with a joining matrix and three norms.
-
-    Copies of embedding and head that some checkpoints store are left out: engines share the model's own.
-    """
-    hidden = text.size("hidden_size")
-    count = text.count("num_nextn_predict_layers", 0)
-    if count > 8:
-        raise text.wrong("num_nextn_predict_layers", count, "at most 8")
-    joined = (replicated("eh_proj", "mtp", 2 * hidden, hidden), norms(hidden, 3))
-    return (Layer(mixer=last.mixer, mlp=last.mlp, tensors=(*last.tensors, *joined)),) * count
-
-
-def with_shared(plain: MoeMlp, shared_intermediate: int) -> MoeMlp:
-    """Return the experts with a shared one of the given width."""
-    return MoeMlp(
-        experts=plain.experts,
-        top_k=plain.top_k,
-        intermediate=plain.intermediate,
-        shared_intermediate=shared_intermediate,
-        gated=plain.gated,
-    )
-
-
-def uniform(text: Fields, name: str, default: int | None = None) -> int:
-    """Return a field that may be one number or a list of equal numbers."""
-    if not isinstance(text.values.get(name), list):
-        return text.size(name, default)
-    listed_values = set(text.counts(name) or ())
-    if len(listed_values) != 1 or 0 in listed_values:
-        raise text.wrong(name, text.values[name], "one positive value for all layers")
-    return listed_values.pop()
 
 
 def dbrx(text: Fields) -> Outline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sizewell.catalog.architectures.outline import MlpBlock
+from sizewell.catalog.config_fields import Fields
 from sizewell.specs.layers import DenseMlp, MoeMlp
 from sizewell.specs.tensor import Role, Tensor, column_parallel, replicated, row_parallel, split
 
@@ -27,15 +28,10 @@ class ExpertTraits:
 PLAIN_EXPERTS = ExpertTraits()
 
 
-def dense(
-    hidden: int, intermediate: int, *, gated: bool = True, bias: bool = False, out_bias: bool | None = None
-) -> MlpBlock:
+def dense(hidden: int, intermediate: int, *, gated: bool = True, bias: bool = False) -> MlpBlock:
     """Return a dense MLP with fused gate and up matrices."""
-    down_bias = bias if out_bias is None else out_bias
-    return MlpBlock(
-        DenseMlp(intermediate=intermediate, gated=gated),
-        _matrices("mlp", "mlp", hidden, intermediate, gated=gated, bias=(bias, down_bias)),
-    )
+    kind = DenseMlp(intermediate=intermediate, gated=gated)
+    return MlpBlock(kind, _matrices("mlp", "mlp", hidden, kind, (bias, bias)))
 
 
 def experts(hidden: int, shape: MoeMlp, traits: ExpertTraits = PLAIN_EXPERTS) -> MlpBlock:
@@ -64,9 +60,8 @@ def _router(hidden: int, shape: MoeMlp, traits: ExpertTraits) -> list[Tensor]:
 def _beside_experts(hidden: int, shape: MoeMlp, traits: ExpertTraits) -> list[Tensor]:
     beside: list[Tensor] = []
     if shape.shared_intermediate:
-        beside += _matrices(
-            "mlp.shared_experts", "shared-experts", hidden, shape.shared_intermediate, gated=shape.gated
-        )
+        shared = DenseMlp(intermediate=shape.shared_intermediate, gated=shape.gated)
+        beside += _matrices("mlp.shared_experts", "shared-experts", hidden, shared)
     if traits.shared_gate:
         beside.append(replicated("mlp.shared_expert_gate", "router", hidden, 1))
     if traits.latent:
@@ -76,11 +71,41 @@ def _beside_experts(hidden: int, shape: MoeMlp, traits: ExpertTraits) -> list[Te
 
 
 def _matrices(
-    prefix: str, role: Role, hidden: int, intermediate: int, *, gated: bool, bias: tuple[bool, bool] = (False, False)
+    prefix: str, role: Role, hidden: int, kind: DenseMlp, bias: tuple[bool, bool] = (False, False)
 ) -> tuple[Tensor, Tensor]:
-    name = "gate_up_proj" if gated else "up_proj"
-    inner = [split(intermediate)] * (2 if gated else 1)
+    inner = [split(kind.intermediate)] * (2 if kind.gated else 1)
+    name = "gate_up_proj" if kind.gated else "up_proj"
     return (
         column_parallel(f"{prefix}.{name}", role, hidden, *inner, bias=bias[0]),
-        row_parallel(f"{prefix}.down_proj", role, split(intermediate), hidden, bias=bias[1]),
+        row_parallel(f"{prefix}.down_proj", role, split(kind.intermediate), hidden, bias=bias[1]),
     )
+
+
+def read_experts(text: Fields, *, count: str = "num_experts", top_k: str = "num_experts_per_tok") -> MoeMlp:
+    """Return the routed experts; `moe_intermediate_size` is theirs, else `intermediate_size`."""
+    number, chosen = text.size(count), text.size(top_k)
+    if chosen > number:
+        raise text.wrong(top_k, chosen, f"at most the {number} experts")
+    width = "moe_intermediate_size" if "moe_intermediate_size" in text else "intermediate_size"
+    return MoeMlp(experts=number, top_k=chosen, intermediate=text.size(width))
+
+
+def with_shared(plain: MoeMlp, shared_intermediate: int) -> MoeMlp:
+    """Return the experts with a shared one of the given width."""
+    return MoeMlp(
+        experts=plain.experts,
+        top_k=plain.top_k,
+        intermediate=plain.intermediate,
+        shared_intermediate=shared_intermediate,
+        gated=plain.gated,
+    )
+
+
+def uniform(text: Fields, name: str, default: int | None = None) -> int:
+    """Return a field that may be one number or a list of equal numbers."""
+    if not isinstance(text.values.get(name), list):
+        return text.size(name, default)
+    listed_values = set(text.counts(name) or ())
+    if len(listed_values) != 1 or 0 in listed_values:
+        raise text.wrong(name, text.values[name], "one positive value for all layers")
+    return listed_values.pop()

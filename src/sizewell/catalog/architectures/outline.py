@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from sizewell.catalog.config_fields import Fields
 from sizewell.specs.layers import Layer, Mixer, Mlp
-from sizewell.specs.tensor import Part, Tensor, column_parallel, split, whole
+from sizewell.specs.tensor import Part, Tensor, column_parallel, replicated, split, whole
 
 Kind = TypeVar("Kind", bound=Hashable)
 
@@ -103,3 +103,16 @@ def outline(
         extra=ends.extra,
         assumed=ends.assumed,
     )
+
+
+def next_token_layers(text: Fields, last: Layer) -> tuple[Layer, ...]:
+    """Return the multi-token-prediction layers: one more layer with a joining matrix and three norms.
+
+    Copies of embedding and head that some checkpoints store are left out: engines share the model's own.
+    """
+    hidden = text.size("hidden_size")
+    count = text.count("num_nextn_predict_layers", 0)
+    if count > 8:
+        raise text.wrong("num_nextn_predict_layers", count, "at most 8")
+    joined = (replicated("eh_proj", "mtp", 2 * hidden, hidden), norms(hidden, 3))
+    return (Layer(mixer=last.mixer, mlp=last.mlp, tensors=(*last.tensors, *joined)),) * count

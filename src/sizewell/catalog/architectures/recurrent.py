@@ -26,13 +26,12 @@ def mamba2(hidden: int, kind: Mamba2, *, gated_norm: bool = True, bias: bool = F
     return MixerBlock(kind, tuple(tensors))
 
 
-def mamba1(hidden: int, inner: int, state_size: int, step_rank: int, kernel: int, *, normed: bool) -> MixerBlock:
-    """Return a Mamba-1 mixer; its state is that of Mamba-2 with heads of width one and no groups."""
-    kind = Mamba2(heads=inner, head_dim=1, state_size=state_size, groups=0, conv_kernel=kernel)
-    channels = split(inner)
+def mamba1(hidden: int, kind: Mamba2, step_rank: int, *, normed: bool) -> MixerBlock:
+    """Return a Mamba-1 mixer; `kind` describes its state as that of Mamba-2 with heads of width one, no groups."""
+    inner, state_size, channels = kind.heads, kind.state_size, split(kind.heads)
     tensors: list[Tensor] = [
         column_parallel("mamba.in_proj", "recurrent", hidden, channels, channels),
-        small("mamba.conv1d", heads(inner, kernel + 1)),
+        small("mamba.conv1d", heads(inner, kind.conv_kernel + 1)),
         row_parallel("mamba.x_proj", "recurrent", channels, step_rank + 2 * state_size),
         column_parallel("mamba.dt_proj", "recurrent", step_rank, channels, bias=True),
         small("mamba.decay", heads(inner, state_size + 1)),

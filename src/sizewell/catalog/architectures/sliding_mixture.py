@@ -5,16 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sizewell.catalog.architectures.attention import AttentionTraits, HeadShape, Reach, attention, read_heads
-from sizewell.catalog.architectures.mixture import (
-    MixtureTraits,
-    from_layer,
-    mixture_layers,
-    next_token_layers,
-    read_experts,
-    with_shared,
-)
-from sizewell.catalog.architectures.mlp import dense, experts
-from sizewell.catalog.architectures.outline import Outline, layer, norms, outline, stack
+from sizewell.catalog.architectures.mixture import MixtureTraits, from_layer, mixture_layers
+from sizewell.catalog.architectures.mlp import dense, experts, read_experts, with_shared
+from sizewell.catalog.architectures.outline import Outline, layer, next_token_layers, norms, outline, stack
 from sizewell.catalog.architectures.windows import listed, reaches
 from sizewell.catalog.config_fields import Fields
 from sizewell.specs.layers import Layer

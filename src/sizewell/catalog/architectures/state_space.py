@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sizewell.catalog.architectures.attention import AttentionTraits, attention, read_heads
-from sizewell.catalog.architectures.mixture import read_experts, with_shared
-from sizewell.catalog.architectures.mlp import ExpertTraits, dense, experts
+from sizewell.catalog.architectures.mlp import ExpertTraits, dense, experts, read_experts, with_shared
 from sizewell.catalog.architectures.outline import (
     Ends,
     MixerBlock,
@@ -25,6 +24,10 @@ from sizewell.catalog.architectures.recurrent import mamba1, mamba2
 from sizewell.catalog.config_fields import LARGEST_LAYER_COUNT, Fields
 from sizewell.specs.layers import Attention, Layer, Mamba2, MoeMlp
 from sizewell.specs.tensor import Tensor, column_parallel, heads, replicated, split, whole
+
+MAMBA_KINDS = ("mamba", "linear_attention")
+ATTENTION_KINDS = ("attention", "full_attention")
+"""The words of released files and those transformers 5 writes."""
 
 
 class Place(NamedTuple):
@@ -47,10 +50,12 @@ def pure_mamba2(text: Fields) -> Outline:
 
 def falcon_mamba(text: Fields) -> Outline:
     """Falcon-Mamba: Mamba 1."""
-    hidden, inner = text.size("hidden_size"), text.size("intermediate_size")
-    mixer = mamba1(
-        hidden, inner, text.size("state_size"), text.size("time_step_rank"), text.size("conv_kernel"), normed=False
-    )
+    hidden = text.size("hidden_size")
+    kind = Mamba2(
+        heads=text.size("intermediate_size"), head_dim=1, state_size=text.size("state_size"), groups=0,
+        conv_kernel=text.size("conv_kernel"),
+    )  # fmt: skip
+    mixer = mamba1(hidden, kind, text.size("time_step_rank"), normed=False)
     return outline(text, (layer(mixer, None, norms(hidden)),) * text.layers(), Ends(tied=True))
 
 
@@ -70,11 +75,12 @@ def falcon_h1(text: Fields) -> Outline:
 
 def jamba(text: Fields) -> Outline:
     """Jamba: one attention layer in eight, experts in every other."""
-    hidden, inner = text.size("hidden_size"), text.size("mamba_expand") * text.size("hidden_size")
-    recurrent = mamba1(
-        hidden, inner, text.size("mamba_d_state"), text.size("mamba_dt_rank", -(-hidden // 16)),
-        text.size("mamba_d_conv"), normed=True,
+    hidden = text.size("hidden_size")
+    kind = Mamba2(
+        heads=text.size("mamba_expand") * hidden, head_dim=1, state_size=text.size("mamba_d_state"), groups=0,
+        conv_kernel=text.size("mamba_d_conv"),
     )  # fmt: skip
+    recurrent = mamba1(hidden, kind, text.size("mamba_dt_rank", -(-hidden // 16)), normed=True)
     attends, mlp = attention(hidden, read_heads(text)), dense(hidden, text.size("intermediate_size"))
     routed = experts(hidden, read_experts(text))
     around = norms(hidden, 2)
@@ -101,9 +107,11 @@ def granite_hybrid(text: Fields) -> Outline:
         if text.count("num_local_experts", 0)
         else dense(hidden, shared)
     )
-    types = text.words("layer_types", text.layers()) or ("mamba",) * text.layers()
+    types = text.kinds("layer_types", MAMBA_KINDS + ATTENTION_KINDS, text.layers()) or ("mamba",) * text.layers()
     around = norms(hidden, 2)
-    return outline(text, stack(list(types), lambda t: layer(attends if t == "attention" else recurrent, mlp, around)))
+    return outline(
+        text, stack(list(types), lambda t: layer(attends if t in ATTENTION_KINDS else recurrent, mlp, around))
+    )
 
 
 BLOCK_MARKS = {"linear_attention": "M", "mamba": "M", "full_attention": "*", "attention": "*", "mlp": "-", "moe": "E"}

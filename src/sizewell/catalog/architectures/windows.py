@@ -8,7 +8,7 @@ from sizewell.catalog.config_fields import Fields
 
 def listed(text: Fields, local: str = "sliding_attention") -> list[bool] | None:
     """Return for each layer whether `layer_types` calls it local, None when the list is absent."""
-    types = text.words("layer_types", text.layers())
+    types = text.kinds("layer_types", (local, "full_attention"), text.layers())
     return None if types is None else [kind == local for kind in types]
 
 
