@@ -35,7 +35,13 @@ def output_of(command: str) -> str:
     program, *arguments = shlex.split(words)
     if program != "sizewell":
         raise SystemExit(f"docs may only show sizewell, not {program!r}")
-    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "PYTHONPATH": str(ROOT / "src")}
+    environment = {
+        **os.environ,
+        "NO_COLOR": "1",
+        "COLUMNS": "100",
+        "PYTHONPATH": str(ROOT / "src"),
+        "SIZEWELL_CATALOG": "/nonexistent",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "sizewell", *arguments],
         cwd=ROOT, env=environment, text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

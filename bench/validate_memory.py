@@ -71,7 +71,7 @@ def _refitted(
     ]  # fmt: skip
     if not seen:
         return facts
-    return replace(facts, engine=replace(facts.engine, **{field: median(seen)}))
+    return replace(facts, engine=replace(facts.engine, non_torch_bytes_per_rank=0.0, **{field: median(seen)}))
 
 
 def main(path: str, *flags: str) -> None:

@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from sizewell.cli.questions import Explanation as Explanation
     from sizewell.cli.questions import Setup as Setup
     from sizewell.cli.questions import explain as explain
+    from sizewell.cli.questions import explain_deployment as explain_deployment
+    from sizewell.cli.questions import fit as fit
+    from sizewell.cli.questions import machine as machine
     from sizewell.cli.questions import plan as plan
     from sizewell.planner.plan import Answer as Answer
+    from sizewell.planner.plan import Plan as Plan
     from sizewell.planner.question import Limits as Limits
     from sizewell.planner.question import Question as Question
     from sizewell.specs.errors import SizewellError as SizewellError
@@ -24,10 +28,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "plan": "sizewell.cli.questions",
     "explain": "sizewell.cli.questions",
+    "explain_deployment": "sizewell.cli.questions",
+    "fit": "sizewell.cli.questions",
+    "machine": "sizewell.cli.questions",
     "read_model": "sizewell.catalog.models",
     "Answer": "sizewell.planner.plan",
     "Explanation": "sizewell.cli.questions",
     "Limits": "sizewell.planner.question",
+    "Plan": "sizewell.planner.plan",
     "Question": "sizewell.planner.question",
     "Setup": "sizewell.cli.questions",
     "SizewellError": "sizewell.specs.errors",

@@ -106,7 +106,8 @@ def test_architectures_without_a_shipped_model_are_exact(row: dict[str, Any]) ->
 def test_internlm2_is_its_published_checkpoint() -> None:
     config = {
         "architectures": ["InternLM2ForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
-        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 92544, "bias": False,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "vocab_size": 92544, "bias": False,
     }  # fmt: skip
     assert build_model("internlm2-7b", Fields(config, "config.json")).parameters == 7_737_708_544
 

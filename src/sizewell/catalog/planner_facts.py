@@ -6,15 +6,24 @@ from collections.abc import Sequence
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
-from sizewell.catalog.hardware import list_gpus, nodes_for, read_gpu
+from sizewell.catalog.hardware import list_gpus, nodes_for, read_gpu, read_storage
 from sizewell.catalog.prices import read_prices
 from sizewell.catalog.quality import read_quality
 from sizewell.planner.candidates import machines
 from sizewell.planner.facts import Facts
 from sizewell.specs.engine import EngineName, EngineSpec
+from sizewell.specs.hardware import StorageSpec
 
 NODES_TRIED = 3
 """Node kinds tried for each accelerator, best first; the rest differ in maker or cloud."""
+
+STORAGES = ("nvme-gen4", "vast-nfs", "s3-stream")
+"""Storages whose load times are shown: a local drive, a fast shared file system, an object store."""
+
+
+def shown_storages() -> tuple[StorageSpec, ...]:
+    """Return the storages whose load times plans and explanations show."""
+    return tuple(read_storage(key) for key in STORAGES)
 
 
 def read_facts(engine: str = "auto", gpus: Sequence[str] = (), *, bought: bool = False) -> Facts:
@@ -31,6 +40,7 @@ def read_facts(engine: str = "auto", gpus: Sequence[str] = (), *, bought: bool =
         efficiencies=read_efficiencies(),
         prices=read_prices(),
         quality=read_quality(),
+        storages=shown_storages(),
     )
 
 

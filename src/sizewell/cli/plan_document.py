@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sizewell.cli.documents import Object, deployment_object, model_object
 
 if TYPE_CHECKING:
-    from sizewell.planner.plan import Answer, Plan, Service
+    from sizewell.planner.plan import Answer, Details, Plan, Service
     from sizewell.planner.question import Question
 
 
@@ -46,6 +46,34 @@ def plan_object(plan: Plan) -> Object:
         "memory": plan.memory,
         "recovery_fraction": plan.recovery_fraction,
         "recovery_source": plan.recovery_source,
+        "details": _details_object(plan.details),
+    }
+
+
+def _details_object(details: Details | None) -> Object | None:
+    if details is None:
+        return None
+    pays, placed = details.break_even, details.placement
+    return {
+        "bill_of_materials": details.materials,
+        "burst_ttft_s": details.burst_ttft_s,
+        "break_even": None
+        if pays is None
+        else {
+            "capital_usd": pays.capital_usd,
+            "running_usd_per_month": pays.running_usd_per_month,
+            "rent_usd_per_month": pays.rent_usd_per_month,
+            "months": pays.months,
+            "estimate": pays.estimate,
+            "machine_known": pays.machine_known,
+        },
+        "placement": None
+        if placed is None
+        else {
+            "moved": placed.moved,
+            "streamed_tokens_per_s": placed.streamed_tokens_per_s,
+            "computed_tokens_per_s": placed.computed_tokens_per_s,
+        },
     }
 
 

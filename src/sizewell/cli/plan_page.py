@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 
 from sizewell.cli.explain_page import deployment_line, model_line, settings_line
 from sizewell.cli.output import amount, duration, gib, show, table
+from sizewell.planner.nearest import GATES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sizewell.planner.offload import Placement
     from sizewell.planner.plan import Answer, Plan, Rejection
     from sizewell.specs.figure import Figure
 
 NEAREST = 5
 """Rejections shown without --explain."""
+FRONTIER = 6
+"""Points of the frontier shown without --explain."""
 
 
 def show_answer(answer: Answer, *, everything: bool) -> None:
@@ -24,10 +28,13 @@ def show_answer(answer: Answer, *, everything: bool) -> None:
     show(model_line(answer.question.model), "")
     if answer.plans:
         best = answer.plans[0]
-        show(plans_table(answer.plans), *best_lines(best), "")
+        show(plans_table(answer.plans), *best_lines(best), *detail_lines(best), "")
+        show(*frontier_table(answer.frontier, everything=everything))
     else:
         show("NO PLAN HOLDS under these limits.", "")
     show(*rejection_lines(answer.rejections, everything), "")
+    if everything and answer.frontier:
+        show("Frontier: nothing beats these on both speed per user and cost per token", plans_table(answer.frontier))
     show(f"{answer.candidates:,} candidates. What decides this answer:")
     show(*(f"- {reason}" for reason in answer.decided_by))
 
@@ -77,17 +84,70 @@ def best_lines(plan: Plan) -> tuple[str, ...]:
     )
 
 
+def detail_lines(plan: Plan) -> Iterator[str]:
+    """Return what the nodes of a plan need, what a burst does, what buying would mean, and what lies in host memory."""
+    details = plan.details
+    if details is None:
+        return
+    needs, pays = details.materials, details.break_even
+    starts = ", ".join(f"{duration(load.cold_s)} from {load.storage}" for load in needs.loads)
+    warm = f"{gib(needs.host_ram_bytes)} to restart warm"
+    yield (
+        f"each node: host memory {gib(needs.host_ram_minimum_bytes)} GiB ({warm}), "
+        f"{needs.cpu_cores} CPU cores, disk {gib(needs.disk_bytes)} GiB; a start takes {starts}"
+    )
+    yield f"network: {needs.network}; {needs.power_w / 1e3:.1f} kW, {needs.cooling_btu_per_h:,.0f} BTU/h to cool"
+    yield f"all users at once on an idle server: first token after {_spread(details.burst_ttft_s)} on average"
+    if pays is not None:
+        after = (
+            "renting stays cheaper" if pays.months is None else f"pays off after {pays.months:.0f} months of renting"
+        )
+        caution = "" if pays.machine_known else ", accelerators alone" + (", estimated" if pays.estimate else "")
+        yield f"buying these nodes: {pays.capital_usd:,.0f} USD{caution}; {after} around the clock"
+    if details.placement is not None:
+        yield _placement_line(details.placement)
+
+
+def _placement_line(placed: Placement) -> str:
+    moved = ", ".join(f"{each.group} of the last {each.layers} of {each.of_layers} layers" for each in placed.moved)
+    return (
+        f"in host memory: {moved} ({gib(placed.bytes)} GiB a GPU); one user gets at most "
+        f"{placed.streamed_tokens_per_s:.1f} tokens/s streaming what a token touches, "
+        f"{placed.computed_tokens_per_s:.1f} computing it on the host"
+    )
+
+
+def frontier_table(plans: Sequence[Plan], *, everything: bool) -> Iterator[Table]:
+    """Return the trade of speed against cost: nothing else is better in both."""
+    step = 1 if everything else max(1, -(-len(plans) // FRONTIER))
+    chosen = [*plans[:-1:step], *plans[-1:]]
+    if len(chosen) > 1:
+        heads = (">tok/s/user", ">USD/Mtok", "accelerators", "cut", "weights")
+        rows = [
+            (
+                f"{plan.service.tokens_per_s_per_user:.0f}",
+                _usd(plan.cost.usd_per_million_output_tokens),
+                f"{plan.gpus} × {plan.deployment.cluster.gpu.key}",
+                f"{plan.deployment.pools[0].replicas} × {plan.deployment.pools[0].parallelism}",
+                plan.deployment.weight_format,
+            )
+            for plan in chosen
+        ]
+        yield table(f"Speed against cost: {len(chosen)} of {len(plans)} plans nothing beats in both", heads, rows)
+
+
 def _spread(figure: Figure) -> str:
     return f"{duration(figure.value)} [{duration(figure.low)}–{duration(figure.high)}, {figure.provenance}]"
 
 
 def rejection_lines(rejections: Sequence[Rejection], everything: bool) -> Iterator[str]:
-    """Return the rejected families: how many at which gate, and the reasons (some, or all)."""
+    """Return the rejected families: how many at which gate, and the reasons (all, or of those that came furthest)."""
     if not rejections:
         return
     gates = ", ".join(f"{count} by {gate}" for gate, count in Counter(one.gate for one in rejections).most_common())
     yield f"{len(rejections)} families rejected: {gates}"
-    shown = rejections if everything else rejections[:NEAREST]
+    furthest_first = sorted(rejections, key=lambda one: -GATES.index(one.gate))
+    shown = furthest_first if everything else furthest_first[:NEAREST]
     yield from (f"- {one.family}: {one.reason}" for one in shown)
     if len(shown) < len(rejections):
         yield f"- … {len(rejections) - len(shown)} more with --explain"

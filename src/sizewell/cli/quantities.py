@@ -70,7 +70,7 @@ RATE = Measure(
     example="20/s",
 )
 TOKENS = Measure(name="token count", units=_K, low=0.0, high=1e7, example="1000 or 32k")
-COUNT = Measure(name="count", units=_K, low=1, high=1e7, example="64", whole=True)
+COUNT = Measure(name="count", units=_K, low=1, high=1e7, example="8", whole=True)
 USERS = Measure(name="number of users", units=_K, low=1, high=1e7, example="64")
 FACTOR = Measure(name="factor", units={"": 1.0, "x": 1.0, "%": 0.01}, low=0.01, high=1000, example="1.5")
 FRACTION = Measure(name="fraction", units={"": 1.0, "%": 0.01}, low=0.0, high=1.0, example="0.98 or 98%")
@@ -105,4 +105,4 @@ class Quantity(click.ParamType[float]):
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         """Show an example instead of a type name."""
         del param, ctx
-        return self.measure.example.split(" or ")[0].upper() if self.measure is TOKENS else self.measure.example
+        return self.measure.example.split(" or ")[0]

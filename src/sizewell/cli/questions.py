@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
-from sizewell.catalog.hardware import cluster, list_storage, nodes_for, read_gpu
+from sizewell.catalog.hardware import cluster, nodes_for, read_gpu
 from sizewell.catalog.models import list_models, read_model
-from sizewell.catalog.planner_facts import read_facts
+from sizewell.catalog.planner_facts import read_facts, shown_storages
 from sizewell.catalog.quality import read_quality
 from sizewell.cli.machine_text import parse_machine
 from sizewell.costs.ledger import MemoryLedger, ledger
-from sizewell.costs.weights import rank_weight_bytes
+from sizewell.costs.weights import checkpoint_bytes
 from sizewell.planner.bill_of_materials import BillOfMaterials, bill_of_materials
 from sizewell.planner.fit import FORMATS_TRIED, Bench, Fitting, Misfit, one_of_each
 from sizewell.planner.fit import fit as fit_models
@@ -25,16 +25,13 @@ from sizewell.planner.question import Question
 from sizewell.planner.search import answer
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_account import Served, StepAccount, lengths_of, served, step_account
-from sizewell.specs.deployment import Deployment, Formats, Parallelism
+from sizewell.specs.deployment import Deployment, Formats
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.weight_format import parse_weight_format
 from sizewell.traffic.workload import Workload
-
-STORAGES = ("nvme-gen4", "vast-nfs", "s3-stream")
-"""Storages whose load times an explanation shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +66,8 @@ def plan(question: Question, *, engine: str = "auto", top: int = 10) -> Answer:
 
     `engine` is `auto` (the first of vLLM and llama.cpp that runs on an accelerator) or one, `vllm@0.19`.
     """
-    return answer(question, read_facts(engine, question.limits.gpu_keys), top)
+    bought = question.price_basis == "purchase"
+    return answer(question, read_facts(engine, question.limits.gpu_keys, bought=bought), top)
 
 
 def fit(
@@ -134,9 +132,9 @@ def explain_deployment(deployment: Deployment, workload: Workload) -> Explanatio
     step = step_account(deployment, lengths_of(workload), given.sequences, efficiencies) if given else None
     materials = bill_of_materials(
         deployment,
-        checkpoint_bytes=rank_weight_bytes(deployment.model, deployment.weight_format, Parallelism())[0],
+        checkpoint_bytes=checkpoint_bytes(deployment.model, deployment.weight_format),
         rank_weight_bytes=memory.weight_bytes,
-        storages=[storage for storage in list_storage() if storage.key in STORAGES],
+        storages=shown_storages(),
     )
     return Explanation(
         deployment=deployment, workload=workload, memory=memory, served=given, step=step, materials=materials

@@ -11,7 +11,7 @@ from sizewell.costs.cache_kinds import CacheRules, layer_kinds
 from sizewell.costs.kv_cache import CacheLayout, cache_layout
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.overhead import gather_lines, overhead_lines
-from sizewell.costs.stages import stage_bounds
+from sizewell.costs.stages import counted_layers, stage_bounds
 from sizewell.costs.token_pool import STATE_TO_TOKEN_RATIO, WINDOW_POOL_FRACTION
 from sizewell.costs.weights import VOCABULARY_PADDING, WeightRules, offloaded, stage_weight_lines
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
@@ -195,6 +195,4 @@ def _is_compressed(model: ModelSpec) -> bool:
 def _counted(model: ModelSpec, span: tuple[int, int], *, draft: bool) -> Iterable[tuple[Layer, int]]:
     """Return the layers of a stage with their counts; the last one also caches for the draft layers."""
     drafted = model.mtp_layers if draft and span[1] == len(model.layers) else ()
-    if span == (0, len(model.layers)):
-        return (*model.layer_counts.items(), *((layer, 1) for layer in drafted))
-    return ((layer, 1) for layer in (*model.layers[span[0] : span[1]], *drafted))
+    return (*counted_layers(model, span), *((layer, 1) for layer in drafted))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from sizewell.specs.layers import Layer
+from sizewell.specs.model import ModelSpec
+
 PpRemainder = Literal["spread", "last", "last-r"]
 
 
@@ -31,3 +34,15 @@ def stage_bounds(layers: int, stages: int, remainder: PpRemainder = "spread") ->
         bounds.append((start, start + size))
         start += size
     return tuple(bounds)
+
+
+def counted_layers(model: ModelSpec, span: tuple[int, int]) -> tuple[tuple[Layer, int], ...]:
+    """Return the layers of a stage with how often each occurs; alike ones are told by identity, which is cheap."""
+    if span == (0, len(model.layers)):
+        return tuple(model.layer_counts.items())
+    counts: dict[int, int] = {}
+    kept: dict[int, Layer] = {}
+    for layer in model.layers[span[0] : span[1]]:
+        counts[id(layer)] = counts.get(id(layer), 0) + 1
+        kept[id(layer)] = layer
+    return tuple((kept[key], count) for key, count in counts.items())

@@ -13,7 +13,7 @@ from math import ceil
 from sizewell.costs.allocator import allocated_bytes
 from sizewell.costs.expert_padding import Mxfp4Padding, expert_buffers
 from sizewell.costs.lines import LedgerLine
-from sizewell.costs.stages import PpRemainder, stage_bounds
+from sizewell.costs.stages import PpRemainder, counted_layers, stage_bounds
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.encoding import Encoding
 from sizewell.specs.layers import LatentAttention, Layer
@@ -54,7 +54,7 @@ def stage_weight_lines(
     rules = rules or WeightRules()
     hold = _Holder(model, weight_format, cut, rules)
     bounds = stage_bounds(len(model.layers), cut.pp, rules.pp_remainder)
-    return tuple(_lines(_stage(model, hold, span, cut.pp)) for span in bounds)
+    return tuple(_lines(_stage(model, hold, span)) for span in bounds)
 
 
 def rank_weight_bytes(
@@ -62,6 +62,13 @@ def rank_weight_bytes(
 ) -> tuple[float, ...]:
     """Return the weight bytes of the fullest rank of each pipeline stage."""
     return tuple(sum(line.bytes for line in stage) for stage in stage_weight_lines(model, weight_format, cut, rules))
+
+
+def checkpoint_bytes(model: ModelSpec, weight_format: str) -> float:
+    """Return the bytes on disk: those of the files where they are known and served as they are, else the arithmetic."""
+    if weight_format == "native" and model.exact_sizes:
+        return float(model.exact_sizes.total_bytes)
+    return rank_weight_bytes(model, weight_format, Parallelism())[0]
 
 
 def rank_tensor_bytes(tensor: Tensor, encoding: Encoding, cut: Parallelism, rules: WeightRules | None = None) -> float:
@@ -127,7 +134,7 @@ class _Holder:
         return (_Held("attention", "absorbed kv_b copies bf16", sum(allocated_bytes(c) for c in copies)),)
 
 
-def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int], stages: int) -> dict[tuple[str, str], list[float]]:
+def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int]) -> dict[tuple[str, str], list[float]]:
     """Return bytes and count by (role, tensor) of one stage."""
     held: dict[tuple[str, str], list[float]] = {}
 
@@ -139,12 +146,8 @@ def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int], stages: int) 
 
     rules = hold.rules
     first, last = span[0] == 0, span[1] == len(model.layers)
-    if stages == 1:
-        for layer, count in model.layer_counts.items():
-            add(hold.layer(layer), count)
-    else:
-        for layer in model.layers[span[0] : span[1]]:
-            add(hold.layer(layer))
+    for layer, count in counted_layers(model, span):
+        add(hold.layer(layer), count)
     if (first and not (rules.embedding_on_host and not model.tied)) or (last and model.tied):
         add([hold.tensor(model.embedding)])
     if first:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sizewell.planner.candidates import Machine
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.engine import EngineName, EngineSpec
+from sizewell.specs.hardware import StorageSpec
 from sizewell.specs.prices import PriceBook
 from sizewell.specs.quality import QualityTable
 
@@ -21,3 +22,4 @@ class Facts:
     efficiencies: Efficiencies
     prices: PriceBook
     quality: QualityTable
+    storages: tuple[StorageSpec, ...] = ()

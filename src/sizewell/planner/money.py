@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sizewell.planner.candidates import Machine
-from sizewell.planner.plan import Cost
+from sizewell.planner.plan import BreakEven, Cost
 from sizewell.planner.question import PriceBasis
 from sizewell.specs.deployment import Deployment
 from sizewell.specs.prices import Capital, PriceBook
@@ -42,23 +42,6 @@ class HourlyPrice:
         if not self.known:
             return float("inf")
         return gpus * (self.usd_per_gpu or 0.0) + nodes * (self.usd_per_node or 0.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakEven:
-    """Buying against renting the same nodes around the clock; `months` is None when renting stays cheaper."""
-
-    capital_usd: float
-    running_usd_per_month: float
-    rent_usd_per_month: float
-    estimate: bool
-    machine_known: bool
-
-    @property
-    def months(self) -> float | None:
-        """Months after which what was bought has cost less than rent."""
-        saved = self.rent_usd_per_month - self.running_usd_per_month
-        return self.capital_usd / saved if saved > 0 else None
 
 
 def hourly_price(machine: Machine, basis: PriceBasis, prices: PriceBook) -> HourlyPrice:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sizewell.planner.bill_of_materials import BillOfMaterials
+from sizewell.planner.offload import Placement
 from sizewell.planner.question import PriceBasis, Question
 from sizewell.specs.deployment import Deployment
 from sizewell.specs.figure import Figure
@@ -64,6 +66,23 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BreakEven:
+    """Buying against renting the same nodes around the clock; `months` is None when renting stays cheaper."""
+
+    capital_usd: float
+    running_usd_per_month: float
+    rent_usd_per_month: float
+    estimate: bool
+    machine_known: bool
+
+    @property
+    def months(self) -> float | None:
+        """Months after which what was bought has cost less than rent."""
+        saved = self.rent_usd_per_month - self.running_usd_per_month
+        return self.capital_usd / saved if saved > 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUse:
     """One rank's memory, the worst of all pipeline stages, in bytes; the whole ledger is `costs.ledger`."""
 
@@ -76,6 +95,20 @@ class MemoryUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What is worked out for plans that are shown, and not for every point of a frontier.
+
+    `burst_ttft_s` is the mean time to first token when all users send at once to idle replicas. `placement` says which
+    weights lie in host memory, where any do; `break_even` is None when either price is unknown.
+    """
+
+    materials: BillOfMaterials
+    burst_ttft_s: Figure
+    break_even: BreakEven | None
+    placement: Placement | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A deployment that holds, with what it gives and costs."""
 
@@ -85,6 +118,7 @@ class Plan:
     memory: MemoryUse
     recovery_fraction: float | None
     recovery_source: str
+    details: Details | None = None
 
     @property
     def gpus(self) -> int:

@@ -35,11 +35,11 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     families = list(_families(question, facts))
     ranking = Ranking([column for family in families for column in family.found], question)
     settled = Settler(question=question, demand=Demand.of(question), facts=facts)
-    plans = tuple(settled.plan(*ranking.at(index)) for index in ranking.best_per_gpu(top))
+    plans = tuple(settled.plan(*ranking.at(index), detailed=True) for index in ranking.best_per_gpu(top))
     return Answer(
         question=question,
         plans=plans,
-        frontier=tuple(settled.plan(*ranking.at(index)) for index in ranking.frontier()),
+        frontier=tuple(settled.plan(*ranking.at(index), detailed=False) for index in ranking.frontier()),
         rejections=_rejections(families, ranking.families()),
         decided_by=decided_by(question, facts, plans),
         candidates=ranking.size + int(sum(family.nearest.tried.sum() for family in families)),
@@ -151,8 +151,12 @@ class _Miss:
         return self.rank, -self.shortage
 
 
+def _reversed(miss: _Miss) -> tuple[int, float]:
+    return -miss.rank, miss.shortage
+
+
 def _rejections(families: Sequence[_Family], held: set[tuple[str, str]]) -> tuple[Rejection, ...]:
-    """Return one rejection for each accelerator and format without a plan: the reason of its nearest candidate."""
+    """Return one rejection for each accelerator and format without a plan, those that came nearest first."""
     nearest: dict[tuple[str, str], _Miss] = {}
     tried: dict[tuple[str, str], int] = {}
     for family in families:
@@ -169,5 +173,5 @@ def _rejections(families: Sequence[_Family], held: set[tuple[str, str]]) -> tupl
         Rejection(
             family=f"{gpu}, {weight_format}", gate=miss.gate, reason=miss.reason, candidates=tried[gpu, weight_format]
         )
-        for (gpu, weight_format), miss in sorted(nearest.items())
+        for (gpu, weight_format), miss in sorted(nearest.items(), key=lambda each: (_reversed(each[1]), each[0]))
     )

@@ -9,15 +9,18 @@ import numpy as np
 
 from sizewell.costs.ledger import ledger
 from sizewell.costs.rank_memory import rank_memory
+from sizewell.costs.weights import checkpoint_bytes
+from sizewell.planner.bill_of_materials import bill_of_materials
 from sizewell.planner.candidates import Machine
 from sizewell.planner.columns import Column, Variant
 from sizewell.planner.demand import Demand
 from sizewell.planner.evaluate import GRID, policy_of
 from sizewell.planner.facts import Facts
-from sizewell.planner.money import cost
-from sizewell.planner.plan import MemoryUse, Plan, Service
+from sizewell.planner.money import break_even, cost
+from sizewell.planner.offload import placement
+from sizewell.planner.plan import Details, MemoryUse, Plan, Service
 from sizewell.planner.question import Question
-from sizewell.planner.step_table import step_table, step_work
+from sizewell.planner.step_table import StepTable, step_table, step_work
 from sizewell.specs.deployment import Deployment, Pool
 from sizewell.specs.figure import Figure
 
@@ -34,20 +37,40 @@ class Settler:
     demand: Demand
     facts: Facts
 
-    def plan(self, column: Column, row: int) -> Plan:
+    def plan(self, column: Column, row: int, *, detailed: bool) -> Plan:
         """Return the plan of a candidate."""
         machine = column.yard.machines[column.rows[row]]
         deployment = self._deployment(column.variant, machine, int(column.replicas[row]))
         tokens_per_s = float(column.requests_per_s[row]) * self.demand.lengths.output_tokens
         price = column.yard.prices[column.rows[row]]
         known = self._recovery(deployment.weight_format)
+        table = self._table(column, row)
+        memory = self._memory(deployment)
         return Plan(
             deployment=deployment,
-            service=self._service(column, row),
+            service=self._service(column, row, str(table.decode.bound_by[0, 0])),
             cost=cost(deployment, price, self.question.price_basis, tokens_per_s, float(column.watts[row])),
-            memory=self._memory(deployment),
+            memory=memory,
             recovery_fraction=known[0],
             recovery_source=known[1],
+            details=self._details(deployment, table, memory) if detailed else None,
+        )
+
+    def _details(self, deployment: Deployment, table: StepTable, memory: MemoryUse) -> Details:
+        materials = bill_of_materials(
+            deployment,
+            checkpoint_bytes=checkpoint_bytes(deployment.model, deployment.weight_format),
+            rank_weight_bytes=memory.weight_bytes,
+            storages=self.facts.storages,
+        )
+        ahead = (float(table.sequences[0]) - 1) / 2
+        moved = deployment.pools[0].settings.offload_bytes
+        resident_s = float(table.decode_s[0, 0] - table.decode.parts["host link"][0, 0]) if moved else 0.0
+        return Details(
+            materials=materials,
+            burst_ttft_s=_ttft(float(table.alone_s[0] + ahead * table.prompt_s[0, 0])),
+            break_even=break_even(deployment, materials.power_w, self.facts.prices),
+            placement=placement(deployment, moved, resident_s) if moved else None,
         )
 
     def _deployment(self, variant: Variant, machine: Machine, replicas: int) -> Deployment:
@@ -64,7 +87,7 @@ class Settler:
             pools=(pool,),
         )
 
-    def _service(self, column: Column, row: int) -> Service:
+    def _service(self, column: Column, row: int, bound_by: str) -> Service:
         ttft, tpot = float(column.ttft_s[row]), float(column.tpot_s[row])
         rate = float(column.requests_per_s[row])
         ttft_figure, tpot_figure = _ttft(ttft), _tpot(tpot)
@@ -78,23 +101,16 @@ class Settler:
             requests_per_s=_tpot(rate),
             concurrency_per_replica=float(column.users_per_replica[row]),
             saturation_concurrency_per_replica=float(column.most_users_per_replica[row]),
-            bound_by=self._bound_by(column, row),
+            bound_by=bound_by,
         )
 
-    def _bound_by(self, column: Column, row: int) -> str:
-        """Return what most of a decode step waits for at the plan's load."""
-        variant = column.variant
+    def _table(self, column: Column, row: int) -> StepTable:
+        """Return the steps at the plan's own load on its own machine."""
+        variant, lengths = column.variant, self.demand.lengths
         sequences = float(np.clip(column.users_per_replica[row], 1, GRID[-1]))
-        work = step_work(
-            self.question.model,
-            variant.formats,
-            variant.cut,
-            self.demand.lengths,
-            policy_of(variant.settings),
-            (sequences,),
-        )
-        reached = column.yard.reached.take(column.rows[row : row + 1])
-        return str(step_table(work, reached).decode.bound_by[0, 0])
+        policy = policy_of(variant.settings)
+        work = step_work(self.question.model, variant.formats, variant.cut, lengths, policy, (sequences,))
+        return step_table(work, column.yard.reached.take(column.rows[row : row + 1]))
 
     def _memory(self, deployment: Deployment) -> MemoryUse:
         held = ledger(deployment)

@@ -1,0 +1,70 @@
+"""Answers agree: a plan, its explanation, and the same deployment stated by hand give the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sizewell import Limits, Plan, Question, Slo, Workload, explain_deployment, plan, read_model
+
+Say = Callable[..., Any]
+
+
+def _best(model: str, load: Workload, *gpus: str) -> Plan:
+    limits = Limits(slo=Slo(tpot_s=0.08), gpu_keys=gpus)
+    return plan(Question(model=read_model(model), workload=load, limits=limits)).plans[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "load"),
+    [
+        ("llama-3.1-8b", "h100-sxm-80gb", Workload(users=16, input_tokens=1000, answer_tokens=500)),
+        ("llama-3.1-8b", "rtx-4090-24gb", Workload(rate_per_s=0.5, input_tokens=1000, answer_tokens=500)),
+        ("r1", "h200-sxm-141gb", Workload(users=64, input_tokens=1000, answer_tokens=1000, think_tokens=500)),
+        ("r1", "h200-sxm-141gb", Workload(users=64, input_tokens=2000, answer_tokens=500, shared_prefix_tokens=1000)),
+    ],
+)
+def test_a_plan_and_its_explanation_are_one_answer(model: str, gpu: str, load: Workload) -> None:
+    best = _best(model, load, gpu)
+    told = explain_deployment(best.deployment, load)
+    assert told.memory.fits
+    assert told.served is not None
+    assert told.step is not None
+    assert told.served.tpot_s == pytest.approx(best.service.tpot_s.value, rel=0.01)
+    assert told.served.ttft_s == pytest.approx(best.service.ttft_s.value, rel=0.05)
+    assert told.memory.weight_bytes == best.memory.weight_bytes
+    assert told.step.bound_by == best.service.bound_by
+    assert told.step.total_s <= told.served.tpot_s * best.deployment.pools[0].parallelism.pp * 1.01
+
+
+def test_the_command_line_and_python_give_the_same(say: Say) -> None:
+    load = Workload(users=16, input_tokens=1000, answer_tokens=500)
+    best = _best("llama-3.1-8b", load, "h100-sxm-80gb")
+    words = ("plan", "llama-3.1-8b", "--gpu", "h100", "--users", "16", "--input", "1000", "--answer", "500")
+    (first, *_) = say(*words, "--tpot", "80ms", "--no-quantization", "--min-recovery", "0", "--json").document["plans"]
+    assert first["service"]["tpot_s"]["value"] == pytest.approx(best.service.tpot_s.value)
+    assert first["cost"]["usd_per_hour"] == pytest.approx(best.cost.usd_per_hour)
+
+
+def test_a_tighter_limit_never_makes_a_plan_cheaper(say: Say) -> None:
+    words = ("plan", "llama-3.1-8b", "--users", "64", "--no-quantization", "--json", "--tpot")
+    prices = [say(*words, limit).document["plans"][0]["cost"]["usd_per_hour"] for limit in ("60ms", "30ms", "15ms")]
+    assert prices == sorted(prices)
+
+
+def test_nothing_holds_is_an_answer_with_reasons_and_code_3(say: Say) -> None:
+    said = say("plan", "r1", "--gpu", "rtx-3060", "--max-gpus", "2", "--json")
+    assert said.code == 3
+    assert said.err == ""
+    assert said.document["plans"] == []
+    assert {rejection["gate"] for rejection in said.document["rejections"]} == {"memory"}
+    assert say("explain", "r1", "--on", "8xh100").code == 3
+    assert say("fit", "r1", "--on", "h100").code == 3
+
+
+def test_a_missed_limit_is_code_4(say: Say) -> None:
+    said = say("explain", "llama-3.1-8b", "--on", "h100", "--tpot", "1ms")
+    assert said.code == 4
+    assert "LIMIT MISSED: TPOT" in said.out
