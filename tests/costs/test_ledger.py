@@ -166,7 +166,7 @@ def test_llama_cpp_leaves_the_embedding_on_the_host_and_fits_a_consumer_card() -
 
 
 def test_adapters_take_two_factors_of_every_matrix(llama_8b: ModelSpec) -> None:
-    adapters = adapter_line(llama_8b, Parallelism(), replace(SETTINGS, lora_adapters=1, lora_rank=16))
+    adapters = adapter_line(llama_8b, Parallelism(), adapters=1, rank=16)
     inputs = 3 * 4096 + 4096 + 2 * 4096 + 14336
     outputs = 4096 + 2 * 1024 + 4096 + 2 * 14336 + 4096
     assert adapters.bytes == 32 * 16 * (inputs + outputs) * 2

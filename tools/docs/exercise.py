@@ -12,6 +12,7 @@ from sizewell.planner.facts import Facts
 from sizewell.planner.plan import Answer, Plan
 from sizewell.planner.question import Limits, Objective, Question
 from sizewell.planner.search import answer
+from sizewell.specs.figure import Figure
 from sizewell.specs.model import ModelSpec
 from sizewell.traffic.workload import Slo, Workload
 from tools.docs.evaluators.deployments import model_of
@@ -58,7 +59,8 @@ every distill, from `sizewell.planner.search.answer` over all machines of the ca
   begins within {limit:g} s and takes as long as it takes.
 - “Minimum” is the fewest accelerators, then the lowest price. *16 bits* is the checkpoint as published;
   *quantization allowed* adds FP8, INT8 and 4-bit weights (AWQ).
-- Times are means in steady state, predicted with the shipped efficiencies, not measured.
+- Times are means in steady state, predicted with the shipped efficiencies, not measured; in brackets the interval that
+  holds with a nominal 80 %. A plan is accepted by its mean, so near the limit either answer may turn out true.
 """
 
 NEEDS = """
@@ -224,7 +226,7 @@ def answered(asked: Asked) -> str:
     plan = _fewest(plans)
     service = plan.service
     waited = service.ttfa_s if asked.slo is CHAIN else service.ttft_s
-    felt = f"{digits(waited.value)} s, then {service.tokens_per_s_per_user:,.0f} tok/s each"
+    felt = f"{_seconds(waited)}, then {service.tokens_per_s_per_user:,.0f} tok/s each"
     price = "unknown" if plan.cost.usd_per_hour is None else f"{plan.cost.usd_per_hour:,.2f}"
     return _row((*start, f"{plan.gpus} × {plan.deployment.cluster.gpu.name}", _cut(plan), felt, price))
 
@@ -250,13 +252,17 @@ def _fastest(asked: Asked) -> str:
     waits = f"bandwidth would do; the step waits for {plan.service.bound_by}"
     why = "no number physics allows there" if bytes_s > LIMIT_S else waits
     where = f"{plan.gpus} × {plan.deployment.cluster.gpu.name}, {_cut(plan)}"
-    chain = f"{digits(plan.service.ttfa_s.value)} s"
+    chain = _seconds(plan.service.ttfa_s)
     return _row((*start, where, chain, f"{digits(bytes_s)} s", why))
 
 
 def _decode(plan: Plan) -> Step:
     sequences = max(1, round(plan.service.concurrency_per_replica))
     return decode_step(plan.deployment, sequences, INPUT_TOKENS + THINK_TOKENS // 2)
+
+
+def _seconds(figure: Figure) -> str:
+    return f"{digits(figure.value)} s ({digits(figure.low, 2)}–{digits(figure.high, 2)})"
 
 
 def _cut(plan: Plan) -> str:

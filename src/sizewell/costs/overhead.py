@@ -25,8 +25,6 @@ def overhead_lines(
     if engine.profile == "sglang":
         # The share is taken before activations exist: what it leaves free must hold them.
         lines = [replace(lines[0], place="outside"), _request_table(settings)]
-    if settings.lora_adapters:
-        lines.append(adapter_line(model, cut, settings))
     lines += [*_graphs(model, cut, settings, engine), *_base(cut, engine)]
     return tuple(line for line in lines if line.bytes)
 
@@ -49,9 +47,11 @@ def gather_lines(
     return (_spread(line, 0.2),)
 
 
-def adapter_line(model: ModelSpec, cut: Parallelism, settings: EngineSettings) -> LedgerLine:
-    """Return the slots of low-rank adapters: two 16-bit factors for each part of each attention and MLP matrix."""
-    adapters, rank = settings.lora_adapters, settings.lora_rank
+def adapter_line(model: ModelSpec, cut: Parallelism, adapters: int, rank: int = 16) -> LedgerLine:
+    """Return the slots of low-rank adapters: two 16-bit factors for each part of each attention and MLP matrix.
+
+    Engines make slots of `rank` 16 unless told otherwise.
+    """
     width = sum(
         count * sum(len(t.rows) * t.rank_columns(cut.tp) + t.rank_rows(cut.tp) for t in layer.tensors if _adapted(t))
         for layer, count in model.layer_counts.items()

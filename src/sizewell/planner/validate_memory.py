@@ -8,6 +8,7 @@ from typing import Literal
 
 from sizewell.costs.ledger import GIB, MemoryLedger, ledger_of
 from sizewell.costs.lines import LedgerLine
+from sizewell.costs.overhead import adapter_line
 from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory
 from sizewell.costs.token_pool import default_fraction
 from sizewell.costs.weights import WeightRules, rank_weight_bytes
@@ -126,7 +127,10 @@ def _gpu_bytes(row: MemoryRow, gpu: GpuSpec | None) -> float | None:
 def _rank(rows: Sequence[MemoryRow], facts: LogFacts) -> RankMemory:
     row = rows[0]
     formats = Formats(weight=_weight_format(row.weight_format), kv=row.kv_format)
-    return rank_memory(facts.model, formats, row.cut, _settings(rows, facts), facts.engine)
+    memory = rank_memory(facts.model, formats, row.cut, _settings(rows, facts), facts.engine)
+    if not any("LoRA" in r.notes for r in rows):
+        return memory
+    return replace(memory, overhead=(*memory.overhead, adapter_line(facts.model, row.cut, adapters=1)))
 
 
 def _weight_format(text: str) -> str:
@@ -152,7 +156,6 @@ def _settings(rows: Sequence[MemoryRow], facts: LogFacts) -> EngineSettings:
         memory_fraction=row.memory_fraction or _default_fraction(row, total, facts),
         enforce_eager=row.enforce_eager,
         offload_bytes=max(r.offload_bytes for r in rows),
-        lora_adapters=int(any("LoRA" in r.notes for r in rows)),
     )
 
 

@@ -57,8 +57,6 @@ class EngineSettings:
     chunked_prefill: bool = True
     speculative_tokens: int = 0
     offload_bytes: float = 0.0
-    lora_adapters: int = 0
-    lora_rank: int = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
