@@ -11,6 +11,7 @@ import random
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
@@ -144,6 +145,11 @@ def with_intervals(ready: list[PointCase], efficiencies: Efficiencies) -> Effici
         ratio = _tail(ready, kind, statistic)
         if ratio:
             factors[name] = Factor(value=round(ratio, 2), spread=factors[name].spread, source=TAIL_SOURCE)
+    for kind in ("ttft", "tpot"):
+        tails = [f"{kind}_{statistic}_ratio" for statistic in ("median", "p90", "p95", "p99")]
+        # Few rows print some statistics: a higher percentile must not come out below a lower one.
+        for name, value in zip(tails, sorted(factors[name].value for name in tails), strict=True):
+            factors[name] = replace(factors[name], value=value)
     return Efficiencies(name=efficiencies.name, factors=factors, overrides=efficiencies.overrides)
 
 

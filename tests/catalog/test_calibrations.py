@@ -32,3 +32,10 @@ def test_the_last_matching_tag_wins() -> None:
     )  # fmt: skip
     assert efficiencies.value("hbm_gemm", ["vendor:amd"]) == 0.3
     assert efficiencies.value("hbm_gemm", ["vendor:nvidia"]) == 0.5
+
+
+def test_higher_percentiles_are_larger() -> None:
+    factors = read_efficiencies().factors
+    for kind in ("ttft", "tpot"):
+        tails = [factors[f"{kind}_{statistic}_ratio"].value for statistic in ("median", "p90", "p95", "p99")]
+        assert tails == sorted(tails)

@@ -82,7 +82,7 @@ def test_token_times_are_clearly_closer_than_a_roofline_of_four_constants() -> N
             simple[case.row.dataset].append(abs(bench().four_constants(case) / answer.measured - 1))
     medians = [np.mean([np.median(values) for values in by_set.values()]) for by_set in (ours, simple)]
     assert medians[0] < 0.7 * medians[1]
-    assert medians[0] < 0.22
+    assert medians[0] < 0.24
 
 
 @needs_table

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from sizewell.cli.questions import Explanation
     from sizewell.costs.ledger import MemoryLedger
     from sizewell.costs.lines import LedgerLine
-    from sizewell.specs.deployment import Deployment
+    from sizewell.specs.deployment import Deployment, Pool
     from sizewell.specs.model import ModelSpec
 
 Object = Mapping[str, object]
@@ -45,8 +45,24 @@ def deployment_object(deployment: Deployment) -> Object:
         "gpus_per_node": cluster.gpus_per_node,
         "nodes": cluster.nodes,
         "gpus": deployment.gpus,
-        "pools": deployment.pools,
+        "pools": [_pool_object(pool) for pool in deployment.pools],
     }
+
+
+def _pool_object(pool: Pool) -> Object:
+    settings = pool.settings
+    said = {
+        "max_num_seqs": settings.max_num_seqs,
+        "max_num_batched_tokens": settings.max_num_batched_tokens,
+        "max_model_len_tokens": settings.max_model_len_tokens,
+        "memory_fraction": settings.memory_fraction,
+        "enforce_eager": settings.enforce_eager,
+        "prefix_caching": settings.prefix_caching,
+        "chunked_prefill": settings.chunked_prefill,
+        "speculative_tokens": settings.speculative_tokens,
+        "offload_bytes": settings.offload_bytes,
+    }
+    return {"role": pool.role, "replicas": pool.replicas, "parallelism": pool.parallelism, "settings": said}
 
 
 def ledger_object(ledger: MemoryLedger, contexts: Sequence[int]) -> Object:

@@ -32,6 +32,7 @@ class Yard:
     usd_per_node: Floats
     gpus_per_node: Floats
     max_nodes: Floats
+    has_rdma: Mask
     fast_gpus: Floats
     watts_per_gpu: Floats
     memory_bytes: Floats
@@ -51,6 +52,7 @@ class Yard:
             usd_per_node=_array([p.usd_per_node or 0.0 for p in prices]),
             gpus_per_node=per_node,
             max_nodes=_array([m.node.max_nodes for m in machines]),
+            has_rdma=np.array([m.node.scale_out.rdma for m in machines], dtype=bool),
             fast_gpus=_array([m.cluster_for(widest).scale_up_gpus for m in machines]),
             watts_per_gpu=_array([node_power_w(m) for m in machines]) / per_node,
             memory_bytes=_array([m.gpu.total_bytes for m in machines]),
@@ -61,10 +63,12 @@ class Yard:
         """Return where one replica of a cut fits whole nodes.
 
         A replica larger than a node must fill its nodes, and only pipeline stages or data-parallel ranks may lie on
-        different nodes, except that a purely tensor-parallel replica may span nodes (slowly).
+        different nodes, except that a purely tensor-parallel replica may span nodes (slowly). Nodes without a network
+        that reads remote memory serve alone: engines over plain TCP start, and then wait for every message.
         """
         nodes = cut.gpus / self.gpus_per_node
-        whole = (nodes == np.floor(nodes)) & (nodes <= np.minimum(self.max_nodes, max_nodes))
+        joined = np.where(self.has_rdma, np.minimum(self.max_nodes, max_nodes), 1.0)
+        whole = (nodes == np.floor(nodes)) & (nodes <= joined)
         across: Mask = whole & ((cut.tp <= self.fast_gpus) | (cut.tp == cut.gpus))
         return (nodes <= 1) | across
 
