@@ -5,6 +5,7 @@ from __future__ import annotations
 from sizewell.catalog.hardware import cluster
 from sizewell.catalog.prices import read_prices
 from sizewell.catalog.quality import read_quality
+from sizewell.specs.prices import Purchase
 from tools.docs.evaluators.deployments import model_of
 from tools.docs.units import shown
 from tools.docs.verdict import Finding
@@ -23,19 +24,20 @@ def rent_usd_per_hour(gpu: str, gpus: int, provider: str) -> Finding:
 
 
 def purchase_usd(gpu: str, gpus: int) -> Finding:
-    """Return the price of accelerators, or of the whole node where they are sold only so."""
-    book = read_prices()
+    """Return the price of a full node where one is listed, else of the accelerators alone."""
+    book, machine = read_prices(), cluster(gpu, gpus_per_node=gpus)
     card = book.purchase(gpu)
-    if card is not None:
-        basis = f"{shown(card.usd, 'usd')} a card ({'estimate, ' if card.estimate else ''}{card.date}), no host"
-        return Finding(value=gpus * card.usd, notes={"basis": basis})
-    machine = cluster(gpu, gpus_per_node=gpus)
-    whole = book.capital(machine.node, gpu, gpus)
-    if whole is None:
+    whole = book.purchase_node(machine.node.key, gpu) if gpus == machine.node.max_gpus else None
+    if whole is not None:
+        return Finding(value=whole.usd, notes={"basis": f"{machine.node.name}, {_dated(whole)}"})
+    if card is None:
         raise ValueError(book.why_no_capital(machine.node, gpu))
-    return Finding(
-        value=whole.usd, notes={"basis": f"a whole {machine.node.name}{', estimate' if whole.estimate else ''}"}
-    )
+    basis = f"{shown(card.usd, 'usd')} a card, {_dated(card)}, no host"
+    return Finding(value=gpus * card.usd, notes={"basis": basis})
+
+
+def _dated(price: Purchase) -> str:
+    return f"{'estimate of ' if price.estimate else ''}{price.date}"
 
 
 def quality_loss(weight_format: str, model: str) -> Finding:
