@@ -57,7 +57,8 @@ def test_every_cut_stays_above_the_floor(cut: Parallelism) -> None:
 
 def test_a_rate_above_capacity_saturates_and_one_below_is_served() -> None:
     free = state(Limits(max_sequences=64))
-    capacity = free.at_sequences(free.most).requests_per_s
+    calm = free.calm or free
+    capacity = calm.at_sequences(calm.most).requests_per_s
     over, under = free.at_rate(capacity * 1.2), free.at_rate(capacity * 0.5)
     assert np.isinf(over.ttft_s).all() and np.allclose(over.requests_per_s, capacity)
     assert np.isfinite(under.ttft_s).all() and np.allclose(under.requests_per_s, capacity * 0.5)
@@ -69,3 +70,14 @@ def test_requests_that_start_together_finish_within_the_run() -> None:
         point = free.all_at_once(count)
         run_s = count / point.requests_per_s
         assert (point.e2e_s <= run_s * 1.01).all()
+
+
+def test_requests_that_start_together_wait_before_the_first_token_instead_of_between_tokens() -> None:
+    together = state(Limits(max_sequences=256))
+    calm = together.calm
+    assert calm is not None
+    assert (together.ttft_s[:, 5:] > calm.ttft_s[:, 5:]).all()
+    assert (together.tpot_s[:, 5:] < calm.tpot_s[:, 5:]).all()
+    assert np.allclose(
+        together.ttft_s - calm.ttft_s, (calm.tpot_s - together.tpot_s) * together.gaps, rtol=0.2, atol=0.05
+    )

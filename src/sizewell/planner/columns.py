@@ -33,6 +33,7 @@ class Yard:
     gpus_per_node: Floats
     max_nodes: Floats
     has_rdma: Mask
+    is_amd: Mask
     fast_gpus: Floats
     watts_per_gpu: Floats
     memory_bytes: Floats
@@ -53,6 +54,7 @@ class Yard:
             gpus_per_node=per_node,
             max_nodes=_array([m.node.max_nodes for m in machines]),
             has_rdma=np.array([m.node.scale_out.rdma for m in machines], dtype=bool),
+            is_amd=np.array([m.gpu.vendor == "amd" for m in machines], dtype=bool),
             fast_gpus=_array([m.cluster_for(widest).scale_up_gpus for m in machines]),
             watts_per_gpu=_array([node_power_w(m) for m in machines]) / per_node,
             memory_bytes=_array([m.gpu.total_bytes for m in machines]),

@@ -52,21 +52,25 @@ class Trial:
     def columns(self, cut: Parallelism) -> Iterator[Column]:
         """Yield the candidates of one cut that hold."""
         housed = self.rows[self.yard.houses(cut, self.question.limits.max_nodes)[self.rows]]
-        small = self.yard.memory_bytes[housed] < SMALL_MEMORY_BYTES
-        for is_small, tokens in TOKENS_PER_STEP.items():
-            rows = housed[small == is_small]
-            if rows.size:
-                for kv_format in self.question.kv_formats:
-                    formats = Formats(weight=self.weight_format, kv=kv_format)
-                    settings = self._settings(SEQUENCE_LIMITS[0], tokens)
-                    yield from self._group(cut, rows, formats, settings)
-                    if self.question.offload:
-                        yield from self._offloaded(cut, rows, formats, settings)
+        for base, rows in self._bases(cut, housed):
+            yield from self._group(base, rows)
+            if self.question.offload:
+                yield from self._offloaded(base, rows)
 
-    def _offloaded(self, cut: Parallelism, rows: Rows, formats: Formats, settings: EngineSettings) -> Iterator[Column]:
+    def _bases(self, cut: Parallelism, rows: Rows) -> Iterator[tuple[Variant, Rows]]:
+        """Yield machines that are set up alike: by the token budget of a step and the cache format."""
+        small = self.yard.memory_bytes[rows] < SMALL_MEMORY_BYTES
+        for is_small, tokens in TOKENS_PER_STEP.items():
+            alike = rows[small == is_small]
+            for kv_format in self.question.kv_formats if alike.size else ():
+                formats = Formats(weight=self.weight_format, kv=kv_format)
+                settings = self._settings(SEQUENCE_LIMITS[0], tokens)
+                yield Variant(engine=self.engine, formats=formats, cut=cut, settings=settings), alike
+
+    def _offloaded(self, base: Variant, rows: Rows) -> Iterator[Column]:
         """Yield candidates that keep as little in host memory as makes room for one request of full length."""
-        sparse = replace(settings, max_num_seqs=SEQUENCE_LIMITS[-1])
-        memory = rank_memory(self.question.model, formats, cut, sparse, self.engine)
+        sparse = replace(base.settings, max_num_seqs=SEQUENCE_LIMITS[-1])
+        memory = rank_memory(self.question.model, base.formats, base.cut, sparse, base.engine)
         needed = memory.layout.request_blocks(ceil(self.demand.context_tokens)) * memory.layout.bytes_per_block
         totals = self.yard.memory_bytes[rows]
         room = np.array([min(memory.kv_bytes(total, memory.safe_fraction(total))) for total in totals])
@@ -74,22 +78,36 @@ class Trial:
         host = self.yard.host_bytes_per_gpu[rows]
         useful = (short > 0) & (short < memory.weight_bytes) & (short < host * HOST_SHARE)
         for size in np.unique(short[useful]):
-            yield from self._group(cut, rows[useful & (short == size)], formats, replace(settings, offload_bytes=size))
+            settings = replace(base.settings, offload_bytes=float(size))
+            yield from self._group(replace(base, settings=settings), rows[useful & (short == size)])
 
-    def _group(self, cut: Parallelism, rows: Rows, formats: Formats, settings: EngineSettings) -> Iterator[Column]:
-        first = rank_memory(self.question.model, formats, cut, settings, self.engine)
-        memories = [
-            first if limit == settings.max_num_seqs else with_max_num_seqs(first, self.question.model, formats, limit)
-            for limit in SEQUENCE_LIMITS
-        ]
-        variants = [Variant(engine=self.engine, formats=formats, cut=cut, settings=m.settings) for m in memories]
-        room = [self._sequences(variant, memory, rows) for variant, memory in zip(variants, memories, strict=True)]
-        somewhere = np.maximum.reduce(room) >= 1
+    def _group(self, base: Variant, rows: Rows) -> Iterator[Column]:
+        """Yield what holds under each limit on sequences, a lower one only where it makes room for more of them."""
+        held = [np.minimum(room, limit * base.cut.dp) for limit, room in self._room(base, rows)]
+        most = np.maximum.accumulate(held)
+        somewhere = most[-1] >= 1
         if not somewhere.any():
             return
-        table = self._table(variants[0], rows[somewhere])
-        for variant, sequences in zip(variants, room, strict=True):
-            yield from self._serving(variant, rows[somewhere], sequences[somewhere], table)
+        table = self._table(base, rows[somewhere])
+        for at, limit in enumerate(SEQUENCE_LIMITS):
+            more = held[at] >= 1 if at == 0 else held[at] > most[at - 1]
+            if (more & somewhere).any():
+                variant = replace(base, settings=replace(base.settings, max_num_seqs=limit))
+                sequences = np.where(more, held[at], 0.0)[somewhere]
+                yield from self._serving(variant, rows[somewhere], sequences, table)
+
+    def _room(self, base: Variant, rows: Rows) -> Iterator[tuple[int, Floats]]:
+        """Yield for each limit how many requests of full length one replica's cache holds on each machine."""
+        amd = self.yard.is_amd[rows]
+        builds = [(base.engine.on(vendor), mask) for vendor, mask in (("", ~amd), ("amd", amd)) if mask.any()]
+        model = self.question.model
+        first = [rank_memory(model, base.formats, base.cut, base.settings, engine) for engine, _ in builds]
+        for limit in SEQUENCE_LIMITS:
+            room = np.zeros(len(rows))
+            for memory, (engine, mask) in zip(first, builds, strict=True):
+                sized = memory if limit == SEQUENCE_LIMITS[0] else with_max_num_seqs(memory, model, base.formats, limit)
+                room[mask] = self._sequences(replace(base, engine=engine, settings=sized.settings), sized, rows[mask])
+            yield limit, room
 
     def _settings(self, sequences: int, tokens: int) -> EngineSettings:
         return EngineSettings(
@@ -103,9 +121,8 @@ class Trial:
     def _sequences(self, variant: Variant, memory: RankMemory, rows: Rows) -> Floats:
         """Return how many requests of full length one replica's cache holds on each machine."""
         totals, back = np.unique(self.yard.memory_bytes[rows], return_inverse=True)
-        blocks = np.array([memory.blocks(total, memory.safe_fraction(total)) for total in totals], dtype=np.float64)[
-            back
-        ]
+        held = [memory.blocks(total, memory.safe_fraction(total)) for total in totals]
+        blocks = np.array(held, dtype=np.float64)[back]
         needed = max(memory.layout.request_blocks(ceil(self.demand.context_tokens)), 1)
         none, few = blocks <= 0, (blocks > 0) & (blocks < needed)
         if none.any():
@@ -125,8 +142,7 @@ class Trial:
         return step_table(work, self.yard.reached.take(rows))
 
     def _serving(self, variant: Variant, rows: Rows, sequences: Floats, table: StepTable) -> Iterator[Column]:
-        most = np.minimum(sequences, variant.settings.max_num_seqs * variant.cut.dp)
-        steady = rates(table, Holding(max_sequences=most))
+        steady = rates(table, Holding(max_sequences=sequences))
         position = self.demand.last_within(steady)
         held = sequences >= 1
         self._note_slow(variant, rows, steady, held & (position < 0))

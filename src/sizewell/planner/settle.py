@@ -74,7 +74,8 @@ class Settler:
         )
 
     def _deployment(self, variant: Variant, machine: Machine, replicas: int) -> Deployment:
-        memory = rank_memory(self.question.model, variant.formats, variant.cut, variant.settings, variant.engine)
+        engine = variant.engine.on(machine.gpu.vendor)
+        memory = rank_memory(self.question.model, variant.formats, variant.cut, variant.settings, engine)
         share = memory.safe_fraction(machine.gpu.total_bytes)
         settings = replace(variant.settings, memory_fraction=share)
         pool = Pool(role="both", replicas=replicas, parallelism=variant.cut, settings=settings)

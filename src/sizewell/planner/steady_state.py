@@ -13,7 +13,7 @@ fit only wait: tpot and x stay, ttft grows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,7 +72,8 @@ class Rates:
     """Means of one replica on M machines over a grid of B decoding sequences, shape [M, B].
 
     `users` is the closed-loop concurrency that keeps `sequences` decoding; `most` [M] what limits allow. Entries
-    beyond `most` hold what would be without the limit.
+    beyond `most` hold what would be without the limit. `calm` is the same without requests that start together, as
+    under independent arrivals.
     """
 
     table: StepTable
@@ -81,6 +82,7 @@ class Rates:
     tpot_s: Floats
     requests_per_s: Floats
     users: Floats
+    calm: Rates | None = None
 
     @property
     def gaps(self) -> float:
@@ -111,6 +113,8 @@ class Rates:
         Waiting is that of a single server with Poisson arrivals whose service is one prompt (M/D/1), plus, near the
         limit of sequences, that of `most` servers (Sakasegawa's approximation).
         """
+        if self.calm is not None:
+            return self.calm.at_rate(requests_per_s)
         wanted = np.broadcast_to(np.asarray(requests_per_s, dtype=np.float64), self.most.shape)
         full = self.at_sequences(self.most)
         saturated = wanted >= full.requests_per_s
@@ -155,6 +159,12 @@ class Rates:
 def rates(table: StepTable, limits: Limits, overheads: Overheads | None = None) -> Rates:
     """Return the steady state over the grid of a step table."""
     around = overheads or Overheads(request_s=table.request_s[:, None], burst=table.burst[:, None])
+    most = most_sequences(table, limits)
+    calm = _settled(table, most, Overheads(request_s=around.request_s))
+    return replace(_settled(table, most, around), calm=calm) if np.any(around.burst) else calm
+
+
+def _settled(table: StepTable, most: Floats, around: Overheads) -> Rates:
     gaps = table.lengths.gaps
     sequences = table.sequences[None, :]
     others_s = (sequences - 1) * table.prompt_s
@@ -168,7 +178,7 @@ def rates(table: StepTable, limits: Limits, overheads: Overheads | None = None) 
     ttft = around.request_s + table.alone_s[:, None] + running + waiting + burst
     return Rates(
         table=table,
-        most=most_sequences(table, limits),
+        most=most,
         ttft_s=ttft,
         tpot_s=tpot,
         requests_per_s=throughput,

@@ -106,6 +106,7 @@ def _aggregated(case: PointCase, pool: PoolCase, table: StepTable, reached: Reac
 
 def _overloaded(settled: Rates, rate_per_s: float, requests: float) -> Point:
     """More requests come than are served: the mean one of a run of `requests` waits for half of the backlog."""
+    settled = settled.calm or settled
     full = settled.at_sequences(settled.most)
     busy = settled.at_rate(NEARLY_FULL * full.requests_per_s)
     backlog_s = requests / 2 * (1 / full.requests_per_s - 1 / rate_per_s)
