@@ -79,6 +79,13 @@ def talk(message: str) -> None:
         click.echo(message, err=True)
 
 
+def detail(message: str) -> None:
+    """Say something only somebody who asked for --verbose wants to know."""
+    context = click.get_current_context(silent=True)
+    if context is not None and (context.find_root().obj or {}).get("verbose"):
+        click.echo(message, err=True)
+
+
 def gib(size_bytes: float) -> str:
     """Return bytes as GiB with the digits that matter."""
     size = size_bytes / 2**30
