@@ -129,7 +129,7 @@ def explain_deployment(deployment: Deployment, workload: Workload) -> Explanatio
         )
     memory, efficiencies = ledger(deployment), read_efficiencies()
     given = served(deployment, workload, memory, efficiencies) if memory.fits else None
-    step = step_account(deployment, lengths_of(workload), given.sequences, efficiencies) if given else None
+    step = step_account(deployment, lengths_of(workload), max(given.sequences, 1.0), efficiencies) if given else None
     materials = bill_of_materials(
         deployment,
         checkpoint_bytes=checkpoint_bytes(deployment.model, deployment.weight_format),
