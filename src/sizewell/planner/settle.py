@@ -14,7 +14,7 @@ from sizewell.planner.bill_of_materials import bill_of_materials
 from sizewell.planner.candidates import Machine
 from sizewell.planner.columns import Column, Variant
 from sizewell.planner.demand import Demand
-from sizewell.planner.evaluate import GRID, policy_of
+from sizewell.planner.evaluate import GRID, SEQUENCE_LIMITS, policy_of
 from sizewell.planner.facts import Facts
 from sizewell.planner.money import break_even, cost
 from sizewell.planner.offload import placement
@@ -40,7 +40,8 @@ class Settler:
     def plan(self, column: Column, row: int, *, detailed: bool) -> Plan:
         """Return the plan of a candidate."""
         machine = column.yard.machines[column.rows[row]]
-        deployment = self._deployment(column.variant, machine, int(column.replicas[row]))
+        variant = _no_larger_than_needed(column.variant, float(column.most_users_per_replica[row]))
+        deployment = self._deployment(variant, machine, int(column.replicas[row]))
         tokens_per_s = float(column.requests_per_s[row]) * self.demand.lengths.output_tokens
         price = column.yard.prices[column.rows[row]]
         known = self._recovery(deployment.weight_format)
@@ -135,6 +136,13 @@ class Settler:
             known.fraction,
             f"median of {known.results} published results ({known.scope}); {'; '.join(known.sources)}",
         )
+
+
+def _no_larger_than_needed(variant: Variant, most_users: float) -> Variant:
+    """Return the smallest limit on sequences that costs no capacity: what a larger one reserves serves as cache."""
+    enough = [limit for limit in SEQUENCE_LIMITS if limit * variant.cut.dp >= most_users]
+    limit = min([*enough, variant.settings.max_num_seqs])
+    return replace(variant, settings=replace(variant.settings, max_num_seqs=limit))
 
 
 def _tpot(value: float) -> Figure:
