@@ -71,6 +71,8 @@ def best_lines(plan: Plan) -> tuple[str, ...]:
     service, memory = plan.service, plan.memory
     month = plan.cost.usd_per_month
     price = "no price is known" if month is None else f"{month:,.0f} USD a month ({plan.cost.source})"
+    if plan.cost.service_units_per_hour is not None:
+        price += f"; {plan.cost.service_units_per_hour:,.0f} service units an hour"
     quality = "unknown" if plan.recovery_fraction is None else f"{plan.recovery_fraction:.1%}"
     return (
         f"BEST: {deployment_line(plan.deployment)}",

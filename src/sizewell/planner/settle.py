@@ -16,7 +16,7 @@ from sizewell.planner.columns import Column, Variant
 from sizewell.planner.demand import Demand
 from sizewell.planner.evaluate import GRID, SEQUENCE_LIMITS, policy_of
 from sizewell.planner.facts import Facts
-from sizewell.planner.money import break_even, cost
+from sizewell.planner.money import break_even, cost, service_units_per_hour
 from sizewell.planner.offload import placement
 from sizewell.planner.plan import Details, MemoryUse, Plan, Service
 from sizewell.planner.question import Question
@@ -50,7 +50,10 @@ class Settler:
         return Plan(
             deployment=deployment,
             service=self._service(column, row, str(table.decode.bound_by[0, 0])),
-            cost=cost(deployment, price, self.question.price_basis, tokens_per_s, float(column.watts[row])),
+            cost=replace(
+                cost(deployment, price, self.question.price_basis, tokens_per_s, float(column.watts[row])),
+                service_units_per_hour=service_units_per_hour(deployment, self.facts.prices),
+            ),
             memory=memory,
             recovery_fraction=known[0],
             recovery_source=known[1],
