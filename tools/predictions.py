@@ -64,7 +64,8 @@ def predictions() -> Iterator[tuple[str, ...]]:
             given, step = found.served, found.step
             speed: tuple[float, ...] = ()
             if given and step:
-                speed = (given.ttft_s, given.tpot_s, given.output_tokens_per_s, step.total_s, step.floor_s)
+                served = (given.ttft_s.value, given.tpot_s.value, given.output_tokens_per_s.value)
+                speed = (*served, step.total_s, step.floor_s)
             numbers = [f"{value:.{DIGITS}g}" for value in (*memory, *speed)]
             blank = [""] * (7 - len(numbers))
             bound = step.bound_by if step else found.memory.verdict

@@ -32,11 +32,11 @@ def test_a_plan_and_its_explanation_are_one_answer(model: str, gpu: str, load: W
     assert told.memory.fits
     assert told.served is not None
     assert told.step is not None
-    assert told.served.tpot_s == pytest.approx(best.service.tpot_s.value, rel=0.01)
-    assert told.served.ttft_s == pytest.approx(best.service.ttft_s.value, rel=0.05)
+    assert told.served.tpot_s.value == pytest.approx(best.service.tpot_s.value, rel=0.01)
+    assert told.served.ttft_s.value == pytest.approx(best.service.ttft_s.value, rel=0.05)
     assert told.memory.weight_bytes == best.memory.weight_bytes
     assert told.step.bound_by == best.service.bound_by
-    assert told.step.total_s <= told.served.tpot_s * best.deployment.pools[0].parallelism.pp * 1.01
+    assert told.step.total_s <= told.served.tpot_s.value * best.deployment.pools[0].parallelism.pp * 1.01
 
 
 def test_the_command_line_and_python_give_the_same(say: Say) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
+    from sizewell.specs.figure import Figure
+
 WIDTH = 100
 
 
@@ -107,3 +109,8 @@ def amount(value: float) -> str:
     if not isfinite(value):
         return "–"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def spread(figure: Figure) -> str:
+    """Return seconds with their interval and where they come from."""
+    return f"{duration(figure.value)} [{duration(figure.low)}–{duration(figure.high)}, {figure.provenance}]"

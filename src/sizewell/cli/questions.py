@@ -21,10 +21,12 @@ from sizewell.planner.bill_of_materials import BillOfMaterials, bill_of_material
 from sizewell.planner.fit import FORMATS_TRIED, Bench, Fitting, Misfit, one_of_each
 from sizewell.planner.fit import fit as fit_models
 from sizewell.planner.plan import Answer
+from sizewell.planner.prediction import Prediction, steady_state
 from sizewell.planner.question import Question
 from sizewell.planner.search import answer
 from sizewell.planner.stated import Stated, stated_deployment
-from sizewell.planner.step_account import Served, StepAccount, lengths_of, served, step_account
+from sizewell.planner.step_account import StepAccount, step_account
+from sizewell.planner.step_table import Lengths
 from sizewell.specs.deployment import Deployment, Formats
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
@@ -56,7 +58,7 @@ class Explanation:
     deployment: Deployment
     workload: Workload
     memory: MemoryLedger
-    served: Served | None
+    served: Prediction | None
     step: StepAccount | None
     materials: BillOfMaterials
 
@@ -128,8 +130,9 @@ def explain_deployment(deployment: Deployment, workload: Workload) -> Explanatio
             f"a request of {workload.context_tokens:,.0f} tokens exceeds the {longest:,} tokens the engine is set to"
         )
     memory, efficiencies = ledger(deployment), read_efficiencies()
-    given = served(deployment, workload, memory, efficiencies) if memory.fits else None
-    step = step_account(deployment, lengths_of(workload), max(given.sequences, 1.0), efficiencies) if given else None
+    given = steady_state(deployment, workload, efficiencies) if memory.fits else None
+    lengths = Lengths.of(workload, prefix_caching=deployment.pools[0].settings.prefix_caching)
+    step = step_account(deployment, lengths, given.sequences_per_replica, efficiencies) if given else None
     materials = bill_of_materials(
         deployment,
         checkpoint_bytes=checkpoint_bytes(deployment.model, deployment.weight_format),

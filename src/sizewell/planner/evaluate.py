@@ -150,9 +150,8 @@ class Trial:
         return blocks / needed * variant.cut.dp
 
     def _table(self, variant: Variant, rows: Rows) -> StepTable:
-        work = step_work(
-            self.question.model, variant.formats, variant.cut, self.demand.lengths, policy_of(variant.settings), GRID
-        )
+        policy = StepPolicy.of(variant.settings, variant.engine)
+        work = step_work(self.question.model, variant.formats, variant.cut, self.demand.lengths, policy, GRID)
         return step_table(work, self.yard.reached.take(rows))
 
     def _serving(self, variant: Variant, rows: Rows, sequences: Floats, table: StepTable) -> Iterator[Column]:
@@ -239,15 +238,6 @@ class Trial:
             ttft, tpot = steady.ttft_s[slow, 0], steady.tpot_s[slow, 0]
             reason = speed_reason(variant, self.demand, ttft, tpot, steady.table.floor_s[slow, 0])
             self.nearest.fail("speed", rows[slow], self.demand.worst_ratio(ttft, tpot), reason)
-
-
-def policy_of(settings: EngineSettings) -> StepPolicy:
-    """Return how an engine with these settings forms steps."""
-    return StepPolicy(
-        chunk_tokens=settings.max_num_batched_tokens,
-        eager=settings.enforce_eager,
-        offload_bytes=settings.offload_bytes,
-    )
 
 
 def model_length(question: Question) -> int:

@@ -14,13 +14,13 @@ from sizewell.planner.bill_of_materials import bill_of_materials
 from sizewell.planner.candidates import Machine
 from sizewell.planner.columns import Column, Variant
 from sizewell.planner.demand import Demand
-from sizewell.planner.evaluate import GRID, SEQUENCE_LIMITS, policy_of
+from sizewell.planner.evaluate import GRID, SEQUENCE_LIMITS
 from sizewell.planner.facts import Facts
 from sizewell.planner.money import break_even, cost, service_units_per_hour
 from sizewell.planner.offload import placement
 from sizewell.planner.plan import Details, MemoryUse, Plan, Service
 from sizewell.planner.question import Question
-from sizewell.planner.step_table import StepTable, step_table, step_work
+from sizewell.planner.step_table import StepPolicy, StepTable, step_table, step_work
 from sizewell.specs.deployment import Deployment, Pool
 from sizewell.specs.figure import Figure
 
@@ -113,7 +113,7 @@ class Settler:
         """Return the steps at the plan's own load on its own machine."""
         variant, lengths = column.variant, self.demand.lengths
         sequences = float(np.clip(column.users_per_replica[row], 1, GRID[-1]))
-        policy = policy_of(variant.settings)
+        policy = StepPolicy.of(variant.settings, variant.engine)
         work = step_work(self.question.model, variant.formats, variant.cut, lengths, policy, (sequences,))
         return step_table(work, column.yard.reached.take(column.rows[row : row + 1]))
 
