@@ -154,3 +154,39 @@ def test_a_catalogue_of_ones_own_that_is_none_is_named(
         said = say("catalog", "gpus")
         assert said.code == 2
         assert words in said.complaint
+
+
+def _ends(shell: str) -> subprocess.CompletedProcess[str]:
+    words = f"set -o pipefail; {sys.executable} -m sizewell {shell}"
+    return subprocess.run(["bash", "-c", words], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("words", ["catalog gpus", "catalog gpus --json", "fit --on l4 --top 200"])
+def test_a_reader_who_leaves_is_no_failure(words: str) -> None:
+    ended = _ends(f"{words} | head -1")
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", ["catalog gpus", "catalog gpus --json", "--help"])
+def test_a_closed_stdout_is_no_failure(words: str) -> None:
+    ended = _ends(f"{words} >&-")
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", ["catalog gpus", "catalog gpus --json", "--help"])
+def test_a_full_disk_is_one_line(words: str) -> None:
+    ended = _ends(f"{words} >/dev/full")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("sizewell: the answer cannot be written: ")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_predictions_never_overwrite_the_figures_they_are_about(say: Say, tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text((Path(__file__).parent / "memory_rows.csv").read_text())
+    before = table.read_text()
+    said = say("validate", str(table), "--predictions", str(table))
+    assert said.code == 2
+    assert "would overwrite" in said.complaint
+    assert table.read_text() == before

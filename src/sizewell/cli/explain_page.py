@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sizewell.cli.output import amount, duration, gib, show, spread, table
+from sizewell.planner.support import unsupported
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,12 +42,18 @@ def headline(deployment: Deployment) -> tuple[str, ...]:
         deployment_line(deployment),
         settings_line(deployment),
         *(f"assumed: {fact}" for fact in (*deployment.model.assumed, *_engine_notes(deployment))),
+        *_unsupported(deployment),
         "",
     )
 
 
 def _engine_notes(deployment: Deployment) -> tuple[str, ...]:
     return (deployment.engine.note,) if deployment.engine.note else ()
+
+
+def _unsupported(deployment: Deployment) -> tuple[str, ...]:
+    why = unsupported(deployment.model, deployment.weight_format, deployment.engine.name, deployment.cluster.gpu)
+    return (f"NOT SUPPORTED: {why}; a plan would reject this, the figures say what it would be like",) if why else ()
 
 
 def model_line(model: ModelSpec) -> str:

@@ -48,7 +48,11 @@ def console() -> Console:
     """Return a console of at most 100 columns that takes names literally and honours NO_COLOR."""
     from rich.console import Console
 
-    narrow = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704  # rich calls this while it handles the error, and would end with code 1 by itself
+
+    narrow = Plain(markup=False, emoji=False, highlight=False, soft_wrap=False)
     narrow.width = min(WIDTH, narrow.width) if narrow.is_terminal else WIDTH
     return narrow
 

@@ -34,6 +34,8 @@ def command(file: Path, predictions: Path | None, as_json: bool) -> None:
     """
     from sizewell.planner.accuracy import balanced, by_group, by_metric
 
+    if predictions is not None and predictions.exists() and predictions.samefile(file):
+        raise BadInputError(f"--predictions {predictions} would overwrite the figures it is about: name another file")
     kind, comparisons = compare(file)
     if predictions is not None:
         _write(predictions, comparisons)

@@ -23,6 +23,9 @@ from sizewell.specs.weight_format import stored_encoding
 
 VOCABULARY_PADDING = 64
 
+OFFLOADED = "weights: offloaded to host"
+"""The line that takes from a GPU what lies in host memory instead."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightRules:
@@ -192,7 +195,7 @@ def offloaded(lines: tuple[LedgerLine, ...], host_bytes: float) -> tuple[LedgerL
     stays = {"weights: embedding", "weights: head", "weights: rope-table"}
     movable = sum(line.bytes for line in lines if line.name not in stays)
     moved = LedgerLine(
-        name="weights: offloaded to host",
+        name=OFFLOADED,
         bytes=-min(host_bytes, movable),
         formula="−min({asked}, {movable}) B",
         inputs=(("asked", host_bytes), ("movable", movable)),

@@ -116,8 +116,6 @@ def _deployment(
     model: ModelSpec, engine: EngineSpec, weight_format: str, workload: Workload, cluster: ClusterSpec
 ) -> Deployment:
     stated = Stated(max_num_seqs=SEQUENCES, max_model_len_tokens=int(workload.context_tokens))
-    if engine.name == "llama.cpp":
-        stated = replace(stated, tp=1, pp=cluster.gpus)
     return stated_deployment(model, cluster, engine, Formats(weight=weight_format), stated)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sizewell.specs.engine import EngineName
 from sizewell.specs.hardware import GpuSpec
+from sizewell.specs.model import ModelSpec
 
 FROM_CAPABILITY = {
     "bf16": 7.0, "fp16": 7.0, "awq": 7.5, "gptq": 7.5, "int8": 7.5, "bnb": 7.0,
@@ -47,6 +48,14 @@ def format_runs(engine: EngineName, weight_format: str, gpu: GpuSpec) -> bool:
         return float(gpu.compute_capability or 0) >= FROM_CAPABILITY.get(family, 8.0)
     allowed = ON_AMD.get(gpu.architecture, ()) if gpu.vendor == "amd" else ON_GAUDI
     return family in allowed
+
+
+def unsupported(model: ModelSpec, weight_format: str, engine: EngineName, gpu: GpuSpec) -> str:
+    """Return why an engine does not run a model's weights on an accelerator, or nothing."""
+    if not engine_runs(engine, gpu):
+        return f"{engine} does not run on {gpu.key}"
+    stored = model.weight_format if weight_format == "native" else weight_format
+    return "" if format_runs(engine, stored, gpu) else f"{engine} has no {stored} kernels for {gpu.architecture}"
 
 
 def _family(weight_format: str) -> str:
