@@ -20,7 +20,7 @@ from sizewell.planner.ranking import Ranking
 from sizewell.planner.reasons import bound_reason, context_reason, load_reason, memory_reason, speed_reason
 from sizewell.planner.steady_state import Limits as Holding
 from sizewell.planner.steady_state import Rates, rates
-from sizewell.planner.step_table import StepTable, step_table, step_work
+from sizewell.planner.step_table import StepPolicy, StepTable, step_table, step_work
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 

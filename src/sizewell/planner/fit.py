@@ -109,7 +109,6 @@ def _ways(model: ModelSpec, bench: Bench) -> Iterator[tuple[EngineSpec, str]]:
         for name, engine in bench.engines.items():
             if engine_runs(name, bench.cluster.gpu) and format_runs(name, stored, bench.cluster.gpu):
                 yield engine, weight_format
-                break
 
 
 def _deployment(
