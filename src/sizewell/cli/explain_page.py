@@ -166,6 +166,7 @@ def materials_table(needs: BillOfMaterials) -> Table:
         ("CPU cores", f"{needs.cpu_cores}" + ("" if needs.host_has_cores else ": more than this node has")),
         ("disk", f"{gib(needs.disk_bytes)} GiB"),
         ("start, nothing cached", loads),
+        ("start, checkpoint in page cache", "; ".join(sorted({duration(load.cached_s) for load in needs.loads}))),
         ("network", needs.network),
         ("power, all nodes", f"{needs.power_w / 1e3:,.2f} kW, {needs.cooling_btu_per_h:,.0f} BTU/h to cool"),
     ]

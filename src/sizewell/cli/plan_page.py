@@ -92,10 +92,12 @@ def detail_lines(plan: Plan) -> Iterator[str]:
         return
     needs, pays = details.materials, details.break_even
     starts = ", ".join(f"{duration(load.cold_s)} from {load.storage}" for load in needs.loads)
+    warm_start = duration(min(load.cached_s for load in needs.loads)) if needs.loads else "–"
     warm = f"{gib(needs.host_ram_bytes)} to restart warm"
     yield (
         f"each node: host memory {gib(needs.host_ram_minimum_bytes)} GiB ({warm}), "
-        f"{needs.cpu_cores} CPU cores, disk {gib(needs.disk_bytes)} GiB; a start takes {starts}"
+        f"{needs.cpu_cores} CPU cores, disk {gib(needs.disk_bytes)} GiB; a start takes {starts}, "
+        f"{warm_start} from the page cache"
     )
     power = f"whole nodes draw up to {needs.power_w / 1e3:.1f} kW, {needs.cooling_btu_per_h:,.0f} BTU/h to cool"
     yield f"network: {needs.network}; {power}"

@@ -20,7 +20,8 @@ def decided_by(question: Question, facts: Facts, plans: Sequence[Plan]) -> tuple
         _load(question),
         _prices(question, plans),
         _engine(facts),
-        f"Context: engines start with {model_length(question):,} tokens; the cache holds requests of full length.",
+        f"Context: engines start with {model_length(question):,} tokens; on average a request is half way through its "
+        "output, and so many are counted into the cache.",
         *(f"Assumed: {fact}" for fact in question.model.assumed),
     )
 

@@ -111,7 +111,7 @@ class Trial:
                 yield from self._serving(variant, rows[somewhere], sequences, table)
 
     def _room(self, base: Variant, rows: Rows) -> Iterator[tuple[int, Floats]]:
-        """Yield for each limit how many requests of full length one replica's cache holds on each machine."""
+        """Yield for each limit how many requests one replica's cache holds on each machine."""
         amd = self.yard.is_amd[rows]
         builds = [(base.engine.on(vendor), mask) for vendor, mask in (("", ~amd), ("amd", amd)) if mask.any()]
         model = self.question.model
@@ -133,11 +133,14 @@ class Trial:
         )
 
     def _sequences(self, variant: Variant, memory: RankMemory, rows: Rows) -> Floats:
-        """Return how many requests of full length one replica's cache holds on each machine."""
+        """Return how many requests one replica's cache holds on each machine, half way through their output as they
+        are on average; none where not even one of full length fits.
+        """
         totals, back = np.unique(self.yard.memory_bytes[rows], return_inverse=True)
         held = [memory.blocks(total, memory.safe_fraction(total)) for total in totals]
         blocks = np.array(held, dtype=np.float64)[back]
         needed = max(memory.layout.request_blocks(ceil(self.demand.context_tokens)), 1)
+        usual = max(memory.layout.request_blocks(ceil(self.demand.lengths.decode_context_tokens)), 1)
         none, few = blocks <= 0, (blocks > 0) & (blocks < needed)
         if none.any():
             budget = np.array([memory.budget_bytes(total, memory.safe_fraction(total)) for total in totals])[back]
@@ -147,7 +150,7 @@ class Trial:
             tokens = blocks[few] * memory.layout.block_tokens
             short = context_reason(variant, tokens, self.demand.context_tokens)
             self.nearest.fail("context", rows[few], needed / blocks[few], short)
-        return blocks / needed * variant.cut.dp
+        return np.where(blocks >= needed, blocks / usual * variant.cut.dp, 0.0)
 
     def _table(self, variant: Variant, rows: Rows) -> StepTable:
         policy = StepPolicy.of(variant.settings, variant.engine)
@@ -186,8 +189,14 @@ class Trial:
             ttft_s=ttft, tpot_s=tpot, requests_per_s=rate * replicas,
             users_per_replica=rate * (ttft + self.demand.lengths.gaps * tpot), most_users_per_replica=most[:, None],
             usd_per_hour=gpus * self.yard.usd_per_gpu[at] + nodes * self.yard.usd_per_node[at],
-            watts=gpus * self.yard.watts_per_gpu[at],
+            watts=self._watts(at, gpus, nodes),
         )  # fmt: skip
+
+    def _watts(self, at: Rows, gpus: Floats, nodes: Floats) -> Floats:
+        """Who buys pays for whole nodes, who rents for the accelerators in use and their share of the rest."""
+        whole = self.question.price_basis == "purchase"
+        counted: Floats = nodes * self.yard.gpus_per_node[at] if whole else gpus
+        return counted * self.yard.watts_per_gpu[at]
 
     def _point(self, steady: Rates, replicas: Floats) -> tuple[Floats, Floats, Floats]:
         """Return TTFT, TPOT and requests per second of one of `replicas` [M, K] that share the load."""
