@@ -60,6 +60,9 @@ def _refitted(
 ) -> LogFacts:
     several = log[0].cut.gpus > 1
     field = "non_torch_bytes_tp" if several else "non_torch_bytes_tp1"
+    if facts.engine.profile == "sglang":
+        # Its logs call context and collectives so, and both lie outside the share.
+        field = "collective_bytes"
 
     def kind(rows: tuple[MemoryRow, ...], other: LogFacts) -> tuple[object, ...]:
         # Releases that share the constant were fitted together.
@@ -71,7 +74,8 @@ def _refitted(
     ]  # fmt: skip
     if not seen:
         return facts
-    return replace(facts, engine=replace(facts.engine, non_torch_bytes_per_rank=0.0, **{field: median(seen)}))
+    beside = median(seen) - (facts.engine.context_bytes if field == "collective_bytes" else 0.0)
+    return replace(facts, engine=replace(facts.engine, non_torch_bytes_per_rank=0.0, **{field: beside}))
 
 
 def main(path: str, *flags: str) -> None:

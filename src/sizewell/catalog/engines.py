@@ -21,7 +21,7 @@ _PLAIN = (
     "printed_tokens", "sampler_copies", "sampler_rows", "hidden_copies", "forward_copies", "experts_share_buffers",
     "grouped_fp8_experts", "keeps_expert_buffers", "sparse_gather_contexts", "graphs_in_budget", "capture_factor",
     "capture_limit", "capture_coarse_step", "context_in_baseline", "embedding_on_host", "latent_rope_bytes",
-    "mxfp4_padding",
+    "mxfp4_padding", "absorbed", "latent_head_on_all", "encoder_copies",
 )  # fmt: skip
 """Fields of an era that go into an EngineSpec as they are."""
 

@@ -55,6 +55,7 @@ def _sampler(
         rows = 1
     logits = engine.sampler_copies * rows * model.vocabulary * 4
     kept = engine.workspace_bytes + _kept_expert_bytes(model, formats, cut, tokens, engine)
+    kept += encoder_bytes(model, tokens, engine)
     hidden = engine.hidden_copies * tokens * model.hidden * 2
     return _estimate(
         LedgerLine(
@@ -71,19 +72,33 @@ def _sampler(
     )  # fmt: skip
 
 
+def encoder_bytes(model: ModelSpec, tokens: int, engine: EngineSpec) -> float:
+    """Return the encoder outputs a profile run keeps while the language model runs: those of one full budget."""
+    if not model.vision:
+        return 0.0
+    budget = max(tokens, model.encoder_item_tokens)
+    return float(engine.encoder_copies * budget * model.encoder_outputs * model.hidden * 2)
+
+
 def _kept_expert_bytes(model: ModelSpec, formats: Formats, cut: Parallelism, tokens: int, engine: EngineSpec) -> float:
     """Buffers of gated 16-bit routed experts, where the engine keeps them beyond the forward pass."""
     if not engine.keeps_expert_buffers:
         return 0.0
     widest = max(
         (
-            expert_elements(layer.mlp, model.hidden, cut)
+            workspace_elements(layer.mlp, _expert_hidden(layer, model.hidden), cut)
             for layer in model.layer_counts
             if isinstance(layer.mlp, MoeMlp) and layer.mlp.gated and _has_plain_experts(layer, model, formats)
         ),
         default=0.0,
     )
     return 2 * widest * min(tokens, EXPERT_CHUNK_TOKENS)
+
+
+def _expert_hidden(layer: Layer, hidden: int) -> int:
+    """Return the width routed experts see: the hidden one, or that of a latent before them."""
+    routed = [t for t in layer.tensors if t.role == "routed-experts" and t.columns and not t.columns.sharded]
+    return routed[0].rank_columns(1) if routed else hidden
 
 
 def _has_plain_experts(layer: Layer, model: ModelSpec, formats: Formats) -> bool:
@@ -98,16 +113,23 @@ def _forward(
     # An all-reduce needs its input and output at once.
     copies = engine.forward_copies + (2 if cut.tp > 1 else 0)
     grouped = _grouped_fp8(model, formats, engine)
+    encoded = encoder_bytes(model, tokens, engine)
     rule = _Buffers(tokens=tokens, cut=cut, shared=engine.experts_share_buffers, grouped_fp8=grouped)
-    widest = max((_widest(layer, model.hidden, rule) for layer in model.layer_counts), default=0.0)
+    widest = max(
+        (_widest(layer, _expert_hidden(layer, model.hidden), rule) for layer in model.layer_counts), default=0.0
+    )
     return _estimate(
         LedgerLine(
             name="activation peak: forward pass",
-            bytes=tokens * 2 * (copies * model.hidden + widest),
-            formula="{tokens} tokens × 2 B × ({copies} × {hidden} hidden + {widest} of the widest layer)",
-            inputs=(("tokens", tokens), ("copies", copies), ("hidden", model.hidden), ("widest", widest)),
+            bytes=tokens * 2 * (copies * model.hidden + widest) + encoded,
+            formula="{tokens} tokens × 2 B × ({copies} × {hidden} hidden + {widest} of the widest layer)"
+            " + {encoded} B of encoder outputs",
+            inputs=(
+                ("tokens", tokens), ("copies", copies), ("hidden", model.hidden), ("widest", widest),
+                ("encoded", encoded),
+            ),
         )
-    )
+    )  # fmt: skip
 
 
 def _grouped_fp8(model: ModelSpec, formats: Formats, engine: EngineSpec) -> bool:
@@ -174,3 +196,9 @@ def expert_elements(mlp: MoeMlp, hidden: int, cut: Parallelism, *, shared: bool 
     inner = mlp.intermediate if cut.ep > 1 else mlp.intermediate / (cut.tp * cut.dp)
     first = (2 if mlp.gated else 1) * inner
     return mlp.top_k * (inner + (max(first, hidden) if shared else first + hidden))
+
+
+def workspace_elements(mlp: MoeMlp, hidden: int, cut: Parallelism) -> float:
+    """Return elements per token of the two workspaces of a modular expert kernel (vllm 0.14 TritonExperts)."""
+    inner = mlp.intermediate if cut.ep > 1 else mlp.intermediate / (cut.tp * cut.dp)
+    return mlp.top_k * (max(inner, hidden) + max(2 * inner, hidden))

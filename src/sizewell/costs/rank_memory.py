@@ -13,7 +13,7 @@ from sizewell.costs.lines import LedgerLine
 from sizewell.costs.overhead import gather_lines, overhead_lines
 from sizewell.costs.stages import counted_layers, stage_bounds
 from sizewell.costs.token_pool import STATE_TO_TOKEN_RATIO, WINDOW_POOL_FRACTION
-from sizewell.costs.weights import VOCABULARY_PADDING, WeightRules, offloaded, stage_weight_lines
+from sizewell.costs.weights import VOCABULARY_PADDING, Absorbed, WeightRules, offloaded, stage_weight_lines
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.layers import CompressedAttention, LatentAttention, Layer
@@ -161,13 +161,20 @@ def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
         padding=1 if plain else VOCABULARY_PADDING,
         pp_remainder=engine.pp_remainder,
         mtp=settings.speculative_tokens > 0,
-        absorbed_copies=not plain,
+        absorbed="none" if plain else _absorbed(settings, engine),
+        latent_head_on_all=engine.latent_head_on_all,
+        reserved=engine.profile == "sglang" or engine.rocm,
         rope_tables=not plain,
         embedding_on_host=engine.embedding_on_host,
         latent_rope_bytes=engine.latent_rope_bytes,
         mxfp4_padding=engine.mxfp4_padding,
         rocm=engine.rocm,
     )
+
+
+def _absorbed(settings: EngineSettings, engine: EngineSpec) -> Absorbed:
+    """Products are computed where the parameters lie: offloaded ones never reach the accelerator."""
+    return "copies" if engine.absorbed == "products" and settings.offload_bytes else engine.absorbed
 
 
 def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> CacheRules:

@@ -181,7 +181,7 @@ def _predict(
     if row.metric in _CAPACITY:
         return _capacity(row, rows, memory, found)
     if row.metric == "weights_gib_per_gpu":
-        return _answer(row, Figure.exact(_logged_stage_bytes(row, memory) / GIB))
+        return _answer(row, Figure.exact(_logged_stage_bytes(memory) / GIB))
     if row.metric == "non_torch_gib" and memory.engine.profile == "sglang":
         return _answer(row, _total([line for line in memory.overhead if line.name in BASE_LINES]))
     if row.metric in _OVERHEAD:
@@ -190,14 +190,11 @@ def _predict(
     return unanswered([row], f"no prediction for the metric {row.metric}")[0]
 
 
-def _logged_stage_bytes(row: MemoryRow, memory: RankMemory) -> float:
-    """Weights of the rank that logged: the driver's stage, unless the notes speak of middle stages."""
-    middle = "middle" in row.notes and len(memory.stages) > 2
+def _logged_stage_bytes(memory: RankMemory) -> float:
+    """Weights of the rank whose lines reach a log: the driver's node holds the first stage."""
     # Adapters are loaded with the weights; SGLang prints how much free memory went down, more than the tensors.
     counted = ("adapters", "beside PyTorch") if memory.engine.profile == "sglang" else ("adapters",)
-    return memory.stages[1 if middle else 0].weight_bytes + sum(
-        line.bytes for line in memory.overhead if line.name in counted
-    )
+    return memory.stages[0].weight_bytes + sum(line.bytes for line in memory.overhead if line.name in counted)
 
 
 def _answer(row: MemoryRow, figure: Figure, basis: Basis = "settings", reason: str = "") -> MemoryPrediction:

@@ -31,13 +31,16 @@ class EngineSpec:
     `context_in_baseline`: CUDA context and NCCL buffers exist before the snapshot and lie outside the budget.
     `non_torch_bytes_*` is what it sees beside PyTorch: on one rank, and on each of several `_tp` + ranks × `_per_rank`.
     `hidden_copies` × tokens × hidden × 2 B lie beside the sampler, `forward_copies` beside the widest layer;
-    `workspace_bytes` lies beside the sampler, and expert buffers where it `keeps_expert_buffers`;
+    `encoder_copies` of one budget of encoder outputs and `workspace_bytes` lie beside the sampler, and expert
+    workspaces where it `keeps_expert_buffers`;
     `sampler_rows` says what logits are kept for. `grouped_fp8_experts`: block-quantised experts run as one grouped
     product with its own buffers. Sparse attention over an fp8 latent cache gathers `sparse_gather_contexts` × the
     longest context as 16-bit rows into a buffer that counts as loaded weight.
     Graphs take `graph_bytes` + layers × `graph_bytes_per_layer` (`_moe_layer` for mixtures of experts) when all
     batch sizes up to `capture_limit` are captured; the largest is `capture_factor` × the sequence limit.
-    `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version was resolved.
+    `absorbed` says what is kept of latent up-projections, `latent_head_on_all` that latent models hold the head on
+    every pipeline stage. `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version
+    was resolved.
     """
 
     name: EngineName
@@ -68,6 +71,9 @@ class EngineSpec:
     rocm: bool = False
     sampler_rows: Literal["sequences", "tokens"] = "sequences"
     embedding_on_host: bool = False
+    absorbed: Literal["none", "products", "copies"] = "copies"
+    latent_head_on_all: bool = False
+    encoder_copies: int = 0
     experts_share_buffers: bool = True
     keeps_expert_buffers: bool = False
     sparse_gather_contexts: int = 0
