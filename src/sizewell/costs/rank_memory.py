@@ -10,7 +10,7 @@ from math import ceil, floor
 from sizewell.costs.cache_kinds import CacheRules, layer_kinds
 from sizewell.costs.kv_cache import CacheLayout, cache_layout
 from sizewell.costs.lines import LedgerLine
-from sizewell.costs.overhead import gather_lines, overhead_lines
+from sizewell.costs.overhead import deep_stack_lines, gather_lines, overhead_lines
 from sizewell.costs.stages import counted_layers, stage_bounds
 from sizewell.costs.token_pool import STATE_TO_TOKEN_RATIO, WINDOW_POOL_FRACTION
 from sizewell.costs.weights import VOCABULARY_PADDING, Absorbed, WeightRules, offloaded, stage_weight_lines
@@ -131,10 +131,10 @@ def rank_memory(
     bounds = stage_bounds(len(model.layers), cut.pp, engine.pp_remainder)
     weights = stage_weight_lines(model, formats.weight, cut, weight_rules(settings, engine))
     draft = settings.speculative_tokens > 0
-    gathered = gather_lines(model, formats, settings, engine)
+    buffers = (*gather_lines(model, formats, settings, engine), *deep_stack_lines(model, settings, engine))
     stages = tuple(
         StageMemory(
-            weights=offloaded((*lines, *gathered), settings.offload_bytes),
+            weights=offloaded((*lines, *buffers), settings.offload_bytes),
             layout=cache_layout(
                 layer_kinds(model, _counted(model, span, draft=draft), formats.kv, cut.tp, rules), rules
             ),

@@ -67,7 +67,7 @@ class EngineSpec:
     non_torch_bytes_per_rank: float = 0.0
     workspace_bytes: float = 0.0
     latent_rope_bytes: int = 4
-    mxfp4_padding: Literal["none", "inputs", "both"] = "none"
+    mxfp4_padding: Literal["none", "inputs", "both", "wide"] = "none"
     rocm: bool = False
     sampler_rows: Literal["sequences", "tokens"] = "sequences"
     embedding_on_host: bool = False
@@ -88,9 +88,20 @@ class EngineSpec:
     fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch"] = "fixed"
     note: str = ""
 
-    def on(self, vendor: str) -> EngineSpec:
-        """Return the same release as built for a vendor's accelerators."""
-        return replace(self, rocm=True) if vendor == "amd" and self.name == "vllm" and not self.rocm else self
+    def on(self, vendor: str, capability: str | None = None) -> EngineSpec:
+        """Return the same release as built for a vendor's accelerators, with the kernels a `capability` runs.
+
+        MXFP4 experts run in Triton on Hopper alone; FlashInfer on Blackwell and ROCm pad wider, Marlin elsewhere.
+        """
+        if self.name != "vllm":
+            return self
+        major = (capability or "9").partition(".")[0]
+        padding = self.mxfp4_padding
+        if padding == "inputs" and (vendor == "amd" or major != "9"):
+            padding = "wide" if vendor == "amd" or major == "10" else "both"
+        rocm = self.rocm or vendor == "amd"
+        unchanged = rocm == self.rocm and padding == self.mxfp4_padding
+        return self if unchanged else replace(self, rocm=rocm, mxfp4_padding=padding)
 
     def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Return how many batch sizes are captured as graphs: 1, 2, 4, steps of 8, coarser steps from 256."""
