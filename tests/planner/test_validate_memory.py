@@ -52,6 +52,17 @@ def test_an_unknown_accelerator_is_answered_from_the_logs_own_cache() -> None:
     assert (per_token.metric, per_token.predicted) == ("kv_bytes_per_token", 131_072)
 
 
+def test_what_was_left_after_loading_stands_in_for_the_accelerator() -> None:
+    """A published log of Mistral-7B on a 24 GB card: 56,524 tokens."""
+    row = replace(
+        ROW, engine="sglang", gpu="24GB class", memory_gib=None, memory_fraction=None, max_model_len_tokens=32_768,
+        metric="kv_tokens", value=56_524, notes="avail 9.69 GB after load, 2.44 after pool",
+    )  # fmt: skip
+    facts = LogFacts(model=read_model("mistralai/Mistral-7B-v0.1"), gpu=None, engine=read_engine("sglang", "0.4.0"))
+    (answer,) = predict_log([row], facts)
+    assert answer.error_fraction == pytest.approx(0, abs=0.01)
+
+
 def test_a_contradicted_setting_is_said() -> None:
     peak = replace(ROW, metric="activation_peak_gib", value=9.4)
     capacity, _ = predict_log([ROW, peak], _facts())

@@ -16,7 +16,7 @@ from sizewell.costs.token_pool import STATE_TO_TOKEN_RATIO, WINDOW_POOL_FRACTION
 from sizewell.costs.weights import VOCABULARY_PADDING, Absorbed, WeightRules, offloaded, stage_weight_lines
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
-from sizewell.specs.layers import CompressedAttention, LatentAttention, Layer
+from sizewell.specs.layers import Attention, CompressedAttention, LatentAttention, Layer
 from sizewell.specs.model import ModelSpec
 
 LATENT_BLOCK_TOKENS = 64
@@ -191,8 +191,14 @@ def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) 
         latent_row_elements=padded,
         style="flat" if flat else "groups",
         state_element_bytes=4 if engine.profile == "llama.cpp" else None,
-        window_pool_fraction=WINDOW_POOL_FRACTION if engine.profile == "sglang" else None,
+        window_pool_fraction=_window_pool(model) if engine.profile == "sglang" else None,
     )
+
+
+def _window_pool(model: ModelSpec) -> float:
+    """Windowed layers get their own pool beside layers that attend to everything; alone they use the full one."""
+    spans = {bool(la.mixer.span_tokens) for la in model.layer_counts if isinstance(la.mixer, Attention)}
+    return WINDOW_POOL_FRACTION if len(spans) == 2 else 1.0
 
 
 def _is_compressed(model: ModelSpec) -> bool:

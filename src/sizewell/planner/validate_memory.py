@@ -10,7 +10,7 @@ from sizewell.costs.ledger import GIB, MemoryLedger, ledger_of
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.overhead import adapter_line
 from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory
-from sizewell.costs.token_pool import default_fraction
+from sizewell.costs.token_pool import default_fraction, encoder_share
 from sizewell.costs.weights import WeightRules, rank_weight_bytes
 from sizewell.planner.memory_caveats import caveats, weight_caveat
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
@@ -84,6 +84,8 @@ def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPredi
     total = _gpu_bytes(rows[0], facts.gpu)
     if rows[0].free_bytes:
         total = rows[0].free_bytes + memory.base_bytes
+    elif total is None and rows[0].left_bytes:
+        total = rows[0].left_bytes + _logged_stage_bytes(memory) + memory.base_bytes
     found = ledger_of(memory, total) if total else None
     caveat = caveats(rows, memory, facts.gpu, total)
     answers = tuple(_predict(row, rows, memory, found) for row in rows)
@@ -172,7 +174,8 @@ def _default_fraction(row: MemoryRow, total_bytes: float, facts: LogFacts) -> fl
     rule = facts.engine.fraction_rule
     if rule == "fixed" or not total_bytes:
         return facts.engine.memory_fraction
-    return default_fraction(rule, total_bytes, row.cut, latent=facts.model.is_latent)
+    share = default_fraction(rule, total_bytes, row.cut, latent=facts.model.is_latent)
+    return share if rule == "by-ranks" else share * encoder_share(facts.model)
 
 
 def _predict(
