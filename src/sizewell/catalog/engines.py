@@ -97,7 +97,7 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
     plain = {key: facts[key] for key in _PLAIN}
     sizes = {
         "non_torch_bytes_tp1": "non_torch_gib_tp1", "non_torch_bytes_tp": "non_torch_gib_tp",
-        "non_torch_bytes_per_rank": "non_torch_gib_per_rank",
+        "non_torch_bytes_per_rank": "non_torch_gib_per_rank", "non_torch_bytes_tp_plain": "non_torch_gib_tp_plain",
         "graph_bytes": "graph_gib", "graph_bytes_per_layer": "graph_gib_per_layer",
         "graph_bytes_per_moe_layer": "graph_gib_per_moe_layer",
         "workspace_bytes": "workspace_gib", "context_bytes": "context_gib", "collective_bytes": "collective_gib",

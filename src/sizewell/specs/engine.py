@@ -29,7 +29,8 @@ class EngineSpec:
     `v0` (whole prompt when not chunked), `v1`. `sampler_copies` × rows × vocabulary × 4 B is the sampler's peak.
     `graphs_in_budget`: the engine deducts a CUDA-graph estimate before sizing the cache.
     `context_in_baseline`: CUDA context and NCCL buffers exist before the snapshot and lie outside the budget.
-    `non_torch_bytes_*` is what it sees beside PyTorch: on one rank, and on each of several `_tp` + ranks × `_per_rank`.
+    `non_torch_bytes_*` is what it sees beside PyTorch: on one rank, and on each of several `_tp` + ranks × `_per_rank`
+    (`_tp_plain` where accelerators cannot reduce over multicast; zero: the same).
     `hidden_copies` × tokens × hidden × 2 B lie beside the sampler, `forward_copies` beside the widest layer;
     `encoder_copies` of one budget of encoder outputs and `workspace_bytes` lie beside the sampler, and expert
     workspaces where it `keeps_expert_buffers`;
@@ -65,6 +66,7 @@ class EngineSpec:
     hidden_copies: float = 1.5
     forward_copies: float = 3.0
     non_torch_bytes_per_rank: float = 0.0
+    non_torch_bytes_tp_plain: float = 0.0
     workspace_bytes: float = 0.0
     latent_rope_bytes: int = 4
     mxfp4_padding: Literal["none", "inputs", "both", "wide"] = "none"
@@ -92,16 +94,20 @@ class EngineSpec:
         """Return the same release as built for a vendor's accelerators, with the kernels a `capability` runs.
 
         MXFP4 experts run in Triton on Hopper alone; FlashInfer on Blackwell and ROCm pad wider, Marlin elsewhere.
+        Only Hopper and data-centre Blackwell reduce over multicast, whose buffers lie beside PyTorch.
         """
         if self.name != "vllm":
             return self
         major = (capability or "9").partition(".")[0]
-        padding = self.mxfp4_padding
+        padding, shared = self.mxfp4_padding, self.non_torch_bytes_tp
         if padding == "inputs" and (vendor == "amd" or major != "9"):
             padding = "wide" if vendor == "amd" or major == "10" else "both"
+        if vendor == "nvidia" and major not in {"9", "10"}:
+            shared = min(shared, self.non_torch_bytes_tp_plain or shared)
         rocm = self.rocm or vendor == "amd"
-        unchanged = rocm == self.rocm and padding == self.mxfp4_padding
-        return self if unchanged else replace(self, rocm=rocm, mxfp4_padding=padding)
+        if (rocm, padding, shared) == (self.rocm, self.mxfp4_padding, self.non_torch_bytes_tp):
+            return self
+        return replace(self, rocm=rocm, mxfp4_padding=padding, non_torch_bytes_tp=shared)
 
     def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Return how many batch sizes are captured as graphs: 1, 2, 4, steps of 8, coarser steps from 256."""
