@@ -60,18 +60,30 @@ def _refitted(
 ) -> LogFacts:
     several = log[0].cut.gpus > 1
     field = "non_torch_bytes_tp" if several else "non_torch_bytes_tp1"
+    if facts.engine.profile == "sglang":
+        # Its logs call context and collectives so, and both lie outside the share.
+        field = "collective_bytes"
 
-    def kind(rows: tuple[MemoryRow, ...], other: LogFacts) -> tuple[object, ...]:
-        # Releases that share the constant were fitted together.
-        return other.engine.name, getattr(other.engine, field), rows[0].cut.gpus > 1
+    def seen(same_release: bool) -> dict[str, list[float]]:
+        found: dict[str, list[float]] = {}
+        for other, its in known:
+            alike = its.engine.profile == facts.engine.profile and (other[0].cut.gpus > 1) == several
+            if same_release:
+                # Releases that share the constant were fitted together.
+                alike = alike and getattr(its.engine, field) == getattr(facts.engine, field)
+            if alike and other[0].thread != log[0].thread:
+                values = [row.value * GIB for row in other if row.metric == "non_torch_gib"]
+                found.setdefault(other[0].thread, []).extend(values)
+        return {thread: values for thread, values in found.items() if values}
 
-    seen = [
-        row.value * GIB for other, its in known for row in other
-        if row.metric == "non_torch_gib" and row.thread != log[0].thread and kind(other, its) == kind(log, facts)
-    ]  # fmt: skip
-    if not seen:
+    # One thread is no sample: its neighbours in time are asked as well.
+    threads = seen(same_release=True)
+    threads = threads if len(threads) > 1 else seen(same_release=False)
+    values = [value for found in threads.values() for value in found]
+    if not values:
         return facts
-    return replace(facts, engine=replace(facts.engine, non_torch_bytes_per_rank=0.0, **{field: median(seen)}))
+    beside = median(values) - (facts.engine.context_bytes if field == "collective_bytes" else 0.0)
+    return replace(facts, engine=replace(facts.engine, non_torch_bytes_per_rank=0.0, **{field: beside}))
 
 
 def main(path: str, *flags: str) -> None:

@@ -45,3 +45,11 @@ def test_an_unknown_engine_names_the_known() -> None:
 def test_an_a100_counts_as_a_small_accelerator_since_0_11() -> None:
     before, after = (read_engine("vllm", v).defaults_for("NVIDIA A100-SXM4-80GB", 79 * 2**30) for v in ("0.9", "0.11"))
     assert (before.max_num_seqs, after.max_num_seqs) == (1024, 256)
+
+
+def test_only_hopper_and_data_centre_blackwell_reduce_over_multicast() -> None:
+    engine = read_engine("vllm", "0.19.0")
+    assert engine.on("nvidia", "9.0").non_torch_bytes_tp == engine.on("nvidia", "10.0").non_torch_bytes_tp
+    assert engine.on("nvidia", "12.0").non_torch_bytes_tp < engine.on("nvidia", "9.0").non_torch_bytes_tp / 2
+    old = read_engine("vllm", "0.11.0")
+    assert old.on("nvidia", "8.9").non_torch_bytes_tp == old.non_torch_bytes_tp

@@ -87,7 +87,7 @@ def test_every_step_keeps_its_floor(
 def test_a_step_of_a_dense_model_reads_every_weight_the_ledger_holds(name: str, tp: int, sequences: int) -> None:
     model = read(name)
     assume(model.legal_tp(tp) and not model.is_moe and not model.vision and not model.extra)
-    held = rank_weight_bytes(model, "native", Parallelism(tp=tp), WeightRules(rope_tables=False, absorbed_copies=False))
+    held = rank_weight_bytes(model, "native", Parallelism(tp=tp), WeightRules(rope_tables=False, absorbed="none"))
     table = 0 if model.tied else model.embedding.rank_parameters(tp) * 2
     work = total_work(step_operators(model, Formats(), Parallelism(tp=tp), Batch.decode(sequences, 0)))
     # The allocator keeps up to a mebibyte beside each tensor, which no step reads.

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from sizewell.catalog.engines import read_engine
+from sizewell.catalog.hardware import read_gpu
 from sizewell.catalog.models import read_model
 from sizewell.costs.expert_padding import Mxfp4Padding
+from sizewell.costs.rank_memory import rank_memory, weight_rules
 from sizewell.costs.weights import WeightRules, rank_weight_bytes
-from sizewell.specs.deployment import Parallelism
+from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 
 GIB = 2**30
+SETTINGS = EngineSettings(max_num_seqs=256, max_num_batched_tokens=8192, max_model_len_tokens=8192, memory_fraction=0.9)
 LOGGED = [
     ("meta-llama/Meta-Llama-3-8B", 1, 14.9595, 1e-4),
     ("Qwen/Qwen3-8B", 1, 15.2683, 1e-3),
@@ -24,7 +30,7 @@ LOGGED = [
     ("deepseek-ai/DeepSeek-R1", 8, 79.583, 1e-3),
     ("deepseek-ai/DeepSeek-V3.2", 8, 80.62, 5e-3),
     ("zai-org/GLM-5-FP8", 8, 89.34, 5e-3),
-    ("moonshotai/Kimi-K2.5", 8, 72.02, 1.2e-2),
+    ("moonshotai/Kimi-K2.5", 8, 72.02, 3e-3),
     ("nvidia/DeepSeek-R1-FP4", 4, 94.5, 1e-2),
     ("Qwen/Qwen2-VL-7B-Instruct", 1, 15.5083, 1e-2),
     ("Qwen/Qwen2.5-VL-72B-Instruct", 4, 34.43, 1e-2),
@@ -73,3 +79,56 @@ def test_gpt_oss_pads_its_packed_experts_as_the_kernel_wants(name: str, padding:
 def test_rocm_keeps_a_padded_copy_of_16_bit_experts(name: str, tp: int, gib: float) -> None:
     found = max(rank_weight_bytes(read_model(name), "native", Parallelism(tp=tp), WeightRules(rocm=True))) / GIB
     assert found == pytest.approx(gib, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "tp", "gib"),
+    [("Qwen/QwQ-32B", 4, 15.54), ("Qwen/Qwen3-14B", 4, 7.08), ("meta-llama/Meta-Llama-3-8B", 2, 7.5)],
+)
+def test_free_memory_goes_down_by_whole_segments(name: str, tp: int, gib: float) -> None:
+    """SGLang prints the drop: o_proj and down_proj of the Qwens leave 1.5 MiB of a segment unused, Llama's none."""
+    found = max(rank_weight_bytes(read_model(name), "native", Parallelism(tp=tp), WeightRules(reserved=True))) / GIB
+    assert gib - 0.06 < found < gib
+
+
+@pytest.mark.parametrize(("version", "gib"), [("0.7.3", 83.88), ("0.11.0", 79.583)])
+def test_the_first_latent_release_kept_absorbed_products(version: str, gib: float) -> None:
+    rules = weight_rules(SETTINGS, read_engine("vllm", version))
+    found = max(rank_weight_bytes(read_model("deepseek-ai/DeepSeek-R1"), "native", Parallelism(tp=8), rules)) / GIB
+    assert found == pytest.approx(gib, rel=2e-3)
+
+
+def test_early_releases_hold_a_latent_models_head_on_every_stage() -> None:
+    """DeepSeek-V3 on 32 cards, 0.6.6: 16.958 GiB on the driver, 16.969 on its neighbours of the first stage."""
+    rules = weight_rules(SETTINGS, read_engine("vllm", "0.6.6"))
+    stages = rank_weight_bytes(read_model("deepseek-ai/DeepSeek-V3"), "native", Parallelism(tp=8, pp=4), rules)
+    assert stages[0] / GIB == pytest.approx(16.958, rel=2e-3)
+
+
+def test_rocm_counts_what_its_runtime_loads() -> None:
+    """Qwen3-4B on Strix Halo."""
+    found = max(rank_weight_bytes(read_model("Qwen/Qwen3-4B"), "native", Parallelism(), WeightRules(rocm=True))) / GIB
+    assert found == pytest.approx(7.6785, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "padding"),
+    [
+        ("h100-sxm-80gb", "inputs"),
+        ("a100-sxm-80gb", "both"),
+        ("rtx-5090-32gb", "both"),
+        ("b200-sxm-180gb", "wide"),
+        ("mi300x-192gb", "wide"),
+    ],
+)
+def test_the_kernel_of_mxfp4_experts_follows_the_accelerator(gpu: str, padding: str) -> None:
+    card = read_gpu(gpu)
+    assert read_engine("vllm", "0.11.0").on(card.vendor, card.compute_capability).mxfp4_padding == padding
+
+
+def test_deep_stack_buffers_are_loaded_with_the_weights() -> None:
+    """Qwen3-VL-235B on four ranks: 0.69 GiB more than the language model."""
+    model, cut = read_model("Qwen/Qwen3-VL-235B-A22B-Instruct"), Parallelism(tp=4)
+    memory = rank_memory(model, Formats(), cut, SETTINGS, read_engine("vllm", "0.18.0"))
+    text = max(rank_weight_bytes(replace(model, vision=()), "native", cut))
+    assert (memory.weight_bytes - text) / GIB == pytest.approx(0.69, abs=0.01)

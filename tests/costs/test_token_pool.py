@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sizewell.costs.token_pool import default_fraction, pool_tokens, request_table_bytes
+from sizewell.catalog.models import read_model
+from sizewell.costs.token_pool import default_fraction, encoder_share, pool_tokens, request_table_bytes
 from sizewell.specs.deployment import Parallelism
 
 GIB = 2**30
@@ -28,3 +29,13 @@ def test_the_request_table_of_a_long_context_costs_a_gibibyte() -> None:
 def test_default_shares_of_an_h200(rule: str, gib: float, tp: int, expected: float) -> None:
     found = default_fraction(rule, gib * GIB, Parallelism(tp=tp), latent=True)  # type: ignore[arg-type]
     assert found == pytest.approx(expected, abs=0.005)
+
+
+def test_attention_data_parallelism_is_part_of_sglangs_tensor_parallel_size() -> None:
+    whole = default_fraction("by-ranks", 80 * GIB, Parallelism(tp=16))
+    assert default_fraction("by-ranks", 80 * GIB, Parallelism(tp=8, dp=2)) == whole == 0.79
+
+
+def test_an_encoder_shrinks_the_default_share() -> None:
+    assert encoder_share(read_model("Qwen/Qwen3-8B")) == 1.0
+    assert 0.54 < encoder_share(read_model("Qwen/Qwen3-VL-30B-A3B-Instruct")) < 0.95

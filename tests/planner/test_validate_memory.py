@@ -52,11 +52,42 @@ def test_an_unknown_accelerator_is_answered_from_the_logs_own_cache() -> None:
     assert (per_token.metric, per_token.predicted) == ("kv_bytes_per_token", 131_072)
 
 
+def test_what_was_left_after_loading_stands_in_for_the_accelerator() -> None:
+    """A published log of Mistral-7B on a 24 GB card: 56,524 tokens."""
+    row = replace(
+        ROW, engine="sglang", gpu="24GB class", memory_gib=None, memory_fraction=None, max_model_len_tokens=32_768,
+        metric="kv_tokens", value=56_524, notes="avail 9.69 GB after load, 2.44 after pool",
+    )  # fmt: skip
+    facts = LogFacts(model=read_model("mistralai/Mistral-7B-v0.1"), gpu=None, engine=read_engine("sglang", "0.4.0"))
+    (answer,) = predict_log([row], facts)
+    assert answer.error_fraction == pytest.approx(0, abs=0.01)
+
+
 def test_a_contradicted_setting_is_said() -> None:
     peak = replace(ROW, metric="activation_peak_gib", value=9.4)
     capacity, _ = predict_log([ROW, peak], _facts())
     assert "activation peak" in capacity.reason
     assert not capacity.states_settings
+
+
+def test_the_first_engine_prints_what_each_rank_found() -> None:
+    """A published log of R1-Distill-Qwen-14B on two cards: 0.19 GiB of peak and 8.69 GiB on a rank without sampler."""
+    room = replace(
+        ROW, version="0.7.2", gpu="RTX4090-24GB", memory_gib=23.55, cut=Parallelism(tp=2), memory_fraction=0.98,
+        max_model_len_tokens=131_072, max_num_batched_tokens=None, max_num_seqs=None, value=8.69,
+    )  # fmt: skip
+    peak, tokens = (
+        replace(room, metric="activation_peak_gib", value=0.19),
+        replace(room, metric="kv_tokens", value=81_536),
+    )
+    facts = LogFacts(
+        model=read_model("deepseek-ai/DeepSeek-R1-Distill-Qwen-14B"), gpu=read_gpu("rtx-4090-24gb"),
+        engine=read_engine("vllm", "0.7.2"),
+    )  # fmt: skip
+    gib, _, fewest, per_token = predict_log([room, peak, tokens], facts)
+    assert gib.error_fraction == pytest.approx(0, abs=0.01)
+    assert fewest.error_fraction == pytest.approx(0, abs=0.01)
+    assert "fewest of all ranks" in per_token.reason
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +111,11 @@ def test_bytes_per_token_agree_within_the_digits_logged(answers: tuple[MemoryPre
 def test_capacity_where_the_settings_are_stated(answers: tuple[MemoryPrediction, ...]) -> None:
     bar = next(b for b in memory_bars(answers) if b.title.endswith("not contradicted by the log"))
     assert bar.median_fraction < 0.03
+    assert bar.within[3] >= 0.95 * bar.figures
+
+
+def test_weights_of_published_logs(answers: tuple[MemoryPrediction, ...]) -> None:
+    weights = [a for a in answers if a.metric == "weights_gib_per_gpu"]
+    errors = [abs(a.error_fraction or 0.0) for a in weights]
+    assert sum(error <= 0.01 for error in errors) >= 0.95 * len(weights)
+    assert all(a.reason for a in weights if abs(a.error_fraction or 0.0) > 0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -47,7 +48,11 @@ def _memory_row(path: Path, number: int, raw: dict[str, str]) -> MemoryRow:
 
     try:
         value = float(text("value"))
-        cut = Parallelism(tp=count("tp"), pp=count("pp"), dp=count("dp"), ep=count("ep"))
+        cut = _cut(
+            text("engine"),
+            Parallelism(tp=count("tp"), pp=count("pp"), dp=count("dp"), ep=count("ep")),
+            count("num_gpus", 0),
+        )
         settings = (optional("max_model_len"), optional("max_num_batched_tokens"), optional("max_num_seqs"))
     except ValueError as error:
         raise BadInputError(f"{path}, line {number}: {error}; correct the row or remove it") from None
@@ -59,6 +64,12 @@ def _memory_row(path: Path, number: int, raw: dict[str, str]) -> MemoryRow:
         max_model_len_tokens=settings[0], max_num_batched_tokens=settings[1], max_num_seqs=settings[2],
         enforce_eager=text("enforce_eager").lower() == "true", metric=text("metric"), value=value, notes=text("notes"),
     )  # fmt: skip
+
+
+def _cut(engine: str, stated: Parallelism, gpus: int) -> Parallelism:
+    """Return the layout in our terms: SGLang's tensor-parallel size counts attention data-parallel ranks too."""
+    shared = engine == "sglang" and stated.dp > 1 and gpus == stated.tp * stated.pp and stated.tp % stated.dp == 0
+    return replace(stated, tp=stated.tp // stated.dp) if shared else stated
 
 
 def _first_number(text: str) -> float | None:

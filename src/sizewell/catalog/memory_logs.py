@@ -58,7 +58,7 @@ def _engine(rows: Sequence[MemoryRow], gpu: GpuSpec | None) -> EngineSpec:
         version = f"{version} V0"
     engine = read_engine(rows[0].engine, version)
     block_tokens = next((row.block_tokens for row in rows if row.block_tokens), engine.block_tokens)
-    return replace(engine.on(gpu.vendor if gpu else ""), block_tokens=block_tokens)
+    return replace((engine.on(gpu.vendor, gpu.compute_capability) if gpu else engine), block_tokens=block_tokens)
 
 
 def _assumed(row: MemoryRow) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What PyTorch's caching allocator really takes for a tensor."""
+"""What PyTorch's caching allocator really takes for a tensor, and what the device then lacks."""
 
 from __future__ import annotations
 
@@ -21,3 +21,12 @@ def allocated_bytes(tensor_bytes: float) -> int:
         return rounded
     segment = ceil(rounded / _SEGMENT_STEP) * _SEGMENT_STEP
     return segment if segment - rounded <= MIB else rounded
+
+
+def reserved_bytes(tensor_bytes: float) -> int:
+    """Return the bytes the device lacks once a tensor of `tensor_bytes` is held: from 10 MiB on its whole segment.
+
+    Engines that print how much free memory went down (SGLang, vLLM on ROCm) see segments, not tensors.
+    """
+    rounded = ceil(tensor_bytes / _SMALLEST) * _SMALLEST
+    return rounded if rounded < _LARGE else ceil(rounded / _SEGMENT_STEP) * _SEGMENT_STEP

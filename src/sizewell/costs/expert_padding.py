@@ -1,7 +1,8 @@
 """Routed experts as kernels want them: padded axes, and copies left behind.
 
 `inputs` (Triton): the packed input axis of MXFP4 experts grows to a multiple of 256, scales do not. `both` (Marlin):
-the intermediate axis grows to 128 and the hidden one to 256, scales included. On ROCm the 16-bit down-projection is
+the intermediate axis grows to 128 and the hidden one to 256, scales included; `wide` (FlashInfer on Blackwell, ROCm):
+both to 256. On ROCm the 16-bit down-projection is
 padded by 128 inputs and its unpadded original stays. Checked against start-up logs; see docs/memory-ledger.md.
 """
 
@@ -13,7 +14,7 @@ from typing import Literal
 from sizewell.specs.encoding import Encoding
 from sizewell.specs.tensor import Tensor
 
-Mxfp4Padding = Literal["none", "inputs", "both"]
+Mxfp4Padding = Literal["none", "inputs", "both", "wide"]
 HIDDEN_MULTIPLE, INTERMEDIATE_MULTIPLE, ROCM_EXTRA_INPUTS = 256, 128, 128
 
 
@@ -23,9 +24,10 @@ def expert_buffers(
     """Return the bytes of each buffer of stacked experts of `shape` (matrices, rows, columns) on one rank."""
     matrices, rows, columns = shape
     down = tensor.columns is not None and tensor.columns.sharded
-    if encoding.name == "mxfp4" and padding == "both":
+    if encoding.name == "mxfp4" and padding in {"both", "wide"}:
         hidden, inner = (rows, columns) if down else (columns, rows)
-        hidden, inner = _up(hidden, HIDDEN_MULTIPLE), _up(inner, INTERMEDIATE_MULTIPLE * len(tensor.rows))
+        multiple = INTERMEDIATE_MULTIPLE if padding == "both" else HIDDEN_MULTIPLE
+        hidden, inner = _up(hidden, HIDDEN_MULTIPLE), _up(inner, multiple * len(tensor.rows))
         return encoding.buffers(hidden, inner, matrices) if down else encoding.buffers(inner, hidden, matrices)
     buffers = encoding.buffers(rows, columns, matrices)
     if encoding.name == "mxfp4" and padding == "inputs":

@@ -127,7 +127,7 @@ def ledger(deployment: Deployment, pool: int = 0) -> MemoryLedger:
         Formats(weight=deployment.weight_format, kv=deployment.kv_format),
         chosen.parallelism,
         chosen.settings,
-        deployment.engine.on(deployment.cluster.gpu.vendor),
+        deployment.engine.on(deployment.cluster.gpu.vendor, deployment.cluster.gpu.compute_capability),
     )
     return ledger_of(memory, deployment.cluster.gpu.total_bytes)
 

@@ -47,6 +47,23 @@ def gather_lines(
     return (_spread(line, 0.2),)
 
 
+def deep_stack_lines(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> tuple[LedgerLine, ...]:
+    """Return the buffers for encoder rows that join deeper layers: one batch each, allocated at load."""
+    if model.encoder_outputs < 2 or engine.profile != "v1":
+        return ()
+    line = LedgerLine(
+        name="weights: deep-stack buffers",
+        bytes=(model.encoder_outputs - 1) * settings.max_num_batched_tokens * model.hidden * 2,
+        formula="{levels} levels × {tokens} tokens × {hidden} × 2 B",
+        inputs=(
+            ("levels", model.encoder_outputs - 1),
+            ("tokens", settings.max_num_batched_tokens),
+            ("hidden", model.hidden),
+        ),
+    )
+    return (line,)
+
+
 def adapter_line(model: ModelSpec, cut: Parallelism, adapters: int, rank: int = 16) -> LedgerLine:
     """Return the slots of low-rank adapters: two 16-bit factors for each part of each attention and MLP matrix.
 

@@ -10,13 +10,13 @@ from math import ceil, floor
 from sizewell.costs.cache_kinds import CacheRules, layer_kinds
 from sizewell.costs.kv_cache import CacheLayout, cache_layout
 from sizewell.costs.lines import LedgerLine
-from sizewell.costs.overhead import gather_lines, overhead_lines
+from sizewell.costs.overhead import deep_stack_lines, gather_lines, overhead_lines
 from sizewell.costs.stages import counted_layers, stage_bounds
 from sizewell.costs.token_pool import STATE_TO_TOKEN_RATIO, WINDOW_POOL_FRACTION
-from sizewell.costs.weights import VOCABULARY_PADDING, WeightRules, offloaded, stage_weight_lines
+from sizewell.costs.weights import VOCABULARY_PADDING, Absorbed, WeightRules, offloaded, stage_weight_lines
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
-from sizewell.specs.layers import CompressedAttention, LatentAttention, Layer
+from sizewell.specs.layers import Attention, CompressedAttention, LatentAttention, Layer
 from sizewell.specs.model import ModelSpec
 
 LATENT_BLOCK_TOKENS = 64
@@ -131,10 +131,10 @@ def rank_memory(
     bounds = stage_bounds(len(model.layers), cut.pp, engine.pp_remainder)
     weights = stage_weight_lines(model, formats.weight, cut, weight_rules(settings, engine))
     draft = settings.speculative_tokens > 0
-    gathered = gather_lines(model, formats, settings, engine)
+    buffers = (*gather_lines(model, formats, settings, engine), *deep_stack_lines(model, settings, engine))
     stages = tuple(
         StageMemory(
-            weights=offloaded((*lines, *gathered), settings.offload_bytes),
+            weights=offloaded((*lines, *buffers), settings.offload_bytes),
             layout=cache_layout(
                 layer_kinds(model, _counted(model, span, draft=draft), formats.kv, cut.tp, rules), rules
             ),
@@ -161,13 +161,20 @@ def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
         padding=1 if plain else VOCABULARY_PADDING,
         pp_remainder=engine.pp_remainder,
         mtp=settings.speculative_tokens > 0,
-        absorbed_copies=not plain,
+        absorbed="none" if plain else _absorbed(settings, engine),
+        latent_head_on_all=engine.latent_head_on_all,
+        reserved=engine.profile == "sglang" or engine.rocm,
         rope_tables=not plain,
         embedding_on_host=engine.embedding_on_host,
         latent_rope_bytes=engine.latent_rope_bytes,
         mxfp4_padding=engine.mxfp4_padding,
         rocm=engine.rocm,
     )
+
+
+def _absorbed(settings: EngineSettings, engine: EngineSpec) -> Absorbed:
+    """Products are computed where the parameters lie: offloaded ones never reach the accelerator."""
+    return "copies" if engine.absorbed == "products" and settings.offload_bytes else engine.absorbed
 
 
 def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> CacheRules:
@@ -184,8 +191,14 @@ def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) 
         latent_row_elements=padded,
         style="flat" if flat else "groups",
         state_element_bytes=4 if engine.profile == "llama.cpp" else None,
-        window_pool_fraction=WINDOW_POOL_FRACTION if engine.profile == "sglang" else None,
+        window_pool_fraction=_window_pool(model) if engine.profile == "sglang" else None,
     )
+
+
+def _window_pool(model: ModelSpec) -> float:
+    """Windowed layers get their own pool beside layers that attend to everything; alone they use the full one."""
+    spans = {bool(la.mixer.span_tokens) for la in model.layer_counts if isinstance(la.mixer, Attention)}
+    return WINDOW_POOL_FRACTION if len(spans) == 2 else 1.0
 
 
 def _is_compressed(model: ModelSpec) -> bool:

@@ -10,6 +10,7 @@ from math import floor
 from typing import Literal
 
 from sizewell.specs.deployment import Parallelism
+from sizewell.specs.model import ModelSpec
 
 MIB, GIB = 2**20, 2**30
 FractionRule = Literal["fixed", "by-ranks", "by-reserve", "by-batch"]
@@ -17,17 +18,31 @@ WINDOW_POOL_FRACTION = 0.8
 """Windowed layers get a pool of this many tokens for each token of the full pool."""
 STATE_TO_TOKEN_RATIO = 0.9
 """Bytes given to recurrent state for each byte given to tokens."""
+ENCODER_SHARE = 0.95
+_VIT_L = 24 * 1024**2
 _BY_RANKS = {1: 0.88, 2: 0.87, 4: 0.85, 8: 0.81, 16: 0.79}
 
 
 def default_fraction(rule: FractionRule, gpu_bytes: float, cut: Parallelism, *, latent: bool = False) -> float:
-    """Return the share of free memory SGLang takes by default on accelerators of `gpu_bytes`."""
-    ranks = cut.tp * cut.pp
+    """Return the share of free memory SGLang takes by default on accelerators of `gpu_bytes`.
+
+    Its own tensor-parallel size counts the attention data-parallel ranks as well.
+    """
+    ranks = cut.tp * cut.dp * cut.pp
     if rule == "by-ranks":
         return _by_ranks(gpu_bytes, ranks)
     reserved = _reserve_mib(gpu_bytes, cut) if rule == "by-reserve" else _batch_mib(gpu_bytes, cut, latent=latent)
     total = gpu_bytes / MIB
     return round((total - reserved) / total, 3)
+
+
+def encoder_share(model: ModelSpec) -> float:
+    """Return by how much SGLang shrinks its default share for an encoder: by its size beside a ViT-L (24 × 1024²)."""
+    stack = next((t for t in model.vision if t.name.endswith(".qkv")), None)
+    if stack is None:
+        return 1.0
+    size = stack.matrices * stack.rank_columns(1) ** 2 / _VIT_L
+    return ENCODER_SHARE * max(0.8, min(1.05, 1.0 - 0.1 * (size - 1.0)))
 
 
 def _by_ranks(gpu_bytes: float, ranks: int) -> float:
@@ -39,7 +54,7 @@ def _by_ranks(gpu_bytes: float, ranks: int) -> float:
 
 
 def _reserve_mib(gpu_bytes: float, cut: Parallelism) -> float:
-    ranks, size = cut.tp * cut.pp, gpu_bytes / GIB
+    ranks, size = cut.tp * cut.dp * cut.pp, gpu_bytes / GIB
     if size < 35:
         reserved = 2.8 + ranks / 10
     elif size < 90:
@@ -51,9 +66,9 @@ def _reserve_mib(gpu_bytes: float, cut: Parallelism) -> float:
 
 def _batch_mib(gpu_bytes: float, cut: Parallelism, *, latent: bool) -> float:
     size = gpu_bytes / GIB
-    chunk, batch = decode_batch_defaults(gpu_bytes, cut.tp)
+    chunk, batch = decode_batch_defaults(gpu_bytes, cut.tp * cut.dp)
     prefill_graphs = 1536 if latent else 0
-    reserved = 512 + 1.5 * max(chunk, 2048) + cut.tp * cut.pp * 128 + batch * 2 + prefill_graphs
+    reserved = 512 + 1.5 * max(chunk, 2048) + cut.tp * cut.dp * cut.pp * 128 + batch * 2 + prefill_graphs
     if cut.dp > 1:
         reserved += batch * cut.dp * 3 * (1.5 if batch > 300 else 1)
     return max(reserved, 10240) if size > 60 else reserved

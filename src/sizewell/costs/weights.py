@@ -6,11 +6,12 @@ copies made at load; sources in docs/cost-model.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
+from typing import Literal
 
-from sizewell.costs.allocator import allocated_bytes
+from sizewell.costs.allocator import allocated_bytes, reserved_bytes
 from sizewell.costs.expert_padding import Mxfp4Padding, expert_buffers
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.stages import PpRemainder, counted_layers, stage_bounds
@@ -22,6 +23,10 @@ from sizewell.specs.tensor import Tensor
 from sizewell.specs.weight_format import stored_encoding
 
 VOCABULARY_PADDING = 64
+ROCM_RUNTIME_BYTES = 0.15 * 2**30
+"""Engines on ROCm print how much free memory went down: 0.12 and 0.17 GiB more than tensors in two logs."""
+Absorbed = Literal["none", "products", "copies"]
+"""What is kept of latent up-projections: nothing, their products with queries and output, or 16-bit copies."""
 
 OFFLOADED = "weights: offloaded to host"
 """The line that takes from a GPU what lies in host memory instead."""
@@ -29,18 +34,29 @@ OFFLOADED = "weights: offloaded to host"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightRules:
-    """What an engine does to weights: `padding` of the vocabulary, bytes of a latent model's rope element, who gets
-    spare layers, how experts are padded."""
+    """What an engine does to weights.
+
+    `padding` of the vocabulary, bytes of a latent model's rope element, who gets spare layers, how experts are padded,
+    what is kept of absorbed up-projections, whether latent models hold the head on every stage, and whether whole
+    segments count (`reserved`).
+    """
 
     padding: int = VOCABULARY_PADDING
     pp_remainder: PpRemainder = "spread"
     mtp: bool = False
-    absorbed_copies: bool = True
+    absorbed: Absorbed = "copies"
+    latent_head_on_all: bool = False
+    reserved: bool = False
     rope_tables: bool = True
     embedding_on_host: bool = False
     latent_rope_bytes: int = 4
     mxfp4_padding: Mxfp4Padding = "none"
     rocm: bool = False
+
+    @property
+    def held(self) -> Callable[[float], int]:
+        """How a tensor's bytes are rounded."""
+        return reserved_bytes if self.reserved else allocated_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +96,16 @@ def rank_tensor_bytes(tensor: Tensor, encoding: Encoding, cut: Parallelism, rule
     tp, matrices, rows = _shard(tensor, cut, rules.padding)
     if not tensor.is_matrix:
         bits = tensor.stored.bits_per_weight if tensor.stored else 16
-        return allocated_bytes(matrices * rows * bits / 8)
+        return rules.held(matrices * rows * bits / 8)
     columns = tensor.rank_columns(tp)
     if tensor.role == "routed-experts":
         buffers = expert_buffers(tensor, encoding, (matrices, rows, columns), rules.mxfp4_padding, rocm=rules.rocm)
     else:
         buffers = encoding.buffers(rows, columns, matrices)
-    bias = allocated_bytes(matrices * rows * 2) if tensor.bias else 0
+    bias = rules.held(matrices * rows * 2) if tensor.bias else 0
     # Each fused part keeps its own codebooks and scalars.
-    repeated = allocated_bytes(encoding.extra_bytes) * (len(tensor.rows) - 1) * matrices if encoding.extra_bytes else 0
-    return sum(allocated_bytes(b) for b in buffers) + bias + repeated
+    repeated = rules.held(encoding.extra_bytes) * (len(tensor.rows) - 1) * matrices if encoding.extra_bytes else 0
+    return sum(rules.held(b) for b in buffers) + bias + repeated
 
 
 def _shard(tensor: Tensor, cut: Parallelism, padding: int) -> tuple[int, int, int]:
@@ -125,16 +141,27 @@ class _Holder:
         return found
 
     def _absorbed(self, layer: Layer) -> tuple[_Held, ...]:
-        """16-bit copies of the latent up-projections that stay beside a quantised kv_b."""
+        """What the engine computes from latent up-projections at load and keeps beside them."""
         mixer = layer.mixer
-        if not self.rules.absorbed_copies or not isinstance(mixer, LatentAttention):
-            return ()
+        kept = self.rules.absorbed
         kv_b = next((t for t in layer.tensors if "kv_b" in t.name), None)
-        if kv_b is None or stored_encoding(kv_b, self.model, self.weight_format).bits_per_weight >= 16:
+        if kept == "none" or kv_b is None or not isinstance(mixer, LatentAttention):
             return ()
-        heads = mixer.heads // self.cut.tp
-        copies = (heads * width * mixer.kv_lora_rank * 2 for width in (mixer.qk_nope_head_dim, mixer.v_head_dim))
-        return (_Held("attention", "absorbed kv_b copies bf16", sum(allocated_bytes(c) for c in copies)),)
+        bits = stored_encoding(kv_b, self.model, self.weight_format).bits_per_weight
+        heads, held = mixer.heads // self.cut.tp, []
+        if bits < 16:
+            copies = (heads * width * mixer.kv_lora_rank * 2 for width in (mixer.qk_nope_head_dim, mixer.v_head_dim))
+            held.append(_Held("attention", "absorbed kv_b copies bf16", sum(map(self.rules.held, copies))))
+        if kept == "products":
+            held.append(_Held("attention", "absorbed products", self._products(mixer, heads, bits)))
+        return tuple(held)
+
+    def _products(self, mixer: LatentAttention, heads: int, bits: float) -> float:
+        """Up-projections multiplied into queries and output, in the width of the weights; rotary queries in 16 bits."""
+        queries, latent = mixer.q_lora_rank or self.model.hidden, heads * mixer.kv_lora_rank
+        width = 1 if bits == 8 else 2
+        products = (queries * latent * width, latent * self.model.hidden * width)
+        return sum(map(self.rules.held, (*products, queries * heads * mixer.qk_rope_head_dim * 2)))
 
 
 def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int]) -> dict[tuple[str, str], list[float]]:
@@ -155,12 +182,16 @@ def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int]) -> dict[tuple
         add([hold.tensor(model.embedding)])
     if first:
         add(hold.tensor(t) for t in (*model.vision, *model.extra))
+    if model.head and (last or (rules.latent_head_on_all and model.is_latent)):
+        add([hold.tensor(model.head)])
     if last:
-        add(hold.tensor(t) for t in (*model.final_norm, *((model.head,) if model.head else ())))
+        add(hold.tensor(t) for t in model.final_norm)
         if rules.mtp:
             add(_draft(model, hold))
     if rules.rope_tables:
-        add(_rope_tables(model, rules.latent_rope_bytes))
+        add(_rope_tables(model, rules))
+    if rules.rocm:
+        add([_Held("runtime", "what the ROCm runtime loads", ROCM_RUNTIME_BYTES)])
     return held
 
 
@@ -172,10 +203,10 @@ def _draft(model: ModelSpec, hold: _Holder) -> Iterable[_Held]:
                 yield _Held("mtp", f"mtp {item.name}", item.bytes)
 
 
-def _rope_tables(model: ModelSpec, latent_bytes: int) -> Iterable[_Held]:
-    width = latent_bytes if model.is_latent else 2
+def _rope_tables(model: ModelSpec, rules: WeightRules) -> Iterable[_Held]:
+    width = rules.latent_rope_bytes if model.is_latent else 2
     for positions, rotary in model.rope_tables:
-        yield _Held("rope-table", f"{positions:,} × {rotary} × {width} B", allocated_bytes(positions * rotary * width))
+        yield _Held("rope-table", f"{positions:,} × {rotary} × {width} B", rules.held(positions * rotary * width))
 
 
 def _lines(held: dict[tuple[str, str], list[float]]) -> tuple[LedgerLine, ...]:

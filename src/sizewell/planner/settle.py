@@ -78,7 +78,7 @@ class Settler:
         )
 
     def _deployment(self, variant: Variant, machine: Machine, replicas: int) -> Deployment:
-        engine = variant.engine.on(machine.gpu.vendor)
+        engine = variant.engine.on(machine.gpu.vendor, machine.gpu.compute_capability)
         memory = rank_memory(self.question.model, variant.formats, variant.cut, variant.settings, engine)
         share = memory.safe_fraction(machine.gpu.total_bytes)
         settings = replace(variant.settings, memory_fraction=share)

@@ -10,8 +10,9 @@ from sizewell.costs.ledger import GIB, MemoryLedger, ledger_of
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.overhead import adapter_line
 from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory
-from sizewell.costs.token_pool import default_fraction
+from sizewell.costs.token_pool import default_fraction, encoder_share
 from sizewell.costs.weights import WeightRules, rank_weight_bytes
+from sizewell.planner.logged_rank import logged_rank, logged_stage_bytes
 from sizewell.planner.memory_caveats import caveats, weight_caveat
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
@@ -24,9 +25,12 @@ Basis = Literal["settings", "log", "none"]
 """What a prediction used: the stated settings alone, another figure of the same log, or nothing."""
 
 _CAPACITY = {"kv_gib", "kv_tokens", "gpu_blocks", "max_concurrency_x"}
+_OF_ONE_RANK = {"kv_gib", "activation_peak_gib"}
 _WEIGHT_FORMATS = {"in-flight": "bnb-nf4-double", "bitsandbytes": "bnb-nf4"}
 """Formats made on load; quantising with bitsandbytes in flight quantises the scales as well."""
 UNSTATED_FRACTION_SPREAD = 0.04
+UNSTATED_TOTAL_SPREAD = 0.003
+"""Totals of one accelerator differ by this much between boards and drivers."""
 FIRST_ENGINE_IMAGE_TOKENS = 5120
 FIRST_ENGINE_CHUNKS_FROM = 32768
 _WEIGHT_BAR = 0.01
@@ -84,12 +88,20 @@ def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPredi
     total = _gpu_bytes(rows[0], facts.gpu)
     if rows[0].free_bytes:
         total = rows[0].free_bytes + memory.base_bytes
-    found = ledger_of(memory, total) if total else None
-    caveat = caveats(rows, memory, facts.gpu, total)
-    answers = tuple(_predict(row, rows, memory, found) for row in rows)
+    elif total is None and rows[0].left_bytes:
+        total = rows[0].left_bytes + logged_stage_bytes(memory) + memory.base_bytes
+    printing = logged_rank(rows, memory, facts.model, _formats(rows[0]))
+    caveat = caveats(rows, printing, facts.gpu, total)
+    answers = tuple(_predicted(row, rows, printing if row.metric in _OF_ONE_RANK else memory, total) for row in rows)
     answers = tuple(_explained_weights(a, memory, facts) for a in answers)
     answers = tuple(replace(a, reason=a.reason or caveat) if a.metric in _CAPACITY else a for a in answers)
     return (*answers, *_bytes_per_token(rows, memory))
+
+
+def _predicted(
+    row: MemoryRow, rows: Sequence[MemoryRow], memory: RankMemory, total_bytes: float | None
+) -> MemoryPrediction:
+    return _predict(row, rows, memory, ledger_of(memory, total_bytes) if total_bytes else None)
 
 
 def _explained_weights(answer: MemoryPrediction, memory: RankMemory, facts: LogFacts) -> MemoryPrediction:
@@ -98,6 +110,8 @@ def _explained_weights(answer: MemoryPrediction, memory: RankMemory, facts: LogF
         return answer
     whole = max(rank_weight_bytes(facts.model, "native", Parallelism())) if _is_native(answer.row) else 0.0
     reason = weight_caveat(answer.row, memory, _draft_bytes(facts.model, answer.row.cut), whole)
+    if not reason and memory.compressed and memory.engine.profile == "sglang":
+        reason = "how SGLang lays out DeepSeek-V4's weights on Hopper is not known"
     if not reason and facts.gpu is not None and facts.gpu.vendor == "amd":
         reason = "AMD: weight padding is not known"
     return replace(answer, reason=reason)
@@ -126,11 +140,14 @@ def _gpu_bytes(row: MemoryRow, gpu: GpuSpec | None) -> float | None:
 
 def _rank(rows: Sequence[MemoryRow], facts: LogFacts) -> RankMemory:
     row = rows[0]
-    formats = Formats(weight=_weight_format(row.weight_format), kv=row.kv_format)
-    memory = rank_memory(facts.model, formats, row.cut, _settings(rows, facts), facts.engine)
+    memory = rank_memory(facts.model, _formats(row), row.cut, _settings(rows, facts), facts.engine)
     if not any("LoRA" in r.notes for r in rows):
         return memory
     return replace(memory, overhead=(*memory.overhead, adapter_line(facts.model, row.cut, adapters=1)))
+
+
+def _formats(row: MemoryRow) -> Formats:
+    return Formats(weight=_weight_format(row.weight_format), kv=row.kv_format)
 
 
 def _weight_format(text: str) -> str:
@@ -172,7 +189,8 @@ def _default_fraction(row: MemoryRow, total_bytes: float, facts: LogFacts) -> fl
     rule = facts.engine.fraction_rule
     if rule == "fixed" or not total_bytes:
         return facts.engine.memory_fraction
-    return default_fraction(rule, total_bytes, row.cut, latent=facts.model.is_latent)
+    share = default_fraction(rule, total_bytes, row.cut, latent=facts.model.is_latent)
+    return share if rule == "by-ranks" else share * encoder_share(facts.model)
 
 
 def _predict(
@@ -181,23 +199,13 @@ def _predict(
     if row.metric in _CAPACITY:
         return _capacity(row, rows, memory, found)
     if row.metric == "weights_gib_per_gpu":
-        return _answer(row, Figure.exact(_logged_stage_bytes(row, memory) / GIB))
+        return _answer(row, Figure.exact(logged_stage_bytes(memory) / GIB))
     if row.metric == "non_torch_gib" and memory.engine.profile == "sglang":
         return _answer(row, _total([line for line in memory.overhead if line.name in BASE_LINES]))
     if row.metric in _OVERHEAD:
         names = _OVERHEAD[row.metric]
         return _answer(row, _total([line for line in memory.overhead if line.name.startswith(names)]))
     return unanswered([row], f"no prediction for the metric {row.metric}")[0]
-
-
-def _logged_stage_bytes(row: MemoryRow, memory: RankMemory) -> float:
-    """Weights of the rank that logged: the driver's stage, unless the notes speak of middle stages."""
-    middle = "middle" in row.notes and len(memory.stages) > 2
-    # Adapters are loaded with the weights; SGLang prints how much free memory went down, more than the tensors.
-    counted = ("adapters", "beside PyTorch") if memory.engine.profile == "sglang" else ("adapters",)
-    return memory.stages[1 if middle else 0].weight_bytes + sum(
-        line.bytes for line in memory.overhead if line.name in counted
-    )
 
 
 def _answer(row: MemoryRow, figure: Figure, basis: Basis = "settings", reason: str = "") -> MemoryPrediction:
@@ -234,11 +242,13 @@ def _capacity(
 
 
 def _widened(room: Figure, row: MemoryRow, gpu_bytes: float) -> Figure:
-    """Widen the room for the cache where the log leaves the memory fraction to a default."""
-    if row.memory_fraction is not None:
-        return room
-    unknown = UNSTATED_FRACTION_SPREAD * gpu_bytes
-    return replace(room, low=room.low - unknown, high=room.high + unknown, provenance="assumed")
+    """Widen the room for the cache where the log leaves the memory fraction to a default or prints no total."""
+    stated = row.memory_gib is not None or row.free_bytes is not None
+    unknown = 0.0 if stated else UNSTATED_TOTAL_SPREAD * gpu_bytes
+    if row.memory_fraction is None:
+        unknown += UNSTATED_FRACTION_SPREAD * gpu_bytes
+    provenance = room.provenance if row.memory_fraction is not None else "assumed"
+    return replace(room, low=room.low - unknown, high=room.high + unknown, provenance=provenance)
 
 
 def _logged_room(row: MemoryRow, rows: Sequence[MemoryRow], memory: RankMemory) -> tuple[float | None, str]:
@@ -278,7 +288,10 @@ def _bytes_per_token(rows: Sequence[MemoryRow], memory: RankMemory) -> Iterable[
         return
     rule = memory.layout.bytes_per_token
     half_digit = 0.005 * GIB / tokens.value
+    measured = room.value * GIB / tokens.value
+    fewer = measured > rule + 2 * half_digit and rows[0].cut.gpus > 1
     yield MemoryPrediction(
-        row=tokens, metric="kv_bytes_per_token", measured=room.value * GIB / tokens.value, predicted=rule,
+        row=tokens, metric="kv_bytes_per_token", measured=measured, predicted=rule,
         low=rule - half_digit, high=rule + half_digit, basis="log",
+        reason="the GiB are one rank's, the tokens the fewest of all ranks" if fewer else "",
     )  # fmt: skip

@@ -29,15 +29,19 @@ class EngineSpec:
     `v0` (whole prompt when not chunked), `v1`. `sampler_copies` × rows × vocabulary × 4 B is the sampler's peak.
     `graphs_in_budget`: the engine deducts a CUDA-graph estimate before sizing the cache.
     `context_in_baseline`: CUDA context and NCCL buffers exist before the snapshot and lie outside the budget.
-    `non_torch_bytes_*` is what it sees beside PyTorch: on one rank, and on each of several `_tp` + ranks × `_per_rank`.
+    `non_torch_bytes_*` is what it sees beside PyTorch: on one rank, and on each of several `_tp` + ranks × `_per_rank`
+    (`_tp_plain` where accelerators cannot reduce over multicast; zero: the same).
     `hidden_copies` × tokens × hidden × 2 B lie beside the sampler, `forward_copies` beside the widest layer;
-    `workspace_bytes` lies beside the sampler, and expert buffers where it `keeps_expert_buffers`;
+    `encoder_copies` of one budget of encoder outputs and `workspace_bytes` lie beside the sampler, and expert
+    workspaces where it `keeps_expert_buffers`;
     `sampler_rows` says what logits are kept for. `grouped_fp8_experts`: block-quantised experts run as one grouped
     product with its own buffers. Sparse attention over an fp8 latent cache gathers `sparse_gather_contexts` × the
     longest context as 16-bit rows into a buffer that counts as loaded weight.
     Graphs take `graph_bytes` + layers × `graph_bytes_per_layer` (`_moe_layer` for mixtures of experts) when all
     batch sizes up to `capture_limit` are captured; the largest is `capture_factor` × the sequence limit.
-    `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version was resolved.
+    `absorbed` says what is kept of latent up-projections, `latent_head_on_all` that latent models hold the head on
+    every pipeline stage. `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version
+    was resolved.
     """
 
     name: EngineName
@@ -62,12 +66,16 @@ class EngineSpec:
     hidden_copies: float = 1.5
     forward_copies: float = 3.0
     non_torch_bytes_per_rank: float = 0.0
+    non_torch_bytes_tp_plain: float = 0.0
     workspace_bytes: float = 0.0
     latent_rope_bytes: int = 4
-    mxfp4_padding: Literal["none", "inputs", "both"] = "none"
+    mxfp4_padding: Literal["none", "inputs", "both", "wide"] = "none"
     rocm: bool = False
     sampler_rows: Literal["sequences", "tokens"] = "sequences"
     embedding_on_host: bool = False
+    absorbed: Literal["none", "products", "copies"] = "copies"
+    latent_head_on_all: bool = False
+    encoder_copies: int = 0
     experts_share_buffers: bool = True
     keeps_expert_buffers: bool = False
     sparse_gather_contexts: int = 0
@@ -82,9 +90,24 @@ class EngineSpec:
     fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch"] = "fixed"
     note: str = ""
 
-    def on(self, vendor: str) -> EngineSpec:
-        """Return the same release as built for a vendor's accelerators."""
-        return replace(self, rocm=True) if vendor == "amd" and self.name == "vllm" and not self.rocm else self
+    def on(self, vendor: str, capability: str | None = None) -> EngineSpec:
+        """Return the same release as built for a vendor's accelerators, with the kernels a `capability` runs.
+
+        MXFP4 experts run in Triton on Hopper alone; FlashInfer on Blackwell and ROCm pad wider, Marlin elsewhere.
+        Only Hopper and data-centre Blackwell reduce over multicast, whose buffers lie beside PyTorch.
+        """
+        if self.name != "vllm":
+            return self
+        major = (capability or "9").partition(".")[0]
+        padding, shared = self.mxfp4_padding, self.non_torch_bytes_tp
+        if padding == "inputs" and (vendor == "amd" or major != "9"):
+            padding = "wide" if vendor == "amd" or major == "10" else "both"
+        if vendor == "nvidia" and major not in {"9", "10"}:
+            shared = min(shared, self.non_torch_bytes_tp_plain or shared)
+        rocm = self.rocm or vendor == "amd"
+        if (rocm, padding, shared) == (self.rocm, self.mxfp4_padding, self.non_torch_bytes_tp):
+            return self
+        return replace(self, rocm=rocm, mxfp4_padding=padding, non_torch_bytes_tp=shared)
 
     def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Return how many batch sizes are captured as graphs: 1, 2, 4, steps of 8, coarser steps from 256."""

@@ -9,6 +9,7 @@ from sizewell.specs.deployment import Parallelism
 
 _OFFLOAD = re.compile(r"cpu_offload_gb=(\d+)")
 _FREE = re.compile(r"([\d.]+) GB free before load")
+_LEFT = re.compile(r"avail ([\d.]+)(?: GB)? after load")
 _BLOCK = re.compile(r"block_size (\d+)")
 _CAPTURE = re.compile(r"capture sizes (?:up )?to (\d+)")
 
@@ -55,6 +56,12 @@ class MemoryRow:
     def free_bytes(self) -> float | None:
         """Memory free before the weights were loaded, where the log prints it."""
         found = _FREE.search(self.gpu)
+        return float(found.group(1)) * 2**30 if found else None
+
+    @property
+    def left_bytes(self) -> float | None:
+        """Memory free after the weights were loaded, where the notes state it."""
+        found = _LEFT.search(self.notes)
         return float(found.group(1)) * 2**30 if found else None
 
     @property

@@ -23,6 +23,9 @@ TEXT_SECTIONS = ("text_config", "llm_config", "language_config", "thinker_config
 ENCODERS = ("vision_config", "audio_config")
 WIDTHS = ("hidden_size", "d_model", "n_embd")
 NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+MERGING_TOWERS = frozenset({"qwen2_vision", "qwen25_vision", "qwen3_vision", "qwen3_omni"})
+MERGED_ITEM_TOKENS = 16384
+"""Tokens of the largest image these towers take unless told otherwise; other images fit any batch."""
 
 
 def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> ModelSpec:
@@ -54,6 +57,8 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
         mtp_layers=outline.mtp_layers,
         extra=outline.extra,
         vision=tower(config, outline.hidden) if tower else (),
+        encoder_outputs=1 + len(_deep_stack(config)),
+        encoder_item_tokens=MERGED_ITEM_TOKENS if family.tower in MERGING_TOWERS else 0,
         dtype=activation,
         weight_format=quantization.weight_format if quantization else activation.name,
         kv_format=quantization.kv_format if quantization else "auto",
@@ -61,6 +66,11 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
         rope_tables=rope_tables(text, architecture, outline.layers),
         assumed=(*assumed, *outline.assumed, *_defaults_taken(text, assumed, outline), *_left_out(config, family)),
     )
+
+
+def _deep_stack(config: Fields) -> tuple[object, ...]:
+    vision = config.section("vision_config")
+    return tuple(vision.items("deepstack_visual_indexes") or ()) if vision else ()
 
 
 def _defaults_taken(text: Fields, assumed: tuple[str, ...], outline: Outline) -> tuple[str, ...]:

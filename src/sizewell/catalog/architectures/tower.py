@@ -9,7 +9,10 @@ from sizewell.specs.tensor import Part, Tensor, split, whole
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VitShape:
-    """A stack of encoder layers; `attention` is the width of queries, keys and values if not the hidden one."""
+    """A stack of encoder layers; `attention` is the width of queries, keys and values if not the hidden one.
+
+    A `replicated` stack is whole on every rank.
+    """
 
     depth: int
     hidden: int
@@ -21,6 +24,7 @@ class VitShape:
     norm_bias: bool = True
     norms: int = 2
     extra_vectors: int = 0
+    replicated: bool = False
 
     @property
     def inner(self) -> int:
@@ -32,7 +36,8 @@ def vit(name: str, shape: VitShape) -> tuple[Tensor, ...]:
     """Return the matrices and norms of all layers of an encoder, each kind as one stack."""
     if not shape.depth:
         return ()
-    inner, wide, bias = split(shape.inner), split(shape.intermediate), shape.attention_bias
+    part = whole if shape.replicated else split
+    inner, wide, bias = part(shape.inner), part(shape.intermediate), shape.attention_bias
     up = (wide, wide) if shape.gated else (wide,)
     found = [
         _stacked(f"{name}.qkv", shape.depth, (inner, inner, inner), whole(shape.hidden), bias=bias),

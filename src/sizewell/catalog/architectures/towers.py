@@ -198,7 +198,7 @@ def qwen3_omni(config: Fields, hidden: int) -> Tower:
 
 
 def moon_vit(config: Fields, hidden: int) -> Tower:
-    """Kimi-VL and Kimi-K2.5: MoonViT with a learned position grid and a merging projector."""
+    """Kimi-VL and Kimi-K2.5: MoonViT, whole on every rank, with a learned position grid and a merging projector."""
     vision = section(config)
     width = vision.size("vt_hidden_size", vision.count("hidden_size", 0) or None)
     depth = vision.layers("vt_num_hidden_layers", vision.count("num_hidden_layers", 0) or None)
@@ -207,7 +207,7 @@ def moon_vit(config: Fields, hidden: int) -> Tower:
     merged = width * merge[0] * merge[1]
     rows, columns = vision.size("init_pos_emb_height", 64), vision.size("init_pos_emb_width", 64)
     return (
-        *vit("vision_tower", VitShape(depth=depth, hidden=width, intermediate=wide)),
+        *vit("vision_tower", VitShape(depth=depth, hidden=width, intermediate=wide, replicated=True)),
         _patches(vision, width, bias=True),
         linear("vision_tower.position_embeddings", rows * columns, width),
         vectors("vision_tower.final_layernorm", width, bias=True),
@@ -224,7 +224,7 @@ def moon_vit_3d(config: Fields, hidden: int) -> Tower:
     shape = VitShape(
         depth=vision.layers("vt_num_hidden_layers"), hidden=width, intermediate=wide,
         attention=vision.size("qkv_hidden_size", width), attention_bias=vision.flag("attn_bias", False),
-        mlp_bias=vision.flag("linear_bias", False), norm_bias=False,
+        mlp_bias=vision.flag("linear_bias", False), norm_bias=False, replicated=True,
     )  # fmt: skip
     merge = vision.counts("merge_kernel_size", 2) or (2, 2)
     merged = width * merge[0] * merge[1]
