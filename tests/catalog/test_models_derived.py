@@ -85,7 +85,7 @@ def test_what_a_name_says_is_what_the_shipped_checkpoint_holds(derived: str, rea
     "name",
     [
         "someone/Qwen3-33B-AWQ",  # no such size
-        "NousResearch/Hermes-3-Llama-3.1-8B-AWQ",  # another model's name in front
+        "someone/Dolphin-3-Llama-3.1-8B-AWQ",  # another model's name in front
         "someone/R1-AWQ",  # a short name of ours is not a checkpoint's name
         "RedHatAI/DeepSeek-V4-Flash-NVFP4-FP8",  # two formats
         "Qwen3-32B-Instruct-2507-FP8",

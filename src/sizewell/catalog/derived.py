@@ -26,7 +26,7 @@ SUFFIXES = Path(__file__).parent / "data" / "models" / "suffixes.toml"
 SPELLINGS = ("", "-hf", "-bf16")
 """Endings of a shipped name that a copy's name may leave out."""
 
-TUNINGS = ("", "-instruct", "-chat", "-it", "-base", "-pt", "-instruct-hf", "-chat-hf")
+TUNINGS = ("", "-instruct", "-chat", "-it", "-base", "-pt", "-hf", "-instruct-hf", "-chat-hf")
 """Endings of base models and their tuned variants, which share a configuration where only one is shipped."""
 
 QUANTIZATION_FIELDS = frozenset({"quantization_config", "hf_quant_config", "quantization", "compression_config"})

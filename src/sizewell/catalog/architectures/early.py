@@ -1,6 +1,6 @@
 """Decoders of 2021 to 2024 with names of their own for the usual fields.
 
-GPT-J, BLOOM, MPT, StarCoder, Phi-1.5 and 2, ChatGLM3 and GLM-4-9B, Gemma 1, EXAONE 3.
+GPT-2, GPT-J, BLOOM, MPT, StarCoder, Phi-1.5 and 2, ChatGLM3 and GLM-4-9B, Gemma 1, EXAONE 3.
 """
 
 from __future__ import annotations
@@ -82,6 +82,11 @@ def gpt_bigcode(text: Fields) -> Outline:
     positions = replicated("wpe", "embedding", same.size("hidden_size"), text.size("n_positions", 1024))
     layers = dense_layers(same, read_heads(same, kv_heads=kv_heads), same_everywhere(same), traits)
     return outline(same, layers, Ends(tied=True, norm_bias=True, extra=(positions,)))
+
+
+def gpt2(text: Fields) -> Outline:
+    """GPT-2: StarCoder's layers with as many key and value heads as query heads."""
+    return gpt_bigcode(Fields({**text.values, "multi_query": False}, text.source, text.path, text.parent))
 
 
 def phi(text: Fields) -> Outline:

@@ -23,8 +23,8 @@ ALREADY_SCALED = frozenset({"su", "longrope", "llama3", "default", "mrope"})
 
 NO_ROPE = frozenset(
     {
-        "BloomForCausalLM", "FalconMambaForCausalLM", "GPTBigCodeForCausalLM", "JambaForCausalLM", "Mamba2ForCausalLM",
-        "MPTForCausalLM", "MptForCausalLM", "NemotronHForCausalLM", "OPTForCausalLM",
+        "BloomForCausalLM", "FalconMambaForCausalLM", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "JambaForCausalLM",
+        "Mamba2ForCausalLM", "MPTForCausalLM", "MptForCausalLM", "NemotronHForCausalLM", "OPTForCausalLM",
     }
 )  # fmt: skip
 LOCAL_BASES = ("rope_local_base_freq", "swa_rope_theta")

@@ -60,6 +60,7 @@ FAMILIES: dict[str, Family] = {
     "Glm4MoeLiteForCausalLM": Family("latent:deepseek"),
     "GlmForCausalLM": Family("dense:glm"),
     "GlmMoeDsaForCausalLM": Family("latent:glm_dsa"),
+    "GPT2LMHeadModel": Family("early:gpt2"),
     "GPTBigCodeForCausalLM": Family("early:gpt_bigcode"),
     "GPTJForCausalLM": Family("early:gpt_j"),
     "GPTNeoXForCausalLM": Family("classic:gpt_neox"),
