@@ -94,6 +94,7 @@ BY_PUBLISHED_TOTAL = {
     "LGAI-EXAONE/EXAONE-3.5-2.4B-Instruct": 2_405_327_360,
     "LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct": 7_818_448_896,
     "LGAI-EXAONE/EXAONE-3.5-32B-Instruct": 32_003_200_000,
+    "deepseek-ai/deepseek-moe-16b-chat": 16_375_728_128,
     "THUDM/chatglm3-6b": 6_243_584_000,
     "THUDM/glm-4-9b-chat": 9_399_951_360,
 }

@@ -63,6 +63,9 @@ def derivation(name: str, shipped: Mapping[str, str]) -> Derivation | None:
     `shipped` maps each id to its file: two ids of one file are the same model.
     """
     owner, _, bare = name.lower().rpartition("/")
+    own = [found for found in _named(_spelled(bare), shipped) if owner and found.lower().startswith(f"{owner}/")]
+    if same := _only(own, shipped):
+        return Derivation(base=same)
     suffix = suffix_of(owner, bare)
     if suffix is not None:
         base = _base(bare.removesuffix(suffix.ending), shipped)

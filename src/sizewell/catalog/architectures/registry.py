@@ -38,6 +38,7 @@ FAMILIES: dict[str, Family] = {
     "CohereForCausalLM": Family("dense:cohere"),
     "DbrxForCausalLM": Family("mixture:dbrx"),
     "DeciLMForCausalLM": Family("deci:deci"),
+    "DeepseekForCausalLM": Family("mixture:glm4_moe"),
     "DeepseekV2ForCausalLM": Family("latent:deepseek"),
     "DeepseekV32ForCausalLM": Family("latent:deepseek_v32"),
     "DeepseekV3ForCausalLM": Family("latent:deepseek"),
