@@ -83,6 +83,7 @@ FAMILIES: dict[str, Family] = {
     "Lfm2MoeForCausalLM": Family("lfm:lfm2_moe"),
     "Llama4ForCausalLM": Family("llama4:llama4"),
     "Llama4ForConditionalGeneration": Family("llama4:llama4", tower="llama4_vision", text="text_config"),
+    "LlavaForConditionalGeneration": Family("dense:llava", tower="llava", text="text_config"),
     "LlamaForCausalLM": Family("dense:llama"),
     "LongcatFlashForCausalLM": Family("latent:longcat"),
     "Mamba2ForCausalLM": Family("state_space:pure_mamba2"),
