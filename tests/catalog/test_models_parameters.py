@@ -87,6 +87,16 @@ BY_PUBLISHED_TOTAL = {
     "XiaomiMiMo/MiMo-7B-Base": 7_622_619_136,
     "MiniMaxAI/MiniMax-M3": 426_174_565_632,
     "moonshotai/Kimi-VL-A3B-Instruct": 15_960_108_544,
+    "baichuan-inc/Baichuan2-7B-Chat": 7_505_973_248,
+    "baichuan-inc/Baichuan2-13B-Chat": 13_896_668_160,
+    "internlm/internlm2_5-7b-chat": 7_737_708_544,
+    "internlm/internlm2_5-20b-chat": 19_861_149_696,
+    "LGAI-EXAONE/EXAONE-3.5-2.4B-Instruct": 2_405_327_360,
+    "LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct": 7_818_448_896,
+    "LGAI-EXAONE/EXAONE-3.5-32B-Instruct": 32_003_200_000,
+    "deepseek-ai/deepseek-moe-16b-chat": 16_375_728_128,
+    "THUDM/chatglm3-6b": 6_243_584_000,
+    "THUDM/glm-4-9b-chat": 9_399_951_360,
 }
 
 

@@ -11,6 +11,10 @@ from sizewell.specs.errors import BadInputError
 LARGEST_FILE_BYTES = 4 * 2**20
 
 
+class NoConfigurationError(BadInputError):
+    """A repository that exists and has no config.json, as those of GGUF files."""
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """Return the object in a JSON file of at most 4 MiB; anything else is a BadInputError naming the file."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sizewell.catalog.config_file import parse_json
+from sizewell.catalog.config_file import NoConfigurationError, parse_json
 from sizewell.catalog.hub import download
 from sizewell.catalog.safetensors import (
     INDEX_HEAD_BYTES,
@@ -14,7 +14,6 @@ from sizewell.catalog.safetensors import (
     parse_index,
     sizes_of,
 )
-from sizewell.specs.errors import BadInputError
 from sizewell.specs.model import ExactSizes
 
 
@@ -22,7 +21,7 @@ def download_values(name: str) -> dict[str, Any]:
     """Return the fields of a model's config.json, with those of hf_quant_config.json where it has one."""
     raw = download(name, "config.json")
     if raw is None:
-        raise BadInputError(f"{name}: the repository has no config.json")
+        raise NoConfigurationError(f"{name}: the repository has no config.json")
     values = parse_json(raw, f"{name}/config.json")
     if values.get("quantization_config") is None and (beside := download(name, "hf_quant_config.json")):
         values["hf_quant_config"] = parse_json(beside, f"{name}/hf_quant_config.json")

@@ -12,10 +12,10 @@ from typing import Any
 
 from sizewell.catalog.architectures.assembly import TEXT_SECTIONS, build_model
 from sizewell.catalog.config_fields import Fields
-from sizewell.catalog.config_file import read_json
+from sizewell.catalog.config_file import NoConfigurationError, read_json
 from sizewell.catalog.hub_cache import cached_snapshot, is_hub_id, is_offline
 from sizewell.catalog.safetensors import read_sizes
-from sizewell.specs.errors import BadInputError, UnknownNameError, UnreachableError
+from sizewell.specs.errors import BadInputError, SizewellError, UnknownNameError, UnreachableError
 from sizewell.specs.model import ModelSpec
 
 SHIPPED = Path(__file__).parent / "data" / "models"
@@ -60,7 +60,8 @@ def _by_name() -> dict[str, ModelEntry]:
 def read_model(name_or_path: str, *, assume: tuple[str, ...] = ()) -> ModelSpec:
     """Return a model by name or path.
 
-    Looked up in the user's catalogue, as a path, among shipped ids and aliases, in the hub cache, on the hub.
+    Looked up in the user's catalogue, as a path, among shipped ids and aliases, in the hub cache, on the hub; where
+    none has it, a plain copy of a shipped model is told by its name.
     `assume` holds `field=value` statements that add to or override the configuration. Raises UnknownNameError,
     BadInputError, UnknownArchitectureError or UnreachableError, each with the next step.
     """
@@ -77,12 +78,7 @@ def read_model(name_or_path: str, *, assume: tuple[str, ...] = ()) -> ModelSpec:
     entry = _by_name().get(name_or_path.lower())
     if entry is not None:
         return _built(entry.id, read_json(SHIPPED / entry.file), entry.file, assume)
-    if not is_hub_id(name_or_path):
-        raise unknown_model(name_or_path)
-    snapshot = cached_snapshot(name_or_path)
-    if snapshot is not None:
-        return _from_file(name_or_path, snapshot, assume)
-    return _from_hub(name_or_path, assume)
+    return _not_shipped(name_or_path, assume)
 
 
 def unknown_model(name: str) -> UnknownNameError:
@@ -136,6 +132,18 @@ def _from_file(name: str, path: Path, assume: tuple[str, ...]) -> ModelSpec:
     return model if sizes is None else replace(model, exact_sizes=sizes)
 
 
+def _not_shipped(name: str, assume: tuple[str, ...]) -> ModelSpec:
+    if not is_hub_id(name):
+        return _by_its_name(name, assume, unknown_model(name))
+    snapshot = cached_snapshot(name)
+    if snapshot is not None:
+        return _from_file(name, snapshot, assume)
+    try:
+        return _from_hub(name, assume)
+    except (UnreachableError, NoConfigurationError) as error:
+        return _by_its_name(name, assume, error)
+
+
 def _from_hub(name: str, assume: tuple[str, ...]) -> ModelSpec:
     if is_offline():
         raise UnreachableError(
@@ -148,6 +156,23 @@ def _from_hub(name: str, assume: tuple[str, ...]) -> ModelSpec:
     model = _built(name, values, f"{name}/config.json", assume)
     sizes = download_sizes(name, _packed_bits(model))
     return model if sizes is None else replace(model, exact_sizes=sizes)
+
+
+def _by_its_name(name: str, assume: tuple[str, ...], error: SizewellError) -> ModelSpec:
+    """Return the copy of a shipped model that the name plainly means, else raise `error`."""
+    from sizewell.catalog.derived import derivation, stored_as, suffix_of, without_quantization
+
+    files = {entry.id: entry.file for entry in list_models()}
+    found = derivation(name, files)
+    if found is None:
+        owner, _, bare = name.lower().rpartition("/")
+        raise (unknown_model(name) if suffix_of(owner, bare) else error) from None
+    values = read_json(SHIPPED / files[found.base])
+    if not found.weights:
+        model = _built(name, values, files[found.base], assume)
+    else:
+        model = stored_as(_built(name, without_quantization(values), files[found.base], assume), found)
+    return replace(model, assumed=(*model.assumed, *found.stated(name)))
 
 
 def _packed_bits(model: ModelSpec) -> float:

@@ -23,7 +23,10 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Yard:
-    """All machines of a search with rates, prices, power and memory; arrays of shape [M]."""
+    """All machines of a search with rates, prices, power and memory; arrays of shape [M].
+
+    `build` says which of the `builds` of the engine runs on a machine.
+    """
 
     machines: tuple[Machine, ...]
     reached: Reached
@@ -33,7 +36,8 @@ class Yard:
     gpus_per_node: Floats
     max_nodes: Floats
     has_rdma: Mask
-    is_amd: Mask
+    builds: tuple[EngineSpec, ...]
+    build: Rows
     fast_gpus: Floats
     watts_per_gpu: Floats
     memory_bytes: Floats
@@ -45,6 +49,8 @@ class Yard:
         widest = Parallelism(tp=MAX_GPUS_PER_REPLICA)
         prices = tuple(hourly_price(machine, basis, facts.prices) for machine in machines)
         per_node = _array([m.gpus_per_node for m in machines])
+        built = [engine.on(m.gpu.vendor, m.gpu.compute_capability) for m in machines]
+        builds = tuple(dict.fromkeys(built))
         return cls(
             machines=tuple(machines),
             reached=Reached.of(Machines.of([m.cluster_for(widest) for m in machines]), facts.efficiencies, engine.name),
@@ -54,7 +60,8 @@ class Yard:
             gpus_per_node=per_node,
             max_nodes=_array([m.node.max_nodes for m in machines]),
             has_rdma=np.array([m.node.scale_out.rdma for m in machines], dtype=bool),
-            is_amd=np.array([m.gpu.vendor == "amd" for m in machines], dtype=bool),
+            builds=builds,
+            build=np.array([builds.index(each) for each in built], dtype=np.intp),
             fast_gpus=_array([m.cluster_for(widest).scale_up_gpus for m in machines]),
             watts_per_gpu=_array([node_power_w(m) for m in machines]) / per_node,
             memory_bytes=_array([m.gpu.total_bytes for m in machines]),

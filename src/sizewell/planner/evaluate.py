@@ -112,8 +112,11 @@ class Trial:
 
     def _room(self, base: Variant, rows: Rows) -> Iterator[tuple[int, Floats]]:
         """Yield for each limit how many requests one replica's cache holds on each machine."""
-        amd = self.yard.is_amd[rows]
-        builds = [(base.engine.on(vendor), mask) for vendor, mask in (("", ~amd), ("amd", amd)) if mask.any()]
+        builds = [
+            (engine, self.yard.build[rows] == at)
+            for at, engine in enumerate(self.yard.builds)
+            if (self.yard.build[rows] == at).any()
+        ]
         model = self.question.model
         first = [rank_memory(model, base.formats, base.cut, base.settings, engine) for engine, _ in builds]
         for limit in SEQUENCE_LIMITS:

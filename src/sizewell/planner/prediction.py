@@ -97,9 +97,10 @@ class _Serving:
 
     def _limits(self, pool: Pool, table: StepTable) -> Limits:
         """Sequences by setting and by cache; cache blocks are counted at the mean context."""
-        engine = self.deployment.engine.on(self.deployment.cluster.gpu.vendor)
+        gpu = self.deployment.cluster.gpu
+        engine = self.deployment.engine.on(gpu.vendor, gpu.compute_capability)
         memory = rank_memory(self.deployment.model, self._formats, pool.parallelism, pool.settings, engine)
-        blocks = memory.blocks(self.deployment.cluster.gpu.total_bytes)
+        blocks = memory.blocks(gpu.total_bytes)
         context = max(table.lengths.decode_context_tokens, 1.0)
         held = memory.layout.concurrency(blocks, int(np.ceil(context))) * pool.parallelism.dp
         if held < 1:

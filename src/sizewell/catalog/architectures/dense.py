@@ -64,6 +64,11 @@ def mistral(text: Fields) -> Outline:
     return outline(text, dense_layers(text, read_heads(text, kv_heads=_mistral_kv_heads(text)), spans))
 
 
+def llava(text: Fields) -> Outline:
+    """LLaVA 1.5 and converted Pixtral: Mistral's layers where the section says so, else Llama's."""
+    return mistral(text) if text.text("model_type") == "mistral" else llama(text)
+
+
 def phi3(text: Fields) -> Outline:
     """Phi-3 and Phi-4: Mistral's layers; a window as wide as the context is none."""
     window = text.optional_count("sliding_window")

@@ -22,8 +22,11 @@ ALREADY_SCALED = frozenset({"su", "longrope", "llama3", "default", "mrope"})
 """Rope kinds whose factor is already part of the stated number of positions."""
 
 NO_ROPE = frozenset(
-    {"JambaForCausalLM", "NemotronHForCausalLM", "FalconMambaForCausalLM", "Mamba2ForCausalLM", "OPTForCausalLM"}
-)
+    {
+        "BloomForCausalLM", "FalconMambaForCausalLM", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "JambaForCausalLM",
+        "Mamba2ForCausalLM", "MPTForCausalLM", "MptForCausalLM", "NemotronHForCausalLM", "OPTForCausalLM",
+    }
+)  # fmt: skip
 LOCAL_BASES = ("rope_local_base_freq", "swa_rope_theta")
 """Fields that give sliding layers a rope base, and so a table, of their own."""
 
@@ -125,6 +128,8 @@ def _rotary_width(text: Fields, rotation: Rotation) -> int:
         rope = rope.section("sliding_attention")
     stated = text.number("partial_rotary_factor", text.number("rotary_pct", 1.0))
     share = rope.number("partial_rotary_factor", stated) if rope else stated
+    if rotation.in_part and "rotary_dim" in text:
+        return min(text.size("rotary_dim"), rotation.width)
     return int(rotation.width * share) if rotation.in_part else rotation.width
 
 

@@ -62,19 +62,22 @@ def pixtral(config: Fields, hidden: int) -> Tower:
     """Mistral Small 3 and Ministral 3: Pixtral with a patch merger."""
     vision = section(config)
     width = vision.size("hidden_size")
-    shape = VitShape(
-        depth=vision.layers(), hidden=width, intermediate=vision.size("intermediate_size"), gated=True,
-        attention_bias=False, mlp_bias=False, norm_bias=False,
-    )  # fmt: skip
     merge, bias = config.size("spatial_merge_size", 2), config.flag("multimodal_projector_bias", False)
     return (
-        *vit("vision_tower", shape),
+        *vit("vision_tower", _pixtral_shape(vision)),
         _patches(vision, width),
         vectors("vision_tower.norms", width, 2),
         linear("multi_modal_projector.merging_layer", width * merge * merge, width),
         linear("multi_modal_projector.linear_1", width, hidden, bias=bias),
         linear("multi_modal_projector.linear_2", hidden, hidden, bias=bias),
     )
+
+
+def _pixtral_shape(vision: Fields) -> VitShape:
+    return VitShape(
+        depth=vision.layers(), hidden=vision.size("hidden_size"), intermediate=vision.size("intermediate_size"),
+        gated=True, attention_bias=False, mlp_bias=False, norm_bias=False,
+    )  # fmt: skip
 
 
 def llama4_vision(config: Fields, hidden: int) -> Tower:
@@ -259,6 +262,29 @@ def clip_merge(config: Fields, hidden: int) -> Tower:
         linear("multi_modal_projector.merge_linear_1", merged, wide, bias=bias),
         linear("multi_modal_projector.merge_linear_2", wide, hidden, bias=bias),
     )  # fmt: skip
+
+
+def llava(config: Fields, hidden: int) -> Tower:
+    """LLaVA 1.5 and the converted Pixtral: CLIP with class token, or Pixtral's tower, and a projector of two layers."""
+    vision = section(config, defaults={"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24})
+    width, bias = vision.size("hidden_size"), config.flag("multimodal_projector_bias", True)
+    projector = (
+        linear("multi_modal_projector.linear_1", width, hidden, bias=bias),
+        linear("multi_modal_projector.linear_2", hidden, hidden, bias=bias),
+    )
+    if vision.text("model_type") == "pixtral":
+        ends = (_patches(vision, width), vectors("vision_tower.ln_pre", width))
+        return (*vit("vision_tower", _pixtral_shape(vision)), *ends, *projector)
+    side = vision.size("image_size", 336) // vision.size("patch_size", 14)
+    shape = VitShape(depth=vision.layers(), hidden=width, intermediate=vision.size("intermediate_size"))
+    return (
+        *vit("vision_tower", shape),
+        linear("patch_embed", 3 * vision.size("patch_size", 14) ** 2, width),
+        linear("vision_tower.position_embedding", side * side + 1, width),
+        vectors("vision_tower.class_embedding", width),
+        vectors("vision_tower.layernorms", width, 2, bias=True),
+        *projector,
+    )
 
 
 def _patches(vision: Fields, width: int, *, bias: bool = False, frames: bool = False) -> Tensor:
