@@ -87,6 +87,7 @@ BY_PUBLISHED_TOTAL = {
     "XiaomiMiMo/MiMo-7B-Base": 7_622_619_136,
     "MiniMaxAI/MiniMax-M3": 426_174_565_632,
     "moonshotai/Kimi-VL-A3B-Instruct": 15_960_108_544,
+    # From here on the totals are recalled, not read from a page.
     "baichuan-inc/Baichuan2-7B-Chat": 7_505_973_248,
     "baichuan-inc/Baichuan2-13B-Chat": 13_896_668_160,
     "internlm/internlm2_5-7b-chat": 7_737_708_544,
