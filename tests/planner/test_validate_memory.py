@@ -12,6 +12,7 @@ from sizewell.catalog.hardware import read_gpu
 from sizewell.catalog.measurements import read_memory_rows
 from sizewell.catalog.memory_logs import predict_memory_rows
 from sizewell.catalog.models import read_model
+from sizewell.planner.logged_format import logged_formats
 from sizewell.planner.memory_bars import memory_bars
 from sizewell.planner.validate_memory import LogFacts, MemoryPrediction, predict_log
 from sizewell.specs.deployment import Parallelism
@@ -68,6 +69,22 @@ def test_a_contradicted_setting_is_said() -> None:
     capacity, _ = predict_log([ROW, peak], _facts())
     assert "activation peak" in capacity.reason
     assert not capacity.states_settings
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "expected"),
+    [
+        ("meta-llama/Llama-3.1-8B-Instruct", "bf16", "native"),
+        ("meta-llama/Llama-3.1-8B-Instruct", "fp8 (online)", "fp8-channel"),
+        ("unsloth/Meta-Llama-3.1-8B-Instruct-bnb-4bit", "", "bnb-nf4"),
+        ("x/Llama-3.1-8B-Instruct-AWQ", "int4", "awq-int4"),
+    ],
+)
+def test_a_format_the_config_does_not_say_is_read_from_the_row(name: str, stated: str, expected: str) -> None:
+    row = replace(ROW, model=name, weight_format=stated)
+    assert logged_formats(row, read_model(ROW.model)).weight == expected
+    quantised = read_model("Qwen/Qwen3-8B-FP8")
+    assert logged_formats(row, quantised).weight in {"native", "bnb-nf4"}
 
 
 def test_the_first_engine_prints_what_each_rank_found() -> None:

@@ -12,9 +12,10 @@ from sizewell.costs.overhead import adapter_line
 from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory
 from sizewell.costs.token_pool import default_fraction, encoder_share
 from sizewell.costs.weights import WeightRules, rank_weight_bytes
+from sizewell.planner.logged_format import logged_formats
 from sizewell.planner.logged_rank import logged_rank, logged_stage_bytes
 from sizewell.planner.memory_caveats import caveats, weight_caveat
-from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
+from sizewell.specs.deployment import EngineSettings, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.figure import Figure, Provenance, weakest
 from sizewell.specs.hardware import GpuSpec
@@ -26,8 +27,6 @@ Basis = Literal["settings", "log", "none"]
 
 _CAPACITY = {"kv_gib", "kv_tokens", "gpu_blocks", "max_concurrency_x"}
 _OF_ONE_RANK = {"kv_gib", "activation_peak_gib"}
-_WEIGHT_FORMATS = {"in-flight": "bnb-nf4-double", "bitsandbytes": "bnb-nf4"}
-"""Formats made on load; quantising with bitsandbytes in flight quantises the scales as well."""
 UNSTATED_FRACTION_SPREAD = 0.04
 UNSTATED_TOTAL_SPREAD = 0.003
 """Totals of one accelerator differ by this much between boards and drivers."""
@@ -75,11 +74,15 @@ class MemoryPrediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogFacts:
-    """What the rows of one start-up share: the model, the accelerator (None: not stated) and the engine's rules."""
+    """What the rows of one start-up share: the model, the accelerator (None: not stated) and the engine's rules.
+
+    `note` says what stands in for a model whose config is not at hand.
+    """
 
     model: ModelSpec
     gpu: GpuSpec | None
     engine: EngineSpec
+    note: str = ""
 
 
 def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPrediction, ...]:
@@ -90,8 +93,8 @@ def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPredi
         total = rows[0].free_bytes + memory.base_bytes
     elif total is None and rows[0].left_bytes:
         total = rows[0].left_bytes + logged_stage_bytes(memory) + memory.base_bytes
-    printing = logged_rank(rows, memory, facts.model, _formats(rows[0]))
-    caveat = caveats(rows, printing, facts.gpu, total)
+    printing = logged_rank(rows, memory, facts.model, logged_formats(rows[0], facts.model))
+    caveat = "; ".join(filter(None, (facts.note, caveats(rows, printing, facts.gpu, total))))
     answers = tuple(_predicted(row, rows, printing if row.metric in _OF_ONE_RANK else memory, total) for row in rows)
     answers = tuple(_explained_weights(a, memory, facts) for a in answers)
     answers = tuple(replace(a, reason=a.reason or caveat) if a.metric in _CAPACITY else a for a in answers)
@@ -108,8 +111,12 @@ def _explained_weights(answer: MemoryPrediction, memory: RankMemory, facts: LogF
     error = answer.error_fraction
     if answer.metric != "weights_gib_per_gpu" or error is None or abs(error) <= _WEIGHT_BAR:
         return answer
-    whole = max(rank_weight_bytes(facts.model, "native", Parallelism())) if _is_native(answer.row) else 0.0
-    reason = weight_caveat(answer.row, memory, _draft_bytes(facts.model, answer.row.cut), whole)
+    whole = (
+        max(rank_weight_bytes(facts.model, "native", Parallelism()))
+        if logged_formats(answer.row, facts.model).weight == "native"
+        else 0.0
+    )
+    reason = facts.note or weight_caveat(answer.row, memory, _draft_bytes(facts.model, answer.row.cut), whole)
     if not reason and memory.compressed and memory.engine.profile == "sglang":
         reason = "how SGLang lays out DeepSeek-V4's weights on Hopper is not known"
     if not reason and facts.gpu is not None and facts.gpu.vendor == "amd":
@@ -140,22 +147,10 @@ def _gpu_bytes(row: MemoryRow, gpu: GpuSpec | None) -> float | None:
 
 def _rank(rows: Sequence[MemoryRow], facts: LogFacts) -> RankMemory:
     row = rows[0]
-    memory = rank_memory(facts.model, _formats(row), row.cut, _settings(rows, facts), facts.engine)
+    memory = rank_memory(facts.model, logged_formats(row, facts.model), row.cut, _settings(rows, facts), facts.engine)
     if not any("LoRA" in r.notes for r in rows):
         return memory
     return replace(memory, overhead=(*memory.overhead, adapter_line(facts.model, row.cut, adapters=1)))
-
-
-def _formats(row: MemoryRow) -> Formats:
-    return Formats(weight=_weight_format(row.weight_format), kv=row.kv_format)
-
-
-def _weight_format(text: str) -> str:
-    return next((name for word, name in _WEIGHT_FORMATS.items() if word in text.lower()), "native")
-
-
-def _is_native(row: MemoryRow) -> bool:
-    return _weight_format(row.weight_format) == "native"
 
 
 def _settings(rows: Sequence[MemoryRow], facts: LogFacts) -> EngineSettings:
