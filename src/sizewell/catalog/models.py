@@ -23,11 +23,15 @@ SHIPPED = Path(__file__).parent / "data" / "models"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
-    """A shipped model: its hub id, its file, its short names."""
+    """A shipped model: its hub id, its file, its short names.
+
+    `unread`: nobody read its released configuration; it was recalled, or assumed to have another model's shape.
+    """
 
     id: str
     file: str
     aliases: tuple[str, ...]
+    unread: bool = False
 
     @property
     def architecture(self) -> str:
@@ -45,7 +49,11 @@ def list_models() -> tuple[ModelEntry, ...]:
         file = re.search(r'^file = "(.*)"$', block, re.MULTILINE)
         aliases = re.search(r"^aliases = \[(.*)\]$", block, re.MULTILINE)
         names = re.findall(r'"([^"]*)"', aliases[1]) if aliases else []
-        found.append(ModelEntry(id=block[: block.index('"')], file=file[1] if file else "", aliases=tuple(names)))
+        source = re.search(r'^source = ".*(recalled|assumed)', block, re.MULTILINE)
+        entry = ModelEntry(
+            id=block[: block.index('"')], file=file[1] if file else "", aliases=tuple(names), unread=source is not None
+        )  # fmt: skip
+        found.append(entry)
     return tuple(found)
 
 
@@ -77,8 +85,15 @@ def read_model(name_or_path: str, *, assume: tuple[str, ...] = ()) -> ModelSpec:
         raise BadInputError(f"{name_or_path}: there is no such file or folder")
     entry = _by_name().get(name_or_path.lower())
     if entry is not None:
-        return _built(entry.id, read_json(SHIPPED / entry.file), entry.file, assume)
+        return _noted(entry, _built(entry.id, read_json(SHIPPED / entry.file), entry.file, assume))
     return _not_shipped(name_or_path, assume)
+
+
+def _noted(entry: ModelEntry, model: ModelSpec) -> ModelSpec:
+    if not entry.unread:
+        return model
+    note = "the shipped configuration was not read from its publisher: give the model's own config.json to be exact"
+    return replace(model, assumed=(*model.assumed, note))
 
 
 def unknown_model(name: str) -> UnknownNameError:
