@@ -7,9 +7,7 @@ from dataclasses import replace
 
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import gpu_in_log
-from sizewell.catalog.lookalikes import shipped_lookalike
 from sizewell.catalog.models import read_model
-from sizewell.planner.logged_format import PLAIN_FORMATS
 from sizewell.planner.validate_memory import LogFacts, MemoryPrediction, predict_log, unanswered
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import SizewellError, UnknownNameError, UnreachableError
@@ -39,14 +37,11 @@ def logs(rows: Iterable[MemoryRow]) -> tuple[tuple[MemoryRow, ...], ...]:
 def log_facts(rows: Sequence[MemoryRow]) -> LogFacts:
     """Return the model, accelerator and engine rules one start-up's rows name; raise SizewellError for unknown ones."""
     gpu = _gpu(rows[0])
-    name, note = rows[0].model, ""
     try:
-        model = read_model(name, assume=_assumed(rows[0]))
+        model = read_model(rows[0].model, assume=_assumed(rows[0]))
     except (UnknownNameError, UnreachableError):
-        alike = shipped_lookalike(name)
-        if alike is None or read_model(alike).weight_format not in PLAIN_FORMATS:
-            raise SizewellError(f"the config of {name} is not shipped") from None
-        model, note = read_model(alike), f"the config of {name} is not shipped, taken as {alike}"
+        raise SizewellError(f"the config of {rows[0].model} is not shipped") from None
+    note = next((fact for fact in model.assumed if "from the name" in fact), "")
     return LogFacts(model=model, gpu=gpu, engine=_engine(rows, gpu), note=note)
 
 
