@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import exp, log
+from statistics import NormalDist
 
 import numpy as np
 
 from sizewell.costs.machines import Reached
 from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s
+from sizewell.planner.drain import drained
 from sizewell.planner.point_cases import PointCase, PoolCase
 from sizewell.planner.steady_state import Limits, Overheads, Point, Rates, rates
 from sizewell.planner.step_table import StepTable, step_table
@@ -16,6 +19,8 @@ from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.figure import Figure, Provenance
 
 NEARLY_FULL = 0.95
+CAPACITY_SIGMA = 0.1
+OVERLOAD = 1.5
 CHUNKED = "the engine streams several tokens a chunk: gaps between chunks are not token gaps"
 NOMINAL_REQUESTS = 300.0
 """Length of a run that states none, where a load exceeds what can be served."""
@@ -94,14 +99,29 @@ def _aggregated(case: PointCase, pool: PoolCase, table: StepTable, reached: Reac
     elif row.load == "static_batch":
         point = settled.static(users)
     elif row.load == "offline":
-        point = settled.all_at_once((row.num_requests or 20 * replicas * float(settled.most[0])) / replicas)
+        requests = (row.num_requests or 20 * replicas * float(settled.most[0])) / replicas
+        point = drained(settled, requests) if case.varied else settled.all_at_once(requests)
     elif case.rate_per_s is not None:
-        point = settled.at_rate(case.rate_per_s / replicas)
-        if point.saturated[0]:
-            point = _overloaded(settled, case.rate_per_s / replicas, (row.num_requests or NOMINAL_REQUESTS) / replicas)
+        point = _arriving(settled, case.rate_per_s / replicas, (row.num_requests or NOMINAL_REQUESTS) / replicas)
     else:
         return None
     return _whole(case, point, replicas, table)
+
+
+def _arriving(settled: Rates, rate_per_s: float, requests: float) -> Point:
+    """Open arrivals: capacity is known to CAPACITY_SIGMA only, and a load that was offered was most likely served.
+
+    So utilisation is the median over the capacities above the load; far beyond capacity the run is overloaded.
+    """
+    calm = settled.calm or settled
+    capacity = float(calm.at_sequences(calm.most).requests_per_s[0])
+    if rate_per_s > OVERLOAD * capacity:
+        return _overloaded(settled, rate_per_s, requests)
+    normal = NormalDist(sigma=CAPACITY_SIGMA)
+    least = normal.cdf(log(rate_per_s / capacity))
+    likely = exp(normal.inv_cdf((1 + least) / 2))
+    point = calm.at_rate(rate_per_s / max(likely, 1.0))
+    return replace(point, requests_per_s=np.full_like(point.requests_per_s, rate_per_s))
 
 
 def _overloaded(settled: Rates, rate_per_s: float, requests: float) -> Point:
