@@ -16,8 +16,9 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
+from fit_ranges import ASSUMED, SHARED, TAGGED, Guess, guesses, start
 from validate_points import DEFAULT, FIRST, RUN, SPEED, THROUGHPUT, cases
 
 from sizewell.catalog.points import read_point_rows
@@ -26,120 +27,30 @@ from sizewell.planner.validate_points import predict_point
 from sizewell.specs.calibration import Efficiencies, Factor
 
 ROWS_PER_CELL = 4
+FEW_ROWS = 10
+TRUST = {"B": 0.5}
+"""A data set with fewer rows weighs less, in proportion."""
+
 WEIGHTS = {
     **dict.fromkeys(SPEED, 1.0),
     **dict.fromkeys(THROUGHPUT, 0.7),
     **dict.fromkeys(RUN, 0.7),
-    **dict.fromkeys(FIRST, 0.35),
+    **dict.fromkeys(FIRST, 0.25),
     "prefill_tokens_per_s": 0.7,
 }
 
 
-class Guess(NamedTuple):
-    """Where a factor starts, the range that is physically plausible, and its spread."""
-
-    start: float
-    low: float
-    high: float
-    spread: float = 0.3
-
-
-SHARED = {
-    "flops_gemm": Guess(0.7, 0.5, 0.85, 0.15),
-    "flops_narrow": Guess(0.85, 0.75, 1.0, 0.2),
-    "flops_scaled": Guess(0.8, 0.4, 1.0, 0.3),
-    "flops_dequantised": Guess(0.6, 0.3, 0.8),
-    "flops_vector": Guess(0.1, 0.05, 0.3, 0.5),
-    "flops_experts": Guess(0.3, 0.1, 0.7),
-    "flops_dequantised_experts": Guess(0.3, 0.1, 0.6, 0.4),
-    "flops_prefill_attention": Guess(0.4, 0.2, 0.7),
-    "flops_latent_attention": Guess(0.5, 0.2, 0.8),
-    "hbm_gemm": Guess(0.82, 0.75, 0.88, 0.1),
-    "hbm_dequantised": Guess(0.75, 0.6, 0.88, 0.2),
-    "hbm_experts": Guess(0.75, 0.5, 0.88, 0.25),
-    "hbm_dequantised_experts": Guess(0.7, 0.4, 0.88),
-    "hbm_attention": Guess(0.75, 0.5, 0.88, 0.25),
-    "hbm_latent_attention": Guess(0.5, 0.15, 0.88),
-    "hbm_state": Guess(0.5, 0.2, 0.88),
-    "link_near": Guess(0.6, 0.35, 0.85, 0.25),
-    "link_host": Guess(0.5, 0.3, 0.8),
-    "tile_rows": Guess(16, 8, 32, 0.5),
-    "expert_tile_rows": Guess(16, 4, 32, 0.5),
-    "kernel_gap_s": Guess(2e-6, 1e-6, 4e-6, 0.5),
-    "host_step_s": Guess(1e-3, 2e-4, 3e-3, 0.6),
-    "host_sequence_s": Guess(1e-5, 2e-6, 3e-5, 0.6),
-    "front_token_s": Guess(2e-5, 5e-6, 8e-5, 1.0),
-    "collective_s": Guess(4e-6, 2e-6, 1.2e-5, 0.5),
-    "far_collective_s": Guess(6e-5, 2e-5, 1.5e-4, 0.6),
-    "request_s": Guess(1e-2, 2e-3, 0.1, 1.0),
-    "burst_share": Guess(0.3, 0.05, 2.0, 1.0),
-}
-TAGGED = {
-    "engine:vllm": {"far_step_s": Guess(1e-2, 1e-3, 4e-2, 1.0), "far_collective_s": Guess(3e-4, 5e-5, 5e-4, 0.6)},
-    "engine:trtllm": ("host_step_s", "host_sequence_s", "request_s", "burst_share"),
-    "engine:sglang": ("host_step_s", "host_sequence_s", "request_s", "burst_share"),
-    "engine:llama.cpp": {
-        "tile_rows": Guess(64, 32, 128, 0.5), "host_step_s": Guess(4e-4, 1e-4, 3e-3, 0.6),
-        "hbm_dequantised": SHARED["hbm_dequantised"], "flops_dequantised": SHARED["flops_dequantised"],
-    },
-    "engine:lmdeploy": ("burst_share", "request_s"),
-    "vendor:apple": ("hbm_gemm", "hbm_dequantised", "flops_prefill_attention"),
-    "vendor:amd": {"hbm_gemm": Guess(0.75, 0.55, 0.88, 0.1), "hbm_attention": SHARED["hbm_attention"],
-                   "flops_gemm": Guess(0.6, 0.35, 0.85, 0.15), "host_step_s": SHARED["host_step_s"]},
-    "architecture:blackwell": ("hbm_experts", "hbm_latent_attention", "flops_experts", "flops_narrow"),
-    "architecture:ada": ("flops_gemm",),
-}  # fmt: skip
-"""Factors another engine, maker or generation differs in; plain names keep the range of the shared factor."""
-
-ASSUMED = {
-    "flops_decode_attention": (0.3, 0.3, "assumed: short of a fit, decode attention waits for memory"),
-    "flops_state": (0.2, 0.5, "assumed before any fit"),
-    "link_far": (0.7, 0.3, "assumed before any fit"),
-    "eager_launch_s": (3e-5, 0.4, "assumed: eager steps of an 8B model on one fast accelerator take 10 to 14 ms"),
-    "far_step_s": (2e-3, 1.0, "assumed: one message to each node before a step and one back"),
-    "acceptance": (0.75, 0.2, "assumed before any fit"),
-    "throughput_spread": (0.4, 0.0, "assumed before any fit"),
-    "ttft_spread": (0.8, 0.0, "assumed before any fit"),
-    "tpot_spread": (0.35, 0.0, "assumed before any fit"),
-    "ttft_median_ratio": (0.9, 1.0, "assumed before any fit"),
-    "ttft_p90_ratio": (1.5, 1.0, "assumed before any fit"),
-    "ttft_p95_ratio": (1.8, 1.0, "assumed before any fit"),
-    "ttft_p99_ratio": (2.2, 1.0, "assumed before any fit"),
-    "tpot_median_ratio": (1.0, 1.0, "assumed before any fit"),
-    "tpot_p90_ratio": (1.12, 1.0, "assumed before any fit"),
-    "tpot_p95_ratio": (1.15, 1.0, "assumed before any fit"),
-    "tpot_p99_ratio": (1.2, 1.0, "assumed before any fit"),
-}
 STEP = 1.3
+LINE = 5
 SETTLED = 0.0003
 """A factor that gains less than this on the mean log error is left where it is."""
-
-
-def guesses(tag: str) -> dict[str, Guess]:
-    """Return the factors fitted for a tag, the empty one for all machines and engines."""
-    if not tag:
-        return SHARED
-    table = TAGGED[tag]
-    return table if isinstance(table, dict) else {name: SHARED[name] for name in table}
-
-
-def start() -> Efficiencies:
-    """Return the efficiencies before any fit."""
-    first = {name: Factor(value=g.start, spread=g.spread, source="start") for name, g in SHARED.items()}
-    assumed = {name: Factor(value=v, spread=s, source=why) for name, (v, s, why) in ASSUMED.items()}
-    own = {
-        tag: {name: Factor(value=g.start, spread=g.spread, source="start") for name, g in table.items()}
-        for tag, table in TAGGED.items()
-        if isinstance(table, dict)
-    }
-    return Efficiencies(name="default", factors={**first, **assumed}, overrides=own)
 
 
 def sample(ready: list[PointCase]) -> list[PointCase]:
     """Return at most ROWS_PER_CELL rows of each data set × accelerator × engine × model × load, always the same."""
     cells = defaultdict(list)
     for case in ready:
-        vague = case.row.trust == "C" and case.row.dataset not in {"kempner_dsr1", "consumer_misc"}
+        vague = case.row.trust == "C" and case.row.dataset != "kempner_dsr1"
         if case.row.trust != "drop" and (not vague or case.row.load == "offline"):
             row = case.row
             cells[(row.dataset, row.gpu, row.engine, row.model, row.weight_format, row.load)].append(case)
@@ -153,6 +64,7 @@ class Losses:
     def __init__(self, chosen: list[PointCase]) -> None:
         self.chosen = chosen
         self.tags = [(*case.machines.tags[0], f"engine:{case.engine}") for case in chosen]
+        self.trust = {case.row.dataset: TRUST.get(case.row.trust[:1], 1.0) for case in chosen}
         self.known: list[tuple[tuple[float, ...], tuple[float, float]] | None] = [None] * len(chosen)
 
     def score(self, efficiencies: Efficiencies) -> tuple[float, list[Any]]:
@@ -167,8 +79,12 @@ class Losses:
             result = known if known is not None and known[0] == used else (used, case_loss(case, efficiencies))
             fresh.append(result)
             by_set[case.row.dataset].append(result[1])
-        means = [sum(s for _, s in v) / sum(w for w, _ in v) for v in by_set.values() if sum(w for w, _ in v)]
-        return sum(means) / len(means), fresh
+        means = [
+            (self.trust[name] * min(len(pairs) / FEW_ROWS, 1.0), sum(s for _, s in pairs) / sum(w for w, _ in pairs))
+            for name, pairs in by_set.items()
+            if sum(w for w, _ in pairs)
+        ]
+        return sum(share * mean for share, mean in means) / sum(share for share, _ in means), fresh
 
 
 def case_loss(case: PointCase, efficiencies: Efficiencies) -> tuple[float, float]:
@@ -188,13 +104,13 @@ def _relevant(kinds: frozenset[str], *, shared: bool, far: bool, eager: bool) ->
     unused = {"link_near", "link_host", "link_far", "collective_s"} if not shared else set()
     unused |= {"far_collective_s", "far_step_s"} if not far else set()
     unused |= {"eager_launch_s"} if not eager else set()
-    unused |= {"flops_experts", "hbm_experts", "flops_scaled"} if "experts" not in kinds else set()
+    unused |= {"flops_experts", "hbm_experts"} if "experts" not in kinds else set()
     unused |= {"flops_dequantised_experts", "hbm_dequantised_experts"} if "dequantised-experts" not in kinds else set()
     unused |= {"expert_tile_rows"} if not kinds & {"experts", "dequantised-experts"} else set()
     unused |= {"flops_latent_attention", "hbm_latent_attention"} if "latent-attention" not in kinds else set()
     unused |= {"flops_dequantised", "hbm_dequantised"} if "dequantised-gemm" not in kinds else set()
-    scaled = {"flops_scaled"} if "block-scaled" in kinds else set()
-    return tuple(n for n in names if n not in unused or n in scaled)
+    unused |= {"flops_scaled", "hbm_scaled"} if "block-scaled" not in kinds else set()
+    return tuple(n for n in names if n not in unused)
 
 
 def relevant(case: PointCase) -> tuple[str, ...]:
@@ -223,10 +139,14 @@ def descend(chosen: list[PointCase], efficiencies: Efficiencies, rounds: int) ->
         for tag in ("", *TAGGED):
             for name, guess in guesses(tag).items():
                 for factor in (step, 1 / step):
-                    trial = scaled(efficiencies, (tag, name), guess, factor)
-                    score, kept = losses.score(trial)
-                    if score < best - SETTLED * 0.65**turn:
-                        efficiencies, best, losses.known = trial, score, kept
+                    taken = False
+                    for _ in range(LINE):
+                        trial = scaled(efficiencies, (tag, name), guess, factor)
+                        score, kept = losses.score(trial)
+                        if score >= best - SETTLED * 0.65**turn:
+                            break
+                        efficiencies, best, losses.known, taken = trial, score, kept, True
+                    if taken:
                         break
         print(f"round {turn + 1}: {best:.4f}", flush=True)
     return efficiencies
@@ -314,7 +234,7 @@ def write(efficiencies: Efficiencies) -> None:
     Path(str(path)).write_text("\n".join(lines))
 
 
-ROUNDS = 5
+ROUNDS = 4
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The seconds of kernels: each takes its slower resource, and small products the better of two ways to multiply.
 
-    tiles      matrix units work on whole tiles: n rows take as long as n + tile_rows, at the type's own peak
+    tiles      matrix units work on whole tiles: n rows are joined by tile_rows idle ones, at the type's own peak
     vectors    a matrix-vector kernel leaves the matrix units alone: n rows at the fp32 rate, without tiles
     product  = max(min(tiles, vectors), bytes / (bandwidth × share)) × skew
 
@@ -75,7 +75,7 @@ def kernels(operators: Sequence[Operator], reached: Reached) -> Kernels:
     per_flop = 1 / np.stack([machines.flops_per_s[o.compute] for o in operators])
     floor = np.maximum(per_flop.T @ flops, sizes.sum(axis=0) / machines.bytes_per_s[:, None])
     compute = _arithmetic(operators, reached, flops, per_flop)
-    share = np.stack([reached.factors[_HBM_FACTOR[o.kind]] for o in operators])
+    share = np.stack([_hbm_share(o, reached) for o in operators])
     memory = sizes[:, None, :] / (share * machines.bytes_per_s)[:, :, None]
     bound = compute > memory
     seconds = np.maximum(compute, memory, out=memory)
@@ -93,7 +93,7 @@ def _arithmetic(operators: Sequence[Operator], reached: Reached, flops: Floats, 
     by_vector = np.maximum(1 / machines.flops_per_s["fp32"], per_flop) / factors["flops_vector"]
     for row, operator in enumerate(operators):
         if operator.kind in _TILES:
-            padding = factors[_TILES[operator.kind]] * each[row]
+            padding = factors[_TILES[operator.kind]] * per_flop[row] / factors["flops_gemm"]
             seconds[row] += padding[:, None] * (flops[row] / np.maximum(operator.rows, 1e-9))
             np.minimum(seconds[row], by_vector[row][:, None] * flops[row], out=seconds[row])
     return seconds
@@ -108,3 +108,8 @@ def _flops_share(operator: Operator, reached: Reached) -> Floats:
     narrow = factors["flops_narrow"] * (factors["flops_scaled"] if operator.block_scaled else 1.0)
     native = rates[operator.compute] > rates["bf16"]
     return np.where(native, share * narrow, share)
+
+
+def _hbm_share(operator: Operator, reached: Reached) -> Floats:
+    share = reached.factors[_HBM_FACTOR[operator.kind]]
+    return share * reached.factors["hbm_scaled"] if operator.block_scaled else share

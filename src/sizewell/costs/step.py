@@ -73,12 +73,14 @@ def price(operators: Sequence[Operator], reached: Reached, launch: Launch) -> St
     busy: Floats = np.sum(list(parts.values()), axis=0)
     limits = {"compute": spent.compute_s}
     limits["memory"] = busy - limits["compute"]
+    latency: Floats | float = 0.0
     if messages:
+        latency = messages.latency_s
         parts["collectives"] = messages.latency_s + messages.wire_s
         limits["link latency"], limits["link"] = messages.latency_s, messages.wire_s
         busy = busy + parts["collectives"]
     total = busy
-    for name, seconds in _waiting(operators, reached, launch, busy).items():
+    for name, seconds in _waiting(operators, reached, launch, busy - latency).items():
         parts[name] = limits[name] = np.broadcast_to(seconds, shape)
         total = total + seconds
     floor = np.maximum(spent.floor_s, messages.floor_s) if messages else spent.floor_s
@@ -112,26 +114,29 @@ def _messages(operators: Sequence[Operator], reached: Reached) -> _Messages | No
     )
 
 
-def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, busy_s: Floats) -> dict[str, Floats]:
-    """Return launches, host work, dispatch, offloaded weights, bubble and front end as named seconds."""
+def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, working_s: Floats) -> dict[str, Floats]:
+    """Return launches, host work, dispatch, offloaded weights, bubble and front end as named seconds.
+
+    Kernels and wires work (`working_s`) while the host issues the next ones; it waits where a message starts.
+    """
     factors = reached.factors
     launches = sum(o.repeats * o.launches for o in operators)
     gaps = launches * factors["kernel_gap_s"][:, None]
     if launch.eager:
-        gaps = gaps + np.maximum(launches * factors["eager_launch_s"][:, None] - gaps - busy_s, 0.0)
+        gaps = gaps + np.maximum(launches * factors["eager_launch_s"][:, None] - gaps - working_s, 0.0)
     host = factors["host_step_s"][:, None] + factors["host_sequence_s"][:, None] * launch.sequences[None, :]
     found = {"launch": gaps, "host": host}
     if launch.offload_bytes:
         rate = reached.machines.host_link_bytes_per_s * factors["link_host"]
         found["host link"] = (launch.offload_bytes / rate)[:, None]
     if launch.stages > 1:
-        found["bubble"] = (launch.slowest_stage - 1.0) * (busy_s + gaps)
+        found["bubble"] = (launch.slowest_stage - 1.0) * (working_s + gaps)
     spanned = reached.machines.near_gpus < _ranks(operators)
     if spanned.any():
         found["dispatch"] = (spanned * factors["far_step_s"])[:, None]
     if launch.front_end:
         sent = factors["front_token_s"][:, None] * launch.sequences[None, :]
-        found["front end"] = np.maximum(sent - sum(found.values(), start=busy_s), 0.0)
+        found["front end"] = np.maximum(sent - sum(found.values(), start=working_s), 0.0)
     return found
 
 

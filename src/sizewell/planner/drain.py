@@ -2,7 +2,9 @@
 
 With answers of exponential length, mean O, the number D still decoding falls from K to 1 over O·ln K steps, so
 
-    drain = O · ∫ step(D) / D dD  (1 … K)  +  γ·O·step(1)        the expected longest of K answers is O·(ln K + γ)
+    drain = O · ∫ step(D) / D dD  (1 … K)  +  (γ + (1 − γ)/K)·O·step(1)
+
+as the expected longest of K answers is about O·(ln K + γ), and that of one is O.
 
 Requests beyond the K that fit are served at the full rate before that.
 """
@@ -33,7 +35,7 @@ def drained(settled: Rates, requests: ArrayLike) -> Point:
     steps = _steps(settled, held)
     answer = table.lengths.gaps
     by_log = np.mean(steps.by_log, axis=0) * np.log(held)
-    drain_s = answer * (by_log + np.euler_gamma * steps.last)
+    drain_s = answer * (by_log + (np.euler_gamma + (1 - np.euler_gamma) / held) * steps.last)
     run_s = queue_s + wave_s + drain_s
     waits_s = wave_s / 2 + (count - held) / count * (wave_s + queue_s) / 2
     tpot = np.mean(steps.evenly, axis=0) + wave_s / 2 * _mean_inverse(answer) * held / count

@@ -50,7 +50,7 @@ class PointCase:
     """A row with everything that does not depend on efficiencies.
 
     `choices` are the layouts the row may have had, `assumed` what its table does not state; `varied` answers have
-    lengths of real conversations, not one fixed length.
+    lengths of real conversations, not one fixed length; a `tuned` load is the most that kept the benchmark's limits.
     """
 
     row: PointRow
@@ -62,6 +62,7 @@ class PointCase:
     choices: tuple[tuple[PoolCase, ...], ...]
     assumed: tuple[str, ...]
     varied: bool = False
+    tuned: bool = False
 
 
 def engine_family(engine: str) -> str:
@@ -87,7 +88,8 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         max_sequences=float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),
         choices=tuple(tuple(_pool(row, pool, facts, lengths, policy) for pool in pools) for pools in found),
         assumed=assumed + (("tensor parallel size",) if len(found) > 1 else ()),
-        varied=bool(_SERVED.search(row.notes)) and "random" not in row.notes,
+        tuned="MLPerf" in row.notes,
+        varied="ShareGPT" in row.notes or (bool(_SERVED.search(row.notes)) and "random" not in row.notes),
     )
 
 
