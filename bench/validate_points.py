@@ -1,4 +1,4 @@
-"""Score the cost model on published points: `python bench/validate_points.py [points.csv]`.
+"""Score the cost model on published points: `python bench/validate_points.py [points.csv] [--leave-out group]`.
 
 Prints, per dataset × GPU × dense/MoE × load, median and mean absolute error of TPOT, TTFT and throughput, bias,
 coverage of the interval, and beside them the TPOT error of a roofline of four constants (75 % of bandwidth, 1 ms a
@@ -7,7 +7,7 @@ step, 0.06 ms a layer, 0.03 ms more a layer when sharded).
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -29,6 +29,7 @@ SPEED = ("tpot_mean_s", "itl_mean_s", "decode_tokens_per_s")
 FIRST = ("ttft_mean_s",)
 THROUGHPUT = ("output_tokens_per_s", "output_tokens_per_s_per_gpu", "requests_per_s")
 RUN = ("e2e_mean_s",)
+FOLDS = 4
 
 
 def cases(rows: Iterable[PointRow]) -> tuple[list[PointCase], dict[str, str]]:
@@ -131,25 +132,66 @@ def _line(cell: dict[str, list[float]]) -> str:
     return f"|{stats('speed')}{beside}|{stats('first')}|{stats('rate')}|{last}"
 
 
-def main(path: Path) -> None:
+def folds(ready: list[PointCase], by: str) -> list[list[PointCase]]:
+    """Return the cases in parts to leave out: one for each value of a column, FOLDS of whole groups for `group`.
+
+    A group is an accelerator × model × engine; `gpu=h200-sxm-141gb` leaves out that one value only.
+    """
+    column, _, only = by.partition("=")
+    names = ("gpu", "model", "engine") if column == "group" else (column,)
+    held: dict[tuple[str, ...], list[PointCase]] = defaultdict(list)
+    for case in ready:
+        held[tuple(str(getattr(case.row, name)) for name in names)].append(case)
+    if column != "group":
+        return [cases for key, cases in sorted(held.items()) if not only or key == (only,)]
+    keys = sorted(held)
+    return [[case for key in keys[fold::FOLDS] for case in held[key]] for fold in range(FOLDS)]
+
+
+def left_out(ready: list[PointCase], by: str, rounds: int) -> list[tuple[PointCase, tuple[PointPrediction, ...]]]:
+    """Return every case as predicted by a calibration fitted from scratch without its fold."""
+    from fit_default_calibration import descend, sample, start, with_intervals
+
+    scored = []
+    for fold in folds(ready, by):
+        hidden = {id(case) for case in fold}
+        rest = [case for case in ready if id(case) not in hidden]
+        fitted = with_intervals(rest, descend(sample(rest), start(), rounds))
+        scored += [(case, predict_point(case, fitted)) for case in fold]
+    return scored
+
+
+def main(arguments: argparse.Namespace) -> None:
     """Read, predict, print."""
-    rows = read_point_rows(path)
-    start = time.perf_counter()
+    rows = read_point_rows(arguments.points)
+    begun = time.perf_counter()
     ready, refused = cases(rows)
     dense = {case.row.model: "moe" if read_model(case.row.model).is_moe else "dense" for case in ready}
     prepared = time.perf_counter()
-    efficiencies = read_efficiencies()
-    scored = [(case, predict_point(case, efficiencies)) for case in ready]
+    if arguments.leave_out:
+        scored = left_out(ready, arguments.leave_out, arguments.rounds)
+    else:
+        efficiencies = read_efficiencies()
+        scored = [(case, predict_point(case, efficiencies)) for case in ready]
     done = time.perf_counter()
     report(scored, dense)
     answered = sum(any(a.predicted for a in answers) for _, answers in scored)
     print(
-        f"\nrows {len(rows)}, answered {answered}, with a reason instead {len(rows) - answered}; "
-        f"work counted in {prepared - start:.1f} s, priced in {done - prepared:.1f} s"
+        f"\nrows {len(rows)}, answered {answered}, with a reason instead {len(scored) - answered + len(refused)}; "
+        f"work counted in {prepared - begun:.1f} s, priced in {done - prepared:.1f} s"
     )
     for reason in sorted(set(refused.values())):
         print(f"  {sum(r == reason for r in refused.values()):4} × {reason}")
 
 
+def parsed() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("points", type=Path, nargs="?", default=DEFAULT)
+    parser.add_argument("--leave-out", metavar="group|gpu|model|engine|dataset[=value]", help="refit without, score on")
+    parser.add_argument("--rounds", type=int, default=2, help="passes of each refit")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT)
+    main(parsed())

@@ -20,10 +20,10 @@ DECODE, PREFILL = "attention-decode", "attention-prefill"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheWidth:
-    """How a rank stores context: tensor-parallel ways, bytes of a cached and of a recurrent-state element."""
+    """How a rank stores context: tensor-parallel ways, bytes of a cached row and of a recurrent-state element."""
 
     tp: int
-    element_bytes: float
+    row_bytes: float
     state_element_bytes: float
     compute: ComputeType = "bf16"
 
@@ -51,7 +51,7 @@ def _softmax(mixer: Attention, repeats: float, batch: Batch, width: CacheWidth) 
     heads = max(1, mixer.heads // width.tp)
     row = _Row(
         flops=2.0 * heads * (mixer.head_dim + mixer.v_head_dim),
-        bytes=(mixer.rank_kv_elements_per_token(width.tp) + mixer.index_elements) * width.element_bytes,
+        bytes=width.row_bytes,
     )
     span = mixer.span_tokens or mixer.sparse_top_k_tokens
     found = []
@@ -66,8 +66,7 @@ def _softmax(mixer: Attention, repeats: float, batch: Batch, width: CacheWidth) 
 def _latent(mixer: LatentAttention, repeats: float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
     """Absorbed in decode: every head works on the latent itself. In prefill keys and values are expanded first."""
     heads = max(1, mixer.heads // width.tp)
-    latent_bytes = mixer.latent_elements * width.element_bytes
-    absorbed = _Row(flops=2.0 * heads * (mixer.latent_elements + mixer.kv_lora_rank), bytes=latent_bytes)
+    absorbed = _Row(flops=2.0 * heads * (mixer.latent_elements + mixer.kv_lora_rank), bytes=width.row_bytes)
     expanded_flops = 2.0 * heads * (mixer.qk_nope_head_dim + mixer.qk_rope_head_dim + mixer.v_head_dim)
     span = mixer.indexer.top_k_tokens if mixer.indexer else None
     found = []
@@ -75,7 +74,7 @@ def _latent(mixer: LatentAttention, repeats: float, batch: Batch, width: CacheWi
         seen = _seen(batch.context_tokens, span)
         found.append(_decode("latent-attention", repeats, batch, absorbed, seen, width.compute))
     if batch.has_prefill:
-        row = _Row(flops=expanded_flops, bytes=latent_bytes)
+        row = _Row(flops=expanded_flops, bytes=width.row_bytes)
         found.append(_prefill(repeats, batch, row, _seen(batch.prefill_visible_tokens, span), width.compute))
     if mixer.indexer:
         found.append(_selection(mixer.indexer, repeats, batch, 1))
@@ -84,7 +83,7 @@ def _latent(mixer: LatentAttention, repeats: float, batch: Batch, width: CacheWi
 
 def _compressed(mixer: CompressedAttention, repeats: float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
     heads = max(1, mixer.heads // width.tp)
-    row = _Row(flops=4.0 * heads * mixer.head_dim, bytes=mixer.head_dim * width.element_bytes)
+    row = _Row(flops=4.0 * heads * mixer.head_dim, bytes=width.row_bytes)
     found = []
     if batch.has_decode:
         seen = _compressed_seen(mixer, batch.context_tokens)

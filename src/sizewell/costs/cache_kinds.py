@@ -58,22 +58,31 @@ class CacheRules:
 
 def token_bytes(mixer: Cached, kv_format: str, model: ModelSpec, tp: int, rules: CacheRules) -> float:
     """Return bytes per token, layer and rank; latents and their indexers are whole on every rank."""
+    if isinstance(mixer, CompressedAttention):
+        return _compressed_row_bytes(mixer)
+    row = row_bytes(mixer, kv_format, model, tp, rules)
+    if isinstance(mixer, LatentAttention) and mixer.indexer:
+        return row + mixer.indexer.cache_bytes_per_token
+    return row
+
+
+def row_bytes(mixer: Cached, kv_format: str, model: ModelSpec, tp: int, rules: CacheRules) -> float:
+    """Return bytes of one cached row as attention reads it: keys of an indexer beside it are not counted."""
     width = kv_element_bytes(kv_format, model)
     if isinstance(mixer, Attention):
         return mixer.rank_kv_elements_per_token(tp) * width + mixer.index_elements * width
     if isinstance(mixer, LatentAttention):
         return _latent_row_bytes(mixer, resolved_kv_format(kv_format, model), width, rules)
-    return _compressed_row_bytes(mixer)
+    return float(_compressed_state_bytes(mixer))
 
 
 def _latent_row_bytes(mixer: LatentAttention, name: str, width: float, rules: CacheRules) -> float:
-    index = mixer.indexer.cache_bytes_per_token if mixer.indexer else 0
     packed = name == "fp8_ds_mla" or (name == "fp8" and mixer.indexer is not None and not rules.raw_fp8_latent)
     if packed:
         scales = 4 * ceil(mixer.kv_lora_rank / 128)
-        return mixer.kv_lora_rank + scales + 2 * mixer.qk_rope_head_dim + index
+        return mixer.kv_lora_rank + scales + 2 * mixer.qk_rope_head_dim
     elements = rules.latent_row_elements or mixer.latent_elements
-    return elements * width + index
+    return elements * width
 
 
 def _compressed_row_bytes(mixer: CompressedAttention) -> float:

@@ -37,7 +37,6 @@ class Machines:
     @classmethod
     def of(cls, clusters: Sequence[ClusterSpec]) -> Machines:
         """Return the rates of some clusters, in their order."""
-        fast = [c.node.topology in FAST_TOPOLOGIES for c in clusters]
         return cls(
             clusters=tuple(clusters),
             bytes_per_s=_array(c.gpu.bytes_per_s for c in clusters),
@@ -46,7 +45,7 @@ class Machines:
             near_bytes_per_s=_array(_near_rate(c) for c in clusters),
             near_latency_s=_array(c.node.scale_up.latency_s for c in clusters),
             near_switched=_array(c.node.topology in {"nvswitch", "all-to-all"} for c in clusters),
-            near_is_host_link=_array(not is_fast for is_fast in fast),
+            near_is_host_link=_array(not _is_fast(c) for c in clusters),
             far_bytes_per_s=_array(_far_rate(c) for c in clusters),
             far_latency_s=_array(c.node.scale_out.latency_s for c in clusters),
             host_link_bytes_per_s=_array(c.gpu.host_link_bytes_per_s or c.node.host.ram_bytes_per_s for c in clusters),
@@ -108,15 +107,19 @@ def machine_tags(cluster: ClusterSpec) -> tuple[str, ...]:
     )
 
 
+def _is_fast(cluster: ClusterSpec) -> bool:
+    """Return whether ranks of a node meet over its fabric, or over the bridge of the only pair."""
+    node = cluster.node
+    bridged = node.topology == "pairs" and cluster.gpus_per_node <= node.scale_up_domain
+    return node.topology in FAST_TOPOLOGIES or bridged
+
+
 def _near_rate(cluster: ClusterSpec) -> float:
-    node, gpu = cluster.node, cluster.gpu
-    if node.topology in FAST_TOPOLOGIES and gpu.scale_up_bytes_per_s:
-        return gpu.scale_up_bytes_per_s
-    if node.topology == "pairs" and cluster.gpus_per_node <= 2 and gpu.scale_up_bytes_per_s:
-        return gpu.scale_up_bytes_per_s
-    if node.topology in FAST_TOPOLOGIES:
-        return node.scale_up.bytes_per_s
-    return gpu.host_link_bytes_per_s or node.scale_up.bytes_per_s
+    """Return the card's rate over all its links on a fabric, else that of the slot it sits in."""
+    node = cluster.node
+    if _is_fast(cluster):
+        return cluster.gpu.scale_up_bytes_per_s or node.scale_up.bytes_per_s
+    return (node.peer_link or node.scale_up).bytes_per_s
 
 
 def _far_rate(cluster: ClusterSpec) -> float:

@@ -15,6 +15,9 @@ from sizewell.specs.weight_format import stored_encoding
 ACTIVATION_BYTES = 2
 """Activations travel in 16 bit between operators; what a quantised product reads is counted as that too."""
 
+WIDE_GROUP = 64
+"""Inputs that share a scale from which on kernels rescale outside the matrix units; hardware does narrower ones."""
+
 WEIGHT_ONLY_BITS = {"fp4": 4, "fp8": 8, "int8": 8, "bf16": 16, "fp16": 16, "fp32": 32}
 
 
@@ -28,6 +31,7 @@ class RankMatrix:
     matrices: int
     compute: ComputeType
     dequantised: bool
+    block_scaled: bool
 
     @property
     def parameters(self) -> int:
@@ -57,6 +61,7 @@ def rank_matrix(tensor: Tensor, encoding: Encoding, ways: int, matrices: int | N
         matrices=held,
         compute=encoding.compute,
         dequantised=encoding.bits_per_weight < WEIGHT_ONLY_BITS[encoding.compute],
+        block_scaled=encoding.compute in {"fp8", "int8"} and encoding.group_columns >= WIDE_GROUP,
     )
 
 
@@ -69,9 +74,9 @@ def product(
     site: Site, matrices: Sequence[RankMatrix], rows: Floats, collectives: tuple[Collective, ...] = ()
 ) -> tuple[Operator, ...]:
     """Return one operator per arithmetic type: `rows` tokens pass through every matrix, all weights are read once."""
-    groups: dict[tuple[ComputeType, bool], list[RankMatrix]] = {}
+    groups: dict[tuple[ComputeType, bool, bool], list[RankMatrix]] = {}
     for matrix in matrices:
-        groups.setdefault((matrix.compute, matrix.dequantised), []).append(matrix)
+        groups.setdefault((matrix.compute, matrix.dequantised, matrix.block_scaled), []).append(matrix)
     last = len(groups) - 1
     return tuple(
         _product(site, group, rows, collectives if at == last else ()) for at, group in enumerate(groups.values())
@@ -93,5 +98,6 @@ def _product(site: Site, group: Sequence[RankMatrix], rows: Floats, collectives:
         hbm_bytes=rows * float(passed) + sum(m.bytes for m in group),
         rows=rows,
         launches=len(group) * (1 + quantised),
+        block_scaled=first.block_scaled,
         collectives=collectives,
     )

@@ -124,6 +124,7 @@ class MlpWork:
             rows=assigned / np.maximum(touched * mlp.experts, 1e-9),
             launches=GROUPED_LAUNCHES,
             skew=rank_skew(ranks, assigned) if ranks > 1 else None,
+            block_scaled=first.block_scaled,
             collectives=collectives,
         )
         return (operator,)

@@ -11,12 +11,12 @@ import numpy as np
 
 from sizewell.costs.attention_work import CacheWidth, context_operators
 from sizewell.costs.batch import Batch, Floats
+from sizewell.costs.cache_kinds import CacheRules, row_bytes
 from sizewell.costs.matrix_work import ACTIVATION_BYTES, Site, held_matrices, product
 from sizewell.costs.mlp_work import MlpWork
 from sizewell.costs.work import Collective, Operator
 from sizewell.specs.deployment import Formats, Parallelism
-from sizewell.specs.kv_format import kv_element_bytes
-from sizewell.specs.layers import LatentAttention, Layer
+from sizewell.specs.layers import Cached, LatentAttention, Layer, Mixer
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
 
@@ -71,20 +71,28 @@ class _Step:
             model=model, weight_format=formats.weight, cut=cut,
             local=self.tokens, everywhere=batch.tokens, summed=self.summed,
         )  # fmt: skip
-        self.width = CacheWidth(
-            tp=cut.tp,
-            element_bytes=kv_element_bytes(formats.kv, model),
-            state_element_bytes=float(model.recurrent_state_dtype_bytes),
-        )
 
     def layer(self, layer: Layer, repeats: float) -> list[Operator]:
         """Return the operators of one kind of layer."""
         found = [self._norms(layer, repeats)]
         if layer.mixer is not None:
             found += self._projections(layer, repeats)
-            found += context_operators(layer.mixer, repeats, self.batch, self.width)
+            found += context_operators(layer.mixer, repeats, self.batch, self._width(layer.mixer))
         found += self.mlp.operators(layer, repeats)
         return found
+
+    def _width(self, mixer: Mixer) -> CacheWidth:
+        """Rows take what the memory ledger says they take."""
+        row = (
+            row_bytes(mixer, self.formats.kv, self.model, self.cut.tp, CacheRules())
+            if isinstance(mixer, Cached)
+            else 0.0
+        )
+        return CacheWidth(
+            tp=self.cut.tp,
+            row_bytes=row,
+            state_element_bytes=float(self.model.recurrent_state_dtype_bytes),
+        )
 
     def _norms(self, layer: Layer, repeats: float) -> Operator:
         blocks = (layer.mixer is not None) + (layer.mlp is not None)

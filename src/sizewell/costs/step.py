@@ -1,7 +1,8 @@
 """The seconds of a step: every operator takes its slowest resource, operators add, waiting is named.
 
-    operator = max(flops / (peak × share), bytes / (bandwidth × share)) × skew + launches × gap
-    step     = Σ operators + Σ collectives + bubble + offload + host, and in eager mode no less than the launches
+    operator = max(arithmetic, bytes / (bandwidth × share)) × skew + launches × gap        (costs/kernels.py)
+    step     = Σ operators + Σ collectives + bubble + offload + host + dispatch to nodes, in eager mode no less than
+               the launches, and no less than the front end needs to send the tokens of a step
     floor    = max(Σ flops / peak, Σ bytes / bandwidth, Σ wire time), everything at 100 %
 
 Because every share is at most 1 the step is never faster than its floor.
@@ -17,48 +18,18 @@ from numpy.typing import NDArray
 
 from sizewell.costs.batch import Floats
 from sizewell.costs.collectives import exchange
+from sizewell.costs.kernels import kernels
 from sizewell.costs.machines import Reached
-from sizewell.costs.work import Collective, Operator, OperatorKind
-
-_FLOPS_FACTOR: dict[OperatorKind, str] = {
-    "gemm": "flops_gemm",
-    "dequantised-gemm": "flops_dequantised",
-    "experts": "flops_experts",
-    "dequantised-experts": "flops_dequantised_experts",
-    "prefill-attention": "flops_prefill_attention",
-    "decode-attention": "flops_decode_attention",
-    "latent-attention": "flops_latent_attention",
-    "state": "flops_state",
-    "elementwise": "flops_state",
-    "sampler": "flops_state",
-}
-_HBM_FACTOR: dict[OperatorKind, str] = {
-    "gemm": "hbm_gemm",
-    "dequantised-gemm": "hbm_dequantised",
-    "experts": "hbm_experts",
-    "dequantised-experts": "hbm_dequantised_experts",
-    "prefill-attention": "hbm_attention",
-    "decode-attention": "hbm_attention",
-    "latent-attention": "hbm_latent_attention",
-    "state": "hbm_state",
-    "elementwise": "hbm_state",
-    "sampler": "hbm_state",
-}
-_TILES: dict[OperatorKind, str] = {
-    "gemm": "tile_rows",
-    "dequantised-gemm": "tile_rows",
-    "experts": "expert_tile_rows",
-    "dequantised-experts": "expert_tile_rows",
-}
-NARROW = frozenset({"fp8", "int8", "fp4"})
+from sizewell.costs.work import Collective, Operator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """How steps are issued: `eager` or as recorded graphs; `sequences` [B] are scheduled each step.
 
-    `stages` is the pipeline depth and `slowest_stage` its longest stage over the mean one; `offload_bytes` of
-    weights per accelerator come over the host link each step.
+    A `front_end` process turns their tokens into messages meanwhile. `stages` is the pipeline depth and
+    `slowest_stage` its longest stage over the mean one; `offload_bytes` of weights per accelerator come over the
+    host link each step.
     """
 
     sequences: Floats
@@ -66,6 +37,7 @@ class Launch:
     stages: int = 1
     slowest_stage: float = 1.0
     offload_bytes: float = 0.0
+    front_end: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +45,8 @@ class StepTime:
     """Seconds of steps, arrays of shape [M, B].
 
     `total_s` is the sum of `parts`; `limits` splits it by what it waits for (compute, memory, link, link latency,
-    launch, host, host link, bubble). Under pipeline parallelism the step is the trip of one micro-batch through all
-    stages and the next one starts after `interval_s`.
+    launch, host, front end, dispatch, host link, bubble). Under pipeline parallelism the step is the trip of one
+    micro-batch through all stages and the next one starts after `interval_s`.
     """
 
     total_s: Floats
@@ -92,64 +64,29 @@ class StepTime:
 
 def price(operators: Sequence[Operator], reached: Reached, launch: Launch) -> StepTime:
     """Return the time of the step made of `operators` on every machine; shapes [M, B]."""
-    kernels = _kernels(operators, reached)
+    spent = kernels(operators, reached)
     messages = _messages(operators, reached)
-    shape = kernels.seconds.shape[1:]
+    shape = spent.seconds.shape[1:]
     parts: dict[str, Floats] = {}
     for name, rows in _rows_by_part(operators).items():
-        parts[name] = kernels.seconds[rows].sum(axis=0)
-    limits = {"compute": kernels.compute_s, "memory": kernels.memory_s}
+        parts[name] = np.sum([spent.seconds[row] for row in rows], axis=0)
+    busy: Floats = np.sum(list(parts.values()), axis=0)
+    limits = {"compute": spent.compute_s}
+    limits["memory"] = busy - limits["compute"]
+    latency: Floats | float = 0.0
     if messages:
+        latency = messages.latency_s
         parts["collectives"] = messages.latency_s + messages.wire_s
         limits["link latency"], limits["link"] = messages.latency_s, messages.wire_s
-    waiting = _waiting(operators, reached, launch, np.sum(list(parts.values()), axis=0))
-    for name, seconds in waiting.items():
+        busy = busy + parts["collectives"]
+    total = busy
+    for name, seconds in _waiting(operators, reached, launch, busy - latency).items():
         parts[name] = limits[name] = np.broadcast_to(seconds, shape)
-    total = np.sum(list(parts.values()), axis=0)
-    floor = np.maximum(kernels.floor_s, messages.floor_s) if messages else kernels.floor_s
+        total = total + seconds
+    floor = np.maximum(spent.floor_s, messages.floor_s) if messages else spent.floor_s
     return StepTime(
         total_s=total, floor_s=floor, interval_s=total / launch.stages, parts=parts, limits=limits
     )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _Kernels:
-    seconds: Floats
-    compute_s: Floats
-    memory_s: Floats
-    floor_s: Floats
-
-
-def _kernels(operators: Sequence[Operator], reached: Reached) -> _Kernels:
-    """Return the time of each operator, shape [O, M, B], and what it waits for."""
-    machines, factors = reached.machines, reached.factors
-    flops = np.stack([o.flops * o.repeats for o in operators])[:, None, :]
-    sizes = np.stack([o.hbm_bytes * o.repeats for o in operators])[:, None, :]
-    peak = np.stack([machines.flops_per_s[o.compute] for o in operators])[:, :, None]
-    stated_compute, stated_memory = flops / peak, sizes / machines.bytes_per_s[None, :, None]
-    floor = np.maximum(stated_compute.sum(axis=0), stated_memory.sum(axis=0))
-    share = np.stack([_flops_share(o, factors) for o in operators])[:, :, None]
-    compute = stated_compute / share * _tile_padding(operators, factors)
-    memory = stated_memory / np.stack([factors[_HBM_FACTOR[o.kind]] for o in operators])[:, :, None]
-    seconds = np.maximum(compute, memory)
-    if any(o.skew is not None for o in operators):
-        seconds = seconds * np.stack([np.ones_like(o.flops) if o.skew is None else o.skew for o in operators])[:, None]
-    by_compute = np.where(compute > memory, seconds, 0.0).sum(axis=0)
-    return _Kernels(seconds, by_compute, seconds.sum(axis=0) - by_compute, floor)
-
-
-def _flops_share(operator: Operator, factors: Mapping[str, Floats]) -> Floats:
-    share = factors[_FLOPS_FACTOR[operator.kind]]
-    return share * factors["flops_narrow"] if operator.compute in NARROW else share
-
-
-def _tile_padding(operators: Sequence[Operator], factors: Mapping[str, Floats]) -> Floats:
-    """Matrix units work on whole tiles: few rows take as long as some more would; shape [O, M, B]."""
-    padding = [
-        factors[_TILES[o.kind]][:, None] / np.maximum(o.rows, 1e-9) if o.kind in _TILES else np.zeros((1, len(o.rows)))
-        for o in operators
-    ]
-    return 1.0 + np.stack(np.broadcast_arrays(*padding))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,21 +114,35 @@ def _messages(operators: Sequence[Operator], reached: Reached) -> _Messages | No
     )
 
 
-def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, busy_s: Floats) -> dict[str, Floats]:
-    """Return launches, host work, offloaded weights and pipeline bubble as named seconds."""
+def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, working_s: Floats) -> dict[str, Floats]:
+    """Return launches, host work, dispatch, offloaded weights, bubble and front end as named seconds.
+
+    Kernels and wires work (`working_s`) while the host issues the next ones; it waits where a message starts.
+    """
     factors = reached.factors
     launches = sum(o.repeats * o.launches for o in operators)
     gaps = launches * factors["kernel_gap_s"][:, None]
     if launch.eager:
-        gaps = gaps + np.maximum(launches * factors["eager_launch_s"][:, None] - gaps - busy_s, 0.0)
+        gaps = gaps + np.maximum(launches * factors["eager_launch_s"][:, None] - gaps - working_s, 0.0)
     host = factors["host_step_s"][:, None] + factors["host_sequence_s"][:, None] * launch.sequences[None, :]
     found = {"launch": gaps, "host": host}
     if launch.offload_bytes:
         rate = reached.machines.host_link_bytes_per_s * factors["link_host"]
         found["host link"] = (launch.offload_bytes / rate)[:, None]
     if launch.stages > 1:
-        found["bubble"] = (launch.slowest_stage - 1.0) * (busy_s + gaps)
+        found["bubble"] = (launch.slowest_stage - 1.0) * (working_s + gaps)
+    spanned = reached.machines.near_gpus < _ranks(operators)
+    if spanned.any():
+        found["dispatch"] = (spanned * factors["far_step_s"])[:, None]
+    if launch.front_end:
+        sent = factors["front_token_s"][:, None] * launch.sequences[None, :]
+        found["front end"] = np.maximum(sent - sum(found.values(), start=working_s), 0.0)
     return found
+
+
+def _ranks(operators: Sequence[Operator]) -> int:
+    """Return the accelerators that take part in a step, as far as their messages tell."""
+    return max((c.ranks * c.stride for o in operators for c in o.collectives), default=1)
 
 
 def _rows_by_part(operators: Sequence[Operator]) -> dict[str, list[int]]:

@@ -74,7 +74,8 @@ class Operator:
     """A kernel or a few alike, `repeats` times a step; `flops`, `hbm_bytes` and `rows` are per repeat, shape [B].
 
     `rows` is how many tokens share one read of the weights, `skew` how much longer the fullest rank takes than the
-    mean one, `launches` the kernels of one repeat. `part` is the line of the step it is reported under.
+    mean one, `launches` the kernels of one repeat; `block_scaled` products rescale sums after every block of inputs.
+    `part` is the line of the step it is reported under.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Operator:
     rows: Floats
     launches: int = 1
     skew: Floats | None = None
+    block_scaled: bool = False
     collectives: tuple[Collective, ...] = field(default=())
 
     @property

@@ -18,6 +18,7 @@ from sizewell.specs.model import ModelSpec
 
 _FAMILIES = {"dynamo-sglang": "sglang", "sglang-mori": "sglang", "ik-llama.cpp": "llama.cpp", "unstated": "vllm"}
 _STAGE = re.compile(r"([\d.]+) req/s for ([\d.]+)s")
+_SERVED = re.compile(r"\bserve\b|launch_server")
 DEFAULT_TOKENS = 512.0
 DEFAULT_SEQUENCES = {"llama.cpp": 1, "trtllm": 2048, "lmdeploy": 256, "sglang": 1024}
 LARGE_MEMORY_BYTES = 70e9
@@ -48,7 +49,8 @@ class PoolCase:
 class PointCase:
     """A row with everything that does not depend on efficiencies.
 
-    `choices` are the layouts the row may have had, `assumed` what its table does not state.
+    `choices` are the layouts the row may have had, `assumed` what its table does not state; `varied` answers have
+    lengths of real conversations, not one fixed length; a `tuned` load is the most that kept the benchmark's limits.
     """
 
     row: PointRow
@@ -59,6 +61,8 @@ class PointCase:
     max_sequences: float
     choices: tuple[tuple[PoolCase, ...], ...]
     assumed: tuple[str, ...]
+    varied: bool = False
+    tuned: bool = False
 
 
 def engine_family(engine: str) -> str:
@@ -73,7 +77,7 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
     engine = engine_family(row.engine)
     lengths, assumed = _lengths(row)
     policy = _policy(row, engine, facts.cluster)
-    large = facts.cluster.gpu.memory_bytes >= LARGE_MEMORY_BYTES
+    large = _is_large(facts.cluster)
     found = tuple(layouts(row, facts.model))
     return PointCase(
         row=row,
@@ -84,6 +88,8 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         max_sequences=float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),
         choices=tuple(tuple(_pool(row, pool, facts, lengths, policy) for pool in pools) for pools in found),
         assumed=assumed + (("tensor parallel size",) if len(found) > 1 else ()),
+        tuned="MLPerf" in row.notes,
+        varied="ShareGPT" in row.notes or (bool(_SERVED.search(row.notes)) and "random" not in row.notes),
     )
 
 
@@ -105,13 +111,19 @@ def _lengths(row: PointRow) -> tuple[Lengths, tuple[str, ...]]:
 
 def _policy(row: PointRow, engine: str, cluster: ClusterSpec) -> StepPolicy:
     drafts = (1 if row.attention_dp else 3) if row.speculative == "mtp" else 0
-    default = 8192 if cluster.gpu.memory_bytes >= LARGE_MEMORY_BYTES else 2048
+    default = 8192 if engine == "trtllm" or _is_large(cluster) else 2048
     chunk = row.max_num_batched_tokens or (LLAMA_CPP_TOKENS if engine == "llama.cpp" else default)
     return StepPolicy(
         chunk_tokens=chunk,
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
         drafts=drafts,
+        front_end=row.load != "static_batch" and (row.load != "offline" or bool(_SERVED.search(row.notes))),
     )
+
+
+def _is_large(cluster: ClusterSpec) -> bool:
+    """Return whether vLLM raises its defaults on these accelerators: not on an A100, whatever its memory."""
+    return cluster.gpu.memory_bytes >= LARGE_MEMORY_BYTES and not cluster.gpu.key.startswith("a100")
 
 
 def _mean_rate(notes: str) -> float | None:

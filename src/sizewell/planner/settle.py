@@ -24,10 +24,6 @@ from sizewell.planner.step_table import StepPolicy, StepTable, step_table, step_
 from sizewell.specs.deployment import Deployment, Pool
 from sizewell.specs.figure import Figure
 
-TPOT_SPREAD = 0.35
-TTFT_SPREAD = 0.8
-"""Nominal 80 % intervals of an uncalibrated prediction; `sizewell validate` measures their coverage."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settler:
@@ -72,7 +68,7 @@ class Settler:
         resident_s = float(table.decode_s[0, 0] - table.decode.parts["host link"][0, 0]) if moved else 0.0
         return Details(
             materials=materials,
-            burst_ttft_s=_ttft(float(table.alone_s[0] + ahead * table.prompt_s[0, 0])),
+            burst_ttft_s=self._figure("ttft_spread", float(table.alone_s[0] + ahead * table.prompt_s[0, 0])),
             break_even=break_even(deployment, materials.power_w, self.facts.prices),
             placement=placement(deployment, moved, resident_s) if moved else None,
         )
@@ -95,19 +91,23 @@ class Settler:
     def _service(self, column: Column, row: int, bound_by: str) -> Service:
         ttft, tpot = float(column.ttft_s[row]), float(column.tpot_s[row])
         rate = float(column.requests_per_s[row])
-        ttft_figure, tpot_figure = _ttft(ttft), _tpot(tpot)
+        ttft_figure, tpot_figure = self._figure("ttft_spread", ttft), self._figure("tpot_spread", tpot)
         gaps, think = self.demand.lengths.gaps, self.demand.think_tokens
         return Service(
             ttft_s=ttft_figure,
             ttfa_s=_sum(ttft_figure, tpot_figure, think),
             tpot_s=tpot_figure,
             e2e_s=_sum(ttft_figure, tpot_figure, gaps),
-            output_tokens_per_s=_tpot(rate * self.demand.lengths.output_tokens),
-            requests_per_s=_tpot(rate),
+            output_tokens_per_s=self._figure("throughput_spread", rate * self.demand.lengths.output_tokens),
+            requests_per_s=self._figure("throughput_spread", rate),
             concurrency_per_replica=float(column.users_per_replica[row]),
             saturation_concurrency_per_replica=float(column.most_users_per_replica[row]),
             bound_by=bound_by,
         )
+
+    def _figure(self, spread: str, value: float) -> Figure:
+        """Return a value within the interval that held 80 % of published points; `sizewell validate` measures it."""
+        return Figure.spread(value, self.facts.efficiencies.value(spread), "derived")
 
     def _table(self, column: Column, row: int) -> StepTable:
         """Return the steps at the plan's own load on its own machine."""
@@ -146,14 +146,6 @@ def _no_larger_than_needed(variant: Variant, most_users: float) -> Variant:
     enough = [limit for limit in SEQUENCE_LIMITS if limit * variant.cut.dp >= most_users]
     limit = min([*enough, variant.settings.max_num_seqs])
     return replace(variant, settings=replace(variant.settings, max_num_seqs=limit))
-
-
-def _tpot(value: float) -> Figure:
-    return Figure.spread(value, TPOT_SPREAD, "derived")
-
-
-def _ttft(value: float) -> Figure:
-    return Figure.spread(value, TTFT_SPREAD, "derived")
 
 
 def _sum(first: Figure, each: Figure, times: float) -> Figure:

@@ -132,7 +132,7 @@ class Rates:
         held = np.minimum(count, self.most)
         full = self.at_sequences(held)
         run_s = count / full.requests_per_s
-        prompt_s = _interpolate(held, self.table.sequences, self.table.prompt_s)
+        prompt_s = interpolate(held, self.table.sequences, self.table.prompt_s)
         wave_s = held * prompt_s
         tpot = full.tpot_s - wave_s / 2 / self.gaps * (held / count)
         ttft = (run_s - self.gaps * tpot) / 2 + np.where(count > held, 0.0, wave_s / 4)
@@ -144,8 +144,8 @@ class Rates:
     def static(self, sequences: ArrayLike) -> Point:
         """Return the means of a batch that is prefilled as a whole and then decoded without anybody joining."""
         count = np.broadcast_to(np.asarray(sequences, dtype=np.float64), self.most.shape)
-        step_s = _interpolate(count, self.table.sequences, self.table.decode_s) / self.table.accepted_tokens
-        prompt_s = _interpolate(count, self.table.sequences, self.table.prompt_s)
+        step_s = interpolate(count, self.table.sequences, self.table.decode_s) / self.table.accepted_tokens
+        prompt_s = interpolate(count, self.table.sequences, self.table.prompt_s)
         ttft = np.maximum(count * prompt_s, self.table.alone_s)
         run_s = ttft + self.gaps * step_s
         return Point(
@@ -153,7 +153,7 @@ class Rates:
         )
 
     def _at(self, known: Floats, wanted: Floats) -> tuple[Floats, Floats]:
-        return _interpolate(wanted, known, self.ttft_s), _interpolate(wanted, known, self.tpot_s)
+        return interpolate(wanted, known, self.ttft_s), interpolate(wanted, known, self.tpot_s)
 
 
 def rates(table: StepTable, limits: Limits, overheads: Overheads | None = None) -> Rates:
@@ -195,7 +195,7 @@ def most_sequences(table: StepTable, limits: Limits) -> Floats:
     return np.asarray(within, dtype=np.float64)
 
 
-def _interpolate(wanted: Floats, known: Floats, values: Floats) -> Floats:
+def interpolate(wanted: Floats, known: Floats, values: Floats) -> Floats:
     """Return values at `wanted` [M] by straight lines between the grid points of each machine; flat beyond the ends."""
     rows = np.broadcast_to(known, values.shape)
     right = np.clip((rows < wanted[:, None]).sum(axis=1), 1, rows.shape[1] - 1)[:, None]

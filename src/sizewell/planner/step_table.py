@@ -52,13 +52,15 @@ class Lengths:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPolicy:
     """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
-    proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host.
+    proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host. A
+    `front_end` sends the tokens of served requests; benchmarks inside the engine have none.
     """
 
     chunk_tokens: int
     eager: bool = False
     drafts: int = 0
     offload_bytes: float = 0.0
+    front_end: bool = True
 
     @classmethod
     def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
@@ -187,7 +189,8 @@ def _chunk_tokens(sequences: Floats, lengths: Lengths, policy: StepPolicy, ranks
 
 
 def _mixed(sequences: Floats, lengths: Lengths, chunk: Floats, policy: StepPolicy) -> Batch:
-    prompts = np.maximum(chunk / max(lengths.prompt_tokens, 1.0), 1.0)
+    # A rank computes no more than its budget: larger chunks are shared by prompts on several ranks.
+    prompts = np.maximum(chunk / min(max(lengths.prompt_tokens, 1.0), policy.chunk_tokens), 1.0)
     earlier = lengths.cached_tokens + np.maximum(lengths.prompt_tokens - chunk / prompts, 0.0) / 2
     return Batch.mixed(
         sequences, lengths.decode_context_tokens, chunk, earlier, prompts, query_tokens=1 + policy.drafts
@@ -216,5 +219,6 @@ class _Maker:
             stages=self.cut.pp,
             slowest_stage=ceil(layers / self.cut.pp) * self.cut.pp / layers,
             offload_bytes=self.policy.offload_bytes,
+            front_end=self.policy.front_end,
         )
         return PricedBatch(operators=step_operators(self.model, self.formats, self.cut, batch, drafts), launch=launch)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import exp, log
+from statistics import NormalDist
 
 import numpy as np
 
 from sizewell.costs.machines import Reached
 from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s
+from sizewell.planner.drain import drained
 from sizewell.planner.point_cases import PointCase, PoolCase
 from sizewell.planner.steady_state import Limits, Overheads, Point, Rates, rates
 from sizewell.planner.step_table import StepTable, step_table
@@ -16,6 +19,10 @@ from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.figure import Figure, Provenance
 
 NEARLY_FULL = 0.95
+TUNED = 0.98
+"""Share of capacity at which a load runs that was raised until a limit broke, from the MLPerf rows of points-dev."""
+CAPACITY_SIGMA = 0.1
+OVERLOAD = 1.5
 CHUNKED = "the engine streams several tokens a chunk: gaps between chunks are not token gaps"
 NOMINAL_REQUESTS = 300.0
 """Length of a run that states none, where a load exceeds what can be served."""
@@ -89,19 +96,38 @@ def _aggregated(case: PointCase, pool: PoolCase, table: StepTable, reached: Reac
     point: Point
     if row.load == "single" or (row.load == "closed_loop" and users <= 1):
         point = settled.at_users(1.0)
+    elif row.load == "closed_loop" and "all at once" in row.notes:
+        point = drained(settled, users)
     elif row.load == "closed_loop":
         point = settled.at_users(users)
     elif row.load == "static_batch":
         point = settled.static(users)
     elif row.load == "offline":
-        point = settled.all_at_once((row.num_requests or 20 * replicas * float(settled.most[0])) / replicas)
+        requests = (row.num_requests or 20 * replicas * float(settled.most[0])) / replicas
+        point = drained(settled, requests) if case.varied else settled.all_at_once(requests)
     elif case.rate_per_s is not None:
-        point = settled.at_rate(case.rate_per_s / replicas)
-        if point.saturated[0]:
-            point = _overloaded(settled, case.rate_per_s / replicas, (row.num_requests or NOMINAL_REQUESTS) / replicas)
+        point = _arriving(case, settled, replicas)
     else:
         return None
     return _whole(case, point, replicas, table)
+
+
+def _arriving(case: PointCase, settled: Rates, replicas: int) -> Point:
+    """Open arrivals: capacity is known to CAPACITY_SIGMA only, and a load that was offered was most likely served.
+
+    So utilisation is the median over the capacities above the load; a load tuned to a limit is near capacity, one far
+    beyond it overloads the run.
+    """
+    rate_per_s = (case.rate_per_s or 0.0) / replicas
+    calm = settled.calm or settled
+    capacity = float(calm.at_sequences(calm.most).requests_per_s[0])
+    if rate_per_s > OVERLOAD * capacity:
+        return _overloaded(settled, rate_per_s, (case.row.num_requests or NOMINAL_REQUESTS) / replicas)
+    normal = NormalDist(sigma=CAPACITY_SIGMA)
+    least = normal.cdf(log(rate_per_s / capacity))
+    busy = rate_per_s / capacity / max(exp(normal.inv_cdf((1 + least) / 2)), 1.0)
+    point = calm.at_rate(capacity * (max(busy, TUNED) if case.tuned else busy))
+    return replace(point, requests_per_s=np.full_like(point.requests_per_s, rate_per_s))
 
 
 def _overloaded(settled: Rates, rate_per_s: float, requests: float) -> Point:
