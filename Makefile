@@ -8,7 +8,7 @@ REAL_STAMP := $(REAL)/.installed
 REAL_NEEDS := $(wildcard tests/real/requirements.txt)
 PIP := python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-real lint docs docs-rules docs-check bench clean
+.PHONY: demo test test-real lint docs docs-rules docs-check golden bench clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sizewell needs Python 3.11 or newer")'
@@ -31,9 +31,10 @@ test-real: $(REAL_STAMP)  ## everything, and the tests against real components
 	$(REAL)/bin/python -m pytest
 
 lint: $(STAMP)
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench tools
+	$(BIN)/ruff format --check src tests bench tools
 	$(BIN)/mypy
+	$(BIN)/mypy --package tools
 	$(BIN)/lint-imports
 
 docs: $(STAMP)  ## write again what docs and README show of the program's output
@@ -45,6 +46,9 @@ docs-rules: docs
 docs-check: $(STAMP)  ## fail when they no longer show what the program prints
 	$(BIN)/python bench/docs.py --check
 	$(BIN)/python -m tools.docs --check
+
+golden: $(STAMP)  ## write again the predictions whose changes must show in a diff
+	$(BIN)/python -m tools.predictions
 
 bench: $(STAMP)
 	$(BIN)/python bench/speed.py

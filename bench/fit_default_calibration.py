@@ -42,7 +42,7 @@ SHARED = (
 TAGGED = {
     "engine:trtllm": ("host_step_s", "host_sequence_s", "request_s", "burst_share", "hbm_experts", "flops_experts"),
     "engine:sglang": ("host_step_s", "host_sequence_s", "request_s", "burst_share"),
-    "engine:llama.cpp": ("host_step_s", "hbm_dequantised", "flops_dequantised", "flops_gemm"),
+    "engine:llama.cpp": ("tile_rows", "host_step_s", "hbm_dequantised", "flops_dequantised", "flops_gemm"),
     "engine:lmdeploy": ("burst_share", "request_s"),
     "vendor:apple": ("hbm_gemm", "hbm_dequantised", "flops_gemm", "flops_dequantised", "flops_prefill_attention"),
     "vendor:amd": ("hbm_gemm", "hbm_attention", "flops_gemm", "collective_s", "host_step_s"),

@@ -71,6 +71,7 @@ def ours(folder: Path) -> None:
         shown = "sizewell " + " ".join(words[:2]) + (" …" if len(words) > 2 else "")
         line(f"{shown}: cold shell", f"{seconds:.2f} s", f"bar {bar:g} s" + (f", EXIT {code}" if code else ""))
     search(home)
+    in_process(home)
 
 
 def search(home: Path) -> None:
@@ -83,6 +84,29 @@ def search(home: Path) -> None:
         return
     candidates = json.loads(done.stdout)["candidates"]
     line("sizewell plan, every accelerator: cold shell", f"{took:.2f} s", f"{candidates:,} candidates")
+
+
+IN_PROCESS = """
+import time
+from sizewell import Limits, Question, Slo, Workload, plan, read_model
+load = Workload(users=64, input_tokens=1000, answer_tokens=1000)
+formats = ("native", "awq-int4", "nvfp4")
+question = Question(model=read_model("r1"), workload=load, limits=Limits(slo=Slo(tpot_s=0.05)), weight_formats=formats)
+plan(question)
+began = time.perf_counter()
+found = plan(question)
+print(f"{time.perf_counter() - began:.2f} s,{found.candidates:,} candidates in three formats")
+"""
+
+
+def in_process(home: Path) -> None:
+    """Measure a wide search where everything is imported already."""
+    done = subprocess.run([home / "python", "-c", IN_PROCESS], capture_output=True, text=True, check=False)
+    if done.returncode:
+        line("search in process", "–", done.stderr.strip()[-80:])
+        return
+    took, _, size = done.stdout.strip().partition(",")
+    line("search in process, every accelerator", took, size)
 
 
 def peer(folder: Path) -> None:

@@ -175,3 +175,17 @@ def test_a_broken_price_is_one_clear_line(own: Write) -> None:
     own("prices/x.toml", f'{head}gpu = "l4-24gb"\nusd_per_gpu_hour = "2"\n{tail}')
     with pytest.raises(BadInputError, match=r"offer 1: usd_per_gpu_hour must be a number of zero or more, found '2'"):
         read_prices()
+
+
+def test_a_compute_capability_that_is_no_number_is_refused_with_its_file(own: Write) -> None:
+    path = own("gpus/l4-24gb.toml", _shipped("gpus/l4-24gb.toml").replace('"8.9"', '"abc"'))
+    with pytest.raises(BadInputError, match=f"{path}: compute_capability must be a number"):
+        read_gpu("l4-24gb")
+
+
+def test_a_price_of_nothing_is_refused_with_its_row(own: Write) -> None:
+    row = 'provider = "a"\ngpu = "h100-sxm-80gb"\nusd_per_gpu_hour = 0\nkind = "on-demand"\nfrom = "us"\n'
+    rest = 'date = "2026-11"\nconfidence = "list"\n[sources]\nus = { title = "us", date = "2026-11" }\n'
+    own("prices/free.toml", f'key = "free"\n[[offer]]\n{row}{rest}')
+    with pytest.raises(BadInputError, match="offer 1: usd_per_gpu_hour must be above zero"):
+        read_prices()

@@ -32,11 +32,11 @@ def test_a_plan_and_its_explanation_are_one_answer(model: str, gpu: str, load: W
     assert told.memory.fits
     assert told.served is not None
     assert told.step is not None
-    assert told.served.tpot_s == pytest.approx(best.service.tpot_s.value, rel=0.01)
-    assert told.served.ttft_s == pytest.approx(best.service.ttft_s.value, rel=0.05)
+    assert told.served.tpot_s.value == pytest.approx(best.service.tpot_s.value, rel=0.01)
+    assert told.served.ttft_s.value == pytest.approx(best.service.ttft_s.value, rel=0.05)
     assert told.memory.weight_bytes == best.memory.weight_bytes
     assert told.step.bound_by == best.service.bound_by
-    assert told.step.total_s <= told.served.tpot_s * best.deployment.pools[0].parallelism.pp * 1.01
+    assert told.step.total_s <= told.served.tpot_s.value * best.deployment.pools[0].parallelism.pp * 1.01
 
 
 def test_the_command_line_and_python_give_the_same(say: Say) -> None:
@@ -68,3 +68,48 @@ def test_a_missed_limit_is_code_4(say: Say) -> None:
     said = say("explain", "llama-3.1-8b", "--on", "h100", "--tpot", "1ms")
     assert said.code == 4
     assert "LIMIT MISSED: TPOT" in said.out
+
+
+@pytest.mark.parametrize(
+    ("gpu", "weights", "engine"),
+    [("apple-m2-ultra", "native", "llama.cpp"), ("h100", "gguf-q4_k_m", "llama.cpp"), ("h100", "native", "vllm")],
+)
+def test_an_explanation_takes_the_engine_a_plan_would(say: Say, gpu: str, weights: str, engine: str) -> None:
+    words = ("llama-3.1-8b", "--weight-format", weights, "--json")
+    (planned, *_) = say("plan", *words, "--gpu", gpu).document["plans"]
+    explained = say("explain", *words, "--on", gpu).document
+    assert planned["deployment"]["engine"]["name"] == explained["deployment"]["engine"]["name"] == engine
+
+
+def test_what_a_plan_rejects_by_format_is_explained_with_a_warning(say: Say) -> None:
+    assert (
+        "NOT SUPPORTED: vllm has no fp8 kernels for volta"
+        in say("explain", "llama-3.1-8b", "--on", "v100", "--weight-format", "fp8").out
+    )
+    assert (
+        "NOT SUPPORTED: vllm does not run on apple-m2-ultra"
+        in say("explain", "llama-3.1-8b", "--on", "apple-m2-ultra", "--engine", "vllm").out
+    )
+
+
+def test_more_offload_than_there_are_weights_is_refused(say: Say) -> None:
+    said = say("explain", "llama-3.1-8b", "--on", "h100", "--offload-bytes", "1000GiB")
+    assert said.code == 2
+    assert "1,000.0 GiB are to lie in host memory" in said.complaint
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("plan", "llama-3.1-8b", "--ttft", "2s", "--ttfa", "1s"), "TTFT limit 2 s is longer than the TTFA limit 1 s"),
+        (("plan", "llama-3.1-8b", "--ttfa", "2s", "--e2e", "1s"), "TTFA limit 2 s is longer than the E2E limit 1 s"),
+        (("fit", "--on", "l4", "--context", "0"), "--context 0 holds no prompt"),
+        (("plan", "llama-3.1-8b", "--gpu", ""), "unknown GPU ''"),
+        (("plan", ""), "unknown model ''"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(say: Say, words: tuple[str, ...], complaint: str) -> None:
+    said = say(*words)
+    assert said.code == 2
+    assert complaint in said.complaint
+    assert "did you mean" not in said.complaint

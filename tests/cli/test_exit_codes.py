@@ -122,3 +122,71 @@ def test_ctrl_c_is_one_line_and_130() -> None:
         running.send_signal(signal.SIGINT)
         assert running.stderr.read() == b"sizewell: interrupted\n"
         assert running.wait(10) == 130
+
+
+def test_talk_goes_to_stderr_and_only_when_asked(say: Say) -> None:
+    words = ("plan", "llama-3.1-8b", "--gpu", "h100", "--json")
+    plain, quiet, loud = say(*words), say("-q", *words), say("-v", *words)
+    assert plain.err == quiet.err == ""
+    assert "candidates in" in loud.err
+    assert plain.out == quiet.out == loud.out
+
+
+@pytest.mark.parametrize(
+    "settings", [{"PYTHONIOENCODING": "ascii"}, {"NO_COLOR": "1"}, {"LC_ALL": "C", "COLUMNS": "20"}]
+)
+def test_odd_terminals_still_get_an_answer(settings: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "sizewell", "catalog", "gpus", "h200"]
+    environment = {"PATH": "/usr/bin:/bin", **settings}
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"h200-sxm-141gb" in done.stdout
+    assert b"\x1b" not in done.stdout
+
+
+def test_a_catalogue_of_ones_own_that_is_none_is_named(
+    say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gpus").mkdir()
+    (tmp_path / "gpus" / "mine.toml").write_text("key = ")
+    for place, words in ((__file__, "is not a folder"), (tmp_path, "mine.toml")):
+        monkeypatch.setenv("SIZEWELL_CATALOG", str(place))
+        said = say("catalog", "gpus")
+        assert said.code == 2
+        assert words in said.complaint
+
+
+def _ends(shell: str) -> subprocess.CompletedProcess[str]:
+    words = f"set -o pipefail; {sys.executable} -m sizewell {shell}"
+    return subprocess.run(["bash", "-c", words], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("words", ["catalog gpus", "catalog gpus --json", "fit --on l4 --top 200"])
+def test_a_reader_who_leaves_is_no_failure(words: str) -> None:
+    ended = _ends(f"{words} | head -1")
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", ["catalog gpus", "catalog gpus --json", "--help"])
+def test_a_closed_stdout_is_no_failure(words: str) -> None:
+    ended = _ends(f"{words} >&-")
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", ["catalog gpus", "catalog gpus --json", "--help"])
+def test_a_full_disk_is_one_line(words: str) -> None:
+    ended = _ends(f"{words} >/dev/full")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("sizewell: the answer cannot be written: ")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_predictions_never_overwrite_the_figures_they_are_about(say: Say, tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text((Path(__file__).parent / "memory_rows.csv").read_text())
+    before = table.read_text()
+    said = say("validate", str(table), "--predictions", str(table))
+    assert said.code == 2
+    assert "would overwrite" in said.complaint
+    assert table.read_text() == before

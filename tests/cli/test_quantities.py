@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sizewell.catalog.hardware import is_gpu
 from sizewell.cli.machine_text import parse_machine
 from sizewell.cli.quantities import BYTES, COUNT, DURATION, FRACTION, POWER_KW, RATE, TOKENS, USD, Measure
 from sizewell.specs.errors import BadInputError
@@ -73,6 +74,14 @@ def test_any_text_is_a_number_in_range_or_one_line(text: str) -> None:
 )
 def test_machines(text: str, count: int | None, name: str) -> None:
     assert parse_machine(text) == (count, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "name"),
+    [("7900xtx", None, "7900xtx"), ("2x7900 XTX", 2, "7900 XTX"), ("7900 XTX", None, "7900 XTX")],
+)
+def test_a_card_whose_name_begins_like_a_count_is_one_card(text: str, count: int | None, name: str) -> None:
+    assert parse_machine(text, is_gpu) == (count, name)
 
 
 def test_no_machines() -> None:

@@ -57,3 +57,17 @@ def test_what_cannot_exist_is_refused_in_one_line(stated: Stated, words: str) ->
 def test_experts_may_be_spread_over_all_ranks() -> None:
     place = cluster("h200", gpus_per_node=8)
     assert stated_cut(deepseek_r1(), place, Stated(tp=1, dp=8, ep=8)).gpus == 8
+
+
+def test_drafts_beyond_reason_are_refused_before_they_are_priced() -> None:
+    place = cluster("h200", gpus_per_node=8)
+    with pytest.raises(BadInputError, match="at most 32"):
+        stated_deployment(deepseek_r1(), place, read_engine("vllm"), Formats(), Stated(speculative_tokens=10**7))
+
+
+def test_llama_cpp_gives_each_accelerator_some_layers_unless_a_cut_is_stated() -> None:
+    place, engine = cluster("h100", gpus_per_node=4), read_engine("llama.cpp")
+    usual = stated_deployment(llama_70b(), place, engine, Formats(), Stated())
+    said = stated_deployment(llama_70b(), place, engine, Formats(), Stated(tp=2))
+    assert usual.pools[0].parallelism == Parallelism(tp=1, pp=4)
+    assert said.pools[0].parallelism == Parallelism(tp=2)

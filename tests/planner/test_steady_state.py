@@ -64,6 +64,13 @@ def test_a_rate_above_capacity_saturates_and_one_below_is_served() -> None:
     assert np.isfinite(under.ttft_s).all() and np.allclose(under.requests_per_s, capacity * 0.5)
 
 
+def test_a_saturated_rate_decodes_no_more_sequences_than_may() -> None:
+    limited = state(Limits(max_sequences=1024, kv_tokens=362 * 1150))
+    point = limited.at_rate(1e5)
+    assert point.saturated.all()
+    assert (point.requests_per_s * point.gaps * point.tpot_s <= limited.most * 1.0001).all()
+
+
 def test_requests_that_start_together_finish_within_the_run() -> None:
     free = state(Limits(max_sequences=256))
     for count in (16, 256, 5000):

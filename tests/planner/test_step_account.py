@@ -10,8 +10,10 @@ from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import cluster
 from sizewell.costs.ledger import ledger
+from sizewell.planner.prediction import Prediction, steady_state
 from sizewell.planner.stated import Stated, stated_deployment
-from sizewell.planner.step_account import Served, lengths_of, missed, served, step_account
+from sizewell.planner.step_account import missed, step_account
+from sizewell.planner.step_table import Lengths
 from sizewell.specs.deployment import Deployment, Formats
 from sizewell.traffic.workload import Slo, Workload
 from specimens import deepseek_r1, llama_70b
@@ -25,8 +27,8 @@ def _llama(stated: Stated | None = None, gpus: int = 8) -> Deployment:
     return stated_deployment(llama_70b(), place, read_engine("vllm"), Formats(), stated or Stated())
 
 
-def _served(deployment: Deployment, load: Workload = LOAD) -> Served:
-    return served(deployment, load, ledger(deployment), EFFICIENCIES)
+def _served(deployment: Deployment, load: Workload = LOAD) -> Prediction:
+    return steady_state(deployment, load, EFFICIENCIES)
 
 
 def _r1() -> Deployment:
@@ -37,7 +39,7 @@ def _r1() -> Deployment:
 @pytest.mark.parametrize("deployment", [_llama(), _llama(Stated(tp=4)), _r1()], ids=["tp8", "2 x tp4", "r1 tp8 pp2"])
 @pytest.mark.parametrize("sequences", [1.0, 7.5, 200.0])
 def test_parts_and_waits_add_up_to_the_step(deployment: Deployment, sequences: float) -> None:
-    account = step_account(deployment, lengths_of(LOAD), sequences, EFFICIENCIES)
+    account = step_account(deployment, Lengths.of(LOAD), sequences, EFFICIENCIES)
     assert sum(part.seconds for part in account.parts) == pytest.approx(account.total_s)
     assert sum(seconds for _, seconds in account.waits) == pytest.approx(account.total_s)
     assert account.total_s > account.floor_s > 0
@@ -46,26 +48,27 @@ def test_parts_and_waits_add_up_to_the_step(deployment: Deployment, sequences: f
 
 def test_bytes_read_in_a_step_of_one_are_at_least_the_weights() -> None:
     deployment = _llama()
-    account = step_account(deployment, lengths_of(LOAD), 1.0, EFFICIENCIES)
+    account = step_account(deployment, Lengths.of(LOAD), 1.0, EFFICIENCIES)
     embedding = llama_70b().embedding.parameters * 2 / 8
     assert sum(part.hbm_bytes for part in account.parts) > ledger(deployment).weight_bytes - embedding - 1e8
 
 
 def test_users_are_rate_times_residence() -> None:
     given = _served(_llama())
-    assert given.users == pytest.approx(given.requests_per_s * given.e2e_s)
-    assert given.output_tokens_per_s == pytest.approx(given.requests_per_s * 300)
+    assert given.users_per_replica == pytest.approx(given.requests_per_s.value * given.e2e_s.value)
+    assert given.output_tokens_per_s.value == pytest.approx(given.requests_per_s.value * 300)
 
 
 def test_replicas_share_the_load_and_growth_adds_to_it() -> None:
     one, two = _served(_llama()), _served(_llama(Stated(tp=4)))
-    assert one.users == pytest.approx(2 * two.users)
-    assert _served(_llama(), replace(LOAD, growth=2.0)).users == pytest.approx(2 * one.users)
+    assert one.users_per_replica == pytest.approx(2 * two.users_per_replica)
+    grown = _served(_llama(), replace(LOAD, growth=2.0))
+    assert grown.users_per_replica == pytest.approx(2 * one.users_per_replica)
 
 
 def test_thinking_delays_the_answer_by_its_tokens() -> None:
     given = _served(_llama(), replace(LOAD, think_tokens=500))
-    assert given.ttfa_s == pytest.approx(given.ttft_s + 500 * given.tpot_s)
+    assert given.ttfa_s.value == pytest.approx(given.ttft_s.value + 500 * given.tpot_s.value)
 
 
 def test_limits_are_missed_in_words() -> None:

@@ -29,6 +29,12 @@ def read_gpu(name: str) -> GpuSpec:
     return _gpu(own, key)
 
 
+def is_gpu(name: str) -> bool:
+    """Return whether a name as it stands is an accelerator's key or alias, however it is spelt."""
+    own = overlay_folder()
+    return name.strip().lower() in remembered_files("gpus", own) or plain(name) in gpu_keys_by_name(own)
+
+
 def gpu_in_log(name: str, memory_gib: float | None = None, *, name_alone: bool = False) -> GpuSpec:
     """Return the accelerator an engine's log means by a device name and, where it printed it, its total memory.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import cast, get_args
 
 from sizewell.catalog.facts import Facts
@@ -27,7 +28,7 @@ def gpu_from(facts: Facts) -> GpuSpec:
         flops_per_s=_flops(facts),
         tdp_w=facts.number("power.tdp_w", least=1),
         launch_date=facts.text("launch.date"),
-        compute_capability=facts.text("compute_capability", "") or None,
+        compute_capability=_capability(facts),
         l2_bytes=facts.optional_number("memory.l2_bytes"),
         usable_fraction=_usable(facts),
         scale_up=facts.text("scale_up.name", "") or None,
@@ -37,6 +38,13 @@ def gpu_from(facts: Facts) -> GpuSpec:
         aliases=facts.texts("aliases"),
         names_in_logs=facts.texts("names_in_logs"),
     )
+
+
+def _capability(facts: Facts) -> str | None:
+    said = facts.text("compute_capability", "")
+    if said and not re.fullmatch(r"\d{1,2}\.\d", said):
+        raise facts.error("compute_capability", f'must be a number such as "8.9", found {said!r}')
+    return said or None
 
 
 def _usable(facts: Facts) -> float:

@@ -64,6 +64,8 @@ def read_model(name_or_path: str, *, assume: tuple[str, ...] = ()) -> ModelSpec:
     `assume` holds `field=value` statements that add to or override the configuration. Raises UnknownNameError,
     BadInputError, UnknownArchitectureError or UnreachableError, each with the next step.
     """
+    if not name_or_path.strip():
+        raise unknown_model(name_or_path)
     own = _own_file(name_or_path)
     if own is not None:
         return _from_file(name_or_path, own, assume)

@@ -78,12 +78,19 @@ def _offers(layers: Sequence[Facts], gpus: Collection[str]) -> tuple[Offer, ...]
     return tuple(offer for offers in taken.values() for offer in offers)
 
 
+def _above_zero(row: Facts, field: str) -> float:
+    price = row.plain_number(field)
+    if not price:
+        raise row.error(field, "must be above zero: leave out what nobody sells")
+    return price
+
+
 def _offer(row: Facts, gpus: Collection[str]) -> Offer:
     return Offer(
         gpu_key=_known(row, "gpu", gpus),
         provider=row.text("provider"),
         basis=cast(Basis, row.choice("kind", get_args(Basis))),
-        usd_per_gpu_hour=row.plain_number("usd_per_gpu_hour"),
+        usd_per_gpu_hour=_above_zero(row, "usd_per_gpu_hour"),
         source=row.source(row.check_source("from", row.text("from"))),
         date=row.text("date"),
         estimate=row.choice("confidence", CONFIDENCES) == "estimate",

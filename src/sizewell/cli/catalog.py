@@ -33,7 +33,16 @@ COLUMNS: Mapping[str, tuple[tuple[str, str, float], ...]] = {
     "storage": (("name", "name", 1), ("basis", "basis", 1), (">GB/s", "read_bytes_per_s", 1e9)),
     "models": (("aliases", "aliases", 1), (">published parameters, 10⁹", "published_parameters", 1e9)),
     "quality": (("format", "format", 1), ("note", "note", 1)),
-    "prices": (("currency", "currency", 1),),
+    "engines": (("newest known", "latest", 1),),
+    "calibrations": (("name", "name", 1),),
+    "formats": ((">bits/weight", "bits_per_weight", 1), ("arithmetic", "compute", 1), ("aliases", "aliases", 1)),
+    "prices": (
+        (">on-demand USD/h", "usd_per_hour.on-demand", 1),
+        (">spot", "usd_per_hour.spot", 1),
+        (">reserved 1 y", "usd_per_hour.reserved-1y", 1),
+        (">reserved 3 y", "usd_per_hour.reserved-3y", 1),
+        (">to buy, USD", "purchase_usd", 1),
+    ),
 }
 """Kind → columns of its list: head (`>` = right-aligned), field of the sheet, size of the printed unit."""
 
@@ -45,7 +54,7 @@ COLUMNS: Mapping[str, tuple[tuple[str, str, float], ...]] = {
 def command(kind: str, name: str | None, as_json: bool) -> None:
     """List the facts of one KIND, or show every field of one NAME with its source.
 
-    Kinds: gpus nodes networks hosts storage prices quality models engines calibrations.
+    Kinds: gpus nodes networks hosts storage prices quality models engines calibrations formats.
     """
     from sizewell.catalog import sheets as written
 
@@ -65,9 +74,13 @@ def _entry(sheet: Sheet) -> Mapping[str, object]:
 def _show_list(kind: str, sheets: Sequence[Sheet]) -> None:
     columns = COLUMNS.get(kind, ())
     rows = [
-        (sheet.key, *(_printed(sheet.value(field), unit) for _, field, unit in columns)) for sheet in sheets
+        (sheet.key, *(_printed(_value(sheet, field), unit) for _, field, unit in columns)) for sheet in sheets
     ]  # fmt: skip
     show(table(f"{len(rows)} {kind}", (kind.removesuffix("s"), *(head for head, _, _ in columns)), rows))
+
+
+def _value(sheet: Sheet, field: str) -> object:
+    return sheet.aliases if field == "aliases" else sheet.value(field)
 
 
 def _show_sheet(sheet: Sheet) -> None:

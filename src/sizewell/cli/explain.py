@@ -59,7 +59,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         questions.machine(given["machine"], given["nodes"]),
         workload,
         questions.Setup(
-            engine=given["engine"] or "vllm",
+            engine=given["engine"] or "auto",
             formats=Formats(weight=given["weight_format"] or "native", kv=given["kv_format"] or "auto"),
             stated=_stated(given),
         ),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sizewell.cli.output import amount, duration, gib, show, table
+from sizewell.cli.output import amount, duration, gib, show, spread, table
+from sizewell.planner.support import unsupported
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from sizewell.costs.ledger import MemoryLedger
     from sizewell.costs.lines import LedgerLine
     from sizewell.planner.bill_of_materials import BillOfMaterials
-    from sizewell.planner.step_account import Served, StepAccount
+    from sizewell.planner.prediction import Prediction
+    from sizewell.planner.step_account import StepAccount
     from sizewell.specs.deployment import Deployment
     from sizewell.specs.model import ModelSpec
     from sizewell.traffic.workload import Workload
@@ -40,12 +42,18 @@ def headline(deployment: Deployment) -> tuple[str, ...]:
         deployment_line(deployment),
         settings_line(deployment),
         *(f"assumed: {fact}" for fact in (*deployment.model.assumed, *_engine_notes(deployment))),
+        *_unsupported(deployment),
         "",
     )
 
 
 def _engine_notes(deployment: Deployment) -> tuple[str, ...]:
     return (deployment.engine.note,) if deployment.engine.note else ()
+
+
+def _unsupported(deployment: Deployment) -> tuple[str, ...]:
+    why = unsupported(deployment.model, deployment.weight_format, deployment.engine.name, deployment.cluster.gpu)
+    return (f"NOT SUPPORTED: {why}; a plan would reject this, the figures say what it would be like",) if why else ()
 
 
 def model_line(model: ModelSpec) -> str:
@@ -105,18 +113,19 @@ def memory_verdict(ledger: MemoryLedger, contexts: Sequence[int]) -> tuple[str, 
     )
 
 
-def served_lines(workload: Workload, given: Served) -> tuple[str, ...]:
-    """Return what users feel, per replica."""
+def served_lines(workload: Workload, given: Prediction) -> tuple[str, ...]:
+    """Return what users feel."""
     load = f"{workload.users:g} users" if workload.users is not None else f"{workload.rate_per_s:g} requests/s"
     grown = f" grown × {workload.growth:g}" if workload.growth != 1 else ""
     think = f" + {workload.think_tokens:g} thought" if workload.think_tokens else ""
     full = " SATURATED: more would only wait." if given.saturated else ""
     return (
         f"Load: {load}{grown}, {workload.input_tokens:g} tokens in, {workload.answer_tokens:g} out{think}",
-        f"each replica, means: TTFT {duration(given.ttft_s)}, TPOT {duration(given.tpot_s)}, "
-        f"E2E {duration(given.e2e_s)}, {amount(given.output_tokens_per_s)} output tokens/s, "
-        f"{given.requests_per_s:.3g} requests/s.{full}",
-        f"{given.sequences:,.1f} sequences decode at any time of {given.most_sequences:,.0f} that may",
+        f"means: TTFT {spread(given.ttft_s)}, TPOT {spread(given.tpot_s)}, E2E {spread(given.e2e_s)}; "
+        f"{amount(given.output_tokens_per_s.value)} output tokens/s, "
+        f"{given.requests_per_s.value:.3g} requests/s.{full}",
+        f"each replica: {given.sequences_per_replica:,.1f} sequences decode at any time of "
+        f"{given.most_sequences_per_replica:,.0f} that may",
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NOT_FEASIBLE = 3
 DEFAULT_CONTEXT = 8192.0
+LEAST_CONTEXT = 2
 ANSWER_SHARE = 4
 """Of the context a quarter is answered, the rest is prompt."""
 
@@ -42,7 +43,9 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     from sizewell.cli import questions
 
     cluster = _cluster(given)
-    context = given["context"] or DEFAULT_CONTEXT
+    context = DEFAULT_CONTEXT if given["context"] is None else given["context"]
+    if context < LEAST_CONTEXT:
+        raise BadInputError(f"--context {context:g} holds no prompt and answer: give at least {LEAST_CONTEXT}")
     answer = max(1.0, context // ANSWER_SHARE)
     workload = Workload(
         input_tokens=max(1.0, context - answer), answer_tokens=answer, users=given["users"] or 1
@@ -57,10 +60,11 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _cluster(given: dict[str, Any]) -> ClusterSpec:
+    from sizewell.catalog.hardware import is_gpu
     from sizewell.cli.machine_text import parse_machine
     from sizewell.cli.questions import machine
 
-    count, name = parse_machine(given["machine"])
+    count, name = parse_machine(given["machine"], is_gpu)
     if count is not None and given["count"] is not None and count != given["count"]:
         raise BadInputError(f"--on {given['machine']} and --count {given['count']} contradict each other: give one")
     return machine(f"{count or given['count'] or 1}x{name}")

@@ -5,6 +5,7 @@ This module imports nothing but click, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -25,6 +26,9 @@ COMMANDS = {
 """Sub-command → one line of help. Each lives in the module `sizewell.cli.<name>` as `command`."""
 
 INTERRUPTED = 130
+FAILED = 1
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a disk without room answers."""
 LONGEST_LINE = 500
 
 
@@ -71,7 +75,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr; give tracebacks for our own faults.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr about the work.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show it.")
 @click.pass_context
 def sizewell(ctx: click.Context, quiet: bool, verbose: bool) -> None:
@@ -86,12 +90,9 @@ def sizewell(ctx: click.Context, quiet: bool, verbose: bool) -> None:
         click.echo(ctx.get_help())
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None) -> int:  # noqa: PLR0911  # one return for each kind of end
     """Run the command and return its exit code; everything a user can fix becomes one line on stderr."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure: Any = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")
+    _prepare_streams()
     try:
         _invoke(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -104,10 +105,28 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _complain(error.format_message(), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         return _complain("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        # The reader went away (`| head`): what is still buffered has no destination.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader went away (`| head`)
+        _drop_buffered()
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _drop_buffered()
+        return _complain(f"the answer cannot be written: {error.strerror}", FAILED)
+
+
+def _prepare_streams() -> None:
+    if sys.stdout is None:  # closed by the caller: `sizewell … >&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # lives as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure: Any = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def _drop_buffered() -> None:
+    # What is still buffered has no destination: the interpreter would try again when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _invoke(arguments: list[str]) -> None:

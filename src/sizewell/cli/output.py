@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
+    from sizewell.specs.figure import Figure
+
 WIDTH = 100
 
 
@@ -46,7 +48,11 @@ def console() -> Console:
     """Return a console of at most 100 columns that takes names literally and honours NO_COLOR."""
     from rich.console import Console
 
-    narrow = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704  # rich calls this while it handles the error, and would end with code 1 by itself
+
+    narrow = Plain(markup=False, emoji=False, highlight=False, soft_wrap=False)
     narrow.width = min(WIDTH, narrow.width) if narrow.is_terminal else WIDTH
     return narrow
 
@@ -64,6 +70,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.table import Table
 
     made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    made.min_width = min(WIDTH, max(len(line) for line in title.split("\n")))
     for column in columns:
         made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
     for row in rows:
@@ -75,6 +82,13 @@ def talk(message: str) -> None:
     """Say something about the work, on stderr, unless --quiet."""
     context = click.get_current_context(silent=True)
     if context is None or not (context.find_root().obj or {}).get("quiet"):
+        click.echo(message, err=True)
+
+
+def detail(message: str) -> None:
+    """Say something only somebody who asked for --verbose wants to know."""
+    context = click.get_current_context(silent=True)
+    if context is not None and (context.find_root().obj or {}).get("verbose"):
         click.echo(message, err=True)
 
 
@@ -99,3 +113,8 @@ def amount(value: float) -> str:
     if not isfinite(value):
         return "–"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def spread(figure: Figure) -> str:
+    """Return seconds with their interval and where they come from."""
+    return f"{duration(figure.value)} [{duration(figure.low)}–{duration(figure.high)}, {figure.provenance}]"

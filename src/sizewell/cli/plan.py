@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,7 @@ from sizewell.cli.options import (
     workload_flags,
     workload_of,
 )
+from sizewell.cli.output import detail
 from sizewell.cli.quantities import COUNT
 from sizewell.specs.errors import BadInputError
 
@@ -55,7 +57,10 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     from sizewell.cli import questions
 
     question = _question(ctx, given)
+    detail(f"{question.model.name}: {', '.join(question.weight_formats)}; limits {question.limits}")
+    began = perf_counter()
     answer = questions.plan(question, engine=given["engine"] or "auto", top=given["top"] or 5)
+    detail(f"{answer.candidates:,} candidates in {perf_counter() - began:.2f} s")
     if given["as_json"]:
         from sizewell.cli.output import print_json
         from sizewell.cli.plan_document import answer_object

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sizewell.cli.explain_page import deployment_line, model_line, settings_line
-from sizewell.cli.output import amount, duration, gib, show, table
+from sizewell.cli.output import amount, duration, gib, show, spread, table
 from sizewell.planner.nearest import GATES
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from sizewell.planner.offload import Placement
     from sizewell.planner.plan import Answer, Plan, Rejection
-    from sizewell.specs.figure import Figure
 
 NEAREST = 5
 """Rejections shown without --explain."""
@@ -71,16 +70,18 @@ def best_lines(plan: Plan) -> tuple[str, ...]:
     service, memory = plan.service, plan.memory
     month = plan.cost.usd_per_month
     price = "no price is known" if month is None else f"{month:,.0f} USD a month ({plan.cost.source})"
+    if plan.cost.service_units_per_hour is not None:
+        price += f"; {plan.cost.service_units_per_hour:,.0f} service units an hour"
     quality = "unknown" if plan.recovery_fraction is None else f"{plan.recovery_fraction:.1%}"
     return (
         f"BEST: {deployment_line(plan.deployment)}",
         settings_line(plan.deployment),
-        f"TTFT {_spread(service.ttft_s)}, TPOT {_spread(service.tpot_s)}, E2E {_spread(service.e2e_s)}; "
+        f"TTFT {spread(service.ttft_s)}, TPOT {spread(service.tpot_s)}, E2E {spread(service.e2e_s)}; "
         f"{service.tokens_per_s_per_user:.0f} tokens/s per user; bound by {service.bound_by}",
         f"memory of one GPU: weights {gib(memory.weight_bytes)}, other {gib(memory.other_bytes)}, KV cache "
         f"{gib(memory.kv_bytes)} GiB = {memory.kv_tokens:,.0f} tokens, {memory.max_concurrency:,.0f} full requests",
         f"{service.headroom_fraction:.0%} of the capacity is headroom; {price}",
-        f"accuracy kept: {quality} ({plan.recovery_source})",
+        f"accuracy kept: {quality} ({plan.recovery_source.partition(';')[0]})",
     )
 
 
@@ -96,8 +97,9 @@ def detail_lines(plan: Plan) -> Iterator[str]:
         f"each node: host memory {gib(needs.host_ram_minimum_bytes)} GiB ({warm}), "
         f"{needs.cpu_cores} CPU cores, disk {gib(needs.disk_bytes)} GiB; a start takes {starts}"
     )
-    yield f"network: {needs.network}; {needs.power_w / 1e3:.1f} kW, {needs.cooling_btu_per_h:,.0f} BTU/h to cool"
-    yield f"all users at once on an idle server: first token after {_spread(details.burst_ttft_s)} on average"
+    power = f"whole nodes draw up to {needs.power_w / 1e3:.1f} kW, {needs.cooling_btu_per_h:,.0f} BTU/h to cool"
+    yield f"network: {needs.network}; {power}"
+    yield f"all users at once on an idle server: first token after {spread(details.burst_ttft_s)} on average"
     if pays is not None:
         after = (
             "renting stays cheaper" if pays.months is None else f"pays off after {pays.months:.0f} months of renting"
@@ -134,10 +136,6 @@ def frontier_table(plans: Sequence[Plan], *, everything: bool) -> Iterator[Table
             for plan in chosen
         ]
         yield table(f"Speed against cost: {len(chosen)} of {len(plans)} plans nothing beats in both", heads, rows)
-
-
-def _spread(figure: Figure) -> str:
-    return f"{duration(figure.value)} [{duration(figure.low)}–{duration(figure.high)}, {figure.provenance}]"
 
 
 def rejection_lines(rejections: Sequence[Rejection], everything: bool) -> Iterator[str]:

@@ -10,23 +10,26 @@ from dataclasses import dataclass, field
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
-from sizewell.catalog.hardware import cluster, nodes_for, read_gpu
+from sizewell.catalog.hardware import cluster, is_gpu, nodes_for, read_gpu
 from sizewell.catalog.models import list_models, read_model
 from sizewell.catalog.planner_facts import read_facts, shown_storages
 from sizewell.catalog.quality import read_quality
 from sizewell.cli.machine_text import parse_machine
-from sizewell.costs.ledger import MemoryLedger, ledger
-from sizewell.costs.weights import checkpoint_bytes
+from sizewell.costs.ledger import GIB, MemoryLedger, ledger
+from sizewell.costs.weights import OFFLOADED, checkpoint_bytes
 from sizewell.planner.bill_of_materials import BillOfMaterials, bill_of_materials
 from sizewell.planner.fit import FORMATS_TRIED, Bench, Fitting, Misfit, one_of_each
 from sizewell.planner.fit import fit as fit_models
 from sizewell.planner.plan import Answer
+from sizewell.planner.prediction import Prediction, steady_state
 from sizewell.planner.question import Question
 from sizewell.planner.search import answer
 from sizewell.planner.stated import Stated, stated_deployment
-from sizewell.planner.step_account import Served, StepAccount, lengths_of, served, step_account
+from sizewell.planner.step_account import StepAccount, step_account
+from sizewell.planner.step_table import Lengths
+from sizewell.planner.support import unsupported
 from sizewell.specs.deployment import Deployment, Formats
-from sizewell.specs.engine import EngineSpec
+from sizewell.specs.engine import EngineName, EngineSpec
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
@@ -36,14 +39,19 @@ from sizewell.traffic.workload import Workload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """How a deployment is set up where it is not as usual: `engine` may carry a version, `vllm@0.19`."""
+    """How a deployment is set up where it is not as usual.
 
-    engine: str = "vllm"
+    `engine` is `auto` (as in a plan: the first of vLLM and llama.cpp that runs the weights there) or one, `vllm@0.19`.
+    """
+
+    engine: str = "auto"
     formats: Formats = field(default_factory=Formats)
     stated: Stated = field(default_factory=Stated)
 
 
 AS_USUAL = Setup()
+USUAL_ENGINES: tuple[EngineName, ...] = ("vllm", "llama.cpp")
+"""Engines tried when none is named, best first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +64,7 @@ class Explanation:
     deployment: Deployment
     workload: Workload
     memory: MemoryLedger
-    served: Served | None
+    served: Prediction | None
     step: StepAccount | None
     materials: BillOfMaterials
 
@@ -78,7 +86,7 @@ def fit(
     known = [read_model(name) for name in names]
     bench = Bench(
         cluster=machine(on) if isinstance(on, str) else on,
-        engines={"vllm": read_engine("vllm"), "llama.cpp": read_engine("llama.cpp")},
+        engines={name: read_engine(name) for name in USUAL_ENGINES},
         efficiencies=read_efficiencies(),
         quality=read_quality(),
         weight_formats=tuple(parse_weight_format(name) for name in weight_formats) or FORMATS_TRIED,
@@ -91,7 +99,7 @@ def machine(text: str, nodes: int | None = None) -> ClusterSpec:
 
     Raises UnknownNameError for the accelerator, BadInputError for counts no node holds.
     """
-    count, name = parse_machine(text)
+    count, name = parse_machine(text, is_gpu)
     count = count or 1
     if nodes is None:
         nodes = _nodes_needed(name, count)
@@ -116,8 +124,13 @@ def explain(model: str | ModelSpec, on: str | ClusterSpec, workload: Workload, s
     """Return what a stated deployment of a model on `8xh200` or a cluster holds, gives and needs."""
     place = machine(on) if isinstance(on, str) else on
     spec = read_model(model) if isinstance(model, str) else model
-    deployment = stated_deployment(spec, place, engine(setup.engine), setup.formats, setup.stated)
-    return explain_deployment(deployment, workload)
+    runs = engine(setup.engine) if setup.engine != "auto" else _usual_engine(spec, setup.formats.weight, place)
+    return explain_deployment(stated_deployment(spec, place, runs, setup.formats, setup.stated), workload)
+
+
+def _usual_engine(model: ModelSpec, weight_format: str, place: ClusterSpec) -> EngineSpec:
+    able = [name for name in USUAL_ENGINES if not unsupported(model, weight_format, name, place.gpu)]
+    return read_engine(able[0] if able else USUAL_ENGINES[0])
 
 
 def explain_deployment(deployment: Deployment, workload: Workload) -> Explanation:
@@ -128,8 +141,10 @@ def explain_deployment(deployment: Deployment, workload: Workload) -> Explanatio
             f"a request of {workload.context_tokens:,.0f} tokens exceeds the {longest:,} tokens the engine is set to"
         )
     memory, efficiencies = ledger(deployment), read_efficiencies()
-    given = served(deployment, workload, memory, efficiencies) if memory.fits else None
-    step = step_account(deployment, lengths_of(workload), given.sequences, efficiencies) if given else None
+    _refuse_too_much_offload(deployment, memory)
+    given = steady_state(deployment, workload, efficiencies) if memory.fits else None
+    lengths = Lengths.of(workload, prefix_caching=deployment.pools[0].settings.prefix_caching)
+    step = step_account(deployment, lengths, given.sequences_per_replica, efficiencies) if given else None
     materials = bill_of_materials(
         deployment,
         checkpoint_bytes=checkpoint_bytes(deployment.model, deployment.weight_format),
@@ -139,3 +154,12 @@ def explain_deployment(deployment: Deployment, workload: Workload) -> Explanatio
     return Explanation(
         deployment=deployment, workload=workload, memory=memory, served=given, step=step, materials=materials
     )
+
+
+def _refuse_too_much_offload(deployment: Deployment, memory: MemoryLedger) -> None:
+    asked = deployment.pools[0].settings.offload_bytes
+    moved = -sum(line.bytes for line in memory.lines if line.name == OFFLOADED)
+    if asked > moved:
+        raise BadInputError(
+            f"{asked / GIB:,.1f} GiB are to lie in host memory, a GPU has {moved / GIB:,.2f} GiB of layers to move"
+        )

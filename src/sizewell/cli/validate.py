@@ -34,6 +34,8 @@ def command(file: Path, predictions: Path | None, as_json: bool) -> None:
     """
     from sizewell.planner.accuracy import balanced, by_group, by_metric
 
+    if predictions is not None and predictions.exists() and predictions.samefile(file):
+        raise BadInputError(f"--predictions {predictions} would overwrite the figures it is about: name another file")
     kind, comparisons = compare(file)
     if predictions is not None:
         _write(predictions, comparisons)
@@ -42,7 +44,8 @@ def command(file: Path, predictions: Path | None, as_json: bool) -> None:
         answer = {"kind": kind, "figures": len(comparisons), "by_metric": metrics, "balanced": equal}
         print_json("validate", {**answer, "by_group": groups})
         return
-    heads = f"{'':<30}{'n':>6}{'none':>6}{'median':>10}{'mean':>10}{'bias':>10}{'worst':>11}{'in 80 %':>10}"
+    heads = f"{'':<29}{'n':>5}{'none':>5}{'median':>8}{'mean':>8}{'bias':>9}{'worst':>10}"
+    heads += f"{'≤1%':>6}{'≤5%':>6}{'≤10%':>6}{'in80%':>6}"
     show(heads, *_grouped(groups))
     show("", "ALL, each first label weighted equally", *(_line(row) for row in equal))
     show("", f"ALL {len(comparisons):,} figures pooled, which hides the differences above", *map(_line, metrics))
@@ -77,11 +80,13 @@ def _all(parts: Iterable[Sequence[Comparison]]) -> list[Comparison]:
 
 
 def _write(out: Path, comparisons: Iterable[Comparison]) -> None:
+    whole = out.with_name(f".{out.name}.part")
     try:
-        with out.open("w", newline="", encoding="utf-8") as file:
+        with whole.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(HEADER)
             writer.writerows([_cell(getattr(one, name)) for name in HEADER] for one in comparisons)
+        whole.replace(out)
     except OSError as error:
         raise BadInputError(f"{out}: cannot be written: {error}") from error
     talk(f"wrote {out}")
@@ -101,10 +106,15 @@ def _grouped(groups: Iterable[Accuracy]) -> Iterator[str]:
 
 
 def _line(row: Accuracy) -> str:
-    figures = (row.median_error_fraction, row.mean_error_fraction, row.bias_fraction, row.worst_error_fraction)
-    shown = "".join(f"{_percent(figure):>{width}}" for figure, width in zip(figures, (10, 10, 10, 11), strict=True))
-    return f"  {row.metric:<28}{row.count:>6}{row.unanswered:>6}{shown}{_percent(row.covered_fraction):>10}"
+    errors = (row.median_error_fraction, row.mean_error_fraction, row.bias_fraction, row.worst_error_fraction)
+    shares = (
+        row.within_1_percent_fraction, row.within_5_percent_fraction, row.within_10_percent_fraction,
+        row.covered_fraction,
+    )  # fmt: skip
+    shown = "".join(f"{_percent(error, 1):>{width}}" for error, width in zip(errors, (8, 8, 9, 10), strict=True))
+    counted = "".join(f"{_percent(share, 0):>6}" for share in shares)
+    return f"  {row.metric:<27}{row.count:>5}{row.unanswered:>5}{shown}{counted}"
 
 
-def _percent(fraction: float | None) -> str:
-    return "–" if fraction is None else f"{fraction * 100:,.1f} %"
+def _percent(fraction: float | None, digits: int) -> str:
+    return "–" if fraction is None else f"{fraction * 100:,.{digits}f}%"

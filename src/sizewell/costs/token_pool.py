@@ -89,11 +89,6 @@ def request_table_bytes(max_running: int, context_tokens: int) -> float:
     return float(max_running) * (context_tokens + 4) * 4
 
 
-def default_running(tokens: int, context_tokens: int) -> int:
-    """Return how many requests SGLang lets run by default for a pool of `tokens`."""
-    return min(max(int(tokens / context_tokens * 512), 2048), 4096)
-
-
 def pool_tokens(free_before_bytes: float, free_after_bytes: float, fraction: float, cell_bytes: float) -> int:
     """Return the tokens the pool holds, from memory free before and after the weights were loaded."""
     rest = free_after_bytes - free_before_bytes * (1 - fraction)

@@ -28,6 +28,9 @@ ROCM_RUNTIME_BYTES = 0.15 * 2**30
 Absorbed = Literal["none", "products", "copies"]
 """What is kept of latent up-projections: nothing, their products with queries and output, or 16-bit copies."""
 
+OFFLOADED = "weights: offloaded to host"
+"""The line that takes from a GPU what lies in host memory instead."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightRules:
@@ -223,7 +226,7 @@ def offloaded(lines: tuple[LedgerLine, ...], host_bytes: float) -> tuple[LedgerL
     stays = {"weights: embedding", "weights: head", "weights: rope-table"}
     movable = sum(line.bytes for line in lines if line.name not in stays)
     moved = LedgerLine(
-        name="weights: offloaded to host",
+        name=OFFLOADED,
         bytes=-min(host_bytes, movable),
         formula="−min({asked}, {movable}) B",
         inputs=(("asked", host_bytes), ("movable", movable)),

@@ -47,8 +47,8 @@ class Comparison:
 class Accuracy:
     """Errors of one metric in one group. Errors are fractions of the measured value; None where nothing was predicted.
 
-    `bias` is the median signed error, `covered_fraction` the share inside the interval, `unanswered` how many figures
-    got no prediction.
+    `bias` is the median signed error, `covered_fraction` the share inside the interval, `within_*` the shares with an
+    error of at most so much, `unanswered` how many figures got no prediction.
     """
 
     metric: str
@@ -60,6 +60,9 @@ class Accuracy:
     worst_error_fraction: float | None
     bias_fraction: float | None
     covered_fraction: float | None
+    within_1_percent_fraction: float | None
+    within_5_percent_fraction: float | None
+    within_10_percent_fraction: float | None
 
 
 def by_group(comparisons: Iterable[Comparison]) -> tuple[Accuracy, ...]:
@@ -101,6 +104,9 @@ def _mean(metric: str, groups: Mapping[tuple[str, ...], Sequence[Comparison]]) -
         mean_error_fraction=_plain_mean(one.mean_error_fraction for one in each),
         bias_fraction=_plain_mean(one.bias_fraction for one in each),
         covered_fraction=_plain_mean(one.covered_fraction for one in each),
+        within_1_percent_fraction=_plain_mean(one.within_1_percent_fraction for one in each),
+        within_5_percent_fraction=_plain_mean(one.within_5_percent_fraction for one in each),
+        within_10_percent_fraction=_plain_mean(one.within_10_percent_fraction for one in each),
     )
 
 
@@ -123,4 +129,11 @@ def _accuracy(metric: str, group: tuple[str, ...], members: Sequence[Comparison]
         worst_error_fraction=sizes[-1] if sizes else None,
         bias_fraction=median(errors) if errors else None,
         covered_fraction=sum(inside) / len(inside) if inside else None,
+        within_1_percent_fraction=_within(sizes, 0.01),
+        within_5_percent_fraction=_within(sizes, 0.05),
+        within_10_percent_fraction=_within(sizes, 0.10),
     )
+
+
+def _within(sizes: Sequence[float], bound: float) -> float | None:
+    return sum(size <= bound for size in sizes) / len(sizes) if sizes else None

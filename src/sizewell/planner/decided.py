@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sizewell.planner.demand import OVER_MEAN
+from sizewell.planner.demand import OVER_MEAN, Demand
 from sizewell.planner.evaluate import USABLE_RATE, model_length
 from sizewell.planner.facts import Facts
 from sizewell.planner.plan import Plan
@@ -16,6 +16,7 @@ def decided_by(question: Question, facts: Facts, plans: Sequence[Plan]) -> tuple
     return (
         _quantization(question),
         _statistic(question),
+        *_risk(question, plans),
         _load(question),
         _prices(question, plans),
         _engine(facts),
@@ -42,6 +43,28 @@ def _statistic(question: Question) -> str:
         f"× {over['tpot']:g} (TPOT), × {over['e2e']:g} (E2E): "
         "ratios measured elsewhere, to be replaced by a simulation of your load."
     )
+
+
+def _risk(question: Question, plans: Sequence[Plan]) -> tuple[str, ...]:
+    """Say how many plans keep their limits at the middle of an interval and miss one at its pessimistic end."""
+    demand = Demand.of(question)
+    risky = [plan for plan in plans if not _keeps_all(plan, demand)]
+    if not risky:
+        return ()
+    which = "the best plan" if plans[0] in risky else "a plan further down"
+    return (
+        f"Certainty: {len(risky)} of {len(plans)} plans ({which} among them) miss a limit at the pessimistic end of "
+        "their interval; ask for a tighter limit, or measure, before buying.",
+    )
+
+
+def _keeps_all(plan: Plan, demand: Demand) -> bool:
+    service = plan.service
+    pairs = (
+        (service.ttft_s, demand.ttft_s), (service.ttfa_s, demand.ttfa_s),
+        (service.tpot_s, demand.tpot_s), (service.e2e_s, demand.e2e_s),
+    )  # fmt: skip
+    return all(figure.high <= bound for figure, bound in pairs)
 
 
 def _load(question: Question) -> str:

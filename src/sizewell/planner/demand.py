@@ -46,11 +46,7 @@ class Demand:
         work, limits = question.workload, question.limits
         over = OVER_MEAN[limits.slo.statistic]
         return cls(
-            lengths=Lengths(
-                prompt_tokens=work.input_tokens - work.shared_prefix_tokens,
-                cached_tokens=work.shared_prefix_tokens,
-                output_tokens=work.output_tokens,
-            ),
+            lengths=Lengths.of(work),
             think_tokens=work.think_tokens,
             context_tokens=work.context_tokens,
             users=None if work.users is None else work.users * work.growth,

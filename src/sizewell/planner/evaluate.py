@@ -16,6 +16,7 @@ from sizewell.planner.demand import Demand, position_of, value_at
 from sizewell.planner.nearest import Nearest
 from sizewell.planner.plan import Gate
 from sizewell.planner.question import Question
+from sizewell.planner.ranking import Ranking
 from sizewell.planner.reasons import bound_reason, context_reason, load_reason, memory_reason, speed_reason
 from sizewell.planner.steady_state import Limits as Holding
 from sizewell.planner.steady_state import Rates, rates
@@ -33,6 +34,8 @@ TOKENS_PER_STEP = {True: 2048, False: 8192}
 GIB = 2**30
 HOST_SHARE = 0.8
 """Share of host memory that offloaded weights may take."""
+TOKEN_BUDGETS = (2048, 4096, 8192, 16384)
+"""Token budgets tried for the plans that are shown; the search itself uses one for each class of memory."""
 USABLE_RATE = 0.85
 """Share of a replica's request rate that a plan for independent arrivals counts on: above it queues run away."""
 
@@ -53,7 +56,7 @@ class Trial:
         """Yield the candidates of one cut that hold."""
         housed = self.rows[self.yard.houses(cut, self.question.limits.max_nodes)[self.rows]]
         for base, rows in self._bases(cut, housed):
-            yield from self._group(base, rows)
+            yield from self.group(base, rows)
             if self.question.offload:
                 yield from self._offloaded(base, rows)
 
@@ -67,6 +70,17 @@ class Trial:
                 settings = self._settings(SEQUENCE_LIMITS[0], tokens)
                 yield Variant(engine=self.engine, formats=formats, cut=cut, settings=settings), alike
 
+    def refined(self, column: Column, row: int) -> Column:
+        """Return the best of a candidate and the same one under other token budgets of a step."""
+        alone = column.where(np.arange(len(column.rows)) == row)
+        tried = [alone]
+        for tokens in TOKEN_BUDGETS:
+            settings = replace(column.variant.settings, max_num_batched_tokens=tokens, max_num_seqs=SEQUENCE_LIMITS[0])
+            tried += self.group(replace(column.variant, settings=settings), alone.rows)
+        ranking = Ranking(tried, self.question)
+        found, at = ranking.at(int(ranking.order()[0]))
+        return found.where(np.arange(len(found.rows)) == at)
+
     def _offloaded(self, base: Variant, rows: Rows) -> Iterator[Column]:
         """Yield candidates that keep as little in host memory as makes room for one request of full length."""
         sparse = replace(base.settings, max_num_seqs=SEQUENCE_LIMITS[-1])
@@ -79,9 +93,9 @@ class Trial:
         useful = (short > 0) & (short < memory.weight_bytes) & (short < host * HOST_SHARE)
         for size in np.unique(short[useful]):
             settings = replace(base.settings, offload_bytes=float(size))
-            yield from self._group(replace(base, settings=settings), rows[useful & (short == size)])
+            yield from self.group(replace(base, settings=settings), rows[useful & (short == size)])
 
-    def _group(self, base: Variant, rows: Rows) -> Iterator[Column]:
+    def group(self, base: Variant, rows: Rows) -> Iterator[Column]:
         """Yield what holds under each limit on sequences, a lower one only where it makes room for more of them."""
         held = [np.minimum(room, limit * base.cut.dp) for limit, room in self._room(base, rows)]
         most = np.maximum.accumulate(held)
@@ -136,9 +150,8 @@ class Trial:
         return blocks / needed * variant.cut.dp
 
     def _table(self, variant: Variant, rows: Rows) -> StepTable:
-        work = step_work(
-            self.question.model, variant.formats, variant.cut, self.demand.lengths, policy_of(variant.settings), GRID
-        )
+        policy = StepPolicy.of(variant.settings, variant.engine)
+        work = step_work(self.question.model, variant.formats, variant.cut, self.demand.lengths, policy, GRID)
         return step_table(work, self.yard.reached.take(rows))
 
     def _serving(self, variant: Variant, rows: Rows, sequences: Floats, table: StepTable) -> Iterator[Column]:
@@ -225,15 +238,6 @@ class Trial:
             ttft, tpot = steady.ttft_s[slow, 0], steady.tpot_s[slow, 0]
             reason = speed_reason(variant, self.demand, ttft, tpot, steady.table.floor_s[slow, 0])
             self.nearest.fail("speed", rows[slow], self.demand.worst_ratio(ttft, tpot), reason)
-
-
-def policy_of(settings: EngineSettings) -> StepPolicy:
-    """Return how an engine with these settings forms steps."""
-    return StepPolicy(
-        chunk_tokens=settings.max_num_batched_tokens,
-        eager=settings.enforce_eager,
-        offload_bytes=settings.offload_bytes,
-    )
 
 
 def model_length(question: Question) -> int:

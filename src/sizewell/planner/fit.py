@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sizewell.costs.ledger import MemoryLedger, ledger
+from sizewell.planner.prediction import steady_state
 from sizewell.planner.stated import Stated, stated_deployment
-from sizewell.planner.step_account import served
 from sizewell.planner.support import engine_runs, format_runs
 from sizewell.planner.weight_choice import SIXTEEN_BIT
 from sizewell.specs.calibration import Efficiencies
@@ -109,15 +109,12 @@ def _ways(model: ModelSpec, bench: Bench) -> Iterator[tuple[EngineSpec, str]]:
         for name, engine in bench.engines.items():
             if engine_runs(name, bench.cluster.gpu) and format_runs(name, stored, bench.cluster.gpu):
                 yield engine, weight_format
-                break
 
 
 def _deployment(
     model: ModelSpec, engine: EngineSpec, weight_format: str, workload: Workload, cluster: ClusterSpec
 ) -> Deployment:
     stated = Stated(max_num_seqs=SEQUENCES, max_model_len_tokens=int(workload.context_tokens))
-    if engine.name == "llama.cpp":
-        stated = replace(stated, tp=1, pp=cluster.gpus)
     return stated_deployment(model, cluster, engine, Formats(weight=weight_format), stated)
 
 
@@ -133,14 +130,14 @@ def _within(deployment: Deployment, memory: MemoryLedger) -> tuple[Deployment, M
 
 
 def _fitting(deployment: Deployment, memory: MemoryLedger, workload: Workload, bench: Bench) -> Fitting:
-    given = served(deployment, workload, memory, bench.efficiencies)
+    given = steady_state(deployment, workload, bench.efficiencies)
     known = bench.quality.recovery(deployment.weight_format, deployment.model.name, deployment.model.parameters)
     kept = 1.0 if deployment.weight_format == "native" else known.fraction if known else None
     return Fitting(
         deployment=deployment,
         memory=memory,
-        tokens_per_s=1 / given.tpot_s,
-        ttft_s=given.ttft_s,
+        tokens_per_s=1 / given.tpot_s.value,
+        ttft_s=given.ttft_s.value,
         recovery_fraction=kept,
         longest_context_tokens=longest_context(deployment.model, memory),
         users=memory.concurrency(int(workload.context_tokens)),

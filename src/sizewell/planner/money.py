@@ -111,6 +111,14 @@ def cost(
     )
 
 
+def service_units_per_hour(deployment: Deployment, prices: PriceBook) -> float | None:
+    """Return what the site's own tariff charges an hour; None when it states none of its own."""
+    if prices.tariff.example:
+        return None
+    rate = prices.tariff.units_per_gpu_hour(deployment.cluster.gpu.key)
+    return None if rate is None else rate * deployment.gpus
+
+
 def break_even(deployment: Deployment, power_w: float, prices: PriceBook) -> BreakEven | None:
     """Return buying against on-demand rent for the whole nodes of a deployment; None when either price is unknown."""
     cluster = deployment.cluster

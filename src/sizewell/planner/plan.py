@@ -48,6 +48,7 @@ class Cost:
     """Money and power at the stated load; None = no price is known, never a guess.
 
     `low` and `high` bound the offers behind `usd_per_hour`; `estimate` marks prices nobody listed.
+    `service_units_per_hour` is what a cluster's own tariff charges; None while only the shipped example is known.
     """
 
     basis: PriceBasis
@@ -58,6 +59,7 @@ class Cost:
     estimate: bool
     source: str
     power_w: float
+    service_units_per_hour: float | None = None
 
     @property
     def usd_per_month(self) -> float | None:

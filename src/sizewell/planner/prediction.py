@@ -30,11 +30,14 @@ class Prediction:
     """
 
     ttft_s: Figure
+    ttfa_s: Figure
     tpot_s: Figure
     e2e_s: Figure
     requests_per_s: Figure
     output_tokens_per_s: Figure
+    users_per_replica: float
     sequences_per_replica: float
+    most_sequences_per_replica: float
     saturated: bool
     bound_by: str
     floor_s: float
@@ -47,12 +50,12 @@ def steady_state(deployment: Deployment, workload: Workload, efficiencies: Effic
     Raises BadInputError for pools that are neither one of role `both` nor a prefill and a decode pool.
     """
     serving = _Serving(deployment, workload, efficiencies)
-    settled, replicas, table = serving.settled()
+    settled, replicas = serving.settled()
     if workload.users is not None:
         point = settled.at_users(workload.users * workload.growth / replicas)
     else:
         point = settled.at_rate((workload.rate_per_s or 0.0) * workload.growth / replicas)
-    return _prediction(point, table, replicas, efficiencies)
+    return _prediction(point, settled, serving, replicas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +64,14 @@ class _Serving:
     workload: Workload
     efficiencies: Efficiencies
 
-    def settled(self) -> tuple[Rates, int, StepTable]:
-        """Return the rates of one decoding replica, how many there are, and its steps."""
+    def settled(self) -> tuple[Rates, int]:
+        """Return the rates of one decoding replica and how many there are."""
         reached = Reached.of(Machines.of([self.deployment.cluster]), self.efficiencies, self.deployment.engine.name)
         by_role = {pool.role: pool for pool in self.deployment.pools}
         if set(by_role) == {"both"}:
             pool = by_role["both"]
             table = self._table(pool, reached)
-            return rates(table, self._limits(pool, table)), pool.replicas, table
+            return rates(table, self._limits(pool, table)), pool.replicas
         if set(by_role) != {"prefill", "decode"}:
             raise BadInputError(f"pools {', '.join(by_role)}: give one pool 'both', or 'prefill' and 'decode'")
         front, back = by_role["prefill"], by_role["decode"]
@@ -79,36 +82,24 @@ class _Serving:
             handover_s=handover_s(table, reached, front.parallelism.gpus),
         )
         settled = disaggregated_rates(prefill, table, self._limits(back, table))
-        return settled, back.replicas, table
+        return settled, back.replicas
 
     @property
     def _formats(self) -> Formats:
         return Formats(weight=self.deployment.weight_format, kv=self.deployment.kv_format)
 
     def _table(self, pool: Pool, reached: Reached) -> StepTable:
-        lengths = Lengths(
-            prompt_tokens=self.workload.input_tokens - self._cached(pool),
-            cached_tokens=self._cached(pool),
-            output_tokens=self.workload.output_tokens,
-        )
+        lengths = Lengths.of(self.workload, prefix_caching=pool.settings.prefix_caching)
         lengths = prefill_lengths(lengths) if pool.role == "prefill" else lengths
-        policy = StepPolicy(
-            chunk_tokens=pool.settings.max_num_batched_tokens,
-            eager=pool.settings.enforce_eager,
-            drafts=pool.settings.speculative_tokens,
-            offload_bytes=pool.settings.offload_bytes,
-        )
+        policy = StepPolicy.of(pool.settings, self.deployment.engine)
         work = step_work(self.deployment.model, self._formats, pool.parallelism, lengths, policy)
         return step_table(work, reached)
 
-    def _cached(self, pool: Pool) -> float:
-        return self.workload.shared_prefix_tokens if pool.settings.prefix_caching else 0.0
-
     def _limits(self, pool: Pool, table: StepTable) -> Limits:
         """Sequences by setting and by cache; cache blocks are counted at the mean context."""
-        memory = rank_memory(
-            self.deployment.model, self._formats, pool.parallelism, pool.settings, self.deployment.engine
-        )
+        gpu = self.deployment.cluster.gpu
+        engine = self.deployment.engine.on(gpu.vendor, gpu.compute_capability)
+        memory = rank_memory(self.deployment.model, self._formats, pool.parallelism, pool.settings, engine)
         blocks = memory.blocks(self.deployment.cluster.gpu.total_bytes)
         context = max(table.lengths.decode_context_tokens, 1.0)
         held = memory.layout.concurrency(blocks, int(np.ceil(context))) * pool.parallelism.dp
@@ -120,7 +111,8 @@ class _Serving:
         return Limits(max_sequences=min(pool.settings.max_num_seqs * pool.parallelism.dp, held))
 
 
-def _prediction(point: Point, table: StepTable, replicas: int, efficiencies: Efficiencies) -> Prediction:
+def _prediction(point: Point, settled: Rates, serving: _Serving, replicas: int) -> Prediction:
+    table, efficiencies = settled.table, serving.efficiencies
     ttft, tpot, rate = float(point.ttft_s[0]), float(point.tpot_s[0]), float(point.requests_per_s[0]) * replicas
     slow, first = efficiencies.value("tpot_spread"), efficiencies.value("ttft_spread")
     ttft_figure = Figure.spread(ttft, first, "derived")
@@ -130,11 +122,14 @@ def _prediction(point: Point, table: StepTable, replicas: int, efficiencies: Eff
     tokens = table.lengths.output_tokens
     return Prediction(
         ttft_s=ttft_figure,
+        ttfa_s=_sum(ttft_figure, tpot_figure, serving.workload.think_tokens),
         tpot_s=tpot_figure,
         e2e_s=_sum(ttft_figure, tpot_figure, point.gaps),
         requests_per_s=Figure.spread(rate, efficiencies.value("throughput_spread"), "derived"),
         output_tokens_per_s=Figure.spread(rate * tokens, efficiencies.value("throughput_spread"), "derived"),
+        users_per_replica=float(point.users[0]),
         sequences_per_replica=sequences,
+        most_sequences_per_replica=float(settled.most[0]),
         saturated=bool(point.saturated[0]),
         bound_by=str(table.decode.bound_by[0, at]),
         floor_s=float(np.interp(sequences, table.sequences, table.floor_s[0])),

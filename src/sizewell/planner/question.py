@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from math import isfinite
 from typing import Literal
 
@@ -49,8 +50,11 @@ class Limits:
                 f"a TPOT limit of {slo.tpot_s * 1e3:g} ms already demands {1 / slo.tpot_s:g} tokens/s per user: "
                 f"drop --tokens-per-s-per-user {self.tokens_per_s_per_user:g} or the TPOT limit"
             )
-        if slo.e2e_s and slo.ttft_s and slo.ttft_s > slo.e2e_s:
-            raise BadInputError(f"the TTFT limit {slo.ttft_s:g} s is longer than the E2E limit {slo.e2e_s:g} s")
+        in_time = (("TTFT", slo.ttft_s), ("TTFA", slo.ttfa_s), ("E2E", slo.e2e_s))
+        stated = [(name, limit) for name, limit in in_time if limit]
+        for (early, first), (late, last) in pairwise(stated):
+            if first > last:
+                raise BadInputError(f"the {early} limit {first:g} s is longer than the {late} limit {last:g} s")
 
     @property
     def tpot_s(self) -> float | None:

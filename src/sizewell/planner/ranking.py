@@ -45,10 +45,10 @@ class Ranking:
         return machine
 
     def order(self) -> Rows:
-        """Return all candidates, best first; ties go to fewer GPUs, the checkpoint's own format, then speed."""
+        """Return all candidates, best first; ties go to fewer GPUs, price, own format, speed."""
         quantized = np.array([c.variant.formats.weight != "native" for c in self.columns], dtype=np.float64)
         tie = quantized[self.column] if self.size else np.array([])
-        return np.lexsort((self.e2e, tie, self.gpus, self._score()))
+        return np.lexsort((self.e2e, tie, self.usd, self.gpus, self._score()))
 
     def best_per_gpu(self, top: int) -> list[int]:
         """Return the best candidate of each accelerator, best first, at most `top`."""

@@ -35,7 +35,8 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     families = list(_families(question, facts))
     ranking = Ranking([column for family in families for column in family.found], question)
     settled = Settler(question=question, demand=Demand.of(question), facts=facts)
-    plans = tuple(settled.plan(*ranking.at(index), detailed=True) for index in ranking.best_per_gpu(top))
+    best = Ranking([_refined(question, *ranking.at(index)) for index in ranking.best_per_gpu(top)], question)
+    plans = tuple(settled.plan(*best.at(int(index)), detailed=True) for index in best.order())
     return Answer(
         question=question,
         plans=plans,
@@ -44,6 +45,16 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
         decided_by=decided_by(question, facts, plans),
         candidates=ranking.size + int(sum(family.nearest.tried.sum() for family in families)),
     )
+
+
+def _refined(question: Question, column: Column, row: int) -> Column:
+    """Return the candidate alone, under the token budget that serves the objective best."""
+    nearest = Nearest.of(len(column.yard.machines))
+    trial = Trial(
+        question=question, demand=Demand.of(question), yard=column.yard, engine=column.variant.engine,
+        weight_format=column.variant.formats.weight, rows=column.rows[:0], nearest=nearest,
+    )  # fmt: skip
+    return trial.refined(column, row)
 
 
 def _refuse_impossible(question: Question, facts: Facts) -> None:

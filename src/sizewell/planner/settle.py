@@ -14,13 +14,13 @@ from sizewell.planner.bill_of_materials import bill_of_materials
 from sizewell.planner.candidates import Machine
 from sizewell.planner.columns import Column, Variant
 from sizewell.planner.demand import Demand
-from sizewell.planner.evaluate import GRID, policy_of
+from sizewell.planner.evaluate import GRID, SEQUENCE_LIMITS
 from sizewell.planner.facts import Facts
-from sizewell.planner.money import break_even, cost
+from sizewell.planner.money import break_even, cost, service_units_per_hour
 from sizewell.planner.offload import placement
 from sizewell.planner.plan import Details, MemoryUse, Plan, Service
 from sizewell.planner.question import Question
-from sizewell.planner.step_table import StepTable, step_table, step_work
+from sizewell.planner.step_table import StepPolicy, StepTable, step_table, step_work
 from sizewell.specs.deployment import Deployment, Pool
 from sizewell.specs.figure import Figure
 
@@ -40,7 +40,8 @@ class Settler:
     def plan(self, column: Column, row: int, *, detailed: bool) -> Plan:
         """Return the plan of a candidate."""
         machine = column.yard.machines[column.rows[row]]
-        deployment = self._deployment(column.variant, machine, int(column.replicas[row]))
+        variant = _no_larger_than_needed(column.variant, float(column.most_users_per_replica[row]))
+        deployment = self._deployment(variant, machine, int(column.replicas[row]))
         tokens_per_s = float(column.requests_per_s[row]) * self.demand.lengths.output_tokens
         price = column.yard.prices[column.rows[row]]
         known = self._recovery(deployment.weight_format)
@@ -49,7 +50,10 @@ class Settler:
         return Plan(
             deployment=deployment,
             service=self._service(column, row, str(table.decode.bound_by[0, 0])),
-            cost=cost(deployment, price, self.question.price_basis, tokens_per_s, float(column.watts[row])),
+            cost=replace(
+                cost(deployment, price, self.question.price_basis, tokens_per_s, float(column.watts[row])),
+                service_units_per_hour=service_units_per_hour(deployment, self.facts.prices),
+            ),
             memory=memory,
             recovery_fraction=known[0],
             recovery_source=known[1],
@@ -109,7 +113,7 @@ class Settler:
         """Return the steps at the plan's own load on its own machine."""
         variant, lengths = column.variant, self.demand.lengths
         sequences = float(np.clip(column.users_per_replica[row], 1, GRID[-1]))
-        policy = policy_of(variant.settings)
+        policy = StepPolicy.of(variant.settings, variant.engine)
         work = step_work(self.question.model, variant.formats, variant.cut, lengths, policy, (sequences,))
         return step_table(work, column.yard.reached.take(column.rows[row : row + 1]))
 
@@ -135,6 +139,13 @@ class Settler:
             known.fraction,
             f"median of {known.results} published results ({known.scope}); {'; '.join(known.sources)}",
         )
+
+
+def _no_larger_than_needed(variant: Variant, most_users: float) -> Variant:
+    """Return the smallest limit on sequences that costs no capacity: what a larger one reserves serves as cache."""
+    enough = [limit for limit in SEQUENCE_LIMITS if limit * variant.cut.dp >= most_users]
+    limit = min([*enough, variant.settings.max_num_seqs])
+    return replace(variant, settings=replace(variant.settings, max_num_seqs=limit))
 
 
 def _tpot(value: float) -> Figure:

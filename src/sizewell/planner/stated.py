@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism, Pool
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
+
+MOST_DRAFT_TOKENS = 32
+"""Beyond it hardly a draft survives, and a step would be priced for a batch no engine forms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +36,12 @@ def stated_deployment(
 ) -> Deployment:
     """Return the deployment on all accelerators of a cluster, as many replicas of the cut as they hold.
 
+    llama.cpp gives each accelerator some layers when no cut is stated.
+
     Raises BadInputError for a cut the model does not divide into, or one larger than the cluster.
     """
+    if engine.name == "llama.cpp" and stated.tp is None and stated.pp is None:
+        stated = replace(stated, tp=1, pp=min(cluster.gpus, len(model.layers)))
     cut = stated_cut(model, cluster, stated)
     pool = Pool(
         role="both",
@@ -92,6 +99,8 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
     defaults = engine.defaults_for(gpu.name, gpu.memory_bytes)
     if stated.speculative_tokens and not model.mtp_layers:
         raise BadInputError(f"{model.name} has no prediction layers to draft with: leave the speculative tokens out")
+    if stated.speculative_tokens > MOST_DRAFT_TOKENS:
+        raise BadInputError(f"{stated.speculative_tokens} speculative tokens: give at most {MOST_DRAFT_TOKENS}")
     length = stated.max_model_len_tokens or model.max_context_tokens
     if length > model.max_context_tokens:
         raise BadInputError(f"{model.name} holds {model.max_context_tokens} tokens of context, {length} were asked for")

@@ -122,7 +122,7 @@ class Rates:
         load = np.minimum(wanted / full.requests_per_s, 0.999)
         residence = full.gaps * full.tpot_s
         queued = load ** (np.sqrt(2 * (self.most + 1)) - 1) / (1 - load) * residence / self.most / 2
-        ttft = np.where(saturated, np.inf, ttft + queued)
+        ttft, tpot = np.where(saturated, np.inf, ttft + queued), np.where(saturated, full.tpot_s, tpot)
         rate = np.minimum(wanted, full.requests_per_s)
         return Point(ttft_s=ttft, tpot_s=tpot, requests_per_s=rate, gaps=self.gaps, saturated=saturated)
 

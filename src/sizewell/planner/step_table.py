@@ -13,8 +13,10 @@ from sizewell.costs.machines import Reached
 from sizewell.costs.operators import step_operators
 from sizewell.costs.step import Launch, StepTime, price
 from sizewell.costs.work import Operator
-from sizewell.specs.deployment import Formats, Parallelism
+from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
+from sizewell.specs.engine import EngineSpec
 from sizewell.specs.model import ModelSpec
+from sizewell.traffic.workload import Workload
 
 GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 """Decoding sequences of one replica at which steps are priced; in between times are interpolated."""
@@ -27,6 +29,14 @@ class Lengths:
     prompt_tokens: float
     cached_tokens: float
     output_tokens: float
+
+    @classmethod
+    def of(cls, workload: Workload, *, prefix_caching: bool = True) -> Lengths:
+        """Return the lengths of a workload's requests; a shared prefix is found in the cache where there is one."""
+        cached = min(workload.shared_prefix_tokens, workload.input_tokens - 1) if prefix_caching else 0.0
+        return cls(
+            prompt_tokens=workload.input_tokens - cached, cached_tokens=cached, output_tokens=workload.output_tokens
+        )
 
     @property
     def decode_context_tokens(self) -> float:
@@ -49,6 +59,16 @@ class StepPolicy:
     eager: bool = False
     drafts: int = 0
     offload_bytes: float = 0.0
+
+    @classmethod
+    def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
+        """Return how an engine forms steps under some settings."""
+        return cls(
+            chunk_tokens=settings.max_num_batched_tokens,
+            eager=settings.enforce_eager or engine.launch == "eager",
+            drafts=settings.speculative_tokens,
+            offload_bytes=settings.offload_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

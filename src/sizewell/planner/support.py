@@ -1,13 +1,15 @@
 """Which engine runs on which accelerator, and in which weight formats.
 
 Sources: the quantization support tables of vLLM and SGLang (Marlin kernels from compute capability 8.0 on, fp8
-arithmetic from 8.9, CDNA3 and Gaudi), llama.cpp's back ends.
+arithmetic from 8.9, CDNA3 and Gaudi), llama.cpp's back ends (MXFP4 on all of them: ggml-org/llama.cpp pull request
+15091; on CDNA3 vLLM widens it in the kernel: gpt-oss-120b is served on one MI300X).
 """
 
 from __future__ import annotations
 
 from sizewell.specs.engine import EngineName
 from sizewell.specs.hardware import GpuSpec
+from sizewell.specs.model import ModelSpec
 
 FROM_CAPABILITY = {
     "bf16": 7.0, "fp16": 7.0, "awq": 7.5, "gptq": 7.5, "int8": 7.5, "bnb": 7.0,
@@ -17,12 +19,14 @@ FROM_CAPABILITY = {
 
 ON_AMD = {
     "cdna2": ("bf16", "fp16", "awq", "gptq", "int8"),
-    "cdna3": ("bf16", "fp16", "awq", "gptq", "int8", "fp8", "int4"),
+    "cdna3": ("bf16", "fp16", "awq", "gptq", "int8", "fp8", "int4", "mxfp4"),
     "cdna4": ("bf16", "fp16", "awq", "gptq", "int8", "fp8", "int4", "mxfp4"),
     "rdna3": ("bf16", "fp16", "awq", "gptq"),
     "rdna4": ("bf16", "fp16", "awq", "gptq", "fp8"),
 }
 ON_GAUDI = ("bf16", "fp16", "fp8", "awq", "gptq")
+IN_GGUF = ("bf16", "fp16", "mxfp4")
+"""Formats of checkpoints that llama.cpp keeps as they are."""
 SGLANG_FROM_CAPABILITY = 7.5
 
 
@@ -41,12 +45,20 @@ def engine_runs(engine: EngineName, gpu: GpuSpec) -> bool:
 def format_runs(engine: EngineName, weight_format: str, gpu: GpuSpec) -> bool:
     """Return whether an engine that runs on `gpu` has kernels there for a weight format (not `native`)."""
     if engine == "llama.cpp" or weight_format.startswith("gguf"):
-        return engine == "llama.cpp" and (weight_format.startswith("gguf") or weight_format in ("bf16", "fp16"))
+        return engine == "llama.cpp" and (weight_format.startswith("gguf") or weight_format in IN_GGUF)
     family = _family(weight_format)
     if gpu.vendor == "nvidia":
         return float(gpu.compute_capability or 0) >= FROM_CAPABILITY.get(family, 8.0)
     allowed = ON_AMD.get(gpu.architecture, ()) if gpu.vendor == "amd" else ON_GAUDI
     return family in allowed
+
+
+def unsupported(model: ModelSpec, weight_format: str, engine: EngineName, gpu: GpuSpec) -> str:
+    """Return why an engine does not run a model's weights on an accelerator, or nothing."""
+    if not engine_runs(engine, gpu):
+        return f"{engine} does not run on {gpu.key}"
+    stored = model.weight_format if weight_format == "native" else weight_format
+    return "" if format_runs(engine, stored, gpu) else f"{engine} has no {stored} kernels for {gpu.architecture}"
 
 
 def _family(weight_format: str) -> str:

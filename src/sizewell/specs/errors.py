@@ -49,6 +49,8 @@ class UnreachableError(SizewellError):
 
 def nearest_names(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Return up to `count` known names that look like `name`, best first."""
+    if not name.strip():
+        return []
     by_lower = {candidate.lower(): candidate for candidate in known}
     close = get_close_matches(name.lower(), list(by_lower), n=count, cutoff=0.5)
     contained = [key for key in sorted(by_lower) if name.lower() in key][:count]

@@ -8,8 +8,6 @@ from typing import Literal
 
 from sizewell.specs.errors import BadInputError
 
-LoadKind = Literal["closed_loop", "open_loop", "offline", "static_batch", "single"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:

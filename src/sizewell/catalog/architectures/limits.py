@@ -114,10 +114,6 @@ def _turned_off(text: Fields) -> bool:
     )
 
 
-def _has_local_base(text: Fields) -> bool:
-    return any(field in text for field in LOCAL_BASES) or _per_kind(text) or "gemma3" in text.text("model_type")
-
-
 def _per_kind(text: Fields) -> bool:
     rope = text.section("rope_parameters")
     return rope is not None and "sliding_attention" in rope

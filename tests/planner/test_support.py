@@ -1,0 +1,36 @@
+"""What runs where, held to deployments people are known to run."""
+
+from __future__ import annotations
+
+import pytest
+
+from sizewell.catalog.hardware import read_gpu
+from sizewell.planner.support import engine_runs, format_runs, unsupported
+from sizewell.specs.engine import EngineName
+from specimens import llama_70b
+
+
+@pytest.mark.parametrize(
+    ("engine", "weight_format", "gpu"),
+    [
+        ("llama.cpp", "mxfp4", "apple-m3-ultra"),  # gpt-oss on a desk
+        ("llama.cpp", "mxfp4", "rtx-2080-ti"),
+        ("llama.cpp", "gguf-q4_k_m", "cpu-ryzen-7600"),
+        ("vllm", "mxfp4", "mi300x"),  # gpt-oss-120b on one card
+        ("vllm", "mxfp4", "h100"),
+        ("vllm", "fp8", "a100-80gb"),  # Marlin: weights only
+    ],
+)
+def test_what_people_run_runs(engine: EngineName, weight_format: str, gpu: str) -> None:
+    card = read_gpu(gpu)
+    assert engine_runs(engine, card)
+    assert format_runs(engine, weight_format, card)
+
+
+def test_why_not_names_the_engine_and_what_it_lacks() -> None:
+    model = llama_70b()
+    assert unsupported(model, "fp8", "vllm", read_gpu("v100")) == "vllm has no fp8 kernels for volta"
+    assert unsupported(model, "native", "vllm", read_gpu("apple-m2-ultra")) == (
+        "vllm does not run on apple-m2-ultra-192gb"
+    )
+    assert unsupported(model, "native", "vllm", read_gpu("h100")) == ""
