@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -113,3 +114,110 @@ def test_what_cannot_be_meant_is_refused(say: Say, words: tuple[str, ...], compl
     assert said.code == 2
     assert complaint in said.complaint
     assert "did you mean" not in said.complaint
+
+
+def test_an_explanation_starts_the_engine_as_a_plan_does(say: Say) -> None:
+    explained = say("explain", "llama-3.1-8b", "--on", "rtx-4090", "--json")
+    (planned, *_) = say("plan", "llama-3.1-8b", "--gpu", "rtx-4090", "--json").document["plans"]
+    assert explained.code == 0
+    lengths = [
+        document["deployment"]["pools"][0]["settings"]["max_model_len_tokens"]
+        for document in (explained.document, planned)
+    ]
+    assert lengths == [3072, 3072]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("llama-3.1-8b", "--gpu", "rtx-4090", "--rate", "0.5/s", "--growth", "1.5"),
+        ("llama-3.1-8b", "--gpu", "apple-m2-ultra", "--users", "2"),
+        ("llama-3.3-70b", "--gpu", "h100", "--users", "64", "--tpot", "40ms", "--shared-prefix", "500"),
+        ("r1", "--gpu", "h200", "--gpu", "h100", "--users", "64", "--think", "500", "--kv-format", "fp8"),
+        ("llama-3.3-70b", "--gpu", "rtx-4090", "--prices", "purchase", "--offload", "--max-gpus", "1", "--users", "1"),
+        (
+            "r1",
+            "--gpu",
+            "h100",
+            "--users",
+            "16",
+            "--max-gpus",
+            "16",
+            "--engine",
+            "vllm@0.11",
+            "--assume",
+            "tie_word_embeddings=false",
+        ),
+    ],
+    ids=" ".join,
+)
+def test_a_plan_ends_with_the_command_that_explains_it(say: Say, words: tuple[str, ...]) -> None:
+    planned = say("plan", *words)
+    program, *restated = shlex.split(planned.out.partition("The best plan line by line:")[2].replace("\\\n", ""))
+    assert program == "sizewell"
+    (best, *_) = say("plan", *words, "--json").document["plans"]
+    told = say(*restated, "--json")
+    assert told.code == 0, told.err
+    assert told.document["deployment"] == best["deployment"]
+    for name, off in (("tpot_s", 0.01), ("ttft_s", 0.05)):
+        assert told.document["served"][name]["value"] == pytest.approx(best["service"][name]["value"], rel=off)
+
+
+def test_a_nodes_key_is_a_full_node(say: Say) -> None:
+    places = (
+        ("--on", "hgx-h100-8"), ("--on", "1xhgx-h100-8"), ("--on", "8xh100", "--node", "hgx-h100-8"),
+    )  # fmt: skip
+    answers = [say("explain", "llama-3.3-70b", *place, "--json").document for place in places]
+    assert {answer["deployment"]["node"] for answer in answers} == {"hgx-h100-8"}
+    assert {answer["deployment"]["gpus"] for answer in answers} == {8}
+    two = say("explain", "llama-3.3-70b", "--on", "2xhgx-h100-8", "--tp", "8", "--replicas", "1", "--json").document
+    assert (two["deployment"]["nodes"], two["deployment"]["gpus"]) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--on", "desktop"), "desktop takes several accelerators"),
+        (("--on", "hgx-h100-8", "--node", "hgx-h200-8"), "--on names the node hgx-h100-8 and --node hgx-h200-8"),
+        (("--on", "2xhgx-h100-8", "--nodes", "3"), "--on names 2 × hgx-h100-8 and --nodes 3"),
+        (("--on", "8xh100", "--node", "desktop"), "desktop does not hold h100-sxm-80gb"),
+        (("--on", "8xh100", "--tp", "4", "--replicas", "3"), "3 replicas of TP4 need 12 accelerators, there are 8"),
+    ],
+)
+def test_machines_that_contradict_themselves_are_refused(say: Say, words: tuple[str, ...], complaint: str) -> None:
+    said = say("explain", "llama-3.3-70b", *words)
+    assert said.code == 2
+    assert complaint in said.complaint
+
+
+def test_a_rate_beyond_what_is_served_is_code_4(say: Say) -> None:
+    said = say("explain", "llama-3.1-8b", "--on", "h100", "--rate", "1000/s")
+    assert said.code == 4
+    assert "LIMIT MISSED: 1000 requests/s are offered" in said.out
+    assert say("explain", "llama-3.1-8b", "--on", "h100", "--rate", "1/s").code == 0
+
+
+@pytest.mark.parametrize("flags", [("--min-recovery", "0.9"), ("--quantize",)])
+def test_a_floor_on_quality_or_a_flag_unlocks_formats(say: Say, flags: tuple[str, ...]) -> None:
+    words = ("plan", "llama-3.3-70b", "--gpu", "h100", "--gpu", "apple-m2-ultra", "--json")
+    usual, more = say(*words).document, say(*words, *flags).document
+    assert usual["question"]["weight_formats"] == ["native", "fp8"]
+    assert {"int8", "awq-int4", "nvfp4", "gguf-q4_k_m"} <= set(more["question"]["weight_formats"])
+    assert "--quantize" in usual["decided_by"][0]
+    assert "--quantize" not in more["decided_by"][0]
+
+
+@pytest.mark.parametrize(
+    ("version", "note"), [("0.0.1", "0.0.1 is older than any release"), ("99", "names no release, taken as")]
+)
+def test_a_plan_says_how_an_engines_version_was_read(say: Say, version: str, note: str) -> None:
+    reasons = say("plan", "llama-3.1-8b", "--gpu", "h100", "--engine", f"vllm@{version}", "--json").document[
+        "decided_by"
+    ]
+    assert any(reason.startswith("Engine: ") and note in reason for reason in reasons)
+
+
+def test_long_keys_of_accelerators_stay_in_one_piece(say: Say) -> None:
+    lines = say("plan", "llama-3.1-8b", "--gpu", "rtx-pro-6000-workstation").out.splitlines()
+    assert any("1 × rtx-pro-6000-workstation-96gb" in line for line in lines)
+    assert max(map(len, lines)) <= 100

@@ -121,3 +121,13 @@ def test_unreadable_files_are_named(say: Say, tmp_path: Path) -> None:
         said = say(*WORDS, "--workload", str(path))
         assert said.code == 2
         assert path.name in said.complaint
+
+
+def test_what_only_a_plan_asks_for_is_left_out_of_an_explanation(say: Say, tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "chat.yaml"
+    document = say("explain", "--workload", str(example), "--on", "hgx-h100-8", "--json").document
+    assert document["workload"]["users"] == 64
+    said = say("explain", "llama-3.1-8b", "--on", "h100", "--workload", _file(tmp_path, "users: 7\nmax_nods: 5\n"))
+    assert "load.yaml:2: max_nods: unknown key" in said.complaint
+    said = say("explain", "llama-3.1-8b", "--on", "h100", "--workload", _file(tmp_path, "max_nodes: 0\n"))
+    assert "load.yaml:1: max_nodes: '0' is out of range" in said.complaint

@@ -73,7 +73,7 @@ def test_thinking_delays_the_answer_by_its_tokens() -> None:
 
 def test_limits_are_missed_in_words() -> None:
     given = _served(_llama())
-    assert missed(Slo(), given) == ()
-    assert missed(Slo(tpot_s=10.0, e2e_s=1e5), given) == ()
-    (words,) = missed(Slo(tpot_s=1e-5), given)
+    assert missed(Slo(), LOAD, given) == ()
+    assert missed(Slo(tpot_s=10.0, e2e_s=1e5), LOAD, given) == ()
+    (words,) = missed(Slo(tpot_s=1e-5), LOAD, given)
     assert "TPOT" in words

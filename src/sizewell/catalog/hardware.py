@@ -57,6 +57,11 @@ def read_node(key: str) -> NodeSpec:
     return _node(own, _node_key(own, key))
 
 
+def is_node(name: str) -> bool:
+    """Return whether a name as it stands is a node's key, however it is spelt."""
+    return plain(name) in {plain(key) for key in remembered_files("nodes", overlay_folder())}
+
+
 def list_nodes() -> tuple[NodeSpec, ...]:
     """Return every node of the catalogue in the order of their keys."""
     own = overlay_folder()

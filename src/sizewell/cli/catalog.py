@@ -76,7 +76,8 @@ def _show_list(kind: str, sheets: Sequence[Sheet]) -> None:
     rows = [
         (sheet.key, *(_printed(_value(sheet, field), unit) for _, field, unit in columns)) for sheet in sheets
     ]  # fmt: skip
-    show(table(f"{len(rows)} {kind}", (kind.removesuffix("s"), *(head for head, _, _ in columns)), rows))
+    title = f"{len(rows)} {kind if len(rows) != 1 else kind.removesuffix('s')}"
+    show(table(title, (kind.removesuffix("s"), *(head for head, _, _ in columns)), rows))
 
 
 def _value(sheet: Sheet, field: str) -> object:

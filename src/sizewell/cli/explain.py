@@ -30,8 +30,12 @@ LIMIT_MISSED = 4
 @click.command("explain")
 @click.argument("model")
 @assume()
-@click.option("--on", "machine", required=True, metavar="8xGPU", help="Accelerators of one node, e.g. 8xh200.")
+@click.option(
+    "--on", "machine", required=True, metavar="8xGPU", help="Accelerators (8xh200) or full nodes (hgx-h100-8)."
+)
 @quantity("--nodes", COUNT, "Nodes of that kind [as few as hold them].")
+@click.option("--node", metavar="KEY", help="Kind of node, e.g. aws-p5-48xlarge [the usual one].")
+@quantity("--replicas", COUNT, "Copies of the cut [as many as the accelerators hold].")
 @quantity("--tp", COUNT, "Tensor parallel size [all accelerators of a node the heads divide over].")
 @quantity("--pp", COUNT, "Pipeline stages [one per node].")
 @quantity("--dp", COUNT, "Data parallel (attention) size [1].")
@@ -46,7 +50,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     """Explain MODEL on stated hardware: every line of its memory with the formula, and what the nodes need.
 
     MODEL is a shipped name, a Hugging Face id, a folder or a config.json. Exit code 3 when it does not fit, 4 when it
-    misses a limit on speed.
+    misses a limit on speed or cannot keep up with --rate.
     """
     from sizewell.catalog.models import read_model
     from sizewell.cli import questions
@@ -56,7 +60,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     workload = workload_of(ctx, given)
     answer = questions.explain(
         read_model(given["model"], assume=given["assume"]),
-        questions.machine(given["machine"], given["nodes"]),
+        questions.machine(given["machine"], given["nodes"], given["node"]),
         workload,
         questions.Setup(
             engine=given["engine"] or "auto",
@@ -64,7 +68,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
             stated=_stated(given),
         ),
     )
-    misses = missed(slo_of(given), answer.served) if answer.served else ()
+    misses = missed(slo_of(given), workload, answer.served) if answer.served else ()
     contexts = _contexts(answer, workload.context_tokens)
     if given["as_json"]:
         from sizewell.cli.documents import explanation_object
@@ -89,6 +93,7 @@ def _stated(given: dict[str, Any]) -> Stated:
         pp=given["pp"],
         dp=given["dp"],
         ep=given["ep"],
+        replicas=given["replicas"],
         max_num_seqs=given["max_num_seqs"],
         max_num_batched_tokens=given["max_num_batched_tokens"],
         max_model_len_tokens=given["max_model_len"],

@@ -75,13 +75,15 @@ def _show(
 ) -> None:
     fitting, misfits = found
     heads = ("model", ">10⁹", "weights", "engine", ">GiB", ">longest", ">users", ">tok/s", ">TTFT", ">keeps")
-    machine = f"{cluster.nodes} × {cluster.gpus_per_node} × {cluster.gpu.key}"
-    title = f"{len(fitting)} models run on {machine} with {context:,.0f} tokens of context"
+    several = f"{cluster.nodes} nodes of " if cluster.nodes > 1 else ""
+    machine = f"{several}{cluster.gpus_per_node} × {cluster.gpu.key}"
+    run = "1 model runs" if len(fitting) == 1 else f"{len(fitting)} models run"
+    title = f"{run} on {machine} with {context:,.0f} tokens of context"
     show(table(title, heads, [_row(each) for each in fitting[:top]]))
     if len(fitting) > top:
-        show(f"{len(fitting) - top} smaller ones are not shown: --top {len(fitting)}")
+        show(f"{len(fitting) - top} smaller not shown: --top {len(fitting)}")
     if misfits:
-        show(f"{len(misfits)} do not run; the smallest:")
+        show(f"{len(misfits)} {'does' if len(misfits) == 1 else 'do'} not run; the smallest:")
         show(*(f"- {each.model.name}: {each.reason}" for each in misfits[:5]))
 
 

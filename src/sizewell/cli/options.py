@@ -28,6 +28,9 @@ from sizewell.traffic.workload import Slo, Workload
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
+ENGINE_HELP = (
+    "Engine: vllm, sglang or llama.cpp, with a version or not (vllm@0.19) [vllm where it runs, else llama.cpp]."
+)
 DEFAULT_USERS = 16
 DEFAULT_INPUT_TOKENS = 1000.0
 DEFAULT_ANSWER_TOKENS = 500.0
@@ -119,7 +122,7 @@ def format_flags(multiple: bool) -> Decorator:
     return stack(
         click.option("--weight-format", multiple=multiple, metavar="F", help="Weight format; native = as stored."),
         click.option("--kv-format", multiple=multiple, metavar="F", help="KV cache format; auto = the engine's own."),
-        click.option("--engine", metavar="NAME@VERSION", help="Engine, e.g. vllm@0.19 [the newest vllm known]."),
+        click.option("--engine", metavar="NAME@VERSION", help=ENGINE_HELP),
     )
 
 

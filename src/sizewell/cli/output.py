@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from sizewell.specs.figure import Figure
 
 WIDTH = 100
+DAY_S = 86_400.0
+DURATIONS = (
+    (1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s"), (7200.0, 1 / 60, "min"), (2 * DAY_S, 1 / 3600, "h"),
+)  # fmt: skip
+"""Below so many seconds: the factor to the unit, and its name."""
 
 
 def json_ready(value: object) -> Any:
@@ -65,14 +70,16 @@ def show(*parts: RenderableType) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table; a column whose head starts with `>` is right-aligned."""
+    """Return a table; a column whose head starts with `>` is right-aligned, one with `|` is never broken."""
     from rich import box
     from rich.table import Table
 
     made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    made.collapse_padding = any(column.startswith("|") for column in columns)
     made.min_width = min(WIDTH, max(len(line) for line in title.split("\n")))
     for column in columns:
-        made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+        side: Literal["right", "left"] = "right" if column.startswith(">") else "left"
+        made.add_column(column.lstrip(">|"), justify=side, overflow="fold", no_wrap=column.startswith("|"))
     for row in rows:
         made.add_row(*row)
     return made
@@ -99,13 +106,13 @@ def gib(size_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people read it: µs, ms, s or min."""
+    """Return a time as people read it: µs, ms, s, min, h or days."""
     if not isfinite(seconds):
         return "–"
-    for limit, factor, unit in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s")):
+    for limit, factor, unit in DURATIONS:
         if seconds < limit:
             return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds / 60:.3g} min"
+    return f"{seconds / DAY_S:,.0f} days" if seconds >= 100 * DAY_S else f"{seconds / DAY_S:.3g} days"
 
 
 def amount(value: float) -> str:

@@ -26,6 +26,7 @@ from sizewell.specs.errors import BadInputError
 if TYPE_CHECKING:
     from sizewell.planner.plan import Answer
     from sizewell.planner.question import Limits, Question
+    from sizewell.specs.model import ModelSpec
 
 NOT_FEASIBLE = 3
 OBJECTIVES = ("cheapest", "cheapest-per-token", "fastest", "fewest-gpus", "greenest")
@@ -41,6 +42,7 @@ PRICES = ("on-demand", "spot", "reserved-1y", "reserved-3y", "purchase")
 @limit_flags()
 @format_flags(multiple=True)
 @click.option("--no-quantization", is_flag=True, help="Serve the checkpoint as it is stored.")
+@click.option("--quantize", is_flag=True, help="Try every format with published results; --min-recovery does too.")
 @click.option("--objective", type=click.Choice(OBJECTIVES), default="cheapest", show_default=True, help="What is best.")
 @click.option("--prices", type=click.Choice(PRICES), default="on-demand", show_default=True, help="What is paid.")
 @click.option("--offload", is_flag=True, help="Allow weights in host memory.")
@@ -69,21 +71,30 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     else:
         from sizewell.cli.plan_page import show_answer
 
-        show_answer(answer, everything=given["explain"])
+        show_answer(answer, everything=given["explain"], restated=_restated(answer, given))
         _explain_best(answer, given)
     if not answer.plans:
         ctx.exit(NOT_FEASIBLE)
 
 
+def _restated(answer: Answer, given: dict[str, Any]) -> str:
+    from sizewell.cli.restated import explain_command
+
+    if not answer.plans:
+        return ""
+    return explain_command(answer.plans[0].deployment, answer.question.workload, given["model"], given["assume"])
+
+
 def _question(ctx: click.Context, given: dict[str, Any]) -> Question:
     from sizewell.catalog.models import read_model
     from sizewell.planner.question import Question
-    from sizewell.planner.weight_choice import usual_weight_formats
     from sizewell.specs.kv_format import parse_kv_format
     from sizewell.specs.weight_format import parse_weight_format
 
-    if given["no_quantization"] and given["weight_format"]:
-        raise BadInputError("--no-quantization and --weight-format contradict each other: give one of the two")
+    for flag in ("weight_format", "quantize"):
+        if given["no_quantization"] and given[flag]:
+            spoken = flag.replace("_", "-")
+            raise BadInputError(f"--no-quantization and --{spoken} contradict each other: give one of the two")
     workload, limits = workload_of(ctx, given), _limits(given)
     stated = tuple(parse_weight_format(name) for name in given["weight_format"])
     kv_formats = tuple(parse_kv_format(name) for name in given["kv_format"])
@@ -93,11 +104,20 @@ def _question(ctx: click.Context, given: dict[str, Any]) -> Question:
         workload=workload,
         limits=limits,
         objective=given["objective"],
-        weight_formats=("native",) if given["no_quantization"] else stated or usual_weight_formats(model),
+        weight_formats=stated or _weight_formats(model, given),
         kv_formats=kv_formats or ("auto",),
         price_basis=given["prices"],
         offload=given["offload"],
     )
+
+
+def _weight_formats(model: ModelSpec, given: dict[str, Any]) -> tuple[str, ...]:
+    from sizewell.planner.weight_choice import published_weight_formats, usual_weight_formats
+
+    if given["no_quantization"]:
+        return ("native",)
+    asked = given["quantize"] or given["min_recovery"] is not None
+    return published_weight_formats(model) if asked else usual_weight_formats(model)
 
 
 def _limits(given: dict[str, Any]) -> Limits:

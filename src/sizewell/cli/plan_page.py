@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sizewell.cli.explain_page import deployment_line, model_line, settings_line
-from sizewell.cli.output import amount, duration, gib, show, spread, table
+from sizewell.cli.output import amount, console, duration, gib, show, spread, table
 from sizewell.planner.nearest import GATES
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ FRONTIER = 6
 """Points of the frontier shown without --explain."""
 
 
-def show_answer(answer: Answer, *, everything: bool) -> None:
-    """Print an answer: the plans, the best one in words, what was rejected, what decided it."""
+def show_answer(answer: Answer, *, everything: bool, restated: str = "") -> None:
+    """Print an answer: the plans, the best one in words, what was rejected, what decided it, how to state it again."""
     show(model_line(answer.question.model), "")
     if answer.plans:
         best = answer.plans[0]
@@ -36,11 +36,14 @@ def show_answer(answer: Answer, *, everything: bool) -> None:
         show("Frontier: nothing beats these on both speed per user and cost per token", plans_table(answer.frontier))
     show(f"{answer.candidates:,} candidates. What decides this answer:")
     show(*(f"- {reason}" for reason in answer.decided_by))
+    if restated:
+        show("", "The best plan line by line:")
+        console().print(restated, soft_wrap=True)  # it is there to be copied
 
 
 def plans_table(plans: Sequence[Plan]) -> Table:
     """Return the plans by rank."""
-    heads = ("", "accelerators", "cut", "weights", ">TTFT", ">TPOT", ">tok/s", ">USD/h", ">USD/Mtok", ">kW")
+    heads = ("", "|accelerators", "cut", "weights", ">TTFT", ">TPOT", ">tok/s", ">USD/h", ">USD/Mtok")
     return table("", heads, [_row(rank, plan) for rank, plan in enumerate(plans, start=1)])
 
 
@@ -57,7 +60,6 @@ def _row(rank: int, plan: Plan) -> tuple[str, ...]:
         amount(service.output_tokens_per_s.value),
         _usd(cost.usd_per_hour) + ("*" if cost.estimate and cost.usd_per_hour is not None else ""),
         _usd(cost.usd_per_million_output_tokens),
-        f"{cost.power_w / 1e3:.1f}",
     )
 
 
@@ -126,7 +128,7 @@ def frontier_table(plans: Sequence[Plan], *, everything: bool) -> Iterator[Table
     step = 1 if everything else max(1, -(-len(plans) // FRONTIER))
     chosen = [*plans[:-1:step], *plans[-1:]]
     if len(chosen) > 1:
-        heads = (">tok/s/user", ">USD/Mtok", "accelerators", "cut", "weights")
+        heads = (">tok/s/user", ">USD/Mtok", "|accelerators", "cut", "weights")
         rows = [
             (
                 f"{plan.service.tokens_per_s_per_user:.0f}",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
-from sizewell.catalog.hardware import cluster, is_gpu, nodes_for, read_gpu
+from sizewell.catalog.hardware import cluster, is_gpu, is_node, nodes_for, read_gpu, read_node
 from sizewell.catalog.models import list_models, read_model
 from sizewell.catalog.planner_facts import read_facts, shown_storages
 from sizewell.catalog.quality import read_quality
@@ -94,17 +94,33 @@ def fit(
     return fit_models(known if models else one_of_each(known), workload, bench)
 
 
-def machine(text: str, nodes: int | None = None) -> ClusterSpec:
+def machine(text: str, nodes: int | None = None, node: str | None = None) -> ClusterSpec:
     """Return the cluster a text such as `8xh200` names; a count no node holds is spread over several.
 
-    Raises UnknownNameError for the accelerator, BadInputError for counts no node holds.
+    A node's key stands for full nodes: `2xhgx-h100-8`. `node` chooses the kind of node for accelerators.
+    Raises UnknownNameError for names, BadInputError for counts no node holds and nodes that hold several kinds.
     """
-    count, name = parse_machine(text, is_gpu)
+    count, name = parse_machine(text, lambda said: is_gpu(said) or is_node(said))
+    if not is_gpu(name) and is_node(name):
+        return _full_nodes(name, (count, nodes), node)
     count = count or 1
     if nodes is None:
-        nodes = _nodes_needed(name, count)
+        nodes = _nodes_needed(name, count, node)
         count //= nodes
-    return cluster(name, gpus_per_node=count, nodes=nodes)
+    return cluster(name, gpus_per_node=count, nodes=nodes, node=node)
+
+
+def _full_nodes(name: str, counts: tuple[int | None, int | None], node: str | None) -> ClusterSpec:
+    named = read_node(name)
+    if node is not None and read_node(node).key != named.key:
+        raise BadInputError(f"--on names the node {named.key} and --node {node}: give one of the two")
+    if None not in counts and counts[0] != counts[1]:
+        raise BadInputError(f"--on names {counts[0]} × {named.key} and --nodes {counts[1]}: give one of the two")
+    if len(named.gpu_keys) != 1:
+        few = ", ".join(named.gpu_keys[:3])
+        raise BadInputError(f"{named.key} takes several accelerators ({few}, …): say --on 2xGPU --node {named.key}")
+    many = counts[0] or counts[1] or 1
+    return cluster(named.gpu_keys[0], gpus_per_node=named.max_gpus, nodes=many, node=named.key)
 
 
 def engine(text: str) -> EngineSpec:
@@ -113,8 +129,10 @@ def engine(text: str) -> EngineSpec:
     return read_engine(name, version or None)
 
 
-def _nodes_needed(name: str, count: int) -> int:
-    sizes = {size for node in nodes_for(read_gpu(name)) for size in node.gpu_counts}
+def _nodes_needed(name: str, count: int, node: str | None) -> int:
+    wanted = read_node(node).key if node else None
+    kinds = [kind for kind in nodes_for(read_gpu(name)) if wanted in (None, kind.key)]
+    sizes = {size for kind in kinds for size in kind.gpu_counts}
     if not sizes or count <= max(sizes):
         return 1
     return next((count // size for size in sorted(sizes, reverse=True) if count % size == 0), 1)
@@ -125,7 +143,8 @@ def explain(model: str | ModelSpec, on: str | ClusterSpec, workload: Workload, s
     place = machine(on) if isinstance(on, str) else on
     spec = read_model(model) if isinstance(model, str) else model
     runs = engine(setup.engine) if setup.engine != "auto" else _usual_engine(spec, setup.formats.weight, place)
-    return explain_deployment(stated_deployment(spec, place, runs, setup.formats, setup.stated), workload)
+    stated = setup.stated.serving(spec, workload)
+    return explain_deployment(stated_deployment(spec, place, runs, setup.formats, stated), workload)
 
 
 def _usual_engine(model: ModelSpec, weight_format: str, place: ClusterSpec) -> EngineSpec:

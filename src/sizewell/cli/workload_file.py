@@ -23,20 +23,32 @@ _NOT_IN_FILES = frozenset({"workload", "as_json", "explain"})
 def read_workload_file(path: str, ctx: click.Context) -> dict[str, Any]:
     """Return the file's values by parameter name of the command being run, each checked as its flag would be.
 
+    What only a plan asks for (`max_nodes`, `objective`) is checked too, and left out for other commands: one file
+    serves both.
+
     Raises BadInputError naming file, line and key for an unknown key, a key given twice, or a value out of range.
     """
+    from sizewell.cli.plan import command as plan_command  # the plan's module imports the flags, and they this one
+
     text = _text(Path(path))
     values, lines = _parse_toml(path, text) if path.lower().endswith(".toml") else _parse_yaml(path, text)
-    allowed = {param.name: param for param in ctx.command.params if param.name and param.name not in _NOT_IN_FILES}
-    spoken = {_spoken(param): param for param in allowed.values()}
+    spoken = _keys(ctx.command)
+    of_a_plan = _keys(plan_command)
     found: dict[str, Any] = {}
     for key, value in values.items():
         place = f"{path}:{lines.get(key, 1)}: {key}"
-        param = spoken.get(key.lower().replace("-", "_"))
+        word = key.lower().replace("-", "_")
+        param = spoken.get(word) or of_a_plan.get(word)
         if param is None:
             raise BadInputError(f"{place}: unknown key{_guess(key, spoken)}")
-        found[str(param.name)] = _checked(place, param, value, ctx)
+        checked = _checked(place, param, value, ctx)
+        if word in spoken:
+            found[str(param.name)] = checked
     return found
+
+
+def _keys(command: click.Command) -> dict[str, click.Parameter]:
+    return {_spoken(param): param for param in command.params if param.name and param.name not in _NOT_IN_FILES}
 
 
 def _spoken(param: click.Parameter) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sizewell.planner.demand import OVER_MEAN, Demand
-from sizewell.planner.evaluate import USABLE_RATE, model_length
+from sizewell.planner.evaluate import USABLE_RATE
 from sizewell.planner.facts import Facts
 from sizewell.planner.plan import Plan
 from sizewell.planner.question import Question
+from sizewell.planner.stated import usual_model_length
+from sizewell.planner.weight_choice import published_weight_formats, usual_weight_formats
 
 
 def decided_by(question: Question, facts: Facts, plans: Sequence[Plan]) -> tuple[str, ...]:
@@ -20,18 +22,26 @@ def decided_by(question: Question, facts: Facts, plans: Sequence[Plan]) -> tuple
         _load(question),
         _prices(question, plans),
         _engine(facts),
-        f"Context: engines start with {model_length(question):,} tokens; on average a request is half way through its "
-        "output, and so many are counted into the cache.",
+        _context(question),
         *(f"Assumed: {fact}" for fact in question.model.assumed),
     )
 
 
 def _quantization(question: Question) -> str:
+    more = _more_formats(question)
     if not question.quantization_allowed:
-        return f"Quantization: not allowed beyond the checkpoint's own format ({question.model.weight_format})."
+        return f"Quantization: none, only the checkpoint's own format ({question.model.weight_format}) was tried{more}."
     floor = question.limits.min_recovery_fraction
     kept = "without a floor on quality" if floor is None else f"with at least {floor:.1%} published recovery"
-    return f"Quantization: allowed among {', '.join(question.weight_formats)}, {kept}."
+    return f"Quantization: allowed among {', '.join(question.weight_formats)}, {kept}{more}."
+
+
+def _more_formats(question: Question) -> str:
+    """Say which flag allows the formats with published results that were not tried."""
+    untried = [name for name in published_weight_formats(question.model) if name not in question.weight_formats]
+    if question.weight_formats != usual_weight_formats(question.model) or not untried:
+        return ""
+    return f"; --quantize, or a floor such as --min-recovery 95%, tries {', '.join(untried)} too"
 
 
 def _statistic(question: Question) -> str:
@@ -89,4 +99,13 @@ def _prices(question: Question, plans: Sequence[Plan]) -> str:
 
 def _engine(facts: Facts) -> str:
     versions = ", then ".join(f"{name} {engine.version}" for name, engine in facts.engines.items())
-    return f"Engine: {versions}; memory and speed differ by version."
+    notes = "".join(f" ({engine.note})" for engine in facts.engines.values() if engine.note)
+    return f"Engine: {versions}{notes}; memory and speed differ by version."
+
+
+def _context(question: Question) -> str:
+    length = usual_model_length(question.model, question.workload)
+    return (
+        f"Context: engines start with {length:,} tokens, less where the cache holds no such sequence; on average a "
+        "request is half way through its output, and so many are counted into the cache."
+    )

@@ -18,6 +18,7 @@ from sizewell.planner.plan import Gate
 from sizewell.planner.question import Question
 from sizewell.planner.ranking import Ranking
 from sizewell.planner.reasons import bound_reason, context_reason, load_reason, memory_reason, speed_reason
+from sizewell.planner.stated import usual_model_length
 from sizewell.planner.steady_state import Limits as Holding
 from sizewell.planner.steady_state import Rates, rates
 from sizewell.planner.step_table import StepPolicy, StepTable, step_table, step_work
@@ -130,7 +131,7 @@ class Trial:
         return EngineSettings(
             max_num_seqs=sequences,
             max_num_batched_tokens=tokens,
-            max_model_len_tokens=model_length(self.question),
+            max_model_len_tokens=usual_model_length(self.question.model, self.question.workload),
             memory_fraction=self.engine.memory_fraction,
             enforce_eager=self.engine.launch == "eager",
         )
@@ -250,9 +251,3 @@ class Trial:
             ttft, tpot = steady.ttft_s[slow, 0], steady.tpot_s[slow, 0]
             reason = speed_reason(variant, self.demand, ttft, tpot, steady.table.floor_s[slow, 0])
             self.nearest.fail("speed", rows[slow], self.demand.worst_ratio(ttft, tpot), reason)
-
-
-def model_length(question: Question) -> int:
-    """Return the context a deployment starts with: twice the mean request in steps of 1,024, at most the model's."""
-    wanted = ceil(2 * question.workload.context_tokens / 1024) * 1024
-    return max(min(wanted, question.model.max_context_tokens), 1)

@@ -7,6 +7,7 @@ from math import ceil
 
 import numpy as np
 
+from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.ledger import ledger
 from sizewell.costs.rank_memory import rank_memory
 from sizewell.costs.weights import checkpoint_bytes
@@ -77,7 +78,11 @@ class Settler:
         engine = variant.engine.on(machine.gpu.vendor, machine.gpu.compute_capability)
         memory = rank_memory(self.question.model, variant.formats, variant.cut, variant.settings, engine)
         share = memory.safe_fraction(machine.gpu.total_bytes)
-        settings = replace(variant.settings, memory_fraction=share)
+        blocks = memory.blocks(machine.gpu.total_bytes, share)
+        longest = _longest(
+            memory.layout, blocks, variant.settings.max_model_len_tokens, ceil(self.demand.context_tokens)
+        )
+        settings = replace(variant.settings, memory_fraction=share, max_model_len_tokens=longest)
         pool = Pool(role="both", replicas=replicas, parallelism=variant.cut, settings=settings)
         return Deployment(
             model=self.question.model,
@@ -146,6 +151,17 @@ def _no_larger_than_needed(variant: Variant, most_users: float) -> Variant:
     enough = [limit for limit in SEQUENCE_LIMITS if limit * variant.cut.dp >= most_users]
     limit = min([*enough, variant.settings.max_num_seqs])
     return replace(variant, settings=replace(variant.settings, max_num_seqs=limit))
+
+
+def _longest(layout: CacheLayout, blocks: int, wanted: int, needed: int) -> int:
+    """Return the longest sequence up to `wanted` the cache holds: engines do not start with a longer one."""
+    low, high = needed, wanted
+    if layout.concurrency(blocks, high) >= 1:
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if layout.concurrency(blocks, middle) >= 1 else (low, middle)
+    return low
 
 
 def _sum(first: Figure, each: Figure, times: float) -> Figure:

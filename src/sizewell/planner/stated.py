@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism, Pool
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
+from sizewell.traffic.workload import Workload
 
 MOST_DRAFT_TOKENS = 32
 """Beyond it hardly a draft survives, and a step would be priced for a batch no engine forms."""
@@ -22,6 +24,7 @@ class Stated:
     pp: int | None = None
     dp: int | None = None
     ep: int | None = None
+    replicas: int | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     max_model_len_tokens: int | None = None
@@ -30,22 +33,34 @@ class Stated:
     offload_bytes: float = 0.0
     speculative_tokens: int = 0
 
+    def serving(self, model: ModelSpec, workload: Workload) -> Stated:
+        """Return the same with the longest sequence a plan for this load would start the engine with."""
+        length = self.max_model_len_tokens or usual_model_length(model, workload)
+        return replace(self, max_model_len_tokens=length)
+
+
+def usual_model_length(model: ModelSpec, workload: Workload) -> int:
+    """Return the context an engine is started with: twice the mean request in steps of 1,024, at most the model's."""
+    wanted = ceil(2 * workload.context_tokens / 1024) * 1024
+    return max(min(wanted, model.max_context_tokens), 1)
+
 
 def stated_deployment(
     model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, formats: Formats, stated: Stated
 ) -> Deployment:
-    """Return the deployment on all accelerators of a cluster, as many replicas of the cut as they hold.
+    """Return the deployment on a cluster: as many replicas of the cut as were stated, else as it holds.
 
     llama.cpp gives each accelerator some layers when no cut is stated.
 
     Raises BadInputError for a cut the model does not divide into, or one larger than the cluster.
     """
     if engine.name == "llama.cpp" and stated.tp is None and stated.pp is None:
-        stated = replace(stated, tp=1, pp=min(cluster.gpus, len(model.layers)))
+        each = max(1, cluster.gpus // (stated.replicas or 1))
+        stated = replace(stated, tp=1, pp=min(each, len(model.layers)))
     cut = stated_cut(model, cluster, stated)
     pool = Pool(
         role="both",
-        replicas=cluster.gpus // cut.gpus,
+        replicas=stated.replicas or cluster.gpus // cut.gpus,
         parallelism=cut,
         settings=stated_settings(model, cluster, engine, stated),
     )
@@ -66,10 +81,14 @@ def stated_cut(model: ModelSpec, cluster: ClusterSpec, stated: Stated) -> Parall
     """
     dp = stated.dp or 1
     pp = stated.pp or (cluster.nodes if stated.tp is None and stated.dp is None else 1)
-    tp = stated.tp or _largest_tp(model, cluster.gpus // (pp * dp))
+    copies = stated.replicas or 1
+    tp = stated.tp or _largest_tp(model, cluster.gpus // (pp * dp * copies))
     cut = Parallelism(tp=tp, pp=pp, dp=dp, ep=stated.ep or 1)
-    if cut.gpus > cluster.gpus:
-        raise BadInputError(f"{cut} needs {cut.gpus} accelerators, there are {cluster.gpus}: lower a size or add nodes")
+    if cut.gpus * copies > cluster.gpus:
+        many = f"{copies} replicas of {cut} need" if copies > 1 else f"{cut} needs"
+        raise BadInputError(
+            f"{many} {cut.gpus * copies} accelerators, there are {cluster.gpus}: lower a size or add nodes"
+        )
     if not model.legal_tp(cut.tp):
         raise BadInputError(f"{model.name} does not divide over TP{cut.tp}: its heads allow {_legal_sizes(model)}")
     if cut.pp > len(model.layers):

@@ -13,7 +13,7 @@ from sizewell.planner.prediction import Prediction
 from sizewell.planner.step_table import GRID, Lengths, StepPolicy, StepTable, step_table, step_work
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats
-from sizewell.traffic.workload import Slo
+from sizewell.traffic.workload import Slo, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +61,21 @@ def deployment_steps(
     return step_table(step_work(deployment.model, formats, pool.parallelism, lengths, policy, grid), reached)
 
 
-def missed(slo: Slo, given: Prediction) -> tuple[str, ...]:
-    """Return each limit a load misses, in words; limits bind means here."""
+def missed(slo: Slo, workload: Workload, given: Prediction) -> tuple[str, ...]:
+    """Return each limit a load misses, in words: limits bind means here, and a rate must be kept up with."""
     pairs = (
         ("TTFT", given.ttft_s, slo.ttft_s),
         ("TTFA", given.ttfa_s, slo.ttfa_s),
         ("TPOT", given.tpot_s, slo.tpot_s),
         ("E2E", given.e2e_s, slo.e2e_s),
     )
-    return tuple(
+    offered = (workload.rate_per_s or 0.0) * workload.growth
+    behind = (
+        (f"{offered:.4g} requests/s are offered, {given.requests_per_s.value:.4g} are served: the queue never ends",)
+        if workload.rate_per_s is not None and given.saturated
+        else ()
+    )
+    return behind + tuple(
         f"{name} {figure.value:.4g} s is over the limit of {limit:g} s"
         for name, figure, limit in pairs
         if limit is not None and figure.value > limit
