@@ -86,7 +86,10 @@ ENVELOPES = [
 def test_what_lies_beside_weights_and_cache_equals_the_logs_by_release(
     name: str, tp: int, version: str, gib: float
 ) -> None:
-    """Share − weights − cache on H200s at the default batch limits; R1 in 0.11.2, 0.14 and 0.20 takes 0.7–1.7 more."""
+    """Share − weights − cache on H200s at the default batch limits, the cells the rules reach.
+
+    docs/memory-ledger.md lists the ten they do not, among them R1 in 0.11.2, 0.14 and 0.20.
+    """
     settings = EngineSettings(
         max_num_seqs=1024, max_num_batched_tokens=8192, max_model_len_tokens=8192, memory_fraction=0.9
     )
@@ -107,4 +110,5 @@ def test_what_lies_beside_weights_and_cache_equals_the_logs_by_release(
     ],
 )
 def test_peaks_by_architecture_in_0_19(name: str, tp: int, gib: float) -> None:
+    """The table names architectures, not checkpoints or ranks: Mixtral's four are ours (on two the rule says 1.50)."""
     assert _peak(name, "0.19.0", tp) / GIB == pytest.approx(gib, rel=0.08)
