@@ -76,8 +76,10 @@ def nodes_for(gpu: GpuSpec) -> tuple[NodeSpec, ...]:
     return tuple(fitted(_node(own, file.key), gpu, partial(_link, own)) for file in best_first)
 
 
-def cluster(gpu: str, *, gpus_per_node: int, nodes: int = 1, node: str | None = None) -> ClusterSpec:
-    """Return `nodes` nodes with `gpus_per_node` accelerators in use in each.
+def cluster(
+    gpu: str, *, gpus_per_node: int, nodes: int = 1, node: str | None = None, joined: int | None = None
+) -> ClusterSpec:
+    """Return `nodes` nodes with `gpus_per_node` accelerators in use in each, `joined` of them at a time (None: all).
 
     Without `node` the best node that holds so many is taken: one node may be used in part, several are preferred whole.
     Raises UnknownNameError for names, BadInputError for counts no node holds.
@@ -88,7 +90,7 @@ def cluster(gpu: str, *, gpus_per_node: int, nodes: int = 1, node: str | None = 
     if not fitting:
         raise BadInputError(_too_many(card, gpus_per_node, choices))
     whole = [c for c in fitting if gpus_per_node in c.gpu_counts] if nodes > 1 else []
-    best = next(iter([c for c in whole or fitting if nodes <= c.max_nodes]), None)
+    best = next(iter([c for c in whole or fitting if (joined or nodes) <= c.max_nodes]), None)
     if best is None or nodes < 1:
         most = max(fitting, key=lambda c: c.max_nodes)
         raise BadInputError(f"{nodes} nodes of {card.key}: {most.key} is joined in 1 to {most.max_nodes}")
