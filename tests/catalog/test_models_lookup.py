@@ -163,3 +163,33 @@ def test_reading_one_model_loads_neither_the_network_nor_the_other_families() ->
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("fooo=1", "unknown field 'fooo'"),
+        ("num_hidden_layer=3", "did you mean num_hidden_layers"),
+        ("text_config.num_hidden_layer=3", "did you mean num_hidden_layers"),
+    ],
+)
+def test_a_fact_no_reader_looks_up_is_refused(statement: str, says: str) -> None:
+    with pytest.raises(UnknownNameError, match=says) as caught:
+        read_model("llama-3.1-8b", assume=(statement,))
+    assert caught.value.exit_code == 2
+
+
+def test_facts_that_are_read_are_taken_in_every_shipped_architecture() -> None:
+    for entry in {entry.architecture: entry for entry in list_models()}.values():
+        layers = len(read_model(entry.id).layers)
+        assert "vocab_size=64000" in read_model(entry.id, assume=("vocab_size=64000",)).assumed, (entry.id, layers)
+
+
+def test_a_typo_in_a_hub_id_names_the_shipped_ones_when_nothing_can_be_looked_up() -> None:
+    with pytest.raises(UnreachableError, match=r"spelt alike: meta-llama/Llama-3\.1-8B-Instruct") as caught:
+        read_model("meta-llama/Llama-3.1-8B-Instuct")
+    assert caught.value.exit_code == 5
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UnreachableError) as caught:
+        read_model("somebody/Entirely-Else")
+    assert "alike" not in str(caught.value)

@@ -128,13 +128,26 @@ def test_a_users_quality_file_replaces_the_format(own: Write) -> None:
             "bytes_per_s = { value = -1",
             r"memory\.bytes_per_s must be a finite number",
         ),
-        ("bytes_per_s = { value = 3.0e11", "width = { value = 3.0e11", r"memory\.bytes_per_s must be .* found nothing"),
-        ("\n[sources]", "\n[origins]", r"memory\.bytes needs a source with title and date under \[sources\]"),
+        ("bytes_per_s = { value = 3.0e11", "width = { value = 3.0e11", r"memory\.width is no field of gpus"),
+        ("\n[sources]", "\n[origins]", r"origins\.datasheet\.title is no field of gpus"),
+        (
+            '11, from = "datasheet"',
+            '11, from = "x"',
+            r"memory\.bytes_per_s needs a source with title and date under \[",
+        ),
         ('kind = "gpu"', 'kind = "card"', r"kind must be one of gpu, unified, cpu, found 'card'"),
         ('key = "l4-24gb"', 'key = "l4"', r"key must be the file's own name 'l4-24gb', found 'l4'"),
         ('aliases = ["l4"]', 'aliases = "l4"', r"aliases must be a list of texts"),
         ("bf16 =", "bf17 =", r"flops_per_s\.bf17 is none of"),
         ("[memory]", "[memory", r"is not valid TOML"),
+        ("l2_bytes =", "l3_bytes =", r"memory\.l3_bytes is no field of gpus; did you mean memory\.l2_bytes"),
+        ('vendor = "nvidia"', 'vendor = "nvidea"', r"vendor must be one of nvidia, amd"),
+        ('value = "2023-03-21"', 'value = "spring"', r"launch\.date must be a date such as .* found 'spring'"),
+        ('date = "2017-10"', 'date = "2017-13"', r"sources\.pcie\.date must be a date such as"),
+        ("value = 25769803776", "value = 24", r"memory\.bytes lies from .* found 24"),
+        ("value = 3.0e11", "value = 3.0e15", r"memory\.bytes_per_s lies from .* found 3e\+15"),
+        ("bf16 = { value = 1.21e14", "bf16 = { value = 121", r"flops_per_s\.bf16 lies from"),
+        ("tdp_w = { value = 72", "tdp_w = { value = 72000", r"power\.tdp_w lies from"),
     ],
 )
 def test_a_broken_accelerator_is_one_clear_line(own: Write, old: str, new: str, says: str) -> None:
@@ -153,6 +166,10 @@ def test_a_broken_accelerator_is_one_clear_line(own: Write, old: str, new: str, 
         ('host = "hgx-generic"', 'host = "hgx"', r"host names an unknown host 'hgx'; did you mean hgx-generic"),
         ('gpu = "h100-sxm-80gb"', 'gpu = "h100"', r"gpu names 'h100', which is not in gpus/"),
         ("gpu_counts = [8]", "gpu_counts = [0]", r"gpu_counts must be a list of whole numbers"),
+        ("max_nodes = 64", "max_nodes = 0", r"max_nodes lies from 1 to .* found 0"),
+        ("gpu_counts = [8]", "gpu_counts = [8000]", r"gpu_counts lies from 1 to 32"),
+        ("ports = 8", "ports = 0", r"scale_out\.ports lies from"),
+        ("max_nodes = 64", "max_nods = 64\nmax_nodes = 64", r"max_nods is no field of nodes; did you mean max_nodes"),
         ('topology = "nvswitch"', 'topology = "star"', r"scale_up\.topology must be one of"),
     ],
 )
@@ -189,3 +206,22 @@ def test_a_price_of_nothing_is_refused_with_its_row(own: Write) -> None:
     own("prices/free.toml", f'key = "free"\n[[offer]]\n{row}{rest}')
     with pytest.raises(BadInputError, match="offer 1: usd_per_gpu_hour must be above zero"):
         read_prices()
+
+
+def test_a_node_of_an_unknown_card_is_noticed_whatever_is_asked(own: Write) -> None:
+    text = _shipped("nodes/hgx-h100-8.toml").replace('key = "hgx-h100-8"', 'key = "ours"')
+    own("nodes/ours.toml", text.replace("h100-sxm-80gb", "h100-sxm-81gb"))
+    with pytest.raises(BadInputError, match=r"nodes/ours\.toml: gpu names 'h100-sxm-81gb', which is not in gpus/"):
+        nodes_for(read_gpu("l4"))
+
+
+def test_a_price_without_a_date_or_beyond_reason_is_refused_with_its_row(own: Write) -> None:
+    head = 'key = "x"\n[[offer]]\nprovider = "p"\nkind = "on-demand"\nfrom = "s"\nconfidence = "list"\n'
+    tail = 'gpu = "l4-24gb"\n[sources]\ns = { title = "Somebody", date = "2026-11" }\n'
+    for line, says in (
+        ('usd_per_gpu_hour = 2\ndate = "soon"', "offer 1: date must be a date such as"),
+        ('usd_per_gpu_hour = 1e9\ndate = "2026"', "offer 1: usd_per_gpu_hour lies from 0 to 1000"),
+    ):
+        own("prices/x.toml", f"{head}{line}\n{tail}")
+        with pytest.raises(BadInputError, match=rf"prices/x\.toml: {says}"):
+            read_prices()

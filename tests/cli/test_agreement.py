@@ -221,3 +221,9 @@ def test_long_keys_of_accelerators_stay_in_one_piece(say: Say) -> None:
     lines = say("plan", "llama-3.1-8b", "--gpu", "rtx-pro-6000-workstation").out.splitlines()
     assert any("1 × rtx-pro-6000-workstation-96gb" in line for line in lines)
     assert max(map(len, lines)) <= 100
+
+
+def test_desktops_that_no_replica_crosses_need_not_be_joined(say: Say) -> None:
+    words = ("explain", "llama-3.1-8b", "--on", "1xrtx-4090", "--nodes", "3", "--node", "desktop")
+    assert say(*words, "--tp", "1", "--replicas", "3").code == 0
+    assert "desktop is joined in 1 to 1" in say(*words, "--tp", "1", "--pp", "3").complaint

@@ -20,6 +20,44 @@ class MissingFieldError(BadInputError):
         self.field = field
 
 
+class _Watched(dict[str, Any]):
+    """An object that writes down which of its fields are looked up."""
+
+    def __init__(self, values: Mapping[str, Any], read: set[str]) -> None:
+        super().__init__({name: watched(value, read) for name, value in values.items()})
+        self.read = read
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().get(key, default)
+
+    def __getitem__(self, key: str) -> Any:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self.read.add(str(key))
+        return super().__contains__(key)
+
+    def items(self) -> Any:
+        self.read.update(self)
+        return super().items()
+
+
+def watched(value: Any, read: set[str]) -> Any:
+    """Return a JSON value whose objects add the name of each field that is looked up to `read`."""
+    if isinstance(value, dict):
+        return _Watched(value, read)
+    return [watched(item, read) for item in value] if isinstance(value, list) else value
+
+
+def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return objects put together, later ones winning; look-ups stay watched where one of them is."""
+    whole = {name: value for part in parts for name, value in dict(part).items()}
+    read = [part.read for part in parts if isinstance(part, _Watched)]
+    return _Watched(whole, read[0]) if read else whole
+
+
 class Fields:
     """One JSON object of a file; null counts as absent.
 

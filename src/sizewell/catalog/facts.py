@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from sizewell.specs.errors import BadInputError
+from sizewell.catalog.bands import FIELDS, band, is_date, is_field
+from sizewell.specs.errors import BadInputError, nearest_names
 
 _FIRST_TABLE = re.compile(r"^\[", re.MULTILINE)
 
@@ -64,7 +65,7 @@ class Facts:
         self.check_source(field, fact.get("from"))
         if not least <= fact["value"] < float("inf"):
             raise self.error(field, f"must be a finite number of at least {least:g}, found {fact['value']!r}")
-        return float(fact["value"])
+        return self._banded(field, float(fact["value"]))
 
     def optional_number(self, field: str) -> float | None:
         """Return a sourced number, or None when the field is not given."""
@@ -75,7 +76,30 @@ class Facts:
         value = self._find(field)
         if not _is_number(value) or not 0 <= value < float("inf"):
             raise self.error(field, f"must be a number of zero or more, found {value!r}")
-        return float(value)
+        return self._banded(field, float(value))
+
+    def _banded(self, field: str, value: float) -> float:
+        low, high = band(self.path.parent.name, field)
+        if not low <= value <= high:
+            raise self.error(field, f"lies from {low:g} to {high:g} in base units, found {value:g}")
+        return value
+
+    def day(self, field: str) -> str:
+        """Return a date: a day, a month or a year."""
+        said = self.text(field)
+        if not is_date(said):
+            raise self.error(field, f"must be a date such as 2026-11-09 or 2026-11, found {said!r}")
+        return said
+
+    def only_known(self) -> None:
+        """Raise BadInputError for the first field that this kind of file does not have, with the nearest names."""
+        kind = self.path.parent.name
+        for field in _dotted(self._table):
+            if not is_field(kind, field):
+                near = nearest_names(field, FIELDS[kind])
+                raise self.error(
+                    field, f"is no field of {kind}{'; did you mean ' + ', '.join(near) + '?' if near else ''}"
+                )
 
     def text(self, field: str, default: str | None = None) -> str:
         """Return a string; raises BadInputError when it is absent and has no default. A sourced string may be given."""
@@ -110,7 +134,7 @@ class Facts:
         value = self._find(field)
         if not isinstance(value, list) or not value or not all(type(item) is int and item > 0 for item in value):
             raise self.error(field, f"must be a list of whole numbers, found {value!r}")
-        return tuple(sorted(value))
+        return tuple(int(self._banded(field, item)) for item in sorted(value))
 
     def flag(self, field: str) -> bool:
         """Return a true/false, false when not given."""
@@ -146,6 +170,9 @@ class Facts:
         entry = self._sources.get(name) if isinstance(name, str) else None
         if not isinstance(entry, dict) or not entry.get("title") or not entry.get("date"):
             raise self.error(field, f"needs a source with title and date under [sources], found from = {name!r}")
+        if not is_date(entry["date"]):
+            says = f"must be a date such as 2026-11-09 or 2026-11, found {entry['date']!r}"
+            raise BadInputError(f"{self.path}: sources.{name}.date {says}")
         return str(name)
 
     def _find(self, field: str) -> Any:
@@ -153,6 +180,15 @@ class Facts:
         for part in field.split("."):
             node = node.get(part) if isinstance(node, dict) else None
         return node
+
+
+def _dotted(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of all fields but the sources; a sourced value and a list of tables are one field."""
+    for name, value in table.items():
+        if isinstance(value, dict) and "value" not in value:
+            yield from () if name == "sources" and not prefix else _dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def _text(path: Path) -> str:

@@ -76,8 +76,10 @@ def nodes_for(gpu: GpuSpec) -> tuple[NodeSpec, ...]:
     return tuple(fitted(_node(own, file.key), gpu, partial(_link, own)) for file in best_first)
 
 
-def cluster(gpu: str, *, gpus_per_node: int, nodes: int = 1, node: str | None = None) -> ClusterSpec:
-    """Return `nodes` nodes with `gpus_per_node` accelerators in use in each.
+def cluster(
+    gpu: str, *, gpus_per_node: int, nodes: int = 1, node: str | None = None, joined: int | None = None
+) -> ClusterSpec:
+    """Return `nodes` nodes with `gpus_per_node` accelerators in use in each, `joined` of them at a time (None: all).
 
     Without `node` the best node that holds so many is taken: one node may be used in part, several are preferred whole.
     Raises UnknownNameError for names, BadInputError for counts no node holds.
@@ -88,7 +90,7 @@ def cluster(gpu: str, *, gpus_per_node: int, nodes: int = 1, node: str | None = 
     if not fitting:
         raise BadInputError(_too_many(card, gpus_per_node, choices))
     whole = [c for c in fitting if gpus_per_node in c.gpu_counts] if nodes > 1 else []
-    best = next(iter([c for c in whole or fitting if nodes <= c.max_nodes]), None)
+    best = next(iter([c for c in whole or fitting if (joined or nodes) <= c.max_nodes]), None)
     if best is None or nodes < 1:
         most = max(fitting, key=lambda c: c.max_nodes)
         raise BadInputError(f"{nodes} nodes of {card.key}: {most.key} is joined in 1 to {most.max_nodes}")
@@ -120,12 +122,12 @@ def read_storage(key: str) -> StorageSpec:
     files = data_files("storage")
     if key.lower() not in files:
         raise UnknownNameError("storage", key, files)
-    return storage_from(Facts.read(files[key.lower()]))
+    return storage_from(_known(files[key.lower()]))
 
 
 def list_storage() -> tuple[StorageSpec, ...]:
     """Return every storage of the catalogue in the order of their keys."""
-    return tuple(storage_from(Facts.read(path)) for _, path in sorted(data_files("storage").items()))
+    return tuple(storage_from(_known(path)) for _, path in sorted(data_files("storage").items()))
 
 
 def list_links() -> tuple[LinkSpec, ...]:
@@ -142,7 +144,14 @@ def list_hosts() -> tuple[HostSpec, ...]:
 
 @cache
 def _gpu(own: Path, key: str) -> GpuSpec:
-    return gpu_from(Facts.read(remembered_files("gpus", own)[key]))
+    return gpu_from(_known(remembered_files("gpus", own)[key]))
+
+
+def _known(path: Path) -> Facts:
+    """Return the facts of a file, whose every field is one its kind has."""
+    facts = Facts.read(path)
+    facts.only_known()
+    return facts
 
 
 @cache
@@ -150,7 +159,7 @@ def _link(own: Path, key: str) -> LinkSpec:
     files = remembered_files("networks", own)
     if key not in files:
         raise UnknownNameError("network", key, files)
-    return link_from(Facts.read(files[key]))
+    return link_from(_known(files[key]))
 
 
 @cache
@@ -158,21 +167,23 @@ def _host(own: Path, key: str) -> HostSpec:
     files = remembered_files("hosts", own)
     if key not in files:
         raise UnknownNameError("host", key, files)
-    return host_from(Facts.read(files[key]))
+    return host_from(_known(files[key]))
 
 
 @cache
 def _node_file(own: Path, key: str) -> NodeFile:
-    return NodeFile(Facts.read(remembered_files("nodes", own)[key]), partial(_link, own), partial(_host, own))
+    file = NodeFile(_known(remembered_files("nodes", own)[key]), partial(_link, own), partial(_host, own))
+    cards = {head.text("key") for head in gpu_heads(own)}
+    unknown = [card for card in file.gpu_keys if card not in cards]
+    if unknown:
+        raise file.facts.error("gpu", f"names {unknown[0]!r}, which is not in gpus/")
+    return file
 
 
 @cache
 def _node(own: Path, key: str) -> NodeSpec:
     file = _node_file(own, key)
     cards = {head.text("key"): head.text("form_factor") for head in gpu_heads(own)}
-    unknown = [card for card in file.gpu_keys if card not in cards]
-    if unknown:
-        raise file.facts.error("gpu", f"names {unknown[0]!r}, which is not in gpus/")
     return file.build(tuple(card for card, form in cards.items() if file.holds(card, form)))
 
 

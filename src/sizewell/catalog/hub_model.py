@@ -28,11 +28,15 @@ def download_values(name: str) -> dict[str, Any]:
     return values
 
 
-def download_sizes(name: str, weight_bits: float) -> ExactSizes | None:
-    """Return what the index or the header of the only file states, None when there are no safetensors."""
-    index = download(name, INDEX_NAME, INDEX_HEAD_BYTES)
+def download_index(name: str) -> bytes | None:
+    """Return the beginning of a model's safetensors index, None when it has none."""
+    return download(name, INDEX_NAME, INDEX_HEAD_BYTES)
+
+
+def download_sizes(name: str, index: bytes | None, weight_bits: float) -> ExactSizes | None:
+    """Return what the index, else the header of the only file states; None when neither does."""
     if index is not None:
-        return parse_index(index, f"{name}/{INDEX_NAME}") if b"total_size" in index else None
+        return parse_index(index)
     file = "model.safetensors"
     prefix = download(name, file, 8)
     if prefix is None:

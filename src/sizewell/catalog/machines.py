@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import cast, get_args
 
+from sizewell.catalog.bands import VENDORS
 from sizewell.catalog.facts import Facts
 from sizewell.specs.encoding import ComputeType
 from sizewell.specs.hardware import GpuKind, GpuSpec, HostSpec, LinkKind, LinkSpec, StorageBasis, StorageSpec
@@ -18,7 +19,7 @@ def gpu_from(facts: Facts) -> GpuSpec:
     return GpuSpec(
         key=facts.text("key"),
         name=facts.text("name"),
-        vendor=facts.text("vendor"),
+        vendor=facts.choice("vendor", VENDORS),
         architecture=facts.text("architecture"),
         kind=cast(GpuKind, facts.choice("kind", get_args(GpuKind))),
         form_factor=facts.text("form_factor"),
@@ -27,7 +28,7 @@ def gpu_from(facts: Facts) -> GpuSpec:
         bytes_per_s=facts.number("memory.bytes_per_s", least=1),
         flops_per_s=_flops(facts),
         tdp_w=facts.number("power.tdp_w", least=1),
-        launch_date=facts.text("launch.date"),
+        launch_date=facts.day("launch.date"),
         compute_capability=_capability(facts),
         l2_bytes=facts.optional_number("memory.l2_bytes"),
         usable_fraction=_usable(facts),

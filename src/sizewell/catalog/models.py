@@ -11,14 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from sizewell.catalog.architectures.assembly import TEXT_SECTIONS, build_model
-from sizewell.catalog.config_fields import Fields
+from sizewell.catalog.config_fields import Fields, watched
 from sizewell.catalog.config_file import NoConfigurationError, read_json
 from sizewell.catalog.hub_cache import cached_snapshot, is_hub_id, is_offline
-from sizewell.catalog.safetensors import read_sizes
-from sizewell.specs.errors import BadInputError, SizewellError, UnknownNameError, UnreachableError
-from sizewell.specs.model import ModelSpec
+from sizewell.catalog.safetensors import INDEX_NAME, read_sizes
+from sizewell.specs.errors import (
+    BadInputError,
+    SizewellError,
+    UnknownNameError,
+    UnreachableError,
+    nearest_names,
+)
+from sizewell.specs.model import ExactSizes, ModelSpec
 
 SHIPPED = Path(__file__).parent / "data" / "models"
+TYPO = 0.85
+"""Likeness from which a shipped id is worth naming beside a hub id that cannot be looked up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +104,12 @@ def _noted(entry: ModelEntry, model: ModelSpec) -> ModelSpec:
     return replace(model, assumed=(*model.assumed, note))
 
 
+def _shipped_like(name: str) -> str:
+    """Return the shipped ids a name may be a typo of, as the end of a message."""
+    near = nearest_names(name, [entry.id for entry in list_models()], cutoff=TYPO)
+    return f"; shipped and spelt alike: {', '.join(near)}" if near else ""
+
+
 def unknown_model(name: str) -> UnknownNameError:
     """Return the error for a name nothing carries, with the nearest shipped ones."""
     known = [entry.id for entry in list_models()] + [alias for entry in list_models() for alias in entry.aliases]
@@ -144,6 +158,13 @@ def _from_file(name: str, path: Path, assume: tuple[str, ...]) -> ModelSpec:
         values["hf_quant_config"] = read_json(beside)
     model = _built(name, values, str(file), assume)
     sizes = read_sizes(folder, _packed_bits(model)) if file.name == "config.json" else None
+    return _sized(model, sizes, (folder / INDEX_NAME).is_file())
+
+
+def _sized(model: ModelSpec, sizes: ExactSizes | None, has_index: bool) -> ModelSpec:
+    """Return the model with the sizes of its files; a damaged index leaves them to arithmetic, and says so."""
+    if sizes is None and has_index:
+        return replace(model, assumed=(*model.assumed, f"sizes by arithmetic: {INDEX_NAME} states no total_size"))
     return model if sizes is None else replace(model, exact_sizes=sizes)
 
 
@@ -155,7 +176,9 @@ def _not_shipped(name: str, assume: tuple[str, ...]) -> ModelSpec:
         return _from_file(name, snapshot, assume)
     try:
         return _from_hub(name, assume)
-    except (UnreachableError, NoConfigurationError) as error:
+    except UnreachableError as error:
+        return _by_its_name(name, assume, UnreachableError(f"{error}{_shipped_like(name)}"))
+    except NoConfigurationError as error:
         return _by_its_name(name, assume, error)
 
 
@@ -165,12 +188,13 @@ def _from_hub(name: str, assume: tuple[str, ...]) -> ModelSpec:
             f"{name}: neither shipped nor in the hub cache, and HF_HUB_OFFLINE is set; give a folder"
         )
     # Imported here: the network's modules take longer to load than a shipped model to read.
-    from sizewell.catalog.hub_model import download_sizes, download_values
+    from sizewell.catalog.hub_model import download_index, download_sizes, download_values
 
     values = download_values(name)
     model = _built(name, values, f"{name}/config.json", assume)
-    sizes = download_sizes(name, _packed_bits(model))
-    return model if sizes is None else replace(model, exact_sizes=sizes)
+    index = download_index(name)
+    sizes = download_sizes(name, index, _packed_bits(model))
+    return _sized(model, sizes, index is not None)
 
 
 def _by_its_name(name: str, assume: tuple[str, ...], error: SizewellError) -> ModelSpec:
@@ -196,9 +220,23 @@ def _packed_bits(model: ModelSpec) -> float:
 
 
 def _built(name: str, values: dict[str, Any], source: str, assume: tuple[str, ...]) -> ModelSpec:
+    if not assume:
+        return build_model(name, Fields(values, source))
     for statement in assume:
         assume_into(values, statement)
-    return build_model(name, Fields(values, source), assume)
+    read: set[str] = set()
+    model = build_model(name, Fields(watched(values, read), source), assume)
+    for statement in assume:
+        _refuse_unread(statement, read)
+    return model
+
+
+def _refuse_unread(statement: str, read: set[str]) -> None:
+    """Refuse a fact that changed nothing because no reader of this architecture looks it up."""
+    field = statement.partition("=")[0]
+    last = field.rpartition(".")[2]
+    if field != "architecture" and last not in read:
+        raise UnknownNameError("field", field, read, "(this architecture does not read it: --assume changes nothing)")
 
 
 def assume_into(values: dict[str, Any], statement: str) -> None:

@@ -59,7 +59,10 @@ def _layers(own: Path) -> list[Facts]:
     refreshed = [key for key in files if key.startswith(REFRESHED)]
     shipped = [key for key, path in files.items() if is_shipped(path) and key not in refreshed]
     strongest = [*sorted(users, reverse=True), *sorted(refreshed)[-1:], *sorted(shipped, reverse=True)]
-    return [Facts.read(files[key]) for key in strongest]
+    layers = [Facts.read(files[key]) for key in strongest]
+    for layer in layers:
+        layer.only_known()
+    return layers
 
 
 def _setting(layers: Sequence[Facts], field: str) -> float:
@@ -92,7 +95,7 @@ def _offer(row: Facts, gpus: Collection[str]) -> Offer:
         basis=cast(Basis, row.choice("kind", get_args(Basis))),
         usd_per_gpu_hour=_above_zero(row, "usd_per_gpu_hour"),
         source=row.source(row.check_source("from", row.text("from"))),
-        date=row.text("date"),
+        date=row.day("date"),
         estimate=row.choice("confidence", CONFIDENCES) == "estimate",
         instance=row.text("instance", ""),
         gpus=int(row.plain_number("gpus")) if row.has("gpus") else 1,
@@ -115,7 +118,7 @@ def _purchase(row: Facts, gpus: Collection[str]) -> Purchase:
         )
     return Purchase(
         usd=row.plain_number("usd"),
-        date=row.text("date"),
+        date=row.day("date"),
         source=row.source(row.check_source("from", row.text("from"))),
         estimate=row.choice("confidence", CONFIDENCES) == "estimate",
         own=not is_shipped(row.path),

@@ -12,6 +12,8 @@ from sizewell.specs.quality import QualityResult, QualityTable, Tasks
 def read_quality() -> QualityTable:
     """Return all published results; raises BadInputError naming the file and the row."""
     files = [Facts.read(path) for path in data_files("quality").values()]
+    for file in files:
+        file.only_known()
     return QualityTable(
         results={file.text("format"): tuple(map(_result, file.rows("result"))) for file in files},
         notes={file.text("format"): file.text("note", "") for file in files},

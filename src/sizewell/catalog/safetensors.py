@@ -46,15 +46,16 @@ class StoredTensor(NamedTuple):
 
 
 def read_sizes(folder: Path, weight_bits: float) -> ExactSizes | None:
-    """Return the exact sizes of the checkpoint in a folder, None when it holds no safetensors.
+    """Return the exact sizes of the checkpoint in a folder, None when neither headers nor an index tell them.
 
     Headers win over the index. `weight_bits` is the width of a packed weight. BadInputError for a damaged file.
     """
     shards = sorted(folder.glob("*.safetensors"))
     index = folder / INDEX_NAME
     indexed = read_index(index) if index.is_file() else None
-    # A folder with fewer shards than the index names is a partial download: only the index knows the whole.
-    if shards and (indexed is None or len(shards) >= indexed.files):
+    # A folder with fewer shards than their names count is a partial download: only the index knows the whole.
+    counted = indexed.files if indexed else max((_counted(shard.name.encode()) for shard in shards), default=1)
+    if shards and len(shards) >= counted:
         tensors = [tensor for shard in shards for tensor in read_header(shard)]
         return sizes_of(tensors, weight_bits, len(shards), "safetensors headers")
     return indexed
@@ -139,8 +140,11 @@ def _entry(name: str, entry: dict[str, object]) -> StoredTensor:
     return StoredTensor(name, kind, elements, end - start)
 
 
-def read_index(file: Path) -> ExactSizes:
-    """Return what an index states about the whole checkpoint, reading its first bytes where they suffice."""
+def read_index(file: Path) -> ExactSizes | None:
+    """Return what an index states about the whole checkpoint, None when it is cut short before its total.
+
+    Its first bytes are read where they suffice.
+    """
     try:
         with file.open("rb") as stream:
             head = stream.read(INDEX_HEAD_BYTES)
@@ -148,18 +152,24 @@ def read_index(file: Path) -> ExactSizes:
                 head += stream.read(LARGEST_INDEX_BYTES)
     except OSError as error:
         raise BadInputError(f"{file}: cannot be read ({error.strerror})") from None
-    return parse_index(head, str(file))
+    return parse_index(head)
 
 
-def parse_index(raw: bytes, source: str) -> ExactSizes:
-    """Return the sizes an index states; parameters are 0 where it names none. BadInputError without a total."""
+def parse_index(raw: bytes) -> ExactSizes | None:
+    """Return the sizes an index states, None without a total; parameters are 0 where it names none."""
     total = _TOTAL.search(raw)
     if total is None:
-        raise BadInputError(f"{source}: the index states no total_size")
-    parameters, shard = _PARAMETERS.search(raw), _SHARD.search(raw)
+        return None
+    parameters = _PARAMETERS.search(raw)
     return ExactSizes(
         total_bytes=int(total[1]),
         parameters=int(parameters[1]) if parameters else 0,
-        files=int(shard[1]) if shard else 1,
+        files=_counted(raw),
         source="safetensors index",
     )
+
+
+def _counted(name: bytes) -> int:
+    """Return the number of shards the first file name in a text counts to; 1 without one."""
+    shard = _SHARD.search(name)
+    return int(shard[1]) if shard else 1

@@ -60,7 +60,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     workload = workload_of(ctx, given)
     answer = questions.explain(
         read_model(given["model"], assume=given["assume"]),
-        questions.machine(given["machine"], given["nodes"], given["node"]),
+        questions.machine(given["machine"], given["nodes"], given["node"], given["replicas"] or 1),
         workload,
         questions.Setup(
             engine=given["engine"] or "auto",

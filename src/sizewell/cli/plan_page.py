@@ -13,6 +13,7 @@ from sizewell.planner.nearest import GATES
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sizewell.planner.bill_of_materials import BillOfMaterials
     from sizewell.planner.offload import Placement
     from sizewell.planner.plan import Answer, Plan, Rejection
 
@@ -101,8 +102,7 @@ def detail_lines(plan: Plan) -> Iterator[str]:
         f"{needs.cpu_cores} CPU cores, disk {gib(needs.disk_bytes)} GiB; a start takes {starts}, "
         f"{warm_start} from the page cache"
     )
-    power = f"whole nodes draw up to {needs.power_w / 1e3:.1f} kW, {needs.cooling_btu_per_h:,.0f} BTU/h to cool"
-    yield f"network: {needs.network}; {power}"
+    yield f"network: {needs.network}; {_power(plan.cost.power_w, needs)}"
     yield f"all users at once on an idle server: first token after {spread(details.burst_ttft_s)} on average"
     if pays is not None:
         after = (
@@ -112,6 +112,13 @@ def detail_lines(plan: Plan) -> Iterator[str]:
         yield f"buying these nodes: {pays.capital_usd:,.0f} USD{caution}; {after} around the clock"
     if details.placement is not None:
         yield _placement_line(details.placement)
+
+
+def _power(counted_w: float, needs: BillOfMaterials) -> str:
+    whole = f"whole nodes draw up to {needs.power_w / 1e3:.1f} kW, {needs.cooling_btu_per_h:,.0f} BTU/h to cool"
+    if abs(counted_w - needs.power_w) < 0.01 * needs.power_w:
+        return whole
+    return f"{whole}; limits on power count {counted_w / 1e3:.1f} kW, the share of the accelerators in use"
 
 
 def _placement_line(placed: Placement) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
@@ -94,10 +95,11 @@ def fit(
     return fit_models(known if models else one_of_each(known), workload, bench)
 
 
-def machine(text: str, nodes: int | None = None, node: str | None = None) -> ClusterSpec:
+def machine(text: str, nodes: int | None = None, node: str | None = None, replicas: int = 1) -> ClusterSpec:
     """Return the cluster a text such as `8xh200` names; a count no node holds is spread over several.
 
     A node's key stands for full nodes: `2xhgx-h100-8`. `node` chooses the kind of node for accelerators.
+    Nodes that serve `replicas` need be joined only as far as one replica reaches.
     Raises UnknownNameError for names, BadInputError for counts no node holds and nodes that hold several kinds.
     """
     count, name = parse_machine(text, lambda said: is_gpu(said) or is_node(said))
@@ -107,7 +109,7 @@ def machine(text: str, nodes: int | None = None, node: str | None = None) -> Clu
     if nodes is None:
         nodes = _nodes_needed(name, count, node)
         count //= nodes
-    return cluster(name, gpus_per_node=count, nodes=nodes, node=node)
+    return cluster(name, gpus_per_node=count, nodes=nodes, node=node, joined=ceil(nodes / replicas))
 
 
 def _full_nodes(name: str, counts: tuple[int | None, int | None], node: str | None) -> ClusterSpec:

@@ -47,11 +47,11 @@ class UnreachableError(SizewellError):
     exit_code = 5
 
 
-def nearest_names(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Return up to `count` known names that look like `name`, best first."""
+def nearest_names(name: str, known: Iterable[str], count: int = 3, *, cutoff: float = 0.5) -> list[str]:
+    """Return up to `count` known names that look like `name`, best first; `cutoff` is the least likeness, 0 to 1."""
     if not name.strip():
         return []
     by_lower = {candidate.lower(): candidate for candidate in known}
-    close = get_close_matches(name.lower(), list(by_lower), n=count, cutoff=0.5)
+    close = get_close_matches(name.lower(), list(by_lower), n=count, cutoff=cutoff)
     contained = [key for key in sorted(by_lower) if name.lower() in key][:count]
     return [by_lower[key] for key in dict.fromkeys([*close, *contained])][:count]

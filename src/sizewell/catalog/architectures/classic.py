@@ -9,7 +9,7 @@ from sizewell.catalog.architectures.attention import AttentionTraits, HeadShape,
 from sizewell.catalog.architectures.dense import DenseTraits, dense_layers
 from sizewell.catalog.architectures.outline import Ends, Outline, outline
 from sizewell.catalog.architectures.windows import same_everywhere
-from sizewell.catalog.config_fields import Fields
+from sizewell.catalog.config_fields import Fields, merged
 from sizewell.specs.tensor import replicated
 
 
@@ -36,7 +36,7 @@ def falcon(text: Fields) -> Outline:
         norms=2 if newer or not text.flag("parallel_attn", True) else 1,
     )  # fmt: skip
     wide = Fields(
-        {"intermediate_size": text.size("ffn_hidden_size", 4 * hidden), **text.values},
+        merged({"intermediate_size": text.size("ffn_hidden_size", 4 * hidden)}, text.values),
         text.source,
         text.path,
         text.parent,
@@ -84,7 +84,7 @@ def opt(text: Fields) -> Outline:
             "word_embed_proj_dim", narrow, f"{hidden}, with do_layer_norm_before: OPT-350m is not understood"
         )
     bias = text.flag("enable_bias", True)
-    wide = Fields({**text.values, "intermediate_size": text.size("ffn_dim")}, text.source, text.path, text.parent)
+    wide = Fields(merged(text.values, {"intermediate_size": text.size("ffn_dim")}), text.source, text.path, text.parent)
     traits = DenseTraits(
         attention=AttentionTraits(qkv_bias=bias, out_bias=bias), norm_bias=True, gated=False, mlp_bias=bias
     )

@@ -6,7 +6,7 @@ from sizewell.catalog.architectures.attention import AttentionTraits, read_heads
 from sizewell.catalog.architectures.dense import DenseTraits, dense_layers
 from sizewell.catalog.architectures.outline import Ends, Outline, outline
 from sizewell.catalog.architectures.windows import every_nth_full, listed, reaches
-from sizewell.catalog.config_fields import Fields
+from sizewell.catalog.config_fields import Fields, merged
 
 # What the class fills in when a wrapped text section is silent (Gemma3TextConfig).
 GEMMA3_DEFAULTS = {"vocab_size": 262208, "num_attention_heads": 8}
@@ -22,7 +22,7 @@ def gemma2(text: Fields) -> Outline:
 
 def gemma3(text: Fields) -> Outline:
     """Gemma 3: five local layers to one global, norms on query and key heads."""
-    filled = Fields(GEMMA3_DEFAULTS | dict(text.values), text.source, text.path, text.parent)
+    filled = Fields(merged(GEMMA3_DEFAULTS, text.values), text.source, text.path, text.parent)
     local = listed(filled) or every_nth_full(filled, filled.size("sliding_window_pattern", 6))
     spans = reaches(filled, local, filled.count("sliding_window", 4096))
     traits = DenseTraits(attention=AttentionTraits(qk_norm="head"), norms=4)

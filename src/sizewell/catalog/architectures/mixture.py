@@ -17,7 +17,7 @@ from sizewell.catalog.architectures.mlp import (
 )
 from sizewell.catalog.architectures.outline import Ends, Outline, layer, next_token_layers, norms, outline, stack
 from sizewell.catalog.architectures.windows import listed, reaches, same_everywhere
-from sizewell.catalog.config_fields import Fields
+from sizewell.catalog.config_fields import Fields, merged
 from sizewell.specs.layers import Layer, MoeMlp
 
 
@@ -214,13 +214,12 @@ def dbrx(text: Fields) -> Outline:
     """DBRX: its own field names, LayerNorm without bias, 16 experts."""
     inner = text.section("attn_config") or Fields({}, text.source, "attn_config.")
     moe = text.section("ffn_config") or Fields({}, text.source, "ffn_config.")
-    renamed = {
-        **text.values,
+    renamed: dict[str, object] = {
         "hidden_size": text.size("d_model"), "num_hidden_layers": text.layers("n_layers"),
         "num_attention_heads": text.size("n_heads"), "num_key_value_heads": inner.size("kv_n_heads", 1),
         "num_experts": moe.size("moe_num_experts"), "num_experts_per_tok": moe.size("moe_top_k"),
         "intermediate_size": moe.size("ffn_hidden_size"),
     }  # fmt: skip
-    same = Fields(renamed, text.source, text.path, text.parent)
+    same = Fields(merged(text.values, renamed), text.source, text.path, text.parent)
     traits = MixtureTraits(shape=read_heads(same), experts=read_experts(same))
     return outline(same, mixture_layers(same, same_everywhere(same), all_routed(same), traits))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sizewell.catalog.architectures.tower import VitShape, linear, vectors, vit
-from sizewell.catalog.config_fields import Fields
+from sizewell.catalog.config_fields import Fields, merged
 from sizewell.specs.tensor import Tensor
 
 Tower = tuple[Tensor, ...]
@@ -22,7 +22,7 @@ def section(config: Fields, name: str = "vision_config", defaults: Mapping[str, 
     """Return a section of the file over the class's own defaults."""
     found = config.section(name)
     values = found.values if found is not None else {}
-    return Fields({**(defaults or {}), **values}, config.source, f"{name}.", config)
+    return Fields(merged(defaults or {}, values), config.source, f"{name}.", config)
 
 
 def siglip(config: Fields, hidden: int) -> Tower:
