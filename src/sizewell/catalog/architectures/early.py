@@ -11,7 +11,7 @@ from sizewell.catalog.architectures.attention import AttentionTraits, HeadShape,
 from sizewell.catalog.architectures.dense import DenseTraits, dense_layers
 from sizewell.catalog.architectures.outline import Ends, Outline, norms, outline
 from sizewell.catalog.architectures.windows import same_everywhere
-from sizewell.catalog.config_fields import Fields
+from sizewell.catalog.config_fields import Fields, merged
 from sizewell.specs.tensor import replicated
 
 OTHER_NAMES: dict[str, tuple[str, ...]] = {
@@ -33,7 +33,7 @@ def usual(text: Fields, defaults: Mapping[str, int] | None = None) -> Fields:
     for name, value in (defaults or {}).items():
         if found.get(name) is None:
             found[name] = value
-    return Fields(found, text.source, text.path, text.parent)
+    return Fields(merged(text.values, found), text.source, text.path, text.parent)
 
 
 def _four_wide(text: Fields) -> Fields:
@@ -86,7 +86,7 @@ def gpt_bigcode(text: Fields) -> Outline:
 
 def gpt2(text: Fields) -> Outline:
     """GPT-2: StarCoder's layers with as many key and value heads as query heads."""
-    return gpt_bigcode(Fields({**text.values, "multi_query": False}, text.source, text.path, text.parent))
+    return gpt_bigcode(Fields(merged(text.values, {"multi_query": False}), text.source, text.path, text.parent))
 
 
 def phi(text: Fields) -> Outline:
