@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sizewell.cli.output import amount, print_json, show, table
+from sizewell.cli.output import amount, print_json, show, table, talk
+from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
     from sizewell.catalog.sheets import Fact, Sheet
@@ -51,13 +52,16 @@ COLUMNS: Mapping[str, tuple[tuple[str, str, float], ...]] = {
 @click.argument("kind")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document (schema: docs/json-schema.md).")
-def command(kind: str, name: str | None, as_json: bool) -> None:
+@click.option("--refresh", is_flag=True, help="Prices only: first fetch today's from the clouds (needs gpuhunt).")
+def command(kind: str, name: str | None, as_json: bool, refresh: bool) -> None:
     """List the facts of one KIND, or show every field of one NAME with its source.
 
     Kinds: gpus nodes networks hosts storage prices quality models engines calibrations formats.
     """
     from sizewell.catalog import sheets as written
 
+    if refresh:
+        _refresh(kind)
     sheets = (written.read_sheet(kind, name),) if name is not None else written.read_sheets(kind)
     if as_json:
         print_json("catalog", {"kind": kind, "entries": [_entry(sheet) for sheet in sheets]})
@@ -65,6 +69,17 @@ def command(kind: str, name: str | None, as_json: bool) -> None:
         _show_sheet(sheets[0])
     else:
         _show_list(kind, sheets)
+
+
+def _refresh(kind: str) -> None:
+    """Put today's prices into the user's own catalogue, where they win over the shipped ones."""
+    from datetime import date
+
+    from sizewell.catalog.refresh_prices import refresh_prices
+
+    if kind != "prices":
+        raise BadInputError(f"--refresh is for prices, not {kind}: run sizewell catalog prices --refresh")
+    talk(f"wrote {refresh_prices(date.today())}")
 
 
 def _entry(sheet: Sheet) -> Mapping[str, object]:
