@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -75,7 +75,7 @@ class Trial:
         """Return the best of a candidate and the same one under other token budgets of a step."""
         alone = column.where(np.arange(len(column.rows)) == row)
         tried = [alone]
-        for tokens in TOKEN_BUDGETS:
+        for tokens in (n for n in TOKEN_BUDGETS if n != column.variant.settings.max_num_batched_tokens):
             settings = replace(column.variant.settings, max_num_batched_tokens=tokens, max_num_seqs=SEQUENCE_LIMITS[0])
             tried += self.group(replace(column.variant, settings=settings), alone.rows)
         ranking = Ranking(tried, self.question)
@@ -98,34 +98,59 @@ class Trial:
 
     def group(self, base: Variant, rows: Rows) -> Iterator[Column]:
         """Yield what holds under each limit on sequences, a lower one only where it makes room for more of them."""
-        held = [np.minimum(room, limit * base.cut.dp) for limit, room in self._room(base, rows)]
-        most = np.maximum.accumulate(held)
-        somewhere = most[-1] >= 1
+        whole = self._memories(base, rows)
+        most = np.zeros(len(rows))
+        gains: list[tuple[Variant, Floats]] = []
+        for limit in SEQUENCE_LIMITS:
+            worth = most < limit * base.cut.dp
+            if not worth.any():
+                break
+            variant, sized = self._limited(base, whole, limit)
+            held = np.zeros(len(rows))
+            held[worth] = np.minimum(self._room(variant, rows[worth], sized), limit * base.cut.dp)
+            gains.append((variant, np.where(held > most, held, 0.0)))
+            most = np.maximum(most, held)
+            if not self._weights_fit(whole, rows):
+                return
+        somewhere = most >= 1
         if not somewhere.any():
             return
         table = self._table(base, rows[somewhere])
-        for at, limit in enumerate(SEQUENCE_LIMITS):
-            more = held[at] >= 1 if at == 0 else held[at] > most[at - 1]
-            if (more & somewhere).any():
-                variant = replace(base, settings=replace(base.settings, max_num_seqs=limit))
-                sequences = np.where(more, held[at], 0.0)[somewhere]
-                yield from self._serving(variant, rows[somewhere], sequences, table)
+        for variant, sequences in gains:
+            if (sequences >= 1).any():
+                yield from self._serving(variant, rows[somewhere], sequences[somewhere], table)
 
-    def _room(self, base: Variant, rows: Rows) -> Iterator[tuple[int, Floats]]:
-        """Yield for each limit how many requests one replica's cache holds on each machine."""
-        builds = [
-            (engine, self.yard.build[rows] == at)
-            for at, engine in enumerate(self.yard.builds)
-            if (self.yard.build[rows] == at).any()
-        ]
+    def _memories(self, base: Variant, rows: Rows) -> dict[int, RankMemory]:
+        """Return the memory of a rank under each build of the engine that runs on some of the machines."""
+        model, builds = self.question.model, self.yard.builds
+        return {
+            int(at): rank_memory(model, base.formats, base.cut, base.settings, builds[at])
+            for at in np.unique(self.yard.build[rows])
+        }
+
+    def _limited(
+        self, base: Variant, whole: Mapping[int, RankMemory], limit: int
+    ) -> tuple[Variant, Mapping[int, RankMemory]]:
+        """Return a variant and its memories under another limit on sequences."""
+        if limit == base.settings.max_num_seqs:
+            return base, whole
         model = self.question.model
-        first = [rank_memory(model, base.formats, base.cut, base.settings, engine) for engine, _ in builds]
-        for limit in SEQUENCE_LIMITS:
-            room = np.zeros(len(rows))
-            for memory, (engine, mask) in zip(first, builds, strict=True):
-                sized = memory if limit == SEQUENCE_LIMITS[0] else with_max_num_seqs(memory, model, base.formats, limit)
-                room[mask] = self._sequences(replace(base, engine=engine, settings=sized.settings), sized, rows[mask])
-            yield limit, room
+        sized = {at: with_max_num_seqs(memory, model, base.formats, limit) for at, memory in whole.items()}
+        return replace(base, settings=replace(base.settings, max_num_seqs=limit)), sized
+
+    def _weights_fit(self, memories: Mapping[int, RankMemory], rows: Rows) -> bool:
+        """Return whether any limit on sequences could make room on any machine."""
+        roomiest = float(self.yard.memory_bytes[rows].max())
+        return any(memory.weight_bytes < memory.budget_bytes(roomiest) for memory in memories.values())
+
+    def _room(self, variant: Variant, rows: Rows, memories: Mapping[int, RankMemory]) -> Floats:
+        """Return how many requests one replica's cache holds on each machine, by the engine's build there."""
+        room = np.zeros(len(rows))
+        for at, memory in memories.items():
+            here = self.yard.build[rows] == at
+            if here.any():
+                room[here] = self._sequences(variant, memory, rows[here])
+        return room
 
     def _settings(self, sequences: int, tokens: int) -> EngineSettings:
         return EngineSettings(
