@@ -79,6 +79,14 @@ class CacheLayout:
         needed = self.request_blocks(context_tokens)
         return blocks / needed if needed else float("inf")
 
+    def longest_sequence(self, blocks: int, most_tokens: int) -> int:
+        """Return the longest single sequence the pool holds, at most `most_tokens`."""
+        low, high = 0, most_tokens
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.concurrency(blocks, middle) >= 1 else (low, middle - 1)
+        return low
+
     def printed_tokens(self, blocks: int) -> int:
         """Return blocks shared evenly over groups, in tokens: what vLLM 0.9–0.20 prints as its cache size."""
         return blocks // max(1, sum(self.groups)) * self.block_tokens

@@ -33,7 +33,6 @@ class MemoryLedger:
     layout: CacheLayout
     settings: EngineSettings
     stage: int
-    printed: str = "blocks"
     share_of_free: bool = False
 
     @property
@@ -63,16 +62,6 @@ class MemoryLedger:
             return self.kv_blocks * self.layout.block_tokens
         length = self.settings.max_model_len_tokens
         return int(self.concurrency(length) * length)
-
-    @property
-    def printed_kv_tokens(self) -> int:
-        """What this engine version prints as its cache size, which is not always a capacity."""
-        if self.printed == "groups":
-            return self.layout.printed_tokens(self.kv_blocks)
-        if self.printed == "concurrency":
-            length = self.settings.max_model_len_tokens
-            return int(self.concurrency(length) * length)
-        return self.kv_blocks * self.layout.block_tokens
 
     def concurrency(self, context_tokens: int) -> float:
         """Return how many sequences of `context_tokens` one data-parallel rank holds at once."""
@@ -148,7 +137,6 @@ def ledger_of(memory: RankMemory, gpu_bytes: float) -> MemoryLedger:
         layout=chosen.layout,
         settings=memory.settings,
         stage=stage,
-        printed=memory.engine.printed_tokens,
         share_of_free=memory.engine.profile == "sglang",
     )
 

@@ -89,7 +89,7 @@ def bill_of_materials(
     minimum = SERVER_HOST_BYTES + workers * WORKER_HOST_BYTES + offloaded
     roomy = minimum + checkpoint_bytes
     cores = CORES_BESIDE_WORKERS + workers
-    power = deployment_power_w(deployment)
+    power = deployment.cluster.power_w
     sixteen_bit = deployment.weight_format in ("bf16", "fp16") or (
         deployment.weight_format == "native" and deployment.model.weight_format in ("bf16", "fp16")
     )
@@ -132,15 +132,6 @@ def load_time(
         copy_s=rank_weight_bytes / host_link,
         start_s=START_S,
     )
-
-
-def deployment_power_w(deployment: Deployment) -> float:
-    """Return the electrical power of all nodes in use, in W: accelerators at their limit plus the rest of the boxes.
-
-    An upper bound: decoding alone draws less. The rest of a box is shared by the accelerators it could hold.
-    """
-    cluster = deployment.cluster
-    return cluster.nodes * (cluster.gpus_per_node * cluster.gpu.tdp_w + cluster.node.host.power_w)
 
 
 def _workers_per_node(deployment: Deployment) -> int:

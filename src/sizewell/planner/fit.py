@@ -132,25 +132,15 @@ def _within(deployment: Deployment, memory: MemoryLedger) -> tuple[Deployment, M
 def _fitting(deployment: Deployment, memory: MemoryLedger, workload: Workload, bench: Bench) -> Fitting:
     given = steady_state(deployment, workload, bench.efficiencies)
     known = bench.quality.recovery(deployment.weight_format, deployment.model.name, deployment.model.parameters)
-    kept = 1.0 if deployment.weight_format == "native" else known.fraction if known else None
     return Fitting(
         deployment=deployment,
         memory=memory,
         tokens_per_s=1 / given.tpot_s.value,
         ttft_s=given.ttft_s.value,
-        recovery_fraction=kept,
-        longest_context_tokens=longest_context(deployment.model, memory),
+        recovery_fraction=known.fraction if known else None,
+        longest_context_tokens=memory.layout.longest_sequence(memory.kv_blocks, deployment.model.max_context_tokens),
         users=memory.concurrency(int(workload.context_tokens)),
     )
-
-
-def longest_context(model: ModelSpec, memory: MemoryLedger) -> int:
-    """Return the longest single sequence a cache holds, at most the model's own context."""
-    low, high = 0, model.max_context_tokens
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if memory.concurrency(middle) >= 1 else (low, middle - 1)
-    return low
 
 
 def one_of_each(models: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:

@@ -11,6 +11,7 @@ from sizewell.planner.candidates import Machine
 from sizewell.planner.plan import BreakEven, Cost
 from sizewell.planner.question import PriceBasis
 from sizewell.specs.deployment import Deployment
+from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.prices import Capital, PriceBook
 
 HOURS_PER_MONTH = 730.0
@@ -84,7 +85,7 @@ def _ownership_source(capital: Capital, prices: PriceBook) -> str:
 
 def node_power_w(machine: Machine) -> float:
     """Return the power of one node with its accelerators at their limit, in W."""
-    return machine.gpus_per_node * machine.gpu.tdp_w + machine.node.host.power_w
+    return ClusterSpec(gpu=machine.gpu, node=machine.node, gpus_per_node=machine.gpus_per_node, nodes=1).power_w
 
 
 def running_usd_per_month(power_w: float, prices: PriceBook) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
 
 import numpy as np
 
@@ -122,9 +121,9 @@ def _prediction(point: Point, settled: Rates, serving: _Serving, replicas: int) 
     tokens = table.lengths.output_tokens
     return Prediction(
         ttft_s=ttft_figure,
-        ttfa_s=_sum(ttft_figure, tpot_figure, serving.workload.think_tokens),
+        ttfa_s=ttft_figure.plus(tpot_figure, serving.workload.think_tokens),
         tpot_s=tpot_figure,
-        e2e_s=_sum(ttft_figure, tpot_figure, point.gaps),
+        e2e_s=ttft_figure.plus(tpot_figure, point.gaps),
         requests_per_s=Figure.spread(rate, efficiencies.value("throughput_spread"), "derived"),
         output_tokens_per_s=Figure.spread(rate * tokens, efficiencies.value("throughput_spread"), "derived"),
         users_per_replica=float(point.users[0]),
@@ -134,15 +133,4 @@ def _prediction(point: Point, settled: Rates, serving: _Serving, replicas: int) 
         bound_by=str(table.decode.bound_by[0, at]),
         floor_s=float(np.interp(sequences, table.sequences, table.floor_s[0])),
         parts={name: float(values[0, at]) for name, values in table.decode.parts.items()},
-    )
-
-
-def _sum(first: Figure, each: Figure, times: float) -> Figure:
-    """Return first + times × each; intervals add, as both err for the same reasons."""
-    finite = isfinite(first.value)
-    return Figure(
-        value=first.value + times * each.value if finite else inf,
-        low=first.low + times * each.low,
-        high=first.high + times * each.high if finite else inf,
-        provenance=each.provenance,
     )

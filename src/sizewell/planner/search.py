@@ -137,7 +137,7 @@ def _stored(question: Question, weight_format: str) -> str:
 def _good_enough(question: Question, facts: Facts, weight_format: str, rows: Rows, nearest: Nearest) -> Rows:
     """Keep a format whose published recovery meets the floor; without any publication it does not."""
     floor = question.limits.min_recovery_fraction
-    if floor is None or weight_format == "native":
+    if floor is None:
         return rows
     known = facts.quality.recovery(weight_format, question.model.name, question.model.parameters)
     if known is not None and known.fraction >= floor:

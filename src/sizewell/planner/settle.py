@@ -7,7 +7,6 @@ from math import ceil
 
 import numpy as np
 
-from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.ledger import ledger
 from sizewell.costs.rank_memory import rank_memory
 from sizewell.costs.weights import checkpoint_bytes
@@ -79,9 +78,7 @@ class Settler:
         memory = rank_memory(self.question.model, variant.formats, variant.cut, variant.settings, engine)
         share = memory.safe_fraction(machine.gpu.total_bytes)
         blocks = memory.blocks(machine.gpu.total_bytes, share)
-        longest = _longest(
-            memory.layout, blocks, variant.settings.max_model_len_tokens, ceil(self.demand.context_tokens)
-        )
+        longest = memory.layout.longest_sequence(blocks, variant.settings.max_model_len_tokens)
         settings = replace(variant.settings, memory_fraction=share, max_model_len_tokens=longest)
         pool = Pool(role="both", replicas=replicas, parallelism=variant.cut, settings=settings)
         return Deployment(
@@ -100,9 +97,9 @@ class Settler:
         gaps, think = self.demand.lengths.gaps, self.demand.think_tokens
         return Service(
             ttft_s=ttft_figure,
-            ttfa_s=_sum(ttft_figure, tpot_figure, think),
+            ttfa_s=ttft_figure.plus(tpot_figure, think),
             tpot_s=tpot_figure,
-            e2e_s=_sum(ttft_figure, tpot_figure, gaps),
+            e2e_s=ttft_figure.plus(tpot_figure, gaps),
             output_tokens_per_s=self._figure("throughput_spread", rate * self.demand.lengths.output_tokens),
             requests_per_s=self._figure("throughput_spread", rate),
             concurrency_per_replica=float(column.users_per_replica[row]),
@@ -135,11 +132,11 @@ class Settler:
         )
 
     def _recovery(self, weight_format: str) -> tuple[float | None, str]:
-        if weight_format == "native":
-            return 1.0, "the checkpoint itself is the reference"
         known = self.facts.quality.recovery(weight_format, self.question.model.name, self.question.model.parameters)
         if known is None:
             return None, self.facts.quality.why_none(weight_format)
+        if known.scope == "reference":
+            return known.fraction, "the checkpoint itself is the reference"
         return (
             known.fraction,
             f"median of {known.results} published results ({known.scope}); {'; '.join(known.sources)}",
@@ -151,24 +148,3 @@ def _no_larger_than_needed(variant: Variant, most_users: float) -> Variant:
     enough = [limit for limit in SEQUENCE_LIMITS if limit * variant.cut.dp >= most_users]
     limit = min([*enough, variant.settings.max_num_seqs])
     return replace(variant, settings=replace(variant.settings, max_num_seqs=limit))
-
-
-def _longest(layout: CacheLayout, blocks: int, wanted: int, needed: int) -> int:
-    """Return the longest sequence up to `wanted` the cache holds: engines do not start with a longer one."""
-    low, high = needed, wanted
-    if layout.concurrency(blocks, high) >= 1:
-        return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if layout.concurrency(blocks, middle) >= 1 else (low, middle)
-    return low
-
-
-def _sum(first: Figure, each: Figure, times: float) -> Figure:
-    """Return first + times × each; intervals add, as both err for the same reasons."""
-    return Figure(
-        value=first.value + times * each.value,
-        low=first.low + times * each.low,
-        high=first.high + times * each.high,
-        provenance=each.provenance,
-    )

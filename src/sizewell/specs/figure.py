@@ -31,6 +31,15 @@ class Figure:
         """Return `value` with the multiplicative interval value / (1 + fraction) … value × (1 + fraction)."""
         return cls(value=value, low=value / (1 + fraction), high=value * (1 + fraction), provenance=provenance)
 
+    def plus(self, each: Figure, times: float) -> Figure:
+        """Return self + times × each; intervals add, as both err for the same reasons."""
+        return Figure(
+            value=self.value + times * each.value,
+            low=self.low + times * each.low,
+            high=self.high + times * each.high,
+            provenance=each.provenance,
+        )
+
 
 def weakest(*provenances: Provenance) -> Provenance:
     """Return the least certain of several provenances: a sum is as good as its worst term."""

@@ -161,6 +161,14 @@ class ClusterSpec:
         return self.gpus_per_node * self.nodes
 
     @property
+    def power_w(self) -> float:
+        """Electrical power of all nodes, in W: accelerators at their limit plus the rest of the boxes.
+
+        An upper bound: decoding alone draws less.
+        """
+        return self.nodes * (self.gpus_per_node * self.gpu.tdp_w + self.node.host.power_w)
+
+    @property
     def scale_up_gpus(self) -> int:
         """Accelerators that reach each other over the fast links: across nodes only in a rack-wide domain."""
         spans_nodes = self.node.scale_up_domain > self.node.max_gpus

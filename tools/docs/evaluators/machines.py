@@ -9,7 +9,6 @@ from sizewell.planner.bill_of_materials import (
     WORKER_HOST_BYTES,
     BillOfMaterials,
     bill_of_materials,
-    deployment_power_w,
 )
 from sizewell.specs.encoding import ComputeType
 from tools.docs.evaluators.deployments import Serving
@@ -68,9 +67,9 @@ def machine_power_w(gpu: str, gpus: int) -> Finding:
     one = Serving(model=BESIDE, gpu=gpu, gpus=gpus)
     notes = {
         "tdp": shown(read_gpu(gpu).tdp_w, "watts"),
-        "two": shown(deployment_power_w(one.but(gpus=2 * gpus).deployment), "watts"),
+        "two": shown(one.but(gpus=2 * gpus).deployment.cluster.power_w, "watts"),
     }
-    return Finding(value=deployment_power_w(one.deployment), notes=notes)
+    return Finding(value=one.deployment.cluster.power_w, notes=notes)
 
 
 def cluster_bytes(asked: Serving) -> Finding:
