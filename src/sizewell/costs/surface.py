@@ -13,7 +13,7 @@ from __future__ import annotations
 from math import ceil, sqrt
 from typing import NamedTuple
 
-from sizewell.costs.axis import FIELDS, SECONDS, Tables, on_line, on_sheet, on_stack, place
+from sizewell.costs.axis import FIELDS, GAPS, LAST, SECONDS, Tables, on_line, on_sheet, on_stack, place
 
 (
     TOKENS, EXPERTS, SAMPLED, EXPANSION, DRAFTS, DRAFT_EXPERTS, STATE, SELECTION, DECODE, DECODE_ALONE, PREFILL,
@@ -152,16 +152,15 @@ def _piece(surface: StepSurface, run: _Run, done: int, most: int) -> tuple[int, 
     columns = places[DECODE_ALONE * FIELDS + 1]
     context = run.context_tokens + done
     at, past = place(surface.tables, columns, context)
-    width = places[columns + 1] + 2
+    width = places[columns + LAST] + 2
     corner = places[DECODE_ALONE * FIELDS + SECONDS] + run.row * width + at
     low = values[corner] + run.beyond * (values[corner + width] - values[corner])
     high = values[corner + 1] + run.beyond * (values[corner + 1 + width] - values[corner + 1])
-    end = places[columns] + at + 1
     first = run.slope * (low + past * (high - low)) + run.constant_s
-    growth = run.slope * (high - low) / (values[end] - values[end - 1])
+    growth = run.slope * (high - low) * values[places[columns + GAPS] + at]
     length = most
-    if at < places[columns + 1]:
-        length = max(1, min(most, ceil(values[end] - context)))
+    if at < places[columns + LAST]:
+        length = max(1, min(most, ceil(values[places[columns] + at + 1] - context)))
     return _bent(run, first, growth, length)
 
 

@@ -26,8 +26,10 @@ EXPERTS, DECODE, PREFILL, SELECTION, STATE, EXPANSION = (
     "latent expansion",
 )  # fmt: skip
 SAMPLED = ("output head", "sampler")
-NOT_BY_TOKENS = (EXPERTS, DECODE, PREFILL, SELECTION, STATE, EXPANSION, *SAMPLED)
+NOT_BY_TOKENS = (DECODE, PREFILL, SELECTION, STATE, EXPANSION, *SAMPLED)
 MOST_CHUNKS = 512
+MOST_TOKENS = 2.0**18
+"""Tokens of a step that are priced one by one; steps of more wait for arithmetic, and lines go on straight."""
 
 FINE, MIDDLE, COARSE, SPARSE = 1.01, 1.05, 1.2, 3.0
 """Growth of an axis: fine where seconds bend (one resource after the other binds), coarse where they only curve."""
@@ -55,18 +57,18 @@ class _Tables:
     def surface(self) -> StepSurface:
         policy, ranks = self.policy, self.cut.dp
         budget = float(max(policy.chunk_tokens, 2))
-        tokens = count_axis(64.0, budget, FINE)
-        everywhere = count_axis(64.0, budget * ranks, FINE) if ranks > 1 else tokens
-        cached = count_axis(64.0, budget + self.longest, FINE)
-        main, main_everywhere = self._main(tokens * ranks), self._main(everywhere)
-        drafts, drafts_everywhere = self._drafts(tokens * ranks), self._drafts(everywhere)
+        tokens = _whole(budget)
+        everywhere = _whole(budget * ranks)
+        cached = _whole(budget + self.longest)
+        main, drafts = self._main(tokens * ranks), self._drafts(tokens * ranks)
+        apart = () if ranks == 1 else (EXPERTS,)
         made = {
-            table.TOKENS: self._line(tokens, main, but=NOT_BY_TOKENS),
-            table.EXPERTS: self._line(everywhere, main_everywhere, only=(EXPERTS,)),
-            table.SAMPLED: self._line(tokens, main, only=SAMPLED),
-            table.EXPANSION: self._line(cached, self._main(cached * ranks), only=(EXPANSION,)),
-            table.DRAFTS: self._line(tokens, drafts, but=(EXPERTS, DECODE, SELECTION)),
-            table.DRAFT_EXPERTS: self._line(everywhere, drafts_everywhere, only=(EXPERTS,)),
+            table.TOKENS: self._line(main, but=(*NOT_BY_TOKENS, *apart)),
+            table.EXPERTS: self._line(self._main(everywhere), only=apart),
+            table.SAMPLED: self._line(main, only=SAMPLED),
+            table.EXPANSION: self._line(self._main(cached * ranks), only=(EXPANSION,)),
+            table.DRAFTS: self._line(drafts, but=(DECODE, SELECTION, *apart)),
+            table.DRAFT_EXPERTS: self._line(self._drafts(everywhere), only=apart),
             table.STATE: self._state(budget),
             table.SELECTION: self._selection(budget),
             table.PREFILL: self._prefill(budget),
@@ -90,13 +92,13 @@ class _Tables:
         return draft_operators(self.model, self.formats, self.cut, batch, self.policy.drafts)
 
     def _line(
-        self, axis: Floats, operators: Sequence[Operator], only: Collection[str] = (), but: Collection[str] = ()
+        self, operators: Sequence[Operator], only: Collection[str] | None = None, but: Collection[str] = ()
     ) -> Table:
-        chosen = [o for o in operators if (o.name in only if only else o.name not in but)]
+        chosen = [o for o in operators if (o.name not in but if only is None else o.name in only)]
         if not chosen:
             return Table()
-        work, latency = working(chosen, self.reached)
-        return Table((axis,), work[0], np.broadcast_to(latency, work.shape)[0])
+        seconds = np.stack(np.broadcast_arrays(*(each[0] for each in working(chosen, self.reached))), axis=1)
+        return Table((), np.concatenate([2 * seconds[:1] - seconds[1:2], seconds]))
 
     def _grid(self, axes: tuple[Floats, ...], operators: Sequence[Operator], *only: str) -> Table:
         chosen = [o for o in operators if o.name in only]
@@ -193,3 +195,7 @@ def _sum(axes: tuple[Floats, ...], *tables: Table) -> Table:
 def _mesh(axes: tuple[Floats, ...]) -> tuple[Floats, ...]:
     """Return the points of a grid, flat."""
     return tuple(each.ravel() for each in np.meshgrid(*axes, indexing="ij"))
+
+
+def _whole(end: float) -> Floats:
+    return np.arange(1.0, min(max(end, 2.0), MOST_TOKENS) + 1.0)
