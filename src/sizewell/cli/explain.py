@@ -67,14 +67,17 @@ def command(ctx: click.Context, /, **given: Any) -> None:
             formats=Formats(weight=given["weight_format"] or "native", kv=given["kv_format"] or "auto"),
             stated=_stated(given),
         ),
+        slo_of(given),
     )
     misses = missed(slo_of(given), workload, answer.served) if answer.served else ()
     contexts = _contexts(answer, workload.context_tokens)
     if given["as_json"]:
         from sizewell.cli.documents import explanation_object
         from sizewell.cli.output import print_json
+        from sizewell.cli.rehearsal_text import rehearsal_object
 
-        print_json("explain", {**explanation_object(answer, contexts), "missed": misses})
+        told = {**explanation_object(answer, contexts), "rehearsal": rehearsal_object(answer.rehearsal)}
+        print_json("explain", {**told, "missed": misses})
     else:
         from sizewell.cli.explain_page import show_explanation
 

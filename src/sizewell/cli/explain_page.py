@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sizewell.cli.output import amount, duration, gib, show, spread, table
+from sizewell.cli.rehearsal_text import rehearsal_lines
 from sizewell.planner.support import unsupported
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def show_explanation(answer: Explanation, contexts: Sequence[int], misses: Seque
         memory_table(answer.memory),
         *memory_verdict(answer.memory, contexts),
         *(served_lines(answer.workload, answer.served) if answer.served else ()),
+        *(rehearsal_lines(answer.rehearsal) if answer.rehearsal else ()),
         *(f"LIMIT MISSED: {miss}" for miss in misses),
         *((step_table(answer.step), step_line(answer.step), "") if answer.step else ()),
         materials_table(answer.materials),

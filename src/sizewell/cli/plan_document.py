@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sizewell.cli.documents import Object, deployment_object, model_object
+from sizewell.cli.rehearsal_text import rehearsal_object
 
 if TYPE_CHECKING:
     from sizewell.planner.plan import Answer, Details, Plan, Service
@@ -47,6 +48,7 @@ def plan_object(plan: Plan) -> Object:
         "recovery_fraction": plan.recovery_fraction,
         "recovery_source": plan.recovery_source,
         "details": _details_object(plan.details),
+        "rehearsal": rehearsal_object(plan.rehearsal),
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sizewell.cli.explain_page import deployment_line, model_line, settings_line
 from sizewell.cli.output import amount, console, duration, gib, show, spread, table
+from sizewell.cli.rehearsal_text import rehearsal_lines
 from sizewell.planner.nearest import GATES
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def best_lines(plan: Plan) -> tuple[str, ...]:
         f"{service.tokens_per_s_per_user:.0f} tokens/s per user; bound by {service.bound_by}",
         f"memory of one GPU: weights {gib(memory.weight_bytes)}, other {gib(memory.other_bytes)}, KV cache "
         f"{gib(memory.kv_bytes)} GiB = {memory.kv_tokens:,.0f} tokens, {memory.max_concurrency:,.0f} full requests",
-        f"{service.headroom_fraction:.0%} of the capacity is headroom; {price}",
+        *(rehearsal_lines(plan.rehearsal) if plan.rehearsal else ()),
+        price,
         f"accuracy kept: {quality} ({plan.recovery_source.partition(';')[0]})",
     )
 

@@ -24,18 +24,21 @@ from sizewell.planner.fit import fit as fit_models
 from sizewell.planner.plan import Answer
 from sizewell.planner.prediction import Prediction, steady_state
 from sizewell.planner.question import Question
+from sizewell.planner.rehearsal import Rehearsal, Stage, usual_e2e_s, with_simulated_means
 from sizewell.planner.search import answer
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_account import StepAccount, step_account
 from sizewell.planner.step_table import Lengths
 from sizewell.planner.support import unsupported
+from sizewell.simulator.deployed import facts_of
 from sizewell.specs.deployment import Deployment, Formats
 from sizewell.specs.engine import EngineName, EngineSpec
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.weight_format import parse_weight_format
-from sizewell.traffic.workload import Workload
+from sizewell.traffic.score import NO_LIMITS
+from sizewell.traffic.workload import Slo, Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,8 @@ USUAL_ENGINES: tuple[EngineName, ...] = ("vllm", "llama.cpp")
 class Explanation:
     """One deployment explained: its memory, what it gives, where a step's time goes, and what its nodes need.
 
-    `served` and `step` are None where it does not fit.
+    `served` and `step` are None where it does not fit; `served` repeats the means of the `rehearsal`, where there is
+    one.
     """
 
     deployment: Deployment
@@ -68,6 +72,7 @@ class Explanation:
     served: Prediction | None
     step: StepAccount | None
     materials: BillOfMaterials
+    rehearsal: Rehearsal | None = None
 
 
 def plan(question: Question, *, engine: str = "auto", top: int = 10) -> Answer:
@@ -140,13 +145,15 @@ def _nodes_needed(name: str, count: int, node: str | None) -> int:
     return next((count // size for size in sorted(sizes, reverse=True) if count % size == 0), 1)
 
 
-def explain(model: str | ModelSpec, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL) -> Explanation:
+def explain(
+    model: str | ModelSpec, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL, slo: Slo = NO_LIMITS
+) -> Explanation:
     """Return what a stated deployment of a model on `8xh200` or a cluster holds, gives and needs."""
     place = machine(on) if isinstance(on, str) else on
     spec = read_model(model) if isinstance(model, str) else model
     runs = engine(setup.engine) if setup.engine != "auto" else _usual_engine(spec, setup.formats.weight, place)
     stated = setup.stated.serving(spec, workload)
-    return explain_deployment(stated_deployment(spec, place, runs, setup.formats, stated), workload)
+    return explain_deployment(stated_deployment(spec, place, runs, setup.formats, stated), workload, slo)
 
 
 def _usual_engine(model: ModelSpec, weight_format: str, place: ClusterSpec) -> EngineSpec:
@@ -154,8 +161,8 @@ def _usual_engine(model: ModelSpec, weight_format: str, place: ClusterSpec) -> E
     return read_engine(able[0] if able else USUAL_ENGINES[0])
 
 
-def explain_deployment(deployment: Deployment, workload: Workload) -> Explanation:
-    """Return the explanation of a deployment under a load, whoever built it."""
+def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO_LIMITS) -> Explanation:
+    """Return the explanation of a deployment under a load, whoever built it; limits say where it saturates."""
     longest = deployment.pools[0].settings.max_model_len_tokens
     if workload.context_tokens > longest:
         raise BadInputError(
@@ -166,6 +173,9 @@ def explain_deployment(deployment: Deployment, workload: Workload) -> Explanatio
     given = steady_state(deployment, workload, efficiencies) if memory.fits else None
     lengths = Lengths.of(workload, prefix_caching=deployment.pools[0].settings.prefix_caching)
     step = step_account(deployment, lengths, given.sequences_per_replica, efficiencies) if given else None
+    rehearsal = _rehearsal(deployment, workload, given, slo) if given and len(deployment.pools) == 1 else None
+    if given and rehearsal:
+        given = with_simulated_means(given, rehearsal)
     materials = bill_of_materials(
         deployment,
         checkpoint_bytes=checkpoint_bytes(deployment.model, deployment.weight_format),
@@ -173,8 +183,16 @@ def explain_deployment(deployment: Deployment, workload: Workload) -> Explanatio
         storages=shown_storages(),
     )
     return Explanation(
-        deployment=deployment, workload=workload, memory=memory, served=given, step=step, materials=materials
-    )
+        deployment=deployment, workload=workload, memory=memory, served=given, step=step, materials=materials,
+        rehearsal=rehearsal,
+    )  # fmt: skip
+
+
+def _rehearsal(deployment: Deployment, workload: Workload, given: Prediction, slo: Slo) -> Rehearsal:
+    return Stage(
+        facts=facts_of(deployment, read_efficiencies()), replicas=deployment.pools[0].replicas, workload=workload,
+        e2e_s=usual_e2e_s(given), slo=slo,
+    ).rehearse()  # fmt: skip
 
 
 def _refuse_too_much_offload(deployment: Deployment, memory: MemoryLedger) -> None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sizewell.planner.bill_of_materials import BillOfMaterials
+from sizewell.planner.means import Means
 from sizewell.planner.offload import Placement
 from sizewell.planner.question import PriceBasis, Question
+from sizewell.planner.rehearsal import Rehearsal
 from sizewell.specs.deployment import Deployment
 from sizewell.specs.figure import Figure
 
@@ -16,18 +18,12 @@ Gate = Literal["parallelism", "format", "quality", "memory", "context", "speed",
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class Service(Means):
     """What users get at the stated load, means over requests in steady state.
 
     `saturation_*` is the largest load one replica holds within the limits; `headroom_fraction` = 1 − load / saturation.
     """
 
-    ttft_s: Figure
-    ttfa_s: Figure
-    tpot_s: Figure
-    e2e_s: Figure
-    output_tokens_per_s: Figure
-    requests_per_s: Figure
     concurrency_per_replica: float
     saturation_concurrency_per_replica: float
     bound_by: str
@@ -112,7 +108,7 @@ class Details:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A deployment that holds, with what it gives and costs."""
+    """A deployment that holds, with what it gives and costs; where there is a `rehearsal`, `service` repeats it."""
 
     deployment: Deployment
     service: Service
@@ -121,6 +117,7 @@ class Plan:
     recovery_fraction: float | None
     recovery_source: str
     details: Details | None = None
+    rehearsal: Rehearsal | None = None
 
     @property
     def gpus(self) -> int:

@@ -11,6 +11,7 @@ from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.rank_memory import rank_memory
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s, prefill_lengths
+from sizewell.planner.means import Means
 from sizewell.planner.steady_state import Limits, Point, Rates, rates
 from sizewell.planner.step_table import Lengths, StepTable, step_table, step_work
 from sizewell.specs.calibration import Efficiencies
@@ -21,7 +22,7 @@ from sizewell.traffic.workload import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
+class Prediction(Means):
     """Means over requests in steady state, of the whole deployment.
 
     `parts` are the seconds of a decode step at this load by name, `bound_by` what most of it waits for and
@@ -29,12 +30,6 @@ class Prediction:
     served (their wait grows without end) or more users than decode at once (the rest wait).
     """
 
-    ttft_s: Figure
-    ttfa_s: Figure
-    tpot_s: Figure
-    e2e_s: Figure
-    requests_per_s: Figure
-    output_tokens_per_s: Figure
     users_per_replica: float
     sequences_per_replica: float
     most_sequences_per_replica: float

@@ -50,14 +50,24 @@ class Ranking:
         tie = quantized[self.column] if self.size else np.array([])
         return np.lexsort((self.e2e, tie, self.usd, self.gpus, self._score()))
 
-    def best_per_gpu(self, top: int) -> list[int]:
-        """Return the best candidate of each accelerator, best first, at most `top`."""
-        chosen: dict[str, int] = {}
-        for index in self.order():
-            chosen.setdefault(self.machine(int(index)).gpu.key, int(index))
-            if len(chosen) == top:
+    def best_per_gpu(self, top: int, each: int = 1) -> list[list[int]]:
+        """Return the best candidates of each of the best `top` accelerators, best first.
+
+        `each` accelerator has at most so many, no two of one cut, format and number of replicas.
+        """
+        chosen: dict[str, dict[tuple[object, ...], int]] = {}
+        for index in map(int, self.order()):
+            column, row = self.at(index)
+            key = column.yard.machines[column.rows[row]].gpu.key
+            if key not in chosen and len(chosen) == top:
+                continue
+            alike = (column.variant.cut, column.variant.formats, column.replicas[row])
+            mine = chosen.setdefault(key, {})
+            if len(mine) < each:
+                mine.setdefault(alike, index)
+            elif len(chosen) == top and all(len(found) == each for found in chosen.values()):
                 break
-        return list(chosen.values())
+        return [list(found.values()) for found in chosen.values()]
 
     def families(self) -> set[tuple[str, str]]:
         """Return accelerator and weight format of everything that holds."""

@@ -7,6 +7,7 @@ from sizewell.costs.rank_memory import RankMemory
 from sizewell.planner.columns import Variant
 from sizewell.planner.demand import Demand
 from sizewell.planner.nearest import Explain
+from sizewell.planner.rehearsal import Outcome
 
 GIB = 2**30
 
@@ -72,3 +73,18 @@ def bound_reason(variant: Variant, values: Floats, bound: float, unit: str) -> E
         return f"takes {value} {unit} at {variant.cut}, limit {bound:,.4g}"
 
     return explain
+
+
+def simulated_reason(found: Outcome) -> str:
+    """Say which limits a simulation missed."""
+    scored = found.score
+    missed = [limit for limit in scored.limits if not limit.held]
+    if found.overloaded and not missed:
+        return "simulated: more comes than is served, and the queue grows"
+    if not missed:
+        return f"{scored.offered - scored.ok} of {scored.offered} simulated requests are not served"
+    values = (
+        f"{one.name} {'none' if one.value_s is None else f'{one.value_s:.3g} s'} > {one.limit_s:.3g} s"
+        for one in missed
+    )
+    return f"simulated: {'; '.join(values)}"

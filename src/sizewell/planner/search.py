@@ -14,9 +14,10 @@ from sizewell.planner.demand import Demand
 from sizewell.planner.evaluate import Trial
 from sizewell.planner.facts import Facts
 from sizewell.planner.nearest import Nearest
-from sizewell.planner.plan import Answer, Gate, Rejection
+from sizewell.planner.plan import Answer, Gate, Plan, Rejection
 from sizewell.planner.question import Question
 from sizewell.planner.ranking import Ranking
+from sizewell.planner.reasons import simulated_reason
 from sizewell.planner.settle import Settler
 from sizewell.planner.support import engine_runs, format_runs
 from sizewell.specs.engine import EngineSpec
@@ -25,26 +26,70 @@ from sizewell.specs.errors import BadInputError
 MAX_GPUS = 64
 """Accelerators of a replica tried when no limit is given."""
 
+TRIES = 6
+"""Candidates of one accelerator that are played, if the better ones do not hold."""
+
 
 def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     """Return the plans that hold, best first, one for each accelerator, the frontier, and every rejected family.
 
+    A plan has held in a simulation, too; an accelerator of which none does is a rejection.
     Raises BadInputError when the facts hold no machine or the request exceeds the model's context.
     """
     _refuse_impossible(question, facts)
     families = list(_families(question, facts))
     ranking = Ranking([column for family in families for column in family.found], question)
     settled = Settler(question=question, demand=Demand.of(question), facts=facts)
-    best = Ranking([_refined(question, *ranking.at(index)) for index in ranking.best_per_gpu(top)], question)
-    plans = tuple(settled.plan(*best.at(int(index)), detailed=True) for index in best.order())
+    auditions = [_audition(settled, ranking, candidates) for candidates in ranking.best_per_gpu(top, TRIES)]
+    best = Ranking([each.column for each in auditions if each.holds], question)
+    held = [each.plan for each in auditions if each.holds]
+    plans = tuple(held[best.column[index]] for index in best.order())
     return Answer(
         question=question,
         plans=plans,
         frontier=tuple(settled.plan(*ranking.at(index), detailed=False) for index in ranking.frontier()),
-        rejections=_rejections(families, ranking.families()),
+        rejections=(
+            *(each.rejection() for each in auditions if not each.holds),
+            *_rejections(families, ranking.families()),
+        ),
         decided_by=decided_by(question, facts, plans),
         candidates=ranking.size + int(sum(family.nearest.tried.sum() for family in families)),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Audition:
+    """The first candidate of an accelerator that held when it was played, or the last one that did not."""
+
+    column: Column
+    plan: Plan
+    tried: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether it held, as far as it can be played."""
+        return self.plan.rehearsal is None or self.plan.rehearsal.stated.holds
+
+    def rejection(self) -> Rejection:
+        """Return what spoke against the last one."""
+        deployment, scored = self.plan.deployment, self.plan.rehearsal
+        pool = deployment.pools[0]
+        missed = simulated_reason(scored.stated) if scored else ""
+        return Rejection(
+            family=f"{deployment.cluster.gpu.key}, {deployment.weight_format}", gate="speed", candidates=self.tried,
+            reason=f"{missed} with {pool.replicas} × {pool.parallelism}",
+        )  # fmt: skip
+
+
+def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> _Audition:
+    """Play candidates of one accelerator, best first, until one holds."""
+    for tried, index in enumerate(candidates, start=1):
+        column = _refined(settled.question, *ranking.at(index))
+        plan = settled.plan(column, 0, detailed=True)
+        found = _Audition(column=column, plan=plan, tried=tried)
+        if found.holds:
+            break
+    return found
 
 
 def _refined(question: Question, column: Column, row: int) -> Column:

@@ -21,7 +21,9 @@ from sizewell.planner.money import break_even, cost, service_units_per_hour
 from sizewell.planner.offload import placement
 from sizewell.planner.plan import Details, MemoryUse, Plan, Service
 from sizewell.planner.question import Question
+from sizewell.planner.rehearsal import Rehearsal, Stage, usual_e2e_s, with_simulated_means
 from sizewell.planner.step_table import StepTable, step_table, step_work
+from sizewell.simulator.deployed import facts_of
 from sizewell.specs.deployment import Deployment, Pool
 from sizewell.specs.figure import Figure
 
@@ -44,9 +46,11 @@ class Settler:
         known = self._recovery(deployment.weight_format)
         table = self._table(column, row)
         memory = self._memory(deployment)
+        service = self._service(column, row, str(table.decode.bound_by[0, 0]))
+        rehearsal = self._rehearsal(deployment, service) if detailed else None
         return Plan(
             deployment=deployment,
-            service=self._service(column, row, str(table.decode.bound_by[0, 0])),
+            service=with_simulated_means(service, rehearsal) if rehearsal else service,
             cost=replace(
                 cost(deployment, price, self.question.price_basis, tokens_per_s, float(column.watts[row])),
                 service_units_per_hour=service_units_per_hour(deployment, self.facts.prices),
@@ -55,7 +59,19 @@ class Settler:
             recovery_fraction=known[0],
             recovery_source=known[1],
             details=self._details(deployment, table, memory) if detailed else None,
+            rehearsal=rehearsal,
         )
+
+    def _rehearsal(self, deployment: Deployment, service: Service) -> Rehearsal:
+        """Play the stated load on the deployment."""
+        limits = self.question.limits
+        return Stage(
+            facts=facts_of(deployment, self.facts.efficiencies),
+            replicas=deployment.pools[0].replicas,
+            workload=self.question.workload,
+            e2e_s=usual_e2e_s(service),
+            slo=replace(limits.slo, tpot_s=limits.tpot_s),
+        ).rehearse()
 
     def _details(self, deployment: Deployment, table: StepTable, memory: MemoryUse) -> Details:
         materials = bill_of_materials(

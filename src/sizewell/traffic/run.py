@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -108,6 +108,10 @@ class Run:
         """Where the request was answered whole [n]."""
         ok: NDArray[np.bool_] = self.status == OK
         return ok
+
+    def rows(self, begin: int, end: int) -> Run:
+        """Return some of the requests, warm-up left out; gaps between tokens stay those of all."""
+        return replace(self, **{name: getattr(self, name)[begin:end] for name in RUN_COLUMNS})
 
     def _check_served(self) -> None:
         served = self.served

@@ -1,0 +1,19 @@
+"""The means every answer states: what users feel on average, and how much is served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sizewell.specs.figure import Figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """Means over requests under one load, of the whole deployment."""
+
+    ttft_s: Figure
+    ttfa_s: Figure
+    tpot_s: Figure
+    e2e_s: Figure
+    requests_per_s: Figure
+    output_tokens_per_s: Figure
