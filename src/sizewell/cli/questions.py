@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from sizewell.catalog.calibrations import read_efficiencies
@@ -142,11 +142,26 @@ def _nodes_needed(name: str, count: int, node: str | None) -> int:
 
 def explain(model: str | ModelSpec, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL) -> Explanation:
     """Return what a stated deployment of a model on `8xh200` or a cluster holds, gives and needs."""
+    return explain_deployment(stated_on(model, on, workload, setup), workload)
+
+
+def stated_on(
+    model: str | ModelSpec, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL,
+    *, least_context_tokens: int = 0,
+) -> Deployment:  # fmt: skip
+    """Return the deployment of a model on `8xh200` or a cluster, what is left open as an engine or a plan would.
+
+    Where no context length is stated, it suffices for the workload and for `least_context_tokens`, as far as the
+    model goes.
+    """
     place = machine(on) if isinstance(on, str) else on
     spec = read_model(model) if isinstance(model, str) else model
     runs = engine(setup.engine) if setup.engine != "auto" else _usual_engine(spec, setup.formats.weight, place)
     stated = setup.stated.serving(spec, workload)
-    return explain_deployment(stated_deployment(spec, place, runs, setup.formats, stated), workload)
+    if setup.stated.max_model_len_tokens is None:
+        longest = max(stated.max_model_len_tokens or 0, min(least_context_tokens, spec.max_context_tokens))
+        stated = replace(stated, max_model_len_tokens=longest)
+    return stated_deployment(spec, place, runs, setup.formats, stated)
 
 
 def _usual_engine(model: ModelSpec, weight_format: str, place: ClusterSpec) -> EngineSpec:
