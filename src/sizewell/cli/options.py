@@ -34,6 +34,7 @@ Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 ENGINE_HELP = (
     "Engine: vllm, sglang or llama.cpp, with a version or not (vllm@0.19) [vllm where it runs, else llama.cpp]."
 )
+WORKLOAD_HELP = "YAML or TOML of flags, or a shipped workload."
 DEFAULT_USERS = 16
 DEFAULT_INPUT_TOKENS = 1000.0
 DEFAULT_ANSWER_TOKENS = 500.0
@@ -84,7 +85,7 @@ def workload_flags() -> Decorator:
         quantity("--think", TOKENS, "Tokens generated before the answer (reasoning models) [0]."),
         quantity("--shared-prefix", TOKENS, "Prompt tokens that are the same in every request [0]."),
         quantity("--growth", FACTOR, "Factor the load may grow by and still hold [1]."),
-        click.option("--workload", metavar="FILE", is_eager=True, callback=_file_first, help="YAML or TOML of flags."),
+        click.option("--workload", metavar="FILE", is_eager=True, callback=_file_first, help=WORKLOAD_HELP),
     )
 
 

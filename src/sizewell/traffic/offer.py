@@ -107,6 +107,26 @@ def at_rate(traffic: Traffic, rate_per_s: float) -> Traffic:
     return replace(traffic, arrivals=poisson(rate_per_s))
 
 
+def grown(traffic: Traffic, factor: float) -> Traffic:
+    """Return the same traffic with `factor` times the rate or the users; a batch at one moment stays what it is."""
+    require("growth", factor, low=0.01, high=1000)
+    return replace(traffic, arrivals=_grown(traffic.arrivals, factor))
+
+
+def _grown(arrivals: Arrivals, factor: float) -> Arrivals:
+    if isinstance(arrivals, Gamma | Constant):
+        return replace(arrivals, rate_per_s=arrivals.rate_per_s * factor)
+    if isinstance(arrivals, Varying):
+        return replace(arrivals, profile=arrivals.profile.scaled(factor))
+    if isinstance(arrivals, Recorded):
+        return Recorded(arrivals.arrival_s / factor)
+    if isinstance(arrivals, Window):
+        return replace(arrivals, concurrency=max(1, round(arrivals.concurrency * factor)))
+    if isinstance(arrivals, Users):
+        return replace(arrivals, users=max(1, round(arrivals.users * factor)))
+    return arrivals
+
+
 def _spoken(traffic: Traffic, rows: Rows, rng: np.random.Generator) -> tuple[Spoken, Ints]:
     """Return text, think and answer tokens of each row, and its priority; the class is the session's."""
     weights = np.array([kind.weight for kind in traffic.classes])
