@@ -63,11 +63,24 @@ def test_users_keep_so_many_requests_in_flight(say: Say) -> None:
     assert in_flight == pytest.approx(4, rel=0.02)
 
 
-def test_a_conversation_finds_what_was_said_in_the_cache(say: Say) -> None:
-    alone = document(say, *OPEN)["score"]["cached_fraction"]
-    turns = document(say, *OPEN, "--turns", "4", "--input", "200")["score"]["cached_fraction"]
-    assert alone == 0.0
-    assert 0.3 < turns < 0.9
+def test_a_workload_file_says_what_flags_cannot(say: Say, tmp_path: Path) -> None:
+    file = tmp_path / "talk.toml"
+    file.write_text(
+        """ttft = "2s"
+        [traffic]
+        arrivals = { process = "users", users = 4, pause = "1s" }
+        sessions = { turns = 4 }
+        [[traffic.classes]]
+        text = 300
+        answer = 5
+        """
+    )
+    talk = ("simulate", "llama-3.1-8b", "--on", "1xh100", "--requests", "40", "--workload", str(file))
+    found = document(say, *talk)
+    assert found["limits"]["ttft_s"] == 2
+    assert found["traffic"]["mean_input_tokens"] == pytest.approx(300 * 2.5 + 5 * 1.5)
+    assert 0.3 < found["score"]["cached_fraction"] < 0.9
+    assert "keep one of the two" in say(*talk, "--arrivals", "constant").complaint
 
 
 @pytest.mark.parametrize(
@@ -76,10 +89,10 @@ def test_a_conversation_finds_what_was_said_in_the_cache(say: Say) -> None:
         ("--arrivals", "constant"),
         ("--arrivals", "at-once"),
         ("--burstiness", "0.3"),
-        ("--arrivals", "ramp", "--ramp-from", "1/s", "--ramp-over", "10s"),
-        ("--arrivals", "diurnal", "--peak", "1.8"),
         ("--length-sigma", "0.8"),
-        ("--shared-prefix", "512", "--prefix-copies", "3"),
+        ("--shared-prefix", "512"),
+        ("--think", "3"),
+        ("--growth", "2"),
     ],
     ids=" ".join,
 )
@@ -199,9 +212,8 @@ def test_plots_stand_alone_and_stay_small(say: Say, tmp_path: Path, suffix: str)
         (("--plots", "out.png"), ".html or .svg"),
         (("--rows", "/nonexistent/rows.csv"), "there is no folder"),
         (("--rows", "/"), "is a folder"),
-        (("--prefix-copies", "3"), "--shared-prefix"),
-        (("--arrivals", "ramp"), "--ramp-over"),
-        (("--peak", "3", "--arrivals", "diurnal"), "peak"),
+        (("--arrivals", "constant", "--burstiness", "2"), "--burstiness"),
+        (("--arrivals", "ramp"), "ramp"),
         (("--trace", "/nonexistent.csv"), "/nonexistent.csv"),
         (("--input", "0"), "input tokens"),
     ],

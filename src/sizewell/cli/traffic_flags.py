@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sizewell.cli.options import Decorator, quantity, stack, workload_of
-from sizewell.cli.quantities import COUNT, DURATION, FACTOR, RATE, SEED, SIGMA
+from sizewell.cli.quantities import COUNT, DURATION, FACTOR, SEED, SIGMA
 from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from sizewell.traffic.workload import Workload
 
 DEFAULT_REQUESTS = 1000
-ARRIVALS = ("poisson", "constant", "at-once", "ramp", "diurnal")
+ARRIVALS = ("poisson", "constant", "at-once")
 DESCRIBED = (
-    "users", "input", "answer", "think", "shared_prefix", "growth", "arrivals", "burstiness", "length_sigma", "pause",
-    "turns", "prefix_copies", "ramp_from", "ramp_over", "peak",
+    "users", "input", "answer", "think", "shared_prefix", "growth", "arrivals", "burstiness", "length_sigma",
 )  # fmt: skip
 """Flags that describe what a trace has recorded."""
 
@@ -77,15 +76,9 @@ def traffic_flags() -> Decorator:
         quantity("--duration", DURATION, "Offer requests for so long, instead of a number."),
         quantity("--until", DURATION, "Stop then; what is not served counts as unfinished."),
         quantity("--seed", SEED, "Seed of everything drawn at random [0]."),
-        click.option("--arrivals", type=click.Choice(ARRIVALS), help="How requests of a --rate come [poisson]."),
+        click.option("--arrivals", type=click.Choice(ARRIVALS), help="How requests come at a --rate [poisson]."),
         quantity("--burstiness", FACTOR, "Shape of gamma gaps: 1 Poisson, below 1 bunched [1]."),
-        quantity("--ramp-from", RATE, "Rate a ramp starts from; it ends at --rate."),
-        quantity("--ramp-over", DURATION, "Time a ramp takes."),
-        quantity("--peak", FACTOR, "Peak over the mean rate of a diurnal load, 1 to 2 [1.5]."),
-        quantity("--pause", DURATION, "Pause of a user between an answer and the next request [0]."),
         quantity("--length-sigma", SIGMA, "Spread of lengths: sigma of a lognormal about the means [0, all alike]."),
-        quantity("--turns", COUNT, "Requests of a conversation, each quoting what was said before [1]."),
-        quantity("--prefix-copies", COUNT, "Different shared prefixes, each as likely [1]."),
         click.option("--trace", metavar="FILE", help="Recorded requests instead (docs/traffic.md); --rate stretches."),
     )
 
@@ -98,9 +91,10 @@ def offered(ctx: click.Context, given: Mapping[str, Any]) -> Offered:
 
 
 def _described(ctx: click.Context, given: Mapping[str, Any]) -> Offered:
+    from sizewell.cli.traffic_section import offered_traffic
     from sizewell.traffic.offer import offer, requests_within
 
-    traffic = _traffic(workload_of(ctx, given), given)
+    traffic = _shaped(offered_traffic(ctx, workload_of(ctx, given)), _shape(ctx, given))
     count = given["requests"] or DEFAULT_REQUESTS
     if given["duration"] is not None:
         count = requests_within(traffic, given["duration"])
@@ -128,65 +122,55 @@ def _recorded(given: Mapping[str, Any]) -> Offered:
     return Offered(requests=requests, source=trace.kind, notes=trace.notes)
 
 
-def _traffic(workload: Workload, given: Mapping[str, Any]) -> Traffic:
-    from sizewell.traffic.arrivals import Pause
+def _shape(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags that shape plain traffic, as far as given; raises BadInputError against a file's own section."""
+    from sizewell.cli.traffic_section import MEANT
+
+    said = {name: given[name] for name in ("arrivals", "burstiness", "length_sigma") if given[name] is not None}
+    if said and MEANT in ctx.meta:
+        flag = next(iter(said)).replace("_", "-")
+        raise BadInputError(f"the traffic section of the workload file says what --{flag} would: keep one of the two")
+    return said
+
+
+def _shaped(traffic: Traffic, said: Mapping[str, Any]) -> Traffic:
     from sizewell.traffic.classes import RequestClass
-    from sizewell.traffic.lengths import Fixed
-    from sizewell.traffic.offer import Traffic
-    from sizewell.traffic.prefixes import SharedPrefix
-    from sizewell.traffic.sessions import Sessions
 
-    sigma, pause = given["length_sigma"] or 0.0, Pause(mean_s=given["pause"] or 0.0, spread="exponential")
-    text = workload.input_tokens - workload.shared_prefix_tokens
-    prefix = SharedPrefix(tokens=Fixed(workload.shared_prefix_tokens), copies=given["prefix_copies"] or 1)
-    if given["prefix_copies"] and not workload.shared_prefix_tokens:
-        raise BadInputError("--prefix-copies without --shared-prefix: say how long the shared prefixes are")
-    kind = RequestClass(
-        text=_lengths(text, sigma),
-        think=_lengths(workload.think_tokens, sigma),
-        answer=_lengths(workload.answer_tokens, sigma),
+    sigma = said.get("length_sigma", 0.0)
+    classes = tuple(
+        replace(
+            kind,
+            text=_spread(kind.text, sigma),
+            think=_spread(kind.think, sigma),
+            answer=_spread(kind.answer, sigma),
+        )
+        if isinstance(kind, RequestClass)
+        else kind
+        for kind in traffic.classes
     )
-    return Traffic(
-        arrivals=_arrivals(workload, given, pause.mean_s),
-        classes=(kind,),
-        prefixes=(prefix,) if workload.shared_prefix_tokens >= 1 else (),
-        sessions=Sessions(turns=Fixed(given["turns"] or 1), pause=pause),
-    )
+    return replace(traffic, arrivals=_arrivals(traffic.arrivals, said), classes=classes)
 
 
-def _lengths(mean_tokens: float, sigma: float) -> Lengths:
-    from sizewell.traffic.lengths import Fixed, Lognormal
+def _spread(lengths: Lengths, sigma: float) -> Lengths:
+    from sizewell.traffic.lengths import Lognormal
 
-    return Lognormal(mean_tokens=mean_tokens, sigma=sigma) if sigma and mean_tokens > 1 else Fixed(mean_tokens)
+    mean = lengths.mean_tokens
+    return Lognormal(mean_tokens=mean, sigma=sigma) if sigma and mean > 1 else lengths
 
 
-def _arrivals(workload: Workload, given: Mapping[str, Any], pause_s: float) -> Arrivals:
-    from sizewell.traffic.arrivals import AllAtOnce, Constant, Gamma, Pause, Users, Varying
-    from sizewell.traffic.profile import diurnal, ramp
+def _arrivals(plain: Arrivals, said: Mapping[str, Any]) -> Arrivals:
+    from sizewell.traffic.arrivals import AllAtOnce, Constant, Gamma
 
-    shape, burstiness = given["arrivals"] or "poisson", given["burstiness"] or 1.0
-    if shape == "at-once":
+    how = said.get("arrivals", "poisson")
+    if how == "at-once":
         return AllAtOnce()
-    if workload.rate_per_s is None:
-        _refuse_open_loop(given)
-        users = max(1, round((workload.users or 1) * workload.growth))
-        return Users(users=users, pause=Pause(mean_s=pause_s, spread="exponential"))
-    rate = workload.rate_per_s * workload.growth
-    if shape == "constant":
-        return Constant(rate_per_s=rate)
-    if shape == "ramp":
-        if given["ramp_over"] is None:
-            raise BadInputError("--arrivals ramp needs --ramp-over: say how long the ramp takes")
-        profile = ramp(given["ramp_from"] or 0.0, rate, given["ramp_over"])
-        return Varying(profile=profile, burstiness=burstiness)
-    if shape == "diurnal":
-        return Varying(profile=diurnal(rate, given["peak"] or 1.5), burstiness=burstiness)
-    return Gamma(rate_per_s=rate, burstiness=burstiness)
-
-
-def _refuse_open_loop(given: Mapping[str, Any]) -> None:
-    for name in ("arrivals", "burstiness", "ramp_from", "ramp_over", "peak"):
-        if given[name] is not None:
-            raise BadInputError(
-                f"users send their next request when they have an answer: --{name.replace('_', '-')} needs --rate"
-            )
+    if not isinstance(plain, Gamma):
+        for name in ("arrivals", "burstiness"):
+            if name in said:
+                raise BadInputError(f"users send their next request when they have an answer: --{name} needs --rate")
+        return plain
+    if how == "constant":
+        if "burstiness" in said:
+            raise BadInputError("constant gaps have no --burstiness: give one of the two")
+        return Constant(rate_per_s=plain.rate_per_s)
+    return replace(plain, burstiness=said.get("burstiness", 1.0))
