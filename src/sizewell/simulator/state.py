@@ -87,6 +87,7 @@ BATCH = np.dtype(
     [
         ("entries", np.int64),
         ("tokens", np.int64),
+        ("emitting", np.int64),
         ("decode_sequences", np.float64),
         ("decode_context_tokens", np.float64),
         ("prefill_tokens", np.float64),
@@ -102,6 +103,7 @@ BATCH = np.dtype(
 
 ENGINE = np.dtype(
     [
+        ("index", np.int64),
         ("free", np.int64),
         ("running", np.int64),
         ("waiting", np.int64),
@@ -114,11 +116,13 @@ ENGINE = np.dtype(
         ("blocked", np.int64),  # the last look at the waiting queue ended for want of memory, slots or budget
         ("skip", np.int64),  # identical steps planned to be jumped over
         ("busy_s", np.float64),  # when the accelerators can start the next batch
+        ("end_s", np.float64),  # when the batch formed last ends
         ("wake_s", np.float64),  # when the scheduler next gets to act
         ("hit_blocks", np.int64),  # result of the last search of the prefix cache, with the key it ends on
         ("hit_key", np.int64),
         ("hit_segment", np.int64),
         ("hit_segment_from", np.int64),
+        ("ended", np.int64),
         ("outstanding", np.int64),
         ("outstanding_tokens", np.int64),
         ("preemptions", np.int64),
@@ -143,10 +147,11 @@ RULES = np.dtype(
         ("depth", np.int64),  # batches in flight
         ("stages", np.int64),
         ("ranks", np.int64),
-        ("lookahead", np.int64),
+        ("drafts", np.int64),
         ("policy", np.int64),
         ("windowed", np.int64),  # some group is not FULL
         ("jumps", np.int64),
+        ("router", np.int64),
         ("logged", np.int64),
     ],
     align=True,
@@ -156,14 +161,15 @@ CLOCK = np.dtype(
     [
         ("now_s", np.float64),
         ("horizon_s", np.float64),
-        ("next_request", np.int64),
+        ("next_starter", np.int64),
         ("due", np.int64),  # entries of the agenda
         ("order", np.int64),
-        ("open", np.int64),  # requests a closed loop may still send at once; NONE: no closed loop
+        ("closed", np.int64),  # a closed loop sends the next request when one has ended
+        ("users", np.int64),  # of a closed loop that has not started yet
         ("think_s", np.float64),
         ("turn", np.int64),
         ("events", np.int64),
-        ("logged", np.int64),
+        ("logged", np.int64),  # lines of the log in use
         ("gap_s", np.float64),  # last gap recorded and its bin
         ("gap_bin", np.int64),
     ],
@@ -201,6 +207,7 @@ class Engine(NamedTuple):
     clock: Records
     gaps: Records
     log: Records
+    draws: Smalls  # accepted drafts of successive steps
     state: Records  # one record
     blocks: Records
     places: Smalls  # prefix map: key -> block
@@ -208,8 +215,10 @@ class Engine(NamedTuple):
     held: Smalls  # [groups, slots]
     hits: Smalls  # [groups, blocks]
     slots: Records
+    keys: Ints
     spare: Ints
     running: Ints
+    ended: Ints
     heap: Ints
     batches: Records
     entries: Records
@@ -228,6 +237,7 @@ class World(NamedTuple):
     clock: Records
     gaps: Records
     log: Records
+    draws: Smalls
     states: Records
     blocks: Records
     places: Smalls
@@ -235,11 +245,14 @@ class World(NamedTuple):
     held: Smalls
     hits: Smalls
     slots: Records
+    keys: Ints
     spare: Ints
     running: Ints
+    ended: Ints
     heap: Ints
     batches: Records
     entries: Records
+    starters: Ints  # requests that wait for no other, in order
     follower_start: Ints
     followers: Ints
     agenda: Records
@@ -250,8 +263,8 @@ def engine_of(world: World, index: int) -> Engine:
     """Return the view of one engine."""
     return Engine(
         world.rules, world.groups, world.requests, world.sequences, world.segment_start, world.segment_id,
-        world.segment_tokens, world.clock, world.gaps, world.log, world.states[index : index + 1],
+        world.segment_tokens, world.clock, world.gaps, world.log, world.draws, world.states[index : index + 1],
         world.blocks[index], world.places[index], world.tables[index], world.held[index], world.hits[index],
-        world.slots[index], world.spare[index], world.running[index], world.heap[index], world.batches[index],
-        world.entries[index],
+        world.slots[index], world.keys[index], world.spare[index], world.running[index], world.ended[index],
+        world.heap[index], world.batches[index], world.entries[index],
     )  # fmt: skip
