@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(say: Say) -
 def test_plain_and_compiled_runs_are_the_same(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
     plain = say(*OPEN, "--json").out
-    monkeypatch.setattr(simulations, "FEW_REQUESTS", 0)
+    monkeypatch.setattr(simulations, "FEW_TOKENS", 0)
     assert say(*OPEN, "--json").out == plain
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     deployment = simulations.stated_for(model, place, requests, setup_of(given))
     if len(requests.requests) >= MANY_REQUESTS:
         talk(f"simulating {len(requests.requests):,} requests …")
-    found = simulations.simulate_deployment(deployment, requests, slo_of(given), given["until"] or inf)
+    found = simulations.simulate_deployment(deployment, requests, slo_of(given))
     _write_files(given, found)
     _answer(given, found)
     if not found.memory.fits:

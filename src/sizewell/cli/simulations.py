@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil, inf
+from math import ceil
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.cli.questions import AS_USUAL, Setup, stated_on
@@ -22,8 +22,8 @@ from sizewell.traffic.workload import Slo
 
 NO_LIMITS = Slo()
 LENGTH_STEP_TOKENS = 1024
-FEW_REQUESTS = 200
-"""Requests up to which starting compiled code costs more than it saves; both give the same run."""
+FEW_TOKENS = 10_000
+"""Output tokens up to which compiling costs more than it saves; plain and compiled code give the same run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +53,11 @@ class Simulation:
         )
 
 
-def simulate(  # what is served, where, how, and what is asked of it
-    model: str | ModelSpec, on: str | ClusterSpec, offered: Offered, setup: Setup = AS_USUAL, slo: Slo = NO_LIMITS,
-    until_s: float = inf,
-) -> Simulation:  # fmt: skip
-    """Return what happens to the offered requests on a stated deployment."""
-    return simulate_deployment(stated_for(model, on, offered, setup), offered, slo, until_s)
+def simulate(
+    model: str | ModelSpec, on: str | ClusterSpec, offered: Offered, setup: Setup = AS_USUAL, slo: Slo = NO_LIMITS
+) -> Simulation:
+    """Return what happens to the offered requests on a stated deployment of a model on `8xh200` or a cluster."""
+    return simulate_deployment(stated_for(model, on, offered, setup), offered, slo)
 
 
 def stated_for(model: str | ModelSpec, on: str | ClusterSpec, offered: Offered, setup: Setup = AS_USUAL) -> Deployment:
@@ -67,9 +66,7 @@ def stated_for(model: str | ModelSpec, on: str | ClusterSpec, offered: Offered, 
     return stated_on(model, on, offered.workload, setup, least_context_tokens=longest)
 
 
-def simulate_deployment(
-    deployment: Deployment, offered: Offered, slo: Slo = NO_LIMITS, until_s: float = inf
-) -> Simulation:
+def simulate_deployment(deployment: Deployment, offered: Offered, slo: Slo = NO_LIMITS) -> Simulation:
     """Return what happens to the offered requests on a deployment, whoever built it."""
     memory = ledger(deployment)
     found = Simulation(deployment=deployment, memory=memory, offered=offered, slo=slo)
@@ -77,7 +74,8 @@ def simulate_deployment(
         return found
     facts = deployed_facts(deployment, memory, read_efficiencies(), seed=offered.seed or 0)
     requests = offered.requests
-    run = play(facts, requests, horizon_s=until_s, compiled=len(requests) > FEW_REQUESTS)
+    many = int(requests.output_tokens.sum()) > FEW_TOKENS
+    run = play(facts, requests, horizon_s=offered.until_s, compiled=many)
     return replace(found, run=run, score=score(run, slo), overload=overload(requests, run))
 
 

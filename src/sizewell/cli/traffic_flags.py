@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +31,16 @@ DESCRIBED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
-    """Requests, where they come from (`flags` or the kind of a trace file), and what was changed in reading them."""
+    """Requests, where they come from (`flags` or the kind of a trace file), and what was changed in reading them.
+
+    Playing stops at `until_s`.
+    """
 
     requests: Requests
-    source: str
+    source: str = "flags"
     seed: int | None = None
     notes: tuple[str, ...] = field(default=())
+    until_s: float = inf
 
     @property
     def workload(self) -> Workload:
@@ -87,7 +92,8 @@ def offered(ctx: click.Context, given: Mapping[str, Any]) -> Offered:
     """Return the requests the flags ask for; raises BadInputError where they contradict each other."""
     if given["requests"] is not None and given["duration"] is not None:
         raise BadInputError("--requests and --duration both say how much is offered: give one of the two")
-    return _recorded(given) if given["trace"] is not None else _described(ctx, given)
+    found = _recorded(given) if given["trace"] is not None else _described(ctx, given)
+    return replace(found, until_s=given["until"] or inf)
 
 
 def _described(ctx: click.Context, given: Mapping[str, Any]) -> Offered:
@@ -99,7 +105,7 @@ def _described(ctx: click.Context, given: Mapping[str, Any]) -> Offered:
     if given["duration"] is not None:
         count = requests_within(traffic, given["duration"])
     seed = given["seed"] or 0
-    return Offered(requests=offer(traffic, count, seed), source="flags", seed=seed)
+    return Offered(requests=offer(traffic, count, seed), seed=seed)
 
 
 def _recorded(given: Mapping[str, Any]) -> Offered:
