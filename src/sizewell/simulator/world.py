@@ -10,12 +10,13 @@ from sizewell.simulator.facts import ReplicaFacts
 from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
 from sizewell.simulator.state import (
     BATCH, BLOCK, CHUNK, CLOCK, DUE, ENGINE, ENTRY, FCFS, FULL, GAP, GROUP, NONE, PRIORITY, RECORD, REQUEST, RULES,
-    SEQUENCE, SLOT, STATE, WINDOW, Records, World,
+    SAMPLE, SEQUENCE, SLOT, STATE, WINDOW, Records, World,
 )  # fmt: skip
 from sizewell.traffic.requests import Ints, Requests
 
 KINDS = {"full": FULL, "window": WINDOW, "chunk": CHUNK, "state": STATE}
 GAP_BINS = int((14.0 - GAP_LOG_START) * GAP_BINS_PER_E)
+SAMPLES = 4096
 DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
 
@@ -59,6 +60,7 @@ def make_world(facts: ReplicaFacts, requests: Requests, replicas: int, horizon_s
         follower_start=follower_start,
         followers=followers,
         agenda=_records(len(requests) + 1, DUE),
+        samples=_records(SAMPLES, SAMPLE),
         surface=_own(facts.surface),
     )
 
