@@ -26,6 +26,6 @@ def deployed_facts(
         StepPolicy.of(chosen.settings, deployment.engine),
         reached,
     )
-    served = (chosen.settings, chosen.parallelism)
-    facts = replica_facts(surface, memory.layout, memory.kv_blocks, deployment.engine, served)
+    cache = (memory.layout, memory.kv_blocks)
+    facts = replica_facts(surface, cache, deployment.engine, chosen.settings, chosen.parallelism)
     return replace(facts, acceptance=float(reached.factors["acceptance"][0]), seed=seed)
