@@ -112,7 +112,7 @@ def sheet(title: str, charts: Sequence[Chart], columns: int = 2) -> str:
 
 def _drawn(chart: Chart) -> Iterator[str]:
     across = _scale(
-        [value for line in chart.series for value in line.x] + [at for at, _ in chart.marks],
+        [0.0] + [value for line in chart.series for value in line.x] + [at for at, _ in chart.marks],
         (LEFT, WIDTH - RIGHT), log=chart.log_x,
     )  # fmt: skip
     highest = max((value for line in chart.series for value in line.y if isfinite(value)), default=1.0)

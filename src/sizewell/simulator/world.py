@@ -50,7 +50,6 @@ def make_world(facts: ReplicaFacts, requests: Requests, replicas: int, horizon_s
     longest = int((requests.input_tokens + requests.output_tokens).max(initial=1)) + 1 + facts.drafts
     longest = min(longest, facts.max_model_len_tokens + facts.drafts)
     entries = max(-(-longest // facts.block_tokens), *(group.most_blocks for group in facts.groups)) + 1
-    heap = len(requests) if facts.policy == "priority" else 0
     follower_start, followers = _followers(requests)
     return World(
         rules=_rules(facts, log_lines, seats),
@@ -75,7 +74,7 @@ def make_world(facts: ReplicaFacts, requests: Requests, replicas: int, horizon_s
         spare=np.tile(np.arange(seats)[::-1], (engines, 1)),
         running=np.zeros((engines, seats), dtype=np.int64),
         ended=np.zeros((engines, seats), dtype=np.int64),
-        heap=np.zeros((engines, heap), dtype=np.int64),
+        heap=np.zeros((engines, len(requests) * (facts.policy == "priority")), dtype=np.int64),
         batches=_records((engines, facts.depth), BATCH),
         entries=_records((engines, facts.depth, seats), ENTRY),
         starters=np.flatnonzero(requests.after == NONE),
