@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sizewell.cli.questions import fit as fit
     from sizewell.cli.questions import machine as machine
     from sizewell.cli.questions import plan as plan
+    from sizewell.cli.simulations import Simulation as Simulation
+    from sizewell.cli.simulations import simulate as simulate
+    from sizewell.cli.traffic_flags import Offered as Offered
     from sizewell.planner.plan import Answer as Answer
     from sizewell.planner.plan import Plan as Plan
     from sizewell.planner.question import Limits as Limits
@@ -31,13 +34,16 @@ _HOMES = {
     "explain_deployment": "sizewell.cli.questions",
     "fit": "sizewell.cli.questions",
     "machine": "sizewell.cli.questions",
+    "simulate": "sizewell.cli.simulations",
     "read_model": "sizewell.catalog.models",
     "Answer": "sizewell.planner.plan",
     "Explanation": "sizewell.cli.questions",
     "Limits": "sizewell.planner.question",
+    "Offered": "sizewell.cli.traffic_flags",
     "Plan": "sizewell.planner.plan",
     "Question": "sizewell.planner.question",
     "Setup": "sizewell.cli.questions",
+    "Simulation": "sizewell.cli.simulations",
     "SizewellError": "sizewell.specs.errors",
     "Slo": "sizewell.traffic.workload",
     "Workload": "sizewell.traffic.workload",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from sizewell.catalog.calibrations import read_efficiencies
@@ -24,13 +24,12 @@ from sizewell.planner.fit import fit as fit_models
 from sizewell.planner.plan import Answer
 from sizewell.planner.prediction import Prediction, steady_state
 from sizewell.planner.question import Question
-from sizewell.planner.rehearsal import Rehearsal, Stage, usual_e2e_s, with_simulated_means
+from sizewell.planner.rehearsal import Rehearsal, rehearse, with_simulated_means
 from sizewell.planner.search import answer
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_account import StepAccount, step_account
 from sizewell.planner.step_table import Lengths
 from sizewell.planner.support import unsupported
-from sizewell.simulator.deployed import facts_of
 from sizewell.specs.deployment import Deployment, Formats
 from sizewell.specs.engine import EngineName, EngineSpec
 from sizewell.specs.errors import BadInputError
@@ -149,11 +148,26 @@ def explain(
     model: str | ModelSpec, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL, slo: Slo = NO_LIMITS
 ) -> Explanation:
     """Return what a stated deployment of a model on `8xh200` or a cluster holds, gives and needs."""
+    return explain_deployment(stated_on(model, on, workload, setup), workload, slo)
+
+
+def stated_on(
+    model: str | ModelSpec, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL,
+    *, least_context_tokens: int = 0,
+) -> Deployment:  # fmt: skip
+    """Return the deployment of a model on `8xh200` or a cluster, what is left open as an engine or a plan would.
+
+    Where no context length is stated, it suffices for the workload and for `least_context_tokens`, as far as the
+    model goes.
+    """
     place = machine(on) if isinstance(on, str) else on
     spec = read_model(model) if isinstance(model, str) else model
     runs = engine(setup.engine) if setup.engine != "auto" else _usual_engine(spec, setup.formats.weight, place)
     stated = setup.stated.serving(spec, workload)
-    return explain_deployment(stated_deployment(spec, place, runs, setup.formats, stated), workload, slo)
+    if setup.stated.max_model_len_tokens is None:
+        longest = max(stated.max_model_len_tokens or 0, min(least_context_tokens, spec.max_context_tokens))
+        stated = replace(stated, max_model_len_tokens=longest)
+    return stated_deployment(spec, place, runs, setup.formats, stated)
 
 
 def _usual_engine(model: ModelSpec, weight_format: str, place: ClusterSpec) -> EngineSpec:
@@ -173,8 +187,9 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
     given = steady_state(deployment, workload, efficiencies) if memory.fits else None
     lengths = Lengths.of(workload, prefix_caching=deployment.pools[0].settings.prefix_caching)
     step = step_account(deployment, lengths, given.sequences_per_replica, efficiencies) if given else None
-    rehearsal = _rehearsal(deployment, workload, given, slo) if given and len(deployment.pools) == 1 else None
-    if given and rehearsal:
+    rehearsal = None
+    if given and len(deployment.pools) == 1:
+        rehearsal = rehearse(deployment, workload, given, slo, efficiencies)
         given = with_simulated_means(given, rehearsal)
     materials = bill_of_materials(
         deployment,
@@ -186,13 +201,6 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
         deployment=deployment, workload=workload, memory=memory, served=given, step=step, materials=materials,
         rehearsal=rehearsal,
     )  # fmt: skip
-
-
-def _rehearsal(deployment: Deployment, workload: Workload, given: Prediction, slo: Slo) -> Rehearsal:
-    return Stage(
-        facts=facts_of(deployment, read_efficiencies()), replicas=deployment.pools[0].replicas, workload=workload,
-        e2e_s=usual_e2e_s(given), slo=slo,
-    ).rehearse()  # fmt: skip
 
 
 def _refuse_too_much_offload(deployment: Deployment, memory: MemoryLedger) -> None:

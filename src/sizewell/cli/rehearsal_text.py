@@ -34,8 +34,6 @@ def _percentiles(felt: Distribution) -> str:
 
 def _saturation(found: Rehearsal) -> str:
     edge = found.saturation
-    if edge is None:
-        return "saturation was not looked for"
     if not edge.holds:
         return "no load was found at which it holds"
     more = "" if isfinite(edge.breaks) else " and more"
@@ -43,10 +41,8 @@ def _saturation(found: Rehearsal) -> str:
 
 
 def _lost(found: Rehearsal) -> str:
-    if found.replicas == 1:
-        return "a replica lost is all service lost"
     if found.without_one is None:
-        return "what a lost replica does was not looked for"
+        return "a replica lost is all service lost"
     if found.without_one.holds:
         return f"with {found.replicas - 1} of {found.replicas} replicas left it still holds"
     return f"with {found.replicas - 1} of {found.replicas} replicas left, {simulated_reason(found.without_one)}"
@@ -63,7 +59,7 @@ def rehearsal_object(found: Rehearsal | None) -> Object | None:
         "replicas": found.replicas,
         "holds": found.stated.holds,
         **_felt(found.stated.score),
-        "saturation": None if edge is None else {"holds": edge.holds, "breaks": edge.breaks},
+        "saturation": {"holds": edge.holds, "breaks": edge.breaks},
         "headroom_fraction": found.headroom_fraction,
         "without_one_replica": None
         if found.without_one is None

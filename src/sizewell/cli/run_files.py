@@ -6,6 +6,8 @@ import csv
 import heapq
 import json
 from collections.abc import Iterator
+from importlib import import_module
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,13 +74,13 @@ def _texts(values: Any) -> list[Any]:
     if values.dtype.kind != "f":
         plain: list[Any] = values.tolist()
         return plain
-    return ["" if value != value else round(value, 9) for value in values.tolist()]
+    return ["" if isnan(value) else round(value, 9) for value in values.tolist()]
 
 
 def _write_parquet(path: Path, run: Run) -> None:
     arrow, parquet = _pyarrow()
     table = arrow.table({name: _column(run, name) for name in RUN_COLUMNS})
-    with whole_file(path, "wb") as file:
+    with whole_file(path, binary=True) as file:
         parquet.write_table(table, file)
 
 
@@ -90,11 +92,9 @@ def check_parquet(path: Path) -> None:
 
 def _pyarrow() -> tuple[Any, Any]:
     try:
-        import pyarrow
-        from pyarrow import parquet
+        return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
         raise BadInputError(NO_PARQUET) from None
-    return pyarrow, parquet
 
 
 def _events(run: Run) -> Iterator[dict[str, Any]]:
@@ -133,7 +133,7 @@ def _phases(run: Run, row: int, place: dict[str, Any]) -> Iterator[dict[str, Any
     names = ["to first token", "think", "answer"]
     if not run.think_tokens[row]:
         times, names = [times[0], times[1], times[3]], ["to first token", "answer"]
-    for name, start, end in zip(names, times, times[1:], strict=True):
+    for name, start, end in zip(names, times[:-1], times[1:], strict=True):
         if start <= end:
             span = {"ts": round(start * MICROSECONDS, 3), "dur": round((end - start) * MICROSECONDS, 3)}
             yield {"ph": "X", "name": name, **place, **span, "args": counts}

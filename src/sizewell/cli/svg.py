@@ -112,13 +112,11 @@ def sheet(title: str, charts: Sequence[Chart], columns: int = 2) -> str:
 
 def _drawn(chart: Chart) -> Iterator[str]:
     across = _scale(
-        [value for line in chart.series for value in line.x] + [at for at, _ in chart.marks],
+        [0.0] + [value for line in chart.series for value in line.x] + [at for at, _ in chart.marks],
         (LEFT, WIDTH - RIGHT), log=chart.log_x,
     )  # fmt: skip
-    values = [value for line in chart.series for value in line.y]
-    up = _scale(
-        [0.0, chart.y_most or 1.05 * max((value for value in values if isfinite(value)), default=1.0)], (HEIGHT - BOTTOM, TOP)
-    )  # fmt: skip
+    highest = max((value for line in chart.series for value in line.y if isfinite(value)), default=1.0)
+    up = _scale([0.0, chart.y_most or 1.05 * highest], (HEIGHT - BOTTOM, TOP))
     yield f'<text class="title" x="{LEFT}" y="16">{escape(chart.title)}</text>'
     yield from _grid(chart, across, up)
     for value, words in chart.marks:

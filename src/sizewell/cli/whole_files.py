@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import mkstemp
 from typing import IO, Any
 
 from sizewell.specs.errors import BadInputError
@@ -24,27 +24,33 @@ def check_writable(path: Path) -> None:
 
 
 @contextmanager
-def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+def whole_file(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     """Open a file beside `path` that takes its name when the block ends well, and leaves nothing when it does not.
 
     Devices and pipes are written as they are. Raises BadInputError where the system refuses.
     """
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
         if _is_device(path):
-            with path.open(mode, **text) as device:
+            with _opened(path, binary) as device:
                 yield device
             return
-        with NamedTemporaryFile(mode, dir=path.parent, prefix=f".{path.name}.", delete=False, **text) as new:
-            try:
+        handle, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        try:
+            with _opened(Path(name), binary) as new:
                 yield new
-                new.close()
-                os.chmod(new.name, _usual_mode(path))
-                os.replace(new.name, path)
-            finally:
-                Path(new.name).unlink(missing_ok=True)
+            os.chmod(name, _usual_mode(path))
+            os.replace(name, path)
+        finally:
+            Path(name).unlink(missing_ok=True)
     except OSError as error:
         raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _opened(path: Path, binary: bool) -> IO[Any]:
+    if binary:
+        return path.open("wb")
+    return path.open("w", encoding="utf-8", newline="")
 
 
 def _is_device(path: Path) -> bool:

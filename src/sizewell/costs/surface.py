@@ -42,7 +42,8 @@ class StepBatch(NamedTuple):
 class Issue(NamedTuple):
     """Seconds and counts by which steps are issued; `eager_launch_s` and `front_token_s` are 0 where they never bind.
 
-    A step has `launches`, and `decode_launches` or `prefill_launches` more when it decodes or prefills.
+    A step has `launches`, and `decode_launches` or `prefill_launches` more when it decodes or prefills. `chunk_s` is
+    what another chunk costs for being one.
     """
 
     launches: float
@@ -54,6 +55,7 @@ class Issue(NamedTuple):
     host_sequence_s: float
     front_token_s: float
     fixed_s: float
+    chunk_s: float
     slowest_stage: float
     stages: float
 
@@ -219,11 +221,14 @@ def _proposing_s(surface: StepSurface, batch: StepBatch) -> tuple[float, float]:
 
 
 def _prefill_s(surface: StepSurface, batch: StepBatch) -> float:
-    """Return attention of the chunks: unequal ones cost what equal ones with the same pairs and cached rows do."""
+    """Return attention of the chunks: unequal ones cost what equal ones with the same pairs and cached rows do, but
+    for their number.
+    """
     visible = batch.prefill_pairs / batch.prefill_tokens
     held = batch.prefill_context_tokens + batch.prefill_tokens
     alike = max((held - 0.5 * batch.prefill_tokens) / visible, 1.0)
     found = on_stack(surface.tables, PREFILL, alike, batch.prefill_tokens / alike, visible)
+    found += surface.issue.chunk_s * (batch.prefill_sequences - alike)
     pairs = batch.decode_context_tokens * surface.query_tokens + batch.prefill_pairs
     held += batch.decode_context_tokens
     return found + on_sheet(surface.tables, SELECTION, pairs / held, held)

@@ -27,12 +27,15 @@ EXPERTS, DECODE, PREFILL, SELECTION, STATE, EXPANSION = (
 )  # fmt: skip
 SAMPLED = ("output head", "sampler")
 NOT_BY_TOKENS = (DECODE, PREFILL, SELECTION, STATE, EXPANSION, *SAMPLED)
-MOST_CHUNKS = 512
+MOST_CHUNKS = 512.0
 MOST_TOKENS = 2.0**18
 """Tokens of a step that are priced one by one; steps of more wait for arithmetic, and lines go on straight."""
 
-FINE, MIDDLE, COARSE, SPARSE = 1.01, 1.05, 1.2, 3.0
+FINE, MIDDLE, COARSE = 1.02, 1.1, 1.2
 """Growth of an axis: fine where seconds bend (one resource after the other binds), coarse where they only curve."""
+
+EXACT_TOKENS, NEAR = 256.0, 1.005
+"""Up to so many tokens each whole number is priced, from there on numbers so near that lines between them do."""
 
 
 def make_surface(
@@ -57,18 +60,18 @@ class _Tables:
     def surface(self) -> StepSurface:
         policy, ranks = self.policy, self.cut.dp
         budget = float(max(policy.chunk_tokens, 2))
-        tokens = _whole(budget)
-        everywhere = _whole(budget * ranks)
-        cached = _whole(budget + self.longest)
+        tokens = count_axis(EXACT_TOKENS, budget, NEAR)
+        everywhere = count_axis(EXACT_TOKENS, min(budget * ranks, MOST_TOKENS), NEAR)
+        cached = count_axis(EXACT_TOKENS, min(budget + self.longest, MOST_TOKENS), NEAR)
         main, drafts = self._main(tokens * ranks), self._drafts(tokens * ranks)
         apart = () if ranks == 1 else (EXPERTS,)
         made = {
-            table.TOKENS: self._line(main, but=(*NOT_BY_TOKENS, *apart)),
-            table.EXPERTS: self._line(self._main(everywhere), only=apart),
-            table.SAMPLED: self._line(main, only=SAMPLED),
-            table.EXPANSION: self._line(self._main(cached * ranks), only=(EXPANSION,)),
-            table.DRAFTS: self._line(drafts, but=(DECODE, SELECTION, *apart)),
-            table.DRAFT_EXPERTS: self._line(self._drafts(everywhere), only=apart),
+            table.TOKENS: self._line(tokens, main, but=(*NOT_BY_TOKENS, *apart)),
+            table.EXPERTS: self._line(everywhere, self._main(everywhere), only=apart),
+            table.SAMPLED: self._line(tokens, main, only=SAMPLED),
+            table.EXPANSION: self._line(cached, self._main(cached * ranks), only=(EXPANSION,)),
+            table.DRAFTS: self._line(tokens, drafts, but=(DECODE, SELECTION, *apart)),
+            table.DRAFT_EXPERTS: self._line(everywhere, self._drafts(everywhere), only=apart),
             table.STATE: self._state(budget),
             table.SELECTION: self._selection(budget),
             table.PREFILL: self._prefill(budget),
@@ -92,12 +95,16 @@ class _Tables:
         return draft_operators(self.model, self.formats, self.cut, batch, self.policy.drafts)
 
     def _line(
-        self, operators: Sequence[Operator], only: Collection[str] | None = None, but: Collection[str] = ()
-    ) -> Table:
+        self, points: Floats, operators: Sequence[Operator], only: Collection[str] | None = None,
+        but: Collection[str] = (),
+    ) -> Table:  # fmt: skip
         chosen = [o for o in operators if (o.name not in but if only is None else o.name in only)]
         if not chosen:
             return Table()
-        seconds = np.stack(np.broadcast_arrays(*(each[0] for each in working(chosen, self.reached))), axis=1)
+        work, latency = working(chosen, self.reached)
+        whole = np.arange(1.0, points[-1] + 1.0)
+        pairs = (np.interp(whole, points, np.broadcast_to(each, work.shape)[0]) for each in (work, latency))
+        seconds = np.stack(list(pairs), axis=1)
         return Table((), np.concatenate([2 * seconds[:1] - seconds[1:2], seconds]))
 
     def _grid(self, axes: tuple[Floats, ...], operators: Sequence[Operator], *only: str) -> Table:
@@ -120,20 +127,27 @@ class _Tables:
 
     def _prefill(self, budget: float) -> Table:
         axes = (
-            smooth_axis(1.0, MOST_CHUNKS, SPARSE),
-            smooth_axis(1.0, budget, FINE * FINE),
+            np.array([1.0, MOST_CHUNKS]),
+            smooth_axis(1.0, budget, FINE),
             smooth_axis(0.5, self.longest, COARSE, self._spans()),
         )
         prompts, chunk, visible = _mesh(axes)
         return self._grid(axes, self._chunks(prompts, chunk, visible, visible - chunk / 2), PREFILL)
 
+    def _chunk_s(self) -> float:
+        """Seconds by which the same prefill takes longer as two chunks than as one."""
+        tokens, prompts = np.full(2, 1024.0), np.array([1.0, 2.0])
+        operators = self._chunks(prompts, tokens / prompts, np.full(2, 1024.0), 1024.0 / prompts)
+        seconds = working([o for o in operators if o.name == PREFILL] or operators[:1], self.reached)[0][0]
+        return float(seconds[1] - seconds[0])
+
     def _selection(self, budget: float) -> Table:
-        axes = (smooth_axis(1.0, budget, FINE * FINE), smooth_axis(1.0, self.longest * MOST_CHUNKS, COARSE))
+        axes = (smooth_axis(1.0, budget, FINE), smooth_axis(1.0, self.longest * MOST_CHUNKS, COARSE))
         queries, held = _mesh(axes)
         return self._grid(axes, self._chunks(np.ones_like(queries), queries, held, held - queries), SELECTION)
 
     def _state(self, budget: float) -> Table:
-        axes = (smooth_axis(1.0, budget, FINE * FINE), count_axis(32.0, budget, COARSE))
+        axes = (smooth_axis(1.0, budget, FINE), count_axis(32.0, budget, COARSE))
         each, sequences = _mesh(axes)
         return self._grid(axes, self._chunks(sequences, each, each, 0.0 * each), STATE)
 
@@ -175,6 +189,7 @@ class _Tables:
             host_sequence_s=factors["host_sequence_s"],
             front_token_s=factors["front_token_s"] if launch.front_end else 0.0,
             fixed_s=float(dispatch_s(main, self.reached)[0] + host_link_s(launch, self.reached)[0]),
+            chunk_s=self._chunk_s(),
             slowest_stage=launch.slowest_stage,
             stages=float(launch.stages),
         )
@@ -195,7 +210,3 @@ def _sum(axes: tuple[Floats, ...], *tables: Table) -> Table:
 def _mesh(axes: tuple[Floats, ...]) -> tuple[Floats, ...]:
     """Return the points of a grid, flat."""
     return tuple(each.ravel() for each in np.meshgrid(*axes, indexing="ij"))
-
-
-def _whole(end: float) -> Floats:
-    return np.arange(1.0, min(max(end, 2.0), MOST_TOKENS) + 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sizewell.planner.demand import OVER_MEAN, Demand
+from sizewell.planner.demand import Demand
 from sizewell.planner.evaluate import USABLE_RATE
 from sizewell.planner.facts import Facts
 from sizewell.planner.plan import Plan
@@ -46,13 +46,11 @@ def _more_formats(question: Question) -> str:
 
 def _statistic(question: Question) -> str:
     statistic = question.limits.slo.statistic
-    over = OVER_MEAN[statistic]
     if statistic == "mean":
         return "Limits bind the mean over requests in steady state; a burst of all users at once waits longer."
     return (
-        f"Limits bind the {statistic} in steady state, taken as mean × {over['ttft']:g} (TTFT), "
-        f"× {over['tpot']:g} (TPOT), × {over['e2e']:g} (E2E): "
-        "ratios measured elsewhere, to be replaced by a simulation of your load."
+        f"Limits bind the {statistic} over requests in steady state, as simulated with prompts and answers of the "
+        "stated lengths; more varied ones spread it further: see sizewell simulate."
     )
 
 

@@ -12,15 +12,19 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from sizewell.costs.ledger import ledger
 from sizewell.planner.means import Means
 from sizewell.planner.saturation import Bracket, saturation
+from sizewell.simulator.deployment import deployed_facts
 from sizewell.simulator.facts import ReplicaFacts
 from sizewell.simulator.simulate import simulate
+from sizewell.specs.calibration import Efficiencies
+from sizewell.specs.deployment import Deployment
 from sizewell.specs.figure import Figure
 from sizewell.traffic.arrivals import Users, Window, poisson
 from sizewell.traffic.offer import Traffic, offer, traffic_of
 from sizewell.traffic.requests import Requests
-from sizewell.traffic.score import NO_LIMITS, Score, score
+from sizewell.traffic.score import Score, score
 from sizewell.traffic.workload import Slo, Workload
 
 FEWEST, MOST = 300, 6000
@@ -62,15 +66,27 @@ class Rehearsal:
     unit: Literal["users", "requests/s"]
     replicas: int
     stated: Outcome
-    saturation: Bracket | None
+    saturation: Bracket
     without_one: Outcome | None
 
     @property
-    def headroom_fraction(self) -> float | None:
+    def headroom_fraction(self) -> float:
         """Share of the load it could take that the stated one leaves free."""
-        if self.saturation is None:
-            return None
         return max(0.0, 1 - self.load / self.saturation.holds) if self.saturation.holds else 0.0
+
+
+def rehearse(
+    deployment: Deployment, workload: Workload, given: Means, slo: Slo, efficiencies: Efficiencies
+) -> Rehearsal:
+    """Return what happens to a deployment of one pool under a load whose means are about as `given`."""
+    stage = Stage(
+        facts=deployed_facts(deployment, ledger(deployment), efficiencies),
+        replicas=deployment.pools[0].replicas,
+        workload=workload,
+        e2e_s=usual_e2e_s(given),
+        slo=slo,
+    )
+    return stage.rehearsal()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +97,7 @@ class Stage:
     replicas: int
     workload: Workload
     e2e_s: float
-    slo: Slo = NO_LIMITS
+    slo: Slo
     seed: int = 0
     known: dict[float, Outcome] = field(default_factory=dict)
     capacity: dict[float, float] = field(default_factory=dict)
@@ -92,16 +108,16 @@ class Stage:
         workload = self.workload
         return (workload.users or workload.rate_per_s or 0.0) * workload.growth
 
-    def rehearse(self, *, thoroughly: bool = True) -> Rehearsal:
-        """Return what happens at the stated load, and thoroughly, at which load it breaks and when a replica dies."""
+    def rehearsal(self) -> Rehearsal:
+        """Return what happens at the stated load, at which load it breaks, and when a replica dies."""
         fewer = self.replicas - 1
         return Rehearsal(
             load=self.load,
             unit="requests/s" if self.workload.users is None else "users",
             replicas=self.replicas,
             stated=self.outcome(self.load / self.replicas),
-            saturation=self._saturation() if thoroughly else None,
-            without_one=self.outcome(self.load / fewer) if thoroughly and fewer else None,
+            saturation=self._saturation(),
+            without_one=self.outcome(self.load / fewer) if fewer else None,
         )
 
     def outcome(self, share: float) -> Outcome:
@@ -134,7 +150,9 @@ class Stage:
         before = edge if self.workload.users is not None else edge * WARM_UP_ROUNDS
         count = int(np.clip(edge * ROUNDS, FEWEST, MOST))
         run = simulate(self.facts, self._requests(share, before + count + edge)).rows(before, before + count)
-        return Outcome(score=score(run, self.slo), overloaded=self.workload.users is None and share > SURE * self.capacity_per_s)
+        return Outcome(
+            score=score(run, self.slo), overloaded=self.workload.users is None and share > SURE * self.capacity_per_s
+        )
 
     def _requests(self, share: float, count: int) -> Requests:
         traffic: Traffic = traffic_of(self.workload)

@@ -21,9 +21,8 @@ from sizewell.planner.money import break_even, cost, service_units_per_hour
 from sizewell.planner.offload import placement
 from sizewell.planner.plan import Details, MemoryUse, Plan, Service
 from sizewell.planner.question import Question
-from sizewell.planner.rehearsal import Rehearsal, Stage, usual_e2e_s, with_simulated_means
+from sizewell.planner.rehearsal import Rehearsal, rehearse, with_simulated_means
 from sizewell.planner.step_table import StepTable, step_table, step_work
-from sizewell.simulator.deployed import facts_of
 from sizewell.specs.deployment import Deployment, Pool
 from sizewell.specs.figure import Figure
 
@@ -47,7 +46,7 @@ class Settler:
         table = self._table(column, row)
         memory = self._memory(deployment)
         service = self._service(column, row, str(table.decode.bound_by[0, 0]))
-        rehearsal = self._rehearsal(deployment, service) if detailed else None
+        rehearsal = self._rehearsed(deployment, service) if detailed else None
         return Plan(
             deployment=deployment,
             service=with_simulated_means(service, rehearsal) if rehearsal else service,
@@ -62,16 +61,10 @@ class Settler:
             rehearsal=rehearsal,
         )
 
-    def _rehearsal(self, deployment: Deployment, service: Service) -> Rehearsal:
-        """Play the stated load on the deployment."""
+    def _rehearsed(self, deployment: Deployment, service: Service) -> Rehearsal:
         limits = self.question.limits
-        return Stage(
-            facts=facts_of(deployment, self.facts.efficiencies),
-            replicas=deployment.pools[0].replicas,
-            workload=self.question.workload,
-            e2e_s=usual_e2e_s(service),
-            slo=replace(limits.slo, tpot_s=limits.tpot_s),
-        ).rehearse()
+        slo = replace(limits.slo, tpot_s=limits.tpot_s)
+        return rehearse(deployment, self.question.workload, service, slo, self.facts.efficiencies)
 
     def _details(self, deployment: Deployment, table: StepTable, memory: MemoryUse) -> Details:
         materials = bill_of_materials(

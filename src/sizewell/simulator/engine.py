@@ -7,6 +7,7 @@ from math import inf
 from sizewell.simulator.agenda import next_time_s, set_off, start_closed_loop, take_next
 from sizewell.simulator.replica import halt, rouse, wake
 from sizewell.simulator.router import choose_engine
+from sizewell.simulator.samples import observe
 from sizewell.simulator.state import REFUSED, World, engine_of
 from sizewell.simulator.waiting import enqueue
 
@@ -35,6 +36,7 @@ def play(world: World) -> int:
         else:
             wake(world, replica)
             _follow_up(world, replica)
+        observe(world)
     return MORE
 
 

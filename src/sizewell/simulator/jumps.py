@@ -57,6 +57,7 @@ def jump(engine: Engine, surface: StepSurface, steps: int, start_s: float, times
         for place in range(state.running):
             _take_and_offer(engine, engine.running[place], 0)
     state.steps += steps
+    state.tokens += steps * state.running
 
 
 def _take_and_offer(engine: Engine, request: int, ahead: int) -> None:

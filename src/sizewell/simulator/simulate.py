@@ -14,7 +14,7 @@ from sizewell.simulator.log import WORDS
 from sizewell.simulator.state import ENDED, NONE, REFUSED, Records, World
 from sizewell.simulator.world import make_world
 from sizewell.traffic.requests import Requests
-from sizewell.traffic.run import OK, REJECTED, UNFINISHED, GapCounts, Run
+from sizewell.traffic.run import OK, REJECTED, UNFINISHED, GapCounts, Run, Timeline
 
 LOG_LINES = 1 << 16
 
@@ -112,4 +112,18 @@ def _run(world: World, requests: Requests) -> Run:
         status=status,
         gaps=GapCounts(gap_s=gaps.total_s / gaps["count"], count=gaps["count"].copy()),
         origin="simulated",
+        timeline=_timeline(world),
+    )
+
+
+def _timeline(world: World) -> Timeline:
+    seen = world.samples[: world.clock[0].sampled]
+    usable = len(world.states) * (world.blocks.shape[1] - 1)
+    return Timeline(
+        time_s=seen.time_s.copy(),
+        running=seen.running.copy(),
+        waiting=seen.waiting.copy(),
+        kv_used_fraction=1.0 - seen.free / usable,
+        preemptions=np.diff(seen.preemptions, prepend=0),
+        tokens=np.diff(seen.tokens, prepend=0),
     )

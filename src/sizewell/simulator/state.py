@@ -127,6 +127,7 @@ ENGINE = np.dtype(
         ("outstanding", np.int64),
         ("outstanding_tokens", np.int64),
         ("preemptions", np.int64),
+        ("tokens", np.int64),  # generated so far
         ("steps", np.int64),
     ],
     align=True,
@@ -173,6 +174,9 @@ CLOCK = np.dtype(
         ("logged", np.int64),  # lines of the log in use
         ("gap_s", np.float64),  # last gap recorded and its bin
         ("gap_bin", np.int64),
+        ("sampled", np.int64),  # samples of the timeline in use, and when to look again
+        ("sample_every_s", np.float64),
+        ("next_sample_s", np.float64),
     ],
     align=True,
 )
@@ -180,6 +184,18 @@ CLOCK = np.dtype(
 DUE = np.dtype([("time_s", np.float64), ("order", np.int64), ("request", np.int64)], align=True)
 
 GAP = np.dtype([("count", np.int64), ("total_s", np.float64)], align=True)
+
+SAMPLE = np.dtype(
+    [
+        ("time_s", np.float64),
+        ("running", np.int64),
+        ("waiting", np.int64),
+        ("free", np.int64),
+        ("preemptions", np.int64),  # so far
+        ("tokens", np.int64),  # generated so far
+    ],
+    align=True,
+)
 
 RECORD = np.dtype(
     [
@@ -257,6 +273,7 @@ class World(NamedTuple):
     follower_start: Ints
     followers: Ints
     agenda: Records
+    samples: Records
     surface: StepSurface
 
 

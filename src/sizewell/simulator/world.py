@@ -25,6 +25,7 @@ from sizewell.simulator.state import (
     RECORD,
     REQUEST,
     RULES,
+    SAMPLE,
     SEQUENCE,
     SLOT,
     STATE,
@@ -37,6 +38,7 @@ from sizewell.traffic.requests import Ints, Requests
 
 KINDS = {"full": FULL, "window": WINDOW, "chunk": CHUNK, "state": STATE}
 GAP_BINS = int((14.0 - GAP_LOG_START) * GAP_BINS_PER_E)
+SAMPLES = 4096
 DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
 
@@ -48,7 +50,6 @@ def make_world(facts: ReplicaFacts, requests: Requests, replicas: int, horizon_s
     longest = int((requests.input_tokens + requests.output_tokens).max(initial=1)) + 1 + facts.drafts
     longest = min(longest, facts.max_model_len_tokens + facts.drafts)
     entries = max(-(-longest // facts.block_tokens), *(group.most_blocks for group in facts.groups)) + 1
-    heap = len(requests) if facts.policy == "priority" else 0
     follower_start, followers = _followers(requests)
     return World(
         rules=_rules(facts, log_lines, seats),
@@ -73,13 +74,14 @@ def make_world(facts: ReplicaFacts, requests: Requests, replicas: int, horizon_s
         spare=np.tile(np.arange(seats)[::-1], (engines, 1)),
         running=np.zeros((engines, seats), dtype=np.int64),
         ended=np.zeros((engines, seats), dtype=np.int64),
-        heap=np.zeros((engines, heap), dtype=np.int64),
+        heap=np.zeros((engines, len(requests) * (facts.policy == "priority")), dtype=np.int64),
         batches=_records((engines, facts.depth), BATCH),
         entries=_records((engines, facts.depth, seats), ENTRY),
         starters=np.flatnonzero(requests.after == NONE),
         follower_start=follower_start,
         followers=followers,
         agenda=_records(len(requests) + 1, DUE),
+        samples=_records(SAMPLES, SAMPLE),
         surface=_own(facts.surface),
     )
 
