@@ -82,7 +82,8 @@ def test_numbers_of_one_plan_agree(name: str, request: pytest.FixtureRequest) ->
         assert users == pytest.approx(100, rel=1e-6), "Little's law"
         assert service.concurrency_per_replica * replicas == pytest.approx(100, rel=1e-6)
         assert service.output_tokens_per_s.value == pytest.approx(service.requests_per_s.value * 1000)
-        assert service.ttfa_s.value == pytest.approx(service.ttft_s.value + 700 * service.tpot_s.value)
+        thinking = service.ttft_s.value + 700 * service.tpot_s.value
+        assert service.ttfa_s.value == pytest.approx(thinking, rel=0.02), "early tokens see less context"
         if plan.cost.usd_per_hour is not None:
             per_million = plan.cost.usd_per_hour / service.output_tokens_per_s.value / 3600 * 1e6
             assert plan.cost.usd_per_million_output_tokens == pytest.approx(per_million)

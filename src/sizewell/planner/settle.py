@@ -19,7 +19,7 @@ from sizewell.planner.evaluate import GRID, SEQUENCE_LIMITS
 from sizewell.planner.facts import Facts
 from sizewell.planner.money import break_even, cost, service_units_per_hour
 from sizewell.planner.offload import placement
-from sizewell.planner.plan import Details, MemoryUse, Plan, Service
+from sizewell.planner.plan import Cost, Details, MemoryUse, Plan, Service
 from sizewell.planner.question import Question
 from sizewell.planner.rehearsal import Rehearsal, rehearse, with_simulated_means
 from sizewell.planner.step_table import StepTable, step_table, step_work
@@ -36,29 +36,33 @@ class Settler:
     facts: Facts
 
     def plan(self, column: Column, row: int, *, detailed: bool) -> Plan:
-        """Return the plan of a candidate."""
+        """Return the plan of a candidate; played through its load when `detailed`."""
         machine = column.yard.machines[column.rows[row]]
         variant = _no_larger_than_needed(column.variant, float(column.most_users_per_replica[row]))
         deployment = self._deployment(variant, machine, int(column.replicas[row]))
-        tokens_per_s = float(column.requests_per_s[row]) * self.demand.lengths.output_tokens
-        price = column.yard.prices[column.rows[row]]
         known = self._recovery(deployment.weight_format)
         table = self._table(column, row)
         memory = self._memory(deployment)
         service = self._service(column, row, str(table.decode.bound_by[0, 0]))
         rehearsal = self._rehearsed(deployment, service) if detailed else None
+        if rehearsal:
+            service = with_simulated_means(service, rehearsal)
         return Plan(
             deployment=deployment,
-            service=with_simulated_means(service, rehearsal) if rehearsal else service,
-            cost=replace(
-                cost(deployment, price, self.question.price_basis, tokens_per_s, float(column.watts[row])),
-                service_units_per_hour=service_units_per_hour(deployment, self.facts.prices),
-            ),
+            service=service,
+            cost=self._cost(deployment, column, row, service.output_tokens_per_s.value),
             memory=memory,
             recovery_fraction=known[0],
             recovery_source=known[1],
             details=self._details(deployment, table, memory) if detailed else None,
             rehearsal=rehearsal,
+        )
+
+    def _cost(self, deployment: Deployment, column: Column, row: int, tokens_per_s: float) -> Cost:
+        price = column.yard.prices[column.rows[row]]
+        return replace(
+            cost(deployment, price, self.question.price_basis, tokens_per_s, float(column.watts[row])),
+            service_units_per_hour=service_units_per_hour(deployment, self.facts.prices),
         )
 
     def _rehearsed(self, deployment: Deployment, service: Service) -> Rehearsal:
