@@ -17,7 +17,7 @@ from sizewell.simulator.cache import (
     place_prefix,
 )
 from sizewell.simulator.log import ADMITTED, PREEMPTED, SCHEDULED, STEP, note
-from sizewell.simulator.state import ENDED, NONE, PRIORITY, RUNNING, WAITING, Engine
+from sizewell.simulator.state import ENDED, NO_ROOM, NO_SEAT, NONE, OPEN, PRIORITY, RUNNING, WAITING, Engine
 from sizewell.simulator.waiting import comes_before, first_waiting, return_to_front, withdraw
 
 
@@ -25,7 +25,7 @@ def schedule(engine: Engine, ring: int) -> int:
     """Form the next batch in a place of the ring; return its tokens."""
     state = engine.state[0]
     clear_batch(engine, ring)
-    state.blocked = 0
+    state.blocked = OPEN
     budget = engine.rules[0].max_num_batched_tokens
     preempted = state.preemptions
     place = 0
@@ -128,7 +128,7 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
     """Move waiting sequences into the running list, in order, until one does not fit."""
     state, rules = engine.state[0], engine.rules[0]
     while state.waiting > 0:
-        state.blocked = 1
+        state.blocked = NO_SEAT
         if budget <= 0 or state.running == rules.max_num_seqs:
             return
         request = first_waiting(engine)
@@ -138,6 +138,7 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         if not rules.chunked_prefill and tokens > budget:
             return
         tokens = min(tokens, budget)
+        state.blocked = NO_ROOM
         if not place_prefix(engine, request, cached + tokens):
             return
         withdraw(engine, request)
@@ -151,7 +152,7 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         note(engine, ADMITTED, request, cached)
         _run_chunk(engine, ring, request, tokens)
         budget -= tokens
-    state.blocked = 0
+    state.blocked = OPEN
 
 
 def _run_chunk(engine: Engine, ring: int, request: int, tokens: int) -> None:
