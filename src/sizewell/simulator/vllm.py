@@ -89,6 +89,7 @@ def _make_room(engine: Engine, ring: int, request: int, tokens: int) -> int:
     freed = 0
     while not grow(engine, sequence.slot, needed):
         victim = _victim(engine)
+        note(engine, PREEMPTED, victim, engine.sequences[victim].computed)
         freed += remove_chunk(engine, ring, victim) if rules.policy == PRIORITY else 0
         _preempt(engine, victim)
         if victim == request:
@@ -109,7 +110,6 @@ def _victim(engine: Engine) -> int:
 def _preempt(engine: Engine, request: int) -> None:
     """Take everything from a running sequence: it is computed again from its first token when it is admitted again."""
     state, sequence, running = engine.state[0], engine.sequences[request], engine.running
-    note(engine, PREEMPTED, request, sequence.computed)
     place = state.running - 1
     while running[place] != request:
         place -= 1
