@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from simulator.conftest import flat_surface, said, small
 from sizewell.simulator import engine
 from sizewell.simulator.facts import BlockGroup, ReplicaFacts, SchedulerRules
-from sizewell.simulator.simulate import play, simulate
+from sizewell.simulator.simulate import Options, play, simulate
 from sizewell.simulator.state import FULL
 from sizewell.simulator.world import make_world
 from sizewell.traffic.requests import Requests
@@ -78,8 +78,8 @@ def same(one: Run, other: Run, rel: float = 0.0) -> None:
 @given(SEEDS)
 def test_compiled_and_plain_agree_step_for_step(seed: int) -> None:
     facts, requests = replica(seed), offered(seed)
-    plain = play(facts, requests, compiled=False, log=True)
-    fast = play(facts, requests, compiled=True, log=True)
+    plain = play(facts, requests, Options(compiled=False, log=True))
+    fast = play(facts, requests, Options(compiled=True, log=True))
     assert fast.log == plain.log
     same(fast.run, plain.run)
     assert fast.run.gaps.gap_s.tolist() == plain.run.gaps.gap_s.tolist()
@@ -101,7 +101,7 @@ def test_a_jump_is_what_its_steps_are(seed: int) -> None:
 @given(SEEDS)
 def test_no_request_is_lost_and_tokens_are_kept(seed: int) -> None:
     facts, requests = replica(seed), offered(seed, most=30)
-    played = play(facts, requests, log=True)
+    played = play(facts, requests, Options(log=True))
     run = played.run
     assert set(run.status) <= {OK, REJECTED}
     served = run.status == OK
