@@ -158,7 +158,7 @@ def replica_facts(scenario: Json) -> ReplicaFacts:
         stages=stages,
         drafts=settings.get("num_speculative_tokens", 0),
         acceptance=float(settings.get("accept_drafts", False)),
-        jumps=scenario.get("jumps", True),
+        jumps=False,
     )
 
 

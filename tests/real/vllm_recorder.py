@@ -86,7 +86,7 @@ def content(segment: int, tokens: int) -> list[int]:
     """Return the first tokens of a segment: the same for the same id, an answer's own token for an answer."""
     if segment >= ANSWER_SEGMENTS:
         return [FIRST_ANSWER_TOKEN + segment - ANSWER_SEGMENTS] * tokens
-    draw = random.Random(segment)
+    draw = random.Random(f"segment {segment}")
     return [draw.randrange(*PROMPT_TOKENS) for _ in range(tokens)]
 
 
@@ -183,10 +183,11 @@ class Recorder:
         self._preempt(request, *arguments, **options)
 
     def schedule(self, *arguments: Any) -> Any:
-        self._preempted = []
         output = self._schedule(*arguments)
+        # A call that only preempts is told with the step after it.
         if output.num_scheduled_tokens:
             self.steps.append(self._describe(output))
+            self._preempted = []
             self.clock.launch(output)
         return output
 
