@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from sizewell.simulator.simulate import LogLine, play
 from sizewell.traffic.requests import NONE, Requests
 
 Json = dict[str, Any]
+
+VERSION = "0.32.0"
+KEPT = Path(__file__).parent / "simulator" / "recorded" / f"vllm-{VERSION}.txt"
+HEADING = "## "
 
 WINDOW_TOKENS = 96
 BLOCK_TOKENS = {"dense": 32, "latent": 16, "window": 32}
@@ -55,6 +60,37 @@ class Record:
             before = step
         lines += [f"{run} more, {before.free_blocks} free"] * (run > 0) if before else []
         return [*lines, "ends " + " ".join(f"{row}@{time}" for time, row in self.finished)]
+
+
+def first_difference(real: Record, simulated: Record) -> str:
+    """Return where two records part, and what led there; nothing where they are equal."""
+    if real == simulated:
+        return ""
+    for place, (there, here) in enumerate(zip(real.steps, simulated.steps, strict=False)):
+        if there != here:
+            before = _written(real.steps[place - 1]) if place else "nothing"
+            return f"step {place} after  {before}\n  real      {_written(there)}\n  simulated {_written(here)}"
+    return (
+        f"real: {len(real.steps)} steps, ends {real.finished}\n"
+        f"simulated: {len(simulated.steps)} steps, ends {simulated.finished}"
+    )
+
+
+def write_kept(records: Iterable[Record]) -> None:
+    """Write records as text."""
+    KEPT.parent.mkdir(exist_ok=True)
+    KEPT.write_text("".join("\n".join([HEADING + record.name, *record.lines(), ""]) for record in records))
+
+
+def read_kept() -> dict[str, list[str]]:
+    """Return the lines of each kept record by its name."""
+    found: dict[str, list[str]] = {}
+    for line in KEPT.read_text().splitlines():
+        if line.startswith(HEADING):
+            lines = found.setdefault(line.removeprefix(HEADING), [])
+        else:
+            lines.append(line)
+    return found
 
 
 def _goes_on(before: Step, step: Step) -> bool:
@@ -134,7 +170,8 @@ def _steps(log: Iterable[LogLine]) -> Iterator[Step]:
 def replica_facts(scenario: Json) -> ReplicaFacts:
     """Return the facts of the replica that vLLM's settings describe."""
     settings = scenario["settings"]
-    rules = SchedulerRules(
+    rules = replace(
+        SchedulerRules.of(VERSION),
         async_scheduling=settings.get("async_scheduling", False),
         reserve_prompt=settings.get("scheduler_reserve_full_isl", True),
     )

@@ -239,9 +239,26 @@ def groups() -> dict[str, list[Json]]:
         "latent": latent_scenarios(),
         "window": windowed_scenarios(),
         "stand-in": [
-            *(played | {"stand_in": True} for played in mixed_scenarios(range(6))),
+            *(played | {"stand_in": True} for played in mixed_scenarios(range(6), "stand-in: ")),
             *asynchronous_scenarios(),
             *pipelined_scenarios(),
             *drafted_scenarios(),
         ],
     }
+
+
+KEPT = frozenset(
+    {
+        "plain", "long prompts held back", "shortage", "chunks alone must fit", "watermark", "shared prompts evicted",
+        "conversations evicted", "priority", "mix 0 2", "mix 1 4", "latent: plain", "window: shared prompts evicted",
+        "window: conversations", "ahead: shared prompts evicted", "ahead: priority", "ahead: mix 2 4",
+        "two stages: shared prompts", "two stages: mix 0 1", "drafts kept: mix", "drafts refused, own layers: shared",
+    }
+)  # fmt: skip
+"""Scenarios whose records are kept, so that they are compared where there is no vLLM."""
+
+
+def kept_scenarios() -> list[Json]:
+    """Return the scenarios whose records are kept."""
+    found = {scenario["name"]: scenario for group in groups().values() for scenario in group}
+    return [found[name] for name in sorted(KEPT)]
