@@ -192,7 +192,7 @@ def _chunk_hit(engine: Engine, group: int, most: int) -> int:
     while place < most:
         block = find_block(engine, engine.keys[place] + group)
         if block == NULL:
-            return place
+            return int(place)
         engine.hits[group, place] = block
         place += 1
     return most

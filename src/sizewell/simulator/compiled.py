@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sizewell.simulator.shapes import Shape, packed, shape_of
+from sizewell.simulator.compiler.shapes import Shape, packed, shape_of
 
 
 class Twin:
@@ -36,7 +36,8 @@ def _machine_code(function: FunctionType, shape: Shape) -> Callable[[int], int]:
     """Translate a function with all it calls, optimise, and load it; kept for the life of the process."""
     from llvmlite import binding, ir
 
-    from sizewell.simulator.translation import I64, POINTER, Program
+    from sizewell.simulator.compiler.program import Program
+    from sizewell.simulator.compiler.values import I64, POINTER
 
     program = Program()
     inner = program.function(function, (shape,))

@@ -18,6 +18,7 @@ from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Ints
 
 Policy = Literal["fcfs", "priority"]
+COUNTS = ("block_tokens", "max_num_seqs", "max_num_batched_tokens", "max_model_len_tokens", "stages", "ranks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ class ReplicaFacts:
     jumps: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("block_tokens", "max_num_seqs", "max_num_batched_tokens", "max_model_len_tokens", "stages", "ranks"):
+        for name in COUNTS:
             if getattr(self, name) < 1:
                 raise BadInputError(f"{name} is {getattr(self, name)}: give at least 1")
         if self.blocks < 2:
@@ -128,10 +129,10 @@ def block_groups(layout: CacheLayout) -> tuple[BlockGroup, ...]:
 
 
 def replica_facts(
-    surface: StepSurface, layout: CacheLayout, blocks: int, engine: EngineSpec, served: tuple[EngineSettings, Parallelism]
+    surface: StepSurface, cache: tuple[CacheLayout, int], engine: EngineSpec, settings: EngineSettings, cut: Parallelism
 ) -> ReplicaFacts:
-    """Return the facts of a replica as `costs` counts its cache and `specs` states its settings."""
-    settings, cut = served
+    """Return the facts of a replica: `cache` is its layout and its blocks, as `costs` counts them."""
+    layout, blocks = cache
     return ReplicaFacts(
         surface=surface,
         blocks=blocks,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from sizewell.costs.surface import StepSurface
 
-Records = np.recarray[Any, Any]
+Records = Any
+"""An array of records, whose fields numpy gives no types."""
 Ints = NDArray[np.int64]
 Smalls = NDArray[np.int32]
 

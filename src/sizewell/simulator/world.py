@@ -9,8 +9,29 @@ import numpy as np
 from sizewell.simulator.facts import ReplicaFacts
 from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
 from sizewell.simulator.state import (
-    BATCH, BLOCK, CHUNK, CLOCK, DUE, ENGINE, ENTRY, FCFS, FULL, GAP, GROUP, NONE, PRIORITY, RECORD, REQUEST, RULES,
-    SEQUENCE, SLOT, STATE, WINDOW, Records, World,
+    BATCH,
+    BLOCK,
+    CHUNK,
+    CLOCK,
+    DUE,
+    ENGINE,
+    ENTRY,
+    FCFS,
+    FULL,
+    GAP,
+    GROUP,
+    NONE,
+    PRIORITY,
+    RECORD,
+    REQUEST,
+    RULES,
+    SEQUENCE,
+    SLOT,
+    STATE,
+    WINDOW,
+    Records,
+    Smalls,
+    World,
 )  # fmt: skip
 from sizewell.traffic.requests import Ints, Requests
 
@@ -141,12 +162,13 @@ def _followers(requests: Requests) -> tuple[Ints, Ints]:
     return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), waiting[order]
 
 
-def _draws(facts: ReplicaFacts) -> np.ndarray[Any, np.dtype[np.int32]]:
+def _draws(facts: ReplicaFacts) -> Smalls:
     """Return how many drafts in a row are accepted in successive steps, drawn from the seed."""
     if not facts.drafts:
         return np.zeros(1, dtype=np.int32)
     hits = np.random.default_rng(facts.seed).random((DRAWS, facts.drafts)) < facts.acceptance
-    return np.cumprod(hits, axis=1).sum(axis=1).astype(np.int32)
+    accepted: Smalls = np.cumprod(hits, axis=1).sum(axis=1).astype(np.int32)
+    return accepted
 
 
 def _own(tables: Any) -> Any:
