@@ -194,6 +194,8 @@ def replica_facts(scenario: Json) -> ReplicaFacts:
         rules=rules,
         stages=stages,
         drafts=settings.get("num_speculative_tokens", 0),
+        draft_layers=bool(settings.get("draft_layers")),
+        watermark_fraction=settings.get("watermark", 0.0),
         acceptance=float(settings.get("accept_drafts", False)),
         jumps=False,
     )

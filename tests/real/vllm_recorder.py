@@ -53,6 +53,7 @@ ANSWER_SEGMENTS = 1_000_000
 """A segment id of this or more is the answer of the request with that many less."""
 
 MOST_IDLE_CALLS = 20
+NO_TOKEN = -1
 BLOCK_TOKENS = {"dense": 32, "latent": 16, "window": 32}
 """What every CPU can do; the latent kernel without matrix tiles knows this one size only."""
 
@@ -135,7 +136,9 @@ class StandIn:
         sampled = []
         for name in ids:
             request = self._core.scheduler.requests[name]
-            drafts = len(step.scheduled_spec_decode_tokens.get(name, ())) if self._accepted else 0
+            # What fills a step up to the width of drafts is no draft, and never kept.
+            proposed = [token for token in step.scheduled_spec_decode_tokens.get(name, ()) if token != NO_TOKEN]
+            drafts = len(proposed) if self._accepted else 0
             count = 0 if request.is_prefill_chunk else 1 + drafts
             sampled.append([FIRST_ANSWER_TOKEN + row_of(name)] * count)
         width = self._core.scheduler.num_spec_tokens
