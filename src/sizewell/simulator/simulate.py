@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -57,7 +57,9 @@ def simulate(facts: ReplicaFacts, requests: Requests, *, horizon_s: float = inf,
 def play(
     facts: ReplicaFacts, requests: Requests, *, horizon_s: float = inf, compiled: bool = True, log: bool = False
 ) -> Played:
-    """Return the run with the scheduler's log."""
+    """Return the run with the scheduler's log; with a log every step is formed, none jumped over."""
+    if log:
+        facts = replace(facts, jumps=False)
     world = make_world(facts, requests, 1, horizon_s, _log_capacity(facts) if log else 0)
     lines = _run_through(world, compiled)
     return Played(run=_run(world, requests), log=tuple(lines), steps=int(world.states.steps.sum()))

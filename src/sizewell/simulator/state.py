@@ -29,6 +29,9 @@ FULL, WINDOW, CHUNK, STATE = range(4)
 
 FCFS, PRIORITY = range(2)
 
+OPEN, NO_SEAT, NO_ROOM = range(3)
+"""How the last look at the waiting queue ended: nobody waits; slots or budget are used up; the first does not fit."""
+
 SEQUENCE = np.dtype(
     [
         ("computed", np.int64),  # tokens whose keys and values are, or are being, computed
@@ -117,7 +120,7 @@ ENGINE = np.dtype(
         ("oldest", np.int64),  # ring of batches in flight
         ("in_flight", np.int64),
         ("roster", np.int64),  # counts every change of the running list
-        ("blocked", np.int64),  # the last look at the waiting queue ended for want of memory, slots or budget
+        ("blocked", np.int64),  # OPEN, NO_SEAT, NO_ROOM
         ("skip", np.int64),  # identical steps planned to be jumped over
         ("busy_s", np.float64),  # when the accelerators can start the next batch
         ("end_s", np.float64),  # when the batch formed last ends
