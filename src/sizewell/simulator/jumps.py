@@ -67,7 +67,8 @@ def _take_and_offer(engine: Engine, request: int, ahead: int) -> None:
     rules, sequence = engine.rules[0], engine.sequences[request]
     computed = sequence.computed - ahead
     if rules.windowed:
-        drop_unseen(engine, sequence.slot, computed - 1)
+        behind = rules.windows_wait * (rules.depth - 1)
+        drop_unseen(engine, sequence.slot, computed - 1 - behind)
     grow(engine, sequence.slot, computed)
     offer_full_blocks(engine, request, computed - sequence.placeholders)
 

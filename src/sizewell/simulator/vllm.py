@@ -64,7 +64,8 @@ def leave(engine: Engine, request: int) -> None:
 def _wanted(engine: Engine, request: int) -> int:
     """Return the tokens a running sequence could compute next."""
     rules, sequence = engine.rules[0], engine.sequences[request]
-    if sequence.placeholders > 0 and sequence.generated + 1 >= sequence.output_tokens:
+    certain = sequence.computed + 2 - sequence.placeholders
+    if sequence.placeholders > 0 and certain >= sequence.input_tokens + sequence.output_tokens:
         return 0
     known = sequence.input_tokens + sequence.generated + sequence.placeholders
     if rules.drafts > 0 and sequence.computed + 1 >= known > sequence.input_tokens:
@@ -84,8 +85,8 @@ def _make_room(engine: Engine, ring: int, request: int, tokens: int) -> int:
     """Preempt until the next tokens of a sequence have blocks, or it is itself the victim; return budget freed."""
     rules, sequence = engine.rules[0], engine.sequences[request]
     if rules.windowed:
-        drop_unseen(engine, sequence.slot, sequence.computed)
-    needed = min(sequence.computed + tokens + rules.drafts, rules.max_model_len_tokens)
+        drop_unseen(engine, sequence.slot, max(0, sequence.computed - rules.windows_wait * sequence.in_flight))
+    needed = min(sequence.computed + tokens + rules.lookahead_tokens, rules.max_model_len_tokens)
     freed = 0
     while not grow(engine, sequence.slot, needed):
         victim = _victim(engine)
@@ -126,7 +127,8 @@ def _preempt(engine: Engine, request: int) -> None:
 
 def _admit(engine: Engine, ring: int, budget: int) -> None:
     """Move waiting sequences into the running list, in order, until one does not fit."""
-    state, rules = engine.state[0], engine.rules[0]
+    state, rules, batch = engine.state[0], engine.rules[0], engine.batches[ring]
+    running, padded = batch.entries, rules.pads_drafts * rules.drafts * (batch.prefill_sequences == 0)
     while state.waiting > 0:
         state.blocked = NO_SEAT
         if budget <= 0 or state.running == rules.max_num_seqs:
@@ -134,7 +136,14 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         request = first_waiting(engine)
         sequence = engine.sequences[request]
         cached = find_prefix(engine, request)
-        tokens = _limited(engine, sequence.input_tokens + sequence.generated - cached)
+        tokens = sequence.input_tokens + sequence.generated - cached
+        sequence.padding = 0
+        if padded > 0 and tokens == 1 and running + cached > 0 and cached + padded + 2 <= rules.max_model_len_tokens:
+            if padded + 1 > budget:
+                return
+            sequence.padding = padded
+            tokens += padded
+        tokens = _limited(engine, tokens)
         if not rules.chunked_prefill and tokens > budget:
             return
         tokens = min(tokens, budget)
