@@ -12,7 +12,7 @@ from sizewell.costs.surface import decode_run_s, decode_steps_within, step_s
 from sizewell.simulator.batches import step_batch
 from sizewell.simulator.jumps import jump, steps_alike
 from sizewell.simulator.landing import land_batch
-from sizewell.simulator.state import FCFS, World, engine_of
+from sizewell.simulator.state import FCFS, OPEN, World, engine_of
 from sizewell.simulator.vllm import schedule
 
 
@@ -24,11 +24,17 @@ def wake(world: World, replica: int) -> None:
         _land(world, replica, now_s)
     while lead.in_flight < rules.depth:
         ring = (lead.oldest + lead.in_flight) % rules.depth
-        tokens = 0
+        tokens = preempted = 0
         for rank in range(rules.ranks):
-            tokens += schedule(engine_of(world, replica * rules.ranks + rank), ring)
-        if tokens == 0:
+            engine = engine_of(world, replica * rules.ranks + rank)
+            before = engine.state[0].preemptions
+            tokens += schedule(engine, ring)
+            preempted += engine.state[0].preemptions - before
+        # A step in which the first sequence was itself the victim takes no time; the next one is formed at once.
+        if tokens == 0 and (preempted == 0 or lead.in_flight > 0):
             break
+        if tokens == 0:
+            continue
         _launch(world, replica, ring)
         lead.in_flight += 1
     _plan(world, replica)
@@ -67,7 +73,7 @@ def _no_admission(world: World, replica: int) -> bool:
     """Return whether a new request could not be admitted whatever it is: all slots taken, or others before it."""
     rules = world.rules[0]
     state = world.states[replica * rules.ranks]
-    return bool(state.running == rules.max_num_seqs or (state.blocked and rules.policy == FCFS))
+    return bool(state.running == rules.max_num_seqs or (state.blocked != OPEN and rules.policy == FCFS))
 
 
 def _launch(world: World, replica: int, ring: int) -> None:
