@@ -62,7 +62,8 @@ class ReplicaFacts:
 
     `blocks` is the engine's count, the null block among them. `depth` batches are in flight at once: one, two under
     async scheduling, one for each of the pipeline `stages`. `drafts` tokens are proposed each step, each accepted
-    with probability `acceptance` if those before it were. `jumps` False forms every step: the same result, slower.
+    with probability `acceptance` if those before it were. `request_s` goes by before a request reaches the scheduler.
+    `jumps` False forms every step: the same result, slower.
     """
 
     surface: StepSurface
@@ -81,6 +82,7 @@ class ReplicaFacts:
     ranks: int = 1
     drafts: int = 0
     acceptance: float = 0.0
+    request_s: float = 0.0
     seed: int = 0
     jumps: bool = True
 

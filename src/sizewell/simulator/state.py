@@ -169,6 +169,7 @@ CLOCK = np.dtype(
         ("closed", np.int64),  # a closed loop sends the next request when one has ended
         ("users", np.int64),  # of a closed loop that has not started yet
         ("think_s", np.float64),
+        ("request_s", np.float64),  # goes by before a request reaches the scheduler: part of every time to come
         ("turn", np.int64),
         ("events", np.int64),
         ("logged", np.int64),  # lines of the log in use
