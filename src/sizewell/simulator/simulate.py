@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
@@ -45,13 +46,26 @@ class Played:
     steps: int = 0
 
 
-def simulate(facts: ReplicaFacts, requests: Requests, *, horizon_s: float = inf, compiled: bool = True) -> Run:
+Watch = Callable[[int], None]
+"""Is told now and then how many requests have ended; what it raises ends the simulation."""
+
+
+def simulate(
+    facts: ReplicaFacts,
+    requests: Requests,
+    *,
+    horizon_s: float = inf,
+    compiled: bool = True,
+    watch: Watch | None = None,
+) -> Run:
     """Return what happens to requests served by one replica, until all have ended or `horizon_s` is reached.
 
     What is not served by then is UNFINISHED; what can never be served is REJECTED. `compiled` False runs the same
     functions as plain Python.
     """
-    return play(facts, requests, horizon_s=horizon_s, compiled=compiled).run
+    world = make_world(facts, requests, 1, horizon_s, 0)
+    _run_through(world, compiled, watch)
+    return _run(world, requests)
 
 
 def play(
@@ -63,7 +77,7 @@ def play(
     return Played(run=_run(world, requests), log=tuple(lines), steps=int(world.states.steps.sum()))
 
 
-def _run_through(world: World, fast: bool) -> list[LogLine]:
+def _run_through(world: World, fast: bool, watch: Watch | None = None) -> list[LogLine]:
     lines: list[LogLine] = []
     go, stop = (twin_of(engine.play), twin_of(engine.stop)) if fast else (engine.play, engine.stop)
     clock = world.clock[0]
@@ -72,6 +86,8 @@ def _run_through(world: World, fast: bool) -> list[LogLine]:
         more = go(world) == engine.MORE
         lines += [_line(line) for line in world.log[: clock.logged]]
         clock.logged = 0
+        if watch is not None:
+            watch(int((world.sequences.place >= ENDED).sum()))
     if np.isfinite(clock.horizon_s):
         stop(world)
     return lines
