@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
 
 from sizewell.catalog.calibrations import read_efficiencies
+from sizewell.catalog.machine_code import CodeFolder
 from sizewell.cli.questions import AS_USUAL, Setup, stated_on
 from sizewell.cli.traffic_flags import Offered
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.simulator.deployment import deployed_facts
-from sizewell.simulator.simulate import Watch
+from sizewell.simulator.simulate import Options
 from sizewell.simulator.simulate import simulate as play
 from sizewell.specs.deployment import Deployment
 from sizewell.specs.errors import BadInputError
@@ -75,7 +77,7 @@ def stated_for(model: str | ModelSpec, on: str | ClusterSpec, offered: Offered, 
 
 
 def simulate_deployment(
-    deployment: Deployment, offered: Offered, slo: Slo = NO_LIMITS, watch: Watch | None = None
+    deployment: Deployment, offered: Offered, slo: Slo = NO_LIMITS, watch: Callable[[int], None] | None = None
 ) -> Simulation:
     """Return what happens to the offered requests on a deployment, whoever built it; `watch` hears how many ended.
 
@@ -91,7 +93,8 @@ def simulate_deployment(
     facts = deployed_facts(deployment, memory, read_efficiencies(), seed=offered.seed or 0)
     requests = offered.requests
     many = int(requests.output_tokens.sum()) > FEW_TOKENS
-    run = play(facts, requests, horizon_s=offered.until_s, compiled=many, watch=watch)
+    options = Options(horizon_s=offered.until_s, compiled=many, store=CodeFolder.usual(), watch=watch)
+    run = play(facts, requests, options)
     return replace(found, run=run, score=score(run, slo), overload=overload(requests, run))
 
 

@@ -28,12 +28,19 @@ class SchedulerRules:
     `async_scheduling`: a step is formed while the one before still runs. `reserve_prompt`: a prompt is admitted when
     all of it has blocks, though only a chunk takes them. `unhashed_first`: freed blocks that were never full are
     reused first. `long_prefill_alone`: the long-prefill threshold also holds for a request that is alone.
+    `sparse_windows`: of a sliding window's blocks only those stay findable from which a prompt can be gone on with: at
+    its own end, or where another prompt was seen to part from it. `windows_wait`: blocks behind a window are given
+    back when no batch in flight can read them. `pads_drafts`: a sequence admitted with one token left to compute is
+    given as many as one that decodes with drafts.
     """
 
     async_scheduling: bool = True
     reserve_prompt: bool = True
     unhashed_first: bool = True
     long_prefill_alone: bool = False
+    sparse_windows: bool = True
+    windows_wait: bool = True
+    pads_drafts: bool = True
 
     @classmethod
     def of(cls, version: str) -> SchedulerRules:
@@ -44,6 +51,9 @@ class SchedulerRules:
             reserve_prompt=release >= (0, 19),
             unhashed_first=release >= (0, 24),
             long_prefill_alone=release < (0, 30),
+            sparse_windows=release >= (0, 30),
+            windows_wait=release >= (0, 30),
+            pads_drafts=release >= (0, 30),
         )
 
 
@@ -62,8 +72,10 @@ class ReplicaFacts:
 
     `blocks` is the engine's count, the null block among them. `depth` batches are in flight at once: one, two under
     async scheduling, one for each of the pipeline `stages`. `drafts` tokens are proposed each step, each accepted
-    with probability `acceptance` if those before it were. `request_s` goes by before a request reaches the scheduler.
-    `jumps` False forms every step: the same result, slower.
+    with probability `acceptance` if those before it were; with `draft_layers` the drafter keeps keys and values of its
+    own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
+    `watermark_fraction` of the blocks stays free when a request is admitted beside others. `request_s` goes by before
+    a request reaches the scheduler. `jumps` False forms every step: the same result, slower.
     """
 
     surface: StepSurface
@@ -81,6 +93,8 @@ class ReplicaFacts:
     stages: int = 1
     ranks: int = 1
     drafts: int = 0
+    draft_layers: bool = True
+    watermark_fraction: float = 0.0
     acceptance: float = 0.0
     request_s: float = 0.0
     seed: int = 0
@@ -92,6 +106,8 @@ class ReplicaFacts:
                 raise BadInputError(f"{name} is {getattr(self, name)}: give at least 1")
         if self.blocks < 2:
             raise BadInputError(f"the cache has {self.blocks} blocks: one is kept back, so give at least 2")
+        if not 0.0 <= self.watermark_fraction < 1.0:
+            raise BadInputError(f"a fraction of {self.watermark_fraction:g} of the cache stays free: give 0 to below 1")
         if not 0.0 <= self.acceptance <= 1.0:
             raise BadInputError(f"drafts are accepted with probability {self.acceptance:g}: give 0 to 1")
 
@@ -102,10 +118,15 @@ class ReplicaFacts:
             return self.stages
         return 2 if self.rules.async_scheduling else 1
 
+    @property
+    def lookahead_tokens(self) -> int:
+        """Tokens beyond those computed in a step that a sequence holds blocks for."""
+        return self.drafts if self.draft_layers else 0
+
     def can_serve(self, input_tokens: Ints, output_tokens: Ints) -> NDArray[np.bool_]:
         """Return which requests an empty replica can serve whole: within the context, and within its blocks."""
         total = input_tokens + output_tokens
-        held = -(-(total - 1 + self.drafts) // self.block_tokens)
+        held = -(-(total - 1 + self.lookahead_tokens) // self.block_tokens)
         needed = np.zeros_like(held)
         for group in self.groups:
             needed += group.most_blocks if group.kind == "state" else np.minimum(held, group.most_blocks or held)

@@ -106,7 +106,9 @@ def _rules(facts: ReplicaFacts, log_lines: int, seats: int) -> Records:
         chunked_prefill=facts.chunked_prefill, reserve_prompt=rules.reserve_prompt,
         prefix_caching=facts.prefix_caching, unhashed_first=rules.unhashed_first,
         async_scheduling=rules.async_scheduling, depth=facts.depth, stages=facts.stages, ranks=facts.ranks,
-        drafts=facts.drafts, policy=PRIORITY if facts.policy == "priority" else FCFS,
+        drafts=facts.drafts, lookahead_tokens=facts.lookahead_tokens, drop_last_hit=facts.lookahead_tokens > 0,
+        watermark_blocks=int(facts.watermark_fraction * facts.blocks), sparse_windows=rules.sparse_windows,
+        windows_wait=rules.windows_wait, pads_drafts=rules.pads_drafts, policy=PRIORITY if facts.policy == "priority" else FCFS,
         windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps, logged=log_lines > 0,
     )  # fmt: skip
 
