@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scheduler_scenarios import ANSWER_SEGMENTS
 
-from sizewell.costs.axis import Line, Sheet, Stack, smooth_axis
-from sizewell.costs.surface import Issue, StepSurface
+from scheduler_scenarios import ANSWER_SEGMENTS
 from sizewell.simulator.facts import BlockGroup, ReplicaFacts, SchedulerRules
-from sizewell.simulator.simulate import Options, LogLine, play
+from sizewell.simulator.simulate import LogLine, Options, play
 from sizewell.traffic.requests import NONE, Requests
+from surfaces import flat_surface
 
 Json = dict[str, Any]
 
@@ -180,7 +179,7 @@ def replica_facts(scenario: Json) -> ReplicaFacts:
     most = -(-(WINDOW_TOKENS - 1 + in_flight) // size) + 1
     window = BlockGroup(kind="window", span_tokens=WINDOW_TOKENS, most_blocks=most)
     return ReplicaFacts(
-        surface=constant_surface(float(stages)),
+        surface=flat_surface(float(stages)),
         blocks=settings["num_gpu_blocks"],
         block_tokens=size,
         groups=tuple(window if kind == "window" else BlockGroup() for kind in LAYER_GROUPS[scenario["model"]]),
@@ -199,21 +198,6 @@ def replica_facts(scenario: Json) -> ReplicaFacts:
         acceptance=float(settings.get("accept_drafts", False)),
         jumps=False,
     )
-
-
-def constant_surface(step_s: float) -> StepSurface:
-    """Return a surface on which every step takes the same time."""
-    axis, zero = smooth_axis(1.0, 2.0, 2.0), np.zeros(2)
-    line, sheet = Line(axis, zero, zero), Sheet(axis, axis, np.zeros((2, 2)))
-    stack = Stack(axis, axis, axis, np.zeros((2, 2, 2)))
-    issue = Issue(
-        launches=0.0, decode_launches=0.0, prefill_launches=0.0, gap_s=0.0, eager_launch_s=0.0, host_step_s=step_s,
-        host_sequence_s=0.0, front_token_s=0.0, fixed_s=0.0, slowest_stage=1.0, stages=1.0,
-    )  # fmt: skip
-    return StepSurface(
-        query_tokens=1.0, tokens=line, experts=line, sampled=line, expansion=line, drafts=line, draft_experts=line,
-        state=sheet, selection=sheet, decode=sheet, decode_alone=sheet, prefill=stack, issue=issue,
-    )  # fmt: skip
 
 
 def requests_of(scenario: Json) -> Requests:

@@ -255,3 +255,8 @@ def test_an_interrupted_simulation_leaves_nothing(
 def test_a_full_disk_is_named() -> None:
     with pytest.raises(BadInputError, match="No space left"), whole_file(Path("/dev/full")) as file:
         file.write("x" * 100_000)
+
+
+def test_another_engine_says_that_it_is_played_by_the_rules_of_vllm(say: Say) -> None:
+    assert "vLLM's rules" in document(say, *OPEN, "--engine", "sglang")["assumed"][0]
+    assert document(say, *OPEN)["assumed"] == []

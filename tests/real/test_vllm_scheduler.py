@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scheduler_records import first_difference, read_kept, simulated
 from scheduler_scenarios import groups, kept_scenarios, mixed_scenarios
 
 sys.path.append(str(Path(__file__).parent))
 
-import vllm_sessions  # noqa: E402
+import vllm_sessions
 
 pytestmark = [
     pytest.mark.real,

@@ -13,7 +13,7 @@ from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.tabulate import make_surface
 from sizewell.simulator import world
 from sizewell.simulator.facts import ReplicaFacts
-from sizewell.simulator.simulate import simulate
+from sizewell.simulator.simulate import Options, simulate
 from sizewell.specs.deployment import Formats, Parallelism
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.run import Timeline
@@ -30,7 +30,7 @@ def facts() -> ReplicaFacts:
 
 
 def seen(*, compiled: bool = False) -> Timeline:
-    timeline = simulate(facts(), REQUESTS, compiled=compiled).timeline
+    timeline = simulate(facts(), REQUESTS, Options(compiled=compiled)).timeline
     assert timeline is not None
     return timeline
 

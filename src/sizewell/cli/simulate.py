@@ -20,7 +20,7 @@ from sizewell.cli.options import (
     statistic_flag,
     workload_flags,
 )
-from sizewell.cli.output import talk
+from sizewell.cli.output import progress, talk
 from sizewell.cli.traffic_flags import offered, traffic_flags
 from sizewell.specs.errors import BadInputError
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 NOT_FEASIBLE = 3
 LIMIT_MISSED = 4
-MANY_REQUESTS = 20_000
 PLOT_SUFFIXES = (".html", ".svg")
 
 
@@ -74,9 +73,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     place = questions.machine(given["machine"], given["nodes"], given["node"], given["replicas"] or 1)
     model = read_model(given["model"], assume=given["assume"])
     deployment = simulations.stated_for(model, place, requests, setup_of(given))
-    if len(requests.requests) >= MANY_REQUESTS:
-        talk(f"simulating {len(requests.requests):,} requests …")
-    found = simulations.simulate_deployment(deployment, requests, slo_of(given))
+    with progress(len(requests.requests), "simulating") as ended:
+        found = simulations.simulate_deployment(deployment, requests, slo_of(given), ended)
     _write_files(given, found)
     _answer(given, found)
     if not found.memory.fits:

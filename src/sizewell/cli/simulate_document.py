@@ -27,6 +27,7 @@ def simulation_object(found: Simulation) -> Object:
         "score": found.score,
         "overload": found.overload,
         "missed": found.missed,
+        "assumed": found.assumed,
     }
 
 

@@ -98,6 +98,7 @@ def outcome_lines(found: Simulation, score: Score) -> Iterator[str]:
         )
     if score.cached_fraction is not None:
         yield f"prefix cache held {score.cached_fraction:.1%} of prompt tokens; {score.preemptions:,} preemptions"
+    yield from (f"assumed: {fact}" for fact in found.assumed)
     if found.overload:
         yield f"OVERLOADED: {found.overload}"
     for held in score.limits:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
 
 from sizewell.catalog.calibrations import read_efficiencies
+from sizewell.catalog.machine_code import CodeFolder
 from sizewell.cli.questions import AS_USUAL, Setup, stated_on
 from sizewell.cli.traffic_flags import Offered
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.simulator.deployment import deployed_facts
+from sizewell.simulator.simulate import Options
 from sizewell.simulator.simulate import simulate as play
 from sizewell.specs.deployment import Deployment
+from sizewell.specs.errors import BadInputError
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 from sizewell.traffic.overload import overload
@@ -42,6 +46,12 @@ class Simulation:
     overload: str = ""
 
     @property
+    def assumed(self) -> tuple[str, ...]:
+        """What is played other than it would happen."""
+        name = self.deployment.engine.name
+        return () if name == "vllm" else (f"{name} schedules by vLLM's rules, which are the ones simulated",)
+
+    @property
     def missed(self) -> tuple[str, ...]:
         """What a strict reader objects to: limits that did not hold, requests that were not served."""
         if self.score is None:
@@ -66,8 +76,16 @@ def stated_for(model: str | ModelSpec, on: str | ClusterSpec, offered: Offered, 
     return stated_on(model, on, offered.workload, setup, least_context_tokens=longest)
 
 
-def simulate_deployment(deployment: Deployment, offered: Offered, slo: Slo = NO_LIMITS) -> Simulation:
-    """Return what happens to the offered requests on a deployment, whoever built it."""
+def simulate_deployment(
+    deployment: Deployment, offered: Offered, slo: Slo = NO_LIMITS, watch: Callable[[int], None] | None = None
+) -> Simulation:
+    """Return what happens to the offered requests on a deployment, whoever built it; `watch` hears how many ended.
+
+    Raises BadInputError for several replicas or pools.
+    """
+    pool = deployment.pools[0]
+    if len(deployment.pools) > 1 or pool.replicas > 1:
+        raise BadInputError(f"{pool.replicas} replicas of {pool.parallelism}: simulate one, with --replicas 1")
     memory = ledger(deployment)
     found = Simulation(deployment=deployment, memory=memory, offered=offered, slo=slo)
     if not memory.fits:
@@ -75,7 +93,8 @@ def simulate_deployment(deployment: Deployment, offered: Offered, slo: Slo = NO_
     facts = deployed_facts(deployment, memory, read_efficiencies(), seed=offered.seed or 0)
     requests = offered.requests
     many = int(requests.output_tokens.sum()) > FEW_TOKENS
-    run = play(facts, requests, horizon_s=offered.until_s, compiled=many)
+    options = Options(horizon_s=offered.until_s, compiled=many, store=CodeFolder.usual(), watch=watch)
+    run = play(facts, requests, options)
     return replace(found, run=run, score=score(run, slo), overload=overload(requests, run))
 
 

@@ -28,4 +28,5 @@ def deployed_facts(
     )
     cache = (memory.layout, memory.kv_blocks)
     facts = replica_facts(surface, cache, deployment.engine, chosen.settings, chosen.parallelism)
-    return replace(facts, acceptance=float(reached.factors["acceptance"][0]), seed=seed)
+    acceptance, request_s = (float(reached.factors[name][0]) for name in ("acceptance", "request_s"))
+    return replace(facts, acceptance=acceptance, request_s=request_s, seed=seed)

@@ -59,7 +59,7 @@ def _earliest(world: World) -> int:
 def _come(world: World, request: int) -> None:
     """Let a request reach the engine it is routed to; one that can never be served is refused."""
     now_s, sequence = world.clock[0].now_s, world.sequences[request]
-    sequence.scheduled_s = sequence.sent_s = now_s
+    sequence.scheduled_s = sequence.sent_s = now_s - world.clock[0].request_s
     if not world.requests[request].admissible:
         sequence.place = REFUSED
         set_off(world, request, now_s)

@@ -74,7 +74,8 @@ class ReplicaFacts:
     async scheduling, one for each of the pipeline `stages`. `drafts` tokens are proposed each step, each accepted
     with probability `acceptance` if those before it were; with `draft_layers` the drafter keeps keys and values of its
     own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
-    `watermark_fraction` of the blocks stays free when a request is admitted beside others. `jumps` False forms every step: the same result, slower.
+    `watermark_fraction` of the blocks stays free when a request is admitted beside others. `request_s` goes by before
+    a request reaches the scheduler. `jumps` False forms every step: the same result, slower.
     """
 
     surface: StepSurface
@@ -95,6 +96,7 @@ class ReplicaFacts:
     draft_layers: bool = True
     watermark_fraction: float = 0.0
     acceptance: float = 0.0
+    request_s: float = 0.0
     seed: int = 0
     jumps: bool = True
 

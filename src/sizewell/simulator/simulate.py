@@ -50,13 +50,15 @@ class Played:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How to play: until `horizon_s`; `compiled` False runs the same functions as plain Python; with a `log` every
-    step is formed and written down, none jumped over; `store` keeps compiled code for the next process.
+    step is formed and written down, none jumped over; `store` keeps compiled code for the next process. `watch` is told
+    now and then how many requests have ended; what it raises ends the simulation.
     """
 
     horizon_s: float = inf
     compiled: bool = True
     log: bool = False
     store: CodeStore | None = None
+    watch: Callable[[int], None] | None = None
 
 
 def simulate(facts: ReplicaFacts, requests: Requests, options: Options = Options()) -> Run:
@@ -88,6 +90,8 @@ def _run_through(world: World, options: Options) -> list[LogLine]:
         more = go(world) == engine.MORE
         lines += [_line(line) for line in world.log[: clock.logged]]
         clock.logged = 0
+        if options.watch is not None:
+            options.watch(int((world.sequences.place >= ENDED).sum()))
     if np.isfinite(clock.horizon_s):
         stop(world)
     return lines

@@ -181,12 +181,13 @@ CLOCK = np.dtype(
         ("closed", np.int64),  # a closed loop sends the next request when one has ended
         ("users", np.int64),  # of a closed loop that has not started yet
         ("think_s", np.float64),
+        ("request_s", np.float64),  # goes by before a request reaches the scheduler
         ("turn", np.int64),
         ("events", np.int64),
         ("logged", np.int64),  # lines of the log in use
         ("gap_s", np.float64),  # last gap recorded and its bin
         ("gap_bin", np.int64),
-        ("sampled", np.int64),  # samples of the timeline in use, and when to look again
+        ("sampled", np.int64),  # samples of the timeline in use
         ("sample_every_s", np.float64),
         ("next_sample_s", np.float64),
     ],

@@ -59,7 +59,7 @@ def make_world(facts: ReplicaFacts, requests: Requests, replicas: int, horizon_s
         segment_start=np.array(requests.segment_start),
         segment_id=np.array(requests.segment_id),
         segment_tokens=np.array(requests.segment_tokens),
-        clock=_clock(requests, horizon_s),
+        clock=_clock(facts, requests, horizon_s),
         gaps=_records(GAP_BINS, GAP),
         log=_records(log_lines, RECORD),
         draws=_draws(facts),
@@ -123,8 +123,8 @@ def _groups(facts: ReplicaFacts) -> Records:
 
 def _requests(facts: ReplicaFacts, requests: Requests) -> Records:
     return _filled(
-        len(requests), REQUEST, arrival_s=requests.arrival_s, after=requests.after, priority=requests.priority,
-        session=requests.session, think_id=requests.think_id, output_id=requests.output_id,
+        len(requests), REQUEST, arrival_s=requests.arrival_s + facts.request_s, after=requests.after,
+        priority=requests.priority, session=requests.session, think_id=requests.think_id, output_id=requests.output_id,
         admissible=facts.can_serve(requests.input_tokens, requests.output_tokens),
     )  # fmt: skip
 
@@ -138,10 +138,11 @@ def _sequences(requests: Requests) -> Records:
     )  # fmt: skip
 
 
-def _clock(requests: Requests, horizon_s: float) -> Records:
+def _clock(facts: ReplicaFacts, requests: Requests, horizon_s: float) -> Records:
     users = requests.concurrency or 0
     return _filled(
-        1, CLOCK, horizon_s=horizon_s, closed=users > 0, users=users, think_s=requests.think_s, gap_s=-1.0
+        1, CLOCK, horizon_s=horizon_s, closed=users > 0, users=users,
+        think_s=requests.think_s + facts.request_s, request_s=facts.request_s, gap_s=-1.0,
     )  # fmt: skip
 
 
