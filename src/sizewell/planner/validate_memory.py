@@ -13,7 +13,7 @@ from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory
 from sizewell.costs.token_pool import default_fraction, encoder_share
 from sizewell.costs.weights import WeightRules, rank_weight_bytes
 from sizewell.planner.logged_format import logged_formats
-from sizewell.planner.logged_rank import logged_rank, logged_stage_bytes
+from sizewell.planner.logged_rank import logged_rank, logged_stage_bytes, with_logged_peak
 from sizewell.planner.memory_caveats import caveats, weight_caveat
 from sizewell.specs.deployment import EngineSettings, Parallelism
 from sizewell.specs.engine import EngineSpec
@@ -85,9 +85,15 @@ class LogFacts:
     note: str = ""
 
 
-def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPrediction, ...]:
-    """Return a prediction or a reason for each row of one start-up, and its bytes per token where two rows give it."""
+def predict_log(
+    rows: Sequence[MemoryRow], facts: LogFacts, *, logged_peak: bool = False
+) -> tuple[MemoryPrediction, ...]:
+    """Return a prediction or a reason for each row of one start-up, and its bytes per token where two rows give it.
+
+    With `logged_peak` capacities are counted beside the activation peak the log prints: a diagnosis, no prediction.
+    """
     memory = _rank(rows, facts)
+    memory = with_logged_peak(rows, memory) if logged_peak else memory
     total = _gpu_bytes(rows[0], facts.gpu)
     if rows[0].free_bytes:
         total = rows[0].free_bytes + memory.base_bytes
@@ -117,8 +123,6 @@ def _explained_weights(answer: MemoryPrediction, memory: RankMemory, facts: LogF
         else 0.0
     )
     reason = facts.note or weight_caveat(answer.row, memory, _draft_bytes(facts.model, answer.row.cut), whole)
-    if not reason and memory.compressed and memory.engine.profile == "sglang":
-        reason = "how SGLang lays out DeepSeek-V4's weights on Hopper is not known"
     if not reason and facts.gpu is not None and facts.gpu.vendor == "amd":
         reason = "AMD: weight padding is not known"
     return replace(answer, reason=reason)
