@@ -121,7 +121,7 @@ def test_what_is_assumed_is_written_down(tmp_path: Path) -> None:
 
 def test_an_unknown_wrapper_is_read_through_its_language_section(tmp_path: Path) -> None:
     wrapper = {
-        "architectures": ["InternVLChatModel"], "vision_config": {"hidden_size": 32},
+        "architectures": ["OvisChatModel"], "vision_config": {"hidden_size": 32},
         "llm_config": SMALL | {"architectures": ["LlamaForCausalLM"], "model_type": "llama"},
     }  # fmt: skip
     folder = write(tmp_path / "wrapper", wrapper)
