@@ -192,6 +192,12 @@ def test_a_broken_price_is_one_clear_line(own: Write) -> None:
     own("prices/x.toml", f'{head}gpu = "l4-24gb"\nusd_per_gpu_hour = "2"\n{tail}')
     with pytest.raises(BadInputError, match=r"offer 1: usd_per_gpu_hour must be a number of zero or more, found '2'"):
         read_prices()
+    own("prices/x.toml", f'{head}gpu = "l4-24gb"\nusd_per_gpu_hour = 2\ncurency = "eur"\nregoin = "us"\n{tail}')
+    with pytest.raises(BadInputError, match=r"offer 1: curency is no field of a row of offer"):
+        read_prices()
+    own("prices/x.toml", f'{head}gpu = "l4-24gb"\nusd_per_gpu_hour = 2\nregoin = "us"\n{tail}')
+    with pytest.raises(BadInputError, match=r"offer 1: regoin is no field of a row of offer; did you mean region"):
+        read_prices()
 
 
 def test_a_compute_capability_that_is_no_number_is_refused_with_its_file(own: Write) -> None:

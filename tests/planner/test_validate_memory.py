@@ -64,6 +64,13 @@ def test_what_was_left_after_loading_stands_in_for_the_accelerator() -> None:
     assert answer.error_fraction == pytest.approx(0, abs=0.01)
 
 
+def test_a_log_gives_two_decimals_of_gib_and_whole_blocks() -> None:
+    assert replace(ROW, value=58.11).rounding == pytest.approx(0.005)
+    assert replace(ROW, value=7.5).rounding == pytest.approx(0.005), "a trailing zero is lost in a table"
+    assert replace(ROW, value=14.9595).rounding == pytest.approx(0.00005)
+    assert replace(ROW, metric="gpu_blocks", value=5691).rounding == 0.5
+
+
 def test_a_contradicted_setting_is_said() -> None:
     peak = replace(ROW, metric="activation_peak_gib", value=9.4)
     capacity, _ = predict_log([ROW, peak], _facts())

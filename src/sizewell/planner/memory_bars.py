@@ -62,7 +62,8 @@ def _stated(answers: Iterable[MemoryPrediction]) -> list[MemoryPrediction]:
 def _bar(title: str, answers: list[MemoryPrediction]) -> MemoryBar:
     errors = sorted(abs(a.error_fraction) for a in answers if a.error_fraction is not None)
     spans = [
-        (a.low, a.measured, a.high) for a in answers if a.low is not None and a.high is not None and a.low < a.high
+        (a.low - a.rounding, a.measured, a.high + a.rounding)
+        for a in answers if a.low is not None and a.high is not None and a.low < a.high
     ]  # fmt: skip
     one, three, five, ten = (sum(e <= limit for e in errors) for limit in (0.01, 0.03, 0.05, 0.10))
     return MemoryBar(

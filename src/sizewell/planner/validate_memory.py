@@ -60,6 +60,11 @@ class MemoryPrediction:
         return self.row.point_id
 
     @property
+    def rounding(self) -> float:
+        """Half of the last digit the log prints, in the metric's unit; bytes per token carry theirs in the interval."""
+        return self.row.rounding if self.metric == self.row.metric else 0.0
+
+    @property
     def states_settings(self) -> bool:
         """Whether the log states what a capacity follows from: the memory fraction, and nothing that contradicts it."""
         return self.basis == "settings" and self.row.memory_fraction is not None and not self.reason
