@@ -12,8 +12,9 @@ from statistics import median
 
 from sizewell.catalog.measurements import read_memory_rows
 from sizewell.catalog.memory_logs import log_facts, logs, predict_memory_rows
+from sizewell.planner.logged_settings import LogFacts
 from sizewell.planner.memory_bars import MemoryBar, diagnosis_bar, memory_bars
-from sizewell.planner.validate_memory import LogFacts, MemoryPrediction, predict_log
+from sizewell.planner.validate_memory import MemoryPrediction, predict_log
 from sizewell.specs.errors import SizewellError
 from sizewell.specs.memory_row import MemoryRow
 

@@ -13,8 +13,9 @@ from sizewell.catalog.measurements import read_memory_rows
 from sizewell.catalog.memory_logs import predict_memory_rows
 from sizewell.catalog.models import read_model
 from sizewell.planner.logged_format import logged_formats
+from sizewell.planner.logged_settings import LogFacts
 from sizewell.planner.memory_bars import CAPACITY_METRICS, diagnosis_bar, memory_bars
-from sizewell.planner.validate_memory import LogFacts, MemoryPrediction, predict_log
+from sizewell.planner.validate_memory import MemoryPrediction, predict_log
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.memory_row import MemoryRow
 

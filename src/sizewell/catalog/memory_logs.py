@@ -8,7 +8,8 @@ from dataclasses import replace
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import gpu_in_log
 from sizewell.catalog.models import read_model
-from sizewell.planner.validate_memory import LogFacts, MemoryPrediction, predict_log, unanswered
+from sizewell.planner.logged_settings import LogFacts
+from sizewell.planner.validate_memory import MemoryPrediction, predict_log, unanswered
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import SizewellError, UnknownNameError, UnreachableError
 from sizewell.specs.hardware import GpuSpec

@@ -73,7 +73,7 @@ def _by_name() -> dict[str, ModelEntry]:
     return names | {alias.lower(): entry for entry in list_models() for alias in entry.aliases}
 
 
-def read_model(name_or_path: str, *, assume: tuple[str, ...] = ()) -> ModelSpec:
+def read_model(model: str | os.PathLike[str], *, assume: tuple[str, ...] = ()) -> ModelSpec:
     """Return a model by name or path.
 
     Looked up in the user's catalogue, as a path, among shipped ids and aliases, in the hub cache, on the hub; where
@@ -81,6 +81,7 @@ def read_model(name_or_path: str, *, assume: tuple[str, ...] = ()) -> ModelSpec:
     `assume` holds `field=value` statements that add to or override the configuration. Raises UnknownNameError,
     BadInputError, UnknownArchitectureError or UnreachableError, each with the next step.
     """
+    name_or_path = os.fspath(model)
     if not name_or_path.strip():
         raise unknown_model(name_or_path)
     own = _own_file(name_or_path)

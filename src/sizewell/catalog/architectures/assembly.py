@@ -131,7 +131,9 @@ def unknown_architecture(config: Fields, architecture: str) -> UnknownArchitectu
     """Return the error that says what is missing and which --assume would accept the model."""
     text = nested_text(config) or config
     missing = [field for field in NEEDED if field not in text]
-    near = list(dict.fromkeys([*_named_inside(text), *nearest_names(architecture, FAMILIES), "LlamaForCausalLM"]))[:3]
+    seeing = any(isinstance(config.values.get(name), dict) for name in ENCODERS)
+    alike = nearest_names(architecture, [name for name, family in FAMILIES.items() if seeing or not family.tower])
+    near = list(dict.fromkeys([*_named_inside(text), *alike, "LlamaForCausalLM"]))[:3]
     lacking = f"; it also lacks {', '.join(missing)}" if missing else ""
     return UnknownArchitectureError(
         f"{config.source}: architecture {architecture!r} is not known (nearest: {', '.join(near)}){lacking}; "

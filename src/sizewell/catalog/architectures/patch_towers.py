@@ -70,6 +70,9 @@ def intern_vit(config: Fields, hidden: int) -> Tower:
 
 def _side(vision: Fields, name: str) -> int:
     """Return a side length that may be written once or for both axes."""
-    if isinstance(vision.values.get(name), list):
-        return (vision.counts(name, 2) or (1, 1))[0] or 1
-    return vision.size(name)
+    if not isinstance(vision.values.get(name), list):
+        return vision.size(name)
+    sides = vision.counts(name, 2) or ()
+    if not all(sides):
+        raise vision.wrong(name, list(sides), "two positive numbers")
+    return sides[0]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from sizewell.catalog.architectures.outline import Outline
 from sizewell.catalog.config_fields import Fields
-from sizewell.specs.errors import UnknownArchitectureError
 
 
 def any_language(text: Fields) -> Outline:
     """Return the language model that the section names by class or by model type."""
+    from sizewell.catalog.architectures.assembly import unknown_architecture
     from sizewell.catalog.architectures.registry import FAMILIES, language_builder
 
     kind = text.text("model_type").replace("_", "").lower()
@@ -16,7 +16,4 @@ def any_language(text: Fields) -> Outline:
     for name in named:
         if name in FAMILIES and not FAMILIES[name].tower:
             return language_builder(FAMILIES[name])(text)
-    raise UnknownArchitectureError(
-        f"{text.source}: {text.path or 'the language section'} names no known language model "
-        f"({', '.join(map(repr, named)) or 'neither architectures nor model_type'})"
-    )
+    raise unknown_architecture(text, (*named, text.text("model_type"), "none")[0])
