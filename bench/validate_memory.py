@@ -12,8 +12,9 @@ from statistics import median
 
 from sizewell.catalog.measurements import read_memory_rows
 from sizewell.catalog.memory_logs import log_facts, logs, predict_memory_rows
-from sizewell.planner.memory_bars import memory_bars
-from sizewell.planner.validate_memory import LogFacts, MemoryPrediction, predict_log
+from sizewell.planner.logged_settings import LogFacts
+from sizewell.planner.memory_bars import MemoryBar, diagnosis_bar, memory_bars
+from sizewell.planner.validate_memory import MemoryPrediction, predict_log
 from sizewell.specs.errors import SizewellError
 from sizewell.specs.memory_row import MemoryRow
 
@@ -21,10 +22,10 @@ GIB = 2**30
 EXACT = {"weights_gib_per_gpu", "kv_bytes_per_token"}
 
 
-def print_bars(answers: tuple[MemoryPrediction, ...]) -> None:
+def print_bars(bars: tuple[MemoryBar, ...]) -> None:
     """Print one line a group: how many, median and worst error, how many within 1, 3, 5 and 10 %."""
     print(f"{'figures':58}{'n':>5}{'answered':>9}{'median':>9}{'worst':>10}   <=1% <=3% <=5% <=10% in interval")
-    for bar in memory_bars(answers):
+    for bar in bars:
         shares = "".join(f"{count:5}" for count in bar.within)
         errors = f"{bar.median_fraction:9.2%}{bar.worst_fraction:10.1%}"
         print(f"{bar.title:58}{bar.figures:5}{bar.answered:9}{errors}  {shares}{bar.covered:8}/{bar.estimated}")
@@ -90,7 +91,8 @@ def main(path: str, *flags: str) -> None:
     """Print bars and rows, or the bars with each thread left out of the fit."""
     rows = read_memory_rows(Path(path))
     answers = leave_one_out(rows) if "--leave-one-out" in flags else predict_memory_rows(rows)
-    print_bars(answers)
+    diagnosed = diagnosis_bar(predict_memory_rows(rows, logged_peak=True))
+    print_bars((*memory_bars(answers), diagnosed))
     for answer in answers:
         print_row(answer, everything="--rows" in flags)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sizewell.planner.plan import Plan as Plan
     from sizewell.planner.question import Limits as Limits
     from sizewell.planner.question import Question as Question
+    from sizewell.planner.stated import Stated as Stated
+    from sizewell.specs.deployment import Formats as Formats
     from sizewell.specs.errors import SizewellError as SizewellError
     from sizewell.traffic.workload import Slo as Slo
     from sizewell.traffic.workload import Workload as Workload
@@ -38,6 +40,7 @@ _HOMES = {
     "read_model": "sizewell.catalog.models",
     "Answer": "sizewell.planner.plan",
     "Explanation": "sizewell.cli.questions",
+    "Formats": "sizewell.specs.deployment",
     "Limits": "sizewell.planner.question",
     "Offered": "sizewell.cli.traffic_flags",
     "Plan": "sizewell.planner.plan",
@@ -46,6 +49,7 @@ _HOMES = {
     "Simulation": "sizewell.cli.simulations",
     "SizewellError": "sizewell.specs.errors",
     "Slo": "sizewell.traffic.workload",
+    "Stated": "sizewell.planner.stated",
     "Workload": "sizewell.traffic.workload",
 }
 
@@ -53,7 +57,11 @@ __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name from its room on first use."""
+    """Import a name from its room on first use; `__version__` is what is installed."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("sizewell")
     if name not in _HOMES:
         raise AttributeError(f"module 'sizewell' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

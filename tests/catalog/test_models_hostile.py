@@ -25,6 +25,8 @@ VICTIMS = [
     "nvidia--Qwen3.6-35B-A3B-NVFP4", "moonshotai--Kimi-K2.5", "nvidia--NVIDIA-Nemotron-3-Nano-30B-A3B-NVFP4",
     "meta-llama--Llama-3.2-11B-Vision-Instruct", "MiniMaxAI--MiniMax-M3", "XiaomiMiMo--MiMo-V2-Flash",
     "Zyphra--Zamba2-2.7B", "LiquidAI--LFM2-1.2B", "google--gemma-4-26B-A4B", "Qwen--Qwen3-Omni-30B-A3B-Instruct",
+    "google--gemma-3n-E2B-it", "google--gemma-4-E2B-it", "OpenGVLab--InternVL3-8B", "zai-org--GLM-4.5V",
+    "MiniMaxAI--MiniMax-M1-40k", "Snowflake--snowflake-arctic-instruct",
 ]  # fmt: skip
 CONFIGS = {name: json.loads((SHIPPED / f"{name}.json").read_text()) for name in VICTIMS}
 NASTY = [

@@ -121,7 +121,7 @@ def test_what_is_assumed_is_written_down(tmp_path: Path) -> None:
 
 def test_an_unknown_wrapper_is_read_through_its_language_section(tmp_path: Path) -> None:
     wrapper = {
-        "architectures": ["InternVLChatModel"], "vision_config": {"hidden_size": 32},
+        "architectures": ["OvisChatModel"], "vision_config": {"hidden_size": 32},
         "llm_config": SMALL | {"architectures": ["LlamaForCausalLM"], "model_type": "llama"},
     }  # fmt: skip
     folder = write(tmp_path / "wrapper", wrapper)
@@ -130,6 +130,21 @@ def test_an_unknown_wrapper_is_read_through_its_language_section(tmp_path: Path)
     model = read_model(str(folder), assume=("architecture=LlamaForCausalLM",))
     assert model.parameters == SMALL_PARAMETERS
     assert model.assumed == ("architecture=LlamaForCausalLM", "vision_config is not counted")
+
+
+def test_a_wrapper_of_any_language_model_names_the_one_it_lacks(tmp_path: Path) -> None:
+    wrapper = {"architectures": ["InternVLChatModel"], "llm_config": SMALL | {"architectures": ["NopeForCausalLM"]}}
+    folder = write(tmp_path / "intern", wrapper)
+    with pytest.raises(UnknownArchitectureError, match=r"'NopeForCausalLM' is not known.* --assume architecture="):
+        read_model(str(folder))
+    assert read_model(str(folder), assume=("architecture=LlamaForCausalLM",)).parameters == SMALL_PARAMETERS
+
+
+def test_a_model_without_images_is_not_compared_with_wrappers(tmp_path: Path) -> None:
+    folder = write(tmp_path / "bert", SMALL | {"architectures": ["BertModel"]})
+    with pytest.raises(UnknownArchitectureError) as refused:
+        read_model(str(folder))
+    assert "InternVL" not in str(refused.value)
 
 
 def test_assumptions_reach_the_language_model_of_a_wrapper() -> None:
@@ -193,3 +208,7 @@ def test_a_typo_in_a_hub_id_names_the_shipped_ones_when_nothing_can_be_looked_up
     with pytest.raises(UnreachableError) as caught:
         read_model("somebody/Entirely-Else")
     assert "alike" not in str(caught.value)
+
+
+def test_a_path_object_is_a_path(tmp_path: Path) -> None:
+    assert read_model(write(tmp_path / "small", SMALL)).parameters == SMALL_PARAMETERS

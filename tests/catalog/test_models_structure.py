@@ -7,6 +7,7 @@ import timeit
 import pytest
 
 from sizewell.catalog.models import list_models, read_model
+from sizewell.costs.cache_kinds import CacheRules, layer_kinds
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.layers import (
     Attention,
@@ -29,7 +30,7 @@ WINDOWS = [
     ("mistralai/Mistral-7B-v0.1", 4096, 32, 0), ("mistralai/Mistral-7B-Instruct-v0.3", None, 0, 32),
     ("Qwen/Qwen2.5-7B-Instruct", None, 0, 28), ("LGAI-EXAONE/EXAONE-4.0-32B", 4096, 48, 16),
     ("XiaomiMiMo/MiMo-V2-Flash", 128, 39, 9), ("google/gemma-4-31B-it", 1024, 50, 10),
-    ("microsoft/phi-4", None, 0, 40),
+    ("microsoft/phi-4", None, 0, 40), ("google/gemma-3n-E4B-it", 512, 28, 7), ("google/gemma-4-E2B-it", 512, 28, 7),
 ]  # fmt: skip
 
 
@@ -52,7 +53,8 @@ MIXERS: list[tuple[str, dict[type, int]]] = [
     ("deepseek-ai/DeepSeek-V4-Flash", {CompressedAttention: 43}),
     ("nvidia/Llama-3_3-Nemotron-Super-49B-v1", {Attention: 49}),
     ("mistralai/Mamba-Codestral-7B-v0.1", {Mamba2: 64}), ("Zyphra/Zamba2-2.7B", {Mamba2: 54, Attention: 9}),
-    ("meta-llama/Llama-3.2-11B-Vision-Instruct", {Attention: 32}),
+    ("meta-llama/Llama-3.2-11B-Vision-Instruct", {Attention: 32}), ("xai-org/grok-2", {Attention: 64}),
+    ("MiniMaxAI/MiniMax-M1-80k", {KimiDelta: 70, Attention: 10}), ("OpenGVLab/InternVL3-78B", {Attention: 80}),
 ]  # fmt: skip
 
 
@@ -144,6 +146,31 @@ def test_a_dense_layer_is_four_fused_matrices() -> None:
 def test_all_experts_of_a_layer_are_two_stacks() -> None:
     stacks = [t for t in read_model("qwen3-30b-a3b").layers[0].tensors if t.role == "routed-experts"]
     assert [(t.name, t.matrices) for t in stacks] == [("mlp.experts.w13", 128), ("mlp.experts.w2", 128)]
+
+
+@pytest.mark.parametrize(("name", "caching"), [("google/gemma-3n-E4B-it", 20), ("google/gemma-4-E2B-it", 15)])
+def test_layers_that_reuse_a_cache_keep_no_rows_of_their_own(name: str, caching: int) -> None:
+    model = read_model(name)
+    kinds = layer_kinds(model, model.layer_counts.items(), "auto", 1, CacheRules())
+    assert sum(kind.layers for kind in kinds) == caching
+    reading = next(la for la in model.layers if isinstance(la.mixer, Attention) and la.mixer.reuses_cache)
+    projection = next(t for t in reading.tensors if t.name == "self_attn.qkv_proj")
+    assert len(projection.rows) == 1
+
+
+def test_published_sizes_of_models_whose_files_were_not_read() -> None:
+    """Billions on the model pages; Gemma 3n also stores keys and values that no engine needs."""
+    billions = {
+        "MiniMaxAI/MiniMax-Text-01": 456, "OpenGVLab/InternVL3-8B": 7.94, "OpenGVLab/InternVL3_5-8B": 8.53,
+        "OpenGVLab/InternVL3-78B": 78.4, "zai-org/GLM-4.1V-9B-Thinking": 10.29, "google/gemma-4-E2B-it": 5.1,
+        "google/gemma-4-E4B-it": 8.0, "xai-org/grok-2": 269.5, "Snowflake/snowflake-arctic-instruct": 480,
+    }  # fmt: skip
+    for name, published in billions.items():
+        assert read_model(name).parameters / 1e9 == pytest.approx(published, rel=0.01), name
+    unused = {"google/gemma-3n-E4B-it": (7.85, 15), "google/gemma-3n-E2B-it": (5.44, 10)}
+    for name, (published, layers) in unused.items():
+        stored = layers * (2 * 2048 * 2 * 256 + 256)
+        assert (read_model(name).parameters + stored) / 1e9 == pytest.approx(published, rel=0.001), name
 
 
 def test_equal_layers_are_one_object() -> None:

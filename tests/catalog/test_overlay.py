@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sizewell.catalog.hardware import cluster, list_gpus, nodes_for, read_gpu, read_node
+from sizewell.catalog.models import read_model
 from sizewell.catalog.overlay import SHIPPED, VARIABLE, data_files, is_shipped, overlay_folder
 from sizewell.catalog.prices import read_prices
 from sizewell.catalog.quality import read_quality
+from sizewell.catalog.sheets import read_sheet
 from sizewell.specs.errors import BadInputError, SizewellError
 
 Write = Callable[[str, str], Path]
@@ -192,6 +195,12 @@ def test_a_broken_price_is_one_clear_line(own: Write) -> None:
     own("prices/x.toml", f'{head}gpu = "l4-24gb"\nusd_per_gpu_hour = "2"\n{tail}')
     with pytest.raises(BadInputError, match=r"offer 1: usd_per_gpu_hour must be a number of zero or more, found '2'"):
         read_prices()
+    own("prices/x.toml", f'{head}gpu = "l4-24gb"\nusd_per_gpu_hour = 2\ncurency = "eur"\nregoin = "us"\n{tail}')
+    with pytest.raises(BadInputError, match=r"offer 1: curency is no field of a row of offer"):
+        read_prices()
+    own("prices/x.toml", f'{head}gpu = "l4-24gb"\nusd_per_gpu_hour = 2\nregoin = "us"\n{tail}')
+    with pytest.raises(BadInputError, match=r"offer 1: regoin is no field of a row of offer; did you mean region"):
+        read_prices()
 
 
 def test_a_compute_capability_that_is_no_number_is_refused_with_its_file(own: Write) -> None:
@@ -225,3 +234,14 @@ def test_a_price_without_a_date_or_beyond_reason_is_refused_with_its_row(own: Wr
         own("prices/x.toml", f"{head}{line}\n{tail}")
         with pytest.raises(BadInputError, match=rf"prices/x\.toml: {says}"):
             read_prices()
+
+
+def test_a_users_own_model_is_listed_and_found_by_its_id(own: Write) -> None:
+    config = {
+        "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "vocab_size": 100,
+    }  # fmt: skip
+    path = own("models/me--mine.json", json.dumps(config))
+    sheet = read_sheet("models", "Me/Mine")
+    assert (sheet.key, sheet.value("file")) == ("me/mine", str(path))
+    assert read_model("me/mine").parameters == read_model("me--mine").parameters

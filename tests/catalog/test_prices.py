@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -165,10 +166,34 @@ LISTED = (
 )
 
 
+def read_prices_of(path: Path) -> list[object]:
+    offers = tomllib.loads(path.read_text())["offer"]
+    assert isinstance(offers, list)
+    return offers
+
+
+def test_prices_that_cannot_be_meant_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cloud's NaN once made every later command fail on the file that was written."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    nonsense = [Item("three", price, 1, "H100", 80) for price in (float("nan"), float("inf"), -1.0, 0.0, 1e9)]
+    refresh_prices(DAY, [*LISTED, *nonsense, Item('quo"te\n', 3.0, 8, "H100", 80)])
+    rent = read_prices().rent("h100-sxm-80gb")
+    assert rent is not None
+    assert "three" not in rent.providers
+
+
+def test_a_catalogue_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(BadInputError, match="cannot be written"):
+        refresh_prices(DAY, LISTED, file)
+
+
 def test_a_refreshed_snapshot_replaces_what_it_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     shipped = read_prices()
-    path = refresh_prices(DAY, LISTED)
+    path, offers, providers = refresh_prices(DAY, LISTED)
+    assert (offers, providers) == (len(read_prices_of(path)), ("one", "two"))
     assert path == tmp_path / "prices" / "gpuhunt-2026-11-20.toml"
     assert [file.name for file in path.parent.iterdir()] == [path.name], "no part of a file is left behind"
     book = read_prices()
@@ -213,10 +238,13 @@ def test_clouds_that_do_not_answer_are_one_line(monkeypatch: pytest.MonkeyPatch,
             assert not balance_resources
 
         def query(self, *, min_gpu_count: int) -> list[Item]:
-            raise GPUHuntError(f"nobody has {min_gpu_count}")
+            raise GPUHuntError(f"nobody has {min_gpu_count}") from OSError("connection\nrefused")
 
     module = ModuleType("gpuhunt")
     vars(module).update(GPUHuntError=GPUHuntError, Catalog=Catalog)
     monkeypatch.setitem(sys.modules, "gpuhunt", module)
-    with pytest.raises(UnreachableError, match="nobody has 1"):
+    with pytest.raises(
+        UnreachableError,
+        match=r"nobody has 1: connection refused; the prices stay as they were\. gpuhunt needs the network",
+    ):
         refresh_prices(DAY, folder=tmp_path)

@@ -19,15 +19,15 @@ def test_refreshing_writes_into_the_users_own_catalogue(
 ) -> None:
     days: list[date] = []
 
-    def write(day: date) -> Path:
+    def write(day: date) -> refreshing.Refreshed:
         days.append(day)
-        return tmp_path / "prices" / "today.toml"
+        return refreshing.Refreshed(tmp_path / "prices" / "today.toml", 12, ("one", "two"))
 
     monkeypatch.setattr(refreshing, "refresh_prices", write)
     said = say("catalog", "prices", "h100", "--refresh")
     assert said.code == 0
     assert days == [date.today()]
-    assert "today.toml" in said.err
+    assert "today.toml: 12 prices of 2 clouds (one, two)" in said.err
     assert "h100-sxm-80gb" in said.out
 
 

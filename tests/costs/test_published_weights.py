@@ -132,3 +132,23 @@ def test_deep_stack_buffers_are_loaded_with_the_weights() -> None:
     memory = rank_memory(model, Formats(), cut, SETTINGS, read_engine("vllm", "0.18.0"))
     text = max(rank_weight_bytes(replace(model, vision=()), "native", cut))
     assert (memory.weight_bytes - text) / GIB == pytest.approx(0.69, abs=0.01)
+
+
+def test_sglang_loads_deepseek_v4_on_hopper_with_the_loaders_scales_and_a_wide_output() -> None:
+    """Until 0.5.15: a float32 scale per 32 expert weights stays, and o_a is served in 16 bits. Logged: 125.65 GiB."""
+    model, hopper = read_model("deepseek-ai/DeepSeek-V4-Pro"), read_gpu("h200-sxm-141gb")
+
+    def held(version: str, capability: str | None) -> float:
+        engine = read_engine("sglang", version).on("nvidia", capability)
+        return max(rank_weight_bytes(model, "native", Parallelism(tp=8), weight_rules(SETTINGS, engine)))
+
+    july, fixed, blackwell = (
+        held("0.5.14", hopper.compute_capability),
+        held("0.5.16", hopper.compute_capability),
+        held("0.5.16", "10.0"),
+    )
+    experts = model.layers[0].mlp.experts * 3 * 7168 * 3072 / 8  # type: ignore[union-attr]
+    assert july - fixed == pytest.approx(len(model.layers) * experts / 32 * 4, rel=1e-3)
+    o_a = 128 * 512 // 16 * 16 * 1024 / 8
+    assert fixed - blackwell == pytest.approx(len(model.layers) * o_a, rel=2e-2)
+    assert july / GIB == pytest.approx(125.65, rel=0.01)

@@ -48,3 +48,15 @@ def test_no_prediction_is_no_perfect_score() -> None:
 
 def test_nothing_measured_has_no_error() -> None:
     assert _one("a", 0, 5).error_fraction is None
+
+
+def test_an_exact_prediction_covers_what_rounds_to_the_figure() -> None:
+    def exact(measured: float, rounding: float = 0.0) -> Comparison:
+        return Comparison(
+            point_id="x", metric="weights_gib_per_gpu", group=("a",), measured=measured, predicted=14.9888, low=14.9888,
+            high=14.9888, provenance="exact", rounding=rounding,
+        )  # fmt: skip
+
+    assert not exact(14.99).covered
+    assert exact(14.99, 0.005).covered
+    assert not exact(15.0, 0.005).covered

@@ -54,6 +54,17 @@ def test_what_cannot_exist_is_refused_in_one_line(stated: Stated, words: str) ->
         _deployment(stated)
 
 
+def test_a_small_step_lowers_the_default_limit_on_sequences_as_vllm_does() -> None:
+    assert _deployment(Stated(max_num_batched_tokens=64)).pools[0].settings.max_num_seqs == 64
+    with pytest.raises(BadInputError, match="vLLM refuses to start"):
+        _deployment(Stated(max_num_batched_tokens=64, max_num_seqs=65))
+    place = cluster("h100", gpus_per_node=8)
+    other = stated_deployment(
+        llama_70b(), place, read_engine("sglang"), Formats(), Stated(max_num_batched_tokens=64, max_num_seqs=65)
+    )
+    assert other.pools[0].settings.max_num_seqs == 65
+
+
 def test_experts_may_be_spread_over_all_ranks() -> None:
     place = cluster("h200", gpus_per_node=8)
     assert stated_cut(deepseek_r1(), place, Stated(tp=1, dp=8, ep=8)).gpus == 8

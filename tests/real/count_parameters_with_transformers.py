@@ -90,6 +90,10 @@ class Counts:
     layers: list[int] = field(default_factory=list)
 
 
+#: Released files whose `model_type` is another family's.
+MISLABELLED = ("Grok1ForCausalLM",)
+
+
 class CannotBuildError(Exception):
     """The model cannot be built here; the message is the status to record."""
 
@@ -133,11 +137,17 @@ def build(raw: Json) -> PreTrainedModel:
     """Build the model that a config.json names, on the meta device, without remote code."""
     raw = without_quantisation(raw)
     architecture = (raw.get("architectures") or [""])[0]
+    if architecture in MISLABELLED:
+        raise CannotBuildError("unknown-architecture")
     model_class = class_named(architecture)
     config = config_object(raw, model_class)
     config.dtype = torch.bfloat16
-    with torch.device("meta"):
-        model = builder(config, model_class)()
+    try:
+        with torch.device("meta"):
+            model = builder(config, model_class)()
+    except ImportError:
+        # Encoders that come with another library, such as timm.
+        raise CannotBuildError("needs-another-library") from None
     model.tie_weights()
     return model
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
+from math import inf, log
 
 from tools.docs.claims import Case, Claim, ClaimFile
 from tools.docs.units import digits, shown, shown_range
@@ -25,6 +26,9 @@ sizewell computes for the same quantity, and one sentence says why they differ.
 
 {summary}
 
+**Furthest off**, each with its row below:
+
+{worst}
 **How to read a row.** *Says* is the claim in one unit throughout (GB = 10⁹ bytes). *sizewell* is computed by the
 package when this page is generated: memory by the ledger, speeds by the step cost model, machines and prices
 from the catalogue. *Ratio* is claimed ÷ computed; for a range, its nearer end. The verdict follows from the ratio:
@@ -39,6 +43,7 @@ Speeds are predictions with the shipped efficiencies, not measurements; physical
 computed is derived in [cost-model.md](cost-model.md).
 """
 
+WORST_SHOWN = 6
 COLUMNS = "| The document | Says | sizewell | Ratio | Verdict | Why |\n|---|---|---|---|---|---|\n"
 
 
@@ -60,7 +65,7 @@ def render(files: tuple[ClaimFile, ...], evaluate: Evaluate) -> str:
     """Return the whole document as Markdown."""
     rows = {file.document: judged(file.claims, evaluate) for file in files}
     every = [row for file in files for row in rows[file.document]]
-    parts = [HEAD.format(claims=len(every), summary=_summary(every))]
+    parts = [HEAD.format(claims=len(every), summary=_summary(every), worst=_furthest_off(every))]
     for file in files:
         parts.append(f"\n## {file.title}\n\n`{file.document}`\n")
         for section, group in groupby(rows[file.document], key=lambda row: row.claim.section):
@@ -79,6 +84,23 @@ def _summary(rows: list[Row]) -> str:
     counts = Counter(row.verdict.kind for row in rows)
     lines = [f"| {kind} | {counts[kind]} |" for kind in KINDS]
     return "\n".join(["| verdict | claims |", "|---|---|", *lines])
+
+
+def _furthest_off(rows: list[Row]) -> str:
+    """Return the wrong claims with the largest factors, one for each thing computed."""
+
+    kinds = ("off", "not a number physics allows")
+    wrong = [row for row in rows if row.verdict.kind in kinds and 0 < row.verdict.ratio < inf]
+    first: dict[float, Row] = {}
+    for row in sorted(wrong, key=lambda row: abs(log(row.verdict.ratio)), reverse=True):
+        first.setdefault(row.finding.value, row)
+    return "".join(map(_bullet, [*first.values()][:WORST_SHOWN]))
+
+
+def _bullet(row: Row) -> str:
+    claim = row.claim
+    says = shown_range(claim.low, claim.high, claim.unit)
+    return f"- “{claim.words}”: {says} claimed, {shown(row.finding.value, claim.unit)} computed ({row.verdict.words})\n"
 
 
 def _line(row: Row) -> str:

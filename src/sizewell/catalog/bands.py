@@ -68,6 +68,19 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "quality": ("key", "format", "note", "result"),
 }  # fmt: skip
 """Kind of file → every field it may hold beside `sources`."""
+ROW_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "prices.offer": (
+        "provider", "instance", "gpu", "gpus", "usd_per_gpu_hour", "kind", "region", "from", "date",
+        "date_is_approximate", "confidence",
+    ),
+    "prices.purchase": ("gpu", "node", "host", "usd", "from", "date", "date_is_approximate", "confidence"),
+    "prices.rate": ("region", "partition", "gpu", "su_per_gpu_hour", "from"),
+    "quality.result": (
+        "model", "size_b", "several_models", "trained", "baseline", "quantized", "recovery_fraction", "benchmark",
+        "tasks", "scheme", "confirmed", "note", "from",
+    ),
+}  # fmt: skip
+"""Kind of file and array of tables → every field a row may hold."""
 VENDORS = ("nvidia", "amd", "intel", "apple", "cpu")
 """Makers whose accelerators the engines' support is known for."""
 
@@ -82,6 +95,11 @@ def is_field(kind: str, field: str) -> bool:
     """Return whether a kind of file has a field; kinds without a list take any."""
     known = FIELDS.get(kind)
     return known is None or field in known or f"{field.rpartition('.')[0]}.*" in known
+
+
+def row_fields(kind: str, array: str) -> tuple[str, ...]:
+    """Return the fields a row of an array of tables may hold; nothing for arrays without a list."""
+    return ROW_FIELDS.get(f"{kind}.{array}", ())
 
 
 def is_date(text: object) -> bool:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sizewell.catalog.bands import FIELDS, band, is_date, is_field
+from sizewell.catalog.bands import FIELDS, band, is_date, is_field, row_fields
 from sizewell.specs.errors import BadInputError, nearest_names
 
 _FIRST_TABLE = re.compile(r"^\[", re.MULTILINE)
@@ -154,7 +154,18 @@ class Facts:
         if not isinstance(value, list | None) or not all(isinstance(row, dict) for row in value or ()):
             raise self.error(field, f"must be [[{field}]] tables")
         for number, row in enumerate(value or (), start=1):
-            yield Facts(self.path, row, self._sources, f"{field} {number}: ")
+            facts = Facts(self.path, row, self._sources, f"{field} {number}: ")
+            facts._only(row, row_fields(self.path.parent.name, field), f"a row of {field}")
+            yield facts
+
+    def _only(self, found: Iterable[str], known: Sequence[str], place: str) -> None:
+        """Raise BadInputError for the first field that is not known; no list takes any."""
+        for name in found:
+            if known and name not in known:
+                near = nearest_names(name, known)
+                raise self.error(
+                    name, f"is no field of {place}{'; did you mean ' + ', '.join(near) + '?' if near else ''}"
+                )
 
     def source(self, name: str) -> str:
         """Return a source as text: its title and, where it has one, its address."""

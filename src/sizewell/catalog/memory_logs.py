@@ -8,7 +8,8 @@ from dataclasses import replace
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import gpu_in_log
 from sizewell.catalog.models import read_model
-from sizewell.planner.validate_memory import LogFacts, MemoryPrediction, predict_log, unanswered
+from sizewell.planner.logged_settings import LogFacts
+from sizewell.planner.validate_memory import MemoryPrediction, predict_log, unanswered
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import SizewellError, UnknownNameError, UnreachableError
 from sizewell.specs.hardware import GpuSpec
@@ -21,9 +22,12 @@ _FIRST_CHECKPOINTS = {"meta-llama/Meta-Llama-3.1-405B-Instruct-FP8": ("0.5.", ("
 """Checkpoints whose config changed after release: the releases of that time, and what it said then."""
 
 
-def predict_memory_rows(rows: Iterable[MemoryRow]) -> tuple[MemoryPrediction, ...]:
-    """Return a prediction or a reason for each row, log by log in order of first appearance."""
-    return tuple(answer for log in logs(rows) for answer in _answers(log))
+def predict_memory_rows(rows: Iterable[MemoryRow], *, logged_peak: bool = False) -> tuple[MemoryPrediction, ...]:
+    """Return a prediction or a reason for each row, log by log in order of first appearance.
+
+    With `logged_peak` capacities are counted beside the activation peak the log prints: a diagnosis, no prediction.
+    """
+    return tuple(answer for log in logs(rows) for answer in _answers(log, logged_peak=logged_peak))
 
 
 def logs(rows: Iterable[MemoryRow]) -> tuple[tuple[MemoryRow, ...], ...]:
@@ -45,9 +49,9 @@ def log_facts(rows: Sequence[MemoryRow]) -> LogFacts:
     return LogFacts(model=model, gpu=gpu, engine=_engine(rows, gpu), note=note)
 
 
-def _answers(rows: Sequence[MemoryRow]) -> tuple[MemoryPrediction, ...]:
+def _answers(rows: Sequence[MemoryRow], *, logged_peak: bool) -> tuple[MemoryPrediction, ...]:
     try:
-        return predict_log(rows, log_facts(rows))
+        return predict_log(rows, log_facts(rows), logged_peak=logged_peak)
     except SizewellError as error:
         return unanswered(rows, str(error))
 

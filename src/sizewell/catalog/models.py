@@ -14,6 +14,7 @@ from sizewell.catalog.architectures.assembly import TEXT_SECTIONS, build_model
 from sizewell.catalog.config_fields import Fields, watched
 from sizewell.catalog.config_file import NoConfigurationError, read_json
 from sizewell.catalog.hub_cache import cached_snapshot, is_hub_id, is_offline
+from sizewell.catalog.overlay import overlay_folder
 from sizewell.catalog.safetensors import INDEX_NAME, read_sizes
 from sizewell.specs.errors import (
     BadInputError,
@@ -73,7 +74,7 @@ def _by_name() -> dict[str, ModelEntry]:
     return names | {alias.lower(): entry for entry in list_models() for alias in entry.aliases}
 
 
-def read_model(name_or_path: str, *, assume: tuple[str, ...] = ()) -> ModelSpec:
+def read_model(model: str | os.PathLike[str], *, assume: tuple[str, ...] = ()) -> ModelSpec:
     """Return a model by name or path.
 
     Looked up in the user's catalogue, as a path, among shipped ids and aliases, in the hub cache, on the hub; where
@@ -81,6 +82,7 @@ def read_model(name_or_path: str, *, assume: tuple[str, ...] = ()) -> ModelSpec:
     `assume` holds `field=value` statements that add to or override the configuration. Raises UnknownNameError,
     BadInputError, UnknownArchitectureError or UnreachableError, each with the next step.
     """
+    name_or_path = os.fspath(model)
     if not name_or_path.strip():
         raise unknown_model(name_or_path)
     own = _own_file(name_or_path)
@@ -118,21 +120,22 @@ def unknown_model(name: str) -> UnknownNameError:
 
 def own_folder() -> Path:
     """Return the folder of the user's own models."""
-    root = os.environ.get("SIZEWELL_CATALOG")
-    return (Path(root).expanduser() if root else Path("~/.config/sizewell/catalog").expanduser()) / "models"
+    return overlay_folder() / "models"
+
+
+def own_models() -> dict[str, Path]:
+    """Return the user's own models by name: folders, and files that end in .json."""
+    folder = own_folder()
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    named = {
+        path.name if path.is_dir() else path.stem: path for path in paths if path.is_dir() or path.suffix == ".json"
+    }
+    return {name.replace("--", "/", 1): path for name, path in named.items()}
 
 
 def _own_file(name: str) -> Path | None:
-    folder = own_folder()
-    if not folder.is_dir():
-        return None
-    wanted = {name.lower(), name.lower().replace("/", "--")}
-    for path in sorted(folder.iterdir()):
-        if path.name.lower() in wanted and path.is_dir():
-            return path
-        if path.suffix == ".json" and path.stem.lower() in wanted:
-            return path
-    return None
+    wanted = name.lower().replace("--", "/", 1)
+    return next((path for own, path in own_models().items() if own.lower() == wanted), None)
 
 
 def _existing(name: str) -> Path | None:

@@ -13,8 +13,9 @@ from datetime import date
 from importlib import import_module
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from sizewell.catalog.bands import band
 from sizewell.catalog.hardware import gpu_in_log
 from sizewell.catalog.overlay import overlay_folder
 from sizewell.catalog.prices import REFRESHED
@@ -22,6 +23,7 @@ from sizewell.specs.errors import BadInputError, UnknownNameError, UnreachableEr
 
 _GIB = 2**30
 _SAME_SIZE = 0.1
+MOST_USD_PER_HOUR = band("prices", "usd_per_gpu_hour")[1]
 _RENTED_AS = {"RTXPRO6000": "rtx-pro-6000-server-96gb"}
 _HEAD = """\
 # Written by sizewell from gpuhunt {version}; the lowest price each provider listed on the day.
@@ -62,11 +64,19 @@ class CloudItem(Protocol):
     spot: bool
 
 
-def refresh_prices(day: date, items: Iterable[CloudItem] | None = None, folder: Path | None = None) -> Path:
-    """Write `prices/gpuhunt-<day>.toml` into the user's catalogue and return its path; all of it or nothing.
+class Refreshed(NamedTuple):
+    """The file that was written, how many prices it holds, and the clouds they are of."""
 
-    Raises BadInputError when gpuhunt is not installed or nothing it lists is known, UnreachableError when no cloud
-    answers.
+    path: Path
+    offers: int
+    providers: tuple[str, ...]
+
+
+def refresh_prices(day: date, items: Iterable[CloudItem] | None = None, folder: Path | None = None) -> Refreshed:
+    """Write `prices/gpuhunt-<day>.toml` into the user's catalogue; all of it or nothing.
+
+    Prices that cannot be meant are left out. Raises BadInputError when gpuhunt is not installed, nothing it lists is
+    known or the file cannot be written, UnreachableError when no cloud answers.
     """
     version, offered = ("given", items) if items is not None else _from_gpuhunt()
     cheapest = _cheapest(offered)
@@ -79,7 +89,8 @@ def refresh_prices(day: date, items: Iterable[CloudItem] | None = None, folder: 
         *rows,
         _SOURCES.format(version=version, day=day.isoformat()),
     ])  # fmt: skip
-    return _write_whole((folder or overlay_folder()) / "prices" / f"{key}.toml", text)
+    path = _write_whole((folder or overlay_folder()) / "prices" / f"{key}.toml", text)
+    return Refreshed(path, len(rows), tuple(sorted({provider for provider, _, _ in cheapest})))
 
 
 def _from_gpuhunt() -> tuple[str, Sequence[CloudItem]]:
@@ -93,9 +104,20 @@ def _from_gpuhunt() -> tuple[str, Sequence[CloudItem]]:
     logging.getLogger("gpuhunt").setLevel(logging.CRITICAL)
     try:
         items: Sequence[CloudItem] = gpuhunt.Catalog(balance_resources=False).query(min_gpu_count=1)
-    except (gpuhunt.GPUHuntError, OSError) as error:
-        raise UnreachableError(f"no cloud's prices could be loaded ({error}); the prices stay as they were") from error
+    except (gpuhunt.GPUHuntError, OSError, ValueError, LookupError) as error:
+        raise UnreachableError(
+            f"no cloud's prices could be loaded: {_why(error)}; the prices stay as they were. gpuhunt needs the "
+            "network, or $GPUHUNT_CATALOG_URL for a copy of its catalogue"
+        ) from error
     return import_module("importlib.metadata").version("gpuhunt"), items
+
+
+def _why(error: BaseException) -> str:
+    """Return an error with what caused it, on one line: gpuhunt's own says only that something failed."""
+    causes = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    return ": ".join(" ".join(str(cause).split()) or type(cause).__name__ for cause in causes)
 
 
 def _cheapest(items: Iterable[CloudItem]) -> dict[tuple[str, str, bool], CloudItem]:
@@ -103,7 +125,7 @@ def _cheapest(items: Iterable[CloudItem]) -> dict[tuple[str, str, bool], CloudIt
     best: dict[tuple[str, str, bool], CloudItem] = {}
     for item in items:
         gpu = _gpu_key(item)
-        if gpu is None or item.price <= 0:
+        if gpu is None or not 0 < _per_gpu(item) <= MOST_USD_PER_HOUR:
             continue
         place = (item.provider, gpu, item.spot)
         if place not in best or _per_gpu(item) < _per_gpu(best[place]):
@@ -140,8 +162,13 @@ def _row(item: CloudItem, gpu: str, day: date) -> str:
 
 
 def _write_whole(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as part:
-        part.write(text)
-    os.replace(part.name, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as part:
+            part.write(text)
+        os.replace(part.name, path)
+    except OSError as error:
+        raise BadInputError(
+            f"{path}: cannot be written: {error.strerror}; $SIZEWELL_CATALOG names another folder"
+        ) from error
     return path

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sizewell.catalog.hardware import read_gpu, read_node
+from sizewell.catalog.models import own_models
 from sizewell.catalog.overlay import SHIPPED, data_files
 from sizewell.catalog.prices import read_prices
 from sizewell.specs.errors import BadInputError, UnknownNameError
@@ -94,7 +95,8 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 
 def _model_sheets() -> Iterator[Sheet]:
-    index = _parsed(SHIPPED / "models" / "index.toml")
+    own = {name: {"file": str(path), "source": "your own catalogue"} for name, path in own_models().items()}
+    index = _parsed(SHIPPED / "models" / "index.toml") | own
     for model_id, entry in sorted(index.items(), key=lambda item: item[0].lower()):
         yield _sheet("models", model_id, entry)
 

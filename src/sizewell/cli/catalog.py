@@ -79,7 +79,8 @@ def _refresh(kind: str) -> None:
 
     if kind != "prices":
         raise BadInputError(f"--refresh is for prices, not {kind}: run sizewell catalog prices --refresh")
-    talk(f"wrote {refresh_prices(date.today())}")
+    path, offers, providers = refresh_prices(date.today())
+    talk(f"wrote {path}: {offers} prices of {len(providers)} clouds ({', '.join(providers)})")
 
 
 def _entry(sheet: Sheet) -> Mapping[str, object]:

@@ -28,4 +28,5 @@ def _comparison(answer: MemoryPrediction) -> Comparison:
         high=answer.high,
         provenance=answer.provenance,
         reason=answer.reason,
+        rounding=answer.rounding,
     )

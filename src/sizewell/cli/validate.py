@@ -37,6 +37,8 @@ def command(file: Path, predictions: Path | None, as_json: bool) -> None:
     if predictions is not None and predictions.exists() and predictions.samefile(file):
         raise BadInputError(f"--predictions {predictions} would overwrite the figures it is about: name another file")
     kind, comparisons = compare(file)
+    if not comparisons:
+        raise BadInputError(f"{file}: the table holds no figures")
     if predictions is not None:
         _write(predictions, comparisons)
     groups, metrics, equal = by_group(comparisons), by_metric(comparisons), balanced(comparisons)

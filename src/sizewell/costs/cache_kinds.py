@@ -119,7 +119,7 @@ def layer_kinds(
     for layer, count in layers:
         if isinstance(layer.mixer, CompressedAttention):
             counts.update(dict.fromkeys(_compressed_kinds(layer.mixer), count))
-        elif layer.mixer is not None:
+        elif layer.mixer is not None and not (isinstance(layer.mixer, Attention) and layer.mixer.reuses_cache):
             counts[_kind(layer.mixer, kv_format, model, tp, rules)] += count
     return tuple(
         CacheKind(

@@ -169,6 +169,8 @@ def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
         latent_rope_bytes=engine.latent_rope_bytes,
         mxfp4_padding=engine.mxfp4_padding,
         rocm=engine.rocm,
+        wide_output_groups=engine.wide_output_groups,
+        expert_scale_copies=engine.expert_scale_copies,
     )
 
 

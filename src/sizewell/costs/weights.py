@@ -16,13 +16,14 @@ from sizewell.costs.expert_padding import Mxfp4Padding, expert_buffers
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.stages import PpRemainder, counted_layers, stage_bounds
 from sizewell.specs.deployment import Parallelism
-from sizewell.specs.encoding import Encoding
-from sizewell.specs.layers import LatentAttention, Layer
+from sizewell.specs.encoding import BF16, MXFP4, Encoding
+from sizewell.specs.layers import CompressedAttention, LatentAttention, Layer
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
 from sizewell.specs.weight_format import stored_encoding
 
 VOCABULARY_PADDING = 64
+OUTPUT_GROUPS = "self_attn.o_a_proj"
 ROCM_RUNTIME_BYTES = 0.15 * 2**30
 """Engines on ROCm print how much free memory went down: 0.12 and 0.17 GiB more than tensors in two logs."""
 Absorbed = Literal["none", "products", "copies"]
@@ -38,7 +39,7 @@ class WeightRules:
 
     `padding` of the vocabulary, bytes of a latent model's rope element, who gets spare layers, how experts are padded,
     what is kept of absorbed up-projections, whether latent models hold the head on every stage, and whether whole
-    segments count (`reserved`).
+    segments count (`reserved`). `wide_output_groups` and `expert_scale_copies`: see EngineSpec.
     """
 
     padding: int = VOCABULARY_PADDING
@@ -52,6 +53,8 @@ class WeightRules:
     latent_rope_bytes: int = 4
     mxfp4_padding: Mxfp4Padding = "none"
     rocm: bool = False
+    wide_output_groups: bool = False
+    expert_scale_copies: bool = False
 
     @property
     def held(self) -> Callable[[float], int]:
@@ -130,13 +133,28 @@ class _Holder:
 
     def tensor(self, tensor: Tensor) -> _Held:
         encoding = stored_encoding(tensor, self.model, self.weight_format)
+        if self.rules.wide_output_groups and tensor.name == OUTPUT_GROUPS:
+            encoding = BF16
         size = rank_tensor_bytes(tensor, encoding, self.cut, self.rules)
         return _Held(tensor.role, f"{tensor.name} {encoding.name}", size)
+
+    def _stale_scales(self, layer: Layer) -> tuple[_Held, ...]:
+        """One float32 scale per 32 weights of compressed-attention models' MXFP4 experts, left over from loading."""
+        if not self.rules.expert_scale_copies or not isinstance(layer.mixer, CompressedAttention):
+            return ()
+        held = 0
+        for tensor in layer.tensors:
+            if tensor.role == "routed-experts" and stored_encoding(tensor, self.model, self.weight_format) == MXFP4:
+                ways, matrices, rows = _shard(tensor, self.cut, self.rules.padding)
+                held += self.rules.held(matrices * rows * ceil(tensor.rank_columns(ways) / MXFP4.group_columns) * 4)
+        return (_Held("routed-experts", "float32 scales left by the loader", held),) if held else ()
 
     def layer(self, layer: Layer) -> tuple[_Held, ...]:
         found = self._layers.get(id(layer))
         if found is None:
-            found = tuple(self.tensor(t) for t in layer.tensors) + self._absorbed(layer)
+            found = (
+                *(self.tensor(t) for t in layer.tensors), *self._absorbed(layer), *self._stale_scales(layer)
+            )  # fmt: skip
             self._layers[id(layer)] = found
         return found
 

@@ -14,7 +14,8 @@ from sizewell.specs.figure import Provenance
 class Comparison:
     """One measured figure beside its prediction, None with a `reason` where there is none; both in the metric's unit.
 
-    `group` are the labels it is reported under; `scored` is false where its source asks not to be counted.
+    `group` are the labels it is reported under; `scored` is false where its source asks not to be counted. `rounding`
+    is half of the last digit the source gives: an exact prediction covers what rounds to the figure.
     """
 
     point_id: str
@@ -27,6 +28,7 @@ class Comparison:
     provenance: Provenance = "derived"
     reason: str = ""
     scored: bool = True
+    rounding: float = 0.0
 
     @property
     def error_fraction(self) -> float | None:
@@ -37,10 +39,10 @@ class Comparison:
 
     @property
     def covered(self) -> bool | None:
-        """Whether the measured value lies in the predicted interval; None without one."""
+        """Whether the predicted interval holds a value that rounds to the measured one; None without one."""
         if self.low is None or self.high is None:
             return None
-        return self.low <= self.measured <= self.high
+        return self.low - self.rounding <= self.measured <= self.high + self.rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

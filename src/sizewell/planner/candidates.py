@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
 
+import numpy as np
+
+from sizewell.costs.batch import Floats
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.engine import EngineName
 from sizewell.specs.hardware import ClusterSpec, GpuSpec, NodeSpec
@@ -39,9 +41,14 @@ class Machine:
 
     def nodes_for(self, cut: Parallelism, replicas: int = 1) -> int:
         """Return how many nodes `replicas` replicas of a cut occupy."""
-        if cut.gpus > self.gpus_per_node:
-            return replicas * ceil(cut.gpus / self.gpus_per_node)
-        return ceil(replicas / (self.gpus_per_node // cut.gpus))
+        return int(nodes_of(np.array(replicas, float), cut, np.array(self.gpus_per_node, float)))
+
+
+def nodes_of(replicas: Floats, cut: Parallelism, gpus_per_node: Floats) -> Floats:
+    """Return the nodes that replicas occupy; a replica within a node never straddles two."""
+    across = replicas * np.ceil(cut.gpus / gpus_per_node)
+    within = np.ceil(replicas / np.maximum(gpus_per_node // cut.gpus, 1))
+    return np.where(cut.gpus > gpus_per_node, across, within)
 
 
 def cuts(model: ModelSpec, max_gpus: int, engine: EngineName) -> tuple[Parallelism, ...]:

@@ -120,13 +120,6 @@ class Column:
         return Column(variant=self.variant, yard=self.yard, **arrays)
 
 
-def nodes_of(replicas: Floats, cut: Parallelism, gpus_per_node: Floats) -> Floats:
-    """Return the nodes that replicas occupy; a replica within a node never straddles two."""
-    across = replicas * np.ceil(cut.gpus / gpus_per_node)
-    within = np.ceil(replicas / np.maximum(gpus_per_node // cut.gpus, 1))
-    return np.where(cut.gpus > gpus_per_node, across, within)
-
-
 def _host_bytes(machine: Machine) -> float:
     """Host memory beside each accelerator; none where both are the same memory."""
     return machine.node.host.ram_bytes / machine.gpus_per_node if machine.gpu.kind == "gpu" else 0.0

@@ -11,8 +11,8 @@ import numpy as np
 from sizewell.costs.batch import Floats
 from sizewell.costs.rank_memory import RankMemory, rank_memory, with_max_num_seqs
 from sizewell.costs.step_policy import StepPolicy
-from sizewell.planner.candidates import REPLICA_GRID
-from sizewell.planner.columns import Column, Mask, Rows, Variant, Yard, nodes_of
+from sizewell.planner.candidates import REPLICA_GRID, nodes_of
+from sizewell.planner.columns import Column, Mask, Rows, Variant, Yard
 from sizewell.planner.demand import Demand, position_of, value_at
 from sizewell.planner.nearest import Nearest
 from sizewell.planner.plan import Gate

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sizewell.costs.activations import forward_line
 from sizewell.costs.ledger import GIB
+from sizewell.costs.lines import LedgerLine
 from sizewell.costs.rank_memory import RankMemory
 from sizewell.specs.deployment import Formats
 from sizewell.specs.memory_row import MemoryRow
@@ -34,3 +35,18 @@ def logged_rank(rows: Sequence[MemoryRow], memory: RankMemory, model: ModelSpec,
     if abs(logged - forward.bytes) >= abs(logged - peak.bytes):
         return memory
     return replace(memory, overhead=tuple(forward if line is peak else line for line in memory.overhead))
+
+
+def with_logged_peak(rows: Sequence[MemoryRow], memory: RankMemory) -> RankMemory:
+    """Return the memory with the activation peak the log prints in place of the derived one: not a prediction.
+
+    It tells a capacity that misses because its batch limits were not those of the start-up from one nothing explains.
+    """
+    logged = next((row.value * GIB for row in rows if row.metric == "activation_peak_gib"), None)
+    if logged is None:
+        return memory
+    overhead = tuple(
+        LedgerLine(name=line.name, bytes=logged) if line.name.startswith("activation") else line
+        for line in memory.overhead
+    )
+    return replace(memory, overhead=overhead)

@@ -37,20 +37,33 @@ def memory_bars(answers: Iterable[MemoryPrediction]) -> tuple[MemoryBar, ...]:
         _bar(f"{engine} {metric}", [a for a in kept if (a.row.engine, a.metric) == (engine, metric)])
         for engine, metric in keys
     )
-    capacity = [a for a in kept if a.metric in CAPACITY_METRICS and a.row.engine == "vllm" and a.basis == "settings"]
-    stated = [a for a in capacity if a.row.memory_fraction is not None]
+    stated = _stated(kept)
     return (
         *by_metric,
-        _bar("vllm capacity: from settings, stated or default", capacity),
+        _bar("vllm capacity: from settings, stated or default", _capacity(kept)),
         _bar("vllm capacity: memory fraction stated", stated),
         _bar("vllm capacity: stated and not contradicted by the log", [a for a in stated if a.states_settings]),
     )
 
 
+def diagnosis_bar(answers: Iterable[MemoryPrediction]) -> MemoryBar:
+    """Return the bar of capacities counted beside the activation peak each log prints: what missing limits explain."""
+    return _bar("no prediction: the same, beside the log's own peak", _stated(tuple(answers)))
+
+
+def _capacity(answers: Iterable[MemoryPrediction]) -> list[MemoryPrediction]:
+    return [a for a in answers if a.metric in CAPACITY_METRICS and a.row.engine == "vllm" and a.basis == "settings"]
+
+
+def _stated(answers: Iterable[MemoryPrediction]) -> list[MemoryPrediction]:
+    return [a for a in _capacity(answers) if a.row.memory_fraction is not None]
+
+
 def _bar(title: str, answers: list[MemoryPrediction]) -> MemoryBar:
     errors = sorted(abs(a.error_fraction) for a in answers if a.error_fraction is not None)
     spans = [
-        (a.low, a.measured, a.high) for a in answers if a.low is not None and a.high is not None and a.low < a.high
+        (a.low - a.rounding, a.measured, a.high + a.rounding)
+        for a in answers if a.low is not None and a.high is not None and a.low < a.high
     ]  # fmt: skip
     one, three, five, ten = (sum(e <= limit for e in errors) for limit in (0.01, 0.03, 0.05, 0.10))
     return MemoryBar(

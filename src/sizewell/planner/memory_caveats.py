@@ -35,10 +35,11 @@ def _contradicted(rows: Sequence[MemoryRow], memory: RankMemory, total_bytes: fl
     logged = next((row.value * GIB for row in rows if row.metric == "activation_peak_gib"), None)
     peak = sum(line.bytes for line in memory.overhead if line.name.startswith("activation"))
     if logged is not None and abs(logged - peak) > _ACTIVATION_GAP_BYTES:
-        yield (
-            f"the log's activation peak of {logged / GIB:.2f} GiB is not that of the assumed batch limits "
-            f"({peak / GIB:.2f}): limits were set and are not stated"
-        )
+        stated = rows[0].max_num_batched_tokens is not None and any(row.sequences for row in rows)
+        limits = "stated batch limits" if stated else "assumed batch limits"
+        ending = "others were in force" if stated else "limits were set and are not stated"
+        peaks = f"the log's activation peak of {logged / GIB:.2f} GiB is not that of the {limits} ({peak / GIB:.2f})"
+        yield f"{peaks}: {ending}"
     room = next((row.value * GIB for row in rows if row.metric == "kv_gib"), None)
     if room is None or total_bytes is None or memory.engine.profile == "sglang":
         return

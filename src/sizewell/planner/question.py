@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from math import isfinite
-from typing import Literal
+from typing import Literal, get_args
 
-from sizewell.specs.errors import BadInputError
+from sizewell.specs.errors import BadInputError, UnknownNameError
 from sizewell.specs.model import ModelSpec
 from sizewell.traffic.workload import Slo, Workload
 
@@ -70,6 +70,7 @@ class Question:
 
     `weight_formats` are tried in order; `native` is what the checkpoint stores. `engine` names the engine whose rules
     apply. `offload` allows weights in host memory. Two questions that compare equal have equal answers.
+    Raises UnknownNameError for an objective or price basis there is not.
     """
 
     model: ModelSpec
@@ -80,6 +81,12 @@ class Question:
     kv_formats: tuple[str, ...] = ("auto",)
     price_basis: PriceBasis = "on-demand"
     offload: bool = False
+
+    def __post_init__(self) -> None:
+        if self.objective not in get_args(Objective):
+            raise UnknownNameError("objective", self.objective, get_args(Objective))
+        if self.price_basis not in get_args(PriceBasis):
+            raise UnknownNameError("price basis", self.price_basis, get_args(PriceBasis))
 
     @property
     def quantization_allowed(self) -> bool:

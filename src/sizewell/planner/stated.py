@@ -123,12 +123,25 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
     length = stated.max_model_len_tokens or model.max_context_tokens
     if length > model.max_context_tokens:
         raise BadInputError(f"{model.name} holds {model.max_context_tokens} tokens of context, {length} were asked for")
+    tokens = stated.max_num_batched_tokens or defaults.max_num_batched_tokens
     return EngineSettings(
-        max_num_seqs=stated.max_num_seqs or defaults.max_num_seqs,
-        max_num_batched_tokens=stated.max_num_batched_tokens or defaults.max_num_batched_tokens,
+        max_num_seqs=_sequences(engine, stated, tokens, defaults.max_num_seqs),
+        max_num_batched_tokens=tokens,
         max_model_len_tokens=length,
         memory_fraction=stated.memory_fraction or engine.memory_fraction,
         enforce_eager=stated.enforce_eager,
         offload_bytes=stated.offload_bytes,
         speculative_tokens=stated.speculative_tokens,
     )
+
+
+def _sequences(engine: EngineSpec, stated: Stated, tokens: int, default: int) -> int:
+    """Return the sequence limit; vLLM lowers its default to the tokens of a step and refuses to start above them."""
+    if engine.name != "vllm":
+        return stated.max_num_seqs or default
+    if stated.max_num_seqs and stated.max_num_seqs > tokens:
+        raise BadInputError(
+            f"{stated.max_num_seqs} sequences of one token do not fit a step of {tokens} tokens, and vLLM refuses to "
+            "start: lower max_num_seqs or raise max_num_batched_tokens"
+        )
+    return stated.max_num_seqs or min(default, tokens)

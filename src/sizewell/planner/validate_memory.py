@@ -10,15 +10,13 @@ from sizewell.costs.ledger import GIB, MemoryLedger, ledger_of
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.overhead import adapter_line
 from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory
-from sizewell.costs.token_pool import default_fraction, encoder_share
 from sizewell.costs.weights import WeightRules, rank_weight_bytes
 from sizewell.planner.logged_format import logged_formats
-from sizewell.planner.logged_rank import logged_rank, logged_stage_bytes
+from sizewell.planner.logged_rank import logged_rank, logged_stage_bytes, with_logged_peak
+from sizewell.planner.logged_settings import LogFacts, logged_gpu_bytes, logged_settings
 from sizewell.planner.memory_caveats import caveats, weight_caveat
-from sizewell.specs.deployment import EngineSettings, Parallelism
-from sizewell.specs.engine import EngineSpec
+from sizewell.specs.deployment import Parallelism
 from sizewell.specs.figure import Figure, Provenance, weakest
-from sizewell.specs.hardware import GpuSpec
 from sizewell.specs.memory_row import MemoryRow
 from sizewell.specs.model import ModelSpec
 
@@ -30,8 +28,6 @@ _OF_ONE_RANK = {"kv_gib", "activation_peak_gib"}
 UNSTATED_FRACTION_SPREAD = 0.04
 UNSTATED_TOTAL_SPREAD = 0.003
 """Totals of one accelerator differ by this much between boards and drivers."""
-FIRST_ENGINE_IMAGE_TOKENS = 5120
-FIRST_ENGINE_CHUNKS_FROM = 32768
 _WEIGHT_BAR = 0.01
 _OVERHEAD = {
     "activation_peak_gib": ("activation",),
@@ -60,6 +56,11 @@ class MemoryPrediction:
         return self.row.point_id
 
     @property
+    def rounding(self) -> float:
+        """Half of the last digit the log prints, in the metric's unit; bytes per token carry theirs in the interval."""
+        return self.row.rounding if self.metric == self.row.metric else 0.0
+
+    @property
     def states_settings(self) -> bool:
         """Whether the log states what a capacity follows from: the memory fraction, and nothing that contradicts it."""
         return self.basis == "settings" and self.row.memory_fraction is not None and not self.reason
@@ -72,23 +73,16 @@ class MemoryPrediction:
         return (self.predicted - self.measured) / abs(self.measured)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogFacts:
-    """What the rows of one start-up share: the model, the accelerator (None: not stated) and the engine's rules.
+def predict_log(
+    rows: Sequence[MemoryRow], facts: LogFacts, *, logged_peak: bool = False
+) -> tuple[MemoryPrediction, ...]:
+    """Return a prediction or a reason for each row of one start-up, and its bytes per token where two rows give it.
 
-    `note` says what stands in for a model whose config is not at hand.
+    With `logged_peak` capacities are counted beside the activation peak the log prints: a diagnosis, no prediction.
     """
-
-    model: ModelSpec
-    gpu: GpuSpec | None
-    engine: EngineSpec
-    note: str = ""
-
-
-def predict_log(rows: Sequence[MemoryRow], facts: LogFacts) -> tuple[MemoryPrediction, ...]:
-    """Return a prediction or a reason for each row of one start-up, and its bytes per token where two rows give it."""
     memory = _rank(rows, facts)
-    total = _gpu_bytes(rows[0], facts.gpu)
+    memory = with_logged_peak(rows, memory) if logged_peak else memory
+    total = logged_gpu_bytes(rows[0], facts.gpu)
     if rows[0].free_bytes:
         total = rows[0].free_bytes + memory.base_bytes
     elif total is None and rows[0].left_bytes:
@@ -117,8 +111,6 @@ def _explained_weights(answer: MemoryPrediction, memory: RankMemory, facts: LogF
         else 0.0
     )
     reason = facts.note or weight_caveat(answer.row, memory, _draft_bytes(facts.model, answer.row.cut), whole)
-    if not reason and memory.compressed and memory.engine.profile == "sglang":
-        reason = "how SGLang lays out DeepSeek-V4's weights on Hopper is not known"
     if not reason and facts.gpu is not None and facts.gpu.vendor == "amd":
         reason = "AMD: weight padding is not known"
     return replace(answer, reason=reason)
@@ -139,53 +131,14 @@ def unanswered(rows: Iterable[MemoryRow], reason: str) -> tuple[MemoryPrediction
     )
 
 
-def _gpu_bytes(row: MemoryRow, gpu: GpuSpec | None) -> float | None:
-    if row.memory_gib:
-        return row.memory_gib * GIB
-    return gpu.total_bytes if gpu else None
-
-
 def _rank(rows: Sequence[MemoryRow], facts: LogFacts) -> RankMemory:
     row = rows[0]
-    memory = rank_memory(facts.model, logged_formats(row, facts.model), row.cut, _settings(rows, facts), facts.engine)
+    memory = rank_memory(
+        facts.model, logged_formats(row, facts.model), row.cut, logged_settings(rows, facts), facts.engine
+    )
     if not any("LoRA" in r.notes for r in rows):
         return memory
     return replace(memory, overhead=(*memory.overhead, adapter_line(facts.model, row.cut, adapters=1)))
-
-
-def _settings(rows: Sequence[MemoryRow], facts: LogFacts) -> EngineSettings:
-    """Return the stated settings, the rest as this engine version defaults them on this accelerator."""
-    row, engine = rows[0], facts.engine
-    total = _gpu_bytes(row, facts.gpu) or 0.0
-    tier = engine.defaults_for(facts.gpu.name if facts.gpu else "", total)
-    length = row.max_model_len_tokens or facts.model.max_context_tokens
-    tokens = row.max_num_batched_tokens or _default_tokens(facts, tier.max_num_batched_tokens, length)
-    sequences = next((r.sequences for r in rows if r.sequences), None) or tier.max_num_seqs
-    return EngineSettings(
-        max_num_seqs=min(sequences, tokens) if engine.profile == "v1" else sequences,
-        max_num_batched_tokens=tokens,
-        max_model_len_tokens=length,
-        memory_fraction=row.memory_fraction or _default_fraction(row, total, facts),
-        enforce_eager=row.enforce_eager,
-        offload_bytes=max(r.offload_bytes for r in rows),
-    )
-
-
-def _default_tokens(facts: LogFacts, tokens: int, length: int) -> int:
-    """The first engine profiles a whole prompt unless it chunks: by default beyond 32k, never with images."""
-    if facts.engine.profile != "v0":
-        return tokens
-    if facts.model.vision:
-        return max(length, FIRST_ENGINE_IMAGE_TOKENS)
-    return max(length, tokens) if length <= FIRST_ENGINE_CHUNKS_FROM else tokens
-
-
-def _default_fraction(row: MemoryRow, total_bytes: float, facts: LogFacts) -> float:
-    rule = facts.engine.fraction_rule
-    if rule == "fixed" or not total_bytes:
-        return facts.engine.memory_fraction
-    share = default_fraction(rule, total_bytes, row.cut, latent=facts.model.is_latent)
-    return share if rule == "by-ranks" else share * encoder_share(facts.model)
 
 
 def _predict(

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+HOPPER = 9
+"""Major compute capability of the generation."""
 EngineName = Literal["vllm", "sglang", "llama.cpp"]
 
 
@@ -40,7 +42,9 @@ class EngineSpec:
     Graphs take `graph_bytes` + layers × `graph_bytes_per_layer` (`_moe_layer` for mixtures of experts) when all
     batch sizes up to `capture_limit` are captured; the largest is `capture_factor` × the sequence limit.
     `absorbed` says what is kept of latent up-projections, `latent_head_on_all` that latent models hold the head on
-    every pipeline stage. `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version
+    every pipeline stage. `wide_output_groups`: the grouped output projection of compressed attention is served in 16
+    bits; `expert_scale_copies`: the loader's float32 scales of MXFP4 experts stay beside the repacked ones; both on
+    Hopper and older. `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version
     was resolved.
     """
 
@@ -71,6 +75,8 @@ class EngineSpec:
     latent_rope_bytes: int = 4
     mxfp4_padding: Literal["none", "inputs", "both", "wide"] = "none"
     rocm: bool = False
+    wide_output_groups: bool = False
+    expert_scale_copies: bool = False
     sampler_rows: Literal["sequences", "tokens"] = "sequences"
     embedding_on_host: bool = False
     absorbed: Literal["none", "products", "copies"] = "copies"
@@ -93,12 +99,14 @@ class EngineSpec:
     def on(self, vendor: str, capability: str | None = None) -> EngineSpec:
         """Return the same release as built for a vendor's accelerators, with the kernels a `capability` runs.
 
-        MXFP4 experts run in Triton on Hopper alone; FlashInfer on Blackwell and ROCm pad wider, Marlin elsewhere.
+        vLLM: MXFP4 experts run in Triton on Hopper alone; FlashInfer on Blackwell and ROCm pad wider, Marlin elsewhere.
         Only Hopper and data-centre Blackwell reduce over multicast, whose buffers lie beside PyTorch.
         """
+        major = (capability or "9").partition(".")[0]
+        if self.name == "sglang" and (vendor != "nvidia" or int(major) > HOPPER):
+            return replace(self, wide_output_groups=False, expert_scale_copies=False)
         if self.name != "vllm":
             return self
-        major = (capability or "9").partition(".")[0]
         padding, shared = self.mxfp4_padding, self.non_torch_bytes_tp
         if padding == "inputs" and (vendor == "amd" or major != "9"):
             padding = "wide" if vendor == "amd" or major == "10" else "both"

@@ -17,6 +17,7 @@ class Attention:
 
     `window_tokens` is a sliding window; `chunk_tokens` a chunked-local span (Llama 4). Both None = full attention.
     `sparse_top_k_tokens` bounds what a decode step reads when an index selects blocks (MiniMax M3).
+    `reuses_cache`: the layer reads the rows an earlier one wrote and keeps none of its own (Gemma 3n).
     """
 
     heads: int
@@ -27,6 +28,7 @@ class Attention:
     chunk_tokens: int | None = None
     sparse_top_k_tokens: int | None = None
     index_elements: int = 0
+    reuses_cache: bool = False
 
     @property
     def span_tokens(self) -> int | None:
@@ -137,7 +139,10 @@ class GatedDeltaNet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KimiDelta:
-    """Kimi delta attention (Kimi-Linear, K3): a delta rule with per-channel gates."""
+    """Linear attention with a square state per head: Kimi delta attention (Kimi-Linear, K3), lightning (MiniMax-01).
+
+    `conv_kernel` 1 is no convolution.
+    """
 
     heads: int
     head_dim: int

@@ -47,6 +47,14 @@ class MemoryRow:
         return f"{self.version} V0".strip() if first and "V0" not in self.version else self.version
 
     @property
+    def rounding(self) -> float:
+        """Half of the last digit logs print of this figure: two decimals of GiB and of concurrency, whole blocks."""
+        if "_gib" in self.metric or self.metric == "max_concurrency_x":
+            decimals = len(repr(float(self.value)).partition(".")[2])
+            return 0.5 * 10.0 ** -max(2, decimals)
+        return 0.5
+
+    @property
     def offload_bytes(self) -> float:
         """Parameters moved to host memory, as the notes state."""
         found = _OFFLOAD.search(self.notes)

@@ -21,6 +21,7 @@ from sizewell.specs.model import ModelSpec
 LONGEST_NAME = 100
 TEXT_SECTIONS = ("text_config", "llm_config", "language_config", "thinker_config")
 ENCODERS = ("vision_config", "audio_config")
+HEARING_TOWERS = frozenset({"audio_towers:gemma4", "audio_towers:gemma3n", "qwen3_omni"})
 WIDTHS = ("hidden_size", "d_model", "n_embd")
 NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 MERGING_TOWERS = frozenset({"qwen2_vision", "qwen25_vision", "qwen3_vision", "qwen3_omni"})
@@ -83,9 +84,9 @@ def _defaults_taken(text: Fields, assumed: tuple[str, ...], outline: Outline) ->
 
 def _left_out(config: Fields, family: Family) -> tuple[str, ...]:
     """Return which encoders the file describes and the family does not build."""
-    if family.tower:
-        return ()
-    return tuple(f"{name} is not counted" for name in ENCODERS if isinstance(config.values.get(name), dict))
+    counted = ENCODERS if family.tower in HEARING_TOWERS else ENCODERS[:1] if family.tower else ()
+    described = (name for name in ENCODERS if isinstance(config.values.get(name), dict))
+    return tuple(f"{name} is not counted" for name in described if name not in counted)
 
 
 def _stored(outline: Outline, quantization: Quantization) -> Outline:
@@ -130,7 +131,9 @@ def unknown_architecture(config: Fields, architecture: str) -> UnknownArchitectu
     """Return the error that says what is missing and which --assume would accept the model."""
     text = nested_text(config) or config
     missing = [field for field in NEEDED if field not in text]
-    near = list(dict.fromkeys([*_named_inside(text), *nearest_names(architecture, FAMILIES), "LlamaForCausalLM"]))[:3]
+    seeing = any(isinstance(config.values.get(name), dict) for name in ENCODERS)
+    alike = nearest_names(architecture, [name for name, family in FAMILIES.items() if seeing or not family.tower])
+    near = list(dict.fromkeys([*_named_inside(text), *alike, "LlamaForCausalLM"]))[:3]
     lacking = f"; it also lacks {', '.join(missing)}" if missing else ""
     return UnknownArchitectureError(
         f"{config.source}: architecture {architecture!r} is not known (nearest: {', '.join(near)}){lacking}; "

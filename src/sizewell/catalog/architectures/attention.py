@@ -27,6 +27,7 @@ class AttentionTraits:
 
     `qk_norm`: one weight of the head width, or of the full projection width. `gate`: `query` doubles the query
     rows, `head` adds one row per head. `value_is_key`: values are the keys, without a matrix of their own.
+    `reuses_cache`: keys and values are an earlier layer's, so only queries are projected.
     """
 
     qkv_bias: bool = False
@@ -35,6 +36,7 @@ class AttentionTraits:
     gate: Literal["none", "query", "head"] = "none"
     sinks: bool = False
     value_is_key: bool = False
+    reuses_cache: bool = False
 
 
 PLAIN = AttentionTraits()
@@ -65,7 +67,7 @@ def attention(hidden: int, shape: HeadShape, traits: AttentionTraits = PLAIN, re
     """Return attention with fused query, key and value projections."""
     kind = Attention(
         heads=shape.count, kv_heads=shape.kv, head_dim=shape.dim, v_head_dim=shape.value_dim,
-        window_tokens=reach.window, chunk_tokens=reach.chunk,
+        window_tokens=reach.window, chunk_tokens=reach.chunk, reuses_cache=traits.reuses_cache,
     )  # fmt: skip
     return MixerBlock(kind, (*projections(hidden, shape, traits), *_small_tensors(hidden, shape, traits)))
 
@@ -74,9 +76,9 @@ def projections(hidden: int, shape: HeadShape, traits: AttentionTraits) -> tuple
     """Return the fused query/key/value matrix and the output matrix."""
     query = heads(shape.count, shape.dim * (2 if traits.gate == "query" else 1))
     key, value = heads(shape.kv, shape.dim), heads(shape.kv, shape.value_dim)
-    outputs = (query, key) if traits.value_is_key else (query, key, value)
+    stored = () if traits.reuses_cache else (key,) if traits.value_is_key else (key, value)
     return (
-        column_parallel("self_attn.qkv_proj", "attention", hidden, *outputs, bias=traits.qkv_bias),
+        column_parallel("self_attn.qkv_proj", "attention", hidden, query, *stored, bias=traits.qkv_bias),
         row_parallel(
             "self_attn.o_proj", "attention", heads(shape.count, shape.value_dim), hidden, bias=traits.out_bias
         ),
@@ -86,7 +88,7 @@ def projections(hidden: int, shape: HeadShape, traits: AttentionTraits) -> tuple
 def _small_tensors(hidden: int, shape: HeadShape, traits: AttentionTraits) -> list[Tensor]:
     found = []
     if traits.qk_norm == "head":
-        found.append(small("self_attn.qk_norm", whole(shape.dim), count=2))
+        found.append(small("self_attn.qk_norm", whole(shape.dim), count=1 if traits.reuses_cache else 2))
     if traits.qk_norm == "full":
         found.append(small("self_attn.qk_norm", heads(shape.count, shape.dim), heads(shape.kv, shape.dim)))
     if traits.sinks:

@@ -1,4 +1,4 @@
-"""Hybrids of delta-rule layers and attention: Qwen3-Next, Qwen3.5, Kimi-Linear, Kimi-K3."""
+"""Hybrids of linear and softmax attention: Qwen3-Next, Qwen3.5, Kimi-Linear, Kimi-K3, MiniMax-01 and M1."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sizewell.catalog.architectures.outline import (
     small,
     stack,
 )
-from sizewell.catalog.architectures.recurrent import delta_net, kimi_delta, read_delta_net
+from sizewell.catalog.architectures.recurrent import delta_net, kimi_delta, lightning, read_delta_net
 from sizewell.catalog.config_fields import Fields
 from sizewell.specs.layers import KimiDelta, Layer
 from sizewell.specs.tensor import column_parallel, heads, replicated, whole
@@ -115,3 +115,23 @@ def _kimi_experts(text: Fields, hidden: int) -> MlpBlock:
     if latent and text.flag("latent_moe_use_norm", False):
         return block._replace(tensors=(*block.tensors, small("mlp.latent_norm", whole(latent))))
     return block
+
+
+def minimax_01(text: Fields) -> Outline:
+    """MiniMax-Text-01 and M1: seven layers of lightning attention to one of softmax attention, every layer routes."""
+    hidden, shape = text.size("hidden_size"), read_heads(text, kv_heads=8, head_dim=128)
+    state = KimiDelta(heads=shape.count, head_dim=shape.dim, conv_kernel=1)
+    recurrent, attends = lightning(hidden, state), attention(hidden, shape)
+    routed, around = experts(hidden, read_experts(text, count="num_local_experts")), norms(hidden, 2)
+    return outline(
+        text, stack(_minimax_attends(text), lambda full: layer(attends if full else recurrent, routed, around))
+    )
+
+
+def _minimax_attends(text: Fields) -> list[bool]:
+    if "attn_type_list" not in text:
+        return _attends(text) if "layer_types" in text else [(i + 1) % 8 == 0 for i in range(text.layers())]
+    kinds = text.counts("attn_type_list", text.layers()) or ()
+    if set(kinds) - {0, 1}:
+        raise text.wrong("attn_type_list", max(kinds), "0 (linear) or 1 (softmax) for each layer")
+    return [kind == 1 for kind in kinds]

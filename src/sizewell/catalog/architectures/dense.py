@@ -119,8 +119,17 @@ def glm(text: Fields) -> Outline:
 
 def glm4(text: Fields) -> Outline:
     """GLM-4-32B-0414: GLM with two more norms after the blocks."""
+    return _glm4(text, read_heads(text, kv_heads=2, head_dim=128))
+
+
+def glm4v(text: Fields) -> Outline:
+    """GLM-4.1V: GLM-4-0414 whose head width follows from the hidden one."""
+    return _glm4(text, read_heads(text, kv_heads=2))
+
+
+def _glm4(text: Fields, shape: HeadShape) -> Outline:
     traits = DenseTraits(attention=AttentionTraits(qkv_bias=text.flag("attention_bias", True)), norms=4)
-    return outline(text, dense_layers(text, read_heads(text, kv_heads=2, head_dim=128), same_everywhere(text), traits))
+    return outline(text, dense_layers(text, shape, same_everywhere(text), traits))
 
 
 def olmo2(text: Fields) -> Outline:

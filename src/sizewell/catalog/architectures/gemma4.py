@@ -1,8 +1,9 @@
-"""Gemma 4: wide global layers whose keys serve as values, and experts beside a dense MLP."""
+"""Gemma 4: wide global layers whose keys serve as values, experts beside a dense MLP, per-layer embeddings."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from sizewell.catalog.architectures.attention import AttentionTraits, HeadShape, Reach, attention, read_heads
 from sizewell.catalog.architectures.mlp import dense, experts, read_experts, with_shared
@@ -17,33 +18,41 @@ from sizewell.catalog.architectures.outline import (
     small,
     stack,
 )
+from sizewell.catalog.architectures.per_layer import cache_reuse, per_layer_embedding, per_layer_tensors
 from sizewell.catalog.architectures.windows import every_nth_full, listed
 from sizewell.catalog.config_fields import Fields
-from sizewell.specs.errors import UnknownArchitectureError
+from sizewell.specs.layers import Layer
 from sizewell.specs.tensor import whole
 
 
+class Place(NamedTuple):
+    """What kind of layer stands where."""
+
+    is_local: bool
+    reuses_cache: bool
+
+
 def gemma4(text: Fields) -> Outline:
-    """Gemma 4 26B-A4B and 31B; the small ones with per-layer embeddings are refused."""
-    if text.count("hidden_size_per_layer_input", 0) or text.count("num_kv_shared_layers", 0):
-        raise UnknownArchitectureError(
-            f"{text.source}: Gemma 4 with per-layer embeddings or shared caches is not understood; "
-            "--assume hidden_size_per_layer_input=0 and num_kv_shared_layers=0 leave them out"
-        )
-    hidden = text.size("hidden_size")
+    """Gemma 4; the small ones (E2B, E4B) have per-layer embeddings and layers that reuse an earlier one's cache."""
+    hidden, per_layer = text.size("hidden_size"), text.count("hidden_size_per_layer_input", 0)
     local = listed(text) or every_nth_full(text, 6)
-    near, far = _local(text, hidden), _global(text, hidden)
-    mlp, extra_norms = _mlp(text, hidden)
-    around = norms(hidden, 4 + extra_norms)
-    return outline(text, stack(local, lambda is_local: layer(near if is_local else far, mlp, around)), Ends(tied=True))
+    places = [Place(*place) for place in zip(local, cache_reuse(text), strict=True)]
+
+    def build(place: Place) -> Layer:
+        mixer = (_local if place.is_local else _global)(text, hidden, reuses_cache=place.reuses_cache)
+        mlp, extra_norms = _mlp(text, hidden, doubled=place.reuses_cache)
+        return layer(mixer, mlp, norms(hidden, 4 + extra_norms), *per_layer_tensors(hidden, per_layer))
+
+    return outline(text, stack(places, build), Ends(tied=True, extra=per_layer_embedding(text, hidden, per_layer)))
 
 
-def _local(text: Fields, hidden: int) -> MixerBlock:
+def _local(text: Fields, hidden: int, *, reuses_cache: bool) -> MixerBlock:
     window = Reach(window=text.count("sliding_window", 512) or None)
-    return attention(hidden, read_heads(text, kv_heads=4, head_dim=256), AttentionTraits(qk_norm="head"), window)
+    traits = AttentionTraits(qk_norm="head", reuses_cache=reuses_cache)
+    return attention(hidden, read_heads(text, kv_heads=4, head_dim=256), traits, window)
 
 
-def _global(text: Fields, hidden: int) -> MixerBlock:
+def _global(text: Fields, hidden: int, *, reuses_cache: bool) -> MixerBlock:
     shared = text.flag("attention_k_eq_v", False)
     dim = text.size("global_head_dim", text.size("head_dim", 256))
     kv = text.size("num_key_value_heads", 4)
@@ -51,11 +60,13 @@ def _global(text: Fields, hidden: int) -> MixerBlock:
         count=text.size("num_attention_heads"), kv=text.size("num_global_key_value_heads", kv) if shared else kv,
         dim=dim, value_dim=dim,
     )  # fmt: skip
-    return attention(hidden, shape, AttentionTraits(qk_norm="head", value_is_key=shared))
+    traits = AttentionTraits(qk_norm="head", value_is_key=shared, reuses_cache=reuses_cache)
+    return attention(hidden, shape, traits)
 
 
-def _mlp(text: Fields, hidden: int) -> tuple[MlpBlock, int]:
-    plain = dense(hidden, text.size("intermediate_size"))
+def _mlp(text: Fields, hidden: int, *, doubled: bool) -> tuple[MlpBlock, int]:
+    wide = 2 if doubled and text.flag("use_double_wide_mlp", False) else 1
+    plain = dense(hidden, wide * text.size("intermediate_size"))
     if not text.flag("enable_moe_block", False):
         return plain, 0
     shape = read_experts(text, top_k="top_k_experts")

@@ -1,4 +1,4 @@
-"""Mixers with a state of fixed size: Mamba 1 and 2, gated delta nets, Kimi delta attention, short convolutions."""
+"""Mixers with a state of fixed size: Mamba 1 and 2, gated delta nets, linear attention, short convolutions."""
 
 from __future__ import annotations
 
@@ -96,6 +96,20 @@ def kimi_delta(hidden: int, kind: KimiDelta, *, full_rank_gate: bool = False) ->
             *gate,
             small("self_attn.o_norm", whole(kind.head_dim)),
             row_parallel("self_attn.o_proj", "recurrent", inner, hidden),
+        ),
+    )
+
+
+def lightning(hidden: int, kind: KimiDelta) -> MixerBlock:
+    """Return lightning attention (MiniMax-01, M1): a decayed sum of outer products, normed and gated."""
+    inner = heads(kind.heads, kind.head_dim)
+    return MixerBlock(
+        kind,
+        (
+            column_parallel("self_attn.qkv_proj", "recurrent", hidden, inner, inner, inner),
+            column_parallel("self_attn.output_gate", "recurrent", hidden, inner),
+            small("self_attn.norm", inner),
+            row_parallel("self_attn.out_proj", "recurrent", inner, hidden),
         ),
     )
 

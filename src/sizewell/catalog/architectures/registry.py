@@ -15,7 +15,9 @@ from sizewell.specs.tensor import Tensor
 
 
 class Family(NamedTuple):
-    """Where a family is built: `module:function` of the language model and, for wrappers, the function in `towers`.
+    """Where a family is built: `module:function` of the language model and, for wrappers, of the encoders.
+
+    A tower without a module is a function in `towers`.
 
     `text` names the section that holds the language model when it is not the file itself.
     """
@@ -29,6 +31,7 @@ FAMILIES: dict[str, Family] = {
     "ApertusForCausalLM": Family("dense:apertus"),
     "AquilaForCausalLM": Family("dense:llama"),
     "ArceeForCausalLM": Family("dense:arcee"),
+    "ArcticForCausalLM": Family("residual_mixture:arctic"),
     "BaichuanForCausalLM": Family("dense:llama"),
     "BaiChuanForCausalLM": Family("dense:llama"),
     "BloomForCausalLM": Family("early:bloom"),
@@ -53,12 +56,16 @@ FAMILIES: dict[str, Family] = {
     "Gemma2ForCausalLM": Family("gemma:gemma2"),
     "Gemma3ForCausalLM": Family("gemma:gemma3"),
     "Gemma3ForConditionalGeneration": Family("gemma:gemma3", tower="siglip", text="text_config"),
+    "Gemma3nForCausalLM": Family("per_layer:gemma3n"),
+    "Gemma3nForConditionalGeneration": Family("per_layer:gemma3n", tower="audio_towers:gemma3n", text="text_config"),
     "Gemma4ForCausalLM": Family("gemma4:gemma4"),
-    "Gemma4ForConditionalGeneration": Family("gemma4:gemma4", tower="gemma4_vision", text="text_config"),
+    "Gemma4ForConditionalGeneration": Family("gemma4:gemma4", tower="audio_towers:gemma4", text="text_config"),
     "GemmaForCausalLM": Family("early:gemma"),
     "Glm4ForCausalLM": Family("dense:glm4"),
     "Glm4MoeForCausalLM": Family("mixture:glm4_moe"),
     "Glm4MoeLiteForCausalLM": Family("latent:deepseek"),
+    "Glm4vForConditionalGeneration": Family("dense:glm4v", tower="patch_towers:glm_vision", text="text_config"),
+    "Glm4vMoeForConditionalGeneration": Family("mixture:glm4_moe", tower="patch_towers:glm_vision", text="text_config"),
     "GlmForCausalLM": Family("dense:glm"),
     "GlmMoeDsaForCausalLM": Family("latent:glm_dsa"),
     "GPT2LMHeadModel": Family("early:gpt2"),
@@ -69,11 +76,18 @@ FAMILIES: dict[str, Family] = {
     "GraniteForCausalLM": Family("dense:llama"),
     "GraniteMoeForCausalLM": Family("mixture:granite_moe"),
     "GraniteMoeHybridForCausalLM": Family("state_space:granite_hybrid"),
+    "Grok1ForCausalLM": Family("residual_mixture:grok"),
+    "Grok1ModelForCausalLM": Family("residual_mixture:grok"),
+    "GrokForCausalLM": Family("residual_mixture:grok"),
     "HunYuanDenseV1ForCausalLM": Family("dense:hunyuan_dense"),
     "HunYuanMoEV1ForCausalLM": Family("mixture:hunyuan"),
     "InternLM2ForCausalLM": Family("dense:internlm"),
     "InternLM3ForCausalLM": Family("dense:internlm"),
     "InternLMForCausalLM": Family("dense:internlm"),
+    "InternVLChatModel": Family("wrapped:any_language", tower="patch_towers:intern_vit", text="llm_config"),
+    "InternVLForConditionalGeneration": Family(
+        "wrapped:any_language", tower="patch_towers:intern_vit", text="text_config"
+    ),
     "JambaForCausalLM": Family("state_space:jamba"),
     "KimiK25ForConditionalGeneration": Family("latent:deepseek", tower="moon_vit", text="text_config"),
     "KimiK3ForConditionalGeneration": Family("delta:kimi_linear", tower="moon_vit_3d", text="text_config"),
@@ -89,11 +103,14 @@ FAMILIES: dict[str, Family] = {
     "Mamba2ForCausalLM": Family("state_space:pure_mamba2"),
     "MiMoForCausalLM": Family("dense:mimo"),
     "MiMoV2FlashForCausalLM": Family("sliding_mixture:mimo_v2"),
+    "MiniMaxForCausalLM": Family("delta:minimax_01"),
+    "MiniMaxM1ForCausalLM": Family("delta:minimax_01"),
     "MiniMaxM2ForCausalLM": Family("mixture:minimax_m2"),
     "MiniMaxM3ForCausalLM": Family("block_sparse:minimax_m3"),
     "MiniMaxM3SparseForConditionalGeneration": Family(
         "block_sparse:minimax_m3", tower="clip_merge", text="text_config"
     ),
+    "MiniMaxText01ForCausalLM": Family("delta:minimax_01"),
     "Ministral3ForCausalLM": Family("dense:mistral"),
     "Mistral3ForConditionalGeneration": Family("dense:mistral", tower="pixtral", text="text_config"),
     "MistralForCausalLM": Family("dense:mistral"),
@@ -145,7 +162,9 @@ def tower_builder(family: Family) -> Callable[[Fields, int], tuple[Tensor, ...]]
     """Return the function that builds the image and audio encoders of a family, None for text alone."""
     if not family.tower:
         return None
-    builder: Callable[[Fields, int], tuple[Tensor, ...]] = _load(f"towers:{family.tower}")
+    builder: Callable[[Fields, int], tuple[Tensor, ...]] = _load(
+        family.tower if ":" in family.tower else f"towers:{family.tower}"
+    )
     return builder
 
 

@@ -11,6 +11,10 @@ from sizewell.specs.tensor import Tensor
 Tower = tuple[Tensor, ...]
 
 # What transformers' configuration classes fill in when a file names no value (PixtralVisionConfig and others).
+GEMMA4_VISION = {
+    "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 16, "num_attention_heads": 12, "head_dim": 64,
+    "patch_size": 16,
+}  # fmt: skip
 LLAMA4_VISION = {
     "hidden_size": 768, "intermediate_size": 5632, "num_hidden_layers": 34, "image_size": 448, "patch_size": 14,
     "num_channels": 3, "projector_input_dim": 4096, "projector_output_dim": 4096, "vision_output_dim": 7680,
@@ -42,7 +46,7 @@ def siglip(config: Fields, hidden: int) -> Tower:
 
 def gemma4_vision(config: Fields, hidden: int) -> Tower:
     """Gemma 4: gated blocks with four norms and head norms, a two-axis position table."""
-    vision = section(config)
+    vision = section(config, defaults=GEMMA4_VISION)
     width = vision.size("hidden_size")
     shape = VitShape(
         depth=vision.layers(), hidden=width, intermediate=vision.size("intermediate_size"), gated=True,
