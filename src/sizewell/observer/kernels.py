@@ -1,0 +1,159 @@
+"""Probes of single kernels, made of PyTorch's own operators: streams, products, attention, launches, copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sizewell.observer.bench import Bench
+from sizewell.observer.grouped import grouped_product, grouped_rows
+from sizewell.observer.prepared import Prepared
+from sizewell.specs.machine_figure import Probe
+
+_LAUNCHES = 500
+_SLIVER = 64
+"""Elements of a tensor that takes no time."""
+ROPE_ELEMENTS = 64
+
+
+def prepare_kernel(bench: Bench, probe: Probe) -> Prepared:
+    """Return a probe of one kernel ready to run; RuntimeError where the device cannot do it or lacks the memory."""
+    return _MADE[probe.kind](bench, probe)
+
+
+def _memory(bench: Bench, probe: Probe) -> Prepared:
+    torch = bench.torch
+    count = probe.shape["bytes"] // 4
+    first = bench.filled(count, dtype="fp32")
+    if probe.op == "read":
+        return Prepared(run=lambda: torch.sum(first), kernel="sum")
+    second = torch.empty_like(first)
+    if probe.op == "copy":
+        return Prepared(run=lambda: second.copy_(first), kernel="copy_")
+    third = bench.filled(count, dtype="fp32")
+    return Prepared(run=lambda: torch.add(first, third, alpha=2.0, out=second), kernel="add")
+
+
+def _gemm(bench: Bench, probe: Probe) -> Prepared:
+    torch = bench.torch
+    m, n, k = (probe.shape[name] for name in ("m", "n", "k"))
+    rows, weight = bench.filled(m, k, dtype=probe.dtype), bench.filled(n, k, dtype=probe.dtype).t()
+    if probe.dtype == "fp8":
+        one = torch.ones((), device=rows.device)
+        return Prepared(
+            run=lambda: torch._scaled_mm(rows, weight, scale_a=one, scale_b=one, out_dtype=torch.bfloat16),
+            kernel="_scaled_mm, scale per tensor",
+        )
+    if probe.dtype == "int8":
+        return Prepared(run=lambda: torch._int_mm(rows, weight), kernel="_int_mm")
+    return Prepared(run=lambda: torch.mm(rows, weight), kernel="mm")
+
+
+def _experts(bench: Bench, probe: Probe) -> Prepared:
+    """Both products of the routed experts, rows sorted by expert as after routing; experts drawn evenly."""
+    torch, shape = bench.torch, probe.shape
+    experts, hidden, inner = shape["experts"], shape["hidden"], shape["intermediate"]
+    counts = grouped_rows(bench, shape["tokens"], experts, shape["top_k"])
+    rows = bench.filled(shape["tokens"] * shape["top_k"], hidden, dtype=probe.dtype)
+    up = bench.filled(experts, 2 * inner, hidden, dtype=probe.dtype)
+    down = bench.filled(experts, hidden, inner, dtype=probe.dtype)
+    product, kernel = grouped_product(bench, counts)
+
+    def run() -> object:
+        gate, value = product(rows, up).chunk(2, dim=-1)
+        return product(torch.nn.functional.silu(gate) * value, down)
+
+    return Prepared(run=run, kernel=kernel)
+
+
+def _attention(bench: Bench, probe: Probe) -> Prepared:
+    return {
+        "prefill": _prefill, "decode": _decode, "latent-prefill": _latent_prefill, "latent-decode": _latent_decode,
+    }[probe.op](bench, probe)  # fmt: skip
+
+
+def _prefill(bench: Bench, probe: Probe) -> Prepared:
+    shape, attend = probe.shape, bench.torch.nn.functional.scaled_dot_product_attention
+    each = (shape["tokens"], shape["head_dim"])
+    query = bench.filled(shape["sequences"], shape["heads"], *each, dtype=probe.dtype)
+    key, value = (bench.filled(shape["sequences"], shape["kv_heads"], *each, dtype=probe.dtype) for _ in range(2))
+    return Prepared(
+        run=lambda: attend(query, key, value, is_causal=True, enable_gqa=True), kernel="scaled_dot_product_attention"
+    )
+
+
+def _decode(bench: Bench, probe: Probe) -> Prepared:
+    """Queries that share a key head are laid side by side: no key is copied for each of them."""
+    shape, attend = probe.shape, bench.torch.nn.functional.scaled_dot_product_attention
+    ends = (shape["sequences"], shape["kv_heads"])
+    query = bench.filled(*ends, shape["heads"] // shape["kv_heads"], shape["head_dim"], dtype=probe.dtype)
+    cached = (*ends, shape["context_tokens"], shape["head_dim"])
+    key, value = (bench.filled(*cached, dtype=probe.dtype) for _ in range(2))
+    return Prepared(run=lambda: attend(query, key, value), kernel="scaled_dot_product_attention, heads grouped")
+
+
+def _latent_prefill(bench: Bench, probe: Probe) -> Prepared:
+    """Keys and values as expanded from the latent: every head has its own."""
+    shape, attend = probe.shape, bench.torch.nn.functional.scaled_dot_product_attention
+    outer, width = (shape["sequences"], shape["heads"], shape["tokens"]), shape["head_dim"]
+    query, key = (bench.filled(*outer, width + ROPE_ELEMENTS, dtype=probe.dtype) for _ in range(2))
+    value = bench.filled(*outer, width, dtype=probe.dtype)
+    return Prepared(run=lambda: attend(query, key, value, is_causal=True), kernel="scaled_dot_product_attention")
+
+
+def _latent_decode(bench: Bench, probe: Probe) -> Prepared:
+    """All heads read one cached latent; PyTorch has no fused kernel for it, so scores are written and read back."""
+    shape = probe.shape
+    wide = shape["latent"] + ROPE_ELEMENTS
+    query = bench.filled(shape["sequences"], shape["heads"], wide, dtype=probe.dtype)
+    cache = bench.filled(shape["sequences"], shape["context_tokens"], wide, dtype=probe.dtype)
+    return Prepared(run=lambda: latent_attention(bench, query, cache, shape["latent"]), kernel="bmm, softmax, bmm")
+
+
+def latent_attention(bench: Bench, query: Any, cache: Any, latent: int) -> Any:
+    """Return attention of [sequences, heads, wide] queries over [sequences, context, wide] latents."""
+    torch = bench.torch
+    shares = torch.softmax(torch.bmm(query, cache.transpose(1, 2)), dim=-1)
+    return torch.bmm(shares, cache[..., :latent])
+
+
+def _launch(bench: Bench, probe: Probe) -> Prepared:
+    sliver = bench.filled(_SLIVER, dtype="fp32")
+
+    def many() -> None:
+        for _ in range(_LAUNCHES):
+            sliver.add_(1.0)
+
+    if probe.op == "eager-kernel":
+        return Prepared(run=many, kernel="add_, eager", times=_LAUNCHES, cold=False, on_host=True)
+    if bench.device.backend != "cuda":
+        raise RuntimeError("this device has no recorded graphs")
+    if probe.op == "graph-kernel":
+        return Prepared(run=many, kernel="add_, recorded", times=_LAUNCHES, cold=False, recorded=True)
+    return Prepared(
+        run=lambda: sliver.add_(1.0), kernel="graph of one add_", cold=False, recorded=True, on_host=True
+    )  # fmt: skip
+
+
+def _copy(bench: Bench, probe: Probe) -> Prepared:
+    torch, size = bench.torch, probe.shape["bytes"]
+    near = bench.filled(size, dtype="int8")
+    if probe.op == "device-to-device":
+        peer = torch.empty(size, dtype=torch.int8, device="cuda:1")
+        return Prepared(run=lambda: peer.copy_(near, non_blocking=True), kernel="copy_ to the second device")
+    pinned = bench.device.backend == "cuda"
+    host = torch.empty(size, dtype=torch.int8, pin_memory=pinned)
+    said = "copy_, pinned" if pinned else "copy_"
+    if probe.op == "host-to-device":
+        return Prepared(run=lambda: near.copy_(host, non_blocking=True), kernel=said, cold=False)
+    return Prepared(run=lambda: host.copy_(near, non_blocking=True), kernel=said, cold=False)
+
+
+_MADE: Mapping[str, Callable[[Bench, Probe], Prepared]] = {
+    "memory": _memory,
+    "gemm": _gemm,
+    "experts": _experts,
+    "attention": _attention,
+    "launch": _launch,
+    "copy": _copy,
+}
