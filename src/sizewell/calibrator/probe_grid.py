@@ -45,19 +45,18 @@ WEIGHT_SHARE, CACHE_SHARE, COPY_SHARE = 0.3, 0.2, 1 / 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What is asked of a machine: its memory, how many devices it has, the types it runs, and how little will do."""
+    """What is asked of a machine: its memory, how many devices it has, the types it runs, and how little will do.
+
+    `small` machines are those on which large shapes take too long: processors, and chips of the size of one.
+    """
 
     device: GpuKind
     memory_bytes: float
     devices: int
     dtypes: tuple[str, ...]
+    small: bool = False
     quick: bool = False
     kinds: tuple[FigureKind, ...] = KINDS
-
-    @property
-    def small(self) -> bool:
-        """Whether large shapes would take too long: a processor, or a chip that shares its memory with one."""
-        return self.device != "gpu"
 
     @property
     def dtype(self) -> str:
@@ -109,7 +108,8 @@ def _experts(scope: Scope) -> Iterator[Probe]:
             shape = {
                 "tokens": count, "experts": held, "top_k": top_k, "hidden": hidden, "intermediate": intermediate,
             }  # fmt: skip
-            yield Probe(kind="experts", op="grouped-gemm", dtype=scope.dtype, shape=shape)
+            for dtype in (scope.dtype, *(["fp8"] if "fp8" in scope.dtypes and not scope.small else [])):
+                yield Probe(kind="experts", op="grouped-gemm", dtype=dtype, shape=shape)
 
 
 def _fitting(experts: int, top_k: int, each_bytes: int, scope: Scope) -> int:

@@ -1,10 +1,18 @@
-"""An accelerator written as a file of gpus/, ready to be put into one's own catalogue."""
+"""A machine written as files of the catalogue, ready to be put into one's own."""
 
 from __future__ import annotations
 
 import json
 
 from sizewell.specs.hardware import GpuSpec
+
+
+def machine_files(gpu: GpuSpec, how: str, date: str) -> dict[str, str]:
+    """Return path in the catalogue → text for a measured accelerator, and for one no template node takes its node."""
+    files = {f"gpus/{gpu.key}.toml": gpu_file_text(gpu, how, date)}
+    if gpu.kind != "gpu":
+        files[f"nodes/{gpu.key}-node.toml"] = _node_file_text(gpu, date)
+    return files
 
 
 def gpu_file_text(gpu: GpuSpec, how: str, date: str) -> str:
@@ -27,6 +35,24 @@ def gpu_file_text(gpu: GpuSpec, how: str, date: str) -> str:
     titles = {"driver": "What the driver reports", "measured": how, "assumed": "Assumed: replace by the maker's figure"}
     lines += ["", "[sources]"]
     lines += [f'{name} = {{ title = {json.dumps(title)}, date = "{date}" }}' for name, title in titles.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _node_file_text(gpu: GpuSpec, date: str) -> str:
+    lines = [
+        f"key = {json.dumps(gpu.key + '-node')}",
+        f"name = {json.dumps(gpu.name + ', as measured', ensure_ascii=False)}",
+        f"gpu = {json.dumps(gpu.key)}",
+        "standard = true",
+        "gpu_counts = [1]",
+        'scale_out = { network = "ethernet-10", ports = 1, from = "assumed" }',
+        'host = "desktop-ryzen-7600-32gb"',
+        _fact("power_w", 2 * gpu.tdp_w, "assumed"),
+        "max_nodes = 4",
+        "",
+        "[sources]",
+        f'assumed = {{ title = "Assumed: replace by what you know of the machine", date = "{date}" }}',
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -37,7 +38,7 @@ class Answer:
     device: Device
     machine: str
     cluster: ClusterSpec | None
-    catalogue_file: str
+    catalogue_files: Mapping[str, str]
     out: Path
     measured: Measured
     rows: tuple[Beside, ...]
@@ -112,7 +113,7 @@ def _measured(given: dict[str, Any]) -> Answer:
         write_figures(out, measured.figures)
         talk(f"wrote {len(measured.figures)} figures to {out}{' (partial)' if measured.partial else ''}")
     return _compared(Answer(
-        device=device, machine=machine, cluster=_cluster(gpu, device.count) if gpu else None, catalogue_file="",
+        device=device, machine=machine, cluster=_cluster(gpu, device.count) if gpu else None, catalogue_files={},
         out=out, measured=measured, rows=(), missing_types=dict(missing),
     ), models)  # fmt: skip
 
@@ -131,7 +132,9 @@ def _session(
 
     device = bench.device
     scope = Scope(
-        device=device.kind, memory_bytes=device.free_bytes, devices=device.count, dtypes=types, quick=given["quick"],
+        device=device.kind, memory_bytes=device.free_bytes, devices=device.count, dtypes=types,
+        small=device.backend != "cuda",
+        quick=given["quick"],
         kinds=given["only"],
     )  # fmt: skip
     seconds = given["seconds"] or (QUICK_SECONDS if given["quick"] else DEFAULT_SECONDS)
@@ -156,20 +159,20 @@ def _compared(answer: Answer, models: dict[str, ModelSpec]) -> Answer:
     from sizewell.calibrator.implied_machine import implied_machine
     from sizewell.calibrator.side_by_side import Beside, side_by_side
     from sizewell.catalog.calibrations import read_efficiencies
-    from sizewell.catalog.gpu_file import gpu_file_text
+    from sizewell.catalog.gpu_file import machine_files
     from sizewell.observer.description import described
 
     figures, efficiencies = answer.measured.figures, read_efficiencies()
-    date, text, cluster = time.strftime("%Y-%m-%d"), "", answer.cluster
+    date, files, cluster = time.strftime("%Y-%m-%d"), dict[str, str](), answer.cluster
     if cluster is None:
         implied = implied_machine(described(answer.device, date), figures, efficiencies)
         if implied is None:
             return replace(answer, rows=tuple(Beside(figure=figure, predicted=None) for figure in figures))
         how = "sizewell measure, best rates over their default shares"
-        text = gpu_file_text(implied, how, date)
+        files = machine_files(implied, how, date)
         cluster = _fitted(implied, answer.device.count)
     rows = side_by_side(figures, cluster, efficiencies, models)
-    return replace(answer, cluster=cluster, catalogue_file=text, rows=rows)
+    return replace(answer, cluster=cluster, catalogue_files=files, rows=rows)
 
 
 def _known(device: Device, name: str | None) -> GpuSpec | None:

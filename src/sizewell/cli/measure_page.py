@@ -13,8 +13,14 @@ from sizewell.cli.output import duration, print_json, show, table
 if TYPE_CHECKING:
     from sizewell.calibrator.side_by_side import Reach
     from sizewell.cli.measure import Answer
+    from sizewell.specs.machine_figure import Probe
 
 MOST_REASONS = 12
+UNKNOWN = (
+    "This machine is not in the catalogue: predictions rest on the rates below, which its own figures",
+    "imply. To keep it, write this into your catalogue (docs/catalogue.md) and put the maker's figures in",
+    "where you know them.",
+)
 _UNITS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -28,8 +34,8 @@ def print_document(answer: Answer) -> None:
             "count": device.count, "cores": device.cores, "memory_bytes": device.memory_bytes,
             "cache_bytes": device.cache_bytes, "capability": device.capability, "versions": device.versions,
         },
-        "in_catalogue": not answer.catalogue_file and answer.cluster is not None,
-        "catalogue_file": answer.catalogue_file or None,
+        "in_catalogue": not answer.catalogue_files and answer.cluster is not None,
+        "catalogue_files": [{"path": path, "text": text} for path, text in answer.catalogue_files.items()],
         "file": str(answer.out),
         "partial": measured.partial,
         "wall_s": measured.wall_s,
@@ -65,18 +71,11 @@ def show_page(answer: Answer, *, everything: bool) -> None:
         columns = ("work", ">measured", ">spread", ">predicted", ">ratio")
         show(table(name, columns, [_figure_cells(row) for row in shown]))
     show(*_notes(answer))
-    if answer.catalogue_file:
-        show("", *_unknown(answer), "")
-        click.echo(answer.catalogue_file)  # as it is: a line broken at column 100 would be no TOML
+    if answer.catalogue_files:
+        show("", *UNKNOWN, "")
+    for path, text in answer.catalogue_files.items():
+        click.echo(f"# {path}\n{text}")  # as it is: a line broken at column 100 would be no TOML
     show(f"{len(answer.rows)} figures{' (partial)' if answer.measured.partial else ''}: {answer.out}")
-
-
-def _unknown(answer: Answer) -> tuple[str, ...]:
-    return (
-        "This machine is not in the catalogue: predictions rest on the rates below, which its own figures",
-        "imply. To keep it, write this to gpus/<key>.toml in your catalogue (docs/catalogue.md) and put the",
-        f"maker's figures in where you know them. The key is {answer.machine}.",
-    )
 
 
 def _reach_cells(row: Reach) -> tuple[str, ...]:
@@ -92,10 +91,20 @@ def _reach_cells(row: Reach) -> tuple[str, ...]:
 
 def _figure_cells(row: Beside) -> tuple[str, ...]:
     figure, probe = row.figure, row.figure.probe
-    name = " ".join(part for part in (probe.op, probe.model.rpartition("/")[2], probe.dtype, probe.shape_text) if part)
     predicted = duration(row.predicted.seconds) if row.predicted else "–"
     ratio = "–" if row.ratio is None else f"{row.ratio:.2f}"
-    return name, duration(figure.seconds), f"{figure.spread_fraction:.0%}", predicted, ratio
+    return _work(probe), duration(figure.seconds), f"{figure.spread_fraction:.0%}", predicted, ratio
+
+
+def _work(probe: Probe) -> str:
+    if probe.kind != "layers":
+        return " ".join(part for part in (probe.op, probe.dtype, probe.shape_text) if part)
+    shape = probe.shape
+    tokens = f"{shape['context_tokens']:,} cached" if "context_tokens" in shape else f"{shape['tokens']:,} tokens"
+    layers = f"{shape['layers']} layer{'s' if shape['layers'] > 1 else ''}"
+    experts = f" of {shape['experts']} experts" if "experts" in shape else ""
+    name = probe.model.rpartition("/")[2]
+    return f"{name}, {layers}{experts}, {probe.dtype}: {probe.op} {shape['sequences']} × {tokens}"
 
 
 def _notes(answer: Answer) -> Iterator[str]:

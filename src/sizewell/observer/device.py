@@ -23,6 +23,8 @@ MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _CPU_CACHE_BYTES = 32 * 2**20
 _GPU_CACHE_BYTES = 128 * 2**20
 """Where nobody says how large the last cache is: larger than most, so that a flush empties it."""
+_AMD_CACHE_BYTES = 256 * 2**20
+"""What lies behind the second-level caches of AMD's accelerators, which alone are reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,7 @@ def _cuda(torch: Torch) -> Device:
         name=facts.name,
         memory_bytes=float(total),
         free_bytes=float(free),
-        cache_bytes=float(getattr(facts, "L2_cache_size", 0) or _GPU_CACHE_BYTES),
+        cache_bytes=float(_AMD_CACHE_BYTES if amd else getattr(facts, "L2_cache_size", 0) or _GPU_CACHE_BYTES),
         count=torch.cuda.device_count(),
         capability=getattr(facts, "gcnArchName", "").split(":")[0] if amd else f"{facts.major}.{facts.minor}",
         cores=0,

@@ -51,6 +51,8 @@ def _gemm(bench: Bench, probe: Probe) -> Prepared:
 
 def _experts(bench: Bench, probe: Probe) -> Prepared:
     """Both products of the routed experts, rows sorted by expert as after routing; experts drawn evenly."""
+    if probe.dtype == "fp8":
+        return _narrow_experts(bench, probe)
     torch, shape = bench.torch, probe.shape
     experts, hidden, inner = shape["experts"], shape["hidden"], shape["intermediate"]
     counts = grouped_rows(bench, shape["tokens"], experts, shape["top_k"])
@@ -64,6 +66,31 @@ def _experts(bench: Bench, probe: Probe) -> Prepared:
         return product(torch.nn.functional.silu(gate) * value, down)
 
     return Prepared(run=run, kernel=kernel)
+
+
+def _narrow_experts(bench: Bench, probe: Probe) -> Prepared:
+    """The same in FP8 with a scale for each row and each output; activations between the products are cast."""
+    torch, shape = bench.torch, probe.shape
+    experts, hidden, inner = shape["experts"], shape["hidden"], shape["intermediate"]
+    counts = grouped_rows(bench, shape["tokens"], experts, shape["top_k"])
+    ends = counts.cumsum(0).to(dtype=torch.int32, device=bench.place)
+    rows = bench.filled(shape["tokens"] * shape["top_k"], hidden, dtype="fp8")
+    up = bench.filled(experts, 2 * inner, hidden, dtype="fp8")
+    down = bench.filled(experts, hidden, inner, dtype="fp8")
+    per_row = torch.ones(rows.shape[0], device=bench.place)
+    per_output = {width: torch.ones(experts, width, device=bench.place) for width in (2 * inner, hidden)}
+
+    def product(left: Any, weights: Any) -> Any:
+        scale = per_output[weights.shape[1]]
+        return torch._scaled_grouped_mm(
+            left, weights.transpose(1, 2), per_row, scale, offs=ends, out_dtype=torch.bfloat16
+        )
+
+    def run() -> object:
+        gate, value = product(rows, up).chunk(2, dim=-1)
+        return product((torch.nn.functional.silu(gate) * value).to(rows.dtype), down)
+
+    return Prepared(run=run, kernel="_scaled_grouped_mm, scale per row")
 
 
 def _attention(bench: Bench, probe: Probe) -> Prepared:
