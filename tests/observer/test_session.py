@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -14,7 +14,7 @@ from sizewell.observer.description import described, device_key
 from sizewell.observer.device import Device, NoTorchError, find_device, load_torch
 from sizewell.observer.prepared import Prepared
 from sizewell.observer.session import NO_TIME, Measured, Occasion, Session, summary
-from sizewell.observer.throttle import ClockWatch, throttling
+from sizewell.observer.throttle import ClockWatch, crowding, throttling
 from sizewell.specs.machine_figure import FigureKind, Probe
 
 DEVICE = Device(
@@ -175,6 +175,22 @@ def test_throttling_is_told_from_idling() -> None:
     assert throttling(SAMPLES) == "throttled by power cap and heat in 2 of 4 samples, down to 1200 MHz"
     assert throttling(SAMPLES[:2]) == ""
     assert throttling([]) == ""
+
+
+def test_other_work_is_noticed() -> None:
+    processor = replace(DEVICE, backend="cpu", cores=4)
+    assert crowding(processor, 1.0) == ""
+    assert "3.0 processes wanted 4 threads" in crowding(processor, 3.0)
+    assert "3.7 GiB of memory were taken" in crowding(DEVICE, 99.0)
+    assert crowding(replace(DEVICE, free_bytes=DEVICE.memory_bytes - 5e8), 99.0) == ""
+
+
+def test_a_remark_on_the_session_is_in_every_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = PaperBench(seconds=lambda _: 1e-3)
+    monkeypatch.setattr(room, "prepare_kernel", bench.prepare)
+    occasion = replace(OCCASION, remark="shared")
+    result = Session(bench, {}, occasion, lambda _: None, clock=bench.clock).measure([gemm(1)])  # type: ignore[arg-type]
+    assert (result.remark, result.figures[0].remark) == ("shared", "shared")
 
 
 def test_without_nvidia_smi_nobody_remarks() -> None:

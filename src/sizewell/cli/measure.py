@@ -141,8 +141,18 @@ def _session(
     occasion = Occasion(
         machine=machine, versions=device.versions, command=_said(given, seconds), date=time.strftime("%Y-%m-%d"),
         seconds=seconds,
+        remark=_crowding(device),
     )  # fmt: skip
     return Session(bench, models, occasion, talk).measure(probes(scope, models))
+
+
+def _crowding(device: Device) -> str:
+    from sizewell.observer.throttle import crowding
+
+    remark = crowding(device, os.getloadavg()[0])
+    if remark:
+        talk(remark)
+    return remark
 
 
 def _models(kinds: tuple[FigureKind, ...]) -> dict[str, ModelSpec]:

@@ -43,6 +43,7 @@ def print_document(answer: Answer) -> None:
         "figures": [_figure_object(row) for row in answer.rows],
         "left_out": list(measured.left_out),
         "missing_types": [{"dtype": name, "reason": why} for name, why in answer.missing_types.items()],
+        "remark": measured.remark,
         "remarks": [{"kind": kind, "remark": remark} for kind, remark in measured.remarks.items()],
     })  # fmt: skip
 
@@ -108,6 +109,8 @@ def _work(probe: Probe) -> str:
 
 
 def _notes(answer: Answer) -> Iterator[str]:
+    if answer.measured.remark:
+        yield answer.measured.remark
     for dtype, why in answer.missing_types.items():
         yield f"{dtype} is not supported here: {why}"
     for kind, remark in answer.measured.remarks.items():

@@ -36,6 +36,7 @@ class Occasion:
     command: str
     date: str
     seconds: float
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +52,14 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What a session brought: figures in the order they were taken, what it left out, whether it was cut short."""
+    """What a session brought: figures in the order they were taken, what it left out, whether it was cut short.
+
+    `remark` holds for all figures, `remarks` for those of a kind.
+    """
 
     figures: tuple[MachineFigure, ...]
     left_out: tuple[LeftOut, ...]
+    remark: str
     remarks: Mapping[FigureKind, str]
     partial: bool
     wall_s: float
@@ -96,6 +101,7 @@ class Session:
                 LeftOut(kind=kind, op=op, dtype=dtype, reason=reason, probes=count)
                 for (kind, op, dtype, reason), count in self.notes.left_out.items()
             ),
+            remark=self.occasion.remark,
             remarks=self.notes.remarks,
             partial=partial,
             wall_s=self.clock() - start,
@@ -123,7 +129,8 @@ class Session:
         if remark:
             self.say(f"{kind}: {remark}")
             self.notes.remarks[kind] = remark
-            self.notes.figures[first:] = [replace(figure, remark=remark) for figure in self.notes.figures[first:]]
+            both = "; ".join(part for part in (self.occasion.remark, remark) if part)
+            self.notes.figures[first:] = [replace(figure, remark=both) for figure in self.notes.figures[first:]]
 
     def _probe(self, probe: Probe) -> None:
         work = probe_work(probe, self.models)
@@ -208,6 +215,7 @@ class Session:
                 versions=occasion.versions,
                 command=occasion.command,
                 date=occasion.date,
+                remark=occasion.remark,
             )
         )
 

@@ -1,4 +1,4 @@
-"""What nvidia-smi says of clocks and power while a machine is measured."""
+"""What makes figures slower than the machine is: throttling, told by nvidia-smi, and work that is not ours."""
 
 from __future__ import annotations
 
@@ -10,10 +10,30 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import IO
 
+from sizewell.observer.device import Device
+
 _FIELDS = "clocks.sm,clocks.max.sm,power.draw,power.limit,temperature.gpu,clocks_throttle_reasons.active"
 _EVERY_MS = "250"
 REASONS = {0x4: "power cap", 0x8: "hardware slowdown", 0x20: "heat", 0x40: "heat", 0x80: "power brake"}
 """Bits of the mask that mean slower than asked for; idling and chosen clocks do not."""
+
+
+_BUSY_SHARE = 0.5
+_HELD_SHARE = 0.05
+_GIB = 2**30
+
+
+def crowding(device: Device, load: float) -> str:
+    """Return what else was going on before measuring: `load` runnable processes, memory others hold; empty if nothing.
+
+    A load above half of the threads is other work, and so is more than a twentieth of a GPU's memory.
+    """
+    if device.backend == "cpu" and load > _BUSY_SHARE * device.cores:
+        return f"shared with other work: {load:.1f} processes wanted {device.cores} threads before measuring"
+    held = device.memory_bytes - device.free_bytes
+    if device.backend == "cuda" and held > _HELD_SHARE * device.memory_bytes:
+        return f"shared with other work: {held / _GIB:.1f} GiB of memory were taken before measuring"
+    return ""
 
 
 class ClockWatch:
