@@ -158,6 +158,16 @@ def test_nothing_measured_is_a_failure(say: Say, paper: Callable[..., Path]) -> 
     assert say("measure", "--json").code == 1
 
 
+def test_without_streams_and_products_an_unknown_machine_has_no_predictions(
+    say: Say, paper: Callable[..., Path]
+) -> None:
+    paper(PAPER, figures=FIGURES[3:])
+    assert "No predictions: the catalogue lacks this machine" in say("measure").out
+    document = say("measure", "--json").document
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    assert (document["catalogue_files"], document["figures"][0]["ratio"]) == ([], None)
+
+
 def test_a_machine_named_on_the_line_is_taken(say: Say, paper: Callable[..., Path]) -> None:
     paper(PAPER)
     assert say("measure", "--on", "h100", "--json").document["machine"] == "h100-sxm-80gb"

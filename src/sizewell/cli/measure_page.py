@@ -104,11 +104,13 @@ def _work(probe: Probe) -> str:
     tokens = f"{shape['context_tokens']:,} cached" if "context_tokens" in shape else f"{shape['tokens']:,} tokens"
     layers = f"{shape['layers']} layer{'s' if shape['layers'] > 1 else ''}"
     experts = f" of {shape['experts']} experts" if "experts" in shape else ""
-    name = probe.model.rpartition("/")[2]
+    name = probe.model.rpartition("/")[2].removesuffix("-Instruct")
     return f"{name}, {layers}{experts}, {probe.dtype}: {probe.op} {shape['sequences']} × {tokens}"
 
 
 def _notes(answer: Answer) -> Iterator[str]:
+    if answer.cluster is None and answer.rows:
+        yield "No predictions: the catalogue lacks this machine, and its rates follow from memory and gemm figures only."
     if answer.measured.remark:
         yield answer.measured.remark
     for dtype, why in answer.missing_types.items():

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sizewell.observer.attention_probes import prepare_attention
 from sizewell.observer.bench import Bench
 from sizewell.observer.grouped import grouped_product, grouped_rows
 from sizewell.observer.prepared import Prepared
 from sizewell.specs.machine_figure import Probe
 
+_NARROW_GROUPS = ("9.0", "gfx942")
+_GROUP_ROWS = 16
+"""Rows of an expert are filled up to a multiple of these, as the kernel wants its groups."""
 _LAUNCHES = 500
 _SLIVER = 64
 """Elements of a tensor that takes no time."""
-ROPE_ELEMENTS = 64
 
 
 def prepare_kernel(bench: Bench, probe: Probe) -> Prepared:
@@ -39,9 +42,11 @@ def _gemm(bench: Bench, probe: Probe) -> Prepared:
     m, n, k = (probe.shape[name] for name in ("m", "n", "k"))
     rows, weight = bench.filled(m, k, dtype=probe.dtype), bench.filled(n, k, dtype=probe.dtype).t()
     if probe.dtype == "fp8":
-        one = torch.ones((), device=rows.device)
+        one, fast = torch.ones((), device=rows.device), bench.device.vendor == "nvidia"
         return Prepared(
-            run=lambda: torch._scaled_mm(rows, weight, scale_a=one, scale_b=one, out_dtype=torch.bfloat16),
+            run=lambda: torch._scaled_mm(
+                rows, weight, scale_a=one, scale_b=one, out_dtype=torch.bfloat16, use_fast_accum=fast
+            ),
             kernel="_scaled_mm, scale per tensor",
         )
     if probe.dtype == "int8":
@@ -69,12 +74,17 @@ def _experts(bench: Bench, probe: Probe) -> Prepared:
 
 
 def _narrow_experts(bench: Bench, probe: Probe) -> Prepared:
-    """The same in FP8 with a scale for each row and each output; activations between the products are cast."""
+    """The same in FP8 with a scale for each row and each output; activations between the products are cast.
+
+    Only where PyTorch's kernel is known to work: elsewhere it has ended processes instead of raising.
+    """
     torch, shape = bench.torch, probe.shape
+    if bench.device.capability not in _NARROW_GROUPS:
+        raise RuntimeError("no grouped FP8 product of PyTorch's is trusted on this chip")
     experts, hidden, inner = shape["experts"], shape["hidden"], shape["intermediate"]
-    counts = grouped_rows(bench, shape["tokens"], experts, shape["top_k"])
+    counts = -(-grouped_rows(bench, shape["tokens"], experts, shape["top_k"]) // _GROUP_ROWS) * _GROUP_ROWS
     ends = counts.cumsum(0).to(dtype=torch.int32, device=bench.place)
-    rows = bench.filled(shape["tokens"] * shape["top_k"], hidden, dtype="fp8")
+    rows = bench.filled(int(counts.sum()), hidden, dtype="fp8")
     up = bench.filled(experts, 2 * inner, hidden, dtype="fp8")
     down = bench.filled(experts, hidden, inner, dtype="fp8")
     per_row = torch.ones(rows.shape[0], device=bench.place)
@@ -90,58 +100,7 @@ def _narrow_experts(bench: Bench, probe: Probe) -> Prepared:
         gate, value = product(rows, up).chunk(2, dim=-1)
         return product((torch.nn.functional.silu(gate) * value).to(rows.dtype), down)
 
-    return Prepared(run=run, kernel="_scaled_grouped_mm, scale per row")
-
-
-def _attention(bench: Bench, probe: Probe) -> Prepared:
-    return {
-        "prefill": _prefill, "decode": _decode, "latent-prefill": _latent_prefill, "latent-decode": _latent_decode,
-    }[probe.op](bench, probe)  # fmt: skip
-
-
-def _prefill(bench: Bench, probe: Probe) -> Prepared:
-    shape, attend = probe.shape, bench.torch.nn.functional.scaled_dot_product_attention
-    each = (shape["tokens"], shape["head_dim"])
-    query = bench.filled(shape["sequences"], shape["heads"], *each, dtype=probe.dtype)
-    key, value = (bench.filled(shape["sequences"], shape["kv_heads"], *each, dtype=probe.dtype) for _ in range(2))
-    return Prepared(
-        run=lambda: attend(query, key, value, is_causal=True, enable_gqa=True), kernel="scaled_dot_product_attention"
-    )
-
-
-def _decode(bench: Bench, probe: Probe) -> Prepared:
-    """Queries that share a key head are laid side by side: no key is copied for each of them."""
-    shape, attend = probe.shape, bench.torch.nn.functional.scaled_dot_product_attention
-    ends = (shape["sequences"], shape["kv_heads"])
-    query = bench.filled(*ends, shape["heads"] // shape["kv_heads"], shape["head_dim"], dtype=probe.dtype)
-    cached = (*ends, shape["context_tokens"], shape["head_dim"])
-    key, value = (bench.filled(*cached, dtype=probe.dtype) for _ in range(2))
-    return Prepared(run=lambda: attend(query, key, value), kernel="scaled_dot_product_attention, heads grouped")
-
-
-def _latent_prefill(bench: Bench, probe: Probe) -> Prepared:
-    """Keys and values as expanded from the latent: every head has its own."""
-    shape, attend = probe.shape, bench.torch.nn.functional.scaled_dot_product_attention
-    outer, width = (shape["sequences"], shape["heads"], shape["tokens"]), shape["head_dim"]
-    query, key = (bench.filled(*outer, width + ROPE_ELEMENTS, dtype=probe.dtype) for _ in range(2))
-    value = bench.filled(*outer, width, dtype=probe.dtype)
-    return Prepared(run=lambda: attend(query, key, value, is_causal=True), kernel="scaled_dot_product_attention")
-
-
-def _latent_decode(bench: Bench, probe: Probe) -> Prepared:
-    """All heads read one cached latent; PyTorch has no fused kernel for it, so scores are written and read back."""
-    shape = probe.shape
-    wide = shape["latent"] + ROPE_ELEMENTS
-    query = bench.filled(shape["sequences"], shape["heads"], wide, dtype=probe.dtype)
-    cache = bench.filled(shape["sequences"], shape["context_tokens"], wide, dtype=probe.dtype)
-    return Prepared(run=lambda: latent_attention(bench, query, cache, shape["latent"]), kernel="bmm, softmax, bmm")
-
-
-def latent_attention(bench: Bench, query: Any, cache: Any, latent: int) -> Any:
-    """Return attention of [sequences, heads, wide] queries over [sequences, context, wide] latents."""
-    torch = bench.torch
-    shares = torch.softmax(torch.bmm(query, cache.transpose(1, 2)), dim=-1)
-    return torch.bmm(shares, cache[..., :latent])
+    return Prepared(run=run, kernel=f"_scaled_grouped_mm, scale per row, groups of {_GROUP_ROWS} rows")
 
 
 def _launch(bench: Bench, probe: Probe) -> Prepared:
@@ -180,7 +139,7 @@ _MADE: Mapping[str, Callable[[Bench, Probe], Prepared]] = {
     "memory": _memory,
     "gemm": _gemm,
     "experts": _experts,
-    "attention": _attention,
+    "attention": prepare_attention,
     "launch": _launch,
     "copy": _copy,
 }

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sizewell.observer.attention import FastestAttention
+from sizewell.observer.attention_probes import latent_attention
 from sizewell.observer.bench import Bench
-from sizewell.observer.kernels import latent_attention
 from sizewell.specs.layers import Attention, LatentAttention, Mixer
 
 Mix = Callable[[Any], Any]
@@ -44,7 +45,6 @@ class _Mixer:
     def __init__(self, bench: Bench, weights: Mapping[str, Any], shape: StepShape) -> None:
         self.bench, self.weights, self.shape = bench, weights, shape
         self.functional = bench.torch.nn.functional
-        self.attend = self.functional.scaled_dot_product_attention
 
     def times(self, rows: Any, name: str) -> Any:
         """Return the product of rows with a weight matrix."""
@@ -63,6 +63,8 @@ class _Grouped(_Mixer):
     def __init__(self, bench: Bench, mixer: Attention, weights: Mapping[str, Any], shape: StepShape) -> None:
         super().__init__(bench, weights, shape)
         self.mixer = mixer
+        decodes = bool(shape.context_tokens)
+        self.attend = FastestAttention(bench, causal=not decodes, grouped=not decodes)
         each = (shape.sequences, mixer.kv_heads, shape.context_tokens, mixer.head_dim)
         self.cache = [self.cached(*each) for _ in range(2)] if shape.context_tokens else []
 
@@ -78,7 +80,7 @@ class _Grouped(_Mixer):
             seen = self.attend(groups, *self.cache)
         else:
             parts = [shape.by_head(part) for part in (query, key, value)]
-            seen = self.attend(*parts, is_causal=True, enable_gqa=True).transpose(1, 2)
+            seen = self.attend(*parts).transpose(1, 2)
         return self.times(seen.reshape(shape.rows, -1), "o_proj")
 
 
@@ -88,6 +90,7 @@ class _Latent(_Mixer):
     def __init__(self, bench: Bench, mixer: LatentAttention, weights: Mapping[str, Any], shape: StepShape) -> None:
         super().__init__(bench, weights, shape)
         self.mixer = mixer
+        self.attend = FastestAttention(bench, causal=True)
         each = (shape.sequences, shape.context_tokens, mixer.latent_elements)
         self.cache = self.cached(*each) if shape.context_tokens else None
 
@@ -117,4 +120,4 @@ class _Latent(_Mixer):
         plain, value = expanded.split([mixer.qk_nope_head_dim, mixer.v_head_dim], dim=-1)
         key = self.bench.torch.cat([plain, turned.unsqueeze(1).expand(-1, mixer.heads, -1)], dim=-1)
         parts = [self.shape.by_head(part) for part in (query, key, value)]
-        return self.attend(*parts, is_causal=True).transpose(1, 2)
+        return self.attend(*parts).transpose(1, 2)
