@@ -110,7 +110,7 @@ def _work(probe: Probe) -> str:
 
 def _notes(answer: Answer) -> Iterator[str]:
     if answer.cluster is None and answer.rows:
-        yield "No predictions: the catalogue lacks this machine, and its rates follow from memory and gemm figures only."
+        yield "No predictions: the catalogue lacks this machine; memory and gemm figures would give its rates."
     if answer.measured.remark:
         yield answer.measured.remark
     for dtype, why in answer.missing_types.items():
