@@ -159,3 +159,10 @@ def test_rows_up_to_sixteen_thousand_and_no_shape_twice() -> None:
     found = [probe for probe in probes(EVERYTHING, MODELS) if probe.kind == "gemm"]
     assert {probe.shape["m"] for probe in found} >= {1, 16, 256, 4096, 16384}
     assert len({str(probe) for probe in found}) == len(found)
+
+
+def test_a_session_cut_short_has_seen_prefill_and_decode_alike() -> None:
+    first = [probe.op for probe in probes(replace(EVERYTHING, kinds=("attention",)), MODELS)[:8]]
+    assert {"prefill", "decode", "latent-prefill", "latent-decode"} == set(first)
+    layers = [probe.op for probe in probes(replace(EVERYTHING, kinds=("layers",)), MODELS)[:4]]
+    assert layers == ["decode", "prefill", "decode", "prefill"]

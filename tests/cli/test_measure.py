@@ -69,7 +69,7 @@ def paper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path
             left = LeftOut(kind="gemm", op="gemm", dtype="int8", reason="no time left for it", probes=7)
             session = Measured(
                 figures=tuple(replace(figure, partial=partial) for figure in figures), left_out=(left,),
-                remark="shared with other work: 7.1 processes wanted 2 threads before measuring",
+                remark="shared with other work: load 7.1 on 2 threads before measuring",
             remarks={"gemm": "throttled by power cap in 3 of 40 samples, down to 1410 MHz"}, partial=partial,
                 wall_s=61.5,
             )  # fmt: skip

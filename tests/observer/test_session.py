@@ -180,7 +180,7 @@ def test_throttling_is_told_from_idling() -> None:
 def test_other_work_is_noticed() -> None:
     processor = replace(DEVICE, backend="cpu", cores=4)
     assert crowding(processor, 1.0) == ""
-    assert "3.0 processes wanted 4 threads" in crowding(processor, 3.0)
+    assert "load 3.0 on 4 threads" in crowding(processor, 3.0)
     assert "3.7 GiB of memory were taken" in crowding(DEVICE, 99.0)
     assert crowding(replace(DEVICE, free_bytes=DEVICE.memory_bytes - 5e8), 99.0) == ""
 

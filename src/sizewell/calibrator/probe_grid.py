@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import product, zip_longest
 from typing import get_args
 
 from sizewell.specs.hardware import GpuKind
@@ -121,24 +121,34 @@ def _fitting(experts: int, top_k: int, each_bytes: int, scope: Scope) -> int:
 
 
 def _attention(scope: Scope) -> Iterator[Probe]:
-    grouped = [{"heads": 32, "kv_heads": 8, "head_dim": 128}, {"heads": 64, "kv_heads": 8, "head_dim": 128}]
-    latent = [{"heads": 128, "latent": 512, "head_dim": 128}, {"heads": 16, "latent": 512, "head_dim": 128}]
-    few = scope.small or scope.quick
+    return _in_turn(_prompt_attention(scope), _context_attention(scope))
+
+
+def _prompt_attention(scope: Scope) -> Iterator[Probe]:
     for prompts, tokens in _prompts(scope):
-        for name, shape in _both(grouped, latent, "prefill", few):
+        for name, shape in _both("prefill", scope):
             yield _attend(name, scope, {"sequences": prompts, "tokens": tokens, **shape})
+
+
+def _context_attention(scope: Scope) -> Iterator[Probe]:
     for sequences, context in _contexts(scope):
-        for name, shape in _both(grouped, latent, "decode", few):
+        for name, shape in _both("decode", scope):
             row = shape.get("latent", 2 * shape.get("kv_heads", 0) * shape["head_dim"]) * 4
             if sequences * context * row <= scope.memory_bytes * CACHE_SHARE:
                 yield _attend(name, scope, {"sequences": sequences, "context_tokens": context, **shape})
 
 
-def _both(
-    grouped: Sequence[dict[str, int]], latent: Sequence[dict[str, int]], op: str, few: bool
-) -> list[tuple[str, dict[str, int]]]:
-    count = 1 if few else 2
-    return [(op, shape) for shape in grouped[:count]] + [(f"latent-{op}", shape) for shape in latent[-count:]]
+def _in_turn(*lists: Iterator[Probe]) -> Iterator[Probe]:
+    """Yield from each list in turn: when time runs out, something of each was measured."""
+    return (probe for row in zip_longest(*lists) for probe in row if probe is not None)
+
+
+def _both(op: str, scope: Scope) -> list[tuple[str, dict[str, int]]]:
+    """Return grouped and latent heads: of an 8B and a 70B model, of DeepSeek's whole and an eighth of it."""
+    count = 1 if scope.small or scope.quick else 2
+    grouped = [{"heads": heads, "kv_heads": 8, "head_dim": 128} for heads in (32, 64)[:count]]
+    latent = [{"heads": heads, "latent": 512, "head_dim": 128} for heads in (16, 128)[:count]]
+    return [(op, shape) for shape in grouped] + [(f"latent-{op}", shape) for shape in latent]
 
 
 def _attend(op: str, scope: Scope, shape: dict[str, int]) -> Probe:
@@ -191,14 +201,21 @@ def _layers(scope: Scope, models: Mapping[str, ModelSpec]) -> Iterator[Probe]:
         shape = _cut(model, 1 if scope.small else depth, scope)
         if shape is None:
             continue
-        for sequences, context in _steps(scope):
-            if sequences * context * shape["layers"] * _row_bytes(model) <= scope.memory_bytes * CACHE_SHARE:
-                size = {"sequences": sequences, "context_tokens": context}
-                yield Probe(kind="layers", op="decode", dtype=scope.dtype, shape=shape | size, model=name)
-        for prompts, tokens in _prompts(scope):
-            size = {"sequences": prompts, "tokens": tokens}
-            if tokens <= 8192:
-                yield Probe(kind="layers", op="prefill", dtype=scope.dtype, shape=shape | size, model=name)
+        yield from _in_turn(_decoding(name, shape, scope, model), _prefilling(name, shape, scope))
+
+
+def _decoding(name: str, shape: dict[str, int], scope: Scope, model: ModelSpec) -> Iterator[Probe]:
+    for sequences, context in _steps(scope):
+        if sequences * context * shape["layers"] * _row_bytes(model) <= scope.memory_bytes * CACHE_SHARE:
+            size = {"sequences": sequences, "context_tokens": context}
+            yield Probe(kind="layers", op="decode", dtype=scope.dtype, shape=shape | size, model=name)
+
+
+def _prefilling(name: str, shape: dict[str, int], scope: Scope) -> Iterator[Probe]:
+    for prompts, tokens in _prompts(scope):
+        size = {"sequences": prompts, "tokens": tokens}
+        if tokens <= 8192:
+            yield Probe(kind="layers", op="prefill", dtype=scope.dtype, shape=shape | size, model=name)
 
 
 def _cut(model: ModelSpec, depth: int, scope: Scope) -> dict[str, int] | None:

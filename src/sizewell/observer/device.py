@@ -108,7 +108,7 @@ def _cpu(torch: Torch) -> Device:
     return Device(
         backend="cpu", kind="cpu", vendor="cpu", name=_cpu_name(), memory_bytes=memory, free_bytes=memory * 0.5,
         cache_bytes=_cpu_cache_bytes(), count=1, capability=None, cores=torch.get_num_threads(),
-        versions=_versions(torch, f"{torch.get_num_threads()} threads"),
+        versions=_versions(torch, f"threads {torch.get_num_threads()}"),
     )  # fmt: skip
 
 

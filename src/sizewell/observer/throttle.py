@@ -29,7 +29,7 @@ def crowding(device: Device, load: float) -> str:
     A load above half of the threads is other work, and so is more than a twentieth of a GPU's memory.
     """
     if device.backend == "cpu" and load > _BUSY_SHARE * device.cores:
-        return f"shared with other work: {load:.1f} processes wanted {device.cores} threads before measuring"
+        return f"shared with other work: load {load:.1f} on {device.cores} threads before measuring"
     held = device.memory_bytes - device.free_bytes
     if device.backend == "cuda" and held > _HELD_SHARE * device.memory_bytes:
         return f"shared with other work: {held / _GIB:.1f} GiB of memory were taken before measuring"
