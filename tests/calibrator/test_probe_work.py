@@ -81,8 +81,7 @@ def test_a_prediction_leaves_out_what_an_engine_adds() -> None:
     efficiencies = read_efficiencies()
     predicted = predict_probe(tiny, cluster("h200", gpus_per_node=1), efficiencies, MODELS)
     assert predicted is not None
-    assert predicted.seconds == pytest.approx(efficiencies.value("kernel_gap_s"))
-    assert predicted.seconds < efficiencies.value("host_step_s")
+    assert efficiencies.value("kernel_gap_s") * (1 - 1e-9) <= predicted.seconds < efficiencies.value("host_step_s") / 10
 
 
 def test_a_host_copy_goes_over_the_host_link() -> None:
@@ -91,7 +90,7 @@ def test_a_host_copy_goes_over_the_host_link() -> None:
     predicted = predict_probe(probe, machine, efficiencies, MODELS)
     rate = (machine.gpu.host_link_bytes_per_s or 0.0) * efficiencies.value("link_host")
     assert predicted is not None
-    assert predicted.seconds == pytest.approx(2**30 / rate)
+    assert predicted.seconds == pytest.approx(2**30 / rate, rel=1e-3)
 
 
 @pytest.mark.parametrize(

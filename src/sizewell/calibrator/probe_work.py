@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -11,16 +11,17 @@ import numpy as np
 from sizewell.calibrator.cut_model import cut_model
 from sizewell.costs.attention_work import CacheWidth, context_operators
 from sizewell.costs.batch import Batch, Floats
+from sizewell.costs.matrix_work import Site, product, rank_matrix
 from sizewell.costs.mlp_work import MlpWork
 from sizewell.costs.operators import step_operators
 from sizewell.costs.work import Collective, Operator, OperatorKind, total_work
 from sizewell.specs.deployment import Formats, Parallelism
-from sizewell.specs.encoding import ComputeType
+from sizewell.specs.encoding import BF16, FP8_TENSOR, FP16, FP32, INT8_CHANNEL, ComputeType, Encoding
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.layers import Attention, LatentAttention, Layer, MoeMlp
 from sizewell.specs.machine_figure import Probe
 from sizewell.specs.model import ModelSpec
-from sizewell.specs.tensor import column_parallel, row_parallel, split
+from sizewell.specs.tensor import column_parallel, replicated, row_parallel, split
 
 ELEMENT_BYTES: Mapping[str, int] = {"fp32": 4, "fp16": 2, "bf16": 2, "fp8": 1, "int8": 1}
 STREAMS = {"read": 1, "copy": 2, "triad": 3}
@@ -28,6 +29,10 @@ STREAMS = {"read": 1, "copy": 2, "triad": 3}
 ROPE_ELEMENTS = 64
 AROUND = frozenset({"head", "sampler"})
 """Parts of a step that are not layers."""
+
+_ENCODINGS: Mapping[str, Encoding] = {
+    "fp32": FP32, "fp16": FP16, "bf16": BF16, "fp8": FP8_TENSOR, "int8": INT8_CHANNEL,
+}  # fmt: skip
 
 Models = Mapping[str, ModelSpec]
 
@@ -73,10 +78,10 @@ def _memory(probe: Probe) -> tuple[Operator, ...]:
 
 
 def _gemm(probe: Probe) -> tuple[Operator, ...]:
+    """The product alone: quantising its rows is a kernel of its own."""
     m, n, k = (probe.shape[name] for name in ("m", "n", "k"))
-    passed = m * (n + k) * (4 if probe.dtype == "fp32" else 2)
-    size = passed + n * k * ELEMENT_BYTES[probe.dtype]
-    return (_operator("gemm", _compute(probe), 2.0 * m * n * k, float(size), float(m)),)
+    matrix = rank_matrix(replicated("probe", "mlp", k, n), _ENCODINGS[probe.dtype], 1)
+    return tuple(replace(each, launches=1) for each in product(Site("probe", "probe", 1.0), (matrix,), _row(m)))
 
 
 def _experts(probe: Probe) -> tuple[Operator, ...]:

@@ -175,12 +175,13 @@ def _compared(answer: Answer, models: dict[str, ModelSpec]) -> Answer:
     figures, efficiencies = answer.measured.figures, read_efficiencies()
     date, files, cluster = time.strftime("%Y-%m-%d"), dict[str, str](), answer.cluster
     if cluster is None:
-        implied = implied_machine(described(answer.device, date), figures, efficiencies)
+        bare, count = described(answer.device, date), answer.device.count
+        implied = implied_machine(bare, figures, efficiencies, lambda gpu: _fitted(gpu, count))
         if implied is None:
             return replace(answer, rows=tuple(Beside(figure=figure, predicted=None) for figure in figures))
-        how = "sizewell measure, best rates over their default shares"
+        how = "sizewell measure, rates that predict its best figures"
         files = machine_files(implied, how, date)
-        cluster = _fitted(implied, answer.device.count)
+        cluster = _fitted(implied, count)
     rows = side_by_side(figures, cluster, efficiencies, models)
     return replace(answer, cluster=cluster, catalogue_files=files, rows=rows)
 
