@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from sizewell.catalog.figures_file import is_figures_header
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.memory_row import MemoryRow
@@ -16,15 +17,19 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _MEMORY_COLUMNS = {"point_id", "engine", "model_hf_id", "metric", "value"}
 
 
-def file_kind(path: Path) -> Literal["memory", "points"]:
-    """Return which table a file holds, by its header; raise BadInputError for neither."""
+def file_kind(path: Path) -> Literal["memory", "points", "figures"]:
+    """Return which table a file holds, by its header; raise BadInputError for none of them."""
     with path.open(newline="") as lines:
         header = set(next(csv.reader(lines), []))
     if header >= _MEMORY_COLUMNS:
         return "memory"
     if {"point_id", "load", "gpu"} <= header:
         return "points"
-    raise BadInputError(f"{path}: neither a table of memory figures nor of measured points; see docs for the columns")
+    if is_figures_header(header):
+        return "figures"
+    raise BadInputError(
+        f"{path}: no table of memory figures, measured points or machine figures; see docs/commands.md for the columns"
+    )
 
 
 def read_memory_rows(path: Path) -> tuple[MemoryRow, ...]:

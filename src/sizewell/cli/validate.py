@@ -30,7 +30,8 @@ PROGRESS_EVERY = 1000
 def command(file: Path, predictions: Path | None, as_json: bool) -> None:
     """Predict every measured figure of FILE and report the error by group.
 
-    FILE is a CSV of memory figures from start-up logs or of measured points; its header says which.
+    FILE is a CSV of memory figures from start-up logs, of measured points, or of machine figures as `sizewell measure`
+    writes them; its header says which.
     """
     from sizewell.planner.accuracy import balanced, by_group, by_metric
 
@@ -54,7 +55,7 @@ def command(file: Path, predictions: Path | None, as_json: bool) -> None:
 
 
 def compare(file: Path) -> tuple[str, list[Comparison]]:
-    """Return what a file holds and all its comparisons; raises BadInputError when it is neither format."""
+    """Return what a file holds and all its comparisons; raises BadInputError when it is no such format."""
     from sizewell.catalog.measurements import file_kind
 
     try:
@@ -63,6 +64,10 @@ def compare(file: Path) -> tuple[str, list[Comparison]]:
             from sizewell.cli.memory_validation import compare_memory
 
             return kind, _all(compare_memory(file))
+        if kind == "figures":
+            from sizewell.cli.figure_validation import compare_figures
+
+            return kind, _all([compare_figures(file)])
         from sizewell.cli.point_validation import compare_points
 
         return kind, _all(compare_points(file))

@@ -1,0 +1,1 @@
+"""What machines say of themselves: probes of the hardware this process stands on."""
