@@ -80,7 +80,7 @@ def simulated_reason(found: Outcome) -> str:
     scored = found.score
     missed = [limit for limit in scored.limits if not limit.held]
     if found.overloaded and not missed:
-        return "simulated: more comes than is served, and the queue grows"
+        return "simulated: more comes than is served at once, and waits"
     if not missed:
         return f"{scored.offered - scored.ok} of {scored.offered} simulated requests are not served"
     values = (

@@ -42,7 +42,8 @@ SURE = 0.98
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One replica under a share of the load, once it is warm. `overloaded`: more comes than it can serve."""
+    """One replica under a share of the load, once it is warm. `overloaded`: more comes than it can serve, or
+    more users are there than it serves at once."""
 
     score: Score
     overloaded: bool
@@ -128,11 +129,16 @@ class Stage:
         return self.known[share]
 
     @property
+    def most_at_once(self) -> int:
+        """Requests one replica can have under way, by setting and by cache; more only wait."""
+        held = self.facts.blocks * self.facts.block_tokens / self.workload.context_tokens
+        return ceil(min(self.facts.max_num_seqs, held)) * self.facts.ranks
+
+    @property
     def capacity_per_s(self) -> float:
         """Requests per second of one replica that always has more to do."""
         if 0.0 not in self.capacity:
-            held = self.facts.blocks * self.facts.block_tokens / self.workload.context_tokens
-            full = ceil(min(self.facts.max_num_seqs, held)) * self.facts.ranks
+            full = self.most_at_once
             count = int(np.clip(full * 6, FEWEST, MOST))
             traffic = replace(traffic_of(self.workload), arrivals=Window(concurrency=min(2 * full, count // 3)))
             steady = score(simulate(self.facts, offer(traffic, count, self.seed))).steady
@@ -150,9 +156,12 @@ class Stage:
         before = edge if self.workload.users is not None else edge * WARM_UP_ROUNDS
         count = int(np.clip(edge * ROUNDS, FEWEST, MOST))
         run = simulate(self.facts, self._requests(share, before + count + edge)).rows(before, before + count)
-        return Outcome(
-            score=score(run, self.slo), overloaded=self.workload.users is None and share > SURE * self.capacity_per_s
-        )
+        return Outcome(score=score(run, self.slo), overloaded=self._overloaded(share))
+
+    def _overloaded(self, share: float) -> bool:
+        if self.workload.users is not None:
+            return share > self.most_at_once
+        return share > SURE * self.capacity_per_s
 
     def _requests(self, share: float, count: int) -> Requests:
         traffic: Traffic = traffic_of(self.workload)
