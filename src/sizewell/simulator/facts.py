@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,11 @@ from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Ints
 
+Scheduler = Literal["vllm", "sglang"]
 Policy = Literal["fcfs", "priority"]
+Router = Literal["round-robin", "least-requests", "least-tokens", "session", "prefix"]
+ROUTERS: tuple[Router, ...] = ("round-robin", "least-requests", "least-tokens", "session", "prefix")
+"""In the order of their numbers in `simulator.router`."""
 COUNTS = ("block_tokens", "max_num_seqs", "max_num_batched_tokens", "max_model_len_tokens", "stages", "ranks")
 
 
@@ -74,8 +78,10 @@ class ReplicaFacts:
     async scheduling, one for each of the pipeline `stages`. `drafts` tokens are proposed each step, each accepted
     with probability `acceptance` if those before it were; with `draft_layers` the drafter keeps keys and values of its
     own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
-    `watermark_fraction` of the blocks stays free when a request is admitted beside others. `request_s` goes by before
-    a request reaches the scheduler. `jumps` False forms every step: the same result, slower.
+    `scheduler` sglang takes `max_num_batched_tokens` as the size of a prefill chunk and `conservativeness` as how
+    much of their output it expects of running sequences. `watermark_fraction` of the blocks stays free when a request
+    is admitted beside others. `request_s` goes by before a request reaches the scheduler. `jumps` False forms every
+    step: the same result, slower.
     """
 
     surface: StepSurface
@@ -90,6 +96,8 @@ class ReplicaFacts:
     long_prefill_tokens: int = 0
     policy: Policy = "fcfs"
     rules: SchedulerRules = SchedulerRules()
+    scheduler: Scheduler = "vllm"
+    conservativeness: float = 1.0
     stages: int = 1
     ranks: int = 1
     drafts: int = 0
@@ -127,12 +135,53 @@ class ReplicaFacts:
         """Return which requests an empty replica can serve whole: within the context, and within its blocks."""
         total = input_tokens + output_tokens
         held = -(-(total - 1 + self.lookahead_tokens) // self.block_tokens)
+        if self.scheduler == "sglang":
+            held = -(-(total + self.block_tokens + 1) // self.block_tokens)
         needed = np.zeros_like(held)
         for group in self.groups:
             needed += group.most_blocks if group.kind == "state" else np.minimum(held, group.most_blocks or held)
         chunked = self.chunked_prefill | (input_tokens <= self.max_num_batched_tokens)
         fits: NDArray[np.bool_] = (total <= self.max_model_len_tokens) & (needed <= self.blocks - 1) & chunked
         return fits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Replicas that are all alike behind a router.
+
+    `round-robin`: in turn. `least-requests`, `least-tokens`: the one with the fewest outstanding requests, or tokens
+    of them. `session`: requests of a session stay together. `prefix`: requests whose prompts begin with the same
+    content stay together, unless their replica has far more to do than the idlest.
+    """
+
+    replica: ReplicaFacts
+    replicas: int = 1
+    router: Router = "round-robin"
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1:
+            raise BadInputError(f"a fleet of {self.replicas} replicas: give at least 1")
+        if self.router not in ROUTERS:
+            raise BadInputError(f"no router is called {self.router!r}: give one of {', '.join(ROUTERS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disaggregated:
+    """A pool of replicas that compute prompts and one of replicas that decode.
+
+    A prompt's cache takes `transfer_s` and `transfer_token_s` for each of its tokens to travel
+    (`costs.collectives.transfer_s` of its bytes).
+    """
+
+    prefill: Fleet
+    decode: Fleet
+    transfer_s: float = 0.0
+    transfer_token_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.transfer_s < inf and 0 <= self.transfer_token_s < inf):
+            taken = f"{self.transfer_s:g} s + {self.transfer_token_s:g} s a token"
+            raise BadInputError(f"a transfer takes {taken}: give 0 or more")
 
 
 def block_groups(layout: CacheLayout) -> tuple[BlockGroup, ...]:

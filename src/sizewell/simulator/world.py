@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import numpy as np
 
-from sizewell.simulator.facts import ReplicaFacts
+from sizewell.simulator.facts import ROUTERS, Fleet, ReplicaFacts
 from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
 from sizewell.simulator.state import (
     BATCH,
@@ -27,8 +28,10 @@ from sizewell.simulator.state import (
     RULES,
     SAMPLE,
     SEQUENCE,
+    SGLANG,
     SLOT,
     STATE,
+    VLLM,
     WINDOW,
     Records,
     Smalls,
@@ -39,20 +42,21 @@ from sizewell.traffic.requests import Ints, Requests
 KINDS = {"full": FULL, "window": WINDOW, "chunk": CHUNK, "state": STATE}
 GAP_BINS = int((14.0 - GAP_LOG_START) * GAP_BINS_PER_E)
 SAMPLES = 4096
+RATIO_START, RATIO_LEAST, RATIO_STEPS = 0.7, 0.14, 600
+"""SGLang expects running sequences to use so much of their output; the share falls to a part of that in some steps."""
 DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
 
 
-def make_world(facts: ReplicaFacts, requests: Requests, replicas: int, horizon_s: float, log_lines: int) -> World:
+def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lines: int = 0) -> World:
     """Return the world before the first request comes."""
-    engines = replicas * facts.ranks
+    facts = fleet.replica
+    engines = fleet.replicas * facts.ranks
     seats = min(facts.max_num_seqs, max(len(requests), 1))
-    longest = int((requests.input_tokens + requests.output_tokens).max(initial=1)) + 1 + facts.drafts
-    longest = min(longest, facts.max_model_len_tokens + facts.drafts)
-    entries = max(-(-longest // facts.block_tokens), *(group.most_blocks for group in facts.groups)) + 1
+    entries = _most_entries(facts, requests)
     follower_start, followers = _followers(requests)
     return World(
-        rules=_rules(facts, log_lines, seats),
+        rules=_rules(fleet, log_lines, seats),
         groups=_groups(facts),
         requests=_requests(facts, requests),
         sequences=_sequences(requests),
@@ -86,6 +90,13 @@ def make_world(facts: ReplicaFacts, requests: Requests, replicas: int, horizon_s
     )
 
 
+def _most_entries(facts: ReplicaFacts, requests: Requests) -> int:
+    """Return the blocks a sequence may have in a group."""
+    longest = int((requests.input_tokens + requests.output_tokens).max(initial=1)) + 1 + facts.drafts
+    longest = min(longest, facts.max_model_len_tokens + facts.drafts)
+    return max(-(-longest // facts.block_tokens), *(group.most_blocks for group in facts.groups)) + 1
+
+
 def _records(shape: int | tuple[int, ...], kind: np.dtype[Any]) -> Records:
     return np.zeros(shape, dtype=kind).view(np.recarray)
 
@@ -97,8 +108,8 @@ def _filled(shape: int | tuple[int, ...], record: np.dtype[Any], **fields: Any) 
     return records
 
 
-def _rules(facts: ReplicaFacts, log_lines: int, seats: int) -> Records:
-    rules = facts.rules
+def _rules(fleet: Fleet, log_lines: int, seats: int) -> Records:
+    facts, rules = fleet.replica, fleet.replica.rules
     return _filled(
         1, RULES, max_num_seqs=seats, max_num_batched_tokens=facts.max_num_batched_tokens,
         max_model_len_tokens=facts.max_model_len_tokens, block_tokens=facts.block_tokens,
@@ -108,9 +119,17 @@ def _rules(facts: ReplicaFacts, log_lines: int, seats: int) -> Records:
         async_scheduling=rules.async_scheduling, depth=facts.depth, stages=facts.stages, ranks=facts.ranks,
         drafts=facts.drafts, lookahead_tokens=facts.lookahead_tokens, drop_last_hit=facts.lookahead_tokens > 0,
         watermark_blocks=int(facts.watermark_fraction * facts.blocks), sparse_windows=rules.sparse_windows,
-        windows_wait=rules.windows_wait, pads_drafts=rules.pads_drafts, policy=PRIORITY if facts.policy == "priority" else FCFS,
-        windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps, logged=log_lines > 0,
+        windows_wait=rules.windows_wait, pads_drafts=rules.pads_drafts,
+        scheduler=SGLANG if facts.scheduler == "sglang" else VLLM, ratio_least=_ratio(facts) * RATIO_LEAST,
+        ratio_decay=_ratio(facts) * (1 - RATIO_LEAST) / RATIO_STEPS,
+        policy=PRIORITY if facts.policy == "priority" else FCFS,
+        windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps,
+        router=ROUTERS.index(fleet.router), logged=log_lines > 0,
     )  # fmt: skip
+
+
+def _ratio(facts: ReplicaFacts) -> float:
+    return min(RATIO_START * facts.conservativeness, 1.0)
 
 
 def _groups(facts: ReplicaFacts) -> Records:
@@ -149,7 +168,7 @@ def _clock(facts: ReplicaFacts, requests: Requests, horizon_s: float) -> Records
 def _states(engines: int, facts: ReplicaFacts, seats: int) -> Records:
     return _filled(
         engines, ENGINE, index=np.arange(engines), free=facts.blocks - 1, spare=seats, first=NONE, last=NONE,
-        wake_s=np.inf,
+        wake_s=np.inf, ratio=_ratio(facts),
     )  # fmt: skip
 
 
