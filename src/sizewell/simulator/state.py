@@ -195,7 +195,6 @@ CLOCK = np.dtype(
 )
 
 DUE = np.dtype([("time_s", np.float64), ("order", np.int64), ("request", np.int64)], align=True)
-
 GAP = np.dtype([("count", np.int64), ("total_s", np.float64)], align=True)
 
 SAMPLE = np.dtype(
