@@ -18,7 +18,7 @@ from sizewell.cli.whole_files import whole_file
 from sizewell.specs.errors import BadInputError
 
 Say = Callable[..., Any]
-SMALL = ("simulate", "llama-3.1-8b", "--on", "1xh100", "--answer", "5")
+SMALL = ("simulate", "llama-3.1-8b", "--on", "1xh100", "--input", "128", "--answer", "5")
 OPEN = (*SMALL, "--rate", "20/s", "--requests", "40")
 
 
@@ -90,7 +90,7 @@ def test_a_workload_file_says_what_flags_cannot(say: Say, tmp_path: Path) -> Non
         ("--arrivals", "at-once"),
         ("--burstiness", "0.3"),
         ("--length-sigma", "0.8"),
-        ("--shared-prefix", "512"),
+        ("--shared-prefix", "64"),
         ("--think", "3"),
         ("--growth", "2"),
     ],
@@ -116,7 +116,7 @@ def test_a_trace_is_played_as_recorded_or_at_another_rate(say: Say, tmp_path: Pa
 
 
 def test_too_long_requests_are_rejected_and_late_ones_unfinished(say: Say) -> None:
-    short = document(say, *OPEN, "--max-model-len", "900")
+    short = document(say, *OPEN, "--max-model-len", "100")
     assert short["score"]["rejected"] == 40
     assert short["score"]["ttft"] == {
         "n": 0, "mean_s": None, "p50_s": None, "p90_s": None, "p95_s": None, "p99_s": None, "refused": "no values"
@@ -138,7 +138,7 @@ def test_strict_ends_with_four_when_a_limit_is_missed(say: Say) -> None:
     missed = say(*OPEN, "--ttft", "1ms", "--strict")
     assert missed.code == 4
     assert "LIMIT MISSED: mean ttft" in missed.out
-    assert say(*OPEN, "--max-model-len", "900", "--strict").code == 4
+    assert say(*OPEN, "--max-model-len", "100", "--strict").code == 4
     assert say(*OPEN, "--ttft", "10s", "--strict").code == 0
 
 

@@ -64,9 +64,14 @@ class Simulation:
 
 
 def simulate(
-    model: str | ModelSpec, on: str | ClusterSpec, offered: Offered, setup: Setup = AS_USUAL, slo: Slo = NO_LIMITS
+    model: str | ModelSpec,
+    on: str | ClusterSpec,
+    requests: Requests | Offered,
+    setup: Setup = AS_USUAL,
+    slo: Slo = NO_LIMITS,
 ) -> Simulation:
-    """Return what happens to the offered requests on a stated deployment of a model on `8xh200` or a cluster."""
+    """Return what happens to requests on a stated deployment of a model on `8xh200` or a cluster."""
+    offered = requests if isinstance(requests, Offered) else Offered(requests=requests)
     return simulate_deployment(stated_for(model, on, offered, setup), offered, slo)
 
 
