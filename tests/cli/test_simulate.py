@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from sizewell.cli import run_files, simulations
+from sizewell.cli.simulate import ROUTERS
 from sizewell.cli.whole_files import whole_file
+from sizewell.simulator import facts
 from sizewell.specs.errors import BadInputError
 
 Say = Callable[..., Any]
@@ -255,6 +257,16 @@ def test_an_interrupted_simulation_leaves_nothing(
 def test_a_full_disk_is_named() -> None:
     with pytest.raises(BadInputError, match="No space left"), whole_file(Path("/dev/full")) as file:
         file.write("x" * 100_000)
+
+
+def test_replicas_share_the_load_as_the_router_says(say: Say, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    fleet = (*OPEN, "--on", "4xh100", "--tp", "1", "--rows", str(path))
+    found = document(say, *fleet, "--router", "least-requests")
+    assert found["router"] == "least-requests"
+    assert {row["replica"] for row in csv.DictReader(path.open())} == {"0", "1", "2", "3"}
+    assert found["score"]["ok"] == 40
+    assert ROUTERS == facts.ROUTERS
 
 
 def test_another_engine_says_that_it_is_played_by_the_rules_of_vllm(say: Say) -> None:
