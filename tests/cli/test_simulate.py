@@ -117,12 +117,15 @@ def test_a_trace_is_played_as_recorded_or_at_another_rate(say: Say, tmp_path: Pa
     assert "20 requests" in say(*played, "--requests", "21").complaint
 
 
-def test_too_long_requests_are_rejected_and_late_ones_unfinished(say: Say) -> None:
+def test_too_long_requests_are_rejected_and_late_ones_unfinished(say: Say, tmp_path: Path) -> None:
     short = document(say, *OPEN, "--max-model-len", "100")
     assert short["score"]["rejected"] == 40
     assert short["score"]["ttft"] == {
         "n": 0, "mean_s": None, "p50_s": None, "p90_s": None, "p95_s": None, "p99_s": None, "refused": "no values"
     }  # fmt: skip
+    plots = tmp_path / "plots.html"
+    assert say(*OPEN, "--max-model-len", "100", "--plots", str(plots), "--chrome-trace", "/dev/null").code == 0
+    assert "Requests per second" in plots.read_text()
     cut = document(say, *OPEN, "--until", "1s")["score"]
     assert cut["unfinished"] > 15
     assert cut["ok"] + cut["unfinished"] == 40
@@ -142,6 +145,10 @@ def test_strict_ends_with_four_when_a_limit_is_missed(say: Say) -> None:
     assert "LIMIT MISSED: mean ttft" in missed.out
     assert say(*OPEN, "--max-model-len", "100", "--strict").code == 4
     assert say(*OPEN, "--ttft", "10s", "--strict").code == 0
+    guess = say(*OPEN, "--ttft", "10s", "--strict", "--statistic", "p99")
+    assert guess.code == 4
+    assert "p99 of 40 values is a guess" in guess.out
+    assert "LIMIT UNDECIDED: there is no p99 ttft" in guess.out
 
 
 def test_what_does_not_fit_is_explained_and_ends_with_three(say: Say, tmp_path: Path) -> None:

@@ -82,8 +82,7 @@ def _cells(values: Distribution) -> tuple[str, ...]:
 
 def outcome_lines(found: Simulation, score: Score) -> Iterator[str]:
     """Yield how many were served, how fast, how well, and every named outcome."""
-    if score.itl.refused and score.itl.n:
-        yield score.itl.refused
+    yield from dict.fromkeys(felt.refused for felt in (score.ttft, score.tpot, score.itl) if felt.n and felt.refused)
     yield f"served {score.ok:,} of {score.offered:,} requests" + _unserved(score)
     if score.wall is not None:
         yield f"throughput: {_rates(score.wall)} over {duration(score.wall.window_s)}"
@@ -105,6 +104,8 @@ def outcome_lines(found: Simulation, score: Score) -> Iterator[str]:
     for held in score.limits:
         if held.held is False and held.value_s is not None:
             yield f"LIMIT MISSED: {held.name} {duration(held.value_s)}, limit {duration(held.limit_s)}"
+        elif held.held is None:
+            yield f"LIMIT UNDECIDED: there is no {held.name}"
 
 
 def _unserved(score: Score) -> str:

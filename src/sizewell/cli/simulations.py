@@ -61,6 +61,7 @@ class Simulation:
         unserved = (("rejected", self.score.rejected), ("unfinished", self.score.unfinished))
         return (
             *(f"{held.name} is above its limit" for held in self.score.limits if held.held is False),
+            *(f"there is no {held.name}" for held in self.score.limits if held.held is None),
             *(f"{count} of {self.score.offered} requests {word}" for word, count in unserved if count),
         )
 
