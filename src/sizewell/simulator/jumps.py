@@ -67,6 +67,9 @@ def _take_and_offer(engine: Engine, request: int, ahead: int) -> None:
     rules, sequence = engine.rules[0], engine.sequences[request]
     computed = sequence.computed - ahead
     if rules.windowed:
+        # Under async scheduling the step before has landed when blocks behind a window are given back.
+        if rules.async_scheduling:
+            offer_full_blocks(engine, request, computed - sequence.placeholders)
         behind = rules.windows_wait * (rules.depth - 1)
         drop_unseen(engine, sequence.slot, computed - 1 - behind)
     grow(engine, sequence.slot, computed)
