@@ -277,5 +277,6 @@ def test_replicas_share_the_load_as_the_router_says(say: Say, tmp_path: Path) ->
 
 
 def test_another_engine_says_that_it_is_played_by_the_rules_of_vllm(say: Say) -> None:
-    assert "vLLM's rules" in document(say, *OPEN, "--engine", "sglang")["assumed"][0]
-    assert document(say, *OPEN)["assumed"] == []
+    gguf = document(say, *OPEN, "--engine", "llama.cpp", "--weight-format", "gguf-q8_0")
+    assert "rules of vllm" in gguf["assumed"][0]
+    assert document(say, *OPEN, "--engine", "sglang")["assumed"] == document(say, *OPEN)["assumed"] == []

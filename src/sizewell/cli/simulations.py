@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import get_args
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.machine_code import CodeFolder
@@ -12,7 +13,7 @@ from sizewell.cli.questions import AS_USUAL, Setup, stated_on
 from sizewell.cli.traffic_flags import Offered
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.simulator.deployment import deployed_facts
-from sizewell.simulator.facts import Fleet, Router
+from sizewell.simulator.facts import Fleet, Router, Scheduler
 from sizewell.simulator.simulate import Options
 from sizewell.simulator.simulate import simulate as play
 from sizewell.specs.deployment import Deployment
@@ -51,7 +52,7 @@ class Simulation:
     def assumed(self) -> tuple[str, ...]:
         """What is played other than it would happen."""
         name = self.deployment.engine.name
-        return () if name == "vllm" else (f"{name} schedules by vLLM's rules, which are the ones simulated",)
+        return () if name in get_args(Scheduler) else (f"{name} schedules by the rules of vllm, which are simulated",)
 
     @property
     def missed(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from sizewell.costs.ledger import MemoryLedger
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.tabulate import make_surface
-from sizewell.simulator.facts import ReplicaFacts, replica_facts
+from sizewell.simulator.facts import ReplicaFacts, Scheduler, replica_facts
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats
 
@@ -29,4 +29,5 @@ def deployed_facts(
     cache = (memory.layout, memory.kv_blocks)
     facts = replica_facts(surface, cache, deployment.engine, chosen.settings, chosen.parallelism)
     acceptance, request_s = (float(reached.factors[name][0]) for name in ("acceptance", "request_s"))
-    return replace(facts, acceptance=acceptance, request_s=request_s, seed=seed)
+    scheduler: Scheduler = "sglang" if deployment.engine.name == "sglang" else "vllm"
+    return replace(facts, scheduler=scheduler, acceptance=acceptance, request_s=request_s, seed=seed)

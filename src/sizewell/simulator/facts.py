@@ -17,6 +17,7 @@ from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Ints
 
+Scheduler = Literal["vllm", "sglang"]
 Policy = Literal["fcfs", "priority"]
 Router = Literal["round-robin", "least-requests", "least-tokens", "session", "prefix"]
 ROUTERS: tuple[Router, ...] = ("round-robin", "least-requests", "least-tokens", "session", "prefix")
@@ -77,8 +78,10 @@ class ReplicaFacts:
     async scheduling, one for each of the pipeline `stages`. `drafts` tokens are proposed each step, each accepted
     with probability `acceptance` if those before it were; with `draft_layers` the drafter keeps keys and values of its
     own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
-    `watermark_fraction` of the blocks stays free when a request is admitted beside others. `request_s` goes by before
-    a request reaches the scheduler. `jumps` False forms every step: the same result, slower.
+    `scheduler` sglang takes `max_num_batched_tokens` as the size of a prefill chunk and `conservativeness` as how
+    much of their output it expects of running sequences. `watermark_fraction` of the blocks stays free when a request
+    is admitted beside others. `request_s` goes by before a request reaches the scheduler. `jumps` False forms every
+    step: the same result, slower.
     """
 
     surface: StepSurface
@@ -93,6 +96,8 @@ class ReplicaFacts:
     long_prefill_tokens: int = 0
     policy: Policy = "fcfs"
     rules: SchedulerRules = SchedulerRules()
+    scheduler: Scheduler = "vllm"
+    conservativeness: float = 1.0
     stages: int = 1
     ranks: int = 1
     drafts: int = 0
@@ -130,6 +135,8 @@ class ReplicaFacts:
         """Return which requests an empty replica can serve whole: within the context, and within its blocks."""
         total = input_tokens + output_tokens
         held = -(-(total - 1 + self.lookahead_tokens) // self.block_tokens)
+        if self.scheduler == "sglang":
+            held = -(-(total + self.block_tokens + 1) // self.block_tokens)
         needed = np.zeros_like(held)
         for group in self.groups:
             needed += group.most_blocks if group.kind == "state" else np.minimum(held, group.most_blocks or held)

@@ -28,6 +28,7 @@ FULL, WINDOW, CHUNK, STATE = range(4)
 """What a block group caches: every token, a sliding window, the current chunk, a recurrent state."""
 
 FCFS, PRIORITY = range(2)
+VLLM, SGLANG = range(2)
 
 OPEN, NO_SEAT, NO_ROOM = range(3)
 """How the last look at the waiting queue ended: nobody waits; slots or budget are used up; the first does not fit."""
@@ -125,6 +126,7 @@ ENGINE = np.dtype(
         ("busy_s", np.float64),  # when the accelerators can start the next batch
         ("end_s", np.float64),  # when the batch formed last ends
         ("wake_s", np.float64),  # when the scheduler next gets to act
+        ("ratio", np.float64),  # SGLang: the share of their remaining output that running sequences are expected to use
         ("hit_blocks", np.int64),  # result of the last search of the prefix cache, with the key it ends on
         ("hit_key", np.int64),
         ("hit_segment", np.int64),
@@ -166,6 +168,9 @@ RULES = np.dtype(
         ("windowed", np.int64),  # some group is not FULL
         ("jumps", np.int64),
         ("router", np.int64),
+        ("scheduler", np.int64),
+        ("ratio_least", np.float64),  # SGLang: to which the expected share of outputs falls, and by how much a step
+        ("ratio_decay", np.float64),
         ("logged", np.int64),
     ],
     align=True,
@@ -198,14 +203,7 @@ DUE = np.dtype([("time_s", np.float64), ("order", np.int64), ("request", np.int6
 GAP = np.dtype([("count", np.int64), ("total_s", np.float64)], align=True)
 
 SAMPLE = np.dtype(
-    [
-        ("time_s", np.float64),
-        ("running", np.int64),
-        ("waiting", np.int64),
-        ("free", np.int64),
-        ("preemptions", np.int64),  # so far
-        ("tokens", np.int64),  # generated so far
-    ],
+    [("time_s", np.float64), *((name, np.int64) for name in ("running", "waiting", "free", "preemptions", "tokens"))],
     align=True,
 )
 
