@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Literal
 
 import numpy as np
@@ -163,6 +163,25 @@ class Fleet:
             raise BadInputError(f"a fleet of {self.replicas} replicas: give at least 1")
         if self.router not in ROUTERS:
             raise BadInputError(f"no router is called {self.router!r}: give one of {', '.join(ROUTERS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disaggregated:
+    """A pool of replicas that compute prompts and one of replicas that decode.
+
+    A prompt's cache takes `transfer_s` and `transfer_token_s` for each of its tokens to travel
+    (`costs.collectives.transfer_s` of its bytes).
+    """
+
+    prefill: Fleet
+    decode: Fleet
+    transfer_s: float = 0.0
+    transfer_token_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.transfer_s < inf and 0 <= self.transfer_token_s < inf):
+            taken = f"{self.transfer_s:g} s + {self.transfer_token_s:g} s a token"
+            raise BadInputError(f"a transfer takes {taken}: give 0 or more")
 
 
 def block_groups(layout: CacheLayout) -> tuple[BlockGroup, ...]:

@@ -107,8 +107,8 @@ def _retract(engine: Engine) -> None:
     """Take everything from sequences with the fewest output tokens, longest prompts first, until the rest can go on."""
     state, sequences = engine.state[0], engine.sequences
     while state.running > 1 and _decode_blocks(engine) > state.free:
-        victim = engine.running[0]
-        for place in range(1, state.running):
+        victim = engine.running[state.running - 1]
+        for place in range(state.running - 2, -1, -1):
             if _goes_before(engine, engine.running[place], victim):
                 victim = engine.running[place]
         note(engine, PREEMPTED, victim, sequences[victim].computed)

@@ -171,6 +171,9 @@ RULES = np.dtype(
         ("scheduler", np.int64),
         ("ratio_least", np.float64),  # SGLang: to which the expected share of outputs falls, and by how much a step
         ("ratio_decay", np.float64),
+        ("takes_over", np.int64),  # a decode pool: prompts come computed but for the last token
+        ("transfer_s", np.float64),  # for a prompt's cache to get there, and for each token of it
+        ("transfer_token_s", np.float64),
         ("logged", np.int64),
     ],
     align=True,
@@ -285,6 +288,13 @@ class World(NamedTuple):
     agenda: Records
     samples: Records
     surface: StepSurface
+
+
+class Pair(NamedTuple):
+    """A pool that computes prompts and one that decodes; a request is a sequence in each, one after the other."""
+
+    prefill: World
+    decode: World
 
 
 def engine_of(world: World, index: int) -> Engine:

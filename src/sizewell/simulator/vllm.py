@@ -143,6 +143,8 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         request = first_waiting(engine)
         sequence = engine.sequences[request]
         cached = find_prefix(engine, request)
+        if rules.takes_over and sequence.preemptions == 0:
+            cached = max(cached, sequence.input_tokens - 1)
         tokens = sequence.input_tokens + sequence.generated - cached
         sequence.padding = 0
         if padded > 0 and tokens == 1 and running + cached > 0 and cached + padded + 2 <= rules.max_model_len_tokens:
