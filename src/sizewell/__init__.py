@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sizewell.planner.stated import Stated as Stated
     from sizewell.specs.deployment import Formats as Formats
     from sizewell.specs.errors import SizewellError as SizewellError
+    from sizewell.traffic.offer import offer as offer
     from sizewell.traffic.workload import Slo as Slo
     from sizewell.traffic.workload import Workload as Workload
 
@@ -37,6 +38,7 @@ _HOMES = {
     "fit": "sizewell.cli.questions",
     "machine": "sizewell.cli.questions",
     "simulate": "sizewell.cli.simulations",
+    "offer": "sizewell.traffic.offer",
     "read_model": "sizewell.catalog.models",
     "Answer": "sizewell.planner.plan",
     "Explanation": "sizewell.cli.questions",

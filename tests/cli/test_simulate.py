@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from sizewell.cli import run_files, simulations
+from sizewell.cli.simulate import ROUTERS
 from sizewell.cli.whole_files import whole_file
+from sizewell.simulator import facts
 from sizewell.specs.errors import BadInputError
 
 Say = Callable[..., Any]
-SMALL = ("simulate", "llama-3.1-8b", "--on", "1xh100", "--answer", "5")
+SMALL = ("simulate", "llama-3.1-8b", "--on", "1xh100", "--input", "128", "--answer", "5")
 OPEN = (*SMALL, "--rate", "20/s", "--requests", "40")
 
 
@@ -90,7 +92,7 @@ def test_a_workload_file_says_what_flags_cannot(say: Say, tmp_path: Path) -> Non
         ("--arrivals", "at-once"),
         ("--burstiness", "0.3"),
         ("--length-sigma", "0.8"),
-        ("--shared-prefix", "512"),
+        ("--shared-prefix", "64"),
         ("--think", "3"),
         ("--growth", "2"),
     ],
@@ -115,12 +117,15 @@ def test_a_trace_is_played_as_recorded_or_at_another_rate(say: Say, tmp_path: Pa
     assert "20 requests" in say(*played, "--requests", "21").complaint
 
 
-def test_too_long_requests_are_rejected_and_late_ones_unfinished(say: Say) -> None:
-    short = document(say, *OPEN, "--max-model-len", "900")
+def test_too_long_requests_are_rejected_and_late_ones_unfinished(say: Say, tmp_path: Path) -> None:
+    short = document(say, *OPEN, "--max-model-len", "100")
     assert short["score"]["rejected"] == 40
     assert short["score"]["ttft"] == {
         "n": 0, "mean_s": None, "p50_s": None, "p90_s": None, "p95_s": None, "p99_s": None, "refused": "no values"
     }  # fmt: skip
+    plots = tmp_path / "plots.html"
+    assert say(*OPEN, "--max-model-len", "100", "--plots", str(plots), "--chrome-trace", "/dev/null").code == 0
+    assert "Requests per second" in plots.read_text()
     cut = document(say, *OPEN, "--until", "1s")["score"]
     assert cut["unfinished"] > 15
     assert cut["ok"] + cut["unfinished"] == 40
@@ -138,8 +143,12 @@ def test_strict_ends_with_four_when_a_limit_is_missed(say: Say) -> None:
     missed = say(*OPEN, "--ttft", "1ms", "--strict")
     assert missed.code == 4
     assert "LIMIT MISSED: mean ttft" in missed.out
-    assert say(*OPEN, "--max-model-len", "900", "--strict").code == 4
+    assert say(*OPEN, "--max-model-len", "100", "--strict").code == 4
     assert say(*OPEN, "--ttft", "10s", "--strict").code == 0
+    guess = say(*OPEN, "--ttft", "10s", "--strict", "--statistic", "p99")
+    assert guess.code == 4
+    assert "p99 of 40 values is a guess" in guess.out
+    assert "LIMIT UNDECIDED: there is no p99 ttft" in guess.out
 
 
 def test_what_does_not_fit_is_explained_and_ends_with_three(say: Say, tmp_path: Path) -> None:
@@ -257,6 +266,17 @@ def test_a_full_disk_is_named() -> None:
         file.write("x" * 100_000)
 
 
+def test_replicas_share_the_load_as_the_router_says(say: Say, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    fleet = (*OPEN, "--on", "4xh100", "--tp", "1", "--rows", str(path))
+    found = document(say, *fleet, "--router", "least-requests")
+    assert found["router"] == "least-requests"
+    assert {row["replica"] for row in csv.DictReader(path.open())} == {"0", "1", "2", "3"}
+    assert found["score"]["ok"] == 40
+    assert ROUTERS == facts.ROUTERS
+
+
 def test_another_engine_says_that_it_is_played_by_the_rules_of_vllm(say: Say) -> None:
-    assert "vLLM's rules" in document(say, *OPEN, "--engine", "sglang")["assumed"][0]
-    assert document(say, *OPEN)["assumed"] == []
+    gguf = document(say, *OPEN, "--engine", "llama.cpp", "--weight-format", "gguf-q8_0")
+    assert "rules of vllm" in gguf["assumed"][0]
+    assert document(say, *OPEN, "--engine", "sglang")["assumed"] == document(say, *OPEN)["assumed"] == []

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from scheduler_records import first_difference, read_kept, simulated
 from scheduler_scenarios import groups, kept_scenarios, mixed_scenarios
 
 sys.path.append(str(Path(__file__).parent))
 
-import vllm_sessions
+import vllm_sessions  # noqa: E402
 
 pytestmark = [
     pytest.mark.real,

@@ -38,11 +38,11 @@ os.environ.update(
     OMP_NUM_THREADS="1",
 )
 
-from vllm import EngineArgs, SamplingParams
-from vllm.utils.hashing import get_hash_fn_by_name
-from vllm.v1.core.kv_cache_utils import get_request_block_hasher
-from vllm.v1.engine.llm_engine import LLMEngine
-from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, DraftTokenIds, ModelRunnerOutput
+from vllm import EngineArgs, SamplingParams  # noqa: E402
+from vllm.utils.hashing import get_hash_fn_by_name  # noqa: E402
+from vllm.v1.core.kv_cache_utils import get_request_block_hasher  # noqa: E402
+from vllm.v1.engine.llm_engine import LLMEngine  # noqa: E402
+from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, DraftTokenIds, ModelRunnerOutput  # noqa: E402
 
 Json = dict[str, Any]
 
@@ -99,7 +99,7 @@ def prompt(row: int, request: Json) -> list[int]:
 
 def row_of(name: str) -> int:
     """Return the row of a request from the engine's own name for it, which adds something random."""
-    return int(name.split("-", maxsplit=1)[0])
+    return int(name.split("-")[0])
 
 
 class StandIn:
@@ -142,9 +142,7 @@ class StandIn:
             count = 0 if request.is_prefill_chunk else 1 + drafts
             sampled.append([FIRST_ANSWER_TOKEN + row_of(name)] * count)
         width = self._core.scheduler.num_spec_tokens
-        self._drafts = (
-            DraftTokenIds(ids, [[FIRST_ANSWER_TOKEN + row_of(name)] * width for name in ids]) if width else None
-        )
+        self._drafts = DraftTokenIds(ids, [[FIRST_ANSWER_TOKEN + row_of(name)] * width for name in ids]) if width else None
         return ModelRunnerOutput(
             req_ids=ids, req_id_to_index={name: i for i, name in enumerate(ids)}, sampled_token_ids=sampled
         )

@@ -30,6 +30,7 @@ from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_account import StepAccount, step_account
 from sizewell.planner.step_table import Lengths
 from sizewell.planner.support import unsupported
+from sizewell.simulator.facts import Router
 from sizewell.specs.deployment import Deployment, Formats
 from sizewell.specs.engine import EngineName, EngineSpec
 from sizewell.specs.errors import BadInputError
@@ -45,11 +46,13 @@ class Setup:
     """How a deployment is set up where it is not as usual.
 
     `engine` is `auto` (as in a plan: the first of vLLM and llama.cpp that runs the weights there) or one, `vllm@0.19`.
+    The `router` stands before several replicas when they are simulated.
     """
 
     engine: str = "auto"
     formats: Formats = field(default_factory=Formats)
     stated: Stated = field(default_factory=Stated)
+    router: Router = "round-robin"
 
 
 AS_USUAL = Setup()

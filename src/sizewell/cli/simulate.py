@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 NOT_FEASIBLE = 3
 LIMIT_MISSED = 4
+ROUTERS = ("round-robin", "least-requests", "least-tokens", "session", "prefix")
 PLOT_SUFFIXES = (".html", ".svg")
 
 
@@ -52,6 +53,7 @@ def _file_flags() -> Decorator:
 @traffic_flags()
 @slo_flags()
 @statistic_flag()
+@click.option("--router", type=click.Choice(ROUTERS), default=ROUTERS[0], help="Who gets a request [round-robin].")
 @_file_flags()
 @click.option("--strict", is_flag=True, help="End with code 4 when a limit is missed or a request is not served.")
 @as_json()
@@ -74,7 +76,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     model = read_model(given["model"], assume=given["assume"])
     deployment = simulations.stated_for(model, place, requests, setup_of(given))
     with progress(len(requests.requests), "simulating") as ended:
-        found = simulations.simulate_deployment(deployment, requests, slo_of(given), ended)
+        found = simulations.simulate_deployment(deployment, requests, slo_of(given), given["router"], ended)
     _write_files(given, found)
     _answer(given, found)
     if not found.memory.fits:

@@ -22,6 +22,7 @@ def simulation_object(found: Simulation) -> Object:
             "kv_blocks": found.memory.kv_blocks,
             "kv_tokens": found.memory.kv_tokens,
         },
+        "router": found.router,
         "traffic": _traffic_object(found.offered),
         "limits": found.slo,
         "score": found.score,

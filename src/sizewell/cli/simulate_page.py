@@ -11,7 +11,6 @@ from sizewell.cli.plots import Page
 
 if TYPE_CHECKING:
     from sizewell.cli.simulations import Simulation
-    from sizewell.cli.traffic_flags import Offered
     from sizewell.traffic.distribution import Distribution
     from sizewell.traffic.score import Score
     from sizewell.traffic.throughput import Throughput
@@ -34,7 +33,7 @@ def show_simulation(found: Simulation) -> None:
         return
     show(
         *headline(found.deployment),
-        load_line(found.offered),
+        load_line(found),
         table("Latencies of served requests", HEADS, list(latency_rows(found, found.score))),
         *outcome_lines(found, found.score),
     )
@@ -47,13 +46,14 @@ def page(found: Simulation) -> Page:
     lines = [line for line in headline(found.deployment) if line]
     return Page(
         title=f"{found.deployment.model.name}, simulated",
-        lines=(*lines, load_line(found.offered), *outcome_lines(found, found.score)),
+        lines=(*lines, load_line(found), *outcome_lines(found, found.score)),
         rows=(tuple(head.lstrip(">") for head in HEADS), *latency_rows(found, found.score)),
     )
 
 
-def load_line(offered: Offered) -> str:
+def load_line(found: Simulation) -> str:
     """Return what was offered."""
+    offered, replicas = found.offered, found.deployment.pools[0].replicas
     these = offered.requests
     rate = offered.rate_per_s
     how = f"{rate:.3g} requests/s" if rate is not None else f"{offered.users:,.0f} at a time"
@@ -62,6 +62,7 @@ def load_line(offered: Offered) -> str:
     return (
         f"Load: {len(these):,} requests, {how}, {these.input_tokens.mean():,.0f} tokens in, "
         f"{these.answer_tokens.mean():,.0f} out{think}; {where}"
+        + (f"; {found.router} over {replicas} replicas" if replicas > 1 else "")
     )
 
 
@@ -81,8 +82,7 @@ def _cells(values: Distribution) -> tuple[str, ...]:
 
 def outcome_lines(found: Simulation, score: Score) -> Iterator[str]:
     """Yield how many were served, how fast, how well, and every named outcome."""
-    if score.itl.refused and score.itl.n:
-        yield score.itl.refused
+    yield from dict.fromkeys(felt.refused for felt in (score.ttft, score.tpot, score.itl) if felt.n and felt.refused)
     yield f"served {score.ok:,} of {score.offered:,} requests" + _unserved(score)
     if score.wall is not None:
         yield f"throughput: {_rates(score.wall)} over {duration(score.wall.window_s)}"
@@ -104,6 +104,8 @@ def outcome_lines(found: Simulation, score: Score) -> Iterator[str]:
     for held in score.limits:
         if held.held is False and held.value_s is not None:
             yield f"LIMIT MISSED: {held.name} {duration(held.value_s)}, limit {duration(held.limit_s)}"
+        elif held.held is None:
+            yield f"LIMIT UNDECIDED: there is no {held.name}"
 
 
 def _unserved(score: Score) -> str:

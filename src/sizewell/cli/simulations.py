@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import get_args
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.machine_code import CodeFolder
@@ -12,6 +13,7 @@ from sizewell.cli.questions import AS_USUAL, Setup, stated_on
 from sizewell.cli.traffic_flags import Offered
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.simulator.deployment import deployed_facts
+from sizewell.simulator.facts import Fleet, Router, Scheduler
 from sizewell.simulator.simulate import Options
 from sizewell.simulator.simulate import simulate as play
 from sizewell.specs.deployment import Deployment
@@ -41,6 +43,7 @@ class Simulation:
     memory: MemoryLedger
     offered: Offered
     slo: Slo
+    router: Router
     run: Run | None = None
     score: Score | None = None
     overload: str = ""
@@ -49,7 +52,7 @@ class Simulation:
     def assumed(self) -> tuple[str, ...]:
         """What is played other than it would happen."""
         name = self.deployment.engine.name
-        return () if name == "vllm" else (f"{name} schedules by vLLM's rules, which are the ones simulated",)
+        return () if name in get_args(Scheduler) else (f"{name} schedules by the rules of vllm, which are simulated",)
 
     @property
     def missed(self) -> tuple[str, ...]:
@@ -59,15 +62,21 @@ class Simulation:
         unserved = (("rejected", self.score.rejected), ("unfinished", self.score.unfinished))
         return (
             *(f"{held.name} is above its limit" for held in self.score.limits if held.held is False),
+            *(f"there is no {held.name}" for held in self.score.limits if held.held is None),
             *(f"{count} of {self.score.offered} requests {word}" for word, count in unserved if count),
         )
 
 
 def simulate(
-    model: str | ModelSpec, on: str | ClusterSpec, offered: Offered, setup: Setup = AS_USUAL, slo: Slo = NO_LIMITS
+    model: str | ModelSpec,
+    on: str | ClusterSpec,
+    requests: Requests | Offered,
+    setup: Setup = AS_USUAL,
+    slo: Slo = NO_LIMITS,
 ) -> Simulation:
-    """Return what happens to the offered requests on a stated deployment of a model on `8xh200` or a cluster."""
-    return simulate_deployment(stated_for(model, on, offered, setup), offered, slo)
+    """Return what happens to requests on a stated deployment of a model on `8xh200` or a cluster."""
+    offered = requests if isinstance(requests, Offered) else Offered(requests=requests)
+    return simulate_deployment(stated_for(model, on, offered, setup), offered, slo, setup.router)
 
 
 def stated_for(model: str | ModelSpec, on: str | ClusterSpec, offered: Offered, setup: Setup = AS_USUAL) -> Deployment:
@@ -77,24 +86,28 @@ def stated_for(model: str | ModelSpec, on: str | ClusterSpec, offered: Offered, 
 
 
 def simulate_deployment(
-    deployment: Deployment, offered: Offered, slo: Slo = NO_LIMITS, watch: Callable[[int], None] | None = None
+    deployment: Deployment,
+    offered: Offered,
+    slo: Slo = NO_LIMITS,
+    router: Router = "round-robin",
+    watch: Callable[[int], None] | None = None,
 ) -> Simulation:
     """Return what happens to the offered requests on a deployment, whoever built it; `watch` hears how many ended.
 
-    Raises BadInputError for several replicas or pools.
+    Raises BadInputError for several pools.
     """
-    pool = deployment.pools[0]
-    if len(deployment.pools) > 1 or pool.replicas > 1:
-        raise BadInputError(f"{pool.replicas} replicas of {pool.parallelism}: simulate one, with --replicas 1")
+    if len(deployment.pools) > 1:
+        raise BadInputError(f"{len(deployment.pools)} pools: simulate a deployment of one")
     memory = ledger(deployment)
-    found = Simulation(deployment=deployment, memory=memory, offered=offered, slo=slo)
+    found = Simulation(deployment=deployment, memory=memory, offered=offered, slo=slo, router=router)
     if not memory.fits:
         return found
     facts = deployed_facts(deployment, memory, read_efficiencies(), seed=offered.seed or 0)
     requests = offered.requests
     many = int(requests.output_tokens.sum()) > FEW_TOKENS
     options = Options(horizon_s=offered.until_s, compiled=many, store=CodeFolder.usual(), watch=watch)
-    run = play(facts, requests, options)
+    fleet = Fleet(replica=facts, replicas=deployment.pools[0].replicas, router=router)
+    run = play(fleet, requests, options)
     return replace(found, run=run, score=score(run, slo), overload=overload(requests, run))
 
 
