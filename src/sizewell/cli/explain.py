@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sizewell.cli.options import (
+    OnceCommand,
     as_json,
     assume,
     format_flags,
@@ -27,7 +28,7 @@ NOT_FEASIBLE = 3
 LIMIT_MISSED = 4
 
 
-@click.command("explain")
+@click.command("explain", cls=OnceCommand)
 @click.argument("model")
 @assume()
 @click.option(
