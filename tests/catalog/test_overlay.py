@@ -13,7 +13,7 @@ from sizewell.catalog.models import read_model
 from sizewell.catalog.overlay import SHIPPED, VARIABLE, data_files, is_shipped, overlay_folder
 from sizewell.catalog.prices import read_prices
 from sizewell.catalog.quality import read_quality
-from sizewell.catalog.sheets import read_sheet
+from sizewell.catalog.sheets import read_sheet, read_sheets
 from sizewell.specs.errors import BadInputError, SizewellError
 
 Write = Callable[[str, str], Path]
@@ -245,3 +245,9 @@ def test_a_users_own_model_is_listed_and_found_by_its_id(own: Write) -> None:
     sheet = read_sheet("models", "Me/Mine")
     assert (sheet.key, sheet.value("file")) == ("me/mine", str(path))
     assert read_model("me/mine").parameters == read_model("me--mine").parameters
+
+
+def test_the_list_refuses_a_file_whose_key_is_not_its_name(own: Write) -> None:
+    own("gpus/mine.toml", _shipped("gpus/l4-24gb.toml"))
+    with pytest.raises(BadInputError, match=r"gpus/mine\.toml: key must be the file's own name 'mine'"):
+        read_sheets("gpus")

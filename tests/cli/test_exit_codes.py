@@ -190,3 +190,22 @@ def test_predictions_never_overwrite_the_figures_they_are_about(say: Say, tmp_pa
     assert said.code == 2
     assert "would overwrite" in said.complaint
     assert table.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("plan", "m", "--tpot", "10ms", "--tpot", "20ms"), "--tpot is given twice"),
+        (("fit", "m", "--on", "8xh100", "--on", "4xh100"), "--on is given twice"),
+        (("plan", "m", "--on", "h100"), "plan calls it --gpu"),
+    ],
+)
+def test_a_flag_that_would_silently_lose_is_refused(say: Say, words: tuple[str, ...], names: str) -> None:
+    said = say(*words)
+    assert said.code == 2
+    assert names in said.complaint
+
+
+def test_a_flag_that_adds_up_may_be_repeated(say: Say) -> None:
+    said = say("plan", "Qwen/Qwen3-0.6B", "--gpu", "l4", "--gpu", "t4", "--max-nodes", "1", "--json")
+    assert said.code == 0

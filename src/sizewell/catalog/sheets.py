@@ -62,7 +62,7 @@ def read_sheets(kind: str) -> tuple[Sheet, ...]:
         return tuple(_format_sheets())
     if kind == "prices":
         return tuple(_price_sheets())
-    return tuple(_sheet(kind, key, _parsed(path)) for key, path in sorted(data_files(kind).items()))
+    return tuple(_sheet(kind, key, _keyed(path)) for key, path in sorted(data_files(kind).items()))
 
 
 def read_sheet(kind: str, name: str) -> Sheet:
@@ -92,6 +92,13 @@ def _parsed(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInputError(f"{path}: cannot be read: {error}") from error
+
+
+def _keyed(path: Path) -> dict[str, Any]:
+    table = _parsed(path)
+    if (key := table.get("key", path.stem)) != path.stem:
+        raise BadInputError(f"{path}: key must be the file's own name {path.stem!r}, found {key!r}")
+    return table
 
 
 def _model_sheets() -> Iterator[Sheet]:

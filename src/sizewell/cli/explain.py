@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sizewell.cli.options import (
+    OnceCommand,
     as_json,
     assume,
     deployment_flags,
@@ -26,7 +27,7 @@ NOT_FEASIBLE = 3
 LIMIT_MISSED = 4
 
 
-@click.command("explain")
+@click.command("explain", cls=OnceCommand)
 @click.argument("model")
 @assume()
 @deployment_flags()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.options import as_json, quantity
+from sizewell.cli.options import OnceCommand, as_json, quantity
 from sizewell.cli.output import duration, gib, print_json, show, table
 from sizewell.cli.quantities import COUNT, TOKENS, USERS
 from sizewell.specs.errors import BadInputError
@@ -23,7 +23,7 @@ ANSWER_SHARE = 4
 """Of the context a quarter is answered, the rest is prompt."""
 
 
-@click.command("fit")
+@click.command("fit", cls=OnceCommand)
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @click.option(
     "--on", "machine", required=True, metavar="GPU", help="The accelerator, e.g. rtx-3060-12gb or 2xrtx-3060."

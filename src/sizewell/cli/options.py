@@ -40,6 +40,30 @@ DEFAULT_INPUT_TOKENS = 1000.0
 DEFAULT_ANSWER_TOKENS = 500.0
 
 
+MEANT = {"--on": "--gpu", "--price": "--max-usd-per-hour", "--max-price": "--max-usd-per-hour"}
+"""What people write who know another command or another tool."""
+
+
+class OnceCommand(click.Command):
+    """A command that refuses a flag given twice where one of the two would silently win."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does, after a look at what was given how often."""
+        try:
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        except click.NoSuchOption as error:
+            meant = MEANT.get(error.option_name)
+            if meant is None or not any(meant in param.opts for param in self.params):
+                raise
+            said = f"No such option '{error.option_name}'. {ctx.info_name} calls it {meant}."
+            raise click.NoSuchOption(error.option_name, said, ctx=ctx) from error
+        for param in given:
+            once = isinstance(param, click.Option) and not (param.multiple or param.is_flag)
+            if once and given.count(param) > 1:
+                raise click.UsageError(f"{param.opts[0]} is given twice: give it once", ctx)
+        return super().parse_args(ctx, args)
+
+
 def _file_first(ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
     if value is not None:
         from sizewell.cli.workload_file import read_workload_file

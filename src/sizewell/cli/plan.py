@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sizewell.cli.options import (
+    OnceCommand,
     as_json,
     assume,
     distribution_flags,
@@ -33,7 +34,7 @@ OBJECTIVES = ("cheapest", "cheapest-per-token", "fastest", "fewest-gpus", "green
 PRICES = ("on-demand", "spot", "reserved-1y", "reserved-3y", "purchase")
 
 
-@click.command("plan")
+@click.command("plan", cls=OnceCommand)
 @click.argument("model")
 @assume()
 @workload_flags()
