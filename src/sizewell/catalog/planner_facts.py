@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import list_gpus, nodes_for, read_gpu, read_storage
+from sizewell.catalog.machine_code import CodeFolder
 from sizewell.catalog.prices import read_prices
 from sizewell.catalog.quality import read_quality
 from sizewell.planner.candidates import machines
@@ -41,6 +42,7 @@ def read_facts(engine: str = "auto", gpus: Sequence[str] = (), *, bought: bool =
         prices=read_prices(),
         quality=read_quality(),
         storages=shown_storages(),
+        code=CodeFolder.usual(),
     )
 
 

@@ -12,6 +12,7 @@ from math import ceil
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import cluster, is_gpu, is_node, nodes_for, read_gpu, read_node
+from sizewell.catalog.machine_code import CodeFolder
 from sizewell.catalog.models import list_models, read_model
 from sizewell.catalog.planner_facts import read_facts, shown_storages
 from sizewell.catalog.quality import read_quality
@@ -24,7 +25,7 @@ from sizewell.planner.fit import fit as fit_models
 from sizewell.planner.plan import Answer
 from sizewell.planner.prediction import Prediction, steady_state
 from sizewell.planner.question import Question
-from sizewell.planner.rehearsal import Rehearsal, rehearse, with_simulated_means
+from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse, with_simulated_means
 from sizewell.planner.search import answer
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_account import StepAccount, step_account
@@ -192,7 +193,8 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
     step = step_account(deployment, lengths, given.sequences_per_replica, efficiencies) if given else None
     rehearsal = None
     if given and len(deployment.pools) == 1:
-        rehearsal = rehearse(deployment, workload, given, slo, efficiencies)
+        playing = Playing(efficiencies=efficiencies, code=CodeFolder.usual())
+        rehearsal = rehearse(deployment, workload, given, slo, playing)
         given = with_simulated_means(given, rehearsal)
     materials = bill_of_materials(
         deployment,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sizewell.planner.candidates import Machine
+from sizewell.simulator.compiled import CodeStore
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.engine import EngineName, EngineSpec
 from sizewell.specs.hardware import StorageSpec
@@ -15,7 +16,10 @@ from sizewell.specs.quality import QualityTable
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Machines that may be used, engines by name in order of preference, and what is known of them."""
+    """Machines that may be used, engines by name in order of preference, and what is known of them.
+
+    `code` is where the simulator keeps its compiled code.
+    """
 
     machines: tuple[Machine, ...]
     engines: Mapping[EngineName, EngineSpec]
@@ -23,3 +27,4 @@ class Facts:
     prices: PriceBook
     quality: QualityTable
     storages: tuple[StorageSpec, ...] = ()
+    code: CodeStore | None = None

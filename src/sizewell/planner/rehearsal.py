@@ -15,9 +15,10 @@ import numpy as np
 from sizewell.costs.ledger import ledger
 from sizewell.planner.means import Means
 from sizewell.planner.saturation import Bracket, saturation
+from sizewell.simulator.compiled import CodeStore
 from sizewell.simulator.deployment import deployed_facts
 from sizewell.simulator.facts import ReplicaFacts
-from sizewell.simulator.simulate import simulate
+from sizewell.simulator.simulate import Options, simulate
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment
 from sizewell.specs.figure import Figure
@@ -27,10 +28,10 @@ from sizewell.traffic.requests import Requests
 from sizewell.traffic.score import Score, score
 from sizewell.traffic.workload import Slo, Workload
 
-FEWEST, MOST = 300, 6000
+FEWEST, MOST = 300, 3000
 """Requests of one simulated replica: p99 of fewer is a guess, and more tell hardly more."""
 
-ROUNDS = 6
+ROUNDS = 4
 """Requests scored for each one in flight."""
 
 WARM_UP_ROUNDS = 3
@@ -76,12 +77,19 @@ class Rehearsal:
         return max(0.0, 1 - self.load / self.saturation.holds) if self.saturation.holds else 0.0
 
 
-def rehearse(
-    deployment: Deployment, workload: Workload, given: Means, slo: Slo, efficiencies: Efficiencies
-) -> Rehearsal:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Playing:
+    """What playing needs besides a deployment and a load: how fast things are, and where compiled code is kept."""
+
+    efficiencies: Efficiencies
+    code: CodeStore | None = None
+
+
+def rehearse(deployment: Deployment, workload: Workload, given: Means, slo: Slo, playing: Playing) -> Rehearsal:
     """Return what happens to a deployment of one pool under a load whose means are about as `given`."""
     stage = Stage(
-        facts=deployed_facts(deployment, ledger(deployment), efficiencies),
+        facts=deployed_facts(deployment, ledger(deployment), playing.efficiencies),
+        options=Options(store=playing.code),
         replicas=deployment.pools[0].replicas,
         workload=workload,
         e2e_s=usual_e2e_s(given),
@@ -95,6 +103,7 @@ class Stage:
     """Replicas ready to be rehearsed under loads of one kind; `e2e_s` is about what one request takes."""
 
     facts: ReplicaFacts
+    options: Options
     replicas: int
     workload: Workload
     e2e_s: float
@@ -141,22 +150,28 @@ class Stage:
             full = self.most_at_once
             count = int(np.clip(full * 6, FEWEST, MOST))
             traffic = replace(traffic_of(self.workload), arrivals=Window(concurrency=min(2 * full, count // 3)))
-            steady = score(simulate(self.facts, offer(traffic, count, self.seed))).steady
+            steady = score(simulate(self.facts, offer(traffic, count, self.seed), self.options)).steady
             self.capacity[0.0] = steady.requests_per_s if steady else float("inf")
         return self.capacity[0.0]
 
     def _saturation(self) -> Bracket:
+        """Look for the edge between the stated load and the most that can be served at all."""
         whole = self.workload.users is not None
-        found = saturation(lambda share: self.outcome(share).holds, self.load / self.replicas, whole=whole)
+        most = float(self.most_at_once) if whole else SURE * self.capacity_per_s
+        found = saturation(self._holds, most, whole=whole)
         return replace(found, holds=found.holds * self.replicas, breaks=found.breaks * self.replicas)
+
+    def _holds(self, share: float) -> bool:
+        return not self._overloaded(share) and self.outcome(share).holds
 
     def _played(self, share: float) -> Outcome:
         in_flight = share if self.workload.users is not None else share * self.e2e_s
         edge = min(ceil(in_flight), MOST)
         before = edge if self.workload.users is not None else edge * WARM_UP_ROUNDS
         count = int(np.clip(edge * ROUNDS, FEWEST, MOST))
-        run = simulate(self.facts, self._requests(share, before + count + edge)).rows(before, before + count)
-        return Outcome(score=score(run, self.slo), overloaded=self._overloaded(share))
+        run = simulate(self.facts, self._requests(share, before + count + edge), self.options)
+        scored = score(run.rows(before, before + count), self.slo)
+        return Outcome(score=scored, overloaded=self._overloaded(share))
 
     def _overloaded(self, share: float) -> bool:
         if self.workload.users is not None:

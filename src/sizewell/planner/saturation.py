@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
-TOLERANCE = 0.03
+TOLERANCE = 0.05
 """Ratio above 1 of what breaks to what holds at which the search ends: reruns of one real load differ by more."""
 
 MOST_DOUBLINGS = 12

@@ -21,7 +21,7 @@ from sizewell.planner.money import break_even, cost, service_units_per_hour
 from sizewell.planner.offload import placement
 from sizewell.planner.plan import Cost, Details, MemoryUse, Plan, Service
 from sizewell.planner.question import Question
-from sizewell.planner.rehearsal import Rehearsal, rehearse, with_simulated_means
+from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse, with_simulated_means
 from sizewell.planner.step_table import StepTable, step_table, step_work
 from sizewell.specs.deployment import Deployment, Pool
 from sizewell.specs.figure import Figure
@@ -68,7 +68,8 @@ class Settler:
     def _rehearsed(self, deployment: Deployment, service: Service) -> Rehearsal:
         limits = self.question.limits
         slo = replace(limits.slo, tpot_s=limits.tpot_s)
-        return rehearse(deployment, self.question.workload, service, slo, self.facts.efficiencies)
+        playing = Playing(efficiencies=self.facts.efficiencies, code=self.facts.code)
+        return rehearse(deployment, self.question.workload, service, slo, playing)
 
     def _details(self, deployment: Deployment, table: StepTable, memory: MemoryUse) -> Details:
         materials = bill_of_materials(
