@@ -205,21 +205,8 @@ CLOCK = np.dtype(
 DUE = np.dtype([("time_s", np.float64), ("order", np.int64), ("request", np.int64)], align=True)
 GAP = np.dtype([("count", np.int64), ("total_s", np.float64)], align=True)
 
-SAMPLE = np.dtype(
-    [("time_s", np.float64), *((name, np.int64) for name in ("running", "waiting", "free", "preemptions", "tokens"))],
-    align=True,
-)
-
 RECORD = np.dtype(
-    [
-        ("step", np.int64),
-        ("engine", np.int64),
-        ("time_s", np.float64),
-        ("what", np.int64),
-        ("request", np.int64),
-        ("tokens", np.int64),
-        ("free", np.int64),
-    ],
+    [("time_s", np.float64), *((name, np.int64) for name in ("step", "engine", "what", "request", "tokens", "free"))],
     align=True,
 )
 

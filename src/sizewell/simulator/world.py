@@ -9,6 +9,7 @@ import numpy as np
 
 from sizewell.simulator.facts import ROUTERS, Fleet, ReplicaFacts
 from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
+from sizewell.simulator.samples import SAMPLE
 from sizewell.simulator.state import (
     BATCH,
     BLOCK,
@@ -26,7 +27,6 @@ from sizewell.simulator.state import (
     RECORD,
     REQUEST,
     RULES,
-    SAMPLE,
     SEQUENCE,
     SGLANG,
     SLOT,
