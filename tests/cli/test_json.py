@@ -36,6 +36,7 @@ DOCUMENTS = [
     ("explain", "r1", "--on", "8xh200", "--dp", "8", "--ep", "8"),
     ("explain", "r1", "--on", "1xh100", "--tp", "1"),
     ("validate", str(ROWS)),
+    ("sweep", "llama-3.1-8b", "--on", "h100", "--requests", "10", "--vary", "users=1,4", "--cores", "1"),
     (
         "simulate",
         "llama-3.1-8b",

@@ -65,10 +65,21 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     that are rejected or unfinished, and an overloaded engine, are outcomes the score names. The same question and
     seed give the same answer.
     """
+    _check_files(given)
+    found = simulated(ctx, given)
+    _write_files(given, found)
+    _answer(given, found)
+    if not found.memory.fits:
+        ctx.exit(NOT_FEASIBLE)
+    if given["strict"] and found.missed:
+        ctx.exit(LIMIT_MISSED)
+
+
+def simulated(ctx: click.Context, given: dict[str, Any]) -> Simulation:
+    """Return the simulation that the flags describe."""
     from sizewell.catalog.models import read_model
     from sizewell.cli import questions, simulations
 
-    _check_files(given)
     requests = offered(ctx, given)
     for note in requests.notes:
         talk(f"{given['trace']}: {note}")
@@ -76,13 +87,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     model = read_model(given["model"], assume=given["assume"])
     deployment = simulations.stated_for(model, place, requests, setup_of(given))
     with progress(len(requests.requests), "simulating") as ended:
-        found = simulations.simulate_deployment(deployment, requests, slo_of(given), given["router"], ended)
-    _write_files(given, found)
-    _answer(given, found)
-    if not found.memory.fits:
-        ctx.exit(NOT_FEASIBLE)
-    if given["strict"] and found.missed:
-        ctx.exit(LIMIT_MISSED)
+        return simulations.simulate_deployment(deployment, requests, slo_of(given), given["router"], ended)
 
 
 def _answer(given: dict[str, Any], found: Simulation) -> None:

@@ -1,0 +1,62 @@
+"""A sweep is its simulations, in order, whoever runs them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Say = Callable[..., Any]
+WORDS = ("llama-3.1-8b", "--on", "h100", "--requests", "40", "--answer", "50")
+
+
+def test_a_sweep_gives_what_each_simulation_alone_gives(say: Say) -> None:
+    swept = say("sweep", *WORDS, "--vary", "rate=2/s,20/s", "--vary", "seed=0..1", "--cores", "1", "--json").document
+    assert [one["varied"] for one in swept["simulations"]] == [
+        {"rate": rate, "seed": seed} for rate in ("2/s", "20/s") for seed in ("0", "1")
+    ]
+    alone = say("simulate", *WORDS, "--rate", "20/s", "--seed", "1", "--json").document
+    assert swept["simulations"][-1]["score"] == alone["score"]
+
+
+def test_processes_give_the_same_as_one(say: Say, tmp_path: Path) -> None:
+    words = ("sweep", *WORDS, "--vary", "rate=1/s,4/s,16/s", "--json")
+    out = tmp_path / "swept.csv"
+    several = say(*words, "--cores", "2", "--out", str(out)).document
+    assert several == say(*words, "--cores", "1").document
+    rows = list(csv.DictReader(out.open()))
+    assert [row["rate"] for row in rows] == ["1/s", "4/s", "16/s"]
+    assert float(rows[0]["tpot_p50_s"]) < float(rows[2]["tpot_p50_s"])
+
+
+def test_a_combination_that_cannot_be_simulated_says_why(say: Say) -> None:
+    swept = say(
+        "sweep", "llama-3.1-8b", "--requests", "5", "--vary", "on=h100,h1000", "--cores", "1", "--json"
+    ).document
+    good, bad = swept["simulations"]
+    assert good["score"]["ok"] == 5
+    assert bad["score"] is None
+    assert "unknown" in bad["note"]
+    assert "h1000" in bad["note"]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--vary", "rate"), "write a flag and its values"),
+        (("--vary", "rate="), "write a flag and its values"),
+        (("--vary", "seed=5..1"), "rises by at least 1"),
+        (("--vary", "seed=a..b"), "whole numbers"),
+        (("--vary", "seed=0..999999999"), "at most"),
+        (("--vary", "seed=0..99999", "--vary", "rate=1/s,2/s"), "200,000 combinations"),
+        (("--vary", "seed=0,1", "--rows", "x.csv"), "leave it out of a sweep"),
+        (("--vary", "seed=0,1", "--ray", "127.0.0.1:1"), "--ray"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused(say: Say, words: tuple[str, ...], complaint: str) -> None:
+    said = say("sweep", *WORDS, *words)
+    assert said.code == 2
+    assert complaint in said.complaint
