@@ -44,6 +44,7 @@ traffic:
     later_text: 60
     pause: 5s
     keep-thinking: true
+    most_context: 32k
 """
 
 
@@ -80,7 +81,11 @@ def test_a_whole_section(tmp_path: Path) -> None:
     )
     assert other == RequestClass(text=Uniform(least_tokens=819, most_tokens=1024), answer=Fixed(400), priority=2)
     assert traffic.sessions == Sessions(
-        turns=Lognormal(mean_tokens=4, sigma=0.5), later_text=Fixed(60), pause=Pause(mean_s=5), keep_thinking=True
+        turns=Lognormal(mean_tokens=4, sigma=0.5),
+        later_text=Fixed(60),
+        pause=Pause(mean_s=5),
+        keep_thinking=True,
+        most_context_tokens=32_000,
     )
 
 

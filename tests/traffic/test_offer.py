@@ -112,7 +112,9 @@ TRAFFIC = st.builds(
     ),
     classes=st.tuples(st.builds(RequestClass, text=SOME, think=LENGTHS, answer=SOME)),
     prefixes=st.lists(PREFIXES, max_size=3).map(tuple),
-    sessions=st.builds(Sessions, turns=LENGTHS, keep_thinking=st.booleans()),
+    sessions=st.builds(
+        Sessions, turns=LENGTHS, keep_thinking=st.booleans(), most_context_tokens=st.none() | st.integers(1, 5000)
+    ),
 )
 
 
@@ -140,6 +142,20 @@ def test_users_chain_their_sessions() -> None:
     assert requests.after.tolist() == [-1, 0, -1, 2, 1, 4, 3, 6]
     assert requests.session.tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
     assert requests.arrival_s.tolist() == [0, 0, 0, 0, 5, 0, 5, 0]
+
+
+def test_a_conversation_ends_before_it_outgrows_the_context() -> None:
+    """Turn k holds 120·k + 100 tokens of prompt and 20 of answer: four turns fit in 500 tokens, five need 600."""
+    sessions = Sessions(turns=Fixed(9), most_context_tokens=500)
+    requests = offer(Traffic(arrivals=poisson(2.0), classes=CHAT, sessions=sessions), 103)
+    assert np.bincount(requests.session).tolist() == [4] * 25 + [3]
+    assert (requests.input_tokens + requests.output_tokens).max() == 480
+    assert requests.arrival_s[requests.after == -1][-1] == pytest.approx(51.5)
+    short = offer(Traffic(arrivals=poisson(2.0), classes=CHAT, sessions=Sessions(most_context_tokens=50)), 7)
+    assert short.input_tokens.tolist() == [100] * 7
+    endless = Sessions(turns=Fixed(1e6), most_context_tokens=500)
+    with pytest.raises(BadInputError, match="conversations outgrow 500 tokens of context"):
+        offer(Traffic(arrivals=poisson(2.0), classes=CHAT, sessions=endless), 30_000)
 
 
 def test_think_tokens_follow_the_class_of_the_prompt() -> None:

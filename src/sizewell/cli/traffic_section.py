@@ -201,6 +201,7 @@ def _sessions(table: Table) -> Sessions:
             turns=_lengths(table, "turns", ONE), pause=_pause(table),
             later_text=_lengths(table, "later_text", NOTHING) if "later_text" in table else None,
             keep_thinking=table.flag("keep_thinking"),
+            most_context_tokens=table.count("most_context", COUNT) if "most_context" in table else None,
         )
     )  # fmt: skip
 

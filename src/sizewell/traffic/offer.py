@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from sizewell.traffic.lengths import Fixed
 from sizewell.traffic.prefixes import SharedPrefix, draw_prefixes
 from sizewell.traffic.requests import Ints, Requests
 from sizewell.traffic.segments import Contents, prompts
-from sizewell.traffic.sessions import SINGLE, Rows, Sessions, texts, turn_counts
+from sizewell.traffic.sessions import SINGLE, Rows, Sessions, texts, turn_counts, turns_within
 from sizewell.traffic.workload import Workload
 
 MOST_REQUESTS = 20_000_000
@@ -49,12 +50,11 @@ def offer(traffic: Traffic | Workload, requests: int, seed: int = 0) -> Requests
     if isinstance(traffic, Workload):
         traffic = traffic_of(traffic)
     when, what, shared = (np.random.default_rng([seed, stream]) for stream in range(3))
-    rows = Rows.of(turn_counts(traffic.sessions, requests, shared))
+    drawn = _conversations(traffic, requests, what, shared)
+    rows, spoken = drawn.rows, drawn.spoken
     starts = traffic.arrivals.starts(len(rows.first_row), requests, when)
-    spoken, priority = _spoken(traffic, rows, what)
-    prefix_id, prefix_tokens = draw_prefixes(traffic.prefixes, len(rows.first_row), shared)
-    kept = spoken.think if traffic.sessions.keep_thinking else np.zeros_like(spoken.think)
-    contents = Contents(prefix_id, prefix_tokens, spoken.text, kept, spoken.answer)
+    kept = _kept_think(traffic.sessions, spoken)
+    contents = Contents(drawn.prefix_id, drawn.prefix_tokens, spoken.text, kept, spoken.answer)
     users = traffic.arrivals.users if isinstance(traffic.arrivals, Users) else None
     window = traffic.arrivals if isinstance(traffic.arrivals, Window) else None
     return Requests(
@@ -62,7 +62,7 @@ def offer(traffic: Traffic | Workload, requests: int, seed: int = 0) -> Requests
         after=rows.waits_for(users),
         think_tokens=spoken.think,
         answer_tokens=spoken.answer,
-        priority=priority,
+        priority=drawn.priority,
         session=rows.session if users is None else rows.session % users,
         concurrency=None if window is None else window.concurrency,
         think_s=0.0 if window is None else window.pause_s,
@@ -125,6 +125,48 @@ def _grown(arrivals: Arrivals, factor: float) -> Arrivals:
     if isinstance(arrivals, Users):
         return replace(arrivals, users=max(1, round(arrivals.users * factor)))
     return arrivals
+
+
+class _Drawn(NamedTuple):
+    """Rows of sessions with their tokens and priority [n], and their shared beginnings [sessions, layers]."""
+
+    rows: Rows
+    spoken: Spoken
+    priority: Ints
+    prefix_id: Ints
+    prefix_tokens: Ints
+
+    def cut(self, turns: Ints, requests: int) -> _Drawn:
+        """Return the first so many requests of sessions that end after so many turns."""
+        stay = np.flatnonzero(self.rows.turn < turns[self.rows.session])[:requests]
+        rows = Rows.of(np.bincount(self.rows.session[stay]))
+        sessions = len(rows.first_row)
+        spoken = Spoken(*(column[stay] for column in self.spoken))
+        return _Drawn(rows, spoken, self.priority[stay], self.prefix_id[:sessions], self.prefix_tokens[:sessions])
+
+
+def _conversations(traffic: Traffic, requests: int, what: np.random.Generator, shared: np.random.Generator) -> _Drawn:
+    """Return exactly so many requests; where long conversations end early, more conversations make up for it."""
+    most, asked = traffic.sessions.most_context_tokens, requests
+    while True:
+        rows = Rows.of(turn_counts(traffic.sessions, asked, shared))
+        spoken, priority = _spoken(traffic, rows, what)
+        drawn = _Drawn(rows, spoken, priority, *draw_prefixes(traffic.prefixes, len(rows.first_row), shared))
+        if most is None:
+            return drawn
+        said = spoken.text + _kept_think(traffic.sessions, spoken) + spoken.answer
+        own = drawn.prefix_tokens.sum(axis=1)[rows.session] + spoken.text + spoken.think + spoken.answer
+        turns = turns_within(rows, said, own, most)
+        sent = int(turns.sum())
+        if sent >= requests:
+            return drawn.cut(turns, requests)
+        asked = int(1.02 * asked * requests / sent) + 1
+        if asked > MOST_REQUESTS:
+            raise BadInputError(f"conversations outgrow {most} tokens of context early on: give them fewer turns")
+
+
+def _kept_think(sessions: Sessions, spoken: Spoken) -> Ints:
+    return spoken.think if sessions.keep_thinking else np.zeros_like(spoken.think)
 
 
 def _spoken(traffic: Traffic, rows: Rows, rng: np.random.Generator) -> tuple[Spoken, Ints]:

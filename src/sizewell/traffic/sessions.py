@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sizewell.traffic.arrivals import AT_ONCE, Pause
+from sizewell.traffic.bounds import require
 from sizewell.traffic.lengths import Fixed, Lengths
-from sizewell.traffic.requests import NONE, Floats, Ints
+from sizewell.traffic.requests import MOST_TOKENS, NONE, Floats, Ints
 
 ONE = Fixed(1)
 """One turn."""
@@ -19,13 +20,19 @@ class Sessions:
     """Conversations: a later turn's prompt is the one before it, its answer, and new text; it comes after a pause.
 
     `later_text`: new text of turns after the first; None = as the first. `keep_thinking`: whether think tokens stay
-    in the history; chat templates drop them.
+    in the history; chat templates drop them. `most_context_tokens`: a conversation ends before the turn whose prompt
+    and output would be longer; its first turn is sent all the same.
     """
 
     turns: Lengths = ONE
     pause: Pause = AT_ONCE
     later_text: Lengths | None = None
     keep_thinking: bool = False
+    most_context_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.most_context_tokens is not None:
+            require("the longest context of a session", self.most_context_tokens, low=1, high=MOST_TOKENS)
 
 
 SINGLE = Sessions()
@@ -90,6 +97,18 @@ def turn_counts(sessions: Sessions, requests: int, rng: np.random.Generator) -> 
     turns = turns[: last + 1]
     turns[-1] -= ends[last] - requests
     return turns
+
+
+def turns_within(rows: Rows, said: Ints, context: Ints, most: int) -> Ints:
+    """Return how many turns of each session, at least one, come before its context is longer than `most`.
+
+    `said` [n]: tokens a turn leaves in the history; `context` [n]: tokens of a turn besides that history.
+    """
+    before = np.cumsum(said) - said
+    history = before - before[rows.first_row][rows.session]
+    turns = rows.last_row - rows.first_row + 1
+    first_too_long = np.where(history + context > most, rows.turn, turns[rows.session])
+    return np.maximum(1, np.minimum.reduceat(first_too_long, rows.first_row))
 
 
 def texts(sessions: Sessions, rows: Rows, first: Ints, rng: np.random.Generator) -> Ints:
