@@ -83,9 +83,7 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lin
         heap=np.zeros((engines, len(requests) * (facts.policy == "priority")), dtype=np.int64),
         batches=_records((engines, facts.depth), BATCH),
         entries=_records((engines, facts.depth, seats), ENTRY),
-        host_states=_filled(engines, ENGINE, free=facts.host_blocks),
-        host_blocks=_blocks(engines, facts.host_blocks + 1),
-        host_places=_places(engines, facts.host_blocks + 1),
+        **_host_pools(engines, facts),
         starters=np.flatnonzero(requests.after == NONE),
         follower_start=follower_start,
         followers=followers,
@@ -93,6 +91,15 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lin
         samples=_records(SAMPLES, SAMPLE),
         surface=_own(facts.surface),
     )
+
+
+def _host_pools(engines: int, facts: ReplicaFacts) -> dict[str, Any]:
+    """Return the blocks in host memory; one more closes the ring."""
+    return {
+        "host_states": _filled(engines, ENGINE, free=facts.host_blocks),
+        "host_blocks": _blocks(engines, facts.host_blocks + 1),
+        "host_places": _places(engines, facts.host_blocks + 1),
+    }
 
 
 def _table_entries(facts: ReplicaFacts, requests: Requests) -> int:
