@@ -78,6 +78,7 @@ class ReplicaFacts:
     async scheduling, one for each of the pipeline `stages`. `drafts` tokens are proposed each step, each accepted
     with probability `acceptance` if those before it were; with `draft_layers` the drafter keeps keys and values of its
     own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
+    `host_blocks` more are kept in host memory, from where a token's cache comes back in `host_token_s`.
     `scheduler` sglang takes `max_num_batched_tokens` as the size of a prefill chunk and `conservativeness` as how
     much of their output it expects of running sequences. `watermark_fraction` of the blocks stays free when a request
     is admitted beside others. `request_s` goes by before a request reaches the scheduler. `jumps` False forms every
@@ -98,6 +99,8 @@ class ReplicaFacts:
     rules: SchedulerRules = SchedulerRules()
     scheduler: Scheduler = "vllm"
     conservativeness: float = 1.0
+    host_blocks: int = 0
+    host_token_s: float = 0.0
     stages: int = 1
     ranks: int = 1
     drafts: int = 0
@@ -114,6 +117,8 @@ class ReplicaFacts:
                 raise BadInputError(f"{name} is {getattr(self, name)}: give at least 1")
         if self.blocks < 2:
             raise BadInputError(f"the cache has {self.blocks} blocks: one is kept back, so give at least 2")
+        if self.host_blocks and len(self.groups) > 1:
+            raise BadInputError(f"{len(self.groups)} groups of layers cache unalike: only one kind is kept on the host")
         if not 0.0 <= self.watermark_fraction < 1.0:
             raise BadInputError(f"a fraction of {self.watermark_fraction:g} of the cache stays free: give 0 to below 1")
         if not 0.0 <= self.acceptance <= 1.0:

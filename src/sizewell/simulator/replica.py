@@ -88,6 +88,8 @@ def _launch(world: World, replica: int, ring: int) -> None:
     rules = world.rules[0]
     first = replica * rules.ranks
     lead, seconds = world.states[first], _step_s(world, first, ring)
+    for rank in range(rules.ranks):
+        seconds += world.batches[first + rank, ring].load_s
     batch = world.batches[first, ring]
     batch.start_s = max(world.clock[0].now_s, lead.busy_s)
     interval_s = seconds / rules.stages

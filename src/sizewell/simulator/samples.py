@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from sizewell.simulator.state import World
-
-SAMPLE = np.dtype(
-    [("time_s", np.float64), *((name, np.int64) for name in ("running", "waiting", "free", "preemptions", "tokens"))],
-    align=True,
-)
-"""`preemptions` and `tokens` since the beginning."""
 
 
 def observe(world: World) -> None:

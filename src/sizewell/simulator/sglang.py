@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from sizewell.simulator.batches import add_chunk, clear_batch
 from sizewell.simulator.cache import find_prefix, free_sequence, grow, offer_full_blocks, place_prefix
-from sizewell.simulator.log import ADMITTED, PREEMPTED, SCHEDULED, note
-from sizewell.simulator.state import NO_ROOM, NO_SEAT, NONE, OPEN, RUNNING, Engine
-from sizewell.simulator.vllm import close_batch, take_from_running
-from sizewell.simulator.waiting import enqueue, first_waiting, withdraw
+from sizewell.simulator.log import PREEMPTED, SCHEDULED, note
+from sizewell.simulator.state import NO_ROOM, NO_SEAT, OPEN, Engine
+from sizewell.simulator.vllm import close_batch, start_running, take_from_running
+from sizewell.simulator.waiting import enqueue, first_waiting
 
 MOST_EXPECTED = 4096
 """Output tokens of one request beyond which no memory is set aside for it."""
@@ -62,21 +62,16 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         request = first_waiting(engine)
         sequence = engine.sequences[request]
         cached = find_prefix(engine, request)
+        loaded = state.hit_on_host * rules.block_tokens
+        cached += loaded
         rest = sequence.input_tokens + sequence.generated - cached
         ahead = min(sequence.output_tokens - sequence.generated, MOST_EXPECTED)
         tokens = min(rest, budget)
         state.blocked = NO_ROOM
         if rest + ahead + rules.block_tokens >= room or not place_prefix(engine, request, cached + tokens):
             return
-        withdraw(engine, request)
-        engine.running[state.running] = request
-        state.running += 1
-        state.roster += 1
-        sequence.place = RUNNING
-        sequence.computed = cached
-        if sequence.cached == NONE:
-            sequence.cached = cached
-        note(engine, ADMITTED, request, cached)
+        start_running(engine, request, cached)
+        engine.batches[ring].load_s += loaded * rules.host_token_s
         _run_chunk(engine, ring, request, tokens)
         budget -= tokens
         room -= rest + ahead

@@ -143,6 +143,8 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         request = first_waiting(engine)
         sequence = engine.sequences[request]
         cached = find_prefix(engine, request)
+        loaded = state.hit_on_host * rules.block_tokens
+        cached += loaded
         if rules.takes_over and sequence.preemptions == 0:
             cached = max(cached, sequence.input_tokens - 1)
         tokens = sequence.input_tokens + sequence.generated - cached
@@ -159,18 +161,25 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         state.blocked = NO_ROOM
         if not place_prefix(engine, request, cached + tokens):
             return
-        withdraw(engine, request)
-        engine.running[state.running] = request
-        state.running += 1
-        state.roster += 1
-        sequence.place = RUNNING
-        sequence.computed = cached
-        if sequence.cached == NONE:
-            sequence.cached = cached
-        note(engine, ADMITTED, request, cached)
+        start_running(engine, request, cached)
+        batch.load_s += loaded * rules.host_token_s
         _run_chunk(engine, ring, request, tokens)
         budget -= tokens
     state.blocked = OPEN
+
+
+def start_running(engine: Engine, request: int, cached: int) -> None:
+    """Move the first waiting sequence into the running list, with so many tokens computed already."""
+    state, sequence = engine.state[0], engine.sequences[request]
+    withdraw(engine, request)
+    engine.running[state.running] = request
+    state.running += 1
+    state.roster += 1
+    sequence.place = RUNNING
+    sequence.computed = cached
+    if sequence.cached == NONE:
+        sequence.cached = cached
+    note(engine, ADMITTED, request, cached)
 
 
 def _run_chunk(engine: Engine, ring: int, request: int, tokens: int) -> None:

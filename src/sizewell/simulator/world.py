@@ -8,28 +8,30 @@ from typing import Any
 import numpy as np
 
 from sizewell.simulator.facts import ROUTERS, Fleet, ReplicaFacts
-from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
-from sizewell.simulator.samples import SAMPLE
-from sizewell.simulator.state import (
+from sizewell.simulator.fields import (
     BATCH,
     BLOCK,
-    CHUNK,
     CLOCK,
     DUE,
     ENGINE,
     ENTRY,
-    FCFS,
-    FULL,
     GAP,
     GROUP,
-    NONE,
-    PRIORITY,
     RECORD,
     REQUEST,
     RULES,
+    SAMPLE,
     SEQUENCE,
-    SGLANG,
     SLOT,
+)  # fmt: skip
+from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
+from sizewell.simulator.state import (
+    CHUNK,
+    FCFS,
+    FULL,
+    NONE,
+    PRIORITY,
+    SGLANG,
     STATE,
     VLLM,
     WINDOW,
@@ -53,7 +55,7 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lin
     facts = fleet.replica
     engines = fleet.replicas * facts.ranks
     seats = min(facts.max_num_seqs, max(len(requests), 1))
-    entries = _most_entries(facts, requests)
+    entries = _table_entries(facts, requests)
     follower_start, followers = _followers(requests)
     return World(
         rules=_rules(fleet, log_lines, seats),
@@ -69,7 +71,7 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lin
         draws=_draws(facts),
         states=_states(engines, facts, seats),
         blocks=_blocks(engines, facts.blocks),
-        places=np.zeros((engines, 1 << (2 * facts.blocks - 1).bit_length()), dtype=np.int32),
+        places=_places(engines, facts.blocks),
         tables=np.zeros((engines, len(facts.groups), seats, entries), dtype=np.int32),
         held=np.zeros((engines, len(facts.groups), seats), dtype=np.int32),
         hits=np.zeros((engines, len(facts.groups), entries), dtype=np.int32),
@@ -81,6 +83,7 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lin
         heap=np.zeros((engines, len(requests) * (facts.policy == "priority")), dtype=np.int64),
         batches=_records((engines, facts.depth), BATCH),
         entries=_records((engines, facts.depth, seats), ENTRY),
+        **_host_pools(engines, facts),
         starters=np.flatnonzero(requests.after == NONE),
         follower_start=follower_start,
         followers=followers,
@@ -90,11 +93,20 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lin
     )
 
 
-def _most_entries(facts: ReplicaFacts, requests: Requests) -> int:
-    """Return the blocks a sequence may have in a group."""
-    longest = int((requests.input_tokens + requests.output_tokens).max(initial=1)) + 1 + facts.drafts
-    longest = min(longest, facts.max_model_len_tokens + facts.drafts)
-    return max(-(-longest // facts.block_tokens), *(group.most_blocks for group in facts.groups)) + 1
+def _host_pools(engines: int, facts: ReplicaFacts) -> dict[str, Any]:
+    """Return the blocks in host memory; one more closes the ring."""
+    return {
+        "host_states": _filled(engines, ENGINE, free=facts.host_blocks),
+        "host_blocks": _blocks(engines, facts.host_blocks + 1),
+        "host_places": _places(engines, facts.host_blocks + 1),
+    }
+
+
+def _table_entries(facts: ReplicaFacts, requests: Requests) -> int:
+    """Return the entries a table of blocks needs for the longest request that is served."""
+    longest = int((requests.input_tokens + requests.output_tokens).max(initial=1)) + 1
+    longest = min(longest, facts.max_model_len_tokens) + facts.drafts
+    return int(max(-(-longest // facts.block_tokens), *(group.most_blocks for group in facts.groups))) + 1
 
 
 def _records(shape: int | tuple[int, ...], kind: np.dtype[Any]) -> Records:
@@ -121,6 +133,7 @@ def _rules(fleet: Fleet, log_lines: int, seats: int) -> Records:
         watermark_blocks=int(facts.watermark_fraction * facts.blocks), sparse_windows=rules.sparse_windows,
         windows_wait=rules.windows_wait, pads_drafts=rules.pads_drafts,
         scheduler=SGLANG if facts.scheduler == "sglang" else VLLM, ratio_least=_ratio(facts) * RATIO_LEAST,
+        host_blocks=facts.host_blocks, host_token_s=facts.host_token_s,
         ratio_decay=_ratio(facts) * (1 - RATIO_LEAST) / RATIO_STEPS,
         policy=PRIORITY if facts.policy == "priority" else FCFS,
         windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps,
@@ -176,6 +189,11 @@ def _blocks(engines: int, count: int) -> Records:
     """All blocks are free, in order, in a ring closed by the null block."""
     order = np.arange(count)
     return _filled((engines, count), BLOCK, next=np.roll(order, -1), previous=np.roll(order, 1))
+
+
+def _places(engines: int, count: int) -> Smalls:
+    """An empty map, at most half full."""
+    return np.zeros((engines, 1 << (2 * count - 1).bit_length()), dtype=np.int32)
 
 
 def _followers(requests: Requests) -> tuple[Ints, Ints]:
