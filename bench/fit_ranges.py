@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sizewell.calibrator.beliefs import Belief
 from sizewell.specs.calibration import Efficiencies, Factor
 
 
@@ -92,14 +93,6 @@ ASSUMED = {
 }
 
 
-def guesses(tag: str) -> dict[str, Guess]:
-    """Return the factors fitted for a tag, the empty one for all machines and engines."""
-    if not tag:
-        return SHARED
-    table = TAGGED[tag]
-    return table if isinstance(table, dict) else {name: SHARED[name] for name in table}
-
-
 def start() -> Efficiencies:
     """Return the efficiencies before any fit."""
     first = {name: Factor(value=g.start, spread=g.spread, source="start") for name, g in SHARED.items()}
@@ -110,3 +103,18 @@ def start() -> Efficiencies:
         if isinstance(table, dict)
     }
     return Efficiencies(name="default", factors={**first, **assumed}, overrides=own)
+
+
+OFFSET = 0.3
+"""Spread of the multiplier of a tag on top of that of everything."""
+NARROWEST, WIDEST = 0.1, 0.7
+ALSO = {"acceptance": 0.1}
+
+
+def beliefs() -> tuple[Belief, ...]:
+    """Return what is fitted, each with how far it may lie from where it starts."""
+    everywhere = [
+        Belief(factor=name, spread=min(max(guess.spread, NARROWEST), WIDEST)) for name, guess in SHARED.items()
+    ]
+    everywhere += [Belief(factor=name, spread=spread) for name, spread in ALSO.items()]
+    return (*everywhere, *(Belief(factor=name, spread=OFFSET, tag=tag) for tag, names in TAGGED.items() for name in names))

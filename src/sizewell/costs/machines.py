@@ -75,13 +75,15 @@ class Reached:
     factors: Mapping[str, Floats]
 
     @classmethod
-    def of(cls, machines: Machines, efficiencies: Efficiencies, engine: str = "") -> Reached:
-        """Return the factors of each machine under `engine`."""
+    def of(
+        cls, machines: Machines, efficiencies: Efficiencies, engine: str = "", also: tuple[str, ...] = ()
+    ) -> Reached:
+        """Return the factors of each machine under `engine`; `also` are further tags of what runs on all of them."""
         known: dict[tuple[str, ...], dict[str, float]] = {}
         rows = []
         for tags in machines.tags:
             if tags not in known:
-                known[tags] = efficiencies.values((*tags, f"engine:{engine}"))
+                known[tags] = efficiencies.values((*tags, f"engine:{engine}", *also))
             rows.append(known[tags])
         return cls(
             machines=machines,
