@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from sizewell.costs.machines import Machines
 from sizewell.costs.rank_memory import rank_memory
+from sizewell.costs.step_policy import StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
-from sizewell.planner.step_table import GRID, Lengths, StepPolicy, StepWork, step_work
+from sizewell.planner.step_table import GRID, Lengths, StepWork, step_work
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec, engine_tags
 from sizewell.specs.hardware import ClusterSpec

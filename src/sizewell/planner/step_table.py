@@ -12,9 +12,9 @@ from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.machines import Reached
 from sizewell.costs.operators import step_operators
 from sizewell.costs.step import Launch, StepTime, price
+from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.work import Operator
-from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
-from sizewell.specs.engine import EngineSpec
+from sizewell.specs.deployment import Formats, Parallelism
 from sizewell.specs.model import ModelSpec
 from sizewell.traffic.workload import Workload
 
@@ -47,30 +47,6 @@ class Lengths:
     def gaps(self) -> float:
         """Tokens after the first one, at least one."""
         return max(self.output_tokens - 1, 1.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepPolicy:
-    """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
-    proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host. A
-    `front_end` sends the tokens of served requests; benchmarks inside the engine have none.
-    """
-
-    chunk_tokens: int
-    eager: bool = False
-    drafts: int = 0
-    offload_bytes: float = 0.0
-    front_end: bool = True
-
-    @classmethod
-    def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
-        """Return how an engine forms steps under some settings."""
-        return cls(
-            chunk_tokens=settings.max_num_batched_tokens,
-            eager=settings.enforce_eager or engine.launch == "eager",
-            drafts=settings.speculative_tokens,
-            offload_bytes=settings.offload_bytes,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,13 +188,5 @@ class _Maker:
 
     def batch(self, batch: Batch) -> PricedBatch:
         drafts = self.policy.drafts if batch.has_decode else 0
-        layers = max(1, len(self.model.layers))
-        launch = Launch(
-            sequences=batch.decode_sequences + batch.prefill_sequences,
-            eager=self.policy.eager,
-            stages=self.cut.pp,
-            slowest_stage=ceil(layers / self.cut.pp) * self.cut.pp / layers,
-            offload_bytes=self.policy.offload_bytes,
-            front_end=self.policy.front_end,
-        )
+        launch = self.policy.launch(self.model, self.cut, batch)
         return PricedBatch(operators=step_operators(self.model, self.formats, self.cut, batch, drafts), launch=launch)

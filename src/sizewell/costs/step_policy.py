@@ -1,0 +1,48 @@
+"""How an engine forms and issues steps, as far as their time depends on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from sizewell.costs.batch import Batch
+from sizewell.costs.step import Launch
+from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.model import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPolicy:
+    """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
+    proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host. A
+    `front_end` sends the tokens of served requests; benchmarks inside the engine have none.
+    """
+
+    chunk_tokens: int
+    eager: bool = False
+    drafts: int = 0
+    offload_bytes: float = 0.0
+    front_end: bool = True
+
+    @classmethod
+    def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
+        """Return how an engine forms steps under some settings."""
+        return cls(
+            chunk_tokens=settings.max_num_batched_tokens,
+            eager=settings.enforce_eager or engine.launch == "eager",
+            drafts=settings.speculative_tokens,
+            offload_bytes=settings.offload_bytes,
+        )
+
+    def launch(self, model: ModelSpec, cut: Parallelism, batch: Batch) -> Launch:
+        """Return how the steps of `batch` are issued to one replica."""
+        layers = max(1, len(model.layers))
+        return Launch(
+            sequences=batch.decode_sequences + batch.prefill_sequences,
+            eager=self.eager,
+            stages=cut.pp,
+            slowest_stage=ceil(layers / cut.pp) * cut.pp / layers,
+            offload_bytes=self.offload_bytes,
+            front_end=self.front_end,
+        )

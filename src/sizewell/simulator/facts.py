@@ -1,0 +1,149 @@
+"""What the simulator must know of a replica: its engine's limits and rules, its cache, and how long steps take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sizewell.costs.cache_kinds import Kind
+from sizewell.costs.kv_cache import CacheLayout
+from sizewell.costs.surface import StepSurface
+from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.errors import BadInputError
+from sizewell.traffic.requests import Ints
+
+Policy = Literal["fcfs", "priority"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerRules:
+    """What differs between versions of vLLM's scheduler.
+
+    `async_scheduling`: a step is formed while the one before still runs. `reserve_prompt`: a prompt is admitted when
+    all of it has blocks, though only a chunk takes them. `unhashed_first`: freed blocks that were never full are
+    reused first. `long_prefill_alone`: the long-prefill threshold also holds for a request that is alone.
+    """
+
+    async_scheduling: bool = True
+    reserve_prompt: bool = True
+    unhashed_first: bool = True
+    long_prefill_alone: bool = False
+
+    @classmethod
+    def of(cls, version: str) -> SchedulerRules:
+        """Return the rules of a vLLM release, e.g. `0.11.0`."""
+        release = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        return cls(
+            async_scheduling=release >= (0, 14),
+            reserve_prompt=release >= (0, 19),
+            unhashed_first=release >= (0, 24),
+            long_prefill_alone=release < (0, 30),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockGroup:
+    """Layers that share a table of blocks: what they cache, the span they see, the most entries at admission."""
+
+    kind: Kind = "full"
+    span_tokens: int = 0
+    most_blocks: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaFacts:
+    """One replica as it is simulated. Limits hold for each data-parallel rank, and so do `blocks`.
+
+    `blocks` is the engine's count, the null block among them. `depth` batches are in flight at once: one, two under
+    async scheduling, one for each of the pipeline `stages`. `drafts` tokens are proposed each step, each accepted
+    with probability `acceptance` if those before it were. `jumps` False forms every step: the same result, slower.
+    """
+
+    surface: StepSurface
+    blocks: int
+    block_tokens: int = 16
+    groups: tuple[BlockGroup, ...] = (BlockGroup(),)
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 8192
+    max_model_len_tokens: int = 131_072
+    prefix_caching: bool = True
+    chunked_prefill: bool = True
+    long_prefill_tokens: int = 0
+    policy: Policy = "fcfs"
+    rules: SchedulerRules = SchedulerRules()
+    stages: int = 1
+    ranks: int = 1
+    drafts: int = 0
+    acceptance: float = 0.0
+    seed: int = 0
+    jumps: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("block_tokens", "max_num_seqs", "max_num_batched_tokens", "max_model_len_tokens", "stages", "ranks"):
+            if getattr(self, name) < 1:
+                raise BadInputError(f"{name} is {getattr(self, name)}: give at least 1")
+        if self.blocks < 2:
+            raise BadInputError(f"the cache has {self.blocks} blocks: one is kept back, so give at least 2")
+        if not 0.0 <= self.acceptance <= 1.0:
+            raise BadInputError(f"drafts are accepted with probability {self.acceptance:g}: give 0 to 1")
+
+    @property
+    def depth(self) -> int:
+        """Batches in flight at once."""
+        if self.stages > 1:
+            return self.stages
+        return 2 if self.rules.async_scheduling else 1
+
+    def can_serve(self, input_tokens: Ints, output_tokens: Ints) -> NDArray[np.bool_]:
+        """Return which requests an empty replica can serve whole: within the context, and within its blocks."""
+        total = input_tokens + output_tokens
+        held = -(-(total - 1 + self.drafts) // self.block_tokens)
+        needed = np.zeros_like(held)
+        for group in self.groups:
+            needed += group.most_blocks if group.kind == "state" else np.minimum(held, group.most_blocks or held)
+        chunked = self.chunked_prefill | (input_tokens <= self.max_num_batched_tokens)
+        fits: NDArray[np.bool_] = (total <= self.max_model_len_tokens) & (needed <= self.blocks - 1) & chunked
+        return fits
+
+
+def block_groups(layout: CacheLayout) -> tuple[BlockGroup, ...]:
+    """Return the groups of a cache layout, each with the most blocks one request is admitted with."""
+    rules, size = layout.rules, layout.block_tokens
+    found: list[BlockGroup] = []
+    for kind, count in zip(layout.kinds, layout.groups, strict=True):
+        most = 0
+        if kind.kind == "window":
+            most = ceil((kind.span_tokens - 1 + rules.in_flight_tokens) / size) + 1
+        elif kind.kind == "chunk":
+            most = ceil((kind.span_tokens + rules.in_flight_tokens) / size)
+        elif kind.kind == "state":
+            most = 1 + rules.speculative_tokens
+        found += [BlockGroup(kind=kind.kind, span_tokens=kind.span_tokens, most_blocks=most)] * count
+    return tuple(found) or (BlockGroup(),)
+
+
+def replica_facts(
+    surface: StepSurface, layout: CacheLayout, blocks: int, engine: EngineSpec, served: tuple[EngineSettings, Parallelism]
+) -> ReplicaFacts:
+    """Return the facts of a replica as `costs` counts its cache and `specs` states its settings."""
+    settings, cut = served
+    return ReplicaFacts(
+        surface=surface,
+        blocks=blocks,
+        block_tokens=layout.block_tokens,
+        groups=block_groups(layout),
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+        max_model_len_tokens=settings.max_model_len_tokens,
+        prefix_caching=settings.prefix_caching,
+        chunked_prefill=settings.chunked_prefill,
+        rules=SchedulerRules.of(engine.version),
+        stages=cut.pp,
+        ranks=cut.dp,
+        drafts=settings.speculative_tokens,
+    )
