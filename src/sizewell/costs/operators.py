@@ -16,6 +16,7 @@ from sizewell.costs.matrix_work import ACTIVATION_BYTES, Site, held_matrices, pr
 from sizewell.costs.mlp_work import MlpWork
 from sizewell.costs.work import Collective, Operator
 from sizewell.specs.deployment import Formats, Parallelism
+from sizewell.specs.kv_format import kv_element_bytes
 from sizewell.specs.layers import Cached, LatentAttention, Layer, Mixer
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
@@ -92,6 +93,7 @@ class _Step:
             tp=self.cut.tp,
             row_bytes=row,
             state_element_bytes=float(self.model.recurrent_state_dtype_bytes),
+            narrow=kv_element_bytes(self.formats.kv, self.model) < ACTIVATION_BYTES,
         )
 
     def _norms(self, layer: Layer, repeats: float) -> Operator:
@@ -105,6 +107,7 @@ class _Step:
             flops=self.tokens * float(8 * blocks * self.model.hidden),
             hbm_bytes=self.tokens * (blocks * NORM_PASSES * self.row_bytes),
             rows=self.tokens,
+            products=2 * blocks,
             launches=2 * blocks,
         )
 
@@ -166,6 +169,7 @@ class _Step:
             flops=logits * 4.0,
             hbm_bytes=logits * float(4 * SAMPLER_PASSES),
             rows=rows,
+            products=SAMPLER_LAUNCHES,
             launches=SAMPLER_LAUNCHES,
         )
         return [*product(Site("output head", "head", repeats), held, rows, gathered), sampler]
@@ -188,6 +192,7 @@ class _Step:
             flops=nothing,
             hbm_bytes=nothing,
             rows=self.tokens,
+            products=0,
             launches=0,
             collectives=(passed,),
         )
