@@ -101,15 +101,10 @@ def case_loss(case: PointCase, efficiencies: Efficiencies) -> tuple[float, float
 @cache
 def _relevant(kinds: frozenset[str], *, shared: bool, far: bool, eager: bool) -> tuple[str, ...]:
     names = [n for n in (*SHARED, *ASSUMED) if not n.endswith(("_spread", "_ratio"))]
-    unused = {"link_near", "link_host", "link_far", "collective_s"} if not shared else set()
-    unused |= {"far_collective_s", "far_step_s"} if not far else set()
+    unused = {"relative_link"} if not shared else set()
+    unused |= {"far_collective_s", "far_step_s", "link_far"} if not far else set()
     unused |= {"eager_launch_s"} if not eager else set()
-    unused |= {"flops_experts", "hbm_experts"} if "experts" not in kinds else set()
-    unused |= {"flops_dequantised_experts", "hbm_dequantised_experts"} if "dequantised-experts" not in kinds else set()
-    unused |= {"expert_tile_rows"} if not kinds & {"experts", "dequantised-experts"} else set()
-    unused |= {"flops_latent_attention", "hbm_latent_attention"} if "latent-attention" not in kinds else set()
-    unused |= {"flops_dequantised", "hbm_dequantised"} if "dequantised-gemm" not in kinds else set()
-    unused |= {"flops_scaled", "hbm_scaled"} if "block-scaled" not in kinds else set()
+    unused |= {"widened_flops", "widened_hbm"} if "dequantised-gemm" not in kinds else set()
     return tuple(n for n in names if n not in unused)
 
 
@@ -197,7 +192,7 @@ def with_intervals(ready: list[PointCase], efficiencies: Efficiencies) -> Effici
         # Few rows print some statistics: a higher percentile must not come out below a lower one.
         for name, value in zip(tails, sorted(factors[name].value for name in tails), strict=True):
             factors[name] = replace(factors[name], value=value)
-    return Efficiencies(name=efficiencies.name, factors=factors, overrides=efficiencies.overrides)
+    return replace(efficiencies, factors=factors)
 
 
 def _tail(ready: list[PointCase], kind: str, statistic: str) -> float | None:
@@ -223,6 +218,7 @@ def write(efficiencies: Efficiencies) -> None:
         "# Names end in their unit. Made from scratch, in sample (see docs/cost-model.md), by:",
         f"#   python bench/fit_default_calibration.py ../shared/data/points-dev.csv {ROUNDS}",
         f'name = "{efficiencies.name}"',
+        'curves = "kernels"',
         "",
     ]
     tables = {"factors": efficiencies.factors} | {f'overrides."{t}"': v for t, v in efficiencies.overrides.items()}

@@ -34,23 +34,29 @@ ROWS = 3000
 
 WEIGHT_BYTES = {
     "bfloat16": 2.0, "fp8": 1.0, "fp8_block": 1.0, "nvfp4": 0.5625, "sq": 1.0, "int8_wo": 1.0, "int4_wo": 0.52,
-    "w4a16_mxfp4": 0.53,
+    "w4a16_mxfp4": 0.53, "w4a8_mxfp4_mxfp8": 0.53,
 }  # fmt: skip
 CLASSES = {
     "bfloat16": "bf16", "fp8": "fp8", "fp8_block": "fp8-block", "nvfp4": "fp4", "sq": "int8", "int4_wo": "w4",
-    "w4a16_mxfp4": "w4",
+    "w4a16_mxfp4": "mx4", "w4a8_mxfp4_mxfp8": "mx4",
 }  # fmt: skip
-PEAKS = {"bf16": "bf16", "w4": "bf16", "fp8": "fp8", "fp8-block": "fp8", "fp4": "fp4", "int8": "int8"}
+PEAKS = {"bf16": "bf16", "w4": "bf16", "fp8": "fp8", "fp8-block": "fp8", "fp4": "fp4", "int8": "int8", "mx4": "bf16"}
 CACHED_BYTES = {"l40s-48gb": 1.3e8, "rtx-pro-6000-server-96gb": 1.7e8}
 """Cards whose last cache holds most of a test from one repetition to the next: smaller streams tell nothing."""
+
+MICROSCALING = "B200|B300|RTX PRO"
+"""Accelerators that multiply four-bit weights by 8-bit rows; the tables name both ways, rates are those of that."""
 
 LATENT_DEVICES = "H100|H200|B200|B300|GB200|GB300"
 
 UNBELIEVABLE = 0.97
 """Share of the bandwidth above which a stream came from a cache."""
 
-SLOW_SOURCES = ("nongated", "min_latency", "situ_as_silu", "vllm_fused_moe")
-"""Kernels that are a stand-in, or no longer what the engine runs."""
+OTHER_SOURCES = "nongated|min_latency|situ_as_silu|compressedtensorsw4a4mxfp4"
+"""Kernels that are a stand-in, or of blocks the cost model does not know."""
+
+OLD_SOURCES = "vllm_fused_moe|vllm_marlin_int4|vllm_mxfp4"
+"""Kernels of earlier versions; for fp8 on Hopper they are what engines run, the later table is of another quantiser."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +83,16 @@ def measured(root: Path) -> Iterator[Measured]:
         gpu = read_gpu(key)
         for operation, table, reader in READERS:
             for engine in ENGINES:
-                for path in _latest(root / folder / operation / engine, table):
+                for path in _versions(root / folder / operation / engine, table):
                     frame = pd.read_parquet(path)
                     for kind, compute, part in reader(frame, engine):
                         yield from _believable(_sample(part), kind, compute, gpu, (engine, path))
 
 
-def _latest(folder: Path, table: str) -> list[Path]:
+def _versions(folder: Path, table: str) -> list[Path]:
+    """Return the tables to read, oldest first: the latest, and of experts all."""
     found = sorted(folder.glob(f"*/{table}_perf.parquet"), key=lambda path: _version(path.parent.name))
-    return found[-1:]
+    return found if table == "moe" else found[-1:]
 
 
 def _version(name: str) -> tuple[int, ...]:
@@ -150,7 +157,10 @@ def _gemm(frame: pd.DataFrame, engine: str) -> Read:
 
 def _experts(frame: pd.DataFrame, engine: str) -> Read:
     frame = frame[(frame.distribution == "balanced") & (frame.inter_size / frame.moe_tp_size >= 64)]
-    frame = frame[~frame.kernel_source.str.contains("|".join(SLOW_SOURCES))]
+    old = frame.kernel_source.str.contains(OLD_SOURCES)
+    hopper = frame.device.str.contains("H100|H200")
+    narrow = hopper & (frame.moe_dtype == "fp8") & (engine == "vllm")
+    frame = frame[~frame.kernel_source.str.contains(OTHER_SOURCES) & (old == narrow)]
     for name, part in frame.groupby("moe_dtype"):
         kind = CLASSES.get(str(name))
         if kind is None:
@@ -162,7 +172,8 @@ def _experts(frame: pd.DataFrame, engine: str) -> Read:
         touched = np.minimum(experts, tokens * top) / part.moe_ep_size
         assigned = tokens * top / part.moe_ep_size
         expert = 3 * hidden * inner
-        yield f"experts.{kind}", PEAKS[kind], part.assign(
+        wide = kind == "mx4" and part.device.str.contains(MICROSCALING).any()
+        yield f"experts.{kind}", "fp8" if wide else PEAKS[kind], part.assign(
             flops=2 * assigned * expert, stream=touched * expert * WEIGHT_BYTES[str(name)],
             row=assigned * (2 * hidden + 3 * inner) * 2, rows=assigned / touched, units=touched, products=1.0, depth=0.0,
         )  # fmt: skip
@@ -230,6 +241,10 @@ READERS: tuple[tuple[str, str, Any], ...] = (
 )
 
 
+STAGED = {("l40s-48gb", engine) for engine in ("vllm", "sglang", "trtllm", "nccl")}
+"""Boxes where messages went through host memory: at a tenth of what the slot carries, which says nothing about slots."""
+
+
 @cache
 def messages(root: Path) -> pd.DataFrame:
     """Return every measured collective: gpu, source, kind, ranks, bytes of the full tensor, seconds."""
@@ -237,9 +252,11 @@ def messages(root: Path) -> pd.DataFrame:
     for folder, key in GPUS.items():
         for engine in ("vllm", "sglang", "trtllm", "nccl"):
             table = "nccl" if engine == "nccl" else "custom_allreduce"
-            for path in _latest(root / folder / "comm" / engine, table):
+            for path in _versions(root / folder / "comm" / engine, table):
                 frame = pd.read_parquet(path)
                 frame = frame[~frame.kernel_source.str.contains("eager|MNNVL")]
+                if (key, engine) in STAGED:
+                    continue
                 if engine == "nccl":
                     frame = frame[frame.nccl_dtype == "half"]
                 kinds = {"all_reduce": "all-reduce", "all_gather": "all-gather", "alltoall": "all-to-all"}

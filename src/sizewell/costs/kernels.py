@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sizewell.costs.batch import Floats
-from sizewell.costs.machines import NARROW, Reached
+from sizewell.costs.machines import NARROW, Machines, Reached
 from sizewell.costs.work import DEQUANTISED, PRODUCTS, Operator
 from sizewell.specs.calibration import KERNEL_PARAMETERS
 
@@ -85,7 +85,7 @@ def kernels(operators: Sequence[Operator], reached: Reached) -> Kernels:
     """Return the time of each operator on every machine and what it waits for."""
     machines = reached.machines
     work = KernelWork.of(operators)
-    per_flop = 1 / np.stack([machines.flops_per_s[o.compute] for o in operators])
+    per_flop = 1 / np.stack([_flops_per_s(o, machines) for o in operators])
     sizes = work.stream_bytes.sum(axis=0) + work.row_bytes.sum(axis=0)
     floor = np.maximum(per_flop.T @ work.flops, sizes / machines.bytes_per_s[:, None])
     curves = np.stack([_curve(o, reached) for o in operators], axis=1)
@@ -102,6 +102,13 @@ def kernels(operators: Sequence[Operator], reached: Reached) -> Kernels:
     seconds += spent.fixed[:, :, None]
     compute: Floats = np.where(waits, seconds - spent.fixed[:, :, None], 0.0).sum(axis=0)
     return Kernels(seconds, compute, fixed, floor)
+
+
+def _flops_per_s(operator: Operator, machines: Machines) -> Floats:
+    """Return the stated rate, shape [M]; with four-bit arithmetic comes that of four-bit weights by 8-bit rows."""
+    rates = machines.flops_per_s
+    stated = rates[operator.compute]
+    return np.where(rates["fp4"] > rates["fp8"], rates["fp8"], stated) if operator.microscaled else stated
 
 
 def spend(curves: Floats, work: KernelWork, per_flop: Floats, per_byte: Floats) -> Spent:

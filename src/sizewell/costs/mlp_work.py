@@ -127,6 +127,7 @@ class MlpWork:
             launches=GROUPED_LAUNCHES,
             skew=rank_skew(ranks, assigned) if ranks > 1 else None,
             block_scaled=first.block_scaled,
+            microscaled=first.microscaled,
             collectives=collectives,
         )
         return (operator,)

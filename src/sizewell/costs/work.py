@@ -81,7 +81,8 @@ class Operator:
     elements of a head in prefill); `row_bytes` is the part of `hbm_bytes` that belongs to those rows. `products` are
     the main kernels of one repeat, `depth` the inputs they sum over together, `units` the sequences or experts they
     serve; `launches` counts all kernels. `skew` is how much longer the fullest rank takes than the mean one.
-    `block_scaled` products rescale sums after every block of inputs; a `narrow_cache` holds 8-bit rows.
+    `block_scaled` products rescale sums after every block of inputs; `microscaled` weights of four bits are multiplied
+    by 8-bit rows where the hardware scales so; a `narrow_cache` holds 8-bit rows.
     `part` is the line of the step it is reported under.
     """
 
@@ -100,6 +101,7 @@ class Operator:
     launches: int = 1
     skew: Floats | None = None
     block_scaled: bool = False
+    microscaled: bool = False
     narrow_cache: bool = False
     collectives: tuple[Collective, ...] = field(default=())
 
@@ -107,7 +109,7 @@ class Operator:
     def curve(self) -> str:
         """The class of kernels whose curve it follows."""
         if self.kind in DEQUANTISED:
-            return f"{DEQUANTISED[self.kind]}.w4"
+            return f"{DEQUANTISED[self.kind]}.{'mx4' if self.microscaled and self.kind != 'dequantised-gemm' else 'w4'}"
         if self.kind in PRODUCTS:
             return f"{self.kind}.{self._numbers}"
         return f"{self.kind}.fp8" if self.narrow_cache else self.kind
