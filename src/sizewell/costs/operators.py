@@ -24,6 +24,9 @@ from sizewell.specs.tensor import Tensor
 NORM_PASSES = 4
 """Times a hidden row crosses memory around one block: residual and normalised row, read and written."""
 
+GATE_PASSES = 1.5
+"""Times the outputs of a gated pair of matrices cross memory: both halves read, their product written."""
+
 SAMPLER_PASSES = 3
 SAMPLER_LAUNCHES = 12
 
@@ -97,7 +100,10 @@ class _Step:
         )
 
     def _norms(self, layer: Layer, repeats: float) -> Operator:
+        """Norms with residuals, rotation of queries and keys, activation between matrices: what touches rows only."""
         blocks = (layer.mixer is not None) + (layer.mlp is not None)
+        gated = sum(t.rank_rows(self.cut.tp) for t in layer.tensors if t.role in {"mlp", "shared-experts"} and t.rows[1:])
+        kernels = 2 * blocks + _inner_norms(layer)
         return Operator(
             name="norms and residuals",
             part="norms",
@@ -105,10 +111,10 @@ class _Step:
             compute="fp32",
             repeats=repeats,
             flops=self.tokens * float(8 * blocks * self.model.hidden),
-            hbm_bytes=self.tokens * (blocks * NORM_PASSES * self.row_bytes),
+            hbm_bytes=self.tokens * (blocks * NORM_PASSES * self.row_bytes + GATE_PASSES * gated * ACTIVATION_BYTES),
             rows=self.tokens,
-            products=2 * blocks,
-            launches=2 * blocks,
+            products=kernels,
+            launches=kernels,
         )
 
     def _projections(self, layer: Layer, repeats: float) -> tuple[Operator, ...]:
@@ -196,6 +202,12 @@ class _Step:
             launches=0,
             collectives=(passed,),
         )
+
+
+def _inner_norms(layer: Layer) -> int:
+    """Return the norm kernels inside a mixer: one each of queries and keys, one of each latent."""
+    names = [t.name for t in layer.tensors if t.role == "norm" and t.name.startswith("self_attn.") and "norm" in t.name]
+    return sum(2 if "qk" in name else 1 for name in names)
 
 
 def _is_latent_expansion(tensor: Tensor) -> bool:

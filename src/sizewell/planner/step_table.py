@@ -21,6 +21,9 @@ from sizewell.traffic.workload import Workload
 GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 """Decoding sequences of one replica at which steps are priced; in between times are interpolated."""
 
+BALANCED = frozenset({"trtllm"})
+"""Engines whose data-parallel ranks take their prompts in the same step (attention_dp_config.enable_balance)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
@@ -53,7 +56,8 @@ class Lengths:
 class StepPolicy:
     """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
     proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host. A
-    `front_end` sends the tokens of served requests; benchmarks inside the engine have none.
+    `front_end` sends the tokens of served requests; benchmarks inside the engine have none. `balanced` engines hold
+    prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts.
     """
 
     chunk_tokens: int
@@ -61,6 +65,7 @@ class StepPolicy:
     drafts: int = 0
     offload_bytes: float = 0.0
     front_end: bool = True
+    balanced: bool = False
 
     @classmethod
     def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
@@ -70,6 +75,7 @@ class StepPolicy:
             eager=settings.enforce_eager or engine.launch == "eager",
             drafts=settings.speculative_tokens,
             offload_bytes=settings.offload_bytes,
+            balanced=engine.name in BALANCED,
         )
 
 
@@ -184,7 +190,8 @@ def _chunk_tokens(sequences: Floats, lengths: Lengths, policy: StepPolicy, ranks
     arriving = sequences * lengths.prompt_tokens / lengths.gaps * (1 + policy.drafts / 2)
     budget = policy.chunk_tokens * ranks
     room = np.maximum(budget - sequences * (1 + policy.drafts), budget / 8)
-    chunk: Floats = np.minimum(np.maximum(arriving, max(lengths.prompt_tokens, 1.0)), room)
+    least = max(lengths.prompt_tokens, 1.0) * (np.clip(sequences, 1, ranks) if policy.balanced else 1.0)
+    chunk: Floats = np.minimum(np.maximum(arriving, least), room)
     return chunk
 
 
