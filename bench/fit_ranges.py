@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sizewell.calibrator.beliefs import Belief
 from sizewell.catalog.calibrations import read_curves
 from sizewell.specs.calibration import Efficiencies, Factor
 
@@ -23,11 +24,11 @@ class Guess(NamedTuple):
 
 
 SHARED = {
-    "relative_fixed": Guess(0.9, 0.5, 1.1, 0.3),
+    "relative_fixed": Guess(0.8, 0.4, 1.1, 0.2),
     "widened_flops": Guess(1.0, 0.5, 1.6),
-    "widened_hbm": Guess(1.0, 0.75, 1.15, 0.2),
+    "widened_hbm": Guess(1.0, 0.75, 1.15, 0.15),
     "flops_vector": Guess(0.12, 0.09, 0.3, 0.5),
-    "kernel_gap_s": Guess(5e-7, 1e-7, 1.5e-6, 0.5),
+    "kernel_gap_s": Guess(3e-7, 1e-7, 1.5e-6, 0.5),
     "host_step_s": Guess(1e-3, 2e-4, 2e-3, 0.6),
     "host_sequence_s": Guess(1e-5, 2e-6, 3e-5, 0.6),
     "front_token_s": Guess(2e-5, 5e-6, 8e-5, 1.0),
@@ -35,22 +36,19 @@ SHARED = {
     "request_s": Guess(1e-2, 2e-3, 0.1, 1.0),
     "burst_share": Guess(0.3, 0.05, 2.0, 1.0),
 }
-_FLOPS, _HBM, _LINK = Guess(1.0, 0.4, 1.6), Guess(1.0, 0.6, 1.15, 0.2), Guess(1.0, 0.15, 1.4, 0.5)
 TAGGED = {
     "engine:vllm": {"far_step_s": Guess(8e-3, 1e-3, 1.2e-2, 1.0), "far_collective_s": Guess(4e-4, 5e-5, 8e-4, 0.6)},
     "engine:trtllm": ("host_step_s", "host_sequence_s", "request_s", "burst_share", "relative_fixed"),
     "engine:sglang": ("host_step_s", "host_sequence_s", "request_s", "burst_share", "relative_fixed"),
-    "engine:llama.cpp": {"relative_flops": Guess(0.7, 0.1, 1.6), "relative_hbm": _HBM,
-                         "host_step_s": Guess(4e-4, 1e-4, 3e-3, 0.6)},
+    "engine:llama.cpp": ("relative_flops", "relative_hbm", "relative_fixed", "host_step_s"),
     "engine:lmdeploy": {"burst_share": Guess(1.0, 0.05, 2.0, 1.0), "request_s": SHARED["request_s"]},
-    "near:slot": {"relative_link": _LINK},
+    "near:slot": ("relative_link",),
     "architecture:ampere": ("relative_fixed",),
     "architecture:ada": ("relative_fixed",),
     "architecture:blackwell": ("relative_fixed",),
-    "form:consumer": {"relative_flops": _FLOPS},
-    "vendor:apple": {"relative_flops": _FLOPS, "relative_hbm": _HBM},
-    "vendor:amd": {"relative_flops": _FLOPS, "relative_hbm": _HBM, "relative_fixed": Guess(1.0, 0.5, 2.0),
-                   "host_step_s": SHARED["host_step_s"]},
+    "form:consumer": ("relative_flops", "relative_link"),
+    "vendor:apple": ("relative_flops", "relative_hbm", "relative_fixed"),
+    "vendor:amd": ("relative_flops", "relative_hbm", "relative_fixed", "relative_link", "host_step_s"),
 }  # fmt: skip
 """Factors another engine, maker or generation differs in; plain names keep the range of the shared factor."""
 
@@ -77,14 +75,6 @@ ASSUMED = {
 }
 
 
-def guesses(tag: str) -> dict[str, Guess]:
-    """Return the factors fitted for a tag, the empty one for all machines and engines."""
-    if not tag:
-        return SHARED
-    table = TAGGED[tag]
-    return table if isinstance(table, dict) else {name: SHARED[name] for name in table}
-
-
 def start() -> Efficiencies:
     """Return the efficiencies before any fit."""
     first = {name: Factor(value=g.start, spread=g.spread, source="start") for name, g in SHARED.items()}
@@ -95,3 +85,18 @@ def start() -> Efficiencies:
         if isinstance(table, dict)
     }
     return Efficiencies(name="default", factors={**first, **assumed}, overrides=own, curves=read_curves("kernels"))
+
+
+OFFSET = 0.3
+"""Spread of the multiplier of a tag on top of that of everything."""
+NARROWEST, WIDEST = 0.1, 0.7
+ALSO = {"acceptance": 0.1}
+
+
+def beliefs() -> tuple[Belief, ...]:
+    """Return what is fitted, each with how far it may lie from where it starts."""
+    everywhere = [
+        Belief(factor=name, spread=min(max(guess.spread, NARROWEST), WIDEST)) for name, guess in SHARED.items()
+    ]
+    everywhere += [Belief(factor=name, spread=spread) for name, spread in ALSO.items()]
+    return (*everywhere, *(Belief(factor=name, spread=OFFSET, tag=tag) for tag, names in TAGGED.items() for name in names))

@@ -71,7 +71,7 @@ def _lines(kind: str, tag: str, frame: pd.DataFrame) -> list[str]:
             reached = Reached(
                 machines=machines,
                 factors={name: np.array([value]) for name, value in factors.items()},
-                efficiencies=read_efficiencies(),
+                shapes={},
                 curves={kind: np.exp(parameters)[:, None]},
             )
             each = exchange(Collective(kind=kind, ranks=ranks, bytes=sizes), reached)  # type: ignore[arg-type]

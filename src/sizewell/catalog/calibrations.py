@@ -19,6 +19,7 @@ def read_efficiencies(name: str = "default") -> Efficiencies:
         name=raw["name"],
         factors=_factors(raw["factors"]),
         overrides={tag: _factors(table) for tag, table in raw.get("overrides", {}).items()},
+        scales={tag: _factors(table) for tag, table in raw.get("scales", {}).items()},
         curves=read_curves(raw["curves"]),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sizewell.costs.batch import Floats
-from sizewell.specs.calibration import Efficiencies
+from sizewell.specs.calibration import Curves, Efficiencies, matching_curve
 from sizewell.specs.encoding import ComputeType
 from sizewell.specs.hardware import ClusterSpec
 
@@ -70,31 +70,35 @@ class Machines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
-    """Machines with what is reached of them under one engine.
+    """Machines with what is reached of them under one engine, whose tags come beside those of each machine.
 
-    `factors` are arrays of shape [M]; `curves` [parameters, M] by class, made when first asked for.
+    `factors` are arrays of shape [M]; of `shapes`, the curves of all classes and tags, those asked for are kept in
+    `curves` [parameters, M].
     """
 
     machines: Machines
     factors: Mapping[str, Floats]
-    efficiencies: Efficiencies
-    engine: str = ""
+    shapes: Curves
+    tags: tuple[str, ...] = ()
     curves: dict[str, Floats] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, machines: Machines, efficiencies: Efficiencies, engine: str = "") -> Reached:
-        """Return the factors of each machine under `engine`."""
+    def of(
+        cls, machines: Machines, efficiencies: Efficiencies, engine: str = "", also: tuple[str, ...] = ()
+    ) -> Reached:
+        """Return the factors of each machine under `engine`; `also` are further tags of what runs on all of them."""
+        beside = (f"engine:{engine}", *also)
         known: dict[tuple[str, ...], dict[str, float]] = {}
         rows = []
         for tags in machines.tags:
             if tags not in known:
-                known[tags] = efficiencies.values((*tags, f"engine:{engine}"))
+                known[tags] = efficiencies.values((*tags, *beside))
             rows.append(known[tags])
         return cls(
             machines=machines,
             factors={name: _array(row[name] for row in rows) for name in efficiencies.factors},
-            efficiencies=efficiencies,
-            engine=engine,
+            shapes=efficiencies.curves,
+            tags=beside,
         )
 
     def take(self, rows: NDArray[np.intp]) -> Reached:
@@ -102,8 +106,8 @@ class Reached:
         return Reached(
             machines=self.machines.take(rows),
             factors={name: value[rows] for name, value in self.factors.items()},
-            efficiencies=self.efficiencies,
-            engine=self.engine,
+            shapes=self.shapes,
+            tags=self.tags,
             curves={name: value[:, rows] for name, value in self.curves.items()},
         )
 
@@ -113,7 +117,7 @@ class Reached:
             known: dict[tuple[str, ...], list[float]] = {}
             for tags in self.machines.tags:
                 if tags not in known:
-                    found = self.efficiencies.curve(name, (*tags, f"engine:{self.engine}"))
+                    found = matching_curve(self.shapes, name, (*tags, *self.tags))
                     known[tags] = [found.parameters[parameter] for parameter in names]
             curve = np.array([known[tags] for tags in self.machines.tags], dtype=np.float64).T
             for row, parameter in zip(curve, names, strict=True):

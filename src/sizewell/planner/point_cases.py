@@ -12,7 +12,7 @@ from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import BALANCED, GRID, Lengths, StepPolicy, StepWork, step_work
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
-from sizewell.specs.engine import EngineSpec
+from sizewell.specs.engine import EngineSpec, engine_tags
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 
@@ -52,13 +52,15 @@ class PoolCase:
 class PointCase:
     """A row with everything that does not depend on efficiencies.
 
-    `choices` are the layouts the row may have had, `assumed` what its table does not state; `varied` answers have
-    lengths of real conversations, not one fixed length; a `tuned` load is the most that kept the benchmark's limits.
+    `tags` name the engine and its generation; `choices` are the layouts the row may have had, `assumed` what its
+    table does not state; `varied` answers have lengths of real conversations, not one fixed length; a `tuned` load is
+    the most that kept the benchmark's limits.
     """
 
     row: PointRow
     machines: Machines
     engine: str
+    tags: tuple[str, ...]
     lengths: Lengths
     rate_per_s: float | None
     max_sequences: float
@@ -66,6 +68,11 @@ class PointCase:
     assumed: tuple[str, ...]
     varied: bool = False
     tuned: bool = False
+
+    @property
+    def all_tags(self) -> tuple[str, ...]:
+        """Tags of the machines and of the engine."""
+        return (*self.machines.tags[0], *self.tags)
 
 
 def engine_family(engine: str) -> str:
@@ -86,6 +93,7 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         row=row,
         machines=Machines.of([facts.cluster]),
         engine=engine,
+        tags=engine_tags(engine, row.engine_version if engine in {row.engine, "sglang"} else ""),
         lengths=lengths,
         rate_per_s=row.request_rate_per_s or _mean_rate(row.notes),
         max_sequences=float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),

@@ -65,7 +65,8 @@ class _Serving:
 
     def settled(self) -> tuple[Rates, int]:
         """Return the rates of one decoding replica and how many there are."""
-        reached = Reached.of(Machines.of([self.deployment.cluster]), self.efficiencies, self.deployment.engine.name)
+        machines = Machines.of([self.deployment.cluster])
+        reached = Reached.of(machines, self.efficiencies, also=self.deployment.engine.tags)
         by_role = {pool.role: pool for pool in self.deployment.pools}
         if set(by_role) == {"both"}:
             pool = by_role["both"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from sizewell.costs.batch import Floats
 from sizewell.costs.machines import Reached
 from sizewell.planner.point_cases import PointCase
 from sizewell.planner.served import Served, served
-from sizewell.specs.calibration import Efficiencies
+from sizewell.specs.calibration import Curves, Efficiencies
 from sizewell.specs.figure import Figure, Provenance
 
 CHUNKED = "the engine streams several tokens a chunk: gaps between chunks are not token gaps"
@@ -28,7 +30,7 @@ class PointPrediction:
 
 def predict_point(case: PointCase, efficiencies: Efficiencies) -> tuple[PointPrediction, ...]:
     """Return a prediction, or the reason for none, for every metric the row reports."""
-    reached = Reached.of(case.machines, efficiencies, case.engine)
+    reached = Reached.of(case.machines, efficiencies, also=case.tags)
     means = served(case, reached)
     if means is None:
         return tuple(
@@ -46,13 +48,14 @@ def predict_point(case: PointCase, efficiencies: Efficiencies) -> tuple[PointPre
 def _predictions(case: PointCase, answers: Sequence[Served], efficiencies: Efficiencies) -> Iterator[PointPrediction]:
     """Yield every metric: the first answer is the value, all of them span the interval."""
     provenance: Provenance = "assumed" if case.assumed else "derived"
+    factors = {name: np.array([value]) for name, value in efficiencies.values(case.all_tags).items()}
     for metric, measured in case.row.metrics.items():
         if not is_comparable(metric, case):
             yield PointPrediction(
                 point_id=case.row.point_id, metric=metric, measured=measured, predicted=None, reason=CHUNKED
             )
             continue
-        values = [float(value(metric, case, means, efficiencies)[0]) for means in answers]
+        values = [float(value(metric, case, means, factors)[0]) for means in answers]
         spread = _spread(metric, case, efficiencies)
         figure = Figure(
             value=values[0], low=min(values) / (1 + spread), high=max(values) * (1 + spread), provenance=provenance
@@ -72,7 +75,19 @@ def _spread(metric: str, case: PointCase, efficiencies: Efficiencies) -> float:
     return (1 + efficiencies.value(name.get(kind, "throughput_spread"))) * (1 + 0.5 * len(case.assumed)) - 1
 
 
-def value(metric: str, case: PointCase, means: Served, efficiencies: Efficiencies) -> Floats:
+def log_values(
+    case: PointCase, metrics: Sequence[str], curves: Curves, factors: Mapping[str, Floats]
+) -> Floats | None:
+    """Return ln of some metrics of a row under M sets of factors, shape [K, M]; None where its load is not stated."""
+    count = len(next(iter(factors.values())))
+    machines = case.machines.take(np.zeros(count, dtype=np.intp))
+    means = served(case, Reached(machines=machines, factors=factors, shapes=curves, tags=case.all_tags))
+    if means is None:
+        return None
+    return np.log([value(metric, case, means, factors) for metric in metrics])
+
+
+def value(metric: str, case: PointCase, means: Served, factors: Mapping[str, Floats]) -> Floats:
     """Return one metric of a row from the means under its load, shape [M]."""
     lengths = case.lengths
     prompt = lengths.prompt_tokens + lengths.cached_tokens
@@ -89,7 +104,7 @@ def value(metric: str, case: PointCase, means: Served, efficiencies: Efficiencie
     kind, statistic = metric.removesuffix("_s").split("_", 1)
     seconds = {"ttft": means.ttft_s, "tpot": means.tpot_s, "itl": means.tpot_s, "e2e": means.e2e_s}[kind]
     tail = "ttft" if kind == "ttft" else "tpot"
-    return seconds * (efficiencies.value(f"{tail}_{statistic}_ratio") if statistic != "mean" else 1.0)
+    return seconds * (factors[f"{tail}_{statistic}_ratio"] if statistic != "mean" else 1.0)
 
 
 def _counted_gpus(metric: str, case: PointCase) -> int:

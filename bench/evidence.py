@@ -1,0 +1,136 @@
+"""Published points as evidence for a fit: what is compared, how much each row weighs, what is believed beforehand."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from fit_ranges import beliefs, start
+
+from sizewell.calibrator.beliefs import Belief, Floats, revised
+from sizewell.calibrator.evidence import answers
+from sizewell.calibrator.fit import Evidence, Fitted, left_out, step
+from sizewell.catalog.point_facts import point_facts
+from sizewell.planner.measured_point import PointRow
+from sizewell.planner.point_cases import PointCase, point_case
+from sizewell.planner.validate_points import is_comparable, log_values
+from sizewell.specs.calibration import Efficiencies
+from sizewell.specs.errors import SizewellError
+
+DEFAULT = Path(__file__).parents[1].parent / "shared" / "data" / "points-dev.csv"
+KINDS = {
+    "speed": ("tpot_mean_s", "itl_mean_s", "decode_tokens_per_s"),
+    "first": ("ttft_mean_s",),
+    "rate": ("output_tokens_per_s", "output_tokens_per_s_per_gpu", "requests_per_s"),
+    "run": ("e2e_mean_s",),
+}
+KIND_OF = {metric: kind for kind, metrics in KINDS.items() for metric in metrics}
+WEIGHT = {"speed": 1.0, "rate": 0.7, "run": 0.7, "first": 0.25}
+TRUST = {"A": 1.0, "B": 0.7, "C": 0.4}
+ROWS_OF_A_CELL = 6.0
+"""Rows of one data set, group, format and load say much the same: more of them count no more than so many."""
+ROWS_OF_A_SET = 20.0
+TURNS = 4
+SOURCE = "bench/fit_default_calibration.py, all data sets weighing the same: shared/data/points-dev.csv, 2026-11"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One measured value that is fitted and scored."""
+
+    case: int
+    metric: str
+    kind: str
+    measured: float
+
+
+def cases(rows: Iterable[PointRow]) -> tuple[list[PointCase], dict[str, str]]:
+    """Return the rows that can be priced and why the others cannot."""
+    ready, refused = [], {}
+    for row in rows:
+        try:
+            ready.append(point_case(row, point_facts(row)))
+        except SizewellError as error:
+            refused[row.point_id] = str(error)
+    return ready, refused
+
+
+def targets(ready: Sequence[PointCase]) -> list[Target]:
+    """Return every value that is fitted and scored, in the order of the cases."""
+    return [
+        Target(at, metric, KIND_OF[metric], measured)
+        for at, case in enumerate(ready)
+        for metric, measured in case.row.metrics.items()
+        if metric in KIND_OF and measured > 0 and case.row.trust != "drop" and is_comparable(metric, case)
+    ]
+
+
+def group_of(case: PointCase) -> tuple[str, str, str]:
+    """Return the group that is left out as a whole."""
+    return case.row.gpu, case.row.model, case.row.engine
+
+
+def weights(ready: Sequence[PointCase], wanted: Sequence[Target]) -> Floats:
+    """Return the weight of each value: data sets alike, a cell of many like rows no more than a few."""
+    rows = [ready[t.case].row for t in wanted]
+    cells = [(r.dataset, r.gpu, r.model, r.engine, r.load, r.weight_format, t.metric) for r, t in zip(rows, wanted, strict=True)]
+    often = Counter(cells)
+    single = [min(1.0, ROWS_OF_A_CELL / often[cell]) for cell in cells]
+    sets: dict[tuple[str, str], float] = defaultdict(float)
+    for row, target, weight in zip(rows, wanted, single, strict=True):
+        sets[row.dataset, target.kind] += weight
+    return np.array([
+        weight * min(1.0, ROWS_OF_A_SET / sets[row.dataset, target.kind]) * WEIGHT[target.kind] * TRUST[row.trust[:1]]
+        for row, target, weight in zip(rows, wanted, single, strict=True)
+    ])
+
+
+def evidence(ready: Sequence[PointCase], wanted: Sequence[Target], known: Sequence[Belief], logs: Floats) -> Evidence:
+    """Return errors and slopes of all values at some multipliers."""
+    reference = start()
+    groups = {group: at for at, group in enumerate(sorted({group_of(case) for case in ready}))}
+    by_case: dict[int, list[Target]] = defaultdict(list)
+    for target in wanted:
+        by_case[target.case].append(target)
+    errors, slopes, group = [], [], []
+    for at, some in by_case.items():
+        case = ready[at]
+        found, answer = answers(
+            partial(log_values, case, [t.metric for t in some], reference.curves), reference, known, logs, case.all_tags
+        )
+        errors += [float(value) - math.log(t.measured) for value, t in zip(found, some, strict=True)]
+        slopes += list(answer)
+        group += [groups[group_of(case)]] * len(some)
+    return Evidence(errors=np.array(errors), slopes=np.array(slopes), weights=weights(ready, wanted), group=np.array(group))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """A fit to all rows, and one without each group."""
+
+    everything: Efficiencies
+    without: dict[tuple[str, str, str], Efficiencies]
+    known: tuple[Belief, ...]
+    fitted: Fitted
+    last: Evidence
+
+
+def calibrate(ready: Sequence[PointCase], wanted: Sequence[Target]) -> Calibrated:
+    """Return the efficiencies fitted to all rows and those fitted without each group."""
+    known = beliefs()
+    fitted = Fitted(logs=np.zeros(len(known)), spreads=np.array([b.spread for b in known]))
+    last = evidence(ready, wanted, known, fitted.logs)
+    for _ in range(TURNS):
+        fitted = step(last, known, fitted.logs)
+        last = evidence(ready, wanted, known, fitted.logs)
+    groups = sorted({group_of(case) for case in ready})
+    rest = left_out(last, known, fitted.logs)
+    apart = {
+        group: revised(start(), known, rest[at], fitted.spreads, SOURCE) for at, group in enumerate(groups)
+    }
+    return Calibrated(revised(start(), known, fitted.logs, fitted.spreads, SOURCE), apart, known, fitted, last)

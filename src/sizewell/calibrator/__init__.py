@@ -1,0 +1,1 @@
+"""Fits what hardware and engine really reach, from runs; knows what it cannot know."""
