@@ -102,7 +102,7 @@ def evidence(ready: Sequence[PointCase], wanted: Sequence[Target], known: Sequen
     for at, some in by_case.items():
         case = ready[at]
         found, answer = answers(
-            partial(log_values, case, [t.metric for t in some]), reference, known, logs, case.all_tags
+            partial(log_values, case, [t.metric for t in some], reference.curves), reference, known, logs, case.all_tags
         )
         errors += [float(value) - math.log(t.measured) for value, t in zip(found, some, strict=True)]
         slopes += list(answer)

@@ -26,6 +26,7 @@ def write(efficiencies: Efficiencies) -> None:
         "# Names end in their unit. Made from scratch (see docs/cost-model.md) by:",
         "#   python bench/fit_default_calibration.py ../shared/data/points-dev.csv",
         f'name = "{efficiencies.name}"',
+        'curves = "kernels"',
         "# Accelerators and engines the evidence came from: predictions for others are less sure.",
         "measured = [",
         *(f'  "{tag}",' for tag in sorted(efficiencies.measured)),

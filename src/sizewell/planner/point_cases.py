@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sizewell.costs.machines import Machines
 from sizewell.costs.rank_memory import rank_memory
-from sizewell.costs.step_policy import StepPolicy
+from sizewell.costs.step_policy import BALANCED, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
@@ -24,6 +24,9 @@ DEFAULT_TOKENS = 512.0
 DEFAULT_SEQUENCES = {"llama.cpp": 1, "trtllm": 2048, "lmdeploy": 256, "sglang": 1024}
 LARGE_MEMORY_BYTES = 70e9
 LLAMA_CPP_TOKENS = 512
+RESERVING = frozenset({"trtllm"})
+"""Engines that admit a sequence only when its whole answer fits (GUARANTEED_NO_EVICT), so that none is preempted."""
+
 OTHER_FRACTION = {"trtllm": 0.97, "dynamo-trtllm": 0.97, "lmdeploy": 0.95}
 """Engines without memory rules of their own take a share of what weights leave, here put as one of the total."""
 
@@ -126,6 +129,7 @@ def _policy(row: PointRow, engine: str, cluster: ClusterSpec) -> StepPolicy:
         chunk_tokens=chunk,
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
         drafts=drafts,
+        balanced=engine in BALANCED,
         front_end=row.load != "static_batch" and (row.load != "offline" or bool(_SERVED.search(row.notes))),
     )
 
@@ -146,10 +150,13 @@ def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths
     grid = (1.0,) if policy.chunk_tokens == LLAMA_CPP_TOKENS else GRID
     held = formats(row, facts.model)
     lengths = prefill_lengths(lengths) if layout.role == "prefill" else lengths
+    context = lengths.decode_context_tokens
+    reserved = lengths.output_tokens / 2 if engine_family(row.engine) in RESERVING else 0.0
+    kv_tokens = _kv_tokens(facts, held, layout.cut, lengths, _settings(row, lengths, policy, facts))
     return PoolCase(
         layout=layout,
         work=step_work(facts.model, held, layout.cut, lengths, policy, grid),
-        kv_tokens=_kv_tokens(facts, held, layout.cut, lengths, _settings(row, lengths, policy, facts)),
+        kv_tokens=kv_tokens * context / (context + reserved),
     )
 
 

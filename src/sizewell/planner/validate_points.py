@@ -12,7 +12,7 @@ from sizewell.costs.machines import Reached
 from sizewell.planner.certainty import Certainty, load_tag
 from sizewell.planner.point_cases import PointCase
 from sizewell.planner.served import Served, served
-from sizewell.specs.calibration import Efficiencies
+from sizewell.specs.calibration import Curves, Efficiencies
 from sizewell.specs.figure import Figure, Provenance
 
 CHUNKED = "the engine streams several tokens a chunk: gaps between chunks are not token gaps"
@@ -69,11 +69,13 @@ def is_comparable(metric: str, case: PointCase) -> bool:
     return not (metric.startswith("itl") and case.row.dataset.startswith("inferencex"))
 
 
-def log_values(case: PointCase, metrics: Sequence[str], factors: Mapping[str, Floats]) -> Floats | None:
+def log_values(
+    case: PointCase, metrics: Sequence[str], curves: Curves, factors: Mapping[str, Floats]
+) -> Floats | None:
     """Return ln of some metrics of a row under M sets of factors, shape [K, M]; None where its load is not stated."""
     count = len(next(iter(factors.values())))
     machines = case.machines.take(np.zeros(count, dtype=np.intp))
-    means = served(case, Reached(machines=machines, factors=factors))
+    means = served(case, Reached(machines=machines, factors=factors, shapes=curves, tags=case.all_tags))
     if means is None:
         return None
     return np.log([value(metric, case, means, factors) for metric in metrics])

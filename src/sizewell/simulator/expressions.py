@@ -12,7 +12,16 @@ from llvmlite import ir
 from sizewell.simulator.memory import Memory
 from sizewell.simulator.shapes import BOOL, FLOAT, INT, Array, Number, Record, Row, Shape
 from sizewell.simulator.translation import (
-    I1, I64, NOTHING, POINTER, REAL, Program, Value, argument_types, declared_shape, stored_words,
+    I1,
+    I64,
+    NOTHING,
+    POINTER,
+    REAL,
+    Program,
+    Value,
+    argument_types,
+    declared_shape,
+    stored_words,
 )  # fmt: skip
 
 SIGNS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}

@@ -18,7 +18,7 @@ ALIKE = 1.0005
 def steps_alike(engine: Engine, in_flight: int) -> int:
     """Return how many steps can be jumped over: after them the batches in flight are the same, so many tokens on."""
     state, rules = engine.state[0], engine.rules[0]
-    if state.running == 0 or state.waiting > 0 and not state.blocked:
+    if state.running == 0 or (state.waiting > 0 and not state.blocked):
         return 0
     for ring in range(in_flight):
         if engine.batches[ring].roster != state.roster:

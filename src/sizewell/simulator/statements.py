@@ -12,7 +12,15 @@ from sizewell.simulator.expressions import Expressions
 from sizewell.simulator.memory import Memory
 from sizewell.simulator.shapes import INT, Array, Number, Record, Row, Shape
 from sizewell.simulator.translation import (
-    I64, NOTHING, POINTER, Program, Translated, Value, argument_types, declared_shape, syntax_of,
+    I64,
+    NOTHING,
+    POINTER,
+    Program,
+    Translated,
+    Value,
+    argument_types,
+    declared_shape,
+    syntax_of,
 )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def _wanted(engine: Engine, request: int) -> int:
     if sequence.placeholders > 0 and sequence.generated + 1 >= sequence.output_tokens:
         return 0
     known = sequence.input_tokens + sequence.generated + sequence.placeholders
-    if rules.drafts > 0 and sequence.computed + 1 >= known and known > sequence.input_tokens:
+    if rules.drafts > 0 and sequence.computed + 1 >= known > sequence.input_tokens:
         known += rules.drafts
     tokens = _limited(engine, known - sequence.computed)
     return int(min(tokens, rules.max_model_len_tokens - 1 - sequence.computed))

@@ -9,8 +9,28 @@ import numpy as np
 from sizewell.simulator.facts import ReplicaFacts
 from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
 from sizewell.simulator.state import (
-    BATCH, BLOCK, CHUNK, CLOCK, DUE, ENGINE, ENTRY, FCFS, FULL, GAP, GROUP, NONE, PRIORITY, RECORD, REQUEST, RULES,
-    SEQUENCE, SLOT, STATE, WINDOW, Records, World,
+    BATCH,
+    BLOCK,
+    CHUNK,
+    CLOCK,
+    DUE,
+    ENGINE,
+    ENTRY,
+    FCFS,
+    FULL,
+    GAP,
+    GROUP,
+    NONE,
+    PRIORITY,
+    RECORD,
+    REQUEST,
+    RULES,
+    SEQUENCE,
+    SLOT,
+    STATE,
+    WINDOW,
+    Records,
+    World,
 )  # fmt: skip
 from sizewell.traffic.requests import Ints, Requests
 

@@ -19,6 +19,45 @@ class Factor:
     spread: float
     source: str
 
+KERNEL_PARAMETERS = ("fixed_s", "depth_s", "unit_s", "row_share", "hbm_share", "flops_share", "pad_rows")
+"""What describes a kernel class: see costs/kernels.py."""
+
+LINK_PARAMETERS = ("fixed_s", "rank_s", "phase_s", "small_share", "large_share")
+"""What describes a collective: see costs/collectives.py."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """How long one class of kernels or messages takes as a function of its shape: a few named parameters.
+
+    Names end in their unit, or in `_share` (of a stated rate, in (0, 1]). `spread` is the error that 80 % of the
+    measurements stay within, as in Factor.
+    """
+
+    parameters: Mapping[str, float]
+    spread: float
+    source: str
+
+    def __post_init__(self) -> None:
+        if set(self.parameters) not in (set(KERNEL_PARAMETERS), set(LINK_PARAMETERS)):
+            raise BadInputError(f"a curve has the parameters {', '.join(sorted(self.parameters))}: {self.source}")
+        for name, value in self.parameters.items():
+            if value < 0 or (name.endswith("_share") and not 0 < value <= 1):
+                raise BadInputError(f"{name} of a curve is {value:g}; a share lies in (0, 1]: {self.source}")
+
+
+Curves = Mapping[str, Mapping[str, Curve]]
+"""Curves by class of kernels or messages, and within it by tag."""
+
+
+def matching_curve(curves: Curves, name: str, tags: Iterable[str]) -> Curve:
+    """Return the curve of a class for something that carries `tags`, the last that matches.
+
+    Tags joined by `+` must all match, the empty one matches everything.
+    """
+    held = {"", *tags}
+    return [curve for tag, curve in curves[name].items() if held.issuperset(tag.split("+"))][-1]
+
 
 def is_fraction(name: str) -> bool:
     """Return whether a factor is a share of a stated rate."""
@@ -32,13 +71,15 @@ class Efficiencies:
     Names end in their unit (`_s`, `_rows`, `_tokens`); those that start with `flops_`, `hbm_` or `link_` are shares
     of a stated rate. Among several matching tags the last one in the file wins. `scales` multiply what was found so
     far, every matching tag for itself; a scaled share stays at most 1. `measured` are the tags of accelerators and
-    engines that evidence came from; predictions for others are less sure.
+    engines that evidence came from; predictions for others are less sure. `curves` are those of kernels and
+    collectives.
     Raises BadInputError for a share outside (0, 1], a scale that is not positive or a tag on an unknown factor.
     """
 
     name: str
     factors: Mapping[str, Factor]
     overrides: Mapping[str, Mapping[str, Factor]] = field(default_factory=dict)
+    curves: Curves = field(default_factory=dict)
     scales: Mapping[str, Mapping[str, Factor]] = field(default_factory=dict)
     measured: frozenset[str] = frozenset()
 
