@@ -20,6 +20,7 @@ from evidence import DEFAULT, KIND_OF, KINDS, calibrate, cases, group_of, target
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.points import read_point_rows
+from sizewell.planner.played_points import Player
 from sizewell.planner.point_cases import PointCase
 from sizewell.planner.validate_points import PointPrediction, predict_point
 from sizewell.specs.calibration import Efficiencies
@@ -135,11 +136,12 @@ def _line(label: str, some: Sequence[Score], error: str = "error", width: int = 
 
 def predictions(ready: Sequence[PointCase], *, in_sample: bool) -> list[Score]:
     """Return every scored value, predicted without its group unless `in_sample`."""
+    player = Player()
     if in_sample:
         shipped = read_efficiencies()
-        return [score for case in ready for score in scores(case, predict_point(case, shipped))]
+        return [score for case in ready for score in scores(case, predict_point(case, shipped, player))]
     apart = calibrate(ready, targets(ready)).without
-    return [score for case in ready for score in scores(case, predict_point(case, _of(apart, case)))]
+    return [score for case in ready for score in scores(case, predict_point(case, _of(apart, case), player))]
 
 
 def _of(apart: dict[tuple[str, str, str], Efficiencies], case: PointCase) -> Efficiencies:

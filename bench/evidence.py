@@ -13,13 +13,15 @@ import numpy as np
 from fit_ranges import beliefs, start
 from spreads import Residuals, with_spreads
 
-from sizewell.calibrator.beliefs import Belief, Floats, revised
+from sizewell.calibrator.beliefs import Belief, Floats, factor_arrays, revised
 from sizewell.calibrator.evidence import answers
 from sizewell.calibrator.fit import Evidence, Fitted, left_out, step
 from sizewell.catalog.point_facts import point_facts
+from sizewell.costs.machines import Reached
 from sizewell.planner.measured_point import PointRow
+from sizewell.planner.played_points import Player
 from sizewell.planner.point_cases import PointCase, point_case
-from sizewell.planner.validate_points import is_comparable, log_values
+from sizewell.planner.validate_points import is_comparable, log_values, played_value
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.errors import SizewellError
 
@@ -92,8 +94,11 @@ def weights(ready: Sequence[PointCase], wanted: Sequence[Target]) -> Floats:
 
 
 def evidence(ready: Sequence[PointCase], wanted: Sequence[Target], known: Sequence[Belief], logs: Floats) -> Evidence:
-    """Return errors and slopes of all values at some multipliers."""
-    reference = start()
+    """Return errors and slopes of all values at some multipliers.
+
+    Loads that can be sent are simulated; their slopes are those of the closed form, which is smooth.
+    """
+    reference, player = start(), Player()
     groups = {group: at for at, group in enumerate(sorted({group_of(case) for case in ready}))}
     by_case: dict[int, list[Target]] = defaultdict(list)
     for target in wanted:
@@ -104,10 +109,18 @@ def evidence(ready: Sequence[PointCase], wanted: Sequence[Target], known: Sequen
         found, answer = answers(
             partial(log_values, case, [t.metric for t in some], reference.curves), reference, known, logs, case.all_tags
         )
-        errors += [float(value) - math.log(t.measured) for value, t in zip(found, some, strict=True)]
+        played = player.play(case, reached(case, reference, known, logs)) or {}
+        best = [played_value(t.metric, case, played) or math.exp(value) for value, t in zip(found, some, strict=True)]
+        errors += [math.log(value) - math.log(t.measured) for value, t in zip(best, some, strict=True)]
         slopes += list(answer)
         group += [groups[group_of(case)]] * len(some)
     return Evidence(errors=np.array(errors), slopes=np.array(slopes), weights=weights(ready, wanted), group=np.array(group))
+
+
+def reached(case: PointCase, reference: Efficiencies, known: Sequence[Belief], logs: Floats) -> Reached:
+    """Return what a row's machine reaches at some multipliers."""
+    factors = factor_arrays(reference, known, logs[None], case.all_tags)
+    return Reached(machines=case.machines, factors=factors, shapes=reference.curves, tags=case.all_tags)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,27 @@ def served(case: PointCase, reached: Reached) -> Served | None:
     return best
 
 
+def likely_choice(case: PointCase, reached: Reached) -> int:
+    """Return the layout, by its place among the choices, that the first machine's answer comes from."""
+    answers = [_served(case, pools, reached) for pools in case.choices]
+    best = next((at for at, answer in enumerate(answers) if answer is not None), 0)
+    for at, answer in enumerate(answers):
+        one = answers[best]
+        if answer is not None and one is not None and not _is_better(one, answer, case.row.load)[0]:
+            best = at
+    return best
+
+
+def sent_per_s(case: PointCase, pool: PoolCase, reached: Reached) -> float:
+    """Return the open arrivals one replica is believed to be sent: as far below its capacity as `served` puts them."""
+    rate_per_s = (case.rate_per_s or 0.0) / pool.layout.replicas
+    limits = Limits(max_sequences=case.max_sequences * pool.layout.cut.dp, kv_tokens=max(pool.kv_tokens, 1.0))
+    settled = rates(step_table(pool.work, reached), limits)
+    calm = settled.calm or settled
+    capacity = calm.at_sequences(calm.most).requests_per_s
+    return rate_per_s if rate_per_s > OVERLOAD * capacity[0] else float(capacity[0] * _busy(rate_per_s, capacity)[0])
+
+
 def _is_better(one: Served, other: Served, load: str) -> NDArray[np.bool_]:
     better: NDArray[np.bool_]
     if load in {"single", "closed_loop"}:
@@ -107,9 +128,7 @@ def _arriving(case: PointCase, settled: Rates, replicas: int) -> Point:
     rate_per_s = (case.rate_per_s or 0.0) / replicas
     calm = settled.calm or settled
     capacity = calm.at_sequences(calm.most).requests_per_s
-    normal = NormalDist(sigma=CAPACITY_SIGMA)
-    above = np.array([max(normal.inv_cdf((1 + normal.cdf(x)) / 2), 0.0) for x in _logs(rate_per_s, capacity)])
-    busy = rate_per_s / capacity / np.exp(above)
+    busy = _busy(rate_per_s, capacity)
     point = calm.at_rate(capacity * (np.maximum(busy, TUNED) if case.tuned else busy))
     point = replace(point, requests_per_s=np.full_like(point.requests_per_s, rate_per_s))
     over = rate_per_s > OVERLOAD * capacity
@@ -123,6 +142,14 @@ def _arriving(case: PointCase, settled: Rates, replicas: int) -> Point:
         gaps=point.gaps,
         saturated=over | point.saturated,
     )
+
+
+def _busy(rate_per_s: float, capacity: Floats) -> Floats:
+    """Return the median utilisation over the capacities that lie above the load."""
+    normal = NormalDist(sigma=CAPACITY_SIGMA)
+    above = np.array([max(normal.inv_cdf((1 + normal.cdf(x)) / 2), 0.0) for x in _logs(rate_per_s, capacity)])
+    busy: Floats = rate_per_s / capacity / np.exp(above)
+    return busy
 
 
 def _logs(rate_per_s: float, capacity: Floats) -> Floats:
