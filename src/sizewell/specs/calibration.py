@@ -19,7 +19,9 @@ class Factor:
     spread: float
     source: str
 
-KERNEL_PARAMETERS = ("fixed_s", "depth_s", "unit_s", "row_share", "hbm_share", "flops_share", "pad_rows")
+KERNEL_PARAMETERS = (
+    "fixed_s", "depth_s", "unit_s", "row_share", "hbm_share", "flops_share", "pad_rows", "plain_rows",
+)  # fmt: skip
 """What describes a kernel class: see costs/kernels.py."""
 
 LINK_PARAMETERS = ("fixed_s", "rank_s", "phase_s", "small_share", "large_share")
