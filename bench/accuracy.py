@@ -19,7 +19,6 @@ import numpy as np
 from evidence import DEFAULT, KIND_OF, KINDS, calibrate, cases, group_of, targets
 
 from sizewell.catalog.calibrations import read_efficiencies
-from sizewell.catalog.models import read_model
 from sizewell.catalog.points import read_point_rows
 from sizewell.planner.point_cases import PointCase
 from sizewell.planner.validate_points import PointPrediction, predict_point

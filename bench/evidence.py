@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from fit_ranges import beliefs, start
+from spreads import Residuals, with_spreads
 
 from sizewell.calibrator.beliefs import Belief, Floats, revised
 from sizewell.calibrator.evidence import answers
@@ -111,7 +112,7 @@ def evidence(ready: Sequence[PointCase], wanted: Sequence[Target], known: Sequen
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """A fit to all rows, and one without each group."""
+    """A fit to all rows, and one without each group, whose intervals did not see the group either."""
 
     everything: Efficiencies
     without: dict[tuple[str, str, str], Efficiencies]
@@ -128,9 +129,33 @@ def calibrate(ready: Sequence[PointCase], wanted: Sequence[Target]) -> Calibrate
     for _ in range(TURNS):
         fitted = step(last, known, fitted.logs)
         last = evidence(ready, wanted, known, fitted.logs)
-    groups = sorted({group_of(case) for case in ready})
+    names = sorted({group_of(case) for case in ready})
     rest = left_out(last, known, fitted.logs)
-    apart = {
-        group: revised(start(), known, rest[at], fitted.spreads, SOURCE) for at, group in enumerate(groups)
-    }
-    return Calibrated(revised(start(), known, fitted.logs, fitted.spreads, SOURCE), apart, known, fitted, last)
+    left = _residuals(ready, wanted, known, fitted, last)
+    apart = {}
+    for at, group in enumerate(names):
+        unseen = left.take(last.group != at)
+        apart[group] = with_spreads(revised(start(), known, rest[at], fitted.spreads, SOURCE), unseen)
+    everything = with_spreads(revised(start(), known, fitted.logs, fitted.spreads, SOURCE), left)
+    return Calibrated(everything, apart, known, fitted, last)
+
+
+def _residuals(
+    ready: Sequence[PointCase], wanted: Sequence[Target], known: Sequence[Belief], fitted: Fitted, last: Evidence
+) -> Residuals:
+    """Return errors without their group, accelerator and engine, to first order around the fit to all."""
+
+    def errors(labels: Sequence[object]) -> Floats:
+        _, place = np.unique([str(label) for label in labels], return_inverse=True)
+        rest = left_out(replace(last, group=place), known, fitted.logs)
+        found: Floats = last.errors + np.einsum("np,np->n", last.slopes, rest[place] - fitted.logs)
+        return found
+
+    of = [ready[target.case] for target in wanted]
+    return Residuals(
+        cases=tuple(of),
+        kinds=np.array([target.kind for target in wanted]),
+        group=errors([group_of(case) for case in of]),
+        gpu=errors([case.row.gpu for case in of]),
+        engine=errors([case.engine for case in of]),
+    )

@@ -61,7 +61,7 @@ def step(evidence: Evidence, beliefs: Sequence[Belief], logs: Floats, passes: in
     """Return better multipliers than `logs`, where the evidence was taken; exact where predictions are log-linear."""
     prior: Floats = np.array([belief.spread for belief in beliefs]) ** -2.0
     change = np.zeros_like(logs)
-    curved = np.diag(prior)
+    curved: Floats = np.diag(prior).astype(np.float64)
     for _ in range(passes):
         pull = _pull(evidence.errors + evidence.slopes @ change) * evidence.weights / NOISE**2
         weighted = evidence.slopes * pull[:, None]

@@ -20,6 +20,7 @@ def read_efficiencies(name: str = "default") -> Efficiencies:
         factors=_factors(raw["factors"]),
         overrides={tag: _factors(table) for tag, table in raw.get("overrides", {}).items()},
         scales={tag: _factors(table) for tag, table in raw.get("scales", {}).items()},
+        measured=frozenset(raw.get("measured", ())),
         curves=read_curves(raw["curves"]),
     )
 

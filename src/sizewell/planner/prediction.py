@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sizewell.costs.machines import Machines, Reached
+from sizewell.costs.machines import Machines, Reached, machine_tags
 from sizewell.costs.rank_memory import rank_memory
+from sizewell.planner.certainty import Certainty, load_tag
 from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s, prefill_lengths
 from sizewell.planner.steady_state import Limits, Point, Rates, rates
 from sizewell.planner.step_table import Lengths, StepPolicy, StepTable, step_table, step_work
@@ -85,6 +86,13 @@ class _Serving:
         return settled, back.replicas
 
     @property
+    def certainty(self) -> Certainty:
+        """How sure predictions are."""
+        load = load_tag("open_loop" if self.workload.users is None else "closed_loop")
+        tags = (*machine_tags(self.deployment.cluster), *self.deployment.engine.tags, load)
+        return Certainty(efficiencies=self.efficiencies, tags=tags)
+
+    @property
     def _formats(self) -> Formats:
         return Formats(weight=self.deployment.weight_format, kv=self.deployment.kv_format)
 
@@ -112,11 +120,10 @@ class _Serving:
 
 
 def _prediction(point: Point, settled: Rates, serving: _Serving, replicas: int) -> Prediction:
-    table, efficiencies = settled.table, serving.efficiencies
+    table = settled.table
     ttft, tpot, rate = float(point.ttft_s[0]), float(point.tpot_s[0]), float(point.requests_per_s[0]) * replicas
-    slow, first = efficiencies.value("tpot_spread"), efficiencies.value("ttft_spread")
-    ttft_figure = Figure.spread(ttft, first, "derived")
-    tpot_figure = Figure.spread(tpot, slow, "derived")
+    certainty = serving.certainty
+    ttft_figure, tpot_figure = certainty.figure("ttft", ttft), certainty.figure("tpot", tpot)
     sequences = float(np.clip(rate / replicas * point.gaps * tpot, 1.0, table.sequences[-1]))
     at = int(np.argmin(np.abs(table.sequences - sequences)))
     tokens = table.lengths.output_tokens
@@ -125,8 +132,8 @@ def _prediction(point: Point, settled: Rates, serving: _Serving, replicas: int) 
         ttfa_s=ttft_figure.plus(tpot_figure, serving.workload.think_tokens),
         tpot_s=tpot_figure,
         e2e_s=ttft_figure.plus(tpot_figure, point.gaps),
-        requests_per_s=Figure.spread(rate, efficiencies.value("throughput_spread"), "derived"),
-        output_tokens_per_s=Figure.spread(rate * tokens, efficiencies.value("throughput_spread"), "derived"),
+        requests_per_s=certainty.figure("requests_per_s", rate),
+        output_tokens_per_s=certainty.figure("output_tokens_per_s", rate * tokens),
         users_per_replica=float(point.users[0]),
         sequences_per_replica=sequences,
         most_sequences_per_replica=float(settled.most[0]),

@@ -9,6 +9,7 @@ import numpy as np
 
 from sizewell.costs.batch import Floats
 from sizewell.costs.machines import Reached
+from sizewell.planner.certainty import Certainty, load_tag
 from sizewell.planner.point_cases import PointCase
 from sizewell.planner.served import Served, served
 from sizewell.specs.calibration import Curves, Efficiencies
@@ -48,7 +49,9 @@ def predict_point(case: PointCase, efficiencies: Efficiencies) -> tuple[PointPre
 def _predictions(case: PointCase, answers: Sequence[Served], efficiencies: Efficiencies) -> Iterator[PointPrediction]:
     """Yield every metric: the first answer is the value, all of them span the interval."""
     provenance: Provenance = "assumed" if case.assumed else "derived"
-    factors = {name: np.array([value]) for name, value in efficiencies.values(case.all_tags).items()}
+    tags = (*case.all_tags, load_tag(case.row.load or "open_loop"))
+    certainty = Certainty(efficiencies=efficiencies, tags=tags)
+    factors = {name: np.array([value]) for name, value in efficiencies.values(tags).items()}
     for metric, measured in case.row.metrics.items():
         if not is_comparable(metric, case):
             yield PointPrediction(
@@ -56,23 +59,14 @@ def _predictions(case: PointCase, answers: Sequence[Served], efficiencies: Effic
             )
             continue
         values = [float(value(metric, case, means, factors)[0]) for means in answers]
-        spread = _spread(metric, case, efficiencies)
-        figure = Figure(
-            value=values[0], low=min(values) / (1 + spread), high=max(values) * (1 + spread), provenance=provenance
-        )
+        half = 1 + certainty.spread(metric, len(case.assumed))
+        figure = Figure(value=values[0], low=min(values) / half, high=max(values) * half, provenance=provenance)
         yield PointPrediction(point_id=case.row.point_id, metric=metric, measured=measured, predicted=figure)
 
 
 def is_comparable(metric: str, case: PointCase) -> bool:
     """Return whether a metric of a row means what is predicted under its name."""
     return not (metric.startswith("itl") and case.row.dataset.startswith("inferencex"))
-
-
-def _spread(metric: str, case: PointCase, efficiencies: Efficiencies) -> float:
-    """Return the half width of an interval; every fact the row does not state widens it by half."""
-    kind = metric.split("_", 1)[0]
-    name = {"ttft": "ttft_spread", "tpot": "tpot_spread", "itl": "tpot_spread", "e2e": "tpot_spread"}
-    return (1 + efficiencies.value(name.get(kind, "throughput_spread"))) * (1 + 0.5 * len(case.assumed)) - 1
 
 
 def log_values(

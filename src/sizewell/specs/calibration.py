@@ -72,8 +72,8 @@ class Efficiencies:
 
     Names end in their unit (`_s`, `_rows`, `_tokens`); those that start with `flops_`, `hbm_` or `link_` are shares
     of a stated rate. Among several matching tags the last one in the file wins. `scales` multiply what was found so
-    far, every matching tag for itself; a scaled share stays at most 1.
-    `curves` are those of kernels and collectives.
+    far, every matching tag for itself; a scaled share stays at most 1. `measured` are the tags of accelerators and
+    engines that evidence came from; predictions for others are less sure. `curves` are those of kernels and messages.
     Raises BadInputError for a share outside (0, 1], a scale that is not positive or a tag on an unknown factor.
     """
 
@@ -82,6 +82,7 @@ class Efficiencies:
     overrides: Mapping[str, Mapping[str, Factor]] = field(default_factory=dict)
     curves: Curves = field(default_factory=dict)
     scales: Mapping[str, Mapping[str, Factor]] = field(default_factory=dict)
+    measured: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for tag, table in {"": self.factors, **self.overrides}.items():
