@@ -27,7 +27,6 @@ SHARED = {
     "relative_fixed": Guess(0.8, 0.4, 1.1, 0.2),
     "widened_flops": Guess(1.0, 0.5, 1.6),
     "widened_hbm": Guess(1.0, 0.75, 1.15, 0.15),
-    "flops_vector": Guess(0.12, 0.09, 0.3, 0.5),
     "kernel_gap_s": Guess(3e-7, 1e-7, 1.5e-6, 0.5),
     "host_step_s": Guess(1e-3, 2e-4, 2e-3, 0.6),
     "host_sequence_s": Guess(1e-5, 2e-6, 3e-5, 0.6),
@@ -46,7 +45,8 @@ TAGGED = {
     "architecture:ampere": ("relative_fixed",),
     "architecture:ada": ("relative_fixed",),
     "architecture:blackwell": ("relative_fixed",),
-    "form:consumer": ("relative_flops", "relative_link"),
+    "form:consumer": ("relative_flops", "relative_hbm", "relative_link"),
+    "engine:transformers": ("eager_launch_s",),
     "vendor:apple": ("relative_flops", "relative_hbm", "relative_fixed"),
     "vendor:amd": ("relative_flops", "relative_hbm", "relative_fixed", "relative_link", "host_step_s"),
 }  # fmt: skip

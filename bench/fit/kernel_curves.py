@@ -22,18 +22,26 @@ from scipy.optimize import least_squares
 from tables import Measured, measured
 
 from sizewell.costs.batch import Floats
-from sizewell.costs.kernels import spend
+from sizewell.costs.kernels import Rates, spend
 from sizewell.specs.calibration import KERNEL_PARAMETERS
 
 PACKAGE = "aiconfigurator-core 0.12.0"
 LIMITS = {
     "fixed_s": (1.5e-6, 1e-4), "depth_s": (1e-12, 1e-8), "unit_s": (1e-10, 2e-6), "row_share": (0.02, 1.0),
-    "hbm_share": (0.2, 0.97), "flops_share": (0.02, 0.97), "pad_rows": (0.5, 256.0),
+    "hbm_share": (0.2, 0.97), "flops_share": (0.02, 0.97), "pad_rows": (0.5, 512.0), "plain_rows": (0.01, 100.0),
 }  # fmt: skip
 PRIORS = {
     "fixed_s": 5e-6, "depth_s": 3e-10, "unit_s": 1e-8, "row_share": 0.5, "hbm_share": 0.85, "flops_share": 0.6,
-    "pad_rows": 24.0,
+    "pad_rows": 64.0, "plain_rows": 1.0,
 }  # fmt: skip
+UNUSED = {
+    "gemm": ("unit_s", "plain_rows"), "experts": ("depth_s", "plain_rows"), "experts.w4": ("depth_s",),
+    "experts.mx4": ("depth_s",), "decode-attention": ("depth_s", "row_share", "pad_rows"),
+    "latent-attention": ("depth_s", "row_share", "pad_rows"), "prefill-attention": ("depth_s", "hbm_share", "pad_rows"),
+    "elementwise": ("depth_s", "unit_s", "row_share", "flops_share", "pad_rows", "plain_rows"),
+}  # fmt: skip
+"""Parameters that say nothing about a class, or that its tables cannot tell from another."""
+
 STRENGTH = {"hbm_share": 8.0, "flops_share": 4.0}
 """How many tables' worth of a tenth of a unit of ln a departure by one unit from the prior costs, else 1."""
 
@@ -53,7 +61,10 @@ class Fit(NamedTuple):
 def predicted(point: Measured, parameters: Sequence[float]) -> Floats:
     """Return the seconds of every row by a curve."""
     curve = np.asarray(parameters, dtype=np.float64)[:, None, None]
-    spent = spend(curve, _flat(point), np.array([[1 / point.flops_per_s]]), np.array([1 / point.gpu.bytes_per_s]))
+    gpu = point.gpu
+    plain = max(1 / gpu.peak_flops_per_s("fp32"), 1 / point.flops_per_s)
+    rates = Rates(np.array([[1 / point.flops_per_s]]), np.array([[plain]]), np.array([1 / gpu.bytes_per_s]))
+    spent = spend(curve, _flat(point), rates)
     work = point.work
     fixed = parameters[0] * work.products[0] + parameters[1] * work.depth[0]
     seconds: Floats = spent.seconds[0, 0] + fixed
@@ -68,20 +79,26 @@ def _flat(point: Measured) -> object:
 
 def fit(tables: Sequence[Measured]) -> Fit:
     """Return the curve that fits some tables best."""
-    names = KERNEL_PARAMETERS
+    kind = tables[0].kind
+    unused = UNUSED.get(kind) or UNUSED[kind.split(".")[0]]
+    names = [name for name in KERNEL_PARAMETERS if name not in unused]
     low, high = (np.log([LIMITS[name][side] for name in names]) for side in (0, 1))
     start = np.log([PRIORS[name] for name in names])
     pull = np.array([STRENGTH.get(name, 1.0) for name in names])
 
     def residuals(logs: Floats) -> Floats:
-        parameters = np.exp(logs)
+        parameters = whole(logs)
         parts = [np.log(predicted(t, parameters) / t.seconds) * 10 / np.sqrt(len(t)) for t in tables]
         return np.concatenate([*parts, pull * (logs - start) * 0.1])
 
+    def whole(logs: Floats) -> Floats:
+        free = dict(zip(names, np.exp(logs), strict=True))
+        return np.array([free.get(name, PRIORS[name] if name.endswith("_share") else 0.0) for name in KERNEL_PARAMETERS])
+
     found = least_squares(residuals, np.clip(start, low + 1e-6, high - 1e-6), bounds=(low, high), loss="soft_l1", f_scale=0.1)
-    parameters = np.exp(found.x)
+    parameters = whole(found.x)
     sizes = np.concatenate([np.abs(np.log(predicted(t, parameters) / t.seconds)) for t in tables])
-    named = dict(zip(names, (float(f"{value:.3g}") for value in parameters), strict=True))
+    named = dict(zip(KERNEL_PARAMETERS, (float(f"{value:.3g}") for value in parameters), strict=True))
     return Fit(named, tuple(tables), float(np.median(sizes)), float(np.quantile(sizes, 0.8)))
 
 

@@ -3,7 +3,8 @@
     kernel = products × fixed_s + depth × depth_s + units × unit_s + row_bytes / (bandwidth × row_share)
              + ‖ stream, arithmetic ‖₄,                                       ‖a, b‖₄ = (a⁴ + b⁴)^¼ ≥ max(a, b)
     stream     = (hbm_bytes − row_bytes) / (bandwidth × hbm_share)
-    arithmetic = flops × (rows + pad_rows) / rows / (peak × flops_share)
+    arithmetic = flops / (peak × flops_share) × (1 + pad_rows / (rows + pad_rows))
+                 + flops / rows × plain_rows / plain peak
 
     fixed_s     a kernel starts, fills the chip and drains it, however little it does; so small kernels reach little
                 of the bandwidth (half of it at fixed_s × bandwidth bytes)
@@ -11,11 +12,11 @@
     unit_s      for each sequence of a batch, each expert that is touched
     row_share   of the bandwidth, for what enters and leaves with each row (activations, not overlapped with the rest)
     hbm_share   of the bandwidth, for what is shared by rows (weights, cached context)
-    pad_rows    rows a tile has room for beyond those in use; in prefill attention the elements of a head that a
-                softmax costs as much as
+    pad_rows    a tile has room for up to so many rows beyond those in use; kernels for few rows have small tiles
+    plain_rows  rows whose arithmetic would take the plain fp32 units as long as what they do beside the matrix units:
+                unpack weights, widen cached rows, take a softmax
 
-Products of few rows may leave the matrix units alone: they take the better of that and of the fp32 rate without
-tiles. As no share is above 1, no kernel is faster than its arithmetic or its bytes at stated rates.
+As no share is above 1, no kernel is faster than its arithmetic or its bytes at stated rates.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 
 from sizewell.costs.batch import Floats
 from sizewell.costs.machines import NARROW, Machines, Reached
-from sizewell.costs.work import DEQUANTISED, PRODUCTS, Operator
+from sizewell.costs.work import PRODUCTS, Operator
 from sizewell.specs.calibration import KERNEL_PARAMETERS
 
 
@@ -68,6 +69,14 @@ class Spent(NamedTuple):
     fixed: Floats
 
 
+class Rates(NamedTuple):
+    """Seconds by stated rates: of an operation in its type and on plain units [O, M], of a byte [M]."""
+
+    per_flop: Floats
+    per_plain_flop: Floats
+    per_byte: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class Kernels:
     """Seconds of each operator, shape [O, M, B], and of all of them without skew at every stated rate, [M, B].
@@ -89,13 +98,11 @@ def kernels(operators: Sequence[Operator], reached: Reached) -> Kernels:
     sizes = work.stream_bytes.sum(axis=0) + work.row_bytes.sum(axis=0)
     floor = np.maximum(per_flop.T @ work.flops, sizes / machines.bytes_per_s[:, None])
     curves = np.stack([_curve(o, reached) for o in operators], axis=1)
-    spent = spend(curves, work, per_flop, 1 / machines.bytes_per_s)
+    plain = np.maximum(1 / machines.flops_per_s["fp32"], per_flop)
+    spent = spend(curves, work, Rates(per_flop, plain, 1 / machines.bytes_per_s))
     seconds = spent.seconds
     waits: NDArray[np.bool_] = spent.arithmetic > spent.stream
     for row, operator in enumerate(operators):
-        if operator.kind in PRODUCTS or operator.kind in DEQUANTISED:
-            by_vector = np.maximum(1 / machines.flops_per_s["fp32"], per_flop[row]) / reached.factors["flops_vector"]
-            _without_tiles(spent, row, by_vector[:, None] * work.flops[row])
         if operator.skew is not None:
             seconds[row] *= operator.skew
     fixed = spent.fixed.sum(axis=0)[:, None]
@@ -111,12 +118,13 @@ def _flops_per_s(operator: Operator, machines: Machines) -> Floats:
     return np.where(rates["fp4"] > rates["fp8"], rates["fp8"], stated) if operator.microscaled else stated
 
 
-def spend(curves: Floats, work: KernelWork, per_flop: Floats, per_byte: Floats) -> Spent:
-    """Return the seconds of `work` by `curves` [parameters, O, M] at stated rates [O, M] and [M]."""
-    fixed_s, depth_s, unit_s, row_share, hbm_share, flops_share, pad_rows = curves
-    each = per_flop / flops_share
-    arithmetic = each[:, :, None] * work.flops[:, None, :]
-    arithmetic += (each * pad_rows)[:, :, None] * (work.flops / work.rows)[:, None, :]
+def spend(curves: Floats, work: KernelWork, rates: Rates) -> Spent:
+    """Return the seconds of `work` by `curves` [parameters, O, M] at stated rates."""
+    fixed_s, depth_s, unit_s, row_share, hbm_share, flops_share, pad_rows, plain_rows = curves
+    per_byte = rates.per_byte
+    arithmetic = (rates.per_flop / flops_share)[:, :, None] * work.flops[:, None, :]
+    arithmetic *= 1 + pad_rows[:, :, None] / (work.rows[:, None, :] + pad_rows[:, :, None])
+    arithmetic += (rates.per_plain_flop * plain_rows)[:, :, None] * (work.flops / work.rows)[:, None, :]
     stream = (per_byte / hbm_share)[:, :, None] * work.stream_bytes[:, None, :]
     seconds = _joined(stream, arithmetic)
     seconds += (per_byte / row_share)[:, :, None] * work.row_bytes[:, None, :]
@@ -133,15 +141,6 @@ def _joined(one: Floats, other: Floats) -> Floats:
     first += second
     joined: Floats = np.sqrt(np.sqrt(first, out=first), out=first)
     return joined
-
-
-def _without_tiles(spent: Spent, row: int, vector: Floats) -> None:
-    """Put in place a product that leaves the matrix units alone wherever that is faster."""
-    better = vector < spent.arithmetic[row]
-    if better.any():
-        stream = spent.stream[row]
-        around = spent.seconds[row] - _joined(stream, spent.arithmetic[row])
-        spent.seconds[row] = np.where(better, around + _joined(stream, vector), spent.seconds[row])
 
 
 def _curve(operator: Operator, reached: Reached) -> Floats:

@@ -19,7 +19,9 @@ class Factor:
     spread: float
     source: str
 
-KERNEL_PARAMETERS = ("fixed_s", "depth_s", "unit_s", "row_share", "hbm_share", "flops_share", "pad_rows")
+KERNEL_PARAMETERS = (
+    "fixed_s", "depth_s", "unit_s", "row_share", "hbm_share", "flops_share", "pad_rows", "plain_rows",
+)  # fmt: skip
 """What describes a kernel class: see costs/kernels.py."""
 
 LINK_PARAMETERS = ("fixed_s", "rank_s", "phase_s", "small_share", "large_share")
@@ -71,8 +73,7 @@ class Efficiencies:
     Names end in their unit (`_s`, `_rows`, `_tokens`); those that start with `flops_`, `hbm_` or `link_` are shares
     of a stated rate. Among several matching tags the last one in the file wins. `scales` multiply what was found so
     far, every matching tag for itself; a scaled share stays at most 1. `measured` are the tags of accelerators and
-    engines that evidence came from; predictions for others are less sure. `curves` are those of kernels and
-    collectives.
+    engines that evidence came from; predictions for others are less sure. `curves` are those of kernels and messages.
     Raises BadInputError for a share outside (0, 1], a scale that is not positive or a tag on an unknown factor.
     """
 
