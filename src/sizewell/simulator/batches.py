@@ -29,6 +29,7 @@ def add_chunk(engine: Engine, ring: int, request: int, tokens: int) -> None:
     batch.emitting += min(emits, 1)
     _count(engine, ring, request, tokens, 1.0)
     sequence.computed = after
+    sequence.in_flight += tokens
     if engine.rules[0].async_scheduling:
         sequence.placeholders += emits
 
@@ -48,6 +49,7 @@ def remove_chunk(engine: Engine, ring: int, request: int) -> int:
         kept.request, kept.tokens, kept.emits = moved.request, moved.tokens, moved.emits
     batch.entries -= 1
     sequence.computed -= tokens
+    sequence.in_flight -= tokens
     batch.emitting -= min(emits, 1)
     if engine.rules[0].async_scheduling:
         sequence.placeholders -= emits

@@ -18,8 +18,11 @@ def find_prefix(engine: Engine, request: int) -> int:
     if rules.prefix_caching:
         most = (sequence.input_tokens + sequence.generated - 1) // rules.block_tokens
         cursor = _follow(engine, request, cursor, most)
-        if rules.windowed:
-            common = _common_hit(engine, cursor.block)
+        longest = cursor.block
+        common = _common_hit(engine, longest) if rules.windowed else longest
+        common -= rules.drop_last_hit if common > 0 else 0
+        sequence.junction = longest * rules.block_tokens if rules.windowed and common < longest else 0
+        if common < longest:
             cursor = start_of(engine, request)
             while cursor.block < common:
                 cursor = one_block_on(engine, request, cursor)
@@ -31,11 +34,13 @@ def find_prefix(engine: Engine, request: int) -> int:
 def place_prefix(engine: Engine, request: int, tokens: int) -> bool:
     """Give an admitted sequence a slot, the prefix just found and blocks for `tokens` in all; False: no room."""
     state, rules, sequence = engine.state[0], engine.rules[0], engine.sequences[request]
-    if _missing(engine, tokens, False) > state.free:
+    kept = rules.watermark_blocks if state.running > 0 else 0
+    tokens = min(tokens + rules.lookahead_tokens, rules.max_model_len_tokens)
+    if _missing(engine, tokens, False) + kept > state.free:
         return False
     if rules.reserve_prompt:
         prompt = sequence.input_tokens + sequence.generated
-        if _missing(engine, prompt, True) > state.free:
+        if _missing(engine, prompt, True) + kept > state.free:
             return False
     state.spare -= 1
     slot = engine.spare[state.spare]
@@ -94,10 +99,23 @@ def offer_full_blocks(engine: Engine, request: int, tokens: int) -> None:
         cursor = one_block_on(engine, request, cursor)
         for group in range(len(engine.groups)):
             block = engine.tables[group, sequence.slot, slot.keyed]
-            if engine.groups[group].kind != STATE and block != NULL and engine.blocks[block].key == NO_KEY:
+            if block != NULL and engine.blocks[block].key == NO_KEY and _findable(engine, group, request, slot.keyed):
                 remember(engine, block, cursor.key + group)
         slot.keyed, slot.key = cursor.block, cursor.key
         slot.segment, slot.segment_from = cursor.segment, cursor.segment_from
+
+
+def _findable(engine: Engine, group: int, request: int, place: int) -> bool:
+    """Return whether a full block of a group is worth finding again: any but those no prompt can go on from."""
+    rules, groups = engine.rules[0], engine.groups
+    if groups[group].kind == STATE:
+        return False
+    if groups[group].kind != WINDOW or not rules.sparse_windows:
+        return True
+    sequence, size = engine.sequences[request], rules.block_tokens
+    seen = (groups[group].span_tokens - 1 + size - 1) // size
+    end, junction = (sequence.input_tokens - 1) // size, sequence.junction // size
+    return bool(end - seen <= place < end or junction - seen <= place < junction)
 
 
 def free_sequence(engine: Engine, request: int) -> None:
@@ -192,7 +210,7 @@ def _chunk_hit(engine: Engine, group: int, most: int) -> int:
     while place < most:
         block = find_block(engine, engine.keys[place] + group)
         if block == NULL:
-            return place
+            return int(place)
         engine.hits[group, place] = block
         place += 1
     return most

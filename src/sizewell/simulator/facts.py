@@ -18,6 +18,7 @@ from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Ints
 
 Policy = Literal["fcfs", "priority"]
+COUNTS = ("block_tokens", "max_num_seqs", "max_num_batched_tokens", "max_model_len_tokens", "stages", "ranks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +28,19 @@ class SchedulerRules:
     `async_scheduling`: a step is formed while the one before still runs. `reserve_prompt`: a prompt is admitted when
     all of it has blocks, though only a chunk takes them. `unhashed_first`: freed blocks that were never full are
     reused first. `long_prefill_alone`: the long-prefill threshold also holds for a request that is alone.
+    `sparse_windows`: of a sliding window's blocks only those stay findable from which a prompt can be gone on with: at
+    its own end, or where another prompt was seen to part from it. `windows_wait`: blocks behind a window are given
+    back when no batch in flight can read them. `pads_drafts`: a sequence admitted with one token left to compute is
+    given as many as one that decodes with drafts.
     """
 
     async_scheduling: bool = True
     reserve_prompt: bool = True
     unhashed_first: bool = True
     long_prefill_alone: bool = False
+    sparse_windows: bool = True
+    windows_wait: bool = True
+    pads_drafts: bool = True
 
     @classmethod
     def of(cls, version: str) -> SchedulerRules:
@@ -43,6 +51,9 @@ class SchedulerRules:
             reserve_prompt=release >= (0, 19),
             unhashed_first=release >= (0, 24),
             long_prefill_alone=release < (0, 30),
+            sparse_windows=release >= (0, 30),
+            windows_wait=release >= (0, 30),
+            pads_drafts=release >= (0, 30),
         )
 
 
@@ -61,7 +72,9 @@ class ReplicaFacts:
 
     `blocks` is the engine's count, the null block among them. `depth` batches are in flight at once: one, two under
     async scheduling, one for each of the pipeline `stages`. `drafts` tokens are proposed each step, each accepted
-    with probability `acceptance` if those before it were. `jumps` False forms every step: the same result, slower.
+    with probability `acceptance` if those before it were; with `draft_layers` the drafter keeps keys and values of its
+    own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
+    `watermark_fraction` of the blocks stays free when a request is admitted beside others. `jumps` False forms every step: the same result, slower.
     """
 
     surface: StepSurface
@@ -79,16 +92,20 @@ class ReplicaFacts:
     stages: int = 1
     ranks: int = 1
     drafts: int = 0
+    draft_layers: bool = True
+    watermark_fraction: float = 0.0
     acceptance: float = 0.0
     seed: int = 0
     jumps: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("block_tokens", "max_num_seqs", "max_num_batched_tokens", "max_model_len_tokens", "stages", "ranks"):
+        for name in COUNTS:
             if getattr(self, name) < 1:
                 raise BadInputError(f"{name} is {getattr(self, name)}: give at least 1")
         if self.blocks < 2:
             raise BadInputError(f"the cache has {self.blocks} blocks: one is kept back, so give at least 2")
+        if not 0.0 <= self.watermark_fraction < 1.0:
+            raise BadInputError(f"a fraction of {self.watermark_fraction:g} of the cache stays free: give 0 to below 1")
         if not 0.0 <= self.acceptance <= 1.0:
             raise BadInputError(f"drafts are accepted with probability {self.acceptance:g}: give 0 to 1")
 
@@ -99,10 +116,15 @@ class ReplicaFacts:
             return self.stages
         return 2 if self.rules.async_scheduling else 1
 
+    @property
+    def lookahead_tokens(self) -> int:
+        """Tokens beyond those computed in a step that a sequence holds blocks for."""
+        return self.drafts if self.draft_layers else 0
+
     def can_serve(self, input_tokens: Ints, output_tokens: Ints) -> NDArray[np.bool_]:
         """Return which requests an empty replica can serve whole: within the context, and within its blocks."""
         total = input_tokens + output_tokens
-        held = -(-(total - 1 + self.drafts) // self.block_tokens)
+        held = -(-(total - 1 + self.lookahead_tokens) // self.block_tokens)
         needed = np.zeros_like(held)
         for group in self.groups:
             needed += group.most_blocks if group.kind == "state" else np.minimum(held, group.most_blocks or held)
@@ -128,10 +150,10 @@ def block_groups(layout: CacheLayout) -> tuple[BlockGroup, ...]:
 
 
 def replica_facts(
-    surface: StepSurface, layout: CacheLayout, blocks: int, engine: EngineSpec, served: tuple[EngineSettings, Parallelism]
+    surface: StepSurface, cache: tuple[CacheLayout, int], engine: EngineSpec, settings: EngineSettings, cut: Parallelism
 ) -> ReplicaFacts:
-    """Return the facts of a replica as `costs` counts its cache and `specs` states its settings."""
-    settings, cut = served
+    """Return the facts of a replica: `cache` is its layout and its blocks, as `costs` counts them."""
+    layout, blocks = cache
     return ReplicaFacts(
         surface=surface,
         blocks=blocks,

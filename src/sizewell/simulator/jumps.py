@@ -9,7 +9,7 @@ from __future__ import annotations
 from sizewell.costs.surface import StepSurface, decode_run_s
 from sizewell.simulator.cache import drop_unseen, grow, offer_full_blocks
 from sizewell.simulator.landing import count_gap
-from sizewell.simulator.state import STATE, Engine
+from sizewell.simulator.state import NO_ROOM, OPEN, STATE, Engine
 
 ALIKE = 1.0005
 """Steps of one jump whose seconds differ by less are counted as equal gaps."""
@@ -18,7 +18,10 @@ ALIKE = 1.0005
 def steps_alike(engine: Engine, in_flight: int) -> int:
     """Return how many steps can be jumped over: after them the batches in flight are the same, so many tokens on."""
     state, rules = engine.state[0], engine.rules[0]
-    if state.running == 0 or (state.waiting > 0 and not state.blocked):
+    if state.running == 0 or (state.waiting > 0 and state.blocked == OPEN):
+        return 0
+    # Windows that move on give blocks back, and then the first in the queue may fit.
+    if rules.windowed and state.blocked == NO_ROOM:
         return 0
     for ring in range(in_flight):
         if engine.batches[ring].roster != state.roster:
@@ -64,7 +67,8 @@ def _take_and_offer(engine: Engine, request: int, ahead: int) -> None:
     rules, sequence = engine.rules[0], engine.sequences[request]
     computed = sequence.computed - ahead
     if rules.windowed:
-        drop_unseen(engine, sequence.slot, computed - 1)
+        behind = rules.windows_wait * (rules.depth - 1)
+        drop_unseen(engine, sequence.slot, computed - 1 - behind)
     grow(engine, sequence.slot, computed)
     offer_full_blocks(engine, request, computed - sequence.placeholders)
 

@@ -20,6 +20,7 @@ def land_batch(engine: Engine, ring: int, now_s: float) -> None:
     state.ended = 0
     for place in range(batch.entries):
         entry = engine.entries[ring, place]
+        engine.sequences[entry.request].in_flight -= entry.tokens
         if entry.emits and engine.sequences[entry.request].place != ENDED:
             _deliver(engine, entry.request, entry.emits, now_s)
     if state.ended > 0:
@@ -41,7 +42,8 @@ def _deliver(engine: Engine, request: int, emits: int, now_s: float) -> None:
     rules, sequence = engine.rules[0], engine.sequences[request]
     gained = 1
     if emits > 1:
-        gained += _accepted(engine, request, emits - 1)
+        gained += _accepted(engine, request, emits - 1 - sequence.padding)
+        sequence.padding = 0
         if sequence.place == RUNNING:
             sequence.computed -= emits - gained
     if rules.async_scheduling:

@@ -12,7 +12,7 @@ from sizewell.costs.surface import decode_run_s, decode_steps_within, step_s
 from sizewell.simulator.batches import step_batch
 from sizewell.simulator.jumps import jump, steps_alike
 from sizewell.simulator.landing import land_batch
-from sizewell.simulator.state import FCFS, World, engine_of
+from sizewell.simulator.state import FCFS, OPEN, World, engine_of
 from sizewell.simulator.vllm import schedule
 
 
@@ -67,7 +67,7 @@ def _no_admission(world: World, replica: int) -> bool:
     """Return whether a new request could not be admitted whatever it is: all slots taken, or others before it."""
     rules = world.rules[0]
     state = world.states[replica * rules.ranks]
-    return bool(state.running == rules.max_num_seqs or (state.blocked and rules.policy == FCFS))
+    return bool(state.running == rules.max_num_seqs or (state.blocked != OPEN and rules.policy == FCFS))
 
 
 def _launch(world: World, replica: int, ring: int) -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from sizewell.costs.surface import StepSurface
 
-Records = np.recarray[Any, Any]
+Records = Any
+"""An array of records, whose fields numpy gives no types."""
 Ints = NDArray[np.int64]
 Smalls = NDArray[np.int32]
 
@@ -28,6 +29,9 @@ FULL, WINDOW, CHUNK, STATE = range(4)
 
 FCFS, PRIORITY = range(2)
 
+OPEN, NO_SEAT, NO_ROOM = range(3)
+"""How the last look at the waiting queue ended: nobody waits; slots or budget are used up; the first does not fit."""
+
 SEQUENCE = np.dtype(
     [
         ("computed", np.int64),  # tokens whose keys and values are, or are being, computed
@@ -36,10 +40,13 @@ SEQUENCE = np.dtype(
         ("output_tokens", np.int64),
         ("last_s", np.float64),
         ("placeholders", np.int32),  # output tokens scheduled and not yet known (async scheduling)
+        ("in_flight", np.int32),  # tokens in batches that have not come back
+        ("padding", np.int32),  # drafts that a step computes for want of known ones; none is accepted
         ("slot", np.int32),
         ("engine", np.int32),
         ("place", np.int32),  # UNSENT, WAITING…
         ("think_tokens", np.int64),
+        ("junction", np.int64),  # tokens of the prompt another has been seen to share beyond the cached prefix
         ("cached", np.int64),  # prompt tokens found in the prefix cache when first admitted
         ("preemptions", np.int64),
         ("scheduled_s", np.float64),
@@ -113,7 +120,7 @@ ENGINE = np.dtype(
         ("oldest", np.int64),  # ring of batches in flight
         ("in_flight", np.int64),
         ("roster", np.int64),  # counts every change of the running list
-        ("blocked", np.int64),  # the last look at the waiting queue ended for want of memory, slots or budget
+        ("blocked", np.int64),  # OPEN, NO_SEAT, NO_ROOM
         ("skip", np.int64),  # identical steps planned to be jumped over
         ("busy_s", np.float64),  # when the accelerators can start the next batch
         ("end_s", np.float64),  # when the batch formed last ends
@@ -148,6 +155,12 @@ RULES = np.dtype(
         ("stages", np.int64),
         ("ranks", np.int64),
         ("drafts", np.int64),
+        ("lookahead_tokens", np.int64),  # a sequence holds blocks for, beyond those of the step
+        ("drop_last_hit", np.int64),  # a drafter of its own layers needs the last cached block computed again
+        ("pads_drafts", np.int64),
+        ("watermark_blocks", np.int64),  # stay free at an admission beside others
+        ("sparse_windows", np.int64),
+        ("windows_wait", np.int64),
         ("policy", np.int64),
         ("windowed", np.int64),  # some group is not FULL
         ("jumps", np.int64),

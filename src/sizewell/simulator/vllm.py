@@ -17,7 +17,7 @@ from sizewell.simulator.cache import (
     place_prefix,
 )
 from sizewell.simulator.log import ADMITTED, PREEMPTED, SCHEDULED, STEP, note
-from sizewell.simulator.state import ENDED, NONE, PRIORITY, RUNNING, WAITING, Engine
+from sizewell.simulator.state import ENDED, NO_ROOM, NO_SEAT, NONE, OPEN, PRIORITY, RUNNING, WAITING, Engine
 from sizewell.simulator.waiting import comes_before, first_waiting, return_to_front, withdraw
 
 
@@ -25,7 +25,7 @@ def schedule(engine: Engine, ring: int) -> int:
     """Form the next batch in a place of the ring; return its tokens."""
     state = engine.state[0]
     clear_batch(engine, ring)
-    state.blocked = 0
+    state.blocked = OPEN
     budget = engine.rules[0].max_num_batched_tokens
     preempted = state.preemptions
     place = 0
@@ -64,7 +64,8 @@ def leave(engine: Engine, request: int) -> None:
 def _wanted(engine: Engine, request: int) -> int:
     """Return the tokens a running sequence could compute next."""
     rules, sequence = engine.rules[0], engine.sequences[request]
-    if sequence.placeholders > 0 and sequence.generated + 1 >= sequence.output_tokens:
+    certain = sequence.computed + 2 - sequence.placeholders
+    if sequence.placeholders > 0 and certain >= sequence.input_tokens + sequence.output_tokens:
         return 0
     known = sequence.input_tokens + sequence.generated + sequence.placeholders
     if rules.drafts > 0 and sequence.computed + 1 >= known > sequence.input_tokens:
@@ -84,11 +85,12 @@ def _make_room(engine: Engine, ring: int, request: int, tokens: int) -> int:
     """Preempt until the next tokens of a sequence have blocks, or it is itself the victim; return budget freed."""
     rules, sequence = engine.rules[0], engine.sequences[request]
     if rules.windowed:
-        drop_unseen(engine, sequence.slot, sequence.computed)
-    needed = min(sequence.computed + tokens + rules.drafts, rules.max_model_len_tokens)
+        drop_unseen(engine, sequence.slot, max(0, sequence.computed - rules.windows_wait * sequence.in_flight))
+    needed = min(sequence.computed + tokens + rules.lookahead_tokens, rules.max_model_len_tokens)
     freed = 0
     while not grow(engine, sequence.slot, needed):
         victim = _victim(engine)
+        note(engine, PREEMPTED, victim, engine.sequences[victim].computed)
         freed += remove_chunk(engine, ring, victim) if rules.policy == PRIORITY else 0
         _preempt(engine, victim)
         if victim == request:
@@ -109,7 +111,6 @@ def _victim(engine: Engine) -> int:
 def _preempt(engine: Engine, request: int) -> None:
     """Take everything from a running sequence: it is computed again from its first token when it is admitted again."""
     state, sequence, running = engine.state[0], engine.sequences[request], engine.running
-    note(engine, PREEMPTED, request, sequence.computed)
     place = state.running - 1
     while running[place] != request:
         place -= 1
@@ -126,18 +127,27 @@ def _preempt(engine: Engine, request: int) -> None:
 
 def _admit(engine: Engine, ring: int, budget: int) -> None:
     """Move waiting sequences into the running list, in order, until one does not fit."""
-    state, rules = engine.state[0], engine.rules[0]
+    state, rules, batch = engine.state[0], engine.rules[0], engine.batches[ring]
+    running, padded = batch.entries, rules.pads_drafts * rules.drafts * (batch.prefill_sequences == 0)
     while state.waiting > 0:
-        state.blocked = 1
+        state.blocked = NO_SEAT
         if budget <= 0 or state.running == rules.max_num_seqs:
             return
         request = first_waiting(engine)
         sequence = engine.sequences[request]
         cached = find_prefix(engine, request)
-        tokens = _limited(engine, sequence.input_tokens + sequence.generated - cached)
+        tokens = sequence.input_tokens + sequence.generated - cached
+        sequence.padding = 0
+        if padded > 0 and tokens == 1 and running + cached > 0 and cached + padded + 2 <= rules.max_model_len_tokens:
+            if padded + 1 > budget:
+                return
+            sequence.padding = padded
+            tokens += padded
+        tokens = _limited(engine, tokens)
         if not rules.chunked_prefill and tokens > budget:
             return
         tokens = min(tokens, budget)
+        state.blocked = NO_ROOM
         if not place_prefix(engine, request, cached + tokens):
             return
         withdraw(engine, request)
@@ -151,7 +161,7 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         note(engine, ADMITTED, request, cached)
         _run_chunk(engine, ring, request, tokens)
         budget -= tokens
-    state.blocked = 0
+    state.blocked = OPEN
 
 
 def _run_chunk(engine: Engine, ring: int, request: int, tokens: int) -> None:

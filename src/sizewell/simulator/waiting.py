@@ -42,8 +42,8 @@ def return_to_front(engine: Engine, request: int) -> None:
 def first_waiting(engine: Engine) -> int:
     """Return the sequence to be admitted next."""
     if engine.rules[0].policy == PRIORITY:
-        return engine.heap[0]
-    return engine.state[0].first
+        return int(engine.heap[0])
+    return int(engine.state[0].first)
 
 
 def withdraw(engine: Engine, request: int) -> None:
@@ -68,10 +68,10 @@ def comes_before(engine: Engine, one: int, other: int) -> bool:
     """Return whether `one` is served before `other`: by priority, then time of arrival, then order of the requests."""
     first, second = engine.requests[one].priority, engine.requests[other].priority
     if first != second:
-        return first < second
+        return bool(first < second)
     sent, later = engine.sequences[one].sent_s, engine.sequences[other].sent_s
     if sent != later:
-        return sent < later
+        return bool(sent < later)
     return one < other
 
 

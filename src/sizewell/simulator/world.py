@@ -30,6 +30,7 @@ from sizewell.simulator.state import (
     STATE,
     WINDOW,
     Records,
+    Smalls,
     World,
 )  # fmt: skip
 from sizewell.traffic.requests import Ints, Requests
@@ -103,7 +104,9 @@ def _rules(facts: ReplicaFacts, log_lines: int, seats: int) -> Records:
         chunked_prefill=facts.chunked_prefill, reserve_prompt=rules.reserve_prompt,
         prefix_caching=facts.prefix_caching, unhashed_first=rules.unhashed_first,
         async_scheduling=rules.async_scheduling, depth=facts.depth, stages=facts.stages, ranks=facts.ranks,
-        drafts=facts.drafts, policy=PRIORITY if facts.policy == "priority" else FCFS,
+        drafts=facts.drafts, lookahead_tokens=facts.lookahead_tokens, drop_last_hit=facts.lookahead_tokens > 0,
+        watermark_blocks=int(facts.watermark_fraction * facts.blocks), sparse_windows=rules.sparse_windows,
+        windows_wait=rules.windows_wait, pads_drafts=rules.pads_drafts, policy=PRIORITY if facts.policy == "priority" else FCFS,
         windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps, logged=log_lines > 0,
     )  # fmt: skip
 
@@ -161,12 +164,13 @@ def _followers(requests: Requests) -> tuple[Ints, Ints]:
     return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), waiting[order]
 
 
-def _draws(facts: ReplicaFacts) -> np.ndarray[Any, np.dtype[np.int32]]:
+def _draws(facts: ReplicaFacts) -> Smalls:
     """Return how many drafts in a row are accepted in successive steps, drawn from the seed."""
     if not facts.drafts:
         return np.zeros(1, dtype=np.int32)
     hits = np.random.default_rng(facts.seed).random((DRAWS, facts.drafts)) < facts.acceptance
-    return np.cumprod(hits, axis=1).sum(axis=1).astype(np.int32)
+    accepted: Smalls = np.cumprod(hits, axis=1).sum(axis=1).astype(np.int32)
+    return accepted
 
 
 def _own(tables: Any) -> Any:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import ast
-import math
-from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
 
-from sizewell.simulator.memory import Memory
-from sizewell.simulator.shapes import BOOL, FLOAT, INT, Array, Number, Record, Row, Shape
-from sizewell.simulator.translation import (
+from sizewell.simulator.compiler.memory import Memory
+from sizewell.simulator.compiler.shapes import BOOL, FLOAT, INT, Number, Record, Row, Shape
+from sizewell.simulator.compiler.values import (
     I1,
     I64,
-    NOTHING,
     POINTER,
     REAL,
-    Program,
+    Functions,
     Value,
-    argument_types,
-    declared_shape,
     stored_words,
 )  # fmt: skip
 
@@ -28,15 +23,14 @@ SIGNS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">",
 WHOLE = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.BitAnd: "and_", ast.BitOr: "or_", ast.BitXor: "xor",
          ast.LShift: "shl", ast.RShift: "ashr"}  # fmt: skip
 BROKEN = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv"}
-CALLS = {math.log: "llvm.log", math.sqrt: "llvm.sqrt", math.exp: "llvm.exp", math.ceil: "llvm.ceil",
-         math.floor: "llvm.floor"}  # fmt: skip
 
 
 class Expressions:
     """Writes the expressions of one function; statements are written by its subclass."""
 
-    program: Program
-    function: FunctionType
+    program: Functions
+    names: dict[str, Any]
+    title: str
     builder: ir.IRBuilder
     memory: Memory
     variables: dict[str, tuple[Shape, Any]]
@@ -70,7 +64,7 @@ class Expressions:
         if wanted == FLOAT:
             return Value(FLOAT, (build.sitofp(part, REAL) if have == INT else part,))
         if have == FLOAT:
-            raise TypeError(f"{self.function.__qualname__}: a float where an integer is declared: say int(…)")
+            raise TypeError(f"{self.title}: a float where an integer is declared: say int(…)")
         return Value(INT, (part,))
 
     def space(self, shape: Shape) -> Any:
@@ -81,7 +75,7 @@ class Expressions:
         return place
 
     def _refused(self, node: ast.AST) -> Value:
-        raise TypeError(f"{self.function.__qualname__}: line {node.lineno}: {ast.unparse(node)} is not translated")  # type: ignore[attr-defined]
+        raise TypeError(f"{self.title}: line {node.lineno}: {ast.unparse(node)} is not translated")  # type: ignore[attr-defined]
 
     def _constant(self, node: ast.Constant) -> Value:
         return self._constant_value(node.value, node)
@@ -98,7 +92,7 @@ class Expressions:
     def _name(self, node: ast.Name) -> Value:
         if node.id in self.variables:
             return self.memory.loaded(*self.variables[node.id])
-        return self._constant_value(self.function.__globals__.get(node.id), node)
+        return self._constant_value(self.names.get(node.id), node)
 
     def _attribute(self, node: ast.Attribute) -> Value:
         held = self.value(node.value)
@@ -110,12 +104,10 @@ class Expressions:
 
     def _subscript(self, node: ast.Subscript) -> Value:
         if isinstance(node.value, ast.Attribute) and node.value.attr == "shape":
-            assert isinstance(node.slice, ast.Constant)
-            return Value(INT, (self.value(node.value.value).parts[1 + node.slice.value],))
+            return Value(INT, (self.value(node.value.value).parts[1 + ast.literal_eval(node.slice)],))
         held = self.value(node.value)
         if isinstance(held.shape, Row):
-            assert isinstance(node.slice, ast.Constant)
-            return self.memory.item(held, node.slice.value)
+            return self.memory.item(held, ast.literal_eval(node.slice))
         if isinstance(node.slice, ast.Slice):
             return self._part(held, node.slice)
         return self.memory.entry(held, self.indices(node.slice))
@@ -233,82 +225,3 @@ class Expressions:
             self.builder.branch(blocks[2])
         self.builder.position_at_end(blocks[2])
         return self.memory.loaded(shape, result)
-
-    def _call(self, node: ast.Call) -> Value:
-        assert isinstance(node.func, ast.Name) and not node.keywords, ast.unparse(node)
-        callee = self.function.__globals__.get(node.func.id)
-        given = [self.value(each) for each in node.args]
-        if isinstance(callee, FunctionType):
-            return self._called(callee, given)
-        if isinstance(callee, type) and issubclass(callee, tuple):
-            return self._made(callee, given)
-        if callee in CALLS:
-            return self._mathematics(callee, given[0])
-        built_in = getattr(self, f"_built_in_{node.func.id}", None)
-        return built_in(given) if built_in else self._refused(node)
-
-    def _called(self, callee: FunctionType, given: list[Value]) -> Value:
-        given += [self._constant_value(each, ast.Pass(lineno=0)) for each in self._defaults(callee, len(given))]
-        target = self.program.function(callee, tuple(value.shape for value in given))
-        arguments: list[Any] = []
-        space = None
-        if isinstance(target.result, Row):
-            space = self.space(target.result)
-            arguments.append(space)
-        for value, shape in zip(given, target.parameters, strict=True):
-            arguments += self.converted(value, shape).parts
-        result = self.builder.call(target.code, arguments)
-        return Value(target.result or INT, (space if space is not None else result,))
-
-    def _defaults(self, callee: FunctionType, given: int) -> tuple[Any, ...]:
-        missing = callee.__code__.co_argcount - given
-        return (callee.__defaults__ or ())[-missing:] if missing else ()
-
-    def _made(self, made_by: type, given: list[Value]) -> Value:
-        names = made_by._fields  # type: ignore[attr-defined]
-        defaults = made_by._field_defaults  # type: ignore[attr-defined]
-        given += [self._constant_value(defaults[name], ast.Pass(lineno=0)) for name in names[len(given) :]]
-        numbers = {"int": INT, "float": FLOAT, "bool": BOOL}
-        said = [numbers.get(str(made_by.__annotations__[name])) for name in names]
-        items = [self.converted(v, shape) if shape else v for v, shape in zip(given, said, strict=True)]
-        return self.row(made_by, items)
-
-    def _mathematics(self, callee: Any, given: Value) -> Value:
-        kind = ir.FunctionType(REAL, [REAL])
-        code = self.program.module.declare_intrinsic(CALLS[callee], [REAL], kind)
-        result = self.builder.call(code, [self.converted(given, FLOAT).parts[0]])
-        if callee in (math.ceil, math.floor):
-            return Value(INT, (self.builder.fptosi(result, I64),))
-        return Value(FLOAT, (result,))
-
-    def _built_in_len(self, given: list[Value]) -> Value:
-        return Value(INT, (given[0].parts[1],))
-
-    def _built_in_int(self, given: list[Value]) -> Value:
-        if given[0].shape == FLOAT:
-            return Value(INT, (self.builder.fptosi(given[0].parts[0], I64),))
-        return self.converted(given[0], INT)
-
-    def _built_in_float(self, given: list[Value]) -> Value:
-        return self.converted(given[0], FLOAT)
-
-    def _built_in_bool(self, given: list[Value]) -> Value:
-        return self.converted(given[0], BOOL)
-
-    def _built_in_min(self, given: list[Value]) -> Value:
-        return self._extreme("<", given)
-
-    def _built_in_max(self, given: list[Value]) -> Value:
-        return self._extreme(">", given)
-
-    def _extreme(self, sign: str, given: list[Value]) -> Value:
-        shape = FLOAT if FLOAT in [value.shape for value in given] else INT
-        best = self.converted(given[0], shape)
-        for value in given[1:]:
-            other = self.converted(value, shape)
-            better = self._compared(sign, other, best)
-            best = Value(shape, (self.builder.select(better, other.parts[0], best.parts[0]),))
-        return best
-
-
-__all__ = ["NOTHING", "POINTER", "Array", "Expressions", "argument_types", "declared_shape"]

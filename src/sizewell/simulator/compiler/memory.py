@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from sizewell.simulator.shapes import BOOL, FLOAT, INT, Array, Number, Record, Row, Shape, number_of, words
-from sizewell.simulator.translation import I1, I32, I64, POINTER, REAL, Program, Value
+from sizewell.simulator.compiler.shapes import BOOL, FLOAT, INT, Array, Number, Record, Row, Shape, number_of, words
+from sizewell.simulator.compiler.values import I1, I32, I64, POINTER, REAL, Functions, Value
 
 TUPLES = "tuples"
 """All tuples share one class of memory: they are copied word by word."""
@@ -17,7 +17,7 @@ TUPLES = "tuples"
 class Memory:
     """Writes the reads and writes of one function."""
 
-    def __init__(self, program: Program, builder: ir.IRBuilder) -> None:
+    def __init__(self, program: Functions, builder: ir.IRBuilder) -> None:
         self.program, self.builder = program, builder
 
     def shifted(self, pointer: Any, byte_count: Any) -> Any:

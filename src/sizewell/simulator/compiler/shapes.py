@@ -8,7 +8,7 @@ in place.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Row:
         return sum(words(item) for item in self.items[:place])
 
 
-Shape = Union[Number, Record, Array, Row]
+Shape = Number | Record | Array | Row
 
 
 def words(shape: Shape) -> int:

@@ -8,14 +8,14 @@ from typing import Any
 
 from llvmlite import ir
 
-from sizewell.simulator.expressions import Expressions
-from sizewell.simulator.memory import Memory
-from sizewell.simulator.shapes import INT, Array, Number, Record, Row, Shape
-from sizewell.simulator.translation import (
+from sizewell.simulator.compiler.calls import Calls
+from sizewell.simulator.compiler.memory import Memory
+from sizewell.simulator.compiler.shapes import INT, Array, Number, Record, Row, Shape
+from sizewell.simulator.compiler.values import (
     I64,
     NOTHING,
     POINTER,
-    Program,
+    Functions,
     Translated,
     Value,
     argument_types,
@@ -24,11 +24,12 @@ from sizewell.simulator.translation import (
 )  # fmt: skip
 
 
-class FunctionWriter(Expressions):
+class FunctionWriter(Calls):
     """Writes one function for one choice of argument shapes."""
 
-    def __init__(self, program: Program, function: FunctionType, shapes: tuple[Shape, ...]) -> None:
-        self.program, self.function, self.shapes = program, function, shapes
+    def __init__(self, program: Functions, function: FunctionType, shapes: tuple[Shape, ...]) -> None:
+        self.program, self.shapes = program, shapes
+        self.names, self.title = function.__globals__, f"{function.__module__}.{function.__qualname__}"
         self.tree = syntax_of(function)
         self.variables: dict[str, tuple[Shape, Any]] = {}
         self.loops: list[tuple[Any, Any]] = []
@@ -44,7 +45,7 @@ class FunctionWriter(Expressions):
         if not by_value and not self.returns_nothing:
             types.insert(0, POINTER)
         returned = argument_types(self.declared)[0] if self.declared is not None and by_value else NOTHING
-        name = f"{self.function.__module__}.{self.function.__qualname__}.{len(self.program.module.functions)}"
+        name = f"{self.title}.{len(self.program.module.functions)}"
         code = ir.Function(self.program.module, ir.FunctionType(returned, types), name)
         code.linkage = "internal"
         self.builder = ir.IRBuilder(code.append_basic_block("start"))
@@ -89,12 +90,9 @@ class FunctionWriter(Expressions):
             self.value(node.value)
 
     def _assign_(self, node: ast.Assign) -> None:
-        value = self._fresh(self.value(node.value)) if len(node.targets) == 1 else self.value(node.value)
+        value = self.value(node.value)
         for target in node.targets:
             self._assign_to(target, value)
-
-    def _fresh(self, value: Value) -> Value:
-        return value
 
     def _assign_to(self, target: ast.expr, value: Value) -> None:
         if isinstance(target, ast.Name):
@@ -118,7 +116,7 @@ class FunctionWriter(Expressions):
         if isinstance(shape, Number):
             value = self.converted(value, shape)
         elif shape != value.shape:
-            raise TypeError(f"{self.function.__qualname__}: {name} changes its type")
+            raise TypeError(f"{self.title}: {name} changes its type")
         self.memory.store(value, place)
 
     def _set_field(self, record: Value, name: str, value: Value) -> None:
