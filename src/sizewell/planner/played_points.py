@@ -61,8 +61,8 @@ class Player:
         seats = int(case.max_sequences)
         if case.engine in RESERVING:
             seats = min(seats, max(1, int(pool.kv_tokens / cut.dp / case.lengths.decode_context_tokens)))
-        served = (replace(settings, max_num_seqs=seats), cut)
-        facts = replica_facts(self._surface(case, pool, reached), pool.cache, pool.blocks, case.engine_spec, served)
+        surface, cache = self._surface(case, pool, reached), (pool.cache, pool.blocks)
+        facts = replica_facts(surface, cache, case.engine_spec, replace(settings, max_num_seqs=seats), cut)
         rules = facts.rules if case.engine == "vllm" else SchedulerRules(async_scheduling=False, reserve_prompt=True)
         return replace(
             facts,
