@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from evidence import DEFAULT, KIND_OF, KINDS, calibrate, cases, group_of, targets
+from evidence import DEFAULT, KIND_OF, KINDS, calibrated, cases, group_of
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.points import read_point_rows
@@ -140,7 +140,7 @@ def predictions(ready: Sequence[PointCase], *, in_sample: bool) -> list[Score]:
     if in_sample:
         shipped = read_efficiencies()
         return [score for case in ready for score in scores(case, predict_point(case, shipped, player))]
-    apart = calibrate(ready, targets(ready)).without
+    apart = calibrated(ready).without
     return [score for case in ready for score in scores(case, predict_point(case, _of(apart, case), player))]
 
 

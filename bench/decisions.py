@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 from accuracy import four_constants
-from evidence import DEFAULT, calibrate, cases, group_of, targets
+from evidence import DEFAULT, calibrated, cases, group_of
 
 from sizewell.catalog.points import read_point_rows
+from sizewell.planner.played_points import Player
 from sizewell.planner.point_cases import PointCase
 from sizewell.planner.validate_points import predict_point
 
@@ -120,11 +121,11 @@ def _line(label: str, some: Sequence[Verdict]) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Read, fit, decide, print."""
     ready, _ = cases(read_point_rows(arguments.points))
-    ready = [case for case in ready if case.row.trust != "drop"]
-    apart = calibrate(ready, targets(ready)).without
+    apart, player = calibrated(ready).without, Player()
+    ready = [case for case in ready if case.row.trust != "drop" and case.row.load == "closed_loop"]
     found: dict[tuple[object, ...], list[Option]] = defaultdict(list)
     for case in ready:
-        values = {a.metric: a.predicted.value for a in predict_point(case, apart[group_of(case)]) if a.predicted}
+        values = {a.metric: a.predicted.value for a in predict_point(case, apart[group_of(case)], player) if a.predicted}
         one = option(case, values.get("tpot_mean_s", 0.0), values.get("ttft_mean_s", 0.0))
         if one is not None:
             found[question(case)].append(one)

@@ -94,13 +94,22 @@ def start() -> Efficiencies:
 OFFSET = 0.3
 """Spread of the multiplier of a tag on top of that of everything."""
 NARROWEST, WIDEST = 0.1, 0.7
-ALSO = {"acceptance": 0.1}
+ALSO = {"acceptance": 0.1, "relative_flops": 0.1, "relative_hbm": 0.1, "relative_link": 0.2}
+CURVES = ("relative_flops", "relative_hbm")
+FAMILIES = ("architecture:hopper", "architecture:ampere", "architecture:ada", "architecture:blackwell",
+            "engine:vllm", "engine:sglang", "engine:trtllm", "engine:lmdeploy")  # fmt: skip
+"""What kernels may differ in from the curves measured on a few of them: kept close."""
+CLOSE = 0.1
+HOST = ("host_step_s", "host_sequence_s", "request_s")
+GENERATIONS = ("vllm-v0", "vllm-v1", "vllm-async", "sglang-overlapped", "sglang-recorded", "trtllm-c++", "trtllm-pytorch")
+"""Releases of an engine between which the loop around a step changed (specs/engine.py)."""
 
 
 def beliefs() -> tuple[Belief, ...]:
     """Return what is fitted, each with how far it may lie from where it starts."""
-    everywhere = [
-        Belief(factor=name, spread=min(max(guess.spread, NARROWEST), WIDEST)) for name, guess in SHARED.items()
-    ]
-    everywhere += [Belief(factor=name, spread=spread) for name, spread in ALSO.items()]
-    return (*everywhere, *(Belief(factor=name, spread=OFFSET, tag=tag) for tag, names in TAGGED.items() for name in names))
+    found = {("", name): min(max(guess.spread, NARROWEST), WIDEST) for name, guess in SHARED.items()}
+    found |= {("", name): spread for name, spread in ALSO.items()}
+    found |= {(tag, name): OFFSET for tag, names in TAGGED.items() for name in names}
+    found |= {(tag, name): CLOSE for tag in FAMILIES for name in CURVES if (tag, name) not in found}
+    found |= {(f"engine:{engine}", name): OFFSET for engine in GENERATIONS for name in HOST}
+    return tuple(Belief(factor=name, spread=spread, tag=tag) for (tag, name), spread in found.items())

@@ -33,6 +33,7 @@ class Served:
     tpot_s: Floats
     e2e_s: Floats
     requests_per_s: Floats
+    capacity_per_s: Floats
     prefill_tokens_per_s: Floats
     decode_s: Floats
 
@@ -50,7 +51,7 @@ def served(case: PointCase, reached: Reached) -> Served | None:
         return None
     best, *others = known
     for other in others:
-        best = best.where(_is_better(best, other, case.row.load), other)
+        best = best.where(_is_better(best, other, case), other)
     return best
 
 
@@ -60,7 +61,7 @@ def likely_choice(case: PointCase, reached: Reached) -> int:
     best = next((at for at, answer in enumerate(answers) if answer is not None), 0)
     for at, answer in enumerate(answers):
         one = answers[best]
-        if answer is not None and one is not None and not _is_better(one, answer, case.row.load)[0]:
+        if answer is not None and one is not None and not _is_better(one, answer, case)[0]:
             best = at
     return best
 
@@ -75,10 +76,15 @@ def sent_per_s(case: PointCase, pool: PoolCase, reached: Reached) -> float:
     return rate_per_s if rate_per_s > OVERLOAD * capacity[0] else float(capacity[0] * _busy(rate_per_s, capacity)[0])
 
 
-def _is_better(one: Served, other: Served, load: str) -> NDArray[np.bool_]:
+def _is_better(one: Served, other: Served, case: PointCase) -> NDArray[np.bool_]:
+    """Return where one layout would have been chosen: for the soonest answer, the most throughput or, where a load was
+    raised until a limit broke, the most capacity.
+    """
     better: NDArray[np.bool_]
-    if load in {"single", "closed_loop"}:
+    if case.row.load in {"single", "closed_loop"}:
         better = one.e2e_s <= other.e2e_s
+    elif case.tuned and case.rate_per_s is not None:
+        better = one.capacity_per_s >= other.capacity_per_s
     else:
         tied = one.requests_per_s == other.requests_per_s
         better = np.where(tied, one.ttft_s <= other.ttft_s, one.requests_per_s > other.requests_per_s)
@@ -116,7 +122,9 @@ def _aggregated(case: PointCase, pool: PoolCase, table: StepTable) -> Served | N
         point = _arriving(case, settled, replicas)
     else:
         return None
-    return _whole(case, point, replicas, table)
+    calm = settled.calm or settled
+    capacity = calm.at_sequences(calm.most).requests_per_s if case.rate_per_s is not None else point.requests_per_s
+    return replace(_whole(case, point, replicas, table), capacity_per_s=capacity * replicas)
 
 
 def _arriving(case: PointCase, settled: Rates, replicas: int) -> Point:
@@ -194,6 +202,7 @@ def _whole(case: PointCase, point: Point, replicas: int, table: StepTable) -> Se
         tpot_s=point.tpot_s,
         e2e_s=point.e2e_s,
         requests_per_s=point.requests_per_s * replicas,
+        capacity_per_s=point.requests_per_s * replicas,
         prefill_tokens_per_s=case.lengths.prompt_tokens / table.alone_s,
         decode_s=table.decode_s[:, 0],
     )
