@@ -20,7 +20,8 @@ class Factor:
     source: str
 
 KERNEL_PARAMETERS = (
-    "fixed_s", "depth_s", "unit_s", "row_share", "hbm_share", "flops_share", "pad_rows", "plain_rows",
+    "fixed_s", "depth_s", "unit_s", "row_share", "hbm_share", "flops_share", "tile_rows", "pad_rows",
+    "plain_rows",
 )  # fmt: skip
 """What describes a kernel class: see costs/kernels.py."""
 
