@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from link_curves import link_curves
+from link_curves import link_curves, link_residuals
 from scipy.optimize import least_squares
 from tables import Measured, measured
 
@@ -208,4 +208,4 @@ if __name__ == "__main__":
     points = list(measured(root))
     print(len(points), "tables", sum(map(len, points)), "rows", flush=True)
     fitted = curves(points)
-    write(fitted, link_curves(root), residual_rows(points, fitted))
+    write(fitted, link_curves(root), residual_rows(points, fitted) + link_residuals(root))

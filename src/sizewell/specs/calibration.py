@@ -49,6 +49,26 @@ class Curve:
                 raise BadInputError(f"{name} of a curve is {value:g}; a share lies in (0, 1]: {self.source}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Residual:
+    """How far a curve is off the kernels of one class measured on one accelerator under one engine.
+
+    `median_ln` and `p80_ln` are of |ln(predicted / measured)|, `bias_ln` is the median with its sign; `left_out_*` are
+    those of a curve fitted without this accelerator, None where no other was measured.
+    """
+
+    kind: str
+    gpu: str
+    engine: str
+    engine_version: str
+    rows: int
+    median_ln: float
+    p80_ln: float
+    bias_ln: float
+    left_out_median_ln: float | None
+    left_out_p80_ln: float | None
+
+
 Curves = Mapping[str, Mapping[str, Curve]]
 """Curves by class of kernels or messages, and within it by tag."""
 
