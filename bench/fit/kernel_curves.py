@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from link_curves import link_curves
+from link_curves import link_curves, link_residuals
 from scipy.optimize import least_squares
 from tables import Measured, measured
 
@@ -41,6 +41,11 @@ UNUSED = {
     "elementwise": ("depth_s", "unit_s", "row_share", "flops_share", "pad_rows", "plain_rows"),
 }  # fmt: skip
 """Parameters that say nothing about a class, or that its tables cannot tell from another."""
+
+TILE_ROWS = {"hopper": 64.0}
+"""Rows of the smallest matrix instruction in use: m64 of wgmma, else m16 of mma; not fitted, as no table is of a chip
+with so little arithmetic for its bandwidth that they tell (an H20 has, and runs one sequence of a 14B at a third of its
+bandwidth)."""
 
 STRENGTH = {"hbm_share": 8.0, "flops_share": 4.0}
 """How many tables' worth of a tenth of a unit of ln a departure by one unit from the prior costs, else 1."""
@@ -81,7 +86,8 @@ def fit(tables: Sequence[Measured]) -> Fit:
     """Return the curve that fits some tables best."""
     kind = tables[0].kind
     unused = UNUSED.get(kind) or UNUSED[kind.split(".")[0]]
-    names = [name for name in KERNEL_PARAMETERS if name not in unused]
+    names = [name for name in KERNEL_PARAMETERS if name not in unused and name != "tile_rows"]
+    tile_rows = TILE_ROWS.get(tables[0].gpu.architecture, 16.0) if "pad_rows" in names else 0.0
     low, high = (np.log([LIMITS[name][side] for name in names]) for side in (0, 1))
     start = np.log([PRIORS[name] for name in names])
     pull = np.array([STRENGTH.get(name, 1.0) for name in names])
@@ -93,6 +99,7 @@ def fit(tables: Sequence[Measured]) -> Fit:
 
     def whole(logs: Floats) -> Floats:
         free = dict(zip(names, np.exp(logs), strict=True))
+        free["tile_rows"] = tile_rows
         return np.array([free.get(name, PRIORS[name] if name.endswith("_share") else 0.0) for name in KERNEL_PARAMETERS])
 
     found = least_squares(residuals, np.clip(start, low + 1e-6, high - 1e-6), bounds=(low, high), loss="soft_l1", f_scale=0.1)
@@ -201,4 +208,4 @@ if __name__ == "__main__":
     points = list(measured(root))
     print(len(points), "tables", sum(map(len, points)), "rows", flush=True)
     fitted = curves(points)
-    write(fitted, link_curves(root), residual_rows(points, fitted))
+    write(fitted, link_curves(root), residual_rows(points, fitted) + link_residuals(root))

@@ -276,4 +276,4 @@ def messages(root: Path) -> pd.DataFrame:
                         }
                     )
                 )  # fmt: skip
-    return pd.concat(found)
+    return pd.concat(found, ignore_index=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import tomllib
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from sizewell.specs.calibration import Curve, Efficiencies, Factor
+from sizewell.specs.calibration import Curve, Efficiencies, Factor, Residual
 
 FOLDER = "calibrations"
 
@@ -31,6 +32,23 @@ def read_curves(name: str) -> dict[str, dict[str, Curve]]:
     return {
         kind: {tag: _curve(fields) for tag, fields in table.items()} for kind, table in _read(name)["curves"].items()
     }
+
+
+@cache
+def read_residuals(name: str = "kernels") -> tuple[Residual, ...]:
+    """Return how far the shipped curves called `name` are off what they were fitted to, table by table."""
+    path = files("sizewell.catalog") / "data" / FOLDER / f"{name}-residuals.csv"
+    with path.open(encoding="utf-8", newline="") as lines:
+        return tuple(_residual(row) for row in csv.DictReader(lines))
+
+
+def _residual(row: dict[str, str]) -> Residual:
+    left_out = [float(row[f"left_out_{which}_ln"]) if row[f"left_out_{which}_ln"] else None for which in ("median", "p80")]
+    return Residual(
+        kind=row["class"], gpu=row["gpu"], engine=row["engine"], engine_version=row["engine_version"],
+        rows=int(row["rows"]), median_ln=float(row["median_ln"]), p80_ln=float(row["p80_ln"]),
+        bias_ln=float(row["bias_ln"]), left_out_median_ln=left_out[0], left_out_p80_ln=left_out[1],
+    )  # fmt: skip
 
 
 def _read(name: str) -> dict[str, Any]:

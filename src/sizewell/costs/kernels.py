@@ -3,7 +3,7 @@
     kernel = products × fixed_s + depth × depth_s + units × unit_s + row_bytes / (bandwidth × row_share)
              + ‖ stream, arithmetic ‖₄,                                       ‖a, b‖₄ = (a⁴ + b⁴)^¼ ≥ max(a, b)
     stream     = (hbm_bytes − row_bytes) / (bandwidth × hbm_share)
-    arithmetic = flops / (peak × flops_share) × (1 + pad_rows / (rows + pad_rows))
+    arithmetic = flops / (peak × flops_share) × max(1 + pad_rows / (rows + pad_rows), tile_rows / rows)
                  + flops / rows × plain_rows / plain peak
 
     fixed_s     a kernel starts, fills the chip and drains it, however little it does; so small kernels reach little
@@ -12,7 +12,8 @@
     unit_s      for each sequence of a batch, each expert that is touched
     row_share   of the bandwidth, for what enters and leaves with each row (activations, not overlapped with the rest)
     hbm_share   of the bandwidth, for what is shared by rows (weights, cached context)
-    pad_rows    a tile has room for up to so many rows beyond those in use; kernels for few rows have small tiles
+    tile_rows   a matrix instruction multiplies so many rows at least, used or not
+    pad_rows    a tile has room for up to so many rows beyond those in use; kernels for fewer rows have smaller tiles
     plain_rows  rows whose arithmetic would take the plain fp32 units as long as what they do beside the matrix units:
                 unpack weights, widen cached rows, take a softmax
 
@@ -120,15 +121,21 @@ def _flops_per_s(operator: Operator, machines: Machines) -> Floats:
 
 def spend(curves: Floats, work: KernelWork, rates: Rates) -> Spent:
     """Return the seconds of `work` by `curves` [parameters, O, M] at stated rates."""
-    fixed_s, depth_s, unit_s, row_share, hbm_share, flops_share, pad_rows, plain_rows = curves
+    fixed_s, depth_s, unit_s, row_share, hbm_share, flops_share, tile_rows, pad_rows, plain_rows = curves
     per_byte = rates.per_byte
     arithmetic = (rates.per_flop / flops_share)[:, :, None] * work.flops[:, None, :]
-    arithmetic *= 1 + pad_rows[:, :, None] / (work.rows[:, None, :] + pad_rows[:, :, None])
-    arithmetic += (rates.per_plain_flop * plain_rows)[:, :, None] * (work.flops / work.rows)[:, None, :]
+    tiled = np.flatnonzero(tile_rows.any(axis=1) | pad_rows.any(axis=1))
+    rows, pad = work.rows[tiled, None, :], pad_rows[tiled, :, None]
+    arithmetic[tiled] *= np.maximum(1 + pad / (rows + pad), tile_rows[tiled, :, None] / rows)
+    aside = np.flatnonzero(plain_rows.any(axis=1))
+    each = (rates.per_plain_flop[aside] * plain_rows[aside])[:, :, None]
+    arithmetic[aside] += each * (work.flops[aside] / work.rows[aside])[:, None, :]
     stream = (per_byte / hbm_share)[:, :, None] * work.stream_bytes[:, None, :]
     seconds = _joined(stream, arithmetic)
-    seconds += (per_byte / row_share)[:, :, None] * work.row_bytes[:, None, :]
-    seconds += unit_s[:, :, None] * work.units[:, None, :]
+    passing = np.flatnonzero(work.row_bytes.any(axis=1))
+    seconds[passing] += (per_byte / row_share[passing])[:, :, None] * work.row_bytes[passing, None, :]
+    counted = np.flatnonzero(work.units.any(axis=1))
+    seconds[counted] += unit_s[counted, :, None] * work.units[counted, None, :]
     fixed = fixed_s * work.products[:, None] + depth_s * work.depth[:, None]
     return Spent(arithmetic, stream, seconds, fixed)
 

@@ -73,7 +73,7 @@ class Reached:
     """Machines with what is reached of them under one engine, whose tags come beside those of each machine.
 
     `factors` are arrays of shape [M]; of `shapes`, the curves of all classes and tags, those asked for are kept in
-    `curves` [parameters, M].
+    `curves` [parameters, M]; which one each machine has is `matched` once for a machine and all that are taken from it.
     """
 
     machines: Machines
@@ -81,6 +81,7 @@ class Reached:
     shapes: Curves
     tags: tuple[str, ...] = ()
     curves: dict[str, Floats] = field(default_factory=dict)
+    matched: dict[tuple[str, tuple[str, ...]], list[float]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -108,22 +109,24 @@ class Reached:
             factors={name: value[rows] for name, value in self.factors.items()},
             shapes=self.shapes,
             tags=self.tags,
-            curves={name: value[:, rows] for name, value in self.curves.items()},
+            matched=self.matched,
         )
 
     def curve(self, name: str, names: Sequence[str]) -> Floats:
         """Return the parameters called `names` of a class of kernels or messages, shape [len(names), M]."""
         if name not in self.curves:
-            known: dict[tuple[str, ...], list[float]] = {}
-            for tags in self.machines.tags:
-                if tags not in known:
-                    found = matching_curve(self.shapes, name, (*tags, *self.tags))
-                    known[tags] = [found.parameters[parameter] for parameter in names]
-            curve = np.array([known[tags] for tags in self.machines.tags], dtype=np.float64).T
+            curve = np.array([self._match(name, names, tags) for tags in self.machines.tags], dtype=np.float64).T
             for row, parameter in zip(curve, names, strict=True):
                 self._scale(row, parameter, widened=name == "gemm.w4")
             self.curves[name] = curve
         return self.curves[name]
+
+    def _match(self, name: str, names: Sequence[str], tags: tuple[str, ...]) -> list[float]:
+        key = (name, tags)
+        if key not in self.matched:
+            found = matching_curve(self.shapes, name, (*tags, *self.tags))
+            self.matched[key] = [found.parameters[parameter] for parameter in names]
+        return self.matched[key]
 
     def _scale(self, row: Floats, parameter: str, *, widened: bool) -> None:
         """Multiply a parameter by what this engine and machine reach beside the curve; shares stay shares."""

@@ -20,7 +20,8 @@ class Factor:
     source: str
 
 KERNEL_PARAMETERS = (
-    "fixed_s", "depth_s", "unit_s", "row_share", "hbm_share", "flops_share", "pad_rows", "plain_rows",
+    "fixed_s", "depth_s", "unit_s", "row_share", "hbm_share", "flops_share", "tile_rows", "pad_rows",
+    "plain_rows",
 )  # fmt: skip
 """What describes a kernel class: see costs/kernels.py."""
 
@@ -46,6 +47,26 @@ class Curve:
         for name, value in self.parameters.items():
             if value < 0 or (name.endswith("_share") and not 0 < value <= 1):
                 raise BadInputError(f"{name} of a curve is {value:g}; a share lies in (0, 1]: {self.source}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Residual:
+    """How far a curve is off the kernels of one class measured on one accelerator under one engine.
+
+    `median_ln` and `p80_ln` are of |ln(predicted / measured)|, `bias_ln` is the median with its sign; `left_out_*` are
+    those of a curve fitted without this accelerator, None where no other was measured.
+    """
+
+    kind: str
+    gpu: str
+    engine: str
+    engine_version: str
+    rows: int
+    median_ln: float
+    p80_ln: float
+    bias_ln: float
+    left_out_median_ln: float | None
+    left_out_p80_ln: float | None
 
 
 Curves = Mapping[str, Mapping[str, Curve]]
