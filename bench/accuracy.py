@@ -23,7 +23,6 @@ from sizewell.catalog.points import read_point_rows
 from sizewell.planner.played_points import Player
 from sizewell.planner.point_cases import PointCase
 from sizewell.planner.validate_points import PointPrediction, predict_point
-from sizewell.specs.calibration import Efficiencies
 
 NAMES = {"speed": "TPOT / ITL", "first": "TTFT", "rate": "throughput", "run": "E2E"}
 
@@ -141,11 +140,8 @@ def predictions(ready: Sequence[PointCase], *, in_sample: bool) -> list[Score]:
         shipped = read_efficiencies()
         return [score for case in ready for score in scores(case, predict_point(case, shipped, player))]
     apart = calibrated(ready).without
-    return [score for case in ready for score in scores(case, predict_point(case, _of(apart, case), player))]
-
-
-def _of(apart: dict[tuple[str, str, str], Efficiencies], case: PointCase) -> Efficiencies:
-    return apart[group_of(case)]
+    scored = [case for case in ready if case.row.trust != "drop"]
+    return [score for case in scored for score in scores(case, predict_point(case, apart[group_of(case)], player))]
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -170,21 +170,26 @@ def calibrate(ready: Sequence[PointCase]) -> Calibrated:
 
 def calibrated(ready: Sequence[PointCase]) -> Calibrated:
     """Return `calibrate`, remembered in the temporary folder until a source, a curve or a row changes."""
-    here = Path(__file__).parent
-    rooms = here.parent / "src" / "sizewell"
-    sources = [*here.glob("fit*.py"), here / "evidence.py", rooms / "catalog" / "data" / "calibrations" / "kernels.toml"]
-    for room in ("specs", "costs", "simulator", "calibrator", "planner"):
-        sources += (rooms / room).rglob("*.py")
-    digest = sha256(repr([case.row for case in ready]).encode())
-    for path in sorted(sources):
-        digest.update(path.read_bytes())
-    kept = Path(gettempdir()) / f"sizewell-calibrated-{digest.hexdigest()[:16]}.pickle"
+    kept = Path(gettempdir()) / f"sizewell-calibrated-{_digest(ready)}.pickle"
     if kept.exists():
         found: Calibrated = pickle.loads(kept.read_bytes())
         return found
     found = calibrate(ready)
     kept.write_bytes(pickle.dumps(found))
     return found
+
+
+def _digest(ready: Sequence[PointCase]) -> str:
+    """Return a name for everything a calibration depends on."""
+    here = Path(__file__).parent
+    rooms = here.parent / "src" / "sizewell"
+    sources = [*here.glob("fit_ranges.py"), rooms / "catalog" / "data" / "calibrations" / "kernels.toml"]
+    for room in ("specs", "costs", "simulator", "planner"):
+        sources += (rooms / room).rglob("*.py")
+    digest = sha256(repr([case.row for case in ready]).encode())
+    for path in sorted(sources):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _residuals(
