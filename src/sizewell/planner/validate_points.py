@@ -69,9 +69,7 @@ def is_comparable(metric: str, case: PointCase) -> bool:
     return not (metric.startswith("itl") and case.row.dataset.startswith("inferencex"))
 
 
-def log_values(
-    case: PointCase, metrics: Sequence[str], curves: Curves, factors: Mapping[str, Floats]
-) -> Floats | None:
+def log_values(case: PointCase, metrics: Sequence[str], curves: Curves, factors: Mapping[str, Floats]) -> Floats | None:
     """Return ln of some metrics of a row under M sets of factors, shape [K, M]; None where its load is not stated."""
     count = len(next(iter(factors.values())))
     machines = case.machines.take(np.zeros(count, dtype=np.intp))
