@@ -75,9 +75,7 @@ def scores(case: PointCase, answers: Iterable[PointPrediction]) -> list[Score]:
             continue
         simple = four_constants(case) if kind == "speed" else math.nan
         simple = 1 / simple if answer.metric == "decode_tokens_per_s" else simple
-        found.append(
-            Score(case, answer.metric, kind, answer.measured, figure.value, figure.low, figure.high, simple)
-        )
+        found.append(Score(case, answer.metric, kind, answer.measured, figure.value, figure.low, figure.high, simple))
     return found
 
 

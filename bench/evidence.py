@@ -88,16 +88,24 @@ def group_of(case: PointCase) -> tuple[str, str, str]:
 def weights(ready: Sequence[PointCase], wanted: Sequence[Target]) -> Floats:
     """Return the weight of each value: data sets alike, a cell of many like rows no more than a few."""
     rows = [ready[t.case].row for t in wanted]
-    cells = [(r.dataset, r.gpu, r.model, r.engine, r.load, r.weight_format, t.metric) for r, t in zip(rows, wanted, strict=True)]
+    cells = [
+        (r.dataset, r.gpu, r.model, r.engine, r.load, r.weight_format, t.metric)
+        for r, t in zip(rows, wanted, strict=True)
+    ]
     often = Counter(cells)
     single = [min(1.0, ROWS_OF_A_CELL / often[cell]) for cell in cells]
     sets: dict[tuple[str, str], float] = defaultdict(float)
     for row, target, weight in zip(rows, wanted, single, strict=True):
         sets[row.dataset, target.kind] += weight
-    return np.array([
-        weight * min(1.0, ROWS_OF_A_SET / sets[row.dataset, target.kind]) * WEIGHT[target.kind] * TRUST[row.trust[:1]]
-        for row, target, weight in zip(rows, wanted, single, strict=True)
-    ])
+    return np.array(
+        [
+            weight
+            * min(1.0, ROWS_OF_A_SET / sets[row.dataset, target.kind])
+            * WEIGHT[target.kind]
+            * TRUST[row.trust[:1]]
+            for row, target, weight in zip(rows, wanted, single, strict=True)
+        ]
+    )
 
 
 def sample(ready: Sequence[PointCase]) -> list[PointCase]:
@@ -129,7 +137,9 @@ def evidence(ready: Sequence[PointCase], known: Sequence[Belief], logs: Floats, 
         errors += [math.log(value) - math.log(t.measured) for value, t in zip(best, some, strict=True)]
         slopes += list(answer)
         group += [groups[group_of(case)]] * len(some)
-    return Evidence(errors=np.array(errors), slopes=np.array(slopes), weights=weights(ready, wanted), group=np.array(group))
+    return Evidence(
+        errors=np.array(errors), slopes=np.array(slopes), weights=weights(ready, wanted), group=np.array(group)
+    )
 
 
 def reached(case: PointCase, reference: Efficiencies, known: Sequence[Belief], logs: Floats) -> Reached:

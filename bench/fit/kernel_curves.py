@@ -100,9 +100,13 @@ def fit(tables: Sequence[Measured]) -> Fit:
     def whole(logs: Floats) -> Floats:
         free = dict(zip(names, np.exp(logs), strict=True))
         free["tile_rows"] = tile_rows
-        return np.array([free.get(name, PRIORS[name] if name.endswith("_share") else 0.0) for name in KERNEL_PARAMETERS])
+        return np.array(
+            [free.get(name, PRIORS[name] if name.endswith("_share") else 0.0) for name in KERNEL_PARAMETERS]
+        )
 
-    found = least_squares(residuals, np.clip(start, low + 1e-6, high - 1e-6), bounds=(low, high), loss="soft_l1", f_scale=0.1)
+    found = least_squares(
+        residuals, np.clip(start, low + 1e-6, high - 1e-6), bounds=(low, high), loss="soft_l1", f_scale=0.1
+    )
     parameters = whole(found.x)
     sizes = np.concatenate([np.abs(np.log(predicted(t, parameters) / t.seconds)) for t in tables])
     named = dict(zip(KERNEL_PARAMETERS, (float(f"{value:.3g}") for value in parameters), strict=True))

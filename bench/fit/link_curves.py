@@ -37,7 +37,13 @@ def link_curves(root: Path) -> list[str]:
         parameters = _fit(kind, part)
         sizes = np.abs(_errors(kind, part, parameters))
         median, p80 = float(np.median(sizes)), float(np.quantile(sizes, 0.8))
-        print(kind, tag, dict(zip(LINK_PARAMETERS, np.exp(parameters).round(9), strict=True)), f"{median:.3f} {p80:.3f}", flush=True)
+        print(
+            kind,
+            tag,
+            dict(zip(LINK_PARAMETERS, np.exp(parameters).round(9), strict=True)),
+            f"{median:.3f} {p80:.3f}",
+            flush=True,
+        )
         engines = ", ".join(sorted(f"{e} {v}" for e, v in set(zip(part.engine, part.version, strict=True))))
         lines += [
             f'[curves."{kind}"."{tag}"]',

@@ -110,7 +110,9 @@ def _believable(
     if frame.empty:
         return
     seconds = frame.latency.to_numpy(float) * 1e-3
-    work = {name: frame[name].to_numpy(float) for name in ("flops", "stream", "row", "rows", "units", "products", "depth")}
+    work = {
+        name: frame[name].to_numpy(float) for name in ("flops", "stream", "row", "rows", "units", "products", "depth")
+    }
     sizes = work["stream"] + work["row"]
     kept = (seconds > 0) & (sizes / seconds < UNBELIEVABLE * gpu.bytes_per_s)
     if gpu.key in CACHED_BYTES and kind not in {"elementwise", "prefill-attention"}:
@@ -175,7 +177,12 @@ def _experts(frame: pd.DataFrame, engine: str) -> Read:
         touched = np.where(part.moe_ep_size > 1, np.minimum(experts, tokens * top), chosen) / part.moe_ep_size
         assigned = tokens * top / part.moe_ep_size
         expert = 3 * hidden * inner
-        if kind == "mx4" and engine == "trtllm" and name == "w4a16_mxfp4" and part.device.str.contains(MICROSCALING).any():
+        if (
+            kind == "mx4"
+            and engine == "trtllm"
+            and name == "w4a16_mxfp4"
+            and part.device.str.contains(MICROSCALING).any()
+        ):
             continue  # This engine multiplies by 8-bit rows there.
         wide = kind == "mx4" and part.device.str.contains(MICROSCALING).any()
         yield f"experts.{kind}", "fp8" if wide else PEAKS[kind], part.assign(
@@ -204,12 +211,12 @@ def _latent(frame: pd.DataFrame, engine: str) -> Read:
     hopper = frame.device.str.contains("H100|H200|H20")
     for name, part in frame.groupby("kv_cache_dtype"):
         # On Hopper this engine widens fp8 rows in a kernel of its own, which deployments do not choose.
-        part = part[~hopper.loc[part.index]] if engine == "sglang" and name == "fp8" else part
-        pairs = part.batch_size.astype(float) * (part.step + 1.0)
+        kept = part[~hopper.loc[part.index]] if engine == "sglang" and name == "fp8" else part
+        pairs = kept.batch_size.astype(float) * (kept.step + 1.0)
         width = 1 if name == "fp8" else 2
-        yield "latent-attention" + (".fp8" if name == "fp8" else ""), "bf16", part.assign(
-            flops=2 * pairs * part.num_heads * (576 + 512), stream=pairs * 576 * width, row=0.0, rows=part.num_heads,
-            units=part.batch_size, products=1.0, depth=0.0,
+        yield "latent-attention" + (".fp8" if name == "fp8" else ""), "bf16", kept.assign(
+            flops=2 * pairs * kept.num_heads * (576 + 512), stream=pairs * 576 * width, row=0.0, rows=kept.num_heads,
+            units=kept.batch_size, products=1.0, depth=0.0,
         )  # fmt: skip
 
 
@@ -231,8 +238,10 @@ def _elementwise(frame: pd.DataFrame, engine: str) -> Read:
     # The others time a copy, or a kernel that also looks for the scale.
     frame = frame if engine == "vllm" else frame.iloc[:0]
     size = frame.m.astype(float) * frame.k * 3
-    yield "elementwise", "fp32", frame.assign(
-        flops=0.0, stream=size, row=0.0, rows=frame.m, units=0.0, products=1.0, depth=0.0
+    yield (
+        "elementwise",
+        "fp32",
+        frame.assign(flops=0.0, stream=size, row=0.0, rows=frame.m, units=0.0, products=1.0, depth=0.0),
     )
 
 

@@ -51,7 +51,8 @@ def test_a_share_of_a_curve_above_one_is_refused() -> None:
 
 def test_the_last_curve_whose_tags_all_match_wins() -> None:
     one, two, three = (
-        Curve(parameters={**dict.fromkeys(LINK_PARAMETERS, 0.5), "fixed_s": n}, spread=0.1, source="s") for n in (1, 2, 3)
+        Curve(parameters={**dict.fromkeys(LINK_PARAMETERS, 0.5), "fixed_s": seconds}, spread=0.1, source="s")
+        for seconds in (1, 2, 3)
     )
     curves = {"send": {"": one, "vendor:a": two, "vendor:a+engine:b": three}}
     assert matching_curve(curves, "send", ["vendor:z", "engine:b"]) is one

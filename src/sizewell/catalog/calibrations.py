@@ -99,14 +99,12 @@ def read_curves(name: str) -> dict[str, dict[str, Curve]]:
 def read_residuals(name: str = "kernels") -> tuple[Residual, ...]:
     """Return how far the shipped curves called `name` are off what they were fitted to, table by table."""
     path = files("sizewell.catalog") / "data" / FOLDER / f"{name}-residuals.csv"
-    with path.open(encoding="utf-8", newline="") as lines:
+    with path.open(encoding="utf-8") as lines:
         return tuple(_residual(row) for row in csv.DictReader(lines))
 
 
 def _residual(row: dict[str, str]) -> Residual:
-    left_out = [
-        float(row[f"left_out_{which}_ln"]) if row[f"left_out_{which}_ln"] else None for which in ("median", "p80")
-    ]
+    left_out = [float(text) if (text := row[f"left_out_{which}_ln"]) else None for which in ("median", "p80")]
     return Residual(
         kind=row["class"], gpu=row["gpu"], engine=row["engine"], engine_version=row["engine_version"],
         rows=int(row["rows"]), median_ln=float(row["median_ln"]), p80_ln=float(row["p80_ln"]),

@@ -140,9 +140,7 @@ def _compressed_seen(mixer: CompressedAttention, context: Floats) -> Floats:
     return window + _seen(states, mixer.indexer.top_k_tokens if mixer.indexer else None)
 
 
-def _decode(
-    kind: OperatorKind, repeats: float, batch: Batch, row: _Row, seen: Floats, width: CacheWidth
-) -> Operator:
+def _decode(kind: OperatorKind, repeats: float, batch: Batch, row: _Row, seen: Floats, width: CacheWidth) -> Operator:
     pairs = batch.decode_sequences * seen
     return Operator(
         name="decode attention",

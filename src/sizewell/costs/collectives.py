@@ -56,9 +56,7 @@ def exchange(collective: Collective, reached: Reached) -> Exchange:
     net = _column(reached.factors["far_collective_s"])
     meeting = fixed_s + (span.near - 1) * rank_s
     latency = (
-        meeting
-        + phase_s
-        + (span.nodes > 1) * (net + 2 * np.ceil(np.log2(np.maximum(span.nodes, 1))) * span.far_hop_s)
+        meeting + phase_s + (span.nodes > 1) * (net + 2 * np.ceil(np.log2(np.maximum(span.nodes, 1))) * span.far_hop_s)
     )
     phases = 2.0 if collective.kind == "all-reduce" else 1.0
     near_s = near * span.near_s_per_byte / large_share

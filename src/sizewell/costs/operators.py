@@ -104,7 +104,8 @@ class _Step:
     def _norms(self, layer: Layer, repeats: float) -> Operator:
         """Norms with residuals, rotation of queries and keys, activation between matrices: what touches rows only."""
         blocks = (layer.mixer is not None) + (layer.mlp is not None)
-        gated = sum(t.rank_rows(self.cut.tp) for t in layer.tensors if t.role in {"mlp", "shared-experts"} and t.rows[1:])
+        paired = [t for t in layer.tensors if t.role in {"mlp", "shared-experts"} and len(t.rows) > 1]
+        gated = sum(t.rank_rows(self.cut.tp) for t in paired)
         kernels = 2 * blocks + _inner_norms(layer)
         return Operator(
             name="norms and residuals",

@@ -19,6 +19,7 @@ class Factor:
     spread: float
     source: str
 
+
 KERNEL_PARAMETERS = (
     "fixed_s", "depth_s", "unit_s", "row_share", "hbm_share", "flops_share", "tile_rows", "pad_rows",
     "plain_rows",
