@@ -12,7 +12,8 @@ from sizewell.costs.surface import decode_run_s, decode_steps_within, step_s
 from sizewell.simulator.batches import step_batch
 from sizewell.simulator.jumps import jump, steps_alike
 from sizewell.simulator.landing import land_batch
-from sizewell.simulator.state import FCFS, OPEN, World, engine_of
+from sizewell.simulator.sglang import schedule_sglang
+from sizewell.simulator.state import FCFS, OPEN, SGLANG, Engine, World, engine_of
 from sizewell.simulator.vllm import schedule
 
 
@@ -28,7 +29,7 @@ def wake(world: World, replica: int) -> None:
         for rank in range(rules.ranks):
             engine = engine_of(world, replica * rules.ranks + rank)
             before = engine.state[0].preemptions
-            tokens += schedule(engine, ring)
+            tokens += _form_batch(engine, ring, rules.scheduler)
             preempted += engine.state[0].preemptions - before
         # A step in which the first sequence was itself the victim takes no time; the next one is formed at once.
         if tokens == 0 and (preempted == 0 or lead.in_flight > 0):
@@ -38,6 +39,12 @@ def wake(world: World, replica: int) -> None:
         _launch(world, replica, ring)
         lead.in_flight += 1
     _plan(world, replica)
+
+
+def _form_batch(engine: Engine, ring: int, scheduler: int) -> int:
+    if scheduler == SGLANG:
+        return schedule_sglang(engine, ring)
+    return schedule(engine, ring)
 
 
 def rouse(world: World, replica: int) -> None:

@@ -28,6 +28,7 @@ FULL, WINDOW, CHUNK, STATE = range(4)
 """What a block group caches: every token, a sliding window, the current chunk, a recurrent state."""
 
 FCFS, PRIORITY = range(2)
+VLLM, SGLANG = range(2)
 
 OPEN, NO_SEAT, NO_ROOM = range(3)
 """How the last look at the waiting queue ended: nobody waits; slots or budget are used up; the first does not fit."""
@@ -125,6 +126,7 @@ ENGINE = np.dtype(
         ("busy_s", np.float64),  # when the accelerators can start the next batch
         ("end_s", np.float64),  # when the batch formed last ends
         ("wake_s", np.float64),  # when the scheduler next gets to act
+        ("ratio", np.float64),  # SGLang: the share of their remaining output that running sequences are expected to use
         ("hit_blocks", np.int64),  # result of the last search of the prefix cache, with the key it ends on
         ("hit_key", np.int64),
         ("hit_segment", np.int64),
@@ -165,6 +167,12 @@ RULES = np.dtype(
         ("windowed", np.int64),  # some group is not FULL
         ("jumps", np.int64),
         ("router", np.int64),
+        ("scheduler", np.int64),
+        ("ratio_least", np.float64),  # SGLang: to which the expected share of outputs falls, and by how much a step
+        ("ratio_decay", np.float64),
+        ("takes_over", np.int64),  # a decode pool: prompts come computed but for the last token
+        ("transfer_s", np.float64),  # for a prompt's cache to get there, and for each token of it
+        ("transfer_token_s", np.float64),
         ("logged", np.int64),
     ],
     align=True,
@@ -270,6 +278,13 @@ class World(NamedTuple):
     followers: Ints
     agenda: Records
     surface: StepSurface
+
+
+class Pair(NamedTuple):
+    """A pool that computes prompts and one that decodes; a request is a sequence in each, one after the other."""
+
+    prefill: World
+    decode: World
 
 
 def engine_of(world: World, index: int) -> Engine:

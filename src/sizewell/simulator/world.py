@@ -27,8 +27,10 @@ from sizewell.simulator.state import (
     REQUEST,
     RULES,
     SEQUENCE,
+    SGLANG,
     SLOT,
     STATE,
+    VLLM,
     WINDOW,
     Records,
     Smalls,
@@ -38,6 +40,8 @@ from sizewell.traffic.requests import Ints, Requests
 
 KINDS = {"full": FULL, "window": WINDOW, "chunk": CHUNK, "state": STATE}
 GAP_BINS = int((14.0 - GAP_LOG_START) * GAP_BINS_PER_E)
+RATIO_START, RATIO_LEAST, RATIO_STEPS = 0.7, 0.14, 600
+"""SGLang expects running sequences to use so much of their output; the share falls to a part of that in some steps."""
 DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
 
@@ -109,9 +113,16 @@ def _rules(fleet: Fleet, log_lines: int, seats: int) -> Records:
         drafts=facts.drafts, lookahead_tokens=facts.lookahead_tokens, drop_last_hit=facts.lookahead_tokens > 0,
         watermark_blocks=int(facts.watermark_fraction * facts.blocks), sparse_windows=rules.sparse_windows,
         windows_wait=rules.windows_wait, pads_drafts=rules.pads_drafts,
+        scheduler=SGLANG if facts.scheduler == "sglang" else VLLM, ratio_least=_ratio(facts) * RATIO_LEAST,
+        ratio_decay=_ratio(facts) * (1 - RATIO_LEAST) / RATIO_STEPS,
         policy=PRIORITY if facts.policy == "priority" else FCFS,
-        windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps, router=ROUTERS.index(fleet.router), logged=log_lines > 0,
+        windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps,
+        router=ROUTERS.index(fleet.router), logged=log_lines > 0,
     )  # fmt: skip
+
+
+def _ratio(facts: ReplicaFacts) -> float:
+    return min(RATIO_START * facts.conservativeness, 1.0)
 
 
 def _groups(facts: ReplicaFacts) -> Records:
@@ -149,7 +160,7 @@ def _clock(requests: Requests, horizon_s: float) -> Records:
 def _states(engines: int, facts: ReplicaFacts, seats: int) -> Records:
     return _filled(
         engines, ENGINE, index=np.arange(engines), free=facts.blocks - 1, spare=seats, first=NONE, last=NONE,
-        wake_s=np.inf,
+        wake_s=np.inf, ratio=_ratio(facts),
     )  # fmt: skip
 
 
