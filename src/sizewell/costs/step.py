@@ -30,10 +30,12 @@ class Launch:
 
     A `front_end` process turns their tokens into messages meanwhile. `stages` is the pipeline depth and
     `slowest_stage` its longest stage over the mean one; `offload_bytes` of weights per accelerator come over the
-    host link each step.
+    host link each step. Graphs are recorded for decoding: steps that are `unrecorded` [B], 0 or 1, because they carry
+    prompts are issued kernel by kernel.
     """
 
     sequences: Floats
+    unrecorded: Floats | None = None
     eager: bool = False
     stages: int = 1
     slowest_stage: float = 1.0
@@ -138,6 +140,9 @@ def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, wo
     gaps = launches * factors["kernel_gap_s"][:, None]
     if launch.eager:
         gaps = gaps + np.maximum(launches * factors["eager_launch_s"][:, None] - gaps - working_s, 0.0)
+    elif launch.unrecorded is not None:
+        issued = launches * factors["prefill_launch_s"][:, None]
+        gaps = gaps + launch.unrecorded * np.maximum(issued - gaps - working_s, 0.0)
     host = factors["host_step_s"][:, None] + factors["host_sequence_s"][:, None] * launch.sequences[None, :]
     found = {"launch": gaps, "host": host}
     if launch.offload_bytes:

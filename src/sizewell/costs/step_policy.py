@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
+import numpy as np
+
 from sizewell.costs.batch import Batch
 from sizewell.costs.step import Launch
 from sizewell.specs.deployment import EngineSettings, Parallelism
@@ -46,6 +48,7 @@ class StepPolicy:
         layers = max(1, len(model.layers))
         return Launch(
             sequences=batch.decode_sequences + batch.prefill_sequences,
+            unrecorded=(batch.prefill_tokens > 0).astype(np.float64) if batch.has_prefill else None,
             eager=self.eager,
             stages=cut.pp,
             slowest_stage=ceil(layers / cut.pp) * cut.pp / layers,

@@ -67,6 +67,7 @@ class Player:
         return replace(
             facts,
             rules=rules,
+            scheduler="sglang" if case.engine == "sglang" else "vllm",
             prefix_caching=case.lengths.cached_tokens > 0,
             max_model_len_tokens=max(longest + 1, facts.max_model_len_tokens),
             acceptance=float(reached.factors["acceptance"][0]),

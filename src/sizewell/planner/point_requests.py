@@ -24,6 +24,9 @@ PER_USER = 10
 FEWEST = 32
 OPEN_REQUESTS = 1000
 SHORTEST_TOKENS = 4
+JITTER = 0.005
+"""Requests of one length start and end together, wave after wave. Clocks of real machines drift apart by about this
+much; SGLang, which computes prompts before it decodes on, brings a wave together again."""
 _STAGE = re.compile(r"([\d.]+) req/s for ([\d.]+)s")
 _COUNT = re.compile(r"(\d+) [\w-]+ requests")
 _STATIC = '"static" test'
@@ -84,8 +87,10 @@ def _lengths(case: PointCase, mean: float, count: int, draw: np.random.Generator
     elif case.varied:
         drawn = least + np.minimum(draw.exponential(max(mean - least, 0.0), count), LONGEST_MEANS * mean)
         drawn *= mean / drawn.mean()
-    else:
+    elif case.engine == "sglang":
         drawn = np.full(count, mean)
+    else:
+        drawn = draw.uniform(mean * (1 - JITTER), mean * (1 + JITTER), count)
     whole: Ints = np.maximum(np.rint(drawn), least).astype(np.int64)
     return whole
 
