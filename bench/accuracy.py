@@ -8,10 +8,12 @@ rows. `--in-sample` scores the shipped calibration instead; `--worst N` lists th
 from __future__ import annotations
 
 import argparse
+import json
 import math
+import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from sizewell.planner.played_points import Player
 from sizewell.planner.point_cases import PointCase
 from sizewell.planner.validate_points import PointPrediction, predict_point
 
+RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 NAMES = {"speed": "TPOT / ITL", "first": "TTFT", "rate": "throughput", "run": "E2E"}
 
 
@@ -142,6 +145,48 @@ def predictions(ready: Sequence[PointCase], *, in_sample: bool) -> list[Score]:
     return [score for case in scored for score in scores(case, predict_point(case, apart[group_of(case)], player))]
 
 
+SLICES: dict[str, Callable[[Score], str]] = {
+    "all": lambda score: "all data sets",
+    "data set": lambda score: score.case.row.dataset,
+    "accelerator": lambda score: score.case.row.gpu,
+    "model family": lambda score: family(score.case.row.model),
+    "engine": lambda score: score.case.row.engine,
+    "load": lambda score: score.case.row.load or "stages of open arrivals",
+    "group": lambda score: " · ".join(group_of(score.case)),
+}
+
+
+def family(model: str) -> str:
+    """Return the family of a model by its name: `Llama-3.1`, `Qwen3`, `DeepSeek-R1`, `gpt-oss`."""
+    name = model.rpartition("/")[2].removeprefix("Meta-")
+    words = re.split(r"[-_]", name)
+    return "-".join(words[:2]) if words[0] in {"Llama", "DeepSeek", "gpt", "GLM", "Mistral"} else words[0]
+
+
+def sliced(found: Sequence[Score]) -> list[dict[str, object]]:
+    """Return the errors of every slice and kind as plain rows."""
+    rows: list[dict[str, object]] = []
+    for by, label_of in SLICES.items():
+        cells: dict[tuple[str, str], list[Score]] = defaultdict(list)
+        for score in found:
+            cells[score.kind, label_of(score)].append(score)
+        for (kind, label), some in sorted(cells.items()):
+            median, mean, bias, covered = balanced(some)
+            row: dict[str, object] = {"by": by, "kind": kind, "label": label, "n": len(some), "median": median,
+                                      "mean": mean, "bias": bias, "covered": covered}  # fmt: skip
+            if kind == "speed":
+                row |= dict(zip(("simple_median", "simple_mean"), balanced(some, "simple")[:2], strict=True))
+            rows.append({name: round(v, 4) if isinstance(v, float) else v for name, v in row.items()})
+    return rows
+
+
+def keep(path: Path, **parts: object) -> None:
+    """Write parts of the table that docs/accuracy.md is made of; the others stay as they are."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**known, **parts}, indent=1, sort_keys=True) + "\n")
+
+
 def main(arguments: argparse.Namespace) -> None:
     """Read, fit, predict, print."""
     begun = time.process_time()
@@ -149,6 +194,8 @@ def main(arguments: argparse.Namespace) -> None:
     ready, refused = cases(rows)
     found = predictions(ready, in_sample=arguments.in_sample)
     report(found, arguments.worst)
+    if arguments.write:
+        keep(RESULTS, **{"in sample" if arguments.in_sample else "left out": sliced(found)})
     kinds = {kind: len({s.case.row.dataset for s in found if s.kind == kind}) for kind in KINDS}
     print(f"\nrows {len(rows)}, refused {len(refused)}; data sets {kinds}; {time.process_time() - begun:.0f} s of CPU")
     for reason in sorted(set(refused.values())):
@@ -160,6 +207,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("points", type=Path, nargs="?", default=DEFAULT)
     parser.add_argument("--in-sample", action="store_true", help="score the shipped calibration")
+    parser.add_argument("--write", action="store_true", help="keep the table for docs/accuracy.md")
     parser.add_argument("--worst", type=int, default=25)
     return parser.parse_args()
 

@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from accuracy import RESULTS, keep
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
@@ -72,18 +73,23 @@ def main(arguments: argparse.Namespace) -> None:
     }
     print(f"{len(rows)} requests, {facts.blocks} blocks on {arguments.gpu}")
     print(f"{'':6}{'measured':>12}{'simulated':>12}{'error':>9}{'bar':>6}{'p50':>9}{'p99':>9}{'each request, median':>22}")
+    kept = {}
     for name, bar in BARS.items():
         real, played = measured[name], simulated[name]
         error = played.mean() / real.mean() - 1
         tails = "".join(f"{np.percentile(played, p) / np.percentile(real, p) - 1:+9.1%}" for p in (50, 99))
         each = np.median(np.abs(played / real - 1))
+        kept[name] = {"measured_s": round(float(real.mean()), 4), "error": round(float(error), 4), "bar": bar}
         print(f"{name:6}{real.mean():12.4f}{played.mean():12.4f}{error:+9.1%}{bar:6.0%}{tails}{each:22.1%}")
+    if arguments.write:
+        keep(RESULTS, replay=kept)
 
 
 def parsed() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("trace", type=Path, nargs="?", default=TRACE)
+    parser.add_argument("--write", action="store_true", help="keep the figures for docs/accuracy.md")
     parser.add_argument("--gpu", default="rtx-pro-6000-server-96gb")
     return parser.parse_args()
 
