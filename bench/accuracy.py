@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from evidence import DEFAULT, KIND_OF, KINDS, calibrated, cases, group_of
 
+from sizewell.calibrator.intervals import equal_shares, width
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.points import read_point_rows
 from sizewell.planner.played_points import Player
@@ -82,6 +83,12 @@ def scores(case: PointCase, answers: Iterable[PointPrediction]) -> list[Score]:
     return found
 
 
+def pooled_median(some: Sequence[Score], error: str = "error") -> float:
+    """Return the median of all errors, every data set weighing the same."""
+    sets = [score.case.row.dataset for score in some]
+    return float(np.expm1(width(np.log1p(np.abs(_errors(some, error))), equal_shares(sets), 0.5)))
+
+
 def balanced(some: Sequence[Score], error: str = "error") -> tuple[float, float, float, float]:
     """Return median, mean, bias and coverage, each the plain mean over data sets."""
     by_set: dict[str, list[Score]] = defaultdict(list)
@@ -105,7 +112,7 @@ def _errors(some: Sequence[Score], error: str) -> list[float]:
 
 def report(found: Sequence[Score], worst: int) -> None:
     """Print the figures that count, data sets, and the groups furthest off."""
-    print(f"{'':34}{'n':>6}{'median':>8}{'mean':>8}{'bias':>8}{'in 80 %':>9}")
+    print(f"{'':34}{'n':>6}{'median':>8}{'mean':>8}{'bias':>8}{'in 80 %':>9}{'pooled median':>16}")
     for kind, name in NAMES.items():
         some = [score for score in found if score.kind == kind]
         _line(name, some)
@@ -125,13 +132,14 @@ def report(found: Sequence[Score], worst: int) -> None:
         groups[(score.kind, *group_of(score.case))].append(score)
     far = sorted(groups.items(), key=lambda item: -float(np.median(np.abs(_errors(item[1], "error")))))
     for key, some in far[:worst]:
-        _line("  " + " · ".join((NAMES[key[0]], *key[1:]))[:72], some, width=76)
+        _line("  " + " · ".join((NAMES[key[0]], *key[1:]))[:72], some, wide=76)
 
 
-def _line(label: str, some: Sequence[Score], error: str = "error", width: int = 34) -> None:
+def _line(label: str, some: Sequence[Score], error: str = "error", wide: int = 34) -> None:
     median, mean, bias, covered = balanced(some, error)
-    inside = f"{covered:9.0%}" if error == "error" else ""
-    print(f"{label:{width}}{len(some):6}{median:8.1%}{mean:8.1%}{bias:+8.1%}{inside}")
+    inside = f"{covered:9.0%}" if error == "error" else f"{'':9}"
+    pooled = pooled_median(some, error)
+    print(f"{label:{wide}}{len(some):6}{median:8.1%}{mean:8.1%}{bias:+8.1%}{inside}{pooled:16.1%}")
 
 
 def predictions(ready: Sequence[PointCase], *, in_sample: bool) -> list[Score]:
@@ -173,9 +181,11 @@ def sliced(found: Sequence[Score]) -> list[dict[str, object]]:
         for (kind, label), some in sorted(cells.items()):
             median, mean, bias, covered = balanced(some)
             row: dict[str, object] = {"by": by, "kind": kind, "label": label, "n": len(some), "median": median,
-                                      "mean": mean, "bias": bias, "covered": covered}  # fmt: skip
+                                      "mean": mean, "bias": bias, "covered": covered,
+                                      "pooled": pooled_median(some)}  # fmt: skip
             if kind == "speed":
                 row |= dict(zip(("simple_median", "simple_mean"), balanced(some, "simple")[:2], strict=True))
+                row["simple_pooled"] = pooled_median(some, "simple")
             rows.append({name: round(v, 4) if isinstance(v, float) else v for name, v in row.items()})
     return rows
 

@@ -30,7 +30,7 @@ SHARED = {
     "kernel_gap_s": Guess(3e-7, 1e-7, 1.5e-6, 0.5),
     "host_step_s": Guess(1e-3, 2e-4, 2e-3, 0.6),
     "host_sequence_s": Guess(1e-5, 2e-6, 3e-5, 0.6),
-    "prefill_launch_s": Guess(8e-6, 1e-6, 6e-5, 0.7),
+    "prefill_launch_s": Guess(5e-6, 1e-6, 6e-5, 0.4),
     "front_token_s": Guess(2e-5, 5e-6, 8e-5, 1.0),
     "far_collective_s": Guess(6e-5, 2e-5, 1.5e-4, 0.6),
     "request_s": Guess(1e-2, 2e-3, 0.1, 1.0),
@@ -100,6 +100,8 @@ def start() -> Efficiencies:
 
 OFFSET = 0.3
 """Spread of the multiplier of a tag on top of that of everything."""
+LOOSE = {"prefill_launch_s": 0.7, "burst_share": 0.6}
+"""What engines differ in most: how prompts are issued, and whether requests that start together wait for each other."""
 NARROWEST, WIDEST = 0.1, 0.7
 ALSO = {"acceptance": 0.1, "relative_flops": 0.1, "relative_hbm": 0.1, "relative_link": 0.2}
 CURVES = ("relative_flops", "relative_hbm")
@@ -116,7 +118,7 @@ def beliefs() -> tuple[Belief, ...]:
     """Return what is fitted, each with how far it may lie from where it starts."""
     found = {("", name): min(max(guess.spread, NARROWEST), WIDEST) for name, guess in SHARED.items()}
     found |= {("", name): spread for name, spread in ALSO.items()}
-    found |= {(tag, name): OFFSET for tag, names in TAGGED.items() for name in names}
+    found |= {(tag, name): LOOSE.get(name, OFFSET) for tag, names in TAGGED.items() for name in names}
     found |= {(tag, name): CLOSE for tag in FAMILIES for name in CURVES if (tag, name) not in found}
     found |= {(f"engine:{engine}", name): OFFSET for engine in GENERATIONS for name in HOST}
     return tuple(Belief(factor=name, spread=spread, tag=tag) for (tag, name), spread in found.items())

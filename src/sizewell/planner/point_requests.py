@@ -1,7 +1,7 @@
 """The requests a measured load sent, as far as its table and the habits of its benchmark tell.
 
 Conventions, where a table leaves it open: lengths of InferenceX are uniform from 0.8 to 1.0 of the nominal ones, those
-of conversations exponential up to four means, all others fixed; closed loops send ten requests for every user and the
+of conversations gamma distributed (shape 2, up to four means), all others fixed; closed loops send ten requests for every user and the
 first of each at once; open arrivals are Poisson.
 """
 
@@ -31,7 +31,7 @@ _STAGE = re.compile(r"([\d.]+) req/s for ([\d.]+)s")
 _COUNT = re.compile(r"(\d+) [\w-]+ requests")
 _STATIC = '"static" test'
 _TOGETHER = "all at once"
-LONGEST_MEANS = 4.0
+LONGEST_MEANS, SHAPE = 4.0, 2.0
 
 
 def is_played(case: PointCase) -> bool:
@@ -85,7 +85,7 @@ def _lengths(case: PointCase, mean: float, count: int, draw: np.random.Generator
     if is_inferencex(case):
         drawn = draw.uniform(mean * 8 / 9, mean * 10 / 9, count)
     elif case.varied:
-        drawn = least + np.minimum(draw.exponential(max(mean - least, 0.0), count), LONGEST_MEANS * mean)
+        drawn = least + np.minimum(draw.gamma(SHAPE, max(mean - least, 0.0) / SHAPE, count), LONGEST_MEANS * mean)
         drawn *= mean / drawn.mean()
     elif case.engine == "sglang":
         drawn = np.full(count, mean)
