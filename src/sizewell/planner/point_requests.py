@@ -1,8 +1,8 @@
 """The requests a measured load sent, as far as its table and the habits of its benchmark tell.
 
 Conventions, where a table leaves it open: lengths of InferenceX are uniform from 0.8 to 1.0 of the nominal ones, those
-of conversations gamma distributed (shape 2, up to four means), all others fixed; closed loops send ten requests for every user and the
-first of each at once; open arrivals are Poisson.
+of conversations gamma distributed (shape 2, up to four means), all others fixed; closed loops send ten requests for
+every user and the first of each at once; open arrivals are Poisson.
 """
 
 from __future__ import annotations
