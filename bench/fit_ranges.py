@@ -1,13 +1,16 @@
 """The factors of the default calibration: where the fit starts, what is plausible, what is assumed without a fit.
 
-Ranges are physical experience: products reach 0.6 to 0.75 of a tensor peak at large sizes, streams 0.75 to 0.9 of a
-memory bandwidth, kernels start every few microseconds, a host spends about a millisecond on a step.
+What kernels reach is not fitted here but in bench/fit, on measured kernels; here is what is left for whole runs, and
+how machines and engines whose kernels nobody measured differ. Ranges are physical experience: in a recorded graph
+kernels start a little before their predecessor has drained, a host spends about a millisecond on a step.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from sizewell.calibrator.beliefs import Belief
+from sizewell.catalog.calibrations import read_curves
 from sizewell.specs.calibration import Efficiencies, Factor
 
 
@@ -21,59 +24,46 @@ class Guess(NamedTuple):
 
 
 SHARED = {
-    "flops_gemm": Guess(0.72, 0.68, 0.85, 0.15),
-    "flops_narrow": Guess(0.9, 0.85, 1.0, 0.2),
-    "flops_scaled": Guess(0.8, 0.4, 1.0, 0.3),
-    "flops_dequantised": Guess(0.6, 0.3, 0.8),
-    "flops_vector": Guess(0.12, 0.09, 0.3, 0.5),
-    "flops_experts": Guess(0.3, 0.1, 0.7),
-    "flops_dequantised_experts": Guess(0.3, 0.1, 0.6, 0.4),
-    "flops_prefill_attention": Guess(0.5, 0.3, 0.7),
-    "flops_latent_attention": Guess(0.5, 0.2, 0.8),
-    "hbm_gemm": Guess(0.82, 0.75, 0.88, 0.1),
-    "hbm_dequantised": Guess(0.75, 0.6, 0.88, 0.2),
-    "hbm_experts": Guess(0.75, 0.5, 0.88, 0.25),
-    "hbm_dequantised_experts": Guess(0.7, 0.4, 0.88),
-    "hbm_scaled": Guess(0.85, 0.5, 1.0, 0.3),
-    "hbm_attention": Guess(0.75, 0.5, 0.88, 0.25),
-    "hbm_latent_attention": Guess(0.5, 0.15, 0.88),
-    "hbm_state": Guess(0.75, 0.7, 0.88),
-    "link_near": Guess(0.7, 0.6, 0.85, 0.25),
-    "link_host": Guess(0.5, 0.3, 0.8),
-    "tile_rows": Guess(16, 8, 16, 0.5),
-    "expert_tile_rows": Guess(16, 8, 16, 0.5),
-    "kernel_gap_s": Guess(2e-6, 1e-6, 4e-6, 0.5),
+    "relative_fixed": Guess(0.8, 0.4, 1.1, 0.2),
+    "widened_flops": Guess(1.0, 0.5, 1.6),
+    "widened_hbm": Guess(1.0, 0.75, 1.15, 0.15),
+    "kernel_gap_s": Guess(3e-7, 1e-7, 1.5e-6, 0.5),
     "host_step_s": Guess(1e-3, 2e-4, 2e-3, 0.6),
     "host_sequence_s": Guess(1e-5, 2e-6, 3e-5, 0.6),
+    "prefill_launch_s": Guess(5e-6, 1e-6, 6e-5, 0.4),
     "front_token_s": Guess(2e-5, 5e-6, 8e-5, 1.0),
-    "collective_s": Guess(4e-6, 2e-6, 1.2e-5, 0.5),
     "far_collective_s": Guess(6e-5, 2e-5, 1.5e-4, 0.6),
     "request_s": Guess(1e-2, 2e-3, 0.1, 1.0),
     "burst_share": Guess(0.3, 0.05, 2.0, 1.0),
 }
 TAGGED = {
     "engine:vllm": {"far_step_s": Guess(8e-3, 1e-3, 1.2e-2, 1.0), "far_collective_s": Guess(4e-4, 5e-5, 8e-4, 0.6)},
-    "engine:trtllm": ("host_step_s", "host_sequence_s", "request_s", "burst_share"),
-    "engine:sglang": ("host_step_s", "host_sequence_s", "request_s", "burst_share"),
-    "engine:llama.cpp": {
-        "tile_rows": Guess(64, 32, 128, 0.5), "host_step_s": Guess(4e-4, 1e-4, 3e-3, 0.6),
-        "hbm_dequantised": SHARED["hbm_dequantised"], "flops_dequantised": SHARED["flops_dequantised"],
-    },
+    "engine:trtllm": ("host_step_s", "host_sequence_s", "request_s", "burst_share", "relative_fixed"),
+    "engine:sglang": ("host_step_s", "host_sequence_s", "request_s", "burst_share", "relative_fixed"),
+    "engine:trtllm-pytorch": {"prefill_launch_s": Guess(2e-5, 1e-6, 6e-5, 0.7)},
+    "engine:sglang-overlapped": {"prefill_launch_s": Guess(2e-5, 1e-6, 6e-5, 0.7)},
+    "engine:sglang-recorded": {"prefill_launch_s": Guess(1.5e-5, 1e-6, 6e-5, 0.7)},
+    "engine:trtllm-c++": {"prefill_launch_s": Guess(4e-6, 1e-6, 6e-5, 0.7)},
+    "engine:llama.cpp": {"relative_flops": Guess(1.0, 0.3, 3.0), "relative_hbm": Guess(1.0, 0.5, 1.5, 0.2),
+                         "relative_fixed": Guess(0.8, 0.4, 1.1, 0.2), "host_step_s": Guess(1e-3, 2e-4, 2e-3, 0.6),
+                         "prefill_launch_s": Guess(2e-6, 1e-6, 6e-5, 0.7)},
     "engine:lmdeploy": {"burst_share": Guess(1.0, 0.05, 2.0, 1.0), "request_s": SHARED["request_s"]},
-    "vendor:apple": ("hbm_gemm", "hbm_dequantised", "flops_prefill_attention"),
-    "vendor:amd": {"hbm_gemm": Guess(0.75, 0.55, 0.88, 0.1), "hbm_attention": SHARED["hbm_attention"],
-                   "flops_gemm": Guess(0.6, 0.4, 0.85, 0.15), "host_step_s": SHARED["host_step_s"]},
-    "architecture:blackwell": {"hbm_experts": SHARED["hbm_experts"], "hbm_latent_attention": SHARED["hbm_latent_attention"],
-                               "flops_experts": SHARED["flops_experts"],
-                               "flops_dequantised_experts": Guess(0.5, 0.2, 0.9, 0.4)},
-    "architecture:ada": {"flops_gemm": Guess(0.65, 0.45, 0.85, 0.15)},
-    "architecture:ampere": {"flops_gemm": Guess(0.65, 0.45, 0.85, 0.15)},
+    "near:slot": ("relative_link",),
+    "architecture:ampere": ("relative_fixed",),
+    "architecture:ada": ("relative_fixed",),
+    "architecture:blackwell": ("relative_fixed",),
+    "form:consumer": ("relative_flops", "relative_hbm", "relative_link"),
+    "engine:transformers": ("eager_launch_s",),
+    "vendor:apple": ("relative_flops", "relative_hbm", "relative_fixed"),
+    "vendor:amd": ("relative_flops", "relative_hbm", "relative_fixed", "relative_link", "host_step_s"),
 }  # fmt: skip
 """Factors another engine, maker or generation differs in; plain names keep the range of the shared factor."""
 
 ASSUMED = {
-    "flops_decode_attention": (0.3, 0.3, "assumed: short of a fit, decode attention waits for memory"),
-    "flops_state": (0.2, 0.5, "assumed before any fit"),
+    "relative_flops": (1.0, 0.15, "measured: the curves as they are"),
+    "relative_hbm": (1.0, 0.15, "measured: the curves as they are"),
+    "relative_link": (1.0, 0.2, "measured: the curves as they are"),
+    "link_host": (0.6, 0.3, "assumed before any fit"),
     "link_far": (0.7, 0.3, "assumed before any fit"),
     "eager_launch_s": (3e-5, 0.4, "assumed: eager steps of an 8B model on one fast accelerator take 10 to 14 ms"),
     "far_step_s": (2e-3, 1.0, "assumed: one message to each node before a step and one back"),
@@ -81,6 +71,10 @@ ASSUMED = {
     "throughput_spread": (0.4, 0.0, "assumed before any fit"),
     "ttft_spread": (0.8, 0.0, "assumed before any fit"),
     "tpot_spread": (0.35, 0.0, "assumed before any fit"),
+    "e2e_spread": (0.35, 0.0, "assumed before any fit"),
+    "assumed_widening": (1.3, 0.0, "assumed before any fit"),
+    "gpu_widening": (1.2, 0.0, "assumed before any fit"),
+    "engine_widening": (1.2, 0.0, "assumed before any fit"),
     "ttft_median_ratio": (0.9, 1.0, "assumed before any fit"),
     "ttft_p90_ratio": (1.5, 1.0, "assumed before any fit"),
     "ttft_p95_ratio": (1.8, 1.0, "assumed before any fit"),
@@ -92,14 +86,6 @@ ASSUMED = {
 }
 
 
-def guesses(tag: str) -> dict[str, Guess]:
-    """Return the factors fitted for a tag, the empty one for all machines and engines."""
-    if not tag:
-        return SHARED
-    table = TAGGED[tag]
-    return table if isinstance(table, dict) else {name: SHARED[name] for name in table}
-
-
 def start() -> Efficiencies:
     """Return the efficiencies before any fit."""
     first = {name: Factor(value=g.start, spread=g.spread, source="start") for name, g in SHARED.items()}
@@ -109,4 +95,30 @@ def start() -> Efficiencies:
         for tag, table in TAGGED.items()
         if isinstance(table, dict)
     }
-    return Efficiencies(name="default", factors={**first, **assumed}, overrides=own)
+    return Efficiencies(name="default", factors={**first, **assumed}, overrides=own, curves=read_curves("kernels"))
+
+
+OFFSET = 0.3
+"""Spread of the multiplier of a tag on top of that of everything."""
+LOOSE = {"prefill_launch_s": 0.7, "burst_share": 0.6}
+"""What engines differ in most: how prompts are issued, and whether requests that start together wait for each other."""
+NARROWEST, WIDEST = 0.1, 0.7
+ALSO = {"acceptance": 0.1, "relative_flops": 0.1, "relative_hbm": 0.1, "relative_link": 0.2}
+CURVES = ("relative_flops", "relative_hbm")
+FAMILIES = ("architecture:hopper", "architecture:ampere", "architecture:ada", "architecture:blackwell",
+            "engine:vllm", "engine:sglang", "engine:trtllm", "engine:lmdeploy")  # fmt: skip
+"""What kernels may differ in from the curves measured on a few of them: kept close."""
+CLOSE = 0.1
+HOST = ("host_step_s", "host_sequence_s", "request_s")
+GENERATIONS = ("vllm-v0", "vllm-v1", "vllm-async", "sglang-overlapped", "sglang-recorded", "trtllm-c++", "trtllm-pytorch")
+"""Releases of an engine between which the loop around a step changed (specs/engine.py)."""
+
+
+def beliefs() -> tuple[Belief, ...]:
+    """Return what is fitted, each with how far it may lie from where it starts."""
+    found = {("", name): min(max(guess.spread, NARROWEST), WIDEST) for name, guess in SHARED.items()}
+    found |= {("", name): spread for name, spread in ALSO.items()}
+    found |= {(tag, name): LOOSE.get(name, OFFSET) for tag, names in TAGGED.items() for name in names}
+    found |= {(tag, name): CLOSE for tag in FAMILIES for name in CURVES if (tag, name) not in found}
+    found |= {(f"engine:{engine}", name): OFFSET for engine in GENERATIONS for name in HOST}
+    return tuple(Belief(factor=name, spread=spread, tag=tag) for (tag, name), spread in found.items())

@@ -11,6 +11,7 @@ from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.costs.collectives import exchange, transfer_s
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.work import Collective, CollectiveKind
+from sizewell.specs.calibration import LINK_PARAMETERS
 from specimens import H100, cluster, gpu
 
 PCIE = gpu(864e9, 362e12, None, key="l40s")
@@ -42,7 +43,7 @@ def test_larger_messages_take_longer(kind: CollectiveKind) -> None:
 
 
 def test_a_large_all_reduce_on_nvswitch_moves_twice_the_tensor_over_the_wire() -> None:
-    share = read_efficiencies().value("link_near", CLUSTERS and ("vendor:nvidia", "architecture:hopper"))
+    share = REACHED.curve("all-reduce", LINK_PARAMETERS)[LINK_PARAMETERS.index("large_share"), 0]
     expected = 2 * 7 / 8 * 1e9 / (450e9 * share)
     assert seconds("all-reduce", 8)[0, 3] == pytest.approx(expected, rel=0.02)
 
@@ -56,8 +57,9 @@ def test_small_messages_wait_for_latency_and_more_so_across_nodes_and_over_pcie(
 
 def test_between_nodes_each_accelerator_carries_its_slice() -> None:
     """Sixteen ranks on four nodes: near 3/4, far 3/4 of a quarter, both ways."""
-    factors = {name: values[1] for name, values in REACHED.factors.items()}
-    wire = 2 * 1e9 * (3 / 4 / (450e9 * factors["link_near"]) + 3 / 4 / 4 / (50e9 * factors["link_far"]))
+    near = REACHED.curve("all-reduce", LINK_PARAMETERS)[LINK_PARAMETERS.index("large_share"), 1]
+    far = REACHED.factors["link_far"][1]
+    wire = 2 * 1e9 * (3 / 4 / (450e9 * near) + 3 / 4 / 4 / (50e9 * far))
     assert seconds("all-reduce", 16)[1, 3] == pytest.approx(wire, rel=0.02)
 
 

@@ -33,19 +33,34 @@ def step(
     return price(operators, reached, Launch(sequences=batch.sampled, eager=eager))
 
 
+LITTLE_ARITHMETIC = 60
+"""Operations a byte of bandwidth below which a chip waits for arithmetic even with one sequence (H20, GTX 1080 Ti)."""
+
+
 @pytest.mark.parametrize(
     ("weight", "engine", "most"),
     [("bf16", "vllm", 0.0), ("fp8", "vllm", 0.0), ("awq-int4", "vllm", 0.05), ("gguf-q4_k_m", "llama.cpp", 0.25)],
 )
 def test_one_sequence_waits_for_memory_on_every_gpu(weight: str, engine: str, most: float) -> None:
-    gpus = [spec for spec in list_gpus() if spec.kind == "gpu"]
+    gpus = [
+        spec
+        for spec in list_gpus()
+        if spec.kind == "gpu" and spec.peak_flops_per_s("bf16") > LITTLE_ARITHMETIC * spec.bytes_per_s
+    ]
     machines = [ClusterSpec(gpu=spec, node=nodes_for(spec)[0], gpus_per_node=1, nodes=1) for spec in gpus]
     found = step(SMALL, machines, weight, engine=engine)
     compute = found.limits["compute"][:, 0] / found.total_s[:, 0]
-    # Exceptions have little arithmetic for their bandwidth (H20, GTX 1080 Ti); llama.cpp unpacks four bits on plain
-    # units, of which an A100 has few: it is slower there than on an RTX 4090, as measured.
+    # llama.cpp unpacks four bits on plain units, of which an A100 has few: it is slower there than on an RTX 4090, as
+    # measured.
     slow = [spec.key for spec, share in zip(gpus, compute, strict=True) if share > 0.5]
     assert len(slow) <= most * len(gpus), slow
+
+
+def test_a_chip_with_little_arithmetic_waits_for_whole_tiles_of_one_sequence() -> None:
+    """An H20 has the memory of an H200 and a seventh of its matrix units: 16-bit products take twice as long."""
+    full, cut = (step(SMALL, [cluster(key, gpus_per_node=1)], "bf16") for key in ("h200-sxm-141gb", "h20-141gb"))
+    assert cut.parts["mlp"][0, 0] > 1.4 * full.parts["mlp"][0, 0]
+    assert cut.bound_by[0, 0] == "compute"
 
 
 def test_eight_bit_weights_halve_the_products_of_one_sequence_even_without_eight_bit_arithmetic() -> None:
@@ -54,16 +69,18 @@ def test_eight_bit_weights_halve_the_products_of_one_sequence_even_without_eight
     assert half < 0.6 * whole
 
 
-def test_a_faster_generation_gains_no_more_than_its_bandwidth_in_single_stream_decode() -> None:
+def test_a_faster_generation_gains_little_more_than_its_bandwidth_in_single_stream_decode() -> None:
+    # Measured products reach 74 % of the bandwidth of an A100 and 89 % of that of an H100.
     machines = [cluster(key, gpus_per_node=4) for key in ("a100-sxm-80gb", "h100-sxm-80gb")]
     older, newer = step(LARGE, machines, "bf16", tp=4).total_s[:, 0]
-    assert older / newer <= machines[1].gpu.bytes_per_s / machines[0].gpu.bytes_per_s * 1.01
+    assert older / newer <= machines[1].gpu.bytes_per_s / machines[0].gpu.bytes_per_s * 1.15
 
 
 def test_long_prompts_gain_from_eight_bit_arithmetic() -> None:
-    h100 = [cluster("h100-sxm-80gb", gpus_per_node=4)]
-    wide, narrow = (step(LARGE, h100, weight, Batch.prefill(8192), tp=4).total_s[0, 0] for weight in ("bf16", "fp8"))
-    assert narrow < 0.75 * wide
+    h100 = [cluster("h100-sxm-80gb", gpus_per_node=1)]
+    wide, narrow = (step(SMALL, h100, weight, Batch.prefill(8192)).parts["mlp"][0, 0] for weight in ("bf16", "fp8"))
+    # Half the arithmetic, and 8-bit products reach less of their peak and write down scaled activations first.
+    assert 0.5 * wide < narrow < 0.85 * wide
 
 
 def test_eager_steps_on_one_accelerator_wait_for_launches_but_not_for_a_cluster() -> None:

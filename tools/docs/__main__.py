@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from tools.docs.accuracy import render as render_accuracy
 from tools.docs.claims import read_claim_files
 from tools.docs.evaluators import evaluate
 from tools.docs.executed import executed
@@ -35,6 +36,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "cost-model.md": partial(run_again, "cost-model.md"),
     "traffic.md": partial(run_again, "traffic.md"),
     "exercise.md": render_exercise,
+    "accuracy.md": render_accuracy,
 }
 """Document under docs/ → what writes it."""
 

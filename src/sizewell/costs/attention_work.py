@@ -15,25 +15,37 @@ from sizewell.costs.work import Operator, OperatorKind
 from sizewell.specs.encoding import ComputeType
 from sizewell.specs.layers import Attention, CompressedAttention, Indexer, LatentAttention, Mixer, Recurrent
 
+ACTIVATION_BYTES = 2
 DECODE, PREFILL = "attention-decode", "attention-prefill"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheWidth:
-    """How a rank stores context: tensor-parallel ways, bytes of a cached row and of a recurrent-state element."""
+    """How a rank stores context: tensor-parallel ways, bytes of a cached row and of a recurrent-state element.
+
+    A `narrow` cache holds elements of eight bits or less.
+    """
 
     tp: int
     row_bytes: float
     state_element_bytes: float
+    narrow: bool = False
     compute: ComputeType = "bf16"
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What one query token and one cached token cost: operations per pair, bytes per cached token."""
+    """What one query token and one cached token cost: operations per pair, bytes per cached token.
+
+    `queries` of one token share a cached row; `head` is the mean width of keys and values, `passed_bytes` what enters
+    and leaves for each query token.
+    """
 
     flops: float
     bytes: float
+    queries: float
+    head: float
+    passed_bytes: float
 
 
 def context_operators(mixer: Mixer, repeats: float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
@@ -52,30 +64,44 @@ def _softmax(mixer: Attention, repeats: float, batch: Batch, width: CacheWidth) 
     row = _Row(
         flops=2.0 * heads * (mixer.head_dim + mixer.v_head_dim),
         bytes=width.row_bytes,
+        queries=heads / max(1, mixer.kv_heads // width.tp),
+        head=(mixer.head_dim + mixer.v_head_dim) / 2,
+        passed_bytes=float(heads * (mixer.head_dim + mixer.v_head_dim) * ACTIVATION_BYTES),
     )
     span = mixer.span_tokens or mixer.sparse_top_k_tokens
     found = []
     if batch.has_decode:
         seen = _seen(batch.context_tokens, span)
-        found.append(_decode("decode-attention", repeats, batch, row, seen, width.compute))
+        found.append(_decode("decode-attention", repeats, batch, row, seen, width))
     if batch.has_prefill:
-        found.append(_prefill(repeats, batch, row, _seen(batch.prefill_visible_tokens, span), width.compute))
+        found.append(_prefill(repeats, batch, row, _seen(batch.prefill_visible_tokens, span), width))
     return tuple(found)
 
 
 def _latent(mixer: LatentAttention, repeats: float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
     """Absorbed in decode: every head works on the latent itself. In prefill keys and values are expanded first."""
     heads = max(1, mixer.heads // width.tp)
-    absorbed = _Row(flops=2.0 * heads * (mixer.latent_elements + mixer.kv_lora_rank), bytes=width.row_bytes)
-    expanded_flops = 2.0 * heads * (mixer.qk_nope_head_dim + mixer.qk_rope_head_dim + mixer.v_head_dim)
+    absorbed_width, expanded_width = (
+        mixer.latent_elements + mixer.kv_lora_rank,
+        mixer.qk_nope_head_dim + mixer.qk_rope_head_dim + mixer.v_head_dim,
+    )
+    absorbed, expanded = (
+        _Row(
+            flops=2.0 * heads * each,
+            bytes=width.row_bytes,
+            queries=float(heads),
+            head=each / 2,
+            passed_bytes=float(heads * each * ACTIVATION_BYTES),
+        )
+        for each in (absorbed_width, expanded_width)
+    )
     span = mixer.indexer.top_k_tokens if mixer.indexer else None
     found = []
     if batch.has_decode:
         seen = _seen(batch.context_tokens, span)
-        found.append(_decode("latent-attention", repeats, batch, absorbed, seen, width.compute))
+        found.append(_decode("latent-attention", repeats, batch, absorbed, seen, width))
     if batch.has_prefill:
-        row = _Row(flops=expanded_flops, bytes=width.row_bytes)
-        found.append(_prefill(repeats, batch, row, _seen(batch.prefill_visible_tokens, span), width.compute))
+        found.append(_prefill(repeats, batch, expanded, _seen(batch.prefill_visible_tokens, span), width))
     if mixer.indexer:
         found.append(_selection(mixer.indexer, repeats, batch, 1))
     return tuple(found)
@@ -83,14 +109,20 @@ def _latent(mixer: LatentAttention, repeats: float, batch: Batch, width: CacheWi
 
 def _compressed(mixer: CompressedAttention, repeats: float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
     heads = max(1, mixer.heads // width.tp)
-    row = _Row(flops=4.0 * heads * mixer.head_dim, bytes=width.row_bytes)
+    row = _Row(
+        flops=4.0 * heads * mixer.head_dim,
+        bytes=width.row_bytes,
+        queries=float(heads),
+        head=float(mixer.head_dim),
+        passed_bytes=float(2 * heads * mixer.head_dim * ACTIVATION_BYTES),
+    )
     found = []
     if batch.has_decode:
         seen = _compressed_seen(mixer, batch.context_tokens)
-        found.append(_decode("latent-attention", repeats, batch, row, seen, width.compute))
+        found.append(_decode("latent-attention", repeats, batch, row, seen, width))
     if batch.has_prefill:
         seen = _compressed_seen(mixer, batch.prefill_visible_tokens)
-        found.append(_prefill(repeats, batch, row, seen, width.compute))
+        found.append(_prefill(repeats, batch, row, seen, width))
     if mixer.indexer and mixer.compress_ratio:
         found.append(_selection(mixer.indexer, repeats, batch, mixer.compress_ratio))
     return tuple(found)
@@ -108,34 +140,37 @@ def _compressed_seen(mixer: CompressedAttention, context: Floats) -> Floats:
     return window + _seen(states, mixer.indexer.top_k_tokens if mixer.indexer else None)
 
 
-def _decode(
-    kind: OperatorKind, repeats: float, batch: Batch, row: _Row, seen: Floats, compute: ComputeType
-) -> Operator:
+def _decode(kind: OperatorKind, repeats: float, batch: Batch, row: _Row, seen: Floats, width: CacheWidth) -> Operator:
     pairs = batch.decode_sequences * seen
     return Operator(
         name="decode attention",
         part=DECODE,
         kind=kind,
-        compute=compute,
+        compute=width.compute,
         repeats=repeats,
         flops=pairs * (batch.query_tokens * row.flops),
         hbm_bytes=pairs * row.bytes,
-        rows=batch.decode_sequences,
+        rows=np.full_like(pairs, row.queries * batch.query_tokens),
+        units=batch.decode_sequences,
         launches=2,
+        narrow_cache=width.narrow,
     )
 
 
-def _prefill(repeats: float, batch: Batch, row: _Row, seen: Floats, compute: ComputeType) -> Operator:
+def _prefill(repeats: float, batch: Batch, row: _Row, seen: Floats, width: CacheWidth) -> Operator:
     held = batch.prefill_sequences * batch.prefill_context_tokens + batch.prefill_tokens
+    passed = batch.prefill_tokens * row.passed_bytes
     return Operator(
         name="prefill attention",
         part=PREFILL,
         kind="prefill-attention",
-        compute=compute,
+        compute=width.compute,
         repeats=repeats,
         flops=batch.prefill_tokens * seen * row.flops,
-        hbm_bytes=held * row.bytes,
-        rows=batch.prefill_tokens,
+        hbm_bytes=held * row.bytes + passed,
+        rows=np.full_like(passed, row.head),
+        row_bytes=passed,
+        units=batch.prefill_sequences,
         launches=2,
     )
 
@@ -152,12 +187,13 @@ def _selection(indexer: Indexer, repeats: float, batch: Batch, ratio: int) -> Op
     return Operator(
         name="index selection",
         part=DECODE if batch.has_decode else PREFILL,
-        kind="decode-attention",
+        kind="index-selection",
         compute="fp8",
         repeats=repeats,
         flops=pairs * (2.0 * indexer.heads * indexer.head_dim),
         hbm_bytes=held * float(indexer.cache_bytes_per_token),
-        rows=batch.tokens,
+        rows=np.full_like(pairs, float(indexer.heads)),
+        units=batch.decode_sequences + batch.prefill_sequences,
         launches=3,
     )
 
@@ -177,5 +213,6 @@ def _recurrent(mixer: Recurrent, repeats: float, batch: Batch, width: CacheWidth
         flops=batch.tokens * (6.0 * state + 2.0 * convolution),
         hbm_bytes=sequences * (2.0 * stored) + batch.tokens * (4.0 * convolution),
         rows=batch.tokens,
+        products=3,
         launches=3,
     )

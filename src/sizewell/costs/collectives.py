@@ -1,8 +1,13 @@
 """How long ranks take to exchange data: latency plus size over bandwidth, by algorithm and by wiring.
 
-Inside a node (or an NVLink domain) messages use the near links, between nodes the far ones. An all-reduce takes the
-faster of one-shot (every rank reads every other's part) and two-phase (reduce-scatter, all-gather); across nodes it is
-hierarchical: near reduce-scatter, far all-reduce of each rank's slice, near all-gather.
+Inside a node (or an NVLink domain) messages use the near links, between nodes the far ones. With n ranks on near links
+of rate L an all-reduce takes the faster of
+
+    one-shot    fixed_s + (n − 1) × rank_s + (n − 1) × bytes / (L × small_share)           each reads every other's part
+    two-phase   the same latency + phase_s + 2 × (n − 1) / n × bytes / (L × large_share)   reduce-scatter, all-gather
+
+and others one phase of the latter; across nodes it is hierarchical: near reduce-scatter, far all-reduce of each
+rank's slice, near all-gather. The parameters are the curve of the collective (costs/machines.py).
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import numpy as np
 from sizewell.costs.batch import Floats
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.work import Collective
+from sizewell.specs.calibration import LINK_PARAMETERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +39,7 @@ class _Span:
     nodes: Floats
     near_s_per_byte: Floats
     far_s_per_byte: Floats
-    near_hop_s: Floats
     far_hop_s: Floats
-    near_hops: Floats
 
 
 def exchange(collective: Collective, reached: Reached) -> Exchange:
@@ -46,22 +50,23 @@ def exchange(collective: Collective, reached: Reached) -> Exchange:
     size = collective.bytes[None, :]
     near, far = _wire_bytes(collective, span)
     floor = np.maximum(near * span.near_s_per_byte * size, far * span.far_s_per_byte * size)
-    reached_near = _column(_near_share(reached))
-    reached_far = _column(reached.factors["link_far"])
-    base, net = _column(reached.factors["collective_s"]), _column(reached.factors["far_collective_s"])
+    fixed_s, rank_s, phase_s, small_share, large_share = (
+        _column(row) for row in reached.curve(collective.kind, LINK_PARAMETERS)
+    )
+    net = _column(reached.factors["far_collective_s"])
+    meeting = fixed_s + (span.near - 1) * rank_s
     latency = (
-        base
-        + span.near_hops * span.near_hop_s
-        + (span.nodes > 1) * (net + 2 * np.ceil(np.log2(np.maximum(span.nodes, 1))) * span.far_hop_s)
+        meeting + phase_s + (span.nodes > 1) * (net + 2 * np.ceil(np.log2(np.maximum(span.nodes, 1))) * span.far_hop_s)
     )
     phases = 2.0 if collective.kind == "all-reduce" else 1.0
-    near_s, far_s = near * span.near_s_per_byte / reached_near, far * span.far_s_per_byte / reached_far
+    near_s = near * span.near_s_per_byte / large_share
+    far_s = far * span.far_s_per_byte / _column(reached.factors["link_far"])
     wire = phases * (near_s + far_s) * size
     if collective.kind == "all-reduce":
-        one_shot = (span.near - 1) * span.near_s_per_byte / reached_near * size
-        faster = (span.nodes == 1) & (one_shot + base + span.near_hop_s < wire + latency)
+        one_shot = (span.near - 1) * span.near_s_per_byte / small_share * size
+        faster = (span.nodes == 1) & (one_shot + meeting < wire + latency)
         wire = np.where(faster, one_shot, wire)
-        latency = np.where(faster, base + span.near_hop_s, latency)
+        latency = np.where(faster, meeting, latency)
     return Exchange(np.broadcast_to(latency, wire.shape), wire, floor)
 
 
@@ -82,15 +87,12 @@ def _wire_bytes(collective: Collective, span: _Span) -> tuple[Floats, Floats]:
 
 def _span(machines: Machines, ranks: int) -> _Span:
     near = np.minimum(machines.near_gpus, float(ranks))
-    steps = np.where(machines.near_switched > 0, 1.0, near - 1)
     return _Span(
         near=_column(near),
         nodes=_column(np.ceil(ranks / near)),
         near_s_per_byte=_column(1 / machines.near_bytes_per_s),
         far_s_per_byte=_column(1 / machines.far_bytes_per_s),
-        near_hop_s=_column(machines.near_latency_s),
         far_hop_s=_column(machines.far_latency_s),
-        near_hops=_column(2 * steps),
     )
 
 
@@ -101,16 +103,12 @@ def _send(collective: Collective, reached: Reached) -> Exchange:
     far = _column(np.clip(nodes - 1, 0, borders))
     size = collective.bytes[None, :]
     near_s, far_s = size / _column(machines.near_bytes_per_s), size / _column(machines.far_bytes_per_s)
-    latency = (borders - far) * _column(machines.near_latency_s + reached.factors["collective_s"]) + far * _column(
+    fixed_s, rank_s, phase_s, _, share = reached.curve("send", LINK_PARAMETERS)
+    latency = (borders - far) * _column(fixed_s + rank_s + phase_s) + far * _column(
         machines.far_latency_s + reached.factors["far_collective_s"]
     )
-    wire = (borders - far) * near_s / _column(_near_share(reached)) + far * far_s / _column(reached.factors["link_far"])
+    wire = (borders - far) * near_s / _column(share) + far * far_s / _column(reached.factors["link_far"])
     return Exchange(np.broadcast_to(latency, wire.shape), wire, (borders - far) * near_s + far * far_s)
-
-
-def _near_share(reached: Reached) -> Floats:
-    factors = reached.factors
-    return np.where(reached.machines.near_is_host_link > 0, factors["link_host"], factors["link_near"])
 
 
 def _column(values: Floats) -> Floats:

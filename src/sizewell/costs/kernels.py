@@ -1,115 +1,162 @@
-"""The seconds of kernels: each takes its slower resource, and small products the better of two ways to multiply.
+"""The seconds of kernels, by shape: the same formula for every class, with the parameters of its curve.
 
-    tiles      matrix units work on whole tiles: n rows are joined by tile_rows idle ones, at the type's own peak
-    vectors    a matrix-vector kernel leaves the matrix units alone: n rows at the fp32 rate, without tiles
-    product  = max(min(tiles, vectors), bytes / (bandwidth × share)) × skew
+    kernel = products × fixed_s + depth × depth_s + units × unit_s + row_bytes / (bandwidth × row_share)
+             + ‖ stream, arithmetic ‖₄,                                       ‖a, b‖₄ = (a⁴ + b⁴)^¼ ≥ max(a, b)
+    stream     = (hbm_bytes − row_bytes) / (bandwidth × hbm_share)
+    arithmetic = flops / (peak × flops_share) × max(1 + pad_rows / (rows + pad_rows), tile_rows / rows)
+                 + flops / rows × plain_rows / plain peak
 
-so that few rows wait for memory on any chip, unless its arithmetic is slower still.
+    fixed_s     a kernel starts, fills the chip and drains it, however little it does; so small kernels reach little
+                of the bandwidth (half of it at fixed_s × bandwidth bytes)
+    depth_s     for each input that is summed over, one after the other in a tile
+    unit_s      for each sequence of a batch, each expert that is touched
+    row_share   of the bandwidth, for what enters and leaves with each row (activations, not overlapped with the rest)
+    hbm_share   of the bandwidth, for what is shared by rows (weights, cached context)
+    tile_rows   a matrix instruction multiplies so many rows at least, used or not
+    pad_rows    a tile has room for up to so many rows beyond those in use; kernels for fewer rows have smaller tiles
+    plain_rows  rows whose arithmetic would take the plain fp32 units as long as what they do beside the matrix units:
+                unpack weights, widen cached rows, take a softmax
+
+As no share is above 1, no kernel is faster than its arithmetic or its bytes at stated rates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sizewell.costs.batch import Floats
-from sizewell.costs.machines import Reached
-from sizewell.costs.work import Operator, OperatorKind
+from sizewell.costs.machines import NARROW, Machines, Reached
+from sizewell.costs.work import PRODUCTS, Operator
+from sizewell.specs.calibration import KERNEL_PARAMETERS
 
-_FLOPS_FACTOR: dict[OperatorKind, str] = {
-    "gemm": "flops_gemm",
-    "dequantised-gemm": "flops_dequantised",
-    "experts": "flops_experts",
-    "dequantised-experts": "flops_dequantised_experts",
-    "prefill-attention": "flops_prefill_attention",
-    "decode-attention": "flops_decode_attention",
-    "latent-attention": "flops_latent_attention",
-    "state": "flops_state",
-    "elementwise": "flops_state",
-    "sampler": "flops_state",
-}
-_HBM_FACTOR: dict[OperatorKind, str] = {
-    "gemm": "hbm_gemm",
-    "dequantised-gemm": "hbm_dequantised",
-    "experts": "hbm_experts",
-    "dequantised-experts": "hbm_dequantised_experts",
-    "prefill-attention": "hbm_attention",
-    "decode-attention": "hbm_attention",
-    "latent-attention": "hbm_latent_attention",
-    "state": "hbm_state",
-    "elementwise": "hbm_state",
-    "sampler": "hbm_state",
-}
-_TILES: dict[OperatorKind, str] = {
-    "gemm": "tile_rows",
-    "dequantised-gemm": "tile_rows",
-    "experts": "expert_tile_rows",
-    "dequantised-experts": "expert_tile_rows",
-}
-NARROW = frozenset({"fp8", "int8", "fp4"})
+
+class KernelWork(NamedTuple):
+    """What kernels of O operators do, arrays of shape [O, B]; `products` and `depth` [O]."""
+
+    flops: Floats
+    stream_bytes: Floats
+    row_bytes: Floats
+    rows: Floats
+    units: Floats
+    products: Floats
+    depth: Floats
+
+    @classmethod
+    def of(cls, operators: Sequence[Operator]) -> KernelWork:
+        """Return the work of all repeats of some operators."""
+        row_bytes = np.stack([o.row_bytes * o.repeats + 0.0 * o.flops for o in operators])
+        return cls(
+            flops=np.stack([o.flops * o.repeats for o in operators]),
+            stream_bytes=np.stack([o.hbm_bytes * o.repeats for o in operators]) - row_bytes,
+            row_bytes=row_bytes,
+            rows=np.maximum(np.stack([o.rows for o in operators]), 1e-9),
+            units=np.stack([0.0 * o.flops if o.units is None else o.units * o.repeats for o in operators]),
+            products=np.array([o.products * o.repeats for o in operators]),
+            depth=np.array([o.depth * o.repeats for o in operators]),
+        )
+
+
+class Spent(NamedTuple):
+    """Seconds of kernels without skew, shapes [O, M, B]: of arithmetic, of the stream, of both; `fixed` [O, M]."""
+
+    arithmetic: Floats
+    stream: Floats
+    seconds: Floats
+    fixed: Floats
+
+
+class Rates(NamedTuple):
+    """Seconds by stated rates: of an operation in its type and on plain units [O, M], of a byte [M]."""
+
+    per_flop: Floats
+    per_plain_flop: Floats
+    per_byte: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """Seconds of each operator, shape [O, M, B], and of all of them without skew at every stated rate, [M, B]."""
+    """Seconds of each operator, shape [O, M, B], and of all of them without skew at every stated rate, [M, B].
+
+    `fixed_s` [M, 1] is the part that does not depend on the batch.
+    """
 
     seconds: Floats
-    compute_bound: NDArray[np.bool_]
+    compute_s: Floats
+    fixed_s: Floats
     floor_s: Floats
-
-    @property
-    def compute_s(self) -> Floats:
-        """Seconds of the operators that wait for arithmetic, shape [M, B]."""
-        waits: Floats = np.where(self.compute_bound, self.seconds, 0.0).sum(axis=0)
-        return waits
 
 
 def kernels(operators: Sequence[Operator], reached: Reached) -> Kernels:
     """Return the time of each operator on every machine and what it waits for."""
     machines = reached.machines
-    flops = np.stack([o.flops * o.repeats for o in operators])
-    sizes = np.stack([o.hbm_bytes * o.repeats for o in operators])
-    per_flop = 1 / np.stack([machines.flops_per_s[o.compute] for o in operators])
-    floor = np.maximum(per_flop.T @ flops, sizes.sum(axis=0) / machines.bytes_per_s[:, None])
-    compute = _arithmetic(operators, reached, flops, per_flop)
-    share = np.stack([_hbm_share(o, reached) for o in operators])
-    memory = sizes[:, None, :] / (share * machines.bytes_per_s)[:, :, None]
-    bound = compute > memory
-    seconds = np.maximum(compute, memory, out=memory)
+    work = KernelWork.of(operators)
+    per_flop = 1 / np.stack([_flops_per_s(o, machines) for o in operators])
+    sizes = work.stream_bytes.sum(axis=0) + work.row_bytes.sum(axis=0)
+    floor = np.maximum(per_flop.T @ work.flops, sizes / machines.bytes_per_s[:, None])
+    curves = np.stack([_curve(o, reached) for o in operators], axis=1)
+    plain = np.maximum(1 / machines.flops_per_s["fp32"], per_flop)
+    spent = spend(curves, work, Rates(per_flop, plain, 1 / machines.bytes_per_s))
+    seconds = spent.seconds
+    waits: NDArray[np.bool_] = spent.arithmetic > spent.stream
     for row, operator in enumerate(operators):
         if operator.skew is not None:
             seconds[row] *= operator.skew
-    return Kernels(seconds, bound, floor)
+    fixed = spent.fixed.sum(axis=0)[:, None]
+    seconds += spent.fixed[:, :, None]
+    compute: Floats = np.where(waits, seconds - spent.fixed[:, :, None], 0.0).sum(axis=0)
+    return Kernels(seconds, compute, fixed, floor)
 
 
-def _arithmetic(operators: Sequence[Operator], reached: Reached, flops: Floats, per_flop: Floats) -> Floats:
-    """Return the seconds of arithmetic alone, shape [O, M, B]; products take the better of tiles and vectors."""
-    factors, machines = reached.factors, reached.machines
-    each = per_flop / np.stack([_flops_share(o, reached) for o in operators])
-    seconds = flops[:, None, :] * each[:, :, None]
-    by_vector = np.maximum(1 / machines.flops_per_s["fp32"], per_flop) / factors["flops_vector"]
-    for row, operator in enumerate(operators):
-        if operator.kind in _TILES:
-            padding = factors[_TILES[operator.kind]] * per_flop[row] / factors["flops_gemm"]
-            seconds[row] += padding[:, None] * (flops[row] / np.maximum(operator.rows, 1e-9))
-            np.minimum(seconds[row], by_vector[row][:, None] * flops[row], out=seconds[row])
-    return seconds
+def _flops_per_s(operator: Operator, machines: Machines) -> Floats:
+    """Return the stated rate, shape [M]; with four-bit arithmetic comes that of four-bit weights by 8-bit rows."""
+    rates = machines.flops_per_s
+    stated = rates[operator.compute]
+    return np.where(rates["fp4"] > rates["fp8"], rates["fp8"], stated) if operator.microscaled else stated
 
 
-def _flops_share(operator: Operator, reached: Reached) -> Floats:
-    """Return the share of the peak, shape [M]; chips without narrow arithmetic widen the weights and run 16-bit."""
-    factors, rates = reached.factors, reached.machines.flops_per_s
-    share = factors[_FLOPS_FACTOR[operator.kind]]
-    if operator.compute not in NARROW:
-        return share
-    narrow = factors["flops_narrow"] * (factors["flops_scaled"] if operator.block_scaled else 1.0)
+def spend(curves: Floats, work: KernelWork, rates: Rates) -> Spent:
+    """Return the seconds of `work` by `curves` [parameters, O, M] at stated rates."""
+    fixed_s, depth_s, unit_s, row_share, hbm_share, flops_share, tile_rows, pad_rows, plain_rows = curves
+    per_byte = rates.per_byte
+    arithmetic = (rates.per_flop / flops_share)[:, :, None] * work.flops[:, None, :]
+    tiled = np.flatnonzero(tile_rows.any(axis=1) | pad_rows.any(axis=1))
+    rows, pad = work.rows[tiled, None, :], pad_rows[tiled, :, None]
+    arithmetic[tiled] *= np.maximum(1 + pad / (rows + pad), tile_rows[tiled, :, None] / rows)
+    aside = np.flatnonzero(plain_rows.any(axis=1))
+    each = (rates.per_plain_flop[aside] * plain_rows[aside])[:, :, None]
+    arithmetic[aside] += each * (work.flops[aside] / work.rows[aside])[:, None, :]
+    stream = (per_byte / hbm_share)[:, :, None] * work.stream_bytes[:, None, :]
+    seconds = _joined(stream, arithmetic)
+    passing = np.flatnonzero(work.row_bytes.any(axis=1))
+    seconds[passing] += (per_byte / row_share[passing])[:, :, None] * work.row_bytes[passing, None, :]
+    counted = np.flatnonzero(work.units.any(axis=1))
+    seconds[counted] += unit_s[counted, :, None] * work.units[counted, None, :]
+    fixed = fixed_s * work.products[:, None] + depth_s * work.depth[:, None]
+    return Spent(arithmetic, stream, seconds, fixed)
+
+
+def _joined(one: Floats, other: Floats) -> Floats:
+    """Return (one⁴ + other⁴)^¼: a little more than the larger, most where both are alike."""
+    first, second = one * one, other * other
+    first *= first
+    second *= second
+    first += second
+    joined: Floats = np.sqrt(np.sqrt(first, out=first), out=first)
+    return joined
+
+
+def _curve(operator: Operator, reached: Reached) -> Floats:
+    """Return the parameters [parameters, M]; chips without narrow arithmetic widen the weights and run 16-bit."""
+    curve = reached.curve(operator.curve, KERNEL_PARAMETERS)
+    if operator.compute not in NARROW or operator.kind not in PRODUCTS:
+        return curve
+    rates = reached.machines.flops_per_s
     native = rates[operator.compute] > rates["bf16"]
-    return np.where(native, share * narrow, share)
-
-
-def _hbm_share(operator: Operator, reached: Reached) -> Floats:
-    share = reached.factors[_HBM_FACTOR[operator.kind]]
-    return share * reached.factors["hbm_scaled"] if operator.block_scaled else share
+    if native.all():
+        return curve
+    return np.where(native, curve, reached.curve(f"{operator.kind}.w4", KERNEL_PARAMETERS))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sizewell.costs.batch import Floats
-from sizewell.specs.calibration import Efficiencies
+from sizewell.specs.calibration import Curves, Efficiencies, matching_curve
 from sizewell.specs.encoding import ComputeType
 from sizewell.specs.hardware import ClusterSpec
 
 COMPUTE_TYPES: tuple[ComputeType, ...] = ("fp32", "fp16", "bf16", "fp8", "int8", "fp4")
+NARROW: frozenset[str] = frozenset({"fp8", "int8", "fp4"})
 FAST_TOPOLOGIES = ("nvswitch", "all-to-all", "ring")
 
 
@@ -69,30 +70,84 @@ class Machines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
-    """Machines with what is reached of them under one engine: every factor an array of shape [M]."""
+    """Machines with what is reached of them under one engine, whose tags come beside those of each machine.
+
+    `factors` are arrays of shape [M]; of `shapes`, the curves of all classes and tags, those asked for are kept in
+    `curves` [parameters, M]; which one each machine has is `matched` once for a machine and all that are taken from it.
+    """
 
     machines: Machines
     factors: Mapping[str, Floats]
+    shapes: Curves
+    tags: tuple[str, ...] = ()
+    curves: dict[str, Floats] = field(default_factory=dict)
+    matched: dict[tuple[str, tuple[str, ...]], list[float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, machines: Machines, efficiencies: Efficiencies, engine: str = "") -> Reached:
-        """Return the factors of each machine under `engine`."""
+    def of(
+        cls, machines: Machines, efficiencies: Efficiencies, engine: str = "", also: tuple[str, ...] = ()
+    ) -> Reached:
+        """Return the factors of each machine under `engine`; `also` are further tags of what runs on all of them."""
+        beside = (f"engine:{engine}", *also)
         known: dict[tuple[str, ...], dict[str, float]] = {}
         rows = []
         for tags in machines.tags:
             if tags not in known:
-                known[tags] = efficiencies.values((*tags, f"engine:{engine}"))
+                known[tags] = efficiencies.values((*tags, *beside))
             rows.append(known[tags])
         return cls(
             machines=machines,
             factors={name: _array(row[name] for row in rows) for name in efficiencies.factors},
+            shapes=efficiencies.curves,
+            tags=beside,
         )
 
     def take(self, rows: NDArray[np.intp]) -> Reached:
         """Return some of the machines, in the order of `rows`."""
         return Reached(
-            machines=self.machines.take(rows), factors={name: value[rows] for name, value in self.factors.items()}
+            machines=self.machines.take(rows),
+            factors={name: value[rows] for name, value in self.factors.items()},
+            shapes=self.shapes,
+            tags=self.tags,
+            matched=self.matched,
         )
+
+    def curve(self, name: str, names: Sequence[str]) -> Floats:
+        """Return the parameters called `names` of a class of kernels or messages, shape [len(names), M]."""
+        if name not in self.curves:
+            curve = np.array([self._match(name, names, tags) for tags in self.machines.tags], dtype=np.float64).T
+            for row, parameter in zip(curve, names, strict=True):
+                self._scale(row, parameter, widened=name == "gemm.w4")
+            self.curves[name] = curve
+        return self.curves[name]
+
+    def _match(self, name: str, names: Sequence[str], tags: tuple[str, ...]) -> list[float]:
+        key = (name, tags)
+        if key not in self.matched:
+            found = matching_curve(self.shapes, name, (*tags, *self.tags))
+            self.matched[key] = [found.parameters[parameter] for parameter in names]
+        return self.matched[key]
+
+    def _scale(self, row: Floats, parameter: str, *, widened: bool) -> None:
+        """Multiply a parameter by what this engine and machine reach beside the curve; shares stay shares."""
+        relative = RELATIVE.get(parameter)
+        if relative is not None:
+            row *= self.factors[relative]
+        if widened and parameter in WIDENED:
+            row *= self.factors[WIDENED[parameter]]
+        if parameter.endswith("_share"):
+            np.minimum(row, 1.0, out=row)
+
+
+RELATIVE = {
+    "fixed_s": "relative_fixed", "depth_s": "relative_fixed", "unit_s": "relative_fixed",
+    "row_share": "relative_hbm", "hbm_share": "relative_hbm", "flops_share": "relative_flops",
+    "small_share": "relative_link", "large_share": "relative_link",
+}  # fmt: skip
+"""Factor that scales each parameter of a curve where kernels were not measured for an engine or a machine."""
+
+WIDENED = {"hbm_share": "widened_hbm", "flops_share": "widened_flops"}
+"""The same for products that widen their weights, beside that."""
 
 
 def machine_tags(cluster: ClusterSpec) -> tuple[str, ...]:
@@ -104,6 +159,7 @@ def machine_tags(cluster: ClusterSpec) -> tuple[str, ...]:
         f"form:{gpu.form_factor}",
         f"kind:{gpu.kind}",
         f"gpu:{gpu.key}",
+        f"near:{'fabric' if _is_fast(cluster) else 'slot'}",
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sizewell.costs.batch import Floats
 from sizewell.costs.work import Collective, Operator, OperatorKind
-from sizewell.specs.encoding import ComputeType, Encoding
+from sizewell.specs.encoding import MXFP4, ComputeType, Encoding
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
 from sizewell.specs.weight_format import stored_encoding
@@ -32,6 +32,7 @@ class RankMatrix:
     compute: ComputeType
     dequantised: bool
     block_scaled: bool
+    microscaled: bool = False
 
     @property
     def parameters(self) -> int:
@@ -62,6 +63,7 @@ def rank_matrix(tensor: Tensor, encoding: Encoding, ways: int, matrices: int | N
         compute=encoding.compute,
         dequantised=encoding.bits_per_weight < WEIGHT_ONLY_BITS[encoding.compute],
         block_scaled=encoding.compute in {"fp8", "int8"} and encoding.group_columns >= WIDE_GROUP,
+        microscaled=encoding.name == MXFP4.name,
     )
 
 
@@ -74,9 +76,10 @@ def product(
     site: Site, matrices: Sequence[RankMatrix], rows: Floats, collectives: tuple[Collective, ...] = ()
 ) -> tuple[Operator, ...]:
     """Return one operator per arithmetic type: `rows` tokens pass through every matrix, all weights are read once."""
-    groups: dict[tuple[ComputeType, bool, bool], list[RankMatrix]] = {}
+    groups: dict[tuple[object, ...], list[RankMatrix]] = {}
     for matrix in matrices:
-        groups.setdefault((matrix.compute, matrix.dequantised, matrix.block_scaled), []).append(matrix)
+        kind = (matrix.compute, matrix.dequantised, matrix.block_scaled, matrix.microscaled)
+        groups.setdefault(kind, []).append(matrix)
     last = len(groups) - 1
     return tuple(
         _product(site, group, rows, collectives if at == last else ()) for at, group in enumerate(groups.values())
@@ -97,7 +100,11 @@ def _product(site: Site, group: Sequence[RankMatrix], rows: Floats, collectives:
         flops=rows * float(2 * sum(m.parameters for m in group)),
         hbm_bytes=rows * float(passed) + sum(m.bytes for m in group),
         rows=rows,
+        row_bytes=rows * float(passed),
+        products=len(group),
+        depth=float(sum(m.inputs for m in group)),
         launches=len(group) * (1 + quantised),
         block_scaled=first.block_scaled,
+        microscaled=first.microscaled,
         collectives=collectives,
     )

@@ -122,9 +122,12 @@ class MlpWork:
             flops=per_rank * float(one_expert),
             hbm_bytes=touched * weights + per_rank * float(passed),
             rows=assigned / np.maximum(touched * mlp.experts, 1e-9),
+            row_bytes=per_rank * float(passed),
+            units=touched * float(mlp.experts / ranks),
             launches=GROUPED_LAUNCHES,
             skew=rank_skew(ranks, assigned) if ranks > 1 else None,
             block_scaled=first.block_scaled,
+            microscaled=first.microscaled,
             collectives=collectives,
         )
         return (operator,)

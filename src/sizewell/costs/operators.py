@@ -16,12 +16,16 @@ from sizewell.costs.matrix_work import ACTIVATION_BYTES, Site, held_matrices, pr
 from sizewell.costs.mlp_work import MlpWork
 from sizewell.costs.work import Collective, Operator
 from sizewell.specs.deployment import Formats, Parallelism
+from sizewell.specs.kv_format import kv_element_bytes
 from sizewell.specs.layers import Cached, LatentAttention, Layer, Mixer
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
 
 NORM_PASSES = 4
 """Times a hidden row crosses memory around one block: residual and normalised row, read and written."""
+
+GATE_PASSES = 1.5
+"""Times the outputs of a gated pair of matrices cross memory: both halves read, their product written."""
 
 SAMPLER_PASSES = 3
 SAMPLER_LAUNCHES = 12
@@ -94,10 +98,15 @@ class _Step:
             tp=self.cut.tp,
             row_bytes=row,
             state_element_bytes=float(self.model.recurrent_state_dtype_bytes),
+            narrow=kv_element_bytes(self.formats.kv, self.model) < ACTIVATION_BYTES,
         )
 
     def _norms(self, layer: Layer, repeats: float) -> Operator:
+        """Norms with residuals, rotation of queries and keys, activation between matrices: what touches rows only."""
         blocks = (layer.mixer is not None) + (layer.mlp is not None)
+        paired = [t for t in layer.tensors if t.role in {"mlp", "shared-experts"} and len(t.rows) > 1]
+        gated = sum(t.rank_rows(self.cut.tp) for t in paired)
+        kernels = 2 * blocks + _inner_norms(layer)
         return Operator(
             name="norms and residuals",
             part="norms",
@@ -105,9 +114,10 @@ class _Step:
             compute="fp32",
             repeats=repeats,
             flops=self.tokens * float(8 * blocks * self.model.hidden),
-            hbm_bytes=self.tokens * (blocks * NORM_PASSES * self.row_bytes),
+            hbm_bytes=self.tokens * (blocks * NORM_PASSES * self.row_bytes + GATE_PASSES * gated * ACTIVATION_BYTES),
             rows=self.tokens,
-            launches=2 * blocks,
+            products=kernels,
+            launches=kernels,
         )
 
     def _projections(self, layer: Layer, repeats: float) -> tuple[Operator, ...]:
@@ -168,6 +178,7 @@ class _Step:
             flops=logits * 4.0,
             hbm_bytes=logits * float(4 * SAMPLER_PASSES),
             rows=rows,
+            products=SAMPLER_LAUNCHES,
             launches=SAMPLER_LAUNCHES,
         )
         return [*product(Site("output head", "head", repeats), held, rows, gathered), sampler]
@@ -190,9 +201,16 @@ class _Step:
             flops=nothing,
             hbm_bytes=nothing,
             rows=self.tokens,
+            products=0,
             launches=0,
             collectives=(passed,),
         )
+
+
+def _inner_norms(layer: Layer) -> int:
+    """Return the norm kernels inside a mixer: one each of queries and keys, one of each latent."""
+    names = [t.name for t in layer.tensors if t.role == "norm" and t.name.startswith("self_attn.") and "norm" in t.name]
+    return sum(2 if "qk" in name else 1 for name in names)
 
 
 def _is_latent_expansion(tensor: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """The seconds of a step: every operator takes its slowest resource, operators add, waiting is named.
 
-    operator = max(arithmetic, bytes / (bandwidth × share)) × skew + launches × gap        (costs/kernels.py)
+    operator = (‖stream, arithmetic‖₄ + row traffic + units) × skew + start of its kernels + launches × gap
+                                                                                              (costs/kernels.py)
     step     = Σ operators + Σ collectives + bubble + offload + host + dispatch to nodes, in eager mode no less than
                the launches, and no less than the front end needs to send the tokens of a step
     floor    = max(Σ flops / peak, Σ bytes / bandwidth, Σ wire time), everything at 100 %
@@ -29,10 +30,12 @@ class Launch:
 
     A `front_end` process turns their tokens into messages meanwhile. `stages` is the pipeline depth and
     `slowest_stage` its longest stage over the mean one; `offload_bytes` of weights per accelerator come over the
-    host link each step.
+    host link each step. Graphs are recorded for decoding: steps that are `unrecorded` [B], 0 or 1, because they carry
+    prompts are issued kernel by kernel.
     """
 
     sequences: Floats
+    unrecorded: Floats | None = None
     eager: bool = False
     stages: int = 1
     slowest_stage: float = 1.0
@@ -72,7 +75,7 @@ def price(operators: Sequence[Operator], reached: Reached, launch: Launch) -> St
         parts[name] = np.sum([spent.seconds[row] for row in rows], axis=0)
     busy: Floats = np.sum(list(parts.values()), axis=0)
     limits = {"compute": spent.compute_s}
-    limits["memory"] = busy - limits["compute"]
+    limits["memory"] = busy - limits["compute"] - spent.fixed_s
     latency: Floats | float = 0.0
     if messages:
         latency = messages.latency_s
@@ -83,6 +86,7 @@ def price(operators: Sequence[Operator], reached: Reached, launch: Launch) -> St
     for name, seconds in _waiting(operators, reached, launch, busy - latency).items():
         parts[name] = limits[name] = np.broadcast_to(seconds, shape)
         total = total + seconds
+    limits["launch"] = limits["launch"] + spent.fixed_s
     floor = np.maximum(spent.floor_s, messages.floor_s) if messages else spent.floor_s
     return StepTime(
         total_s=total, floor_s=floor, interval_s=total / launch.stages, parts=parts, limits=limits
@@ -136,6 +140,9 @@ def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, wo
     gaps = launches * factors["kernel_gap_s"][:, None]
     if launch.eager:
         gaps = gaps + np.maximum(launches * factors["eager_launch_s"][:, None] - gaps - working_s, 0.0)
+    elif launch.unrecorded is not None:
+        issued = launches * factors["prefill_launch_s"][:, None]
+        gaps = gaps + launch.unrecorded * np.maximum(issued - gaps - working_s, 0.0)
     host = factors["host_step_s"][:, None] + factors["host_sequence_s"][:, None] * launch.sequences[None, :]
     found = {"launch": gaps, "host": host}
     if launch.offload_bytes:

@@ -41,6 +41,7 @@ class StepBatch(NamedTuple):
 
 class Issue(NamedTuple):
     """Seconds and counts by which steps are issued; `eager_launch_s` and `front_token_s` are 0 where they never bind.
+    `prefill_launch_s` is that of steps with prompts, which no recorded graph fits.
 
     A step has `launches`, and `decode_launches` or `prefill_launches` more when it decodes or prefills. `chunk_s` is
     what another chunk costs for being one.
@@ -51,6 +52,7 @@ class Issue(NamedTuple):
     prefill_launches: float
     gap_s: float
     eager_launch_s: float
+    prefill_launch_s: float
     host_step_s: float
     host_sequence_s: float
     front_token_s: float
@@ -243,6 +245,9 @@ def _issue_s(issue: Issue, batch: StepBatch) -> tuple[float, float]:
         launches += issue.prefill_launches
     sequences = batch.decode_sequences + batch.prefill_sequences + batch.elsewhere_sequences
     host = issue.host_step_s + issue.host_sequence_s * sequences + issue.fixed_s
-    eager = issue.slowest_stage * launches * issue.eager_launch_s + host
+    each = issue.eager_launch_s
+    if batch.prefill_tokens > 0.0:
+        each = max(each, issue.prefill_launch_s)
+    eager = issue.slowest_stage * launches * each + host
     sent = issue.front_token_s * sequences
     return issue.slowest_stage * launches * issue.gap_s + host, max(eager, sent)

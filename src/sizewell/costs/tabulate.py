@@ -185,6 +185,7 @@ class _Tables:
             prefill_launches=prefill,
             gap_s=factors["kernel_gap_s"],
             eager_launch_s=factors["eager_launch_s"] if launch.eager else 0.0,
+            prefill_launch_s=factors["prefill_launch_s"],
             host_step_s=factors["host_step_s"],
             host_sequence_s=factors["host_sequence_s"],
             front_token_s=factors["front_token_s"] if launch.front_end else 0.0,

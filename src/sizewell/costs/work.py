@@ -13,9 +13,13 @@ from sizewell.specs.encoding import ComputeType
 
 OperatorKind = Literal[
     "gemm", "dequantised-gemm", "experts", "dequantised-experts",
-    "prefill-attention", "decode-attention", "latent-attention", "state", "elementwise", "sampler",
+    "prefill-attention", "decode-attention", "latent-attention", "index-selection", "state", "elementwise", "sampler",
 ]  # fmt: skip
 """Which efficiency an operator reaches: it depends on the structure of the kernel, not on the model."""
+
+PRODUCTS = frozenset({"gemm", "experts"})
+DEQUANTISED: dict[OperatorKind, OperatorKind] = {"dequantised-gemm": "gemm", "dequantised-experts": "experts"}
+"""Products that widen their weights first, and what they would be without."""
 
 CollectiveKind = Literal["all-reduce", "all-gather", "all-to-all", "send"]
 
@@ -73,8 +77,12 @@ class Collective:
 class Operator:
     """A kernel or a few alike, `repeats` times a step; `flops`, `hbm_bytes` and `rows` are per repeat, shape [B].
 
-    `rows` is how many tokens share one read of the weights, `skew` how much longer the fullest rank takes than the
-    mean one, `launches` the kernels of one repeat; `block_scaled` products rescale sums after every block of inputs.
+    `rows` is how many rows share one read of what is multiplied (tokens for weights, queries of a key head in decode,
+    elements of a head in prefill); `row_bytes` is the part of `hbm_bytes` that belongs to those rows. `products` are
+    the main kernels of one repeat, `depth` the inputs they sum over together, `units` the sequences or experts they
+    serve; `launches` counts all kernels. `skew` is how much longer the fullest rank takes than the mean one.
+    `block_scaled` products rescale sums after every block of inputs; `microscaled` weights of four bits are multiplied
+    by 8-bit rows where the hardware scales so; a `narrow_cache` holds 8-bit rows.
     `part` is the line of the step it is reported under.
     """
 
@@ -86,10 +94,34 @@ class Operator:
     flops: Floats
     hbm_bytes: Floats
     rows: Floats
+    row_bytes: Floats | float = 0.0
+    products: int = 1
+    depth: float = 0.0
+    units: Floats | None = None
     launches: int = 1
     skew: Floats | None = None
     block_scaled: bool = False
+    microscaled: bool = False
+    narrow_cache: bool = False
     collectives: tuple[Collective, ...] = field(default=())
+
+    @property
+    def curve(self) -> str:
+        """The class of kernels whose curve it follows."""
+        if self.kind in DEQUANTISED:
+            return f"{DEQUANTISED[self.kind]}.{'mx4' if self.microscaled and self.kind != 'dequantised-gemm' else 'w4'}"
+        if self.kind in PRODUCTS:
+            return f"{self.kind}.{self._numbers}"
+        return f"{self.kind}.fp8" if self.narrow_cache else self.kind
+
+    @property
+    def _numbers(self) -> str:
+        if self.compute in {"fp16", "fp32", "bf16"}:
+            return "bf16"
+        if self.block_scaled:
+            return "fp8-block"
+        # Only dense int8 products were measured: experts of eight bits reach alike.
+        return "fp8" if self.compute == "int8" and self.kind == "experts" else self.compute
 
     @property
     def work(self) -> Work:

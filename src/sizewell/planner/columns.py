@@ -53,7 +53,9 @@ class Yard:
         builds = tuple(dict.fromkeys(built))
         return cls(
             machines=tuple(machines),
-            reached=Reached.of(Machines.of([m.cluster_for(widest) for m in machines]), facts.efficiencies, engine.name),
+            reached=Reached.of(
+                Machines.of([m.cluster_for(widest) for m in machines]), facts.efficiencies, also=engine.tags
+            ),
             prices=prices,
             usd_per_gpu=_array([(p.usd_per_gpu or 0.0) if p.known else np.inf for p in prices]),
             usd_per_node=_array([p.usd_per_node or 0.0 for p in prices]),

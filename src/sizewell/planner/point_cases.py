@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.machines import Machines
 from sizewell.costs.rank_memory import rank_memory
-from sizewell.costs.step_policy import StepPolicy
+from sizewell.costs.step_policy import BALANCED, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, StepWork, step_work
-from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
-from sizewell.specs.engine import EngineSpec
+from sizewell.specs.deployment import EngineSettings, Formats
+from sizewell.specs.engine import EngineSpec, engine_tags
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 
@@ -24,6 +25,9 @@ DEFAULT_TOKENS = 512.0
 DEFAULT_SEQUENCES = {"llama.cpp": 1, "trtllm": 2048, "lmdeploy": 256, "sglang": 1024}
 LARGE_MEMORY_BYTES = 70e9
 LLAMA_CPP_TOKENS = 512
+RESERVING = frozenset({"trtllm"})
+"""Engines that admit a sequence only when its whole answer fits (GUARANTEED_NO_EVICT), so that none is preempted."""
+
 OTHER_FRACTION = {"trtllm": 0.97, "dynamo-trtllm": 0.97, "lmdeploy": 0.95}
 """Engines without memory rules of their own take a share of what weights leave, here put as one of the total."""
 
@@ -39,10 +43,17 @@ class PointFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolCase:
-    """One pool of a layout: its replicas, the work of one of them and the tokens its cache holds."""
+    """One pool of a layout: its replicas, the work of one of them, and its cache on one rank.
+
+    `kv_tokens` is what all ranks of a replica hold when sequences are as long as the mean one.
+    """
 
     layout: PoolLayout
     work: StepWork
+    held: Formats
+    settings: EngineSettings
+    cache: CacheLayout
+    blocks: int
     kv_tokens: float
 
 
@@ -50,20 +61,29 @@ class PoolCase:
 class PointCase:
     """A row with everything that does not depend on efficiencies.
 
-    `choices` are the layouts the row may have had, `assumed` what its table does not state; `varied` answers have
-    lengths of real conversations, not one fixed length; a `tuned` load is the most that kept the benchmark's limits.
+    `tags` name the engine and its generation; `choices` are the layouts the row may have had, `assumed` what its
+    table does not state; `varied` answers have lengths of real conversations, not one fixed length; a `tuned` load is
+    the most that kept the benchmark's limits.
     """
 
     row: PointRow
     machines: Machines
     engine: str
+    tags: tuple[str, ...]
     lengths: Lengths
     rate_per_s: float | None
     max_sequences: float
+    model: ModelSpec
+    engine_spec: EngineSpec
     choices: tuple[tuple[PoolCase, ...], ...]
     assumed: tuple[str, ...]
     varied: bool = False
     tuned: bool = False
+
+    @property
+    def all_tags(self) -> tuple[str, ...]:
+        """Tags of the machines and of the engine."""
+        return (*self.machines.tags[0], *self.tags)
 
 
 def engine_family(engine: str) -> str:
@@ -84,9 +104,12 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         row=row,
         machines=Machines.of([facts.cluster]),
         engine=engine,
+        tags=engine_tags(engine, row.engine_version if engine in {row.engine, "sglang"} else ""),
         lengths=lengths,
         rate_per_s=row.request_rate_per_s or _mean_rate(row.notes),
         max_sequences=float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),
+        model=facts.model,
+        engine_spec=facts.engine,
         choices=tuple(tuple(_pool(row, pool, facts, lengths, policy) for pool in pools) for pools in found),
         assumed=assumed + (("tensor parallel size",) if len(found) > 1 else ()),
         tuned="MLPerf" in row.notes,
@@ -118,6 +141,7 @@ def _policy(row: PointRow, engine: str, cluster: ClusterSpec) -> StepPolicy:
         chunk_tokens=chunk,
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
         drafts=drafts,
+        balanced=engine in BALANCED,
         front_end=row.load != "static_batch" and (row.load != "offline" or bool(_SERVED.search(row.notes))),
     )
 
@@ -138,19 +162,21 @@ def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths
     grid = (1.0,) if policy.chunk_tokens == LLAMA_CPP_TOKENS else GRID
     held = formats(row, facts.model)
     lengths = prefill_lengths(lengths) if layout.role == "prefill" else lengths
+    settings = _settings(row, lengths, policy, facts)
+    memory = rank_memory(facts.model, held, layout.cut, settings, facts.engine)
+    blocks = memory.blocks(facts.cluster.gpu.total_bytes)
+    context = lengths.decode_context_tokens
+    reserved = lengths.output_tokens / 2 if engine_family(row.engine) in RESERVING else 0.0
+    fitting = memory.layout.concurrency(blocks, int(context) + 1) * layout.cut.dp
     return PoolCase(
         layout=layout,
         work=step_work(facts.model, held, layout.cut, lengths, policy, grid),
-        kv_tokens=_kv_tokens(facts, held, layout.cut, lengths, _settings(row, lengths, policy, facts)),
+        held=held,
+        settings=settings,
+        cache=memory.layout,
+        blocks=int(blocks),
+        kv_tokens=fitting * context * context / (context + reserved),
     )
-
-
-def _kv_tokens(facts: PointFacts, held: Formats, cut: Parallelism, lengths: Lengths, settings: EngineSettings) -> float:
-    """Return the tokens a replica's cache holds when its sequences are as long as the mean one."""
-    memory = rank_memory(facts.model, held, cut, settings, facts.engine)
-    blocks = memory.blocks(facts.cluster.gpu.total_bytes)
-    context = lengths.decode_context_tokens
-    return memory.layout.concurrency(blocks, int(context) + 1) * context * cut.dp
 
 
 def _settings(row: PointRow, lengths: Lengths, policy: StepPolicy, facts: PointFacts) -> EngineSettings:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sizewell.costs.machines import Machines, Reached
+from sizewell.costs.machines import Machines, Reached, machine_tags
 from sizewell.costs.rank_memory import rank_memory
 from sizewell.costs.step_policy import StepPolicy
+from sizewell.planner.certainty import Certainty, load_tag
 from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s, prefill_lengths
 from sizewell.planner.means import Means
 from sizewell.planner.steady_state import Limits, Point, Rates, rates
@@ -17,7 +18,6 @@ from sizewell.planner.step_table import Lengths, StepTable, step_table, step_wor
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats, Pool
 from sizewell.specs.errors import BadInputError
-from sizewell.specs.figure import Figure
 from sizewell.traffic.workload import Workload
 
 
@@ -61,7 +61,8 @@ class _Serving:
 
     def settled(self) -> tuple[Rates, int]:
         """Return the rates of one decoding replica and how many there are."""
-        reached = Reached.of(Machines.of([self.deployment.cluster]), self.efficiencies, self.deployment.engine.name)
+        machines = Machines.of([self.deployment.cluster])
+        reached = Reached.of(machines, self.efficiencies, also=self.deployment.engine.tags)
         by_role = {pool.role: pool for pool in self.deployment.pools}
         if set(by_role) == {"both"}:
             pool = by_role["both"]
@@ -78,6 +79,13 @@ class _Serving:
         )
         settled = disaggregated_rates(prefill, table, self._limits(back, table))
         return settled, back.replicas
+
+    @property
+    def certainty(self) -> Certainty:
+        """How sure predictions are."""
+        load = load_tag("open_loop" if self.workload.users is None else "closed_loop")
+        tags = (*machine_tags(self.deployment.cluster), *self.deployment.engine.tags, load)
+        return Certainty(efficiencies=self.efficiencies, tags=tags)
 
     @property
     def _formats(self) -> Formats:
@@ -107,11 +115,10 @@ class _Serving:
 
 
 def _prediction(point: Point, settled: Rates, serving: _Serving, replicas: int) -> Prediction:
-    table, efficiencies = settled.table, serving.efficiencies
+    table = settled.table
     ttft, tpot, rate = float(point.ttft_s[0]), float(point.tpot_s[0]), float(point.requests_per_s[0]) * replicas
-    slow, first = efficiencies.value("tpot_spread"), efficiencies.value("ttft_spread")
-    ttft_figure = Figure.spread(ttft, first, "derived")
-    tpot_figure = Figure.spread(tpot, slow, "derived")
+    certainty = serving.certainty
+    ttft_figure, tpot_figure = certainty.figure("ttft", ttft), certainty.figure("tpot", tpot)
     sequences = float(np.clip(rate / replicas * point.gaps * tpot, 1.0, table.sequences[-1]))
     at = int(np.argmin(np.abs(table.sequences - sequences)))
     tokens = table.lengths.output_tokens
@@ -120,8 +127,8 @@ def _prediction(point: Point, settled: Rates, serving: _Serving, replicas: int) 
         ttfa_s=ttft_figure.plus(tpot_figure, serving.workload.think_tokens),
         tpot_s=tpot_figure,
         e2e_s=ttft_figure.plus(tpot_figure, point.gaps),
-        requests_per_s=Figure.spread(rate, efficiencies.value("throughput_spread"), "derived"),
-        output_tokens_per_s=Figure.spread(rate * tokens, efficiencies.value("throughput_spread"), "derived"),
+        requests_per_s=certainty.figure("requests_per_s", rate),
+        output_tokens_per_s=certainty.figure("output_tokens_per_s", rate * tokens),
         users_per_replica=float(point.users[0]),
         sequences_per_replica=sequences,
         most_sequences_per_replica=float(settled.most[0]),

@@ -13,6 +13,7 @@ from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.weights import checkpoint_bytes
 from sizewell.planner.bill_of_materials import bill_of_materials
 from sizewell.planner.candidates import Machine
+from sizewell.planner.certainty import Certainty, load_tag
 from sizewell.planner.columns import Column, Variant
 from sizewell.planner.demand import Demand
 from sizewell.planner.evaluate import GRID, SEQUENCE_LIMITS
@@ -24,7 +25,6 @@ from sizewell.planner.question import Question
 from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse, with_simulated_means
 from sizewell.planner.step_table import StepTable, step_table, step_work
 from sizewell.specs.deployment import Deployment, Pool
-from sizewell.specs.figure import Figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +42,9 @@ class Settler:
         deployment = self._deployment(variant, machine, int(column.replicas[row]))
         known = self._recovery(deployment.weight_format)
         table = self._table(column, row)
+        certainty = self._certainty(column, row)
         memory = self._memory(deployment)
-        service = self._service(column, row, str(table.decode.bound_by[0, 0]))
+        service = self._service(column, row, str(table.decode.bound_by[0, 0]), certainty)
         rehearsal = self._rehearsed(deployment, service) if detailed else None
         if rehearsal:
             service = with_simulated_means(service, rehearsal)
@@ -54,7 +55,7 @@ class Settler:
             memory=memory,
             recovery_fraction=known[0],
             recovery_source=known[1],
-            details=self._details(deployment, table, memory) if detailed else None,
+            details=self._details(deployment, table, memory, certainty) if detailed else None,
             rehearsal=rehearsal,
         )
 
@@ -71,7 +72,13 @@ class Settler:
         playing = Playing(efficiencies=self.facts.efficiencies, code=self.facts.code)
         return rehearse(deployment, self.question.workload, service, slo, playing)
 
-    def _details(self, deployment: Deployment, table: StepTable, memory: MemoryUse) -> Details:
+    def _certainty(self, column: Column, row: int) -> Certainty:
+        """Return the intervals that held 80 % of published points under such a load; `sizewell validate` measures."""
+        load = load_tag("open_loop" if self.demand.users is None else "closed_loop")
+        machine = column.yard.reached.machines.tags[column.rows[row]]
+        return Certainty(efficiencies=self.facts.efficiencies, tags=(*machine, *column.variant.engine.tags, load))
+
+    def _details(self, deployment: Deployment, table: StepTable, memory: MemoryUse, certainty: Certainty) -> Details:
         materials = bill_of_materials(
             deployment,
             checkpoint_bytes=checkpoint_bytes(deployment.model, deployment.weight_format),
@@ -83,7 +90,7 @@ class Settler:
         resident_s = float(table.decode_s[0, 0] - table.decode.parts["host link"][0, 0]) if moved else 0.0
         return Details(
             materials=materials,
-            burst_ttft_s=self._figure("ttft_spread", float(table.alone_s[0] + ahead * table.prompt_s[0, 0])),
+            burst_ttft_s=certainty.figure("ttft", float(table.alone_s[0] + ahead * table.prompt_s[0, 0])),
             break_even=break_even(deployment, materials.power_w, self.facts.prices),
             placement=placement(deployment, moved, resident_s) if moved else None,
         )
@@ -105,26 +112,22 @@ class Settler:
             pools=(pool,),
         )
 
-    def _service(self, column: Column, row: int, bound_by: str) -> Service:
+    def _service(self, column: Column, row: int, bound_by: str, certainty: Certainty) -> Service:
         ttft, tpot = float(column.ttft_s[row]), float(column.tpot_s[row])
         rate = float(column.requests_per_s[row])
-        ttft_figure, tpot_figure = self._figure("ttft_spread", ttft), self._figure("tpot_spread", tpot)
+        ttft_figure, tpot_figure = certainty.figure("ttft", ttft), certainty.figure("tpot", tpot)
         gaps, think = self.demand.lengths.gaps, self.demand.think_tokens
         return Service(
             ttft_s=ttft_figure,
             ttfa_s=ttft_figure.plus(tpot_figure, think),
             tpot_s=tpot_figure,
             e2e_s=ttft_figure.plus(tpot_figure, gaps),
-            output_tokens_per_s=self._figure("throughput_spread", rate * self.demand.lengths.output_tokens),
-            requests_per_s=self._figure("throughput_spread", rate),
+            output_tokens_per_s=certainty.figure("output_tokens_per_s", rate * self.demand.lengths.output_tokens),
+            requests_per_s=certainty.figure("requests_per_s", rate),
             concurrency_per_replica=float(column.users_per_replica[row]),
             saturation_concurrency_per_replica=float(column.most_users_per_replica[row]),
             bound_by=bound_by,
         )
-
-    def _figure(self, spread: str, value: float) -> Figure:
-        """Return a value within the interval that held 80 % of published points; `sizewell validate` measures it."""
-        return Figure.spread(value, self.facts.efficiencies.value(spread), "derived")
 
     def _table(self, column: Column, row: int) -> StepTable:
         """Return the steps at the plan's own load on its own machine."""

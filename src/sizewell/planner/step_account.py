@@ -56,7 +56,7 @@ def deployment_steps(
 ) -> StepTable:
     """Return the step times of one replica of a deployment's first pool on its own cluster."""
     pool = deployment.pools[0]
-    reached = Reached.of(Machines.of([deployment.cluster]), efficiencies, deployment.engine.name)
+    reached = Reached.of(Machines.of([deployment.cluster]), efficiencies, also=deployment.engine.tags)
     formats = Formats(weight=deployment.weight_format, kv=deployment.kv_format)
     policy = StepPolicy.of(pool.settings, deployment.engine)
     return step_table(step_work(deployment.model, formats, pool.parallelism, lengths, policy, grid), reached)

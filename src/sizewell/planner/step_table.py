@@ -160,7 +160,8 @@ def _chunk_tokens(sequences: Floats, lengths: Lengths, policy: StepPolicy, ranks
     arriving = sequences * lengths.prompt_tokens / lengths.gaps * (1 + policy.drafts / 2)
     budget = policy.chunk_tokens * ranks
     room = np.maximum(budget - sequences * (1 + policy.drafts), budget / 8)
-    chunk: Floats = np.minimum(np.maximum(arriving, max(lengths.prompt_tokens, 1.0)), room)
+    least = max(lengths.prompt_tokens, 1.0) * (np.clip(sequences, 1, ranks) if policy.balanced else 1.0)
+    chunk: Floats = np.minimum(np.maximum(arriving, least), room)
     return chunk
 
 

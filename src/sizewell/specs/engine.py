@@ -5,12 +5,22 @@ Sources and derivation: docs/cost-model.md; the numbers per version are data und
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 HOPPER = 9
 """Major compute capability of the generation."""
 EngineName = Literal["vllm", "sglang", "llama.cpp"]
+
+GENERATIONS: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
+    "vllm": (((0, 0), "v0"), ((0, 8), "v1"), ((0, 12), "async")),
+    "sglang": (((0, 0), "plain"), ((0, 4), "overlapped"), ((0, 5), "recorded")),
+    "trtllm": (((0, 0), "c++"), ((1, 0), "pytorch")),
+}
+"""Where the loop around a step changed, by first release: vLLM's second engine, then scheduling beside the step;
+SGLang's overlapped scheduler, then prefill recorded in pieces; TensorRT-LLM's C++ batch manager, then PyTorch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +106,11 @@ class EngineSpec:
     fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch"] = "fixed"
     note: str = ""
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags by which a calibration may speak of this release."""
+        return engine_tags(self.name, self.version)
+
     def on(self, vendor: str, capability: str | None = None) -> EngineSpec:
         """Return the same release as built for a vendor's accelerators, with the kernels a `capability` runs.
 
@@ -132,3 +147,15 @@ class EngineSpec:
             if memory_bytes >= tier.memory_bytes_from and not any(word in lowered for word in tier.excluded_names)
         ]  # fmt: skip
         return max(fitting, key=lambda tier: tier.memory_bytes_from)
+
+
+def engine_tags(engine: str, version: str = "") -> tuple[str, ...]:
+    """Return the tags by which a calibration may speak of an engine: its name and, if known, its generation."""
+    named = re.match(r"v?(\d+)\.(\d+)", version)
+    if not engine:
+        return ()
+    if not named or engine not in GENERATIONS:
+        return (f"engine:{engine}",)
+    release = (int(named[1]), int(named[2]))
+    generation = [name for first, name in GENERATIONS[engine] if release >= first][-1]
+    return f"engine:{engine}", f"engine:{engine}-{generation}"

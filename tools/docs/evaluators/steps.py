@@ -47,7 +47,7 @@ def _step(deployed: Deployment, batch: Batch, offload_bytes: float = 0.0) -> Ste
     pool = deployed.pools[0]
     formats = Formats(weight=deployed.weight_format, kv=deployed.kv_format)
     operators = step_operators(deployed.model, formats, pool.parallelism, batch)
-    reached = Reached.of(Machines.of([deployed.cluster]), read_efficiencies(), deployed.engine.name)
+    reached = Reached.of(Machines.of([deployed.cluster]), read_efficiencies(), also=deployed.engine.tags)
     launch = Launch(
         sequences=batch.sampled,
         eager=pool.settings.enforce_eager or deployed.engine.launch == "eager",
