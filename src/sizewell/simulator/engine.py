@@ -8,6 +8,7 @@ from sizewell.simulator.agenda import next_time_s, set_off, start_closed_loop, t
 from sizewell.simulator.replica import halt, rouse, wake
 from sizewell.simulator.router import choose_engine
 from sizewell.simulator.state import NONE, REFUSED, World, engine_of
+from sizewell.simulator.timeline import sample
 from sizewell.simulator.waiting import enqueue
 
 DONE, MORE = range(2)
@@ -51,6 +52,7 @@ def happen(world: World, time_s: float) -> int:
         return NONE
     replica = _earliest(world)
     wake(world, replica)
+    sample(world)
     return replica
 
 

@@ -166,7 +166,10 @@ CLOCK = np.dtype(
         ("users", np.int64),  # of a closed loop that has not started yet
         ("think_s", np.float64),
         ("turn", np.int64),
-        ("events", np.int64),
+        ("tokens", np.int64),  # generated so far
+        ("samples", np.int64),  # of the timeline: how many, when the next is due, and how far they lie apart
+        ("sample_s", np.float64),
+        ("sample_every_s", np.float64),
         ("logged", np.int64),  # lines of the log in use
         ("gap_s", np.float64),  # last gap recorded and its bin
         ("gap_bin", np.int64),
@@ -177,6 +180,18 @@ CLOCK = np.dtype(
 DUE = np.dtype([("time_s", np.float64), ("order", np.int64), ("request", np.int64)], align=True)
 
 GAP = np.dtype([("count", np.int64), ("total_s", np.float64)], align=True)
+
+SAMPLE = np.dtype(
+    [
+        ("time_s", np.float64),
+        ("running", np.int64),
+        ("waiting", np.int64),
+        ("free", np.int64),
+        ("preemptions", np.int64),  # up to now
+        ("tokens", np.int64),
+    ],
+    align=True,
+)
 
 RECORD = np.dtype(
     [

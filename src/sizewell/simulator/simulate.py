@@ -16,7 +16,7 @@ from sizewell.simulator.log import WORDS
 from sizewell.simulator.state import ENDED, NONE, REFUSED, Pair, Records, World
 from sizewell.simulator.world import make_world
 from sizewell.traffic.requests import Requests
-from sizewell.traffic.run import OK, REJECTED, UNFINISHED, GapCounts, Run
+from sizewell.traffic.run import OK, REJECTED, UNFINISHED, GapCounts, Run, Timeline
 
 LOG_LINES = 1 << 16
 
@@ -49,13 +49,15 @@ class Played:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to play: until `horizon_s`; `compiled` False runs the same functions as plain Python; with a `log` every
-    step is formed and written down, none jumped over; `store` keeps compiled code for the next process.
+    """How to play: until `horizon_s`; `compiled` False runs the same functions as plain Python. With a `log` every step
+    is formed and written down, none jumped over. The timeline has at most `samples` (0: none). `store` keeps compiled
+    code for the next process.
     """
 
     horizon_s: float = inf
     compiled: bool = True
     log: bool = False
+    samples: int = 0
     store: CodeStore | None = None
 
 
@@ -96,7 +98,8 @@ def _play_pools(facts: Disaggregated, requests: Requests, options: Options) -> P
 def _world(fleet: Fleet, requests: Requests, options: Options) -> World:
     if options.log:
         fleet = replace(fleet, replica=replace(fleet.replica, jumps=False))
-    return make_world(fleet, requests, options.horizon_s, _log_capacity(fleet.replica) if options.log else 0)
+    lines = _log_capacity(fleet.replica) if options.log else 0
+    return make_world(fleet, requests, options.horizon_s, lines, options.samples)
 
 
 def _run_through(
@@ -165,4 +168,17 @@ def _run(world: World, requests: Requests) -> Run:
         status=status,
         gaps=GapCounts(gap_s=gaps.total_s / gaps["count"], count=gaps["count"].copy()),
         origin="simulated",
+        timeline=_timeline(world),
     )
+
+
+def _timeline(world: World) -> Timeline | None:
+    if not len(world.timeline):
+        return None
+    lines = world.timeline[: world.clock[0].samples]
+    usable = len(world.states) * (world.blocks.shape[1] - 1)
+    return Timeline(
+        time_s=lines.time_s.copy(), running=lines.running.copy(), waiting=lines.waiting.copy(),
+        kv_used_fraction=1.0 - lines.free / usable, preemptions=np.diff(lines.preemptions, prepend=0),
+        tokens=np.diff(lines.tokens, prepend=0),
+    )  # fmt: skip

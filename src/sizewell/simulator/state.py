@@ -109,6 +109,7 @@ class World(NamedTuple):
     clock: Records
     gaps: Records
     log: Records
+    timeline: Records
     draws: Smalls
     states: Records
     blocks: Records

@@ -21,6 +21,7 @@ from sizewell.simulator.fields import (
     RECORD,
     REQUEST,
     RULES,
+    SAMPLE,
     SEQUENCE,
     SLOT,
 )  # fmt: skip
@@ -49,7 +50,7 @@ DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
 
 
-def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lines: int = 0) -> World:
+def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lines: int = 0, samples: int = 0) -> World:
     """Return the world before the first request comes."""
     facts = fleet.replica
     engines, seats = fleet.replicas * facts.ranks, min(facts.max_num_seqs, max(len(requests), 1))
@@ -66,6 +67,7 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lin
         clock=_clock(requests, horizon_s),
         gaps=_records(GAP_BINS, GAP),
         log=_records(log_lines, RECORD),
+        timeline=_records(samples, SAMPLE),
         draws=_draws(facts),
         states=_states(engines, facts, seats),
         blocks=_blocks(engines, facts.blocks),
