@@ -50,14 +50,14 @@ DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
 
 
-def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lines: int = 0, samples: int = 0) -> World:
+def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: int = 0, samples: int = 0) -> World:
     """Return the world before the first request comes."""
     facts = fleet.replica
     engines, seats = fleet.replicas * facts.ranks, min(facts.max_num_seqs, max(len(requests), 1))
     entries = _table_entries(facts, requests)
     follower_start, followers = _followers(requests)
     return World(
-        rules=_rules(fleet, log_lines, seats),
+        rules=_rules(fleet, lines, seats),
         groups=_groups(facts),
         requests=_requests(facts, requests),
         sequences=_sequences(requests),
@@ -66,7 +66,7 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lin
         segment_tokens=np.array(requests.segment_tokens),
         clock=_clock(requests, horizon_s),
         gaps=_records(GAP_BINS, GAP),
-        log=_records(log_lines, RECORD),
+        log=_records(lines, RECORD),
         timeline=_records(samples, SAMPLE),
         draws=_draws(facts),
         states=_states(engines, facts, seats),
