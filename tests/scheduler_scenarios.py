@@ -191,14 +191,18 @@ def pipelined_scenarios() -> list[Json]:
         scenario("two stages: shortage", long_answers(12), num_gpu_blocks=36, pipeline_parallel_size=2),
         scenario("two stages: shared prompts", shared_prompts(), num_gpu_blocks=60, pipeline_parallel_size=2),
         *mixed_scenarios(range(2), "two stages: ", pipeline_parallel_size=2),
+        scenario("four stages: shortage", long_answers(12), num_gpu_blocks=36, pipeline_parallel_size=4),
+        *mixed_scenarios(range(2, 4), "four stages: ", pipeline_parallel_size=4),
     ]
 
 
 def drafted_scenarios() -> list[Json]:
     """Return scenarios with drafts that are all kept or all refused, by n-grams or by the model's own layers."""
     return [
-        scenario(f"drafts {'kept' if kept else 'refused'}{', own layers' if layers else ''}: {name}", requests,
-                 num_speculative_tokens=3, accept_drafts=kept, draft_layers=layers, num_gpu_blocks=blocks)
+        scenario(f"{'ahead, ' * ahead}drafts {'kept' if kept else 'refused'}{', own layers' * layers}: {name}",
+                 requests, num_speculative_tokens=3, accept_drafts=kept, draft_layers=layers, num_gpu_blocks=blocks,
+                 async_scheduling=ahead)
+        for ahead in (False, True)
         for kept in (True, False)
         for layers in (False, True)
         for name, requests, blocks in (
@@ -227,7 +231,12 @@ def windowed_scenarios() -> list[Json]:
         scenario("window: shared prompts", shared_prompts(), model="window"),
         scenario("window: shared prompts evicted", shared_prompts(), num_gpu_blocks=90, model="window"),
         scenario("window: conversations", conversations(), num_gpu_blocks=180, model="window"),
-        *(scenario(f"window: mix {seed}", mixed(seed), num_gpu_blocks=90, model="window") for seed in range(4)),
+        *(scenario(f"window: mix {seed}", mixed(seed), num_gpu_blocks=90, model="window") for seed in range(3)),
+        *(
+            scenario(f"window, ahead: mix {seed}", mixed(seed), num_gpu_blocks=90, model="window",
+                     async_scheduling=True)
+            for seed in range(4)
+        ),
     ]
 
 

@@ -53,7 +53,6 @@ ANSWER_SEGMENTS = 1_000_000
 """A segment id of this or more is the answer of the request with that many less."""
 
 MOST_IDLE_CALLS = 20
-NO_TOKEN = -1
 BLOCK_TOKENS = {"dense": 32, "latent": 16, "window": 32}
 """What every CPU can do; the latent kernel without matrix tiles knows this one size only."""
 
@@ -133,12 +132,13 @@ class StandIn:
 
     def _answer(self, step: Any) -> ModelRunnerOutput:
         ids = list(step.num_scheduled_tokens)
+        admitted = {new.req_id for new in step.scheduled_new_reqs} | step.scheduled_cached_reqs.resumed_req_ids
         sampled = []
         for name in ids:
             request = self._core.scheduler.requests[name]
-            # What fills a step up to the width of drafts is no draft, and never kept.
-            proposed = [token for token in step.scheduled_spec_decode_tokens.get(name, ()) if token != NO_TOKEN]
-            drafts = len(proposed) if self._accepted else 0
+            # What fills a sequence just admitted up to the width of drafts is no draft, and never kept.
+            drafts = 0 if name in admitted else len(step.scheduled_spec_decode_tokens.get(name, ()))
+            drafts = drafts if self._accepted else 0
             count = 0 if request.is_prefill_chunk else 1 + drafts
             sampled.append([FIRST_ANSWER_TOKEN + row_of(name)] * count)
         width = self._core.scheduler.num_spec_tokens
