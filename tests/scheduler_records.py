@@ -13,7 +13,7 @@ from scheduler_scenarios import ANSWER_SEGMENTS
 from sizewell.costs.axis import Line, Sheet, Stack, smooth_axis
 from sizewell.costs.surface import Issue, StepSurface
 from sizewell.simulator.facts import BlockGroup, ReplicaFacts, SchedulerRules
-from sizewell.simulator.simulate import LogLine, play
+from sizewell.simulator.simulate import Options, LogLine, play
 from sizewell.traffic.requests import NONE, Requests
 
 Json = dict[str, Any]
@@ -134,7 +134,7 @@ def _pairs(rows: Iterable[Any]) -> tuple[tuple[int, int], ...]:
 def simulated(scenario: Json, *, compiled: bool = False) -> Record:
     """Return what the simulator does with a scenario."""
     facts = replica_facts(scenario)
-    played = play(facts, requests_of(scenario), compiled=compiled, log=True)
+    played = play(facts, requests_of(scenario), Options(compiled=compiled, log=True))
     steps = tuple(_steps(played.log))
     ended = sorted((round(line.time_s), line.request) for line in played.log if line.what == "finished")
     return Record(name=scenario["name"], steps=steps, finished=tuple(ended))

@@ -24,11 +24,17 @@ def wake(world: World, replica: int) -> None:
         _land(world, replica, now_s)
     while lead.in_flight < rules.depth:
         ring = (lead.oldest + lead.in_flight) % rules.depth
-        tokens = 0
+        tokens = preempted = 0
         for rank in range(rules.ranks):
-            tokens += schedule(engine_of(world, replica * rules.ranks + rank), ring)
-        if tokens == 0:
+            engine = engine_of(world, replica * rules.ranks + rank)
+            before = engine.state[0].preemptions
+            tokens += schedule(engine, ring)
+            preempted += engine.state[0].preemptions - before
+        # A step in which the first sequence was itself the victim takes no time; the next one is formed at once.
+        if tokens == 0 and (preempted == 0 or lead.in_flight > 0):
             break
+        if tokens == 0:
+            continue
         _launch(world, replica, ring)
         lead.in_flight += 1
     _plan(world, replica)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Any
 
 import numpy as np
 
 from sizewell.simulator import engine
-from sizewell.simulator.compiled import twin_of
+from sizewell.simulator.compiled import CodeStore, Twin
 from sizewell.simulator.facts import ReplicaFacts
 from sizewell.simulator.log import WORDS
 from sizewell.simulator.state import ENDED, NONE, REFUSED, Records, World
@@ -45,29 +47,41 @@ class Played:
     steps: int = 0
 
 
-def simulate(facts: ReplicaFacts, requests: Requests, *, horizon_s: float = inf, compiled: bool = True) -> Run:
-    """Return what happens to requests served by one replica, until all have ended or `horizon_s` is reached.
-
-    What is not served by then is UNFINISHED; what can never be served is REJECTED. `compiled` False runs the same
-    functions as plain Python.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to play: until `horizon_s`; `compiled` False runs the same functions as plain Python; with a `log` every
+    step is formed and written down, none jumped over; `store` keeps compiled code for the next process.
     """
-    return play(facts, requests, horizon_s=horizon_s, compiled=compiled).run
+
+    horizon_s: float = inf
+    compiled: bool = True
+    log: bool = False
+    store: CodeStore | None = None
 
 
-def play(
-    facts: ReplicaFacts, requests: Requests, *, horizon_s: float = inf, compiled: bool = True, log: bool = False
-) -> Played:
-    """Return the run with the scheduler's log; with a log every step is formed, none jumped over."""
-    if log:
+def simulate(facts: ReplicaFacts, requests: Requests, options: Options = Options()) -> Run:
+    """Return what happens to requests served by one replica, until all have ended or the horizon is reached.
+
+    What is not served by then is UNFINISHED; what can never be served is REJECTED.
+    """
+    return play(facts, requests, options).run
+
+
+def play(facts: ReplicaFacts, requests: Requests, options: Options = Options()) -> Played:
+    """Return the run with the scheduler's log."""
+    if options.log:
         facts = replace(facts, jumps=False)
-    world = make_world(facts, requests, 1, horizon_s, _log_capacity(facts) if log else 0)
-    lines = _run_through(world, compiled)
+    world = make_world(facts, requests, 1, options.horizon_s, _log_capacity(facts) if options.log else 0)
+    lines = _run_through(world, options)
     return Played(run=_run(world, requests), log=tuple(lines), steps=int(world.states.steps.sum()))
 
 
-def _run_through(world: World, fast: bool) -> list[LogLine]:
+def _run_through(world: World, options: Options) -> list[LogLine]:
     lines: list[LogLine] = []
-    go, stop = (twin_of(engine.play), twin_of(engine.stop)) if fast else (engine.play, engine.stop)
+    go: Callable[[World], int] = engine.play
+    stop: Callable[[World], Any] = engine.stop
+    if options.compiled:
+        go, stop = Twin(engine.play, options.store), Twin(engine.stop, options.store)
     clock = world.clock[0]
     more = True
     while more:
