@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from simulator.conftest import flat_surface, said, small
 from sizewell.simulator import engine
-from sizewell.simulator.facts import BlockGroup, ReplicaFacts, SchedulerRules
+from sizewell.simulator.facts import BlockGroup, Fleet, ReplicaFacts, SchedulerRules
 from sizewell.simulator.simulate import Options, play, simulate
 from sizewell.simulator.state import FULL
 from sizewell.simulator.world import make_world
@@ -127,7 +127,7 @@ def test_no_request_is_lost_and_tokens_are_kept(seed: int) -> None:
 def test_every_block_is_free_or_held(seed: int, halt: int) -> None:
     """At any moment: users of a block = tables it stands in; the free list holds exactly the unused ones, once."""
     facts, requests = replica(seed, groups=(BlockGroup(),)), offered(seed)
-    world = make_world(replace(facts, jumps=False), requests, 1, halt / 4, 0)
+    world = make_world(Fleet(replica=replace(facts, jumps=False)), requests, halt / 4)
     while engine.play(world) == engine.MORE:
         pass
     state, blocks = world.states[0], world.blocks[0]

@@ -18,6 +18,9 @@ from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Ints
 
 Policy = Literal["fcfs", "priority"]
+Router = Literal["round-robin", "least-requests", "least-tokens", "session", "prefix"]
+ROUTERS: tuple[Router, ...] = ("round-robin", "least-requests", "least-tokens", "session", "prefix")
+"""In the order of their numbers in `simulator.router`."""
 COUNTS = ("block_tokens", "max_num_seqs", "max_num_batched_tokens", "max_model_len_tokens", "stages", "ranks")
 
 
@@ -74,7 +77,8 @@ class ReplicaFacts:
     async scheduling, one for each of the pipeline `stages`. `drafts` tokens are proposed each step, each accepted
     with probability `acceptance` if those before it were; with `draft_layers` the drafter keeps keys and values of its
     own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
-    `watermark_fraction` of the blocks stays free when a request is admitted beside others. `jumps` False forms every step: the same result, slower.
+    `watermark_fraction` of the blocks stays free when a request is admitted beside others. `jumps` False forms every
+    step: the same result, slower.
     """
 
     surface: StepSurface
@@ -131,6 +135,26 @@ class ReplicaFacts:
         chunked = self.chunked_prefill | (input_tokens <= self.max_num_batched_tokens)
         fits: NDArray[np.bool_] = (total <= self.max_model_len_tokens) & (needed <= self.blocks - 1) & chunked
         return fits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Replicas that are all alike behind a router.
+
+    `round-robin`: in turn. `least-requests`, `least-tokens`: the one with the fewest outstanding requests, or tokens
+    of them. `session`: requests of a session stay together. `prefix`: requests whose prompts begin with the same
+    content stay together, unless their replica has far more to do than the idlest.
+    """
+
+    replica: ReplicaFacts
+    replicas: int = 1
+    router: Router = "round-robin"
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1:
+            raise BadInputError(f"a fleet of {self.replicas} replicas: give at least 1")
+        if self.router not in ROUTERS:
+            raise BadInputError(f"no router is called {self.router!r}: give one of {', '.join(ROUTERS)}")
 
 
 def block_groups(layout: CacheLayout) -> tuple[BlockGroup, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sizewell.simulator import engine
 from sizewell.simulator.compiled import CodeStore, Twin
-from sizewell.simulator.facts import ReplicaFacts
+from sizewell.simulator.facts import Fleet, ReplicaFacts
 from sizewell.simulator.log import WORDS
 from sizewell.simulator.state import ENDED, NONE, REFUSED, Records, World
 from sizewell.simulator.world import make_world
@@ -59,19 +59,20 @@ class Options:
     store: CodeStore | None = None
 
 
-def simulate(facts: ReplicaFacts, requests: Requests, options: Options = Options()) -> Run:
-    """Return what happens to requests served by one replica, until all have ended or the horizon is reached.
+def simulate(facts: ReplicaFacts | Fleet, requests: Requests, options: Options = Options()) -> Run:
+    """Return what happens to requests served by a replica or a fleet, until all have ended or the horizon is reached.
 
     What is not served by then is UNFINISHED; what can never be served is REJECTED.
     """
     return play(facts, requests, options).run
 
 
-def play(facts: ReplicaFacts, requests: Requests, options: Options = Options()) -> Played:
+def play(facts: ReplicaFacts | Fleet, requests: Requests, options: Options = Options()) -> Played:
     """Return the run with the scheduler's log."""
+    fleet = facts if isinstance(facts, Fleet) else Fleet(replica=facts)
     if options.log:
-        facts = replace(facts, jumps=False)
-    world = make_world(facts, requests, 1, options.horizon_s, _log_capacity(facts) if options.log else 0)
+        fleet = replace(fleet, replica=replace(fleet.replica, jumps=False))
+    world = make_world(fleet, requests, options.horizon_s, _log_capacity(fleet.replica) if options.log else 0)
     lines = _run_through(world, options)
     return Played(run=_run(world, requests), log=tuple(lines), steps=int(world.states.steps.sum()))
 
@@ -124,7 +125,7 @@ def _run(world: World, requests: Requests) -> Run:
         output_tokens=sequences.generated.copy(),
         cached_tokens=np.maximum(sequences.cached, 0),
         preemptions=sequences.preemptions.copy(),
-        replica=np.where(sequences.engine == NONE, NONE, sequences.engine).astype(np.int64),
+        replica=np.where(sequences.engine == NONE, NONE, sequences.engine // world.rules[0].ranks).astype(np.int64),
         status=status,
         gaps=GapCounts(gap_s=gaps.total_s / gaps["count"], count=gaps["count"].copy()),
         origin="simulated",

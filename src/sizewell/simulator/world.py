@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import numpy as np
 
-from sizewell.simulator.facts import ReplicaFacts
+from sizewell.simulator.facts import ROUTERS, Fleet, ReplicaFacts
 from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
 from sizewell.simulator.state import (
     BATCH,
@@ -41,9 +42,10 @@ DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
 
 
-def make_world(facts: ReplicaFacts, requests: Requests, replicas: int, horizon_s: float, log_lines: int) -> World:
+def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lines: int = 0) -> World:
     """Return the world before the first request comes."""
-    engines = replicas * facts.ranks
+    facts = fleet.replica
+    engines = fleet.replicas * facts.ranks
     seats = min(facts.max_num_seqs, max(len(requests), 1))
     longest = int((requests.input_tokens + requests.output_tokens).max(initial=1)) + 1 + facts.drafts
     longest = min(longest, facts.max_model_len_tokens + facts.drafts)
@@ -51,7 +53,7 @@ def make_world(facts: ReplicaFacts, requests: Requests, replicas: int, horizon_s
     heap = len(requests) if facts.policy == "priority" else 0
     follower_start, followers = _followers(requests)
     return World(
-        rules=_rules(facts, log_lines, seats),
+        rules=_rules(fleet, log_lines, seats),
         groups=_groups(facts),
         requests=_requests(facts, requests),
         sequences=_sequences(requests),
@@ -95,8 +97,8 @@ def _filled(shape: int | tuple[int, ...], record: np.dtype[Any], **fields: Any) 
     return records
 
 
-def _rules(facts: ReplicaFacts, log_lines: int, seats: int) -> Records:
-    rules = facts.rules
+def _rules(fleet: Fleet, log_lines: int, seats: int) -> Records:
+    facts, rules = fleet.replica, fleet.replica.rules
     return _filled(
         1, RULES, max_num_seqs=seats, max_num_batched_tokens=facts.max_num_batched_tokens,
         max_model_len_tokens=facts.max_model_len_tokens, block_tokens=facts.block_tokens,
@@ -106,8 +108,9 @@ def _rules(facts: ReplicaFacts, log_lines: int, seats: int) -> Records:
         async_scheduling=rules.async_scheduling, depth=facts.depth, stages=facts.stages, ranks=facts.ranks,
         drafts=facts.drafts, lookahead_tokens=facts.lookahead_tokens, drop_last_hit=facts.lookahead_tokens > 0,
         watermark_blocks=int(facts.watermark_fraction * facts.blocks), sparse_windows=rules.sparse_windows,
-        windows_wait=rules.windows_wait, pads_drafts=rules.pads_drafts, policy=PRIORITY if facts.policy == "priority" else FCFS,
-        windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps, logged=log_lines > 0,
+        windows_wait=rules.windows_wait, pads_drafts=rules.pads_drafts,
+        policy=PRIORITY if facts.policy == "priority" else FCFS,
+        windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps, router=ROUTERS.index(fleet.router), logged=log_lines > 0,
     )  # fmt: skip
 
 
