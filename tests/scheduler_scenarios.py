@@ -14,6 +14,34 @@ Json = dict[str, Any]
 
 MOST_TOKENS = 1024
 ANSWER_SEGMENTS = 1_000_000
+BLOCK_TOKENS = {"dense": 32, "latent": 16, "window": 32}
+"""What every CPU can do; the latent kernel without matrix tiles knows this one size only."""
+
+COMMON = {"vocab_size": 4096, "hidden_size": 64, "num_hidden_layers": 2, "max_position_embeddings": 8192,
+          "rope_theta": 10000.0, "rms_norm_eps": 1e-6, "hidden_act": "silu", "torch_dtype": "bfloat16",
+          "bos_token_id": 0, "eos_token_id": 1, "tie_word_embeddings": True}  # fmt: skip
+
+MODELS: dict[str, Json] = {
+    "dense": COMMON | {
+        "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "intermediate_size": 128,
+        "num_attention_heads": 2, "num_key_value_heads": 1,
+    },
+    "latent": COMMON | {
+        "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "intermediate_size": 128,
+        "moe_intermediate_size": 32, "first_k_dense_replace": 1, "num_attention_heads": 2, "num_key_value_heads": 2,
+        "n_shared_experts": 1, "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1,
+        "routed_scaling_factor": 2.5, "norm_topk_prob": True, "kv_lora_rank": 512, "q_lora_rank": 32,
+        "qk_rope_head_dim": 64, "qk_nope_head_dim": 32, "v_head_dim": 32, "scoring_func": "sigmoid",
+        "topk_method": "noaux_tc", "num_nextn_predict_layers": 0, "num_hidden_layers": 3,
+    },
+    "window": COMMON | {
+        "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "intermediate_size": 128,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "num_hidden_layers": 4,
+        "sliding_window": 96, "query_pre_attn_scalar": 32, "hidden_activation": "gelu_pytorch_tanh",
+        "rope_local_base_freq": 10000.0, "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+    },
+}  # fmt: skip
+"""Configurations small enough for weights made up on the spot; what is cached per token is as in the real families."""
 
 
 def scenario(name: str, requests: list[Json], **settings: Any) -> Json:
@@ -23,6 +51,7 @@ def scenario(name: str, requests: list[Json], **settings: Any) -> Json:
     return {
         "name": name,
         "model": model,
+        "block_tokens": BLOCK_TOKENS[model],
         "max_model_len": MOST_TOKENS,
         "stand_in": bool(NEEDS_STAND_IN & given.keys()),
         "settings": given,
@@ -218,7 +247,10 @@ def latent_scenarios() -> list[Json]:
     return [
         scenario("latent: plain", plain(), model="latent", **whole),
         scenario("latent: shortage", long_answers(16), num_gpu_blocks=80, model="latent", **whole),
-        *(scenario(f"latent: mix {seed}", mixed(seed), num_gpu_blocks=80, model="latent", **whole) for seed in range(3)),
+        *(
+            scenario(f"latent: mix {seed}", mixed(seed), num_gpu_blocks=80, model="latent", **whole)
+            for seed in range(3)
+        ),
     ]
 
 
@@ -233,8 +265,9 @@ def windowed_scenarios() -> list[Json]:
         scenario("window: conversations", conversations(), num_gpu_blocks=180, model="window"),
         *(scenario(f"window: mix {seed}", mixed(seed), num_gpu_blocks=90, model="window") for seed in range(3)),
         *(
-            scenario(f"window, ahead: mix {seed}", mixed(seed), num_gpu_blocks=90, model="window",
-                     async_scheduling=True)
+            scenario(
+                f"window, ahead: mix {seed}", mixed(seed), num_gpu_blocks=90, model="window", async_scheduling=True
+            )
             for seed in range(4)
         ),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from scheduler_records import read_kept, simulated
 from scheduler_scenarios import kept_scenarios
 
