@@ -6,9 +6,9 @@ Run by the interpreter of the environment that holds vLLM (see install_vllm_cpu.
 
 The engine runs in this process, by a clock of its own: a step takes one unit of time (through two pipeline stages two,
 but the next may start after one), and a request that has come by the time a step is formed is seen by it.  So a record
-does not depend on how fast the machine is.  One engine is started per file of scenarios.  A file of one scenario starts it with
-that scenario's settings, as a user would; a file of several starts one that is large enough for all, and each scenario
-gets a fresh Scheduler of vLLM's own with its settings.
+does not depend on how fast the machine is.  One engine is started per file of scenarios.  A file of one scenario
+starts it with that scenario's settings, as a user would; a file of several starts one that is large enough for all,
+and each scenario gets a fresh Scheduler of vLLM's own with its settings.
 
 What a CPU does not run (asynchronous scheduling, pipeline stages, drafts) is run with `stand_in`: vLLM's engine core
 and scheduler as they are, with the model replaced by one that answers at once.
@@ -52,6 +52,10 @@ ANSWER_SEGMENTS = 1_000_000
 """A segment id of this or more is the answer of the request with that many less."""
 
 MOST_IDLE_CALLS = 20
+SCHEDULER_SETTINGS = (
+    "max_num_batched_tokens", "max_num_seqs", "long_prefill_token_threshold", "policy", "scheduler_reserve_full_isl",
+    "watermark", "async_scheduling", "enable_chunked_prefill",
+)  # fmt: skip
 
 
 def content(segment: int, tokens: int) -> list[int]:
@@ -261,8 +265,7 @@ class Engine:
         config.scheduler_config = copy.copy(config.scheduler_config)
         config.cache_config = copy.copy(config.cache_config)
         config.parallel_config = copy.copy(config.parallel_config)
-        for name in ("max_num_batched_tokens", "max_num_seqs", "long_prefill_token_threshold", "policy",
-                     "scheduler_reserve_full_isl", "watermark", "async_scheduling", "enable_chunked_prefill"):  # fmt: skip
+        for name in SCHEDULER_SETTINGS:
             if name in settings:
                 setattr(config.scheduler_config, name, settings[name])
         config.parallel_config.pipeline_parallel_size = settings.get("pipeline_parallel_size", 1)

@@ -12,7 +12,7 @@ def clear_batch(engine: Engine, ring: int) -> None:
     batch.entries = batch.tokens = batch.emitting = 0
     batch.decode_sequences = batch.decode_context_tokens = 0.0
     batch.prefill_tokens = batch.prefill_sequences = 0.0
-    batch.prefill_context_tokens = batch.prefill_pairs = 0.0
+    batch.prefill_context_tokens = batch.prefill_pairs = batch.load_s = 0.0
     batch.roster = NONE
 
 

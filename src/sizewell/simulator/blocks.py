@@ -7,34 +7,34 @@ to the front where the engine's version does so.
 
 from __future__ import annotations
 
-from sizewell.simulator.state import Engine, Smalls
+from sizewell.simulator.state import HoldsBlocks, Smalls
 
 NULL = 0
 NO_KEY = 0
 
 
-def take_block(engine: Engine) -> int:
+def take_block(pool: HoldsBlocks) -> int:
     """Take the block at the front of the free list; what it held is forgotten."""
-    blocks = engine.blocks
+    blocks = pool.blocks
     block = blocks[NULL].next
     if blocks[block].key != NO_KEY:
-        forget(engine, block)
-    _unlink(engine, block)
+        forget(pool, block)
+    _unlink(pool, block)
     blocks[block].users = 1
     return int(block)
 
 
-def share_block(engine: Engine, block: int) -> None:
+def share_block(pool: HoldsBlocks, block: int) -> None:
     """Let one more sequence use a block found by its key."""
-    if engine.blocks[block].users == 0:
-        _unlink(engine, block)
-    engine.blocks[block].users += 1
+    if pool.blocks[block].users == 0:
+        _unlink(pool, block)
+    pool.blocks[block].users += 1
 
 
-def release_blocks(engine: Engine, table: Smalls, first: int, last: int) -> None:
+def release_blocks(pool: HoldsBlocks, table: Smalls, first: int, last: int) -> None:
     """Give back `table[first:last]`, the tail first; entries become null blocks."""
-    blocks = engine.blocks
-    to_front = engine.rules[0].unhashed_first
+    blocks = pool.blocks
+    to_front = pool.rules[0].unhashed_first
     front = NULL
     for place in range(last - 1, first - 1, -1):
         block = table[place]
@@ -44,36 +44,44 @@ def release_blocks(engine: Engine, table: Smalls, first: int, last: int) -> None
         blocks[block].users -= 1
         if blocks[block].users == 0:
             if to_front and blocks[block].key == NO_KEY:
-                _link_behind(engine, block, front)
+                _link_behind(pool, block, front)
                 front = block
             else:
-                _link_behind(engine, block, blocks[NULL].previous)
+                _link_behind(pool, block, blocks[NULL].previous)
 
 
-def find_block(engine: Engine, key: int) -> int:
+def make_latest(pool: HoldsBlocks, block: int) -> None:
+    """Put a block at the back of the free list: of all blocks it is forgotten last."""
+    if pool.blocks[block].users == 0:
+        _unlink(pool, block)
+    pool.blocks[block].users = 0
+    _link_behind(pool, block, pool.blocks[NULL].previous)
+
+
+def find_block(pool: HoldsBlocks, key: int) -> int:
     """Return the block that was longest remembered under this key, or the null block."""
-    mask = len(engine.places) - 1
+    mask = len(pool.places) - 1
     place = key & mask
-    while engine.places[place] != NULL:
-        if engine.blocks[engine.places[place]].key == key:
-            return int(engine.places[place])
+    while pool.places[place] != NULL:
+        if pool.blocks[pool.places[place]].key == key:
+            return int(pool.places[place])
         place = (place + 1) & mask
     return NULL
 
 
-def remember(engine: Engine, block: int, key: int) -> None:
+def remember(pool: HoldsBlocks, block: int, key: int) -> None:
     """Make a full block findable; several blocks may carry one key."""
-    mask = len(engine.places) - 1
+    mask = len(pool.places) - 1
     place = key & mask
-    while engine.places[place] != NULL:
+    while pool.places[place] != NULL:
         place = (place + 1) & mask
-    engine.places[place] = block
-    engine.blocks[block].key = key
+    pool.places[place] = block
+    pool.blocks[block].key = key
 
 
-def forget(engine: Engine, block: int) -> None:
+def forget(pool: HoldsBlocks, block: int) -> None:
     """Take a block out of the map; entries behind it move up so that every one stays reachable from its home."""
-    places, blocks = engine.places, engine.blocks
+    places, blocks = pool.places, pool.blocks
     mask = len(places) - 1
     hole = blocks[block].key & mask
     while places[hole] != block:
@@ -89,19 +97,19 @@ def forget(engine: Engine, block: int) -> None:
     places[hole] = NULL
 
 
-def _unlink(engine: Engine, block: int) -> None:
-    blocks = engine.blocks
+def _unlink(pool: HoldsBlocks, block: int) -> None:
+    blocks = pool.blocks
     before, behind = blocks[block].previous, blocks[block].next
     blocks[before].next = behind
     blocks[behind].previous = before
-    engine.state[0].free -= 1
+    pool.state[0].free -= 1
 
 
-def _link_behind(engine: Engine, block: int, before: int) -> None:
-    blocks = engine.blocks
+def _link_behind(pool: HoldsBlocks, block: int, before: int) -> None:
+    blocks = pool.blocks
     behind = blocks[before].next
     blocks[block].previous = before
     blocks[block].next = behind
     blocks[before].next = block
     blocks[behind].previous = block
-    engine.state[0].free += 1
+    pool.state[0].free += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sizewell.simulator.blocks import NO_KEY, NULL, find_block, release_blocks, remember, share_block, take_block
 from sizewell.simulator.content import Cursor, one_block_on, start_of
+from sizewell.simulator.offload import follow_on_host, keep_on_host
 from sizewell.simulator.state import CHUNK, FULL, STATE, WINDOW, Engine
 
 
@@ -18,6 +19,7 @@ def find_prefix(engine: Engine, request: int) -> int:
     if rules.prefix_caching:
         most = (sequence.input_tokens + sequence.generated - 1) // rules.block_tokens
         cursor = _follow(engine, request, cursor, most)
+        state.hit_on_host = follow_on_host(engine, request, cursor, most)
         longest = cursor.block
         common = _common_hit(engine, longest) if rules.windowed else longest
         common -= rules.drop_last_hit if common > 0 else 0
@@ -101,6 +103,7 @@ def offer_full_blocks(engine: Engine, request: int, tokens: int) -> None:
             block = engine.tables[group, sequence.slot, slot.keyed]
             if block != NULL and engine.blocks[block].key == NO_KEY and _findable(engine, group, request, slot.keyed):
                 remember(engine, block, cursor.key + group)
+                keep_on_host(engine, cursor.key + group)
         slot.keyed, slot.key = cursor.block, cursor.key
         slot.segment, slot.segment_from = cursor.segment, cursor.segment_from
 

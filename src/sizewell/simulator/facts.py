@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Literal
 
 import numpy as np
@@ -77,8 +77,10 @@ class ReplicaFacts:
     async scheduling, one for each of the pipeline `stages`. `drafts` tokens are proposed each step, each accepted
     with probability `acceptance` if those before it were; with `draft_layers` the drafter keeps keys and values of its
     own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
-    `watermark_fraction` of the blocks stays free when a request is admitted beside others. `jumps` False forms every
-    step: the same result, slower.
+    `host_blocks` more are kept in host memory, from where a token's cache comes back in `host_token_s`.
+    `scheduler` sglang takes `max_num_batched_tokens` as the size of a prefill chunk and `conservativeness` as how
+    much of their output it expects of running sequences. `watermark_fraction` of the blocks stays free when a request
+    is admitted beside others. `jumps` False forms every step: the same result, slower.
     """
 
     surface: StepSurface
@@ -93,6 +95,10 @@ class ReplicaFacts:
     long_prefill_tokens: int = 0
     policy: Policy = "fcfs"
     rules: SchedulerRules = SchedulerRules()
+    scheduler: Literal["vllm", "sglang"] = "vllm"
+    conservativeness: float = 1.0
+    host_blocks: int = 0
+    host_token_s: float = 0.0
     stages: int = 1
     ranks: int = 1
     drafts: int = 0
@@ -108,6 +114,8 @@ class ReplicaFacts:
                 raise BadInputError(f"{name} is {getattr(self, name)}: give at least 1")
         if self.blocks < 2:
             raise BadInputError(f"the cache has {self.blocks} blocks: one is kept back, so give at least 2")
+        if self.host_blocks and len(self.groups) > 1:
+            raise BadInputError(f"{len(self.groups)} groups of layers cache unalike: only one kind is kept on the host")
         if not 0.0 <= self.watermark_fraction < 1.0:
             raise BadInputError(f"a fraction of {self.watermark_fraction:g} of the cache stays free: give 0 to below 1")
         if not 0.0 <= self.acceptance <= 1.0:
@@ -129,6 +137,8 @@ class ReplicaFacts:
         """Return which requests an empty replica can serve whole: within the context, and within its blocks."""
         total = input_tokens + output_tokens
         held = -(-(total - 1 + self.lookahead_tokens) // self.block_tokens)
+        if self.scheduler == "sglang":
+            held = -(-(total + self.block_tokens + 1) // self.block_tokens)
         needed = np.zeros_like(held)
         for group in self.groups:
             needed += group.most_blocks if group.kind == "state" else np.minimum(held, group.most_blocks or held)
@@ -155,6 +165,25 @@ class Fleet:
             raise BadInputError(f"a fleet of {self.replicas} replicas: give at least 1")
         if self.router not in ROUTERS:
             raise BadInputError(f"no router is called {self.router!r}: give one of {', '.join(ROUTERS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disaggregated:
+    """A pool of replicas that compute prompts and one of replicas that decode.
+
+    A prompt's cache takes `transfer_s` and `transfer_token_s` for each of its tokens to travel
+    (`costs.collectives.transfer_s` of its bytes).
+    """
+
+    prefill: Fleet
+    decode: Fleet
+    transfer_s: float = 0.0
+    transfer_token_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.transfer_s < inf and 0 <= self.transfer_token_s < inf):
+            taken = f"{self.transfer_s:g} s + {self.transfer_token_s:g} s a token"
+            raise BadInputError(f"a transfer takes {taken}: give 0 or more")
 
 
 def block_groups(layout: CacheLayout) -> tuple[BlockGroup, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sizewell.costs.surface import StepSurface, decode_run_s
 from sizewell.simulator.cache import drop_unseen, grow, offer_full_blocks
 from sizewell.simulator.landing import count_gap
-from sizewell.simulator.state import NO_ROOM, OPEN, STATE, Engine
+from sizewell.simulator.state import NO_ROOM, OPEN, SGLANG, STATE, Engine
 
 ALIKE = 1.0005
 """Steps of one jump whose seconds differ by less are counted as equal gaps."""
@@ -20,8 +20,8 @@ def steps_alike(engine: Engine, in_flight: int) -> int:
     state, rules = engine.state[0], engine.rules[0]
     if state.running == 0 or (state.waiting > 0 and state.blocked == OPEN):
         return 0
-    # Windows that move on give blocks back, and then the first in the queue may fit.
-    if rules.windowed and state.blocked == NO_ROOM:
+    # Windows that move on give blocks back, SGLang expects less and less: then the first in the queue may fit.
+    if (rules.windowed or rules.scheduler == SGLANG) and state.blocked == NO_ROOM:
         return 0
     for ring in range(in_flight):
         if engine.batches[ring].roster != state.roster:
@@ -40,7 +40,7 @@ def jump(engine: Engine, surface: StepSurface, steps: int, start_s: float, times
     last one ends.
     """
     context, end_s = times
-    state, sequences = engine.state[0], engine.sequences
+    state, rules, sequences = engine.state[0], engine.rules[0], engine.sequences
     count = float(state.running)
     for place in range(state.running):
         sequence = sequences[engine.running[place]]
@@ -52,7 +52,7 @@ def jump(engine: Engine, surface: StepSurface, steps: int, start_s: float, times
         sequence.computed += steps
         sequence.last_s = end_s
     _count_gaps(engine, surface, steps - 1, context)
-    if engine.rules[0].windowed:
+    if rules.windowed:
         for step in range(steps):
             for place in range(state.running):
                 _take_and_offer(engine, engine.running[place], steps - 1 - step)
@@ -60,6 +60,8 @@ def jump(engine: Engine, surface: StepSurface, steps: int, start_s: float, times
         for place in range(state.running):
             _take_and_offer(engine, engine.running[place], 0)
     state.steps += steps
+    for _ in range(steps):
+        state.ratio = max(state.ratio - rules.ratio_decay, rules.ratio_least)
 
 
 def _take_and_offer(engine: Engine, request: int, ahead: int) -> None:
@@ -67,10 +69,15 @@ def _take_and_offer(engine: Engine, request: int, ahead: int) -> None:
     rules, sequence = engine.rules[0], engine.sequences[request]
     computed = sequence.computed - ahead
     if rules.windowed:
+        # Under async scheduling the step before has landed when blocks behind a window are given back.
+        if rules.async_scheduling:
+            offer_full_blocks(engine, request, computed - sequence.placeholders)
         behind = rules.windows_wait * (rules.depth - 1)
         drop_unseen(engine, sequence.slot, computed - 1 - behind)
     grow(engine, sequence.slot, computed)
-    offer_full_blocks(engine, request, computed - sequence.placeholders)
+    # SGLang keeps what was generated when the sequence ends.
+    if rules.scheduler != SGLANG:
+        offer_full_blocks(engine, request, computed - sequence.placeholders)
 
 
 def _count_gaps(engine: Engine, surface: StepSurface, steps: int, context: float) -> None:

@@ -12,7 +12,8 @@ from sizewell.costs.surface import decode_run_s, decode_steps_within, step_s
 from sizewell.simulator.batches import step_batch
 from sizewell.simulator.jumps import jump, steps_alike
 from sizewell.simulator.landing import land_batch
-from sizewell.simulator.state import FCFS, OPEN, World, engine_of
+from sizewell.simulator.sglang import schedule_sglang
+from sizewell.simulator.state import FCFS, OPEN, SGLANG, Engine, World, engine_of
 from sizewell.simulator.vllm import schedule
 
 
@@ -47,7 +48,7 @@ def _form(world: World, replica: int, ring: int) -> bool:
     for rank in range(rules.ranks):
         engine = engine_of(world, replica * rules.ranks + rank)
         before = engine.state[0].preemptions
-        tokens += schedule(engine, ring)
+        tokens += _form_batch(engine, ring, rules.scheduler)
         preempted += engine.state[0].preemptions - before
     if tokens > 0:
         _launch(world, replica, ring)
@@ -65,6 +66,12 @@ def _computing(world: World, replica: int) -> bool:
         if world.batches[replica * rules.ranks, (lead.oldest + ahead) % rules.depth].end_s > 0.0:
             return True
     return False
+
+
+def _form_batch(engine: Engine, ring: int, scheduler: int) -> int:
+    if scheduler == SGLANG:
+        return schedule_sglang(engine, ring)
+    return schedule(engine, ring)
 
 
 def rouse(world: World, replica: int) -> None:
@@ -108,6 +115,8 @@ def _launch(world: World, replica: int, ring: int) -> None:
     rules = world.rules[0]
     first = replica * rules.ranks
     lead, seconds = world.states[first], _step_s(world, first, ring)
+    for rank in range(rules.ranks):
+        seconds += world.batches[first + rank, ring].load_s
     batch = world.batches[first, ring]
     batch.start_s = max(world.clock[0].now_s, lead.busy_s)
     interval_s = seconds / rules.stages

@@ -46,7 +46,7 @@ def schedule(engine: Engine, ring: int) -> int:
         place += 1
     if state.preemptions == preempted:
         _admit(engine, ring, budget)
-    return _close(engine, ring)
+    return close_batch(engine, ring)
 
 
 def leave(engine: Engine, request: int) -> None:
@@ -55,10 +55,23 @@ def leave(engine: Engine, request: int) -> None:
     if sequence.place == WAITING:
         withdraw(engine, request)
     else:
+        offer_full_blocks(engine, request, sequence.computed - sequence.placeholders)
         free_sequence(engine, request)
     sequence.place = ENDED
     engine.ended[state.ended] = request
     state.ended += 1
+
+
+def take_from_running(engine: Engine, request: int) -> None:
+    """Take a sequence out of the running list."""
+    state, running = engine.state[0], engine.running
+    place = state.running - 1
+    while running[place] != request:
+        place -= 1
+    for behind in range(place + 1, state.running):
+        running[behind - 1] = running[behind]
+    state.running -= 1
+    state.roster += 1
 
 
 def _wanted(engine: Engine, request: int) -> int:
@@ -110,14 +123,8 @@ def _victim(engine: Engine) -> int:
 
 def _preempt(engine: Engine, request: int) -> None:
     """Take everything from a running sequence: it is computed again from its first token when it is admitted again."""
-    state, sequence, running = engine.state[0], engine.sequences[request], engine.running
-    place = state.running - 1
-    while running[place] != request:
-        place -= 1
-    for behind in range(place + 1, state.running):
-        running[behind - 1] = running[behind]
-    state.running -= 1
-    state.roster += 1
+    state, sequence = engine.state[0], engine.sequences[request]
+    take_from_running(engine, request)
     free_sequence(engine, request)
     sequence.computed = 0
     sequence.preemptions += 1
@@ -138,6 +145,10 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
             break
         sequence = engine.sequences[request]
         cached = find_prefix(engine, request)
+        loaded = state.hit_on_host * rules.block_tokens
+        cached += loaded
+        if rules.takes_over and sequence.preemptions == 0:
+            cached = max(cached, sequence.input_tokens - 1)
         tokens = sequence.input_tokens + sequence.generated - cached
         sequence.padding = 0
         if padded > 0 and tokens == 1 and running + cached > 0 and cached + padded + 2 <= rules.max_model_len_tokens:
@@ -152,18 +163,25 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         state.blocked = NO_ROOM
         if not place_prefix(engine, request, cached + tokens):
             return
-        withdraw(engine, request)
-        engine.running[state.running] = request
-        state.running += 1
-        state.roster += 1
-        sequence.place = RUNNING
-        sequence.computed = cached
-        if sequence.cached == NONE:
-            sequence.cached = cached
-        note(engine, ADMITTED, request, cached)
+        start_running(engine, request, cached)
+        batch.load_s += loaded * rules.host_token_s
         _run_chunk(engine, ring, request, tokens)
         budget -= tokens
     state.blocked = OPEN
+
+
+def start_running(engine: Engine, request: int, cached: int) -> None:
+    """Move the first waiting sequence into the running list, with so many tokens computed already."""
+    state, sequence = engine.state[0], engine.sequences[request]
+    withdraw(engine, request)
+    engine.running[state.running] = request
+    state.running += 1
+    state.roster += 1
+    sequence.place = RUNNING
+    sequence.computed = cached
+    if sequence.cached == NONE:
+        sequence.cached = cached
+    note(engine, ADMITTED, request, cached)
 
 
 def _run_chunk(engine: Engine, ring: int, request: int, tokens: int) -> None:
@@ -173,7 +191,7 @@ def _run_chunk(engine: Engine, ring: int, request: int, tokens: int) -> None:
     note(engine, SCHEDULED, request, tokens)
 
 
-def _close(engine: Engine, ring: int) -> int:
+def close_batch(engine: Engine, ring: int) -> int:
     """Mark a batch in which every running sequence decodes: as long as the list stays, the next one is the same."""
     batch, state = engine.batches[ring], engine.state[0]
     everyone = batch.entries == state.running == batch.emitting

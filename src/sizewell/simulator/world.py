@@ -8,27 +8,31 @@ from typing import Any
 import numpy as np
 
 from sizewell.simulator.facts import ROUTERS, Fleet, ReplicaFacts
-from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
-from sizewell.simulator.state import (
+from sizewell.simulator.fields import (
     BATCH,
     BLOCK,
-    CHUNK,
     CLOCK,
     DUE,
     ENGINE,
     ENTRY,
-    FCFS,
-    FULL,
     GAP,
     GROUP,
-    NONE,
-    PRIORITY,
     RECORD,
     REQUEST,
     RULES,
     SEQUENCE,
     SLOT,
+)  # fmt: skip
+from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
+from sizewell.simulator.state import (
+    CHUNK,
+    FCFS,
+    FULL,
+    NONE,
+    PRIORITY,
+    SGLANG,
     STATE,
+    VLLM,
     WINDOW,
     Records,
     Smalls,
@@ -38,6 +42,8 @@ from sizewell.traffic.requests import Ints, Requests
 
 KINDS = {"full": FULL, "window": WINDOW, "chunk": CHUNK, "state": STATE}
 GAP_BINS = int((14.0 - GAP_LOG_START) * GAP_BINS_PER_E)
+RATIO_START, RATIO_LEAST, RATIO_STEPS = 0.7, 0.14, 600
+"""SGLang expects running sequences to use so much of their output; the share falls to a part of that in some steps."""
 DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
 
@@ -47,9 +53,7 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lin
     facts = fleet.replica
     engines = fleet.replicas * facts.ranks
     seats = min(facts.max_num_seqs, max(len(requests), 1))
-    longest = int((requests.input_tokens + requests.output_tokens).max(initial=1)) + 1 + facts.drafts
-    longest = min(longest, facts.max_model_len_tokens + facts.drafts)
-    entries = max(-(-longest // facts.block_tokens), *(group.most_blocks for group in facts.groups)) + 1
+    entries = _table_entries(facts, requests)
     heap = len(requests) if facts.policy == "priority" else 0
     follower_start, followers = _followers(requests)
     return World(
@@ -66,7 +70,7 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lin
         draws=_draws(facts),
         states=_states(engines, facts, seats),
         blocks=_blocks(engines, facts.blocks),
-        places=np.zeros((engines, 1 << (2 * facts.blocks - 1).bit_length()), dtype=np.int32),
+        places=_places(engines, facts.blocks),
         tables=np.zeros((engines, len(facts.groups), seats, entries), dtype=np.int32),
         held=np.zeros((engines, len(facts.groups), seats), dtype=np.int32),
         hits=np.zeros((engines, len(facts.groups), entries), dtype=np.int32),
@@ -78,12 +82,22 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lin
         heap=np.zeros((engines, heap), dtype=np.int64),
         batches=_records((engines, facts.depth), BATCH),
         entries=_records((engines, facts.depth, seats), ENTRY),
+        host_states=_filled(engines, ENGINE, free=facts.host_blocks),
+        host_blocks=_blocks(engines, facts.host_blocks + 1),
+        host_places=_places(engines, facts.host_blocks + 1),
         starters=np.flatnonzero(requests.after == NONE),
         follower_start=follower_start,
         followers=followers,
         agenda=_records(len(requests) + 1, DUE),
         surface=_own(facts.surface),
     )
+
+
+def _table_entries(facts: ReplicaFacts, requests: Requests) -> int:
+    """Return the entries a table of blocks needs for the longest request that is served."""
+    longest = int((requests.input_tokens + requests.output_tokens).max(initial=1)) + 1
+    longest = min(longest, facts.max_model_len_tokens) + facts.drafts
+    return int(max(-(-longest // facts.block_tokens), *(group.most_blocks for group in facts.groups))) + 1
 
 
 def _records(shape: int | tuple[int, ...], kind: np.dtype[Any]) -> Records:
@@ -109,9 +123,17 @@ def _rules(fleet: Fleet, log_lines: int, seats: int) -> Records:
         drafts=facts.drafts, lookahead_tokens=facts.lookahead_tokens, drop_last_hit=facts.lookahead_tokens > 0,
         watermark_blocks=int(facts.watermark_fraction * facts.blocks), sparse_windows=rules.sparse_windows,
         windows_wait=rules.windows_wait, pads_drafts=rules.pads_drafts,
+        scheduler=SGLANG if facts.scheduler == "sglang" else VLLM, ratio_least=_ratio(facts) * RATIO_LEAST,
+        host_blocks=facts.host_blocks, host_token_s=facts.host_token_s,
+        ratio_decay=_ratio(facts) * (1 - RATIO_LEAST) / RATIO_STEPS,
         policy=PRIORITY if facts.policy == "priority" else FCFS,
-        windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps, router=ROUTERS.index(fleet.router), logged=log_lines > 0,
+        windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps,
+        router=ROUTERS.index(fleet.router), logged=log_lines > 0,
     )  # fmt: skip
+
+
+def _ratio(facts: ReplicaFacts) -> float:
+    return min(RATIO_START * facts.conservativeness, 1.0)
 
 
 def _groups(facts: ReplicaFacts) -> Records:
@@ -149,7 +171,7 @@ def _clock(requests: Requests, horizon_s: float) -> Records:
 def _states(engines: int, facts: ReplicaFacts, seats: int) -> Records:
     return _filled(
         engines, ENGINE, index=np.arange(engines), free=facts.blocks - 1, spare=seats, first=NONE, last=NONE,
-        wake_s=np.inf,
+        wake_s=np.inf, ratio=_ratio(facts),
     )  # fmt: skip
 
 
@@ -157,6 +179,11 @@ def _blocks(engines: int, count: int) -> Records:
     """All blocks are free, in order, in a ring closed by the null block."""
     order = np.arange(count)
     return _filled((engines, count), BLOCK, next=np.roll(order, -1), previous=np.roll(order, 1))
+
+
+def _places(engines: int, count: int) -> Smalls:
+    """An empty map, at most half full."""
+    return np.zeros((engines, 1 << (2 * count - 1).bit_length()), dtype=np.int32)
 
 
 def _followers(requests: Requests) -> tuple[Ints, Ints]:
