@@ -48,6 +48,8 @@ BLOCK = np.dtype(
     [("key", np.int64), ("users", np.int32), ("previous", np.int32), ("next", np.int32)], align=True
 )  # fmt: skip
 
+PLACE = np.dtype([("key", np.int64), ("block", np.int64)], align=True)
+
 GROUP = np.dtype([("kind", np.int64), ("span_tokens", np.int64), ("most_blocks", np.int64)], align=True)
 
 SLOT = np.dtype(

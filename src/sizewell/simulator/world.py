@@ -17,6 +17,7 @@ from sizewell.simulator.fields import (
     ENTRY,
     GAP,
     GROUP,
+    PLACE,
     RECORD,
     REQUEST,
     RULES,
@@ -51,10 +52,8 @@ DRAWS = 65_521
 def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lines: int = 0) -> World:
     """Return the world before the first request comes."""
     facts = fleet.replica
-    engines = fleet.replicas * facts.ranks
-    seats = min(facts.max_num_seqs, max(len(requests), 1))
+    engines, seats = fleet.replicas * facts.ranks, min(facts.max_num_seqs, max(len(requests), 1))
     entries = _table_entries(facts, requests)
-    heap = len(requests) if facts.policy == "priority" else 0
     follower_start, followers = _followers(requests)
     return World(
         rules=_rules(fleet, log_lines, seats),
@@ -79,7 +78,7 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lin
         spare=np.tile(np.arange(seats)[::-1], (engines, 1)),
         running=np.zeros((engines, seats), dtype=np.int64),
         ended=np.zeros((engines, seats), dtype=np.int64),
-        heap=np.zeros((engines, heap), dtype=np.int64),
+        heap=np.zeros((engines, len(requests) if facts.policy == "priority" else 0), dtype=np.int64),
         batches=_records((engines, facts.depth), BATCH),
         entries=_records((engines, facts.depth, seats), ENTRY),
         host_states=_filled(engines, ENGINE, free=facts.host_blocks),
@@ -181,9 +180,9 @@ def _blocks(engines: int, count: int) -> Records:
     return _filled((engines, count), BLOCK, next=np.roll(order, -1), previous=np.roll(order, 1))
 
 
-def _places(engines: int, count: int) -> Smalls:
+def _places(engines: int, count: int) -> Records:
     """An empty map, at most half full."""
-    return np.zeros((engines, 1 << (2 * count - 1).bit_length()), dtype=np.int32)
+    return _records((engines, 1 << (2 * count - 1).bit_length()), PLACE)
 
 
 def _followers(requests: Requests) -> tuple[Ints, Ints]:
