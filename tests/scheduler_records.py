@@ -14,13 +14,12 @@ import numpy as np
 
 from scheduler_scenarios import ANSWER_SEGMENTS, BLOCK_TOKENS, MODELS
 from sizewell.catalog.models import read_model
-from sizewell.costs.axis import Line, Sheet, Stack, smooth_axis
 from sizewell.costs.cache_kinds import CacheRules, layer_kinds
 from sizewell.costs.kv_cache import CacheLayout, cache_layout
-from sizewell.costs.surface import Issue, StepSurface
 from sizewell.simulator.facts import ReplicaFacts, SchedulerRules, block_groups
 from sizewell.simulator.simulate import LogLine, Options, play
 from sizewell.traffic.requests import NONE, Requests
+from surfaces import flat_surface
 
 Json = dict[str, Any]
 
@@ -180,7 +179,7 @@ def replica_facts(scenario: Json) -> ReplicaFacts:
     stages = settings.get("pipeline_parallel_size", 1)
     in_flight = settings["max_num_batched_tokens"] * (2 if rules.async_scheduling else stages)
     return ReplicaFacts(
-        surface=constant_surface(float(stages)),
+        surface=flat_surface(float(stages)),
         blocks=settings["num_gpu_blocks"],
         block_tokens=scenario["block_tokens"],
         groups=block_groups(layout_of(scenario["model"], in_flight)),
@@ -209,21 +208,6 @@ def layout_of(model: str, in_flight_tokens: int) -> CacheLayout:
         spec = read_model(folder)
     rules = CacheRules(block_tokens=BLOCK_TOKENS[model], in_flight_tokens=in_flight_tokens)
     return cache_layout(layer_kinds(spec, spec.layer_counts.items(), "auto", 1, rules), rules)
-
-
-def constant_surface(step_s: float) -> StepSurface:
-    """Return a surface on which every step takes the same time."""
-    axis, zero = smooth_axis(1.0, 2.0, 2.0), np.zeros(2)
-    line, sheet = Line(axis, zero, zero), Sheet(axis, axis, np.zeros((2, 2)))
-    stack = Stack(axis, axis, axis, np.zeros((2, 2, 2)))
-    issue = Issue(
-        launches=0.0, decode_launches=0.0, prefill_launches=0.0, gap_s=0.0, eager_launch_s=0.0, host_step_s=step_s,
-        host_sequence_s=0.0, front_token_s=0.0, fixed_s=0.0, slowest_stage=1.0, stages=1.0,
-    )  # fmt: skip
-    return StepSurface(
-        query_tokens=1.0, tokens=line, experts=line, sampled=line, expansion=line, drafts=line, draft_experts=line,
-        state=sheet, selection=sheet, decode=sheet, decode_alone=sheet, prefill=stack, issue=issue,
-    )  # fmt: skip
 
 
 def requests_of(scenario: Json) -> Requests:

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from sizewell.cli.questions import fit as fit
     from sizewell.cli.questions import machine as machine
     from sizewell.cli.questions import plan as plan
+    from sizewell.cli.simulations import Simulation as Simulation
+    from sizewell.cli.simulations import simulate as simulate
+    from sizewell.cli.traffic_flags import Offered as Offered
     from sizewell.planner.plan import Answer as Answer
     from sizewell.planner.plan import Plan as Plan
     from sizewell.planner.question import Limits as Limits
     from sizewell.planner.question import Question as Question
     from sizewell.specs.errors import SizewellError as SizewellError
+    from sizewell.traffic.offer import offer as offer
     from sizewell.traffic.workload import Slo as Slo
     from sizewell.traffic.workload import Workload as Workload
 
@@ -31,13 +35,17 @@ _HOMES = {
     "explain_deployment": "sizewell.cli.questions",
     "fit": "sizewell.cli.questions",
     "machine": "sizewell.cli.questions",
+    "simulate": "sizewell.cli.simulations",
+    "offer": "sizewell.traffic.offer",
     "read_model": "sizewell.catalog.models",
     "Answer": "sizewell.planner.plan",
     "Explanation": "sizewell.cli.questions",
     "Limits": "sizewell.planner.question",
+    "Offered": "sizewell.cli.traffic_flags",
     "Plan": "sizewell.planner.plan",
     "Question": "sizewell.planner.question",
     "Setup": "sizewell.cli.questions",
+    "Simulation": "sizewell.cli.simulations",
     "SizewellError": "sizewell.specs.errors",
     "Slo": "sizewell.traffic.workload",
     "Workload": "sizewell.traffic.workload",

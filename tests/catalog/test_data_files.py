@@ -259,5 +259,5 @@ def test_every_model_of_the_index_has_a_config_that_parses() -> None:
 
 def test_no_data_folder_escapes_the_tests() -> None:
     read_here = {"gpus", "nodes", "networks", "hosts", "storage", "models", "prices", "quality"}
-    read_elsewhere = {"engines", "calibrations"}
+    read_elsewhere = {"engines", "calibrations", "workloads"}
     assert {folder.name for folder in DATA.iterdir()} == read_here | read_elsewhere

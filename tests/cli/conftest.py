@@ -36,9 +36,12 @@ Say = Callable[..., Said]
 
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Say:
+def say(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Say:  # fmt: skip
     """Return a function that runs `sizewell` with some words."""
     monkeypatch.setenv("SIZEWELL_CATALOG", "/nonexistent-catalogue")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
     def said(*words: str) -> Said:
         capsys.readouterr()

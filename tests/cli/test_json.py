@@ -36,6 +36,21 @@ DOCUMENTS = [
     ("explain", "r1", "--on", "8xh200", "--dp", "8", "--ep", "8"),
     ("explain", "r1", "--on", "1xh100", "--tp", "1"),
     ("validate", str(ROWS)),
+    (
+        "simulate",
+        "llama-3.1-8b",
+        "--on",
+        "1xh100",
+        "--rate",
+        "20/s",
+        "--requests",
+        "20",
+        "--answer",
+        "5",
+        "--tpot",
+        "9ms",
+    ),
+    ("simulate", "llama-3.1-8b", "--on", "1xrtx-3060"),
     ("plan", "llama-3.1-8b", "--gpu", "h100", "--gpu", "rtx-4090", "--users", "8", "--tpot", "40ms"),
     ("fit", "llama-3.1-8b", "qwen3-4b", "r1", "--on", "2xrtx-3060"),
     ("plan", "llama-3.1-8b", "--gpu", "rtx-3060", "--rate", "1e4/s", "--max-gpus", "2"),
@@ -52,7 +67,9 @@ def test_a_document_obeys_its_schema(say: Say, words: tuple[str, ...]) -> None:
     assert "\x1b" not in said.out
 
 
-@pytest.mark.parametrize("words", [DOCUMENTS[1], DOCUMENTS[13], DOCUMENTS[17], DOCUMENTS[18]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [DOCUMENTS[1], DOCUMENTS[13], DOCUMENTS[17], DOCUMENTS[18], DOCUMENTS[20]], ids=" ".join
+)
 def test_a_document_is_the_same_in_every_process(words: tuple[str, ...]) -> None:
     outputs = set()
     for seed in ("0", "1", "random"):

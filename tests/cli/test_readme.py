@@ -15,7 +15,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 def test_the_example_runs() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert len(done.stdout.splitlines()) == 2
+    assert len(done.stdout.splitlines()) == 3
 
 
 def test_every_name_of_the_package_exists_and_import_costs_nothing() -> None:

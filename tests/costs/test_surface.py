@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.hardware import list_gpus, nodes_for
@@ -19,6 +21,7 @@ from sizewell.costs.step import price
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.surface import StepBatch, StepSurface, decode_run_s, decode_steps_within, interval_s, step_s
 from sizewell.costs.tabulate import make_surface
+from sizewell.simulator.compiled import Twin
 from sizewell.specs.deployment import Formats, Parallelism
 from sizewell.specs.hardware import ClusterSpec
 
@@ -164,3 +167,30 @@ def test_stages_take_batches_by_turns() -> None:
 
 def test_a_step_without_tokens_takes_no_time() -> None:
     assert step_s(surface(0, MACHINES[0]), StepBatch(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)) == 0.0
+
+
+class Asked(NamedTuple):
+    """A question to compiled code, with room for its answers."""
+
+    surface: StepSurface
+    batch: StepBatch
+    answers: NDArray[np.float64]
+
+
+def ask(asked: Asked) -> int:
+    """Answer with everything a simulator asks a surface."""
+    sequences, context = max(asked.batch.decode_sequences, 1.0), asked.batch.decode_context_tokens + 1.0
+    asked.answers[0] = step_s(asked.surface, asked.batch)
+    asked.answers[1] = decode_run_s(asked.surface, sequences, context, 500)
+    asked.answers[2] = decode_steps_within(asked.surface, sequences, context, 3.0, 500)
+    return 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), case=st.sampled_from(range(len(CASES))))
+def test_compiled_functions_say_the_same(data: st.DataObject, case: int) -> None:
+    plain = Asked(surface(case, MACHINES[0]), data.draw(one_batch(case)), np.zeros(3))
+    fast = plain._replace(answers=np.zeros(3))
+    ask(plain)
+    Twin(ask)(fast)
+    assert fast.answers == pytest.approx(plain.answers, rel=1e-13)

@@ -22,7 +22,7 @@ def shipped_catalogue_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setenv("SIZEWELL_CATALOG", str(tmp_path / "none"))
 
 
-@pytest.mark.parametrize("name", ["rules-of-thumb.md", "cost-model.md"])
+@pytest.mark.parametrize("name", ["rules-of-thumb.md", "cost-model.md", "traffic.md"])
 def test_a_generated_document_is_current(name: str) -> None:
     written = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert docs.GENERATED[name]() == written, f"docs/{name} is out of date: run `make docs-rules`"
@@ -38,8 +38,8 @@ def test_the_exercise_is_current_for_the_smallest_and_the_largest_distill() -> N
 
 
 def takeaways() -> Iterator[tuple[str, str]]:
-    """Yield every takeaway of the cost model with all that its section prints."""
-    text = (ROOT / "docs" / "cost-model.md").read_text(encoding="utf-8")
+    """Yield every takeaway of the executed documents with all that its section prints."""
+    text = "\n".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("cost-model.md", "traffic.md"))
     for section in re.split(r"^#+ ", text, flags=re.MULTILINE):
         for found in re.finditer(r"\*\*Takeaway\.\*\*(.*?)\n\n", BLOCK.sub("", section + "\n\n"), re.DOTALL):
             yield found[1], outputs(section)

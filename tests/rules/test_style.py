@@ -31,6 +31,8 @@ ALLOWED_PARAMETERS = {
     "catalog/hub.py::_KeepTokenHome.redirect_request": "the signature the standard library calls",
     "costs/attention_work.py::_decode": "one operator's own numbers, from two callers in one file",
     "costs/batch.py::Batch.mixed": "the axes of a step that mixes decode and prefill",
+    "costs/surface.py::decode_run_s": "the axes of a run of steps; the last two are options with defaults",
+    "costs/surface.py::decode_steps_within": "the axes of a run of steps; the last two are options with defaults",
     "planner/step_table.py::step_work": "everything a step depends on; the grid has a default",
     "specs/tensor.py::column_parallel": "a tensor's own shape; the last two are options with defaults",
     "specs/tensor.py::row_parallel": "a tensor's own shape; the last two are options with defaults",

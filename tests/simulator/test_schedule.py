@@ -166,23 +166,3 @@ def test_a_request_alone_takes_the_sum_of_its_steps(compiled: bool) -> None:
     decode = sum(0.5 + 0.01 + 0.001 * (20 + k) for k in range(9))
     assert run.first_token_s[0] == pytest.approx(1.0 + prefill, rel=1e-12)
     assert run.last_token_s[0] == pytest.approx(1.0 + prefill + decode, rel=1e-12)
-
-
-@both
-def test_the_timeline_says_how_things_stood(compiled: bool) -> None:
-    """A alone, then both, then B alone; of 16 blocks A's prompt takes one, then A and B two and one."""
-    requests = Requests.of([0.0, 1.0], [4, 4], [2, 2])
-    timeline = play(small(), requests, Options(compiled=compiled, samples=100)).run.timeline
-    assert timeline is not None
-    assert timeline.time_s.tolist() == [0.0, 1.0, 2.0, 3.0]
-    assert timeline.running.tolist() == [1, 2, 1, 0]
-    assert timeline.tokens.tolist() == [0, 1, 2, 1]
-    assert (timeline.kv_used_fraction * 16).tolist() == [1.0, 3.0, 2.0, 0.0]
-
-
-def test_a_long_run_keeps_to_its_number_of_samples() -> None:
-    timeline = play(small(jumps=False), Requests.of(0.0 * np.arange(50), 4, 40), Options(samples=16)).run.timeline
-    assert timeline is not None
-    assert 8 <= len(timeline.time_s) <= 16
-    assert (np.diff(timeline.time_s) > 0).all()
-    assert timeline.tokens.sum() <= 2000

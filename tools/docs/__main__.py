@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from tools.docs.claims import read_claim_files
@@ -23,15 +24,16 @@ def rules_of_thumb() -> str:
     return render_rules(read_claim_files(DOCS / "claims"), evaluate)
 
 
-def cost_model() -> str:
-    """Return docs/cost-model.md with what its blocks print now."""
-    path = DOCS / "cost-model.md"
+def run_again(name: str) -> str:
+    """Return a document under docs/ with what its blocks print now."""
+    path = DOCS / name
     return executed(path.read_text(encoding="utf-8"), str(path))
 
 
 GENERATED: Mapping[str, Callable[[], str]] = {
     "rules-of-thumb.md": rules_of_thumb,
-    "cost-model.md": cost_model,
+    "cost-model.md": partial(run_again, "cost-model.md"),
+    "traffic.md": partial(run_again, "traffic.md"),
     "exercise.md": render_exercise,
 }
 """Document under docs/ → what writes it."""

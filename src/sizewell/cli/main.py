@@ -19,6 +19,7 @@ from sizewell.specs.errors import SizewellError, nearest_names
 COMMANDS = {
     "plan": "Find the hardware and settings that serve a model within your limits.",
     "explain": "Explain one deployment: memory ledger, step cost, floors, what bounds it.",
+    "simulate": "Play requests through one deployment, step by step, and score how they are served.",
     "fit": "List what runs on the machine you have.",
     "validate": "Predict measured figures from a file and report the error by group.",
     "catalog": "Show the facts everything rests on, each with its source.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,11 +26,15 @@ from sizewell.cli.quantities import (
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.workload import Slo, Workload
 
+if TYPE_CHECKING:
+    from sizewell.cli.questions import Setup
+
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 ENGINE_HELP = (
     "Engine: vllm, sglang or llama.cpp, with a version or not (vllm@0.19) [vllm where it runs, else llama.cpp]."
 )
+WORKLOAD_HELP = "YAML or TOML of flags, or a shipped workload."
 DEFAULT_USERS = 16
 DEFAULT_INPUT_TOKENS = 1000.0
 DEFAULT_ANSWER_TOKENS = 500.0
@@ -81,7 +85,7 @@ def workload_flags() -> Decorator:
         quantity("--think", TOKENS, "Tokens generated before the answer (reasoning models) [0]."),
         quantity("--shared-prefix", TOKENS, "Prompt tokens that are the same in every request [0]."),
         quantity("--growth", FACTOR, "Factor the load may grow by and still hold [1]."),
-        click.option("--workload", metavar="FILE", is_eager=True, callback=_file_first, help="YAML or TOML of flags."),
+        click.option("--workload", metavar="FILE", is_eager=True, callback=_file_first, help=WORKLOAD_HELP),
     )
 
 
@@ -95,12 +99,19 @@ def slo_flags() -> Decorator:
     )
 
 
+def statistic_flag() -> Decorator:
+    """Return the flag that says which value of a distribution limits bind."""
+    statistic = click.Choice(["mean", "p50", "p99"])
+    return click.option(
+        "--statistic", type=statistic, default="mean", show_default=True, help="What the limits bind."
+    )  # fmt: skip
+
+
 def distribution_flags() -> Decorator:
     """Return the flags on speed that only a search understands."""
-    statistic = click.Choice(["mean", "p50", "p99"])
     return stack(
         quantity("--tokens-per-s-per-user", SPEED, "Least generation speed one user sees."),
-        click.option("--statistic", type=statistic, default="mean", show_default=True, help="What the limits bind."),
+        statistic_flag(),
     )
 
 
@@ -114,6 +125,22 @@ def limit_flags() -> Decorator:
         quantity("--max-usd-per-mtok", USD, "Most cost per million output tokens."),
         quantity("--max-power-kw", POWER_KW, "Most electrical power."),
         quantity("--min-recovery", FRACTION, "Least published accuracy recovery of a weight format."),
+    )
+
+
+def deployment_flags() -> Decorator:
+    """Return the flags that name the hardware of one deployment and how a model is cut over it."""
+    return stack(
+        click.option(
+            "--on", "machine", required=True, metavar="8xGPU", help="Accelerators (8xh200) or full nodes (hgx-h100-8)."
+        ),
+        quantity("--nodes", COUNT, "Nodes of that kind [as few as hold them]."),
+        click.option("--node", metavar="KEY", help="Kind of node, e.g. aws-p5-48xlarge [the usual one]."),
+        quantity("--replicas", COUNT, "Copies of the cut [as many as the accelerators hold]."),
+        quantity("--tp", COUNT, "Tensor parallel size [all accelerators of a node the heads divide over]."),
+        quantity("--pp", COUNT, "Pipeline stages [one per node]."),
+        quantity("--dp", COUNT, "Data parallel (attention) size [1]."),
+        quantity("--ep", COUNT, "Expert parallel size, TP × DP [1]."),
     )
 
 
@@ -137,6 +164,30 @@ def settings_flags() -> Decorator:
         quantity("--speculative-tokens", COUNT, "Draft tokens per step from the model's own prediction layers [0]."),
         quantity("--offload-bytes", BYTES, "Weights kept in host memory, per accelerator [0]."),
     )
+
+
+def setup_of(given: Mapping[str, Any]) -> Setup:
+    """Return how one deployment is set up, as its flags say."""
+    from sizewell.cli.questions import Setup
+    from sizewell.planner.stated import Stated
+    from sizewell.specs.deployment import Formats
+
+    stated = Stated(
+        tp=given["tp"],
+        pp=given["pp"],
+        dp=given["dp"],
+        ep=given["ep"],
+        replicas=given["replicas"],
+        max_num_seqs=given["max_num_seqs"],
+        max_num_batched_tokens=given["max_num_batched_tokens"],
+        max_model_len_tokens=given["max_model_len"],
+        memory_fraction=given["memory_fraction"],
+        enforce_eager=given["enforce_eager"],
+        offload_bytes=given["offload_bytes"] or 0.0,
+        speculative_tokens=given["speculative_tokens"] or 0,
+    )
+    formats = Formats(weight=given["weight_format"] or "native", kv=given["kv_format"] or "auto")
+    return Setup(engine=given["engine"] or "auto", formats=formats, stated=stated)
 
 
 def workload_of(ctx: click.Context, given: Mapping[str, Any]) -> Workload:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
@@ -90,6 +91,18 @@ def talk(message: str) -> None:
     context = click.get_current_context(silent=True)
     if context is None or not (context.find_root().obj or {}).get("quiet"):
         click.echo(message, err=True)
+
+
+@contextmanager
+def progress(most: int, label: str) -> Iterator[Callable[[int], None]]:
+    """Show on stderr how far long work has come, where somebody watches; give what is to be told how much is done."""
+    context = click.get_current_context(silent=True)
+    quiet = context is not None and (context.find_root().obj or {}).get("quiet")
+    if quiet or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    with click.progressbar(length=most, label=label, file=sys.stderr) as bar:
+        yield lambda done: bar.update(done - bar.pos)
 
 
 def detail(message: str) -> None:

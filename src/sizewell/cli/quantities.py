@@ -77,6 +77,8 @@ FRACTION = Measure(name="fraction", units={"": 1.0, "%": 0.01}, low=0.0, high=1.
 SHARE = Measure(name="share", units={"": 1.0, "%": 0.01}, low=0.01, high=1.0, example="0.9 or 90%")
 USD = Measure(name="USD amount", units={"": 1.0, "$": 1.0, "k": 1e3}, low=0.0, high=1e9, example="$25.50")
 POWER_KW = Measure(name="power", units={"": 1.0, "kW": 1.0, "W": 1e-3, "MW": 1e3}, low=1e-3, high=1e6, example="20kW")
+SEED = Measure(name="seed", units={"": 1.0}, low=0, high=2**53, example="7", whole=True)
+SIGMA = Measure(name="sigma", units={"": 1.0}, low=0.0, high=5.0, example="0.6")
 SPEED = Measure(name="speed in tokens/s", units={"": 1.0, "/s": 1.0}, low=1e-3, high=1e6, example="20")
 BYTES = Measure(
     name="size",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from sizewell.catalog.calibrations import read_efficiencies
@@ -29,6 +29,7 @@ from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_account import StepAccount, step_account
 from sizewell.planner.step_table import Lengths
 from sizewell.planner.support import unsupported
+from sizewell.simulator.facts import Router
 from sizewell.specs.deployment import Deployment, Formats
 from sizewell.specs.engine import EngineName, EngineSpec
 from sizewell.specs.errors import BadInputError
@@ -43,11 +44,13 @@ class Setup:
     """How a deployment is set up where it is not as usual.
 
     `engine` is `auto` (as in a plan: the first of vLLM and llama.cpp that runs the weights there) or one, `vllm@0.19`.
+    The `router` stands before several replicas when they are simulated.
     """
 
     engine: str = "auto"
     formats: Formats = field(default_factory=Formats)
     stated: Stated = field(default_factory=Stated)
+    router: Router = "round-robin"
 
 
 AS_USUAL = Setup()
@@ -142,11 +145,26 @@ def _nodes_needed(name: str, count: int, node: str | None) -> int:
 
 def explain(model: str | ModelSpec, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL) -> Explanation:
     """Return what a stated deployment of a model on `8xh200` or a cluster holds, gives and needs."""
+    return explain_deployment(stated_on(model, on, workload, setup), workload)
+
+
+def stated_on(
+    model: str | ModelSpec, on: str | ClusterSpec, workload: Workload, setup: Setup = AS_USUAL,
+    *, least_context_tokens: int = 0,
+) -> Deployment:  # fmt: skip
+    """Return the deployment of a model on `8xh200` or a cluster, what is left open as an engine or a plan would.
+
+    Where no context length is stated, it suffices for the workload and for `least_context_tokens`, as far as the
+    model goes.
+    """
     place = machine(on) if isinstance(on, str) else on
     spec = read_model(model) if isinstance(model, str) else model
     runs = engine(setup.engine) if setup.engine != "auto" else _usual_engine(spec, setup.formats.weight, place)
     stated = setup.stated.serving(spec, workload)
-    return explain_deployment(stated_deployment(spec, place, runs, setup.formats, stated), workload)
+    if setup.stated.max_model_len_tokens is None:
+        longest = max(stated.max_model_len_tokens or 0, min(least_context_tokens, spec.max_context_tokens))
+        stated = replace(stated, max_model_len_tokens=longest)
+    return stated_deployment(spec, place, runs, setup.formats, stated)
 
 
 def _usual_engine(model: ModelSpec, weight_format: str, place: ClusterSpec) -> EngineSpec:

@@ -1,22 +1,27 @@
 """Workload files: the flags of a command as YAML or TOML, refused with file, line and the nearest name.
 
 A file holds the long flags of the command, `_` or `-` between words: `users: 64`, `ttft: 2s`, `gpu: [h200, h100]`.
-Flags given on the command line win.
+Flags given on the command line win. Its section `traffic` says what flags cannot (docs/traffic.md): the flags then get
+its means, and `offered_traffic` the whole. A shipped file is given by its name: `--workload azure-2023-code`.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sizewell.catalog.workloads import workload_path
 from sizewell.specs.errors import BadInputError, nearest_names
 
 MOST_BYTES = 1 << 20
+MOST_DEEP = 6
+MOST_IN_A_LIST = 100
+TRAFFIC = "traffic"
 _NOT_IN_FILES = frozenset({"workload", "as_json", "explain"})
 
 
@@ -30,13 +35,15 @@ def read_workload_file(path: str, ctx: click.Context) -> dict[str, Any]:
     """
     from sizewell.cli.plan import command as plan_command  # the plan's module imports the flags, and they this one
 
-    text = _text(Path(path))
+    file = workload_path(path)
+    path, text = str(file), _text(file)
     values, lines = _parse_toml(path, text) if path.lower().endswith(".toml") else _parse_yaml(path, text)
+    values, lines = _with_means(path, values, lines, ctx) if TRAFFIC in values else (values, lines)
     spoken = _keys(ctx.command)
     of_a_plan = _keys(plan_command)
     found: dict[str, Any] = {}
     for key, value in values.items():
-        place = f"{path}:{lines.get(key, 1)}: {key}"
+        place = _place(path, lines, key)
         word = key.lower().replace("-", "_")
         param = spoken.get(word) or of_a_plan.get(word)
         if param is None:
@@ -45,6 +52,31 @@ def read_workload_file(path: str, ctx: click.Context) -> dict[str, Any]:
         if word in spoken:
             found[str(param.name)] = checked
     return found
+
+
+def _with_means(
+    path: str, values: dict[str, Any], lines: dict[str, int], ctx: click.Context
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return the flags with the means of the traffic section among them, and keep the section for `offered_traffic`."""
+    from sizewell.cli.tables import Table
+    from sizewell.cli.traffic_section import MEANT, read_section
+
+    section = Table(lambda key: _place(path, lines, key), TRAFFIC, values[TRAFFIC])
+    stated = read_section(section, Path(path).parent)
+    means = stated.means()
+    flags = {key: value for key, value in values.items() if key != TRAFFIC}
+    spoken = {key.lower().replace("-", "_"): key for key in flags}
+    for word in (*means, *(("users", "rate") if stated.arrivals else ())):
+        if word in spoken:
+            place = _place(path, lines, spoken[word])
+            raise BadInputError(f"{place}: the section {TRAFFIC} says this already: keep one of the two")
+    ctx.meta[MEANT] = stated
+    return flags | {key: f"{value:.12g}" for key, value in means.items()}, lines
+
+
+def _place(path: str, lines: Mapping[str, int], key: str) -> str:
+    """Return file, line and key; in TOML the line of a nested key is that of its last word's first mention."""
+    return f"{path}:{lines.get(key) or lines.get(key.rpartition('.')[2]) or lines.get(TRAFFIC, 1)}: {key}"
 
 
 def _keys(command: click.Command) -> dict[str, click.Parameter]:
@@ -121,9 +153,22 @@ def _parse_yaml(path: str, text: str) -> tuple[dict[str, Any], dict[str, int]]:
     if not isinstance(tree, yaml.MappingNode) or not isinstance(values, dict):
         raise BadInputError(f"{path}: holds no keys: write lines such as 'users: 64'")
     lines: dict[str, int] = {}
-    for node, _ in tree.value:
-        key, line = str(node.value), node.start_mark.line + 1
+    for key, line in _nested(tree, "", MOST_DEEP):
         if key in lines:
             raise BadInputError(f"{path}:{line}: {key} is given twice")
         lines[key] = line
     return {str(key): value for key, value in values.items()}, lines
+
+
+def _nested(node: Any, above: str, deep: int) -> Iterator[tuple[str, int]]:
+    """Yield the dotted name and line of every key; what lies deeper than any section is left out."""
+    if deep == 0:
+        return
+    if isinstance(node.value, list) and node.id == "mapping":
+        for key, value in node.value:
+            yield f"{above}{key.value}", key.start_mark.line + 1
+            yield from _nested(value, f"{above}{key.value}.", deep - 1)
+    elif isinstance(node.value, list):
+        for number, value in enumerate(node.value[:MOST_IN_A_LIST]):
+            yield f"{above}{number}", value.start_mark.line + 1
+            yield from _nested(value, f"{above}{number}.", deep - 1)

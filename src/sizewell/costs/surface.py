@@ -13,7 +13,13 @@ from __future__ import annotations
 from math import ceil, sqrt
 from typing import NamedTuple
 
-from sizewell.costs.axis import Line, Sheet, Stack, on_line, on_sheet, on_stack, place
+from sizewell.costs.axis import FIELDS, GAPS, LAST, SECONDS, Tables, on_line, on_sheet, on_stack, place
+
+(
+    TOKENS, EXPERTS, SAMPLED, EXPANSION, DRAFTS, DRAFT_EXPERTS, STATE, SELECTION, DECODE, DECODE_ALONE, PREFILL,
+) = range(11)  # fmt: skip
+"""Numbers of the tables. `DECODE` is attention over the cache, `DECODE_ALONE` the same with what a step selects by
+index when it prefills nothing."""
 
 
 class StepBatch(NamedTuple):
@@ -36,7 +42,8 @@ class StepBatch(NamedTuple):
 class Issue(NamedTuple):
     """Seconds and counts by which steps are issued; `eager_launch_s` and `front_token_s` are 0 where they never bind.
 
-    A step has `launches`, and `decode_launches` or `prefill_launches` more when it decodes or prefills.
+    A step has `launches`, and `decode_launches` or `prefill_launches` more when it decodes or prefills. `chunk_s` is
+    what another chunk costs for being one.
     """
 
     launches: float
@@ -48,30 +55,19 @@ class Issue(NamedTuple):
     host_sequence_s: float
     front_token_s: float
     fixed_s: float
+    chunk_s: float
     slowest_stage: float
     stages: float
 
 
 class StepSurface(NamedTuple):
-    """Tables of seconds of one replica's rank; an empty table costs nothing.
-
-    `query_tokens` (1 + drafts) are computed for each decoding sequence. `decode` is attention over the cache,
-    `decode_alone` the same with what a step selects by index when it prefills nothing.
+    """The seconds of one replica's rank: tables, how steps are issued, and the `query_tokens` (1 + drafts) that are
+    computed for each decoding sequence.
     """
 
-    query_tokens: float
-    tokens: Line
-    experts: Line
-    sampled: Line
-    expansion: Line
-    drafts: Line
-    draft_experts: Line
-    state: Sheet
-    selection: Sheet
-    decode: Sheet
-    decode_alone: Sheet
-    prefill: Stack
+    tables: Tables
     issue: Issue
+    query_tokens: float
 
 
 def step_s(surface: StepSurface, batch: StepBatch) -> float:
@@ -82,8 +78,10 @@ def step_s(surface: StepSurface, batch: StepBatch) -> float:
     if batch.prefill_tokens > 0.0:
         work += _prefill_s(surface, batch)
     if batch.decode_sequences > 0.0:
-        sheet = surface.decode if batch.prefill_tokens > 0.0 else surface.decode_alone
-        work += on_sheet(sheet, batch.decode_sequences, batch.decode_context_tokens / batch.decode_sequences)
+        table = DECODE if batch.prefill_tokens > 0.0 else DECODE_ALONE
+        work += on_sheet(
+            surface.tables, table, batch.decode_sequences, batch.decode_context_tokens / batch.decode_sequences
+        )
     working, least = _issue_s(surface.issue, batch)
     return latency + max(surface.issue.slowest_stage * work + working, least)
 
@@ -146,24 +144,25 @@ def _run(
     work, latency = _steady_s(surface, batch)
     working, least = _issue_s(surface.issue, batch)
     slope = surface.issue.slowest_stage
-    row, beyond = place(surface.decode_alone.rows, sequences)
+    row, beyond = place(surface.tables, surface.tables.places[DECODE_ALONE * FIELDS], sequences)
     return _Run(row, beyond, context_tokens_sum / sequences, slope, slope * work + working, latency, least)
 
 
 def _piece(surface: StepSurface, run: _Run, done: int, most: int) -> tuple[int, float, float]:
     """Return how many of the next steps (1 to `most`) lie on one line, the first's seconds and each one's growth."""
-    sheet = surface.decode_alone
+    values, places = surface.tables.values, surface.tables.places
+    columns = places[DECODE_ALONE * FIELDS + 1]
     context = run.context_tokens + done
-    at, past = place(sheet.columns, context)
-    points = sheet.columns.points
-    low = sheet.seconds[run.row, at] + run.beyond * (sheet.seconds[run.row + 1, at] - sheet.seconds[run.row, at])
-    nearby = sheet.seconds[run.row, at + 1]
-    high = nearby + run.beyond * (sheet.seconds[run.row + 1, at + 1] - nearby)
+    at, past = place(surface.tables, columns, context)
+    width = places[columns + LAST] + 2
+    corner = places[DECODE_ALONE * FIELDS + SECONDS] + run.row * width + at
+    low = values[corner] + run.beyond * (values[corner + width] - values[corner])
+    high = values[corner + 1] + run.beyond * (values[corner + 1 + width] - values[corner + 1])
     first = run.slope * (low + past * (high - low)) + run.constant_s
-    growth = run.slope * (high - low) / (points[at + 1] - points[at])
+    growth = run.slope * (high - low) * values[places[columns + GAPS] + at]
     length = most
-    if at + 2 < points.shape[0]:
-        length = max(1, min(most, ceil(points[at + 1] - context)))
+    if at < places[columns + LAST]:
+        length = max(1, min(most, ceil(values[places[columns] + at + 1] - context)))
     return _bent(run, first, growth, length)
 
 
@@ -198,38 +197,41 @@ def _steady_s(surface: StepSurface, batch: StepBatch) -> tuple[float, float]:
     # A rank with nothing to do keeps its neighbours company with one token.
     tokens = max(decoded + batch.prefill_tokens, 1.0)
     everywhere = tokens + batch.elsewhere_tokens
-    sequences = batch.decode_sequences + batch.prefill_sequences
-    work, latency = on_line(surface.tokens, tokens)
-    for line, value in (
-        (surface.experts, everywhere),
-        (surface.sampled, decoded + batch.prefill_sequences),
-        (surface.expansion, tokens + batch.prefill_context_tokens),
-    ):
-        more, later = on_line(line, value)
-        work += more
-        latency += later
-    work += on_sheet(surface.state, tokens / max(sequences, 1.0), max(sequences, 1.0))
+    sequences = max(batch.decode_sequences + batch.prefill_sequences, 1.0)
+    work, latency = on_line(surface.tables, TOKENS, tokens)
+    routed, routed_latency = on_line(surface.tables, EXPERTS, everywhere)
+    head, head_latency = on_line(surface.tables, SAMPLED, decoded + batch.prefill_sequences)
+    expanded, _ = on_line(surface.tables, EXPANSION, tokens + batch.prefill_context_tokens)
+    work += routed + head + expanded + on_sheet(surface.tables, STATE, tokens / sequences, sequences)
+    latency += routed_latency + head_latency
     if surface.query_tokens > 1.0 and batch.decode_sequences > 0.0:
-        share = batch.decode_sequences / sequences
-        for line, value in (
-            (surface.drafts, batch.decode_sequences),
-            (surface.draft_experts, batch.decode_sequences + share * batch.elsewhere_sequences),
-        ):
-            more, later = on_line(line, value)
-            work += more
-            latency += later
+        proposing, proposing_latency = _proposing_s(surface, batch)
+        work += proposing
+        latency += proposing_latency
     return work, latency
 
 
+def _proposing_s(surface: StepSurface, batch: StepBatch) -> tuple[float, float]:
+    """Return work and latency of drafts; of the sequences elsewhere as many decode as here."""
+    own, own_latency = on_line(surface.tables, DRAFTS, batch.decode_sequences)
+    decoding = batch.decode_sequences / (batch.decode_sequences + batch.prefill_sequences)
+    everywhere = batch.decode_sequences + decoding * batch.elsewhere_sequences
+    routed, routed_latency = on_line(surface.tables, DRAFT_EXPERTS, everywhere)
+    return own + routed, own_latency + routed_latency
+
+
 def _prefill_s(surface: StepSurface, batch: StepBatch) -> float:
-    """Return attention of the chunks: unequal ones cost what equal ones with the same pairs and cached rows do."""
+    """Return attention of the chunks: unequal ones cost what equal ones with the same pairs and cached rows do, but
+    for their number.
+    """
     visible = batch.prefill_pairs / batch.prefill_tokens
     held = batch.prefill_context_tokens + batch.prefill_tokens
     alike = max((held - 0.5 * batch.prefill_tokens) / visible, 1.0)
-    found = on_stack(surface.prefill, alike, batch.prefill_tokens / alike, visible)
+    found = on_stack(surface.tables, PREFILL, alike, batch.prefill_tokens / alike, visible)
+    found += surface.issue.chunk_s * (batch.prefill_sequences - alike)
     pairs = batch.decode_context_tokens * surface.query_tokens + batch.prefill_pairs
     held += batch.decode_context_tokens
-    return found + on_sheet(surface.selection, pairs / held, held)
+    return found + on_sheet(surface.tables, SELECTION, pairs / held, held)
 
 
 def _issue_s(issue: Issue, batch: StepBatch) -> tuple[float, float]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sizewell.costs.axis import Axis, Line, Sheet, Stack, count_axis, smooth_axis
+from sizewell.costs import surface as table
+from sizewell.costs.axis import Table, count_axis, put_together, smooth_axis
 from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.machines import Reached
 from sizewell.costs.operators import draft_operators, step_operators
@@ -25,11 +26,16 @@ EXPERTS, DECODE, PREFILL, SELECTION, STATE, EXPANSION = (
     "latent expansion",
 )  # fmt: skip
 SAMPLED = ("output head", "sampler")
-NOT_BY_TOKENS = (EXPERTS, DECODE, PREFILL, SELECTION, STATE, EXPANSION, *SAMPLED)
-MOST_CHUNKS = 512
+NOT_BY_TOKENS = (DECODE, PREFILL, SELECTION, STATE, EXPANSION, *SAMPLED)
+MOST_CHUNKS = 512.0
+MOST_TOKENS = 2.0**18
+"""Tokens of a step that are priced one by one; steps of more wait for arithmetic, and lines go on straight."""
 
-FINE, MIDDLE, COARSE, SPARSE = 1.01, 1.05, 1.2, 3.0
+FINE, MIDDLE, COARSE = 1.02, 1.1, 1.2
 """Growth of an axis: fine where seconds bend (one resource after the other binds), coarse where they only curve."""
+
+EXACT_TOKENS, NEAR = 256.0, 1.005
+"""Up to so many tokens each whole number is priced, from there on numbers so near that lines between them do."""
 
 
 def make_surface(
@@ -54,26 +60,25 @@ class _Tables:
     def surface(self) -> StepSurface:
         policy, ranks = self.policy, self.cut.dp
         budget = float(max(policy.chunk_tokens, 2))
-        tokens = count_axis(64.0, budget, FINE)
-        everywhere = count_axis(64.0, budget * ranks, FINE)
-        cached = count_axis(64.0, budget + self.longest, FINE)
-        drafting = tokens if policy.drafts else tokens._replace(points=tokens.points[:0])
-        decode, decode_alone = self._decode(budget)
-        return StepSurface(
-            query_tokens=1.0 + policy.drafts,
-            tokens=self._line(tokens, self._main(tokens.points * ranks), but=NOT_BY_TOKENS),
-            experts=self._line(everywhere, self._main(everywhere.points), only=(EXPERTS,)),
-            sampled=self._line(tokens, self._main(tokens.points * ranks), only=SAMPLED),
-            expansion=self._line(cached, self._main(cached.points * ranks), only=(EXPANSION,)),
-            drafts=self._line(drafting, self._drafts(tokens.points * ranks), but=(EXPERTS, DECODE, SELECTION)),
-            draft_experts=self._line(everywhere, self._drafts(everywhere.points), only=(EXPERTS,)),
-            state=self._state(budget),
-            selection=self._selection(budget),
-            decode=decode,
-            decode_alone=decode_alone,
-            prefill=self._prefill(budget),
-            issue=self._issue(),
-        )
+        tokens = count_axis(EXACT_TOKENS, budget, NEAR)
+        everywhere = count_axis(EXACT_TOKENS, min(budget * ranks, MOST_TOKENS), NEAR)
+        cached = count_axis(EXACT_TOKENS, min(budget + self.longest, MOST_TOKENS), NEAR)
+        main, drafts = self._main(tokens * ranks), self._drafts(tokens * ranks)
+        apart = () if ranks == 1 else (EXPERTS,)
+        made = {
+            table.TOKENS: self._line(tokens, main, but=(*NOT_BY_TOKENS, *apart)),
+            table.EXPERTS: self._line(everywhere, self._main(everywhere), only=apart),
+            table.SAMPLED: self._line(tokens, main, only=SAMPLED),
+            table.EXPANSION: self._line(cached, self._main(cached * ranks), only=(EXPANSION,)),
+            table.DRAFTS: self._line(tokens, drafts, but=(DECODE, SELECTION, *apart)),
+            table.DRAFT_EXPERTS: self._line(everywhere, self._drafts(everywhere), only=apart),
+            table.STATE: self._state(budget),
+            table.SELECTION: self._selection(budget),
+            table.PREFILL: self._prefill(budget),
+            **self._decode(budget),
+        }
+        tables = put_together([made[number] for number in range(len(made))])
+        return StepSurface(tables, self._issue(), 1.0 + policy.drafts)
 
     @property
     def longest(self) -> float:
@@ -90,59 +95,61 @@ class _Tables:
         return draft_operators(self.model, self.formats, self.cut, batch, self.policy.drafts)
 
     def _line(
-        self, axis: Axis, operators: Sequence[Operator], only: Collection[str] = (), but: Collection[str] = ()
-    ) -> Line:
-        chosen = [o for o in operators if (o.name in only if only else o.name not in but)]
+        self, points: Floats, operators: Sequence[Operator], only: Collection[str] | None = None,
+        but: Collection[str] = (),
+    ) -> Table:  # fmt: skip
+        chosen = [o for o in operators if (o.name not in but if only is None else o.name in only)]
         if not chosen:
-            return Line(axis, np.empty(0), np.empty(0))
+            return Table()
         work, latency = working(chosen, self.reached)
-        return Line(axis, work[0], np.ascontiguousarray(np.broadcast_to(latency, work.shape)[0]))
+        whole = np.arange(1.0, points[-1] + 1.0)
+        pairs = (np.interp(whole, points, np.broadcast_to(each, work.shape)[0]) for each in (work, latency))
+        seconds = np.stack(list(pairs), axis=1)
+        return Table((), np.concatenate([2 * seconds[:1] - seconds[1:2], seconds]))
 
-    def _grid(self, operators: Sequence[Operator], only: Collection[str], *axes: Axis) -> Floats:
+    def _grid(self, axes: tuple[Floats, ...], operators: Sequence[Operator], *only: str) -> Table:
         chosen = [o for o in operators if o.name in only]
         if not chosen:
-            return np.empty((0,) * len(axes))
-        seconds: Floats = working(chosen, self.reached)[0][0].reshape([len(axis.points) for axis in axes])
-        return seconds
+            return Table()
+        seconds = working(chosen, self.reached)[0][0]
+        return Table(axes, seconds)
 
-    def _decode(self, budget: float) -> tuple[Sheet, Sheet]:
-        rows = count_axis(32.0, budget, MIDDLE)
-        columns = smooth_axis(1.0, self.longest, MIDDLE, self._spans())
-        sequences, context = _mesh(rows, columns)
+    def _decode(self, budget: float) -> dict[int, Table]:
+        axes = (count_axis(32.0, budget, MIDDLE), smooth_axis(1.0, self.longest, MIDDLE, self._spans()))
+        sequences, context = _mesh(axes)
         batch = Batch.decode(sequences * self.cut.dp, context, 1 + self.policy.drafts)
         main = step_operators(self.model, self.formats, self.cut, batch)
-        proposed = self._grid(
-            self._drafts(sequences * self.cut.dp, context), (DECODE, SELECTION), rows, columns
-        )  # fmt: skip
-        attention = self._grid(main, (DECODE,), rows, columns)
-        with_selection = self._grid(main, (DECODE, SELECTION), rows, columns)
-        if not with_selection.size:
-            attention = with_selection = np.zeros((len(rows.points), len(columns.points)))
-        if proposed.size:
-            attention, with_selection = attention + proposed, with_selection + proposed
-        return Sheet(rows, columns, attention), Sheet(rows, columns, with_selection)
+        proposed = self._grid(axes, self._drafts(sequences * self.cut.dp, context), DECODE, SELECTION)
+        return {
+            table.DECODE: _sum(axes, self._grid(axes, main, DECODE), proposed),
+            table.DECODE_ALONE: _sum(axes, self._grid(axes, main, DECODE, SELECTION), proposed),
+        }
 
-    def _prefill(self, budget: float) -> Stack:
-        layers = smooth_axis(1.0, MOST_CHUNKS, SPARSE)
-        rows = smooth_axis(1.0, budget, FINE * FINE)
-        columns = smooth_axis(0.5, self.longest, COARSE, self._spans())
-        prompts, chunk, visible = _mesh(layers, rows, columns)
-        operators = self._chunks(prompts, chunk, visible, visible - chunk / 2)
-        return Stack(layers, rows, columns, self._grid(operators, (PREFILL,), layers, rows, columns))
+    def _prefill(self, budget: float) -> Table:
+        axes = (
+            np.array([1.0, MOST_CHUNKS]),
+            smooth_axis(1.0, budget, FINE),
+            smooth_axis(0.5, self.longest, COARSE, self._spans()),
+        )
+        prompts, chunk, visible = _mesh(axes)
+        return self._grid(axes, self._chunks(prompts, chunk, visible, visible - chunk / 2), PREFILL)
 
-    def _selection(self, budget: float) -> Sheet:
-        rows = smooth_axis(1.0, budget, FINE * FINE)
-        columns = smooth_axis(1.0, self.longest * MOST_CHUNKS, COARSE)
-        queries, held = _mesh(rows, columns)
-        operators = self._chunks(np.ones_like(queries), queries, held, held - queries)
-        return Sheet(rows, columns, self._grid(operators, (SELECTION,), rows, columns))
+    def _chunk_s(self) -> float:
+        """Seconds by which the same prefill takes longer as two chunks than as one."""
+        tokens, prompts = np.full(2, 1024.0), np.array([1.0, 2.0])
+        operators = self._chunks(prompts, tokens / prompts, np.full(2, 1024.0), 1024.0 / prompts)
+        seconds = working([o for o in operators if o.name == PREFILL] or operators[:1], self.reached)[0][0]
+        return float(seconds[1] - seconds[0])
 
-    def _state(self, budget: float) -> Sheet:
-        rows = smooth_axis(1.0, budget, FINE * FINE)
-        columns = count_axis(32.0, budget, COARSE)
-        each, sequences = _mesh(rows, columns)
-        operators = self._chunks(sequences, each, each, 0.0 * each)
-        return Sheet(rows, columns, self._grid(operators, (STATE,), rows, columns))
+    def _selection(self, budget: float) -> Table:
+        axes = (smooth_axis(1.0, budget, FINE), smooth_axis(1.0, self.longest * MOST_CHUNKS, COARSE))
+        queries, held = _mesh(axes)
+        return self._grid(axes, self._chunks(np.ones_like(queries), queries, held, held - queries), SELECTION)
+
+    def _state(self, budget: float) -> Table:
+        axes = (smooth_axis(1.0, budget, FINE), count_axis(32.0, budget, COARSE))
+        each, sequences = _mesh(axes)
+        return self._grid(axes, self._chunks(sequences, each, each, 0.0 * each), STATE)
 
     def _chunks(self, prompts: Floats, chunk: Floats, visible: Floats, cached: Floats) -> tuple[Operator, ...]:
         ranks = self.cut.dp
@@ -182,6 +189,7 @@ class _Tables:
             host_sequence_s=factors["host_sequence_s"],
             front_token_s=factors["front_token_s"] if launch.front_end else 0.0,
             fixed_s=float(dispatch_s(main, self.reached)[0] + host_link_s(launch, self.reached)[0]),
+            chunk_s=self._chunk_s(),
             slowest_stage=launch.slowest_stage,
             stages=float(launch.stages),
         )
@@ -191,6 +199,14 @@ def _launches(operators: Sequence[Operator], only: Collection[str] = ()) -> floa
     return sum((o.repeats * o.launches for o in operators if not only or o.name in only), start=0.0)
 
 
-def _mesh(*axes: Axis) -> tuple[Floats, ...]:
+def _sum(axes: tuple[Floats, ...], *tables: Table) -> Table:
+    """Return tables of the same axes as one; a run of decoding needs one even where nothing takes time."""
+    shape = [len(points) for points in axes]
+    return Table(
+        axes, sum((each.seconds for each in tables if each.seconds is not None), start=np.zeros(shape).ravel())
+    )
+
+
+def _mesh(axes: tuple[Floats, ...]) -> tuple[Floats, ...]:
     """Return the points of a grid, flat."""
-    return tuple(each.ravel() for each in np.meshgrid(*(axis.points for axis in axes), indexing="ij"))
+    return tuple(each.ravel() for each in np.meshgrid(*axes, indexing="ij"))

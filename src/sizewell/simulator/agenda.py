@@ -30,7 +30,7 @@ def take_next(world: World) -> int:
 def start_closed_loop(world: World) -> None:
     """Send the first requests of a closed loop, one for each user."""
     for _ in range(world.clock[0].users):
-        _next_starter_at(world, 0.0)
+        _next_starter_at(world, world.clock[0].request_s)
     world.clock[0].users = 0
 
 

@@ -7,8 +7,8 @@ from math import inf
 from sizewell.simulator.agenda import next_time_s, set_off, start_closed_loop, take_next
 from sizewell.simulator.replica import halt, rouse, wake
 from sizewell.simulator.router import choose_engine
+from sizewell.simulator.samples import observe
 from sizewell.simulator.state import NONE, REFUSED, World, engine_of
-from sizewell.simulator.timeline import sample
 from sizewell.simulator.waiting import enqueue
 
 DONE, MORE = range(2)
@@ -49,10 +49,11 @@ def happen(world: World, time_s: float) -> int:
     # A scheduler that acts at the very time a request comes sees it.
     if next_time_s(world) <= time_s:
         _come(world, take_next(world))
+        observe(world)
         return NONE
     replica = _earliest(world)
     wake(world, replica)
-    sample(world)
+    observe(world)
     return replica
 
 
@@ -94,7 +95,7 @@ def _earliest(world: World) -> int:
 def _come(world: World, request: int) -> None:
     """Let a request reach the engine it is routed to; one that can never be served is refused."""
     now_s, sequence = world.clock[0].now_s, world.sequences[request]
-    sequence.scheduled_s = sequence.sent_s = now_s
+    sequence.scheduled_s = sequence.sent_s = now_s - world.clock[0].request_s
     if not world.requests[request].admissible:
         sequence.place = REFUSED
         set_off(world, request, now_s)

@@ -17,6 +17,7 @@ from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Ints
 
+Scheduler = Literal["vllm", "sglang"]
 Policy = Literal["fcfs", "priority"]
 Router = Literal["round-robin", "least-requests", "least-tokens", "session", "prefix"]
 ROUTERS: tuple[Router, ...] = ("round-robin", "least-requests", "least-tokens", "session", "prefix")
@@ -80,7 +81,8 @@ class ReplicaFacts:
     `host_blocks` more are kept in host memory, from where a token's cache comes back in `host_token_s`.
     `scheduler` sglang takes `max_num_batched_tokens` as the size of a prefill chunk and `conservativeness` as how
     much of their output it expects of running sequences. `watermark_fraction` of the blocks stays free when a request
-    is admitted beside others. `jumps` False forms every step: the same result, slower.
+    is admitted beside others. `request_s` goes by before a request reaches the scheduler. `jumps` False forms every
+    step: the same result, slower.
     """
 
     surface: StepSurface
@@ -95,7 +97,7 @@ class ReplicaFacts:
     long_prefill_tokens: int = 0
     policy: Policy = "fcfs"
     rules: SchedulerRules = SchedulerRules()
-    scheduler: Literal["vllm", "sglang"] = "vllm"
+    scheduler: Scheduler = "vllm"
     conservativeness: float = 1.0
     host_blocks: int = 0
     host_token_s: float = 0.0
@@ -105,6 +107,7 @@ class ReplicaFacts:
     draft_layers: bool = True
     watermark_fraction: float = 0.0
     acceptance: float = 0.0
+    request_s: float = 0.0
     seed: int = 0
     jumps: bool = True
 

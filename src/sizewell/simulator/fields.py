@@ -110,6 +110,7 @@ ENGINE = np.dtype(
         ("outstanding", np.int64),
         ("outstanding_tokens", np.int64),
         ("preemptions", np.int64),
+        ("tokens", np.int64),  # generated so far
         ("steps", np.int64),
     ],
     align=True,
@@ -165,14 +166,14 @@ CLOCK = np.dtype(
         ("closed", np.int64),  # a closed loop sends the next request when one has ended
         ("users", np.int64),  # of a closed loop that has not started yet
         ("think_s", np.float64),
+        ("request_s", np.float64),  # goes by before a request reaches the scheduler
         ("turn", np.int64),
-        ("tokens", np.int64),  # generated so far
-        ("samples", np.int64),  # of the timeline: how many, when the next is due, and how far they lie apart
-        ("sample_s", np.float64),
-        ("sample_every_s", np.float64),
         ("logged", np.int64),  # lines of the log in use
         ("gap_s", np.float64),  # last gap recorded and its bin
         ("gap_bin", np.int64),
+        ("sampled", np.int64),  # samples of the timeline in use
+        ("sample_every_s", np.float64),
+        ("next_sample_s", np.float64),
     ],
     align=True,
 )
@@ -187,8 +188,8 @@ SAMPLE = np.dtype(
         ("running", np.int64),
         ("waiting", np.int64),
         ("free", np.int64),
-        ("preemptions", np.int64),  # up to now
-        ("tokens", np.int64),
+        ("preemptions", np.int64),  # so far
+        ("tokens", np.int64),  # generated so far
     ],
     align=True,
 )

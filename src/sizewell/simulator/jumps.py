@@ -60,7 +60,7 @@ def jump(engine: Engine, surface: StepSurface, steps: int, start_s: float, times
         for place in range(state.running):
             _take_and_offer(engine, engine.running[place], 0)
     state.steps += steps
-    engine.clock[0].tokens += steps * state.running
+    state.tokens += steps * state.running
     for _ in range(steps):
         state.ratio = max(state.ratio - rules.ratio_decay, rules.ratio_least)
 

@@ -62,7 +62,7 @@ def _add_tokens(engine: Engine, request: int, gained: int, now_s: float) -> None
     sequence = engine.sequences[request]
     before = sequence.generated
     sequence.generated += gained
-    engine.clock[0].tokens += gained
+    engine.state[0].tokens += gained
     if before == 0:
         sequence.first_s = now_s
     else:

@@ -49,16 +49,16 @@ class Played:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to play: until `horizon_s`; `compiled` False runs the same functions as plain Python. With a `log` every step
-    is formed and written down, none jumped over. The timeline has at most `samples` (0: none). `store` keeps compiled
-    code for the next process.
+    """How to play: until `horizon_s`; `compiled` False runs the same functions as plain Python; with a `log` every
+    step is formed and written down, none jumped over; `store` keeps compiled code for the next process. `watch` is told
+    now and then how many requests have ended; what it raises ends the simulation.
     """
 
     horizon_s: float = inf
     compiled: bool = True
     log: bool = False
-    samples: int = 0
     store: CodeStore | None = None
+    watch: Callable[[int], None] | None = None
 
 
 Served = ReplicaFacts | Fleet | Disaggregated
@@ -99,7 +99,7 @@ def _world(fleet: Fleet, requests: Requests, options: Options) -> World:
     if options.log:
         fleet = replace(fleet, replica=replace(fleet.replica, jumps=False))
     lines = _log_capacity(fleet.replica) if options.log else 0
-    return make_world(fleet, requests, options.horizon_s, lines, options.samples)
+    return make_world(fleet, requests, options.horizon_s, lines)
 
 
 def _run_through(
@@ -117,6 +117,8 @@ def _run_through(
         for world, kept in zip(worlds, lines, strict=True):
             kept += [_line(line) for line in world.log[: world.clock[0].logged]]
             world.clock[0].logged = 0
+        if options.watch is not None:
+            options.watch(int((worlds[-1].sequences.place >= ENDED).sum()))
     if options.horizon_s < inf:
         stop(state)
     return [line for kept in lines for line in kept]
@@ -172,13 +174,14 @@ def _run(world: World, requests: Requests) -> Run:
     )
 
 
-def _timeline(world: World) -> Timeline | None:
-    if not len(world.timeline):
-        return None
-    lines = world.timeline[: world.clock[0].samples]
+def _timeline(world: World) -> Timeline:
+    seen = world.samples[: world.clock[0].sampled]
     usable = len(world.states) * (world.blocks.shape[1] - 1)
     return Timeline(
-        time_s=lines.time_s.copy(), running=lines.running.copy(), waiting=lines.waiting.copy(),
-        kv_used_fraction=1.0 - lines.free / usable, preemptions=np.diff(lines.preemptions, prepend=0),
-        tokens=np.diff(lines.tokens, prepend=0),
-    )  # fmt: skip
+        time_s=seen.time_s.copy(),
+        running=seen.running.copy(),
+        waiting=seen.waiting.copy(),
+        kv_used_fraction=1.0 - seen.free / usable,
+        preemptions=np.diff(seen.preemptions, prepend=0),
+        tokens=np.diff(seen.tokens, prepend=0),
+    )

@@ -109,7 +109,6 @@ class World(NamedTuple):
     clock: Records
     gaps: Records
     log: Records
-    timeline: Records
     draws: Smalls
     states: Records
     blocks: Records
@@ -132,6 +131,7 @@ class World(NamedTuple):
     follower_start: Ints
     followers: Ints
     agenda: Records
+    samples: Records
     surface: StepSurface
 
 

@@ -44,13 +44,14 @@ from sizewell.traffic.requests import Ints, Requests
 
 KINDS = {"full": FULL, "window": WINDOW, "chunk": CHUNK, "state": STATE}
 GAP_BINS = int((14.0 - GAP_LOG_START) * GAP_BINS_PER_E)
+SAMPLES = 4096
 RATIO_START, RATIO_LEAST, RATIO_STEPS = 0.7, 0.14, 600
 """SGLang expects running sequences to use so much of their output; the share falls to a part of that in some steps."""
 DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
 
 
-def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: int = 0, samples: int = 0) -> World:
+def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: int = 0) -> World:
     """Return the world before the first request comes."""
     facts = fleet.replica
     engines, seats = fleet.replicas * facts.ranks, min(facts.max_num_seqs, max(len(requests), 1))
@@ -64,10 +65,9 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: 
         segment_start=np.array(requests.segment_start),
         segment_id=np.array(requests.segment_id),
         segment_tokens=np.array(requests.segment_tokens),
-        clock=_clock(requests, horizon_s),
+        clock=_clock(facts, requests, horizon_s),
         gaps=_records(GAP_BINS, GAP),
         log=_records(lines, RECORD),
-        timeline=_records(samples, SAMPLE),
         draws=_draws(facts),
         states=_states(engines, facts, seats),
         blocks=_blocks(engines, facts.blocks),
@@ -80,18 +80,26 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: 
         spare=np.tile(np.arange(seats)[::-1], (engines, 1)),
         running=np.zeros((engines, seats), dtype=np.int64),
         ended=np.zeros((engines, seats), dtype=np.int64),
-        heap=np.zeros((engines, len(requests) if facts.policy == "priority" else 0), dtype=np.int64),
+        heap=np.zeros((engines, len(requests) * (facts.policy == "priority")), dtype=np.int64),
         batches=_records((engines, facts.depth), BATCH),
         entries=_records((engines, facts.depth, seats), ENTRY),
-        host_states=_filled(engines, ENGINE, free=facts.host_blocks),
-        host_blocks=_blocks(engines, facts.host_blocks + 1),
-        host_places=_places(engines, facts.host_blocks + 1),
+        **_host_pools(engines, facts),
         starters=np.flatnonzero(requests.after == NONE),
         follower_start=follower_start,
         followers=followers,
         agenda=_records(len(requests) + 1, DUE),
+        samples=_records(SAMPLES, SAMPLE),
         surface=_own(facts.surface),
     )
+
+
+def _host_pools(engines: int, facts: ReplicaFacts) -> dict[str, Any]:
+    """Return the blocks in host memory; one more closes the ring."""
+    return {
+        "host_states": _filled(engines, ENGINE, free=facts.host_blocks),
+        "host_blocks": _blocks(engines, facts.host_blocks + 1),
+        "host_places": _places(engines, facts.host_blocks + 1),
+    }
 
 
 def _table_entries(facts: ReplicaFacts, requests: Requests) -> int:
@@ -147,8 +155,8 @@ def _groups(facts: ReplicaFacts) -> Records:
 
 def _requests(facts: ReplicaFacts, requests: Requests) -> Records:
     return _filled(
-        len(requests), REQUEST, arrival_s=requests.arrival_s, after=requests.after, priority=requests.priority,
-        session=requests.session, think_id=requests.think_id, output_id=requests.output_id,
+        len(requests), REQUEST, arrival_s=requests.arrival_s + facts.request_s, after=requests.after,
+        priority=requests.priority, session=requests.session, think_id=requests.think_id, output_id=requests.output_id,
         admissible=facts.can_serve(requests.input_tokens, requests.output_tokens),
     )  # fmt: skip
 
@@ -162,10 +170,11 @@ def _sequences(requests: Requests) -> Records:
     )  # fmt: skip
 
 
-def _clock(requests: Requests, horizon_s: float) -> Records:
+def _clock(facts: ReplicaFacts, requests: Requests, horizon_s: float) -> Records:
     users = requests.concurrency or 0
     return _filled(
-        1, CLOCK, horizon_s=horizon_s, closed=users > 0, users=users, think_s=requests.think_s, gap_s=-1.0
+        1, CLOCK, horizon_s=horizon_s, closed=users > 0, users=users,
+        think_s=requests.think_s + facts.request_s, request_s=facts.request_s, gap_s=-1.0,
     )  # fmt: skip
 
 

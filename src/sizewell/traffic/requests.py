@@ -24,7 +24,8 @@ MOST_TOKENS = 10_000_000
 class Requests:
     """Offered requests, n rows. Rows that wait for nobody come in order of arrival; `after` names an earlier row.
 
-    `arrival_s` [n]: seconds from the start; where `after` >= 0, the delay after that request has ended.
+    `arrival_s` [n]: seconds from the start; where `after` >= 0, the delay after that request has ended,
+    well or not.
     `input_tokens`, `think_tokens`, `answer_tokens` [n]: the output is think, then answer; at least one token each way.
     `priority` [n]: lower first. `session` [n]: requests of one conversation or user share it.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Literal
 
 from sizewell.specs.errors import BadInputError
+from sizewell.traffic.bounds import require
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,15 +29,15 @@ class Workload:
     def __post_init__(self) -> None:
         if (self.users is None) == (self.rate_per_s is None):
             raise BadInputError("a workload needs either users or a request rate: give exactly one of the two")
-        _require("input tokens", self.input_tokens, low=1)
-        _require("answer tokens", self.answer_tokens, low=1)
-        _require("think tokens", self.think_tokens, low=0)
-        _require("shared prefix tokens", self.shared_prefix_tokens, low=0, high=self.input_tokens)
-        _require("growth", self.growth, low=0.01, high=1000)
+        require("input tokens", self.input_tokens, low=1)
+        require("answer tokens", self.answer_tokens, low=1)
+        require("think tokens", self.think_tokens, low=0)
+        require("shared prefix tokens", self.shared_prefix_tokens, low=0, high=self.input_tokens)
+        require("growth", self.growth, low=0.01, high=1000)
         if self.users is not None:
-            _require("users", self.users, low=1, high=1e7)
+            require("users", self.users, low=1, high=1e7)
         if self.rate_per_s is not None:
-            _require("request rate per s", self.rate_per_s, low=1e-6, high=1e6)
+            require("request rate per s", self.rate_per_s, low=1e-6, high=1e6)
 
     @property
     def output_tokens(self) -> float:
@@ -67,9 +67,4 @@ class Slo:
         for name in ("ttft_s", "ttfa_s", "tpot_s", "e2e_s"):
             value = getattr(self, name)
             if value is not None:
-                _require(name, value, low=1e-6, high=1e6)
-
-
-def _require(name: str, value: float, *, low: float, high: float = 1e7) -> None:
-    if not isfinite(value) or not low <= value <= high:
-        raise BadInputError(f"{name} is {value:g}: give a value from {low:g} to {high:g}")
+                require(name, value, low=1e-6, high=1e6)

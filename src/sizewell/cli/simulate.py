@@ -1,0 +1,139 @@
+"""`sizewell simulate`: what happens to requests, one by one, on a stated deployment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sizewell.cli.options import (
+    as_json,
+    assume,
+    deployment_flags,
+    format_flags,
+    settings_flags,
+    setup_of,
+    slo_flags,
+    slo_of,
+    stack,
+    statistic_flag,
+    workload_flags,
+)
+from sizewell.cli.output import progress, talk
+from sizewell.cli.traffic_flags import offered, traffic_flags
+from sizewell.specs.errors import BadInputError
+
+if TYPE_CHECKING:
+    from sizewell.cli.options import Decorator
+    from sizewell.cli.simulations import Simulation
+
+NOT_FEASIBLE = 3
+LIMIT_MISSED = 4
+ROUTERS = ("round-robin", "least-requests", "least-tokens", "session", "prefix")
+PLOT_SUFFIXES = (".html", ".svg")
+
+
+def _file_flags() -> Decorator:
+    return stack(
+        click.option("--rows", metavar="OUT", help="Write a row for each request: .csv, or .parquet with pyarrow."),
+        click.option("--timeline", metavar="OUT", help="Write the engine's state over time: CSV."),
+        click.option("--chrome-trace", metavar="OUT", help="Write trace events: JSON for ui.perfetto.dev."),
+        click.option("--plots", metavar="OUT", help="Draw latencies, load and cache: .html or .svg."),
+    )
+
+
+@click.command("simulate")
+@click.argument("model")
+@assume()
+@deployment_flags()
+@format_flags(multiple=False)
+@settings_flags()
+@workload_flags()
+@traffic_flags()
+@slo_flags()
+@statistic_flag()
+@click.option("--router", type=click.Choice(ROUTERS), default=ROUTERS[0], help="Who gets a request [round-robin].")
+@_file_flags()
+@click.option("--strict", is_flag=True, help="End with code 4 when a limit is missed or a request is not served.")
+@as_json()
+@click.pass_context
+def command(ctx: click.Context, /, **given: Any) -> None:
+    """Play requests through MODEL on stated hardware and score how well they are served.
+
+    MODEL is a shipped name, a Hugging Face id, a folder or a config.json. Exit code 3 when it does not fit; requests
+    that are rejected or unfinished, and an overloaded engine, are outcomes the score names. The same question and
+    seed give the same answer.
+    """
+    from sizewell.catalog.models import read_model
+    from sizewell.cli import questions, simulations
+
+    _check_files(given)
+    requests = offered(ctx, given)
+    for note in requests.notes:
+        talk(f"{given['trace']}: {note}")
+    place = questions.machine(given["machine"], given["nodes"], given["node"], given["replicas"] or 1)
+    model = read_model(given["model"], assume=given["assume"])
+    deployment = simulations.stated_for(model, place, requests, setup_of(given))
+    with progress(len(requests.requests), "simulating") as ended:
+        found = simulations.simulate_deployment(deployment, requests, slo_of(given), given["router"], ended)
+    _write_files(given, found)
+    _answer(given, found)
+    if not found.memory.fits:
+        ctx.exit(NOT_FEASIBLE)
+    if given["strict"] and found.missed:
+        ctx.exit(LIMIT_MISSED)
+
+
+def _answer(given: dict[str, Any], found: Simulation) -> None:
+    if given["as_json"]:
+        from sizewell.cli.output import print_json
+        from sizewell.cli.simulate_document import simulation_object
+
+        print_json("simulate", simulation_object(found))
+    else:
+        from sizewell.cli.simulate_page import show_simulation
+
+        show_simulation(found)
+
+
+def _check_files(given: dict[str, Any]) -> None:
+    """Refuse places that cannot be written before any work is done for them."""
+    from sizewell.cli.run_files import check_parquet
+    from sizewell.cli.whole_files import check_writable
+
+    for flag in ("rows", "timeline", "chrome_trace", "plots"):
+        if given[flag] is not None:
+            check_writable(Path(given[flag]))
+    if given["rows"] is not None:
+        check_parquet(Path(given["rows"]))
+    if given["plots"] is not None and Path(given["plots"]).suffix.lower() not in PLOT_SUFFIXES:
+        raise BadInputError(f"--plots {given['plots']}: plots are {' or '.join(PLOT_SUFFIXES)}: name one so")
+
+
+def _write_files(given: dict[str, Any], found: Simulation) -> None:
+    from sizewell.cli import run_files
+
+    if found.run is None:
+        return
+    if given["rows"] is not None:
+        run_files.write_rows(Path(given["rows"]), found.run)
+    if given["timeline"] is not None and found.run.timeline is not None:
+        run_files.write_timeline(Path(given["timeline"]), found.run.timeline)
+    if given["chrome_trace"] is not None:
+        run_files.write_chrome_trace(Path(given["chrome_trace"]), found.run)
+    if given["plots"] is not None:
+        _plot(Path(given["plots"]), found)
+    for flag in ("rows", "timeline", "chrome_trace", "plots"):
+        if given[flag] is not None:
+            talk(f"wrote {given[flag]}")
+
+
+def _plot(path: Path, found: Simulation) -> None:
+    from sizewell.cli.plots import as_html, as_svg, charts
+    from sizewell.cli.run_files import write_text
+    from sizewell.cli.simulate_page import page
+
+    if found.run is not None:
+        drawn = charts(found.run, found.slo)
+        write_text(path, (as_svg if path.suffix.lower() == ".svg" else as_html)(page(found), drawn))

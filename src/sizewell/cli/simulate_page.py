@@ -1,0 +1,120 @@
+"""What `sizewell simulate` prints for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sizewell.cli.explain_page import headline, memory_table, memory_verdict
+from sizewell.cli.output import amount, duration, show, table
+from sizewell.cli.plots import Page
+
+if TYPE_CHECKING:
+    from sizewell.cli.simulations import Simulation
+    from sizewell.traffic.distribution import Distribution
+    from sizewell.traffic.score import Score
+    from sizewell.traffic.throughput import Throughput
+
+HEADS = ("latency", ">n", ">mean", ">p50", ">p90", ">p95", ">p99", ">limit")
+NAMES = {
+    "ttft": "TTFT, to the first token",
+    "ttfa": "TTFA, to the first answer token",
+    "tpot": "TPOT, per output token",
+    "itl": "ITL, between tokens",
+    "e2e": "E2E, to the last token",
+}
+
+
+def show_simulation(found: Simulation) -> None:
+    """Print a simulation: what was played, how it was served; or why it cannot be."""
+    if found.score is None:
+        longest = found.deployment.pools[0].settings.max_model_len_tokens
+        show(*headline(found.deployment), memory_table(found.memory), *memory_verdict(found.memory, (longest,)))
+        return
+    show(
+        *headline(found.deployment),
+        load_line(found),
+        table("Latencies of served requests", HEADS, list(latency_rows(found, found.score))),
+        *outcome_lines(found, found.score),
+    )
+
+
+def page(found: Simulation) -> Page:
+    """Return the words and numbers around plots."""
+    if found.score is None:
+        return Page(title=found.deployment.model.name, lines=(), rows=(HEADS,))
+    lines = [line for line in headline(found.deployment) if line]
+    return Page(
+        title=f"{found.deployment.model.name}, simulated",
+        lines=(*lines, load_line(found), *outcome_lines(found, found.score)),
+        rows=(tuple(head.lstrip(">") for head in HEADS), *latency_rows(found, found.score)),
+    )
+
+
+def load_line(found: Simulation) -> str:
+    """Return what was offered."""
+    offered, replicas = found.offered, found.deployment.pools[0].replicas
+    these = offered.requests
+    rate = offered.rate_per_s
+    how = f"{rate:.3g} requests/s" if rate is not None else f"{offered.users:,.0f} at a time"
+    where = f"seed {offered.seed}" if offered.source == "flags" else f"{offered.source} trace"
+    think = f" + {these.think_tokens.mean():,.0f} thought" if these.think_tokens.any() else ""
+    return (
+        f"Load: {len(these):,} requests, {how}, {these.input_tokens.mean():,.0f} tokens in, "
+        f"{these.answer_tokens.mean():,.0f} out{think}; {where}"
+        + (f"; {found.router} over {replicas} replicas" if replicas > 1 else "")
+    )
+
+
+def latency_rows(found: Simulation, score: Score) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each latency; think time makes TTFA differ from TTFT."""
+    thinks = bool(found.offered.requests.think_tokens.any())
+    for key, name in NAMES.items():
+        if key != "ttfa" or thinks:
+            limit = getattr(found.slo, f"{key}_s", None)
+            yield (name, *_cells(getattr(score, key)), "" if limit is None else duration(limit))
+
+
+def _cells(values: Distribution) -> tuple[str, ...]:
+    times = (values.mean_s, values.p50_s, values.p90_s, values.p95_s, values.p99_s)
+    return (f"{values.n:,}", *("–" if time is None else duration(time) for time in times))
+
+
+def outcome_lines(found: Simulation, score: Score) -> Iterator[str]:
+    """Yield how many were served, how fast, how well, and every named outcome."""
+    yield from dict.fromkeys(felt.refused for felt in (score.ttft, score.tpot, score.itl) if felt.n and felt.refused)
+    yield f"served {score.ok:,} of {score.offered:,} requests" + _unserved(score)
+    if score.wall is not None:
+        yield f"throughput: {_rates(score.wall)} over {duration(score.wall.window_s)}"
+    yield (
+        f"in steady state: {_rates(score.steady)} over {duration(score.steady.window_s)}"
+        if score.steady is not None
+        else f"in steady state: none, {score.no_steady_because}"
+    )
+    if score.limits and score.attainment_fraction is not None and score.goodput_requests_per_s is not None:
+        yield (
+            f"attainment {score.attainment_fraction:.1%} of offered requests met every limit; goodput "
+            f"{amount(score.goodput_requests_per_s)} requests/s"
+        )
+    if score.cached_fraction is not None:
+        yield f"prefix cache held {score.cached_fraction:.1%} of prompt tokens; {score.preemptions:,} preemptions"
+    yield from (f"assumed: {fact}" for fact in found.assumed)
+    if found.overload:
+        yield f"OVERLOADED: {found.overload}"
+    for held in score.limits:
+        if held.held is False and held.value_s is not None:
+            yield f"LIMIT MISSED: {held.name} {duration(held.value_s)}, limit {duration(held.limit_s)}"
+        elif held.held is None:
+            yield f"LIMIT UNDECIDED: there is no {held.name}"
+
+
+def _unserved(score: Score) -> str:
+    words = (("rejected", score.rejected), ("unfinished", score.unfinished), ("failed", score.failed))
+    return "".join(f", {count:,} {word.upper()}" for word, count in words if count)
+
+
+def _rates(rates: Throughput) -> str:
+    return (
+        f"{amount(rates.output_tokens_per_s)} output tokens/s, {amount(rates.total_tokens_per_s)} with input, "
+        f"{rates.requests_per_s:.3g} requests/s"
+    )

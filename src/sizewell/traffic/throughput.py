@@ -1,0 +1,74 @@
+"""Tokens and requests per second: over the whole run, and while it was in steady state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sizewell.traffic.requests import Floats
+from sizewell.traffic.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throughput:
+    """What served requests brought per second of a window: output tokens, input and output together, requests."""
+
+    window_s: float
+    output_tokens_per_s: float
+    total_tokens_per_s: float
+    requests_per_s: float
+
+
+def wall_throughput(run: Run) -> Throughput | None:
+    """Return throughput from the first scheduled request to the last event of any; None where no time passed."""
+    ends = np.concatenate((run.last_token_s, run.sent_s, run.first_token_s))
+    ends = ends[np.isfinite(ends)]
+    if len(ends) == 0:
+        return None
+    window_s = float(ends.max() - run.scheduled_s.min())
+    if window_s <= 0:
+        return None
+    served = run.served
+    output = float(run.output_tokens[served].sum())
+    return Throughput(
+        window_s=window_s,
+        output_tokens_per_s=output / window_s,
+        total_tokens_per_s=(output + float(run.input_tokens[served].sum())) / window_s,
+        requests_per_s=float(served.sum()) / window_s,
+    )
+
+
+def steady_throughput(run: Run) -> tuple[Throughput | None, str]:
+    """Return throughput between the first completion and the last start, or None and why there is none.
+
+    Outside this window the engine fills up or drains. A request's first token and its prompt count when the first
+    token came; its other tokens are taken as evenly spread between first and last; requests count when they ended.
+    """
+    served = run.served
+    if not served.any():
+        return None, "no request was served"
+    first, last = run.first_token_s[served], run.last_token_s[served]
+    starts = run.sent_s[np.isfinite(run.sent_s)]
+    begin, end = float(last.min()), float(starts.max()) if len(starts) else float("-inf")
+    if end <= begin:
+        return None, "the last request started before the first one ended"
+    window_s = end - begin
+    began, ended = _inside(first, begin, end), _inside(last, begin, end)
+    span = last - first
+    overlap = np.clip(np.minimum(last, end) - np.maximum(first, begin), 0.0, None)
+    share = np.divide(overlap, span, out=began.copy(), where=span > 0)
+    output = float((began + (run.output_tokens[served] - 1) * share).sum())
+    total = output + float((run.input_tokens[served] * began).sum())
+    return Throughput(
+        window_s=window_s,
+        output_tokens_per_s=output / window_s,
+        total_tokens_per_s=total / window_s,
+        requests_per_s=float(ended.sum()) / window_s,
+    ), ""
+
+
+def _inside(times: Floats, begin: float, end: float) -> Floats:
+    """Return 1.0 where a time lies after `begin` and up to `end`, else 0.0: neighbouring windows share no event."""
+    inside: Floats = ((times > begin) & (times <= end)).astype(np.float64)
+    return inside
