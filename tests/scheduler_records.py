@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from scheduler_scenarios import ANSWER_SEGMENTS
-from sizewell.simulator.facts import BlockGroup, ReplicaFacts, SchedulerRules
+from scheduler_scenarios import ANSWER_SEGMENTS, BLOCK_TOKENS, MODELS
+from sizewell.catalog.models import read_model
+from sizewell.costs.cache_kinds import CacheRules, layer_kinds
+from sizewell.costs.kv_cache import CacheLayout, cache_layout
+from sizewell.simulator.facts import ReplicaFacts, SchedulerRules, block_groups
 from sizewell.simulator.simulate import LogLine, Options, play
 from sizewell.traffic.requests import NONE, Requests
 from surfaces import flat_surface
@@ -20,10 +26,6 @@ Json = dict[str, Any]
 VERSION = "0.32.0"
 KEPT = Path(__file__).parent / "simulator" / "recorded" / f"vllm-{VERSION}.txt"
 HEADING = "## "
-
-WINDOW_TOKENS = 96
-BLOCK_TOKENS = {"dense": 32, "latent": 16, "window": 32}
-LAYER_GROUPS = {"dense": ("full",), "latent": ("full",), "window": ("window", "window", "window", "full")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,15 +176,13 @@ def replica_facts(scenario: Json) -> ReplicaFacts:
         async_scheduling=settings.get("async_scheduling", False),
         reserve_prompt=settings.get("scheduler_reserve_full_isl", True),
     )
-    stages, size = settings.get("pipeline_parallel_size", 1), BLOCK_TOKENS[scenario["model"]]
+    stages = settings.get("pipeline_parallel_size", 1)
     in_flight = settings["max_num_batched_tokens"] * (2 if rules.async_scheduling else stages)
-    most = -(-(WINDOW_TOKENS - 1 + in_flight) // size) + 1
-    window = BlockGroup(kind="window", span_tokens=WINDOW_TOKENS, most_blocks=most)
     return ReplicaFacts(
         surface=flat_surface(float(stages)),
         blocks=settings["num_gpu_blocks"],
-        block_tokens=size,
-        groups=tuple(window if kind == "window" else BlockGroup() for kind in LAYER_GROUPS[scenario["model"]]),
+        block_tokens=scenario["block_tokens"],
+        groups=block_groups(layout_of(scenario["model"], in_flight)),
         max_num_seqs=settings["max_num_seqs"],
         max_num_batched_tokens=settings["max_num_batched_tokens"],
         max_model_len_tokens=scenario["max_model_len"],
@@ -198,6 +198,16 @@ def replica_facts(scenario: Json) -> ReplicaFacts:
         acceptance=float(settings.get("accept_drafts", False)),
         jumps=False,
     )
+
+
+@functools.cache
+def layout_of(model: str, in_flight_tokens: int) -> CacheLayout:
+    """Return how `costs` lays out the cache of a model whose configuration vLLM was given."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.json").write_text(json.dumps(MODELS[model]))
+        spec = read_model(folder)
+    rules = CacheRules(block_tokens=BLOCK_TOKENS[model], in_flight_tokens=in_flight_tokens)
+    return cache_layout(layer_kinds(spec, spec.layer_counts.items(), "auto", 1, rules), rules)
 
 
 def requests_of(scenario: Json) -> Requests:

@@ -1,8 +1,9 @@
 """What is played through a real vLLM and through the simulator alike: settings, and requests that come at a step.
 
-A scenario is plain data (it crosses to vLLM's own interpreter as JSON).  A step takes one unit of time.  A request's prompt is a list of segments
-[id, tokens] (equal ids at equal places are equal tokens) and, after them, tokens that no other request has; the segment
-``ANSWER_SEGMENTS + r`` is the answer of request r.  Lengths stay within ``MOST_TOKENS``, which every pool can hold.
+A scenario is plain data (it crosses to vLLM's own interpreter as JSON).  A step takes one unit of time.  A request's
+prompt is a list of segments [id, tokens] (equal ids at equal places are equal tokens) and, after them, tokens that no
+other request has; the segment ``ANSWER_SEGMENTS + r`` is the answer of request r.  Lengths stay within
+``MOST_TOKENS``, which every pool can hold.
 """
 
 from __future__ import annotations
@@ -14,6 +15,34 @@ Json = dict[str, Any]
 
 MOST_TOKENS = 1024
 ANSWER_SEGMENTS = 1_000_000
+BLOCK_TOKENS = {"dense": 32, "latent": 16, "window": 32}
+"""What every CPU can do; the latent kernel without matrix tiles knows this one size only."""
+
+COMMON = {"vocab_size": 4096, "hidden_size": 64, "num_hidden_layers": 2, "max_position_embeddings": 8192,
+          "rope_theta": 10000.0, "rms_norm_eps": 1e-6, "hidden_act": "silu", "torch_dtype": "bfloat16",
+          "bos_token_id": 0, "eos_token_id": 1, "tie_word_embeddings": True}  # fmt: skip
+
+MODELS: dict[str, Json] = {
+    "dense": COMMON | {
+        "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "intermediate_size": 128,
+        "num_attention_heads": 2, "num_key_value_heads": 1,
+    },
+    "latent": COMMON | {
+        "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "intermediate_size": 128,
+        "moe_intermediate_size": 32, "first_k_dense_replace": 1, "num_attention_heads": 2, "num_key_value_heads": 2,
+        "n_shared_experts": 1, "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1,
+        "routed_scaling_factor": 2.5, "norm_topk_prob": True, "kv_lora_rank": 512, "q_lora_rank": 32,
+        "qk_rope_head_dim": 64, "qk_nope_head_dim": 32, "v_head_dim": 32, "scoring_func": "sigmoid",
+        "topk_method": "noaux_tc", "num_nextn_predict_layers": 0, "num_hidden_layers": 3,
+    },
+    "window": COMMON | {
+        "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "intermediate_size": 128,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "num_hidden_layers": 4,
+        "sliding_window": 96, "query_pre_attn_scalar": 32, "hidden_activation": "gelu_pytorch_tanh",
+        "rope_local_base_freq": 10000.0, "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+    },
+}  # fmt: skip
+"""Configurations small enough for weights made up on the spot; what is cached per token is as in the real families."""
 
 
 def scenario(name: str, requests: list[Json], **settings: Any) -> Json:
@@ -23,6 +52,7 @@ def scenario(name: str, requests: list[Json], **settings: Any) -> Json:
     return {
         "name": name,
         "model": model,
+        "block_tokens": BLOCK_TOKENS[model],
         "max_model_len": MOST_TOKENS,
         "stand_in": bool(NEEDS_STAND_IN & given.keys()),
         "settings": given,
@@ -191,14 +221,18 @@ def pipelined_scenarios() -> list[Json]:
         scenario("two stages: shortage", long_answers(12), num_gpu_blocks=36, pipeline_parallel_size=2),
         scenario("two stages: shared prompts", shared_prompts(), num_gpu_blocks=60, pipeline_parallel_size=2),
         *mixed_scenarios(range(2), "two stages: ", pipeline_parallel_size=2),
+        scenario("four stages: shortage", long_answers(12), num_gpu_blocks=36, pipeline_parallel_size=4),
+        *mixed_scenarios(range(2, 4), "four stages: ", pipeline_parallel_size=4),
     ]
 
 
 def drafted_scenarios() -> list[Json]:
     """Return scenarios with drafts that are all kept or all refused, by n-grams or by the model's own layers."""
     return [
-        scenario(f"drafts {'kept' if kept else 'refused'}{', own layers' if layers else ''}: {name}", requests,
-                 num_speculative_tokens=3, accept_drafts=kept, draft_layers=layers, num_gpu_blocks=blocks)
+        scenario(f"{'ahead, ' * ahead}drafts {'kept' if kept else 'refused'}{', own layers' * layers}: {name}",
+                 requests, num_speculative_tokens=3, accept_drafts=kept, draft_layers=layers, num_gpu_blocks=blocks,
+                 async_scheduling=ahead)
+        for ahead in (False, True)
         for kept in (True, False)
         for layers in (False, True)
         for name, requests, blocks in (
@@ -214,10 +248,7 @@ def latent_scenarios() -> list[Json]:
     return [
         scenario("latent: plain", plain(), model="latent", **whole),
         scenario("latent: shortage", long_answers(16), num_gpu_blocks=80, model="latent", **whole),
-        *(
-            scenario(f"latent: mix {seed}", mixed(seed), num_gpu_blocks=80, model="latent", **whole)
-            for seed in range(3)
-        ),
+        scenario("latent: mix 0", mixed(0), num_gpu_blocks=80, model="latent", **whole),
     ]
 
 
@@ -230,7 +261,13 @@ def windowed_scenarios() -> list[Json]:
         scenario("window: shared prompts", shared_prompts(), model="window"),
         scenario("window: shared prompts evicted", shared_prompts(), num_gpu_blocks=90, model="window"),
         scenario("window: conversations", conversations(), num_gpu_blocks=180, model="window"),
-        *(scenario(f"window: mix {seed}", mixed(seed), num_gpu_blocks=90, model="window") for seed in range(4)),
+        *(scenario(f"window: mix {seed}", mixed(seed), num_gpu_blocks=90, model="window") for seed in range(3)),
+        *(
+            scenario(
+                f"window, ahead: mix {seed}", mixed(seed), num_gpu_blocks=90, model="window", async_scheduling=True
+            )
+            for seed in range(4)
+        ),
     ]
 
 
@@ -238,7 +275,7 @@ def groups() -> dict[str, list[Json]]:
     """Return the scenarios by group; a group is one start of the engine."""
     return {
         "started": [scenario("shortage of 140", long_answers(128), num_gpu_blocks=140, max_num_seqs=128)],
-        "dense": named_scenarios() + mixed_scenarios(range(2)),
+        "dense": named_scenarios() + mixed_scenarios(range(1)),
         "latent": latent_scenarios(),
         "window": windowed_scenarios(),
         "stand-in": [
@@ -252,10 +289,10 @@ def groups() -> dict[str, list[Json]]:
 
 KEPT = frozenset(
     {
-        "plain", "long prompts held back", "shortage", "chunks alone must fit", "watermark", "shared prompts evicted",
-        "conversations evicted", "priority", "mix 0 2", "mix 1 4", "latent: plain", "window: shared prompts evicted",
-        "window: conversations", "ahead: shared prompts evicted", "ahead: priority", "ahead: mix 2 4",
-        "two stages: shared prompts", "two stages: mix 0 1", "drafts kept: mix", "drafts refused, own layers: shared",
+        "plain", "long prompts held back", "chunks alone must fit", "shared prompts evicted", "conversations evicted",
+        "priority", "mix 0 6", "latent: plain", "window: shared prompts evicted", "window, ahead: mix 2",
+        "ahead: shared prompts evicted", "ahead: mix 2 4", "two stages: shared prompts", "drafts kept: mix",
+        "ahead, drafts kept, own layers: shared",
     }
 )  # fmt: skip
 """Scenarios whose records are kept, so that they are compared where there is no vLLM."""

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scheduler_records import first_difference, read_kept, simulated
-from scheduler_scenarios import groups, kept_scenarios, mixed_scenarios
+
+from scheduler_records import first_difference, layout_of, read_kept, simulated
+from scheduler_scenarios import MOST_TOKENS, groups, kept_scenarios, mixed_scenarios
 
 sys.path.append(str(Path(__file__).parent))
 
-import vllm_sessions  # noqa: E402
+import vllm_sessions
 
 pytestmark = [
     pytest.mark.real,
@@ -26,13 +27,13 @@ SCENARIOS = [(group, scenario) for group, scenarios in groups().items() for scen
 
 @pytest.mark.parametrize(("group", "scenario"), SCENARIOS, ids=[scenario["name"] for _, scenario in SCENARIOS])
 def test_every_step_is_vllms(group: str, scenario: dict[str, Any]) -> None:
-    assert first_difference(vllm_sessions.records(group)[scenario["name"]], simulated(scenario)) == ""
+    assert first_difference(vllm_sessions.records(group)[scenario["name"]], simulated(scenario, compiled=True)) == ""
 
 
 def test_a_model_decides_nothing() -> None:
     """What the stand-in is used for rests on this: with it vLLM schedules as with the model."""
     model, stand_in = vllm_sessions.records("dense"), vllm_sessions.records("stand-in")
-    for scenario in mixed_scenarios(range(2)):
+    for scenario in mixed_scenarios(range(1)):
         with_model, without = model[scenario["name"]], stand_in["stand-in: " + scenario["name"]]
         assert (with_model.steps, with_model.finished) == (without.steps, without.finished)
 
@@ -50,3 +51,17 @@ def test_the_kept_records_are_what_vllm_decides() -> None:
     kept = {scenario["name"] for scenario in kept_scenarios()}
     now = {name: record.lines() for group in groups() for name, record in vllm_sessions.records(group).items()}
     assert read_kept() == {name: now[name] for name in kept}
+
+
+@pytest.mark.parametrize("model", ["dense", "latent", "window"])
+def test_the_cache_is_laid_out_as_costs_says(model: str) -> None:
+    """Groups, bytes of a block, and how many sequences of the full context vLLM says it holds."""
+    facts = vllm_sessions.session(model)["facts"]
+    most = max(scenario["settings"]["max_num_batched_tokens"] for scenario in groups()[model])
+    layout = layout_of(model, most)
+    assert facts["block_tokens"] == layout.block_tokens
+    assert len(facts["group_layers"]) == sum(layout.groups)
+    assert set(facts["page_bytes"]) == {layout.bytes_per_block / layout.group_size}
+    assert set(facts["group_layers"]) == {layout.group_size}
+    assert facts["most_sequences"] == pytest.approx(layout.concurrency(facts["blocks"], MOST_TOKENS))
+    assert facts["tokens"] == int(facts["most_sequences"] * MOST_TOKENS)

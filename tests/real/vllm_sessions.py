@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tests"))
 
 from scheduler_records import KEPT, Record, recorded, write_kept  # noqa: E402
-from scheduler_scenarios import groups, kept_scenarios  # noqa: E402
+from scheduler_scenarios import MODELS, groups, kept_scenarios  # noqa: E402
 
 PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
 RECORDER = Path(__file__).with_name("vllm_recorder.py")
@@ -40,7 +40,7 @@ def records(group: str) -> dict[str, Record]:
 def _session(scenarios: list[dict[str, Any]]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "scenarios.json"), Path(folder, "records.json")
-        source.write_text(json.dumps(scenarios))
+        source.write_text(json.dumps({"config": MODELS[scenarios[0]["model"]], "scenarios": scenarios}))
         command = [str(PYTHON), str(RECORDER), str(source), str(target)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=MOST_SECONDS, check=False, cwd=folder)
         if done.returncode:

@@ -60,22 +60,24 @@ def make_latest(pool: HoldsBlocks, block: int) -> None:
 
 def find_block(pool: HoldsBlocks, key: int) -> int:
     """Return the block that was longest remembered under this key, or the null block."""
-    mask = len(pool.places) - 1
-    place = key & mask
-    while pool.places[place] != NULL:
-        if pool.blocks[pool.places[place]].key == key:
-            return int(pool.places[place])
-        place = (place + 1) & mask
+    places = pool.places
+    mask = len(places) - 1
+    at = key & mask
+    while places[at].block != NULL:
+        if places[at].key == key:
+            return int(places[at].block)
+        at = (at + 1) & mask
     return NULL
 
 
 def remember(pool: HoldsBlocks, block: int, key: int) -> None:
     """Make a full block findable; several blocks may carry one key."""
-    mask = len(pool.places) - 1
-    place = key & mask
-    while pool.places[place] != NULL:
-        place = (place + 1) & mask
-    pool.places[place] = block
+    places = pool.places
+    mask = len(places) - 1
+    at = key & mask
+    while places[at].block != NULL:
+        at = (at + 1) & mask
+    places[at].block, places[at].key = block, key
     pool.blocks[block].key = key
 
 
@@ -84,17 +86,17 @@ def forget(pool: HoldsBlocks, block: int) -> None:
     places, blocks = pool.places, pool.blocks
     mask = len(places) - 1
     hole = blocks[block].key & mask
-    while places[hole] != block:
+    while places[hole].block != block:
         hole = (hole + 1) & mask
     blocks[block].key = NO_KEY
-    place = (hole + 1) & mask
-    while places[place] != NULL:
-        home = blocks[places[place]].key & mask
-        if ((place - home) & mask) >= ((place - hole) & mask):
-            places[hole] = places[place]
-            hole = place
-        place = (place + 1) & mask
-    places[hole] = NULL
+    at = (hole + 1) & mask
+    while places[at].block != NULL:
+        home = places[at].key & mask
+        if ((at - home) & mask) >= ((at - hole) & mask):
+            places[hole].block, places[hole].key = places[at].block, places[at].key
+            hole = at
+        at = (at + 1) & mask
+    places[hole].block = NULL
 
 
 def _unlink(pool: HoldsBlocks, block: int) -> None:

@@ -62,6 +62,8 @@ def place_prefix(engine: Engine, request: int, tokens: int) -> bool:
 
 def grow(engine: Engine, slot: int, tokens: int) -> bool:
     """Give a sequence blocks so that `tokens` have a place; False and nothing taken where the pool lacks them."""
+    if not engine.rules[0].windowed and tokens <= engine.held[0, slot] * engine.rules[0].block_tokens:
+        return True
     missing = 0
     for group in range(len(engine.groups)):
         missing += max(0, _wanted(engine, group, tokens) - engine.held[group, slot])

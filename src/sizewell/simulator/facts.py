@@ -143,8 +143,11 @@ class ReplicaFacts:
         if self.scheduler == "sglang":
             held = -(-(total + self.block_tokens + 1) // self.block_tokens)
         needed = np.zeros_like(held)
+        # What is computed in one step has blocks in every group, whatever the group gives back later.
+        chunk = -(-self.max_num_batched_tokens // self.block_tokens) + 1
         for group in self.groups:
-            needed += group.most_blocks if group.kind == "state" else np.minimum(held, group.most_blocks or held)
+            most = max(group.most_blocks, chunk) if group.most_blocks else held
+            needed += group.most_blocks if group.kind == "state" else np.minimum(held, most)
         chunked = self.chunked_prefill | (input_tokens <= self.max_num_batched_tokens)
         fits: NDArray[np.bool_] = (total <= self.max_model_len_tokens) & (needed <= self.blocks - 1) & chunked
         return fits

@@ -48,6 +48,8 @@ BLOCK = np.dtype(
     [("key", np.int64), ("users", np.int32), ("previous", np.int32), ("next", np.int32)], align=True
 )  # fmt: skip
 
+PLACE = np.dtype([("key", np.int64), ("block", np.int64)], align=True)
+
 GROUP = np.dtype([("kind", np.int64), ("span_tokens", np.int64), ("most_blocks", np.int64)], align=True)
 
 SLOT = np.dtype(
@@ -166,7 +168,6 @@ CLOCK = np.dtype(
         ("think_s", np.float64),
         ("request_s", np.float64),  # goes by before a request reaches the scheduler
         ("turn", np.int64),
-        ("events", np.int64),
         ("logged", np.int64),  # lines of the log in use
         ("gap_s", np.float64),  # last gap recorded and its bin
         ("gap_bin", np.int64),

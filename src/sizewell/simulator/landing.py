@@ -46,9 +46,11 @@ def _deliver(engine: Engine, request: int, emits: int, now_s: float) -> None:
         sequence.padding = 0
         if sequence.place == RUNNING:
             sequence.computed -= emits - gained
+    kept = min(gained, sequence.output_tokens - sequence.generated)
     if rules.async_scheduling:
-        sequence.placeholders -= emits
-    _add_tokens(engine, request, min(gained, sequence.output_tokens - sequence.generated), now_s)
+        # Tokens behind the last one asked for stay unknown.
+        sequence.placeholders -= emits - (gained - kept)
+    _add_tokens(engine, request, kept, now_s)
     if rules.async_scheduling and sequence.place == RUNNING:
         offer_full_blocks(engine, request, sequence.computed - sequence.placeholders)
     if sequence.generated == sequence.output_tokens:

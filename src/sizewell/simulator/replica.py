@@ -18,27 +18,54 @@ from sizewell.simulator.vllm import schedule
 
 
 def wake(world: World, replica: int) -> None:
-    """Land the oldest batch if it is done by now, and form new ones as long as the engine lets batches be in flight."""
+    """Land the oldest batch if it is done by now, and form new ones as long as the engine lets batches be in flight.
+
+    A batch in which nothing could be computed keeps its place among those in flight until it is the oldest.
+    """
     rules, now_s = world.rules[0], world.clock[0].now_s
     lead = world.states[replica * rules.ranks]
     if lead.in_flight > 0:
         _land(world, replica, now_s)
-    while lead.in_flight < rules.depth:
-        ring = (lead.oldest + lead.in_flight) % rules.depth
-        tokens = preempted = 0
-        for rank in range(rules.ranks):
-            engine = engine_of(world, replica * rules.ranks + rank)
-            before = engine.state[0].preemptions
-            tokens += _form_batch(engine, ring, rules.scheduler)
-            preempted += engine.state[0].preemptions - before
-        # A step in which the first sequence was itself the victim takes no time; the next one is formed at once.
-        if tokens == 0 and (preempted == 0 or lead.in_flight > 0):
+    waiting = False
+    while not waiting:
+        acted = _form(world, replica, (lead.oldest + lead.in_flight) % rules.depth)
+        if not acted and not _computing(world, replica):
+            lead.in_flight = 0
             break
-        if tokens == 0:
-            continue
-        _launch(world, replica, ring)
         lead.in_flight += 1
+        if lead.in_flight == rules.depth:
+            waiting = world.batches[replica * rules.ranks, lead.oldest].end_s > 0.0
+            if not waiting:
+                lead.oldest = (lead.oldest + 1) % rules.depth
+                lead.in_flight -= 1
     _plan(world, replica)
+
+
+def _form(world: World, replica: int, ring: int) -> bool:
+    """Form and start the next batch; return whether that changed anything. An empty batch has no end."""
+    rules = world.rules[0]
+    tokens = preempted = 0
+    for rank in range(rules.ranks):
+        engine = engine_of(world, replica * rules.ranks + rank)
+        before = engine.state[0].preemptions
+        tokens += _form_batch(engine, ring, rules.scheduler)
+        preempted += engine.state[0].preemptions - before
+    if tokens > 0:
+        _launch(world, replica, ring)
+    else:
+        world.batches[replica * rules.ranks, ring].end_s = 0.0
+    # A step in which the first sequence was itself the victim takes no time; the next one is formed at once.
+    return bool(tokens > 0 or preempted > 0)
+
+
+def _computing(world: World, replica: int) -> bool:
+    """Return whether a batch that computes something is in flight."""
+    rules = world.rules[0]
+    lead = world.states[replica * rules.ranks]
+    for ahead in range(lead.in_flight):
+        if world.batches[replica * rules.ranks, (lead.oldest + ahead) % rules.depth].end_s > 0.0:
+            return True
+    return False
 
 
 def _form_batch(engine: Engine, ring: int, scheduler: int) -> int:

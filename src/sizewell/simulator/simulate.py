@@ -98,7 +98,8 @@ def _play_pools(facts: Disaggregated, requests: Requests, options: Options) -> P
 def _world(fleet: Fleet, requests: Requests, options: Options) -> World:
     if options.log:
         fleet = replace(fleet, replica=replace(fleet.replica, jumps=False))
-    return make_world(fleet, requests, options.horizon_s, _log_capacity(fleet.replica) if options.log else 0)
+    lines = _log_capacity(fleet.replica) if options.log else 0
+    return make_world(fleet, requests, options.horizon_s, lines)
 
 
 def _run_through(

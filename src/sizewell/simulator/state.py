@@ -50,7 +50,7 @@ class HoldsBlocks(Protocol):
         """The blocks and their free list."""
 
     @property
-    def places(self) -> Smalls:
+    def places(self) -> Records:
         """The map from keys to blocks."""
 
 
@@ -60,7 +60,7 @@ class Pool(NamedTuple):
     rules: Records
     state: Records
     blocks: Records
-    places: Smalls
+    places: Records
 
 
 class Engine(NamedTuple):
@@ -79,7 +79,7 @@ class Engine(NamedTuple):
     draws: Smalls  # accepted drafts of successive steps
     state: Records  # one record
     blocks: Records
-    places: Smalls  # prefix map: key -> block
+    places: Records  # the map from keys to blocks
     tables: Smalls  # [groups, slots, blocks]
     held: Smalls  # [groups, slots]
     hits: Smalls  # [groups, blocks]
@@ -93,7 +93,7 @@ class Engine(NamedTuple):
     entries: Records
     host_state: Records  # one record
     host_blocks: Records
-    host_places: Smalls
+    host_places: Records
 
 
 class World(NamedTuple):
@@ -112,7 +112,7 @@ class World(NamedTuple):
     draws: Smalls
     states: Records
     blocks: Records
-    places: Smalls
+    places: Records
     tables: Smalls
     held: Smalls
     hits: Smalls
@@ -126,7 +126,7 @@ class World(NamedTuple):
     entries: Records
     host_states: Records
     host_blocks: Records
-    host_places: Smalls
+    host_places: Records
     starters: Ints  # requests that wait for no other, in order
     follower_start: Ints
     followers: Ints

@@ -141,6 +141,8 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         if budget <= 0 or state.running == rules.max_num_seqs:
             return
         request = first_waiting(engine)
+        if request == NONE:
+            break
         sequence = engine.sequences[request]
         cached = find_prefix(engine, request)
         loaded = state.hit_on_host * rules.block_tokens

@@ -40,10 +40,22 @@ def return_to_front(engine: Engine, request: int) -> None:
 
 
 def first_waiting(engine: Engine) -> int:
-    """Return the sequence to be admitted next."""
-    if engine.rules[0].policy == PRIORITY:
-        return int(engine.heap[0])
-    return int(engine.state[0].first)
+    """Return the sequence to be admitted next, or NONE: preempted ones wait until no batch in flight has a token."""
+    state, sequences = engine.state[0], engine.sequences
+    if engine.rules[0].policy != PRIORITY:
+        request = state.first
+        while request != NONE and sequences[request].in_flight > 0:
+            request = sequences[request].behind
+        return int(request)
+    request = engine.heap[0]
+    if sequences[request].in_flight == 0:
+        return int(request)
+    request = NONE
+    for place in range(1, state.waiting):
+        other = engine.heap[place]
+        if sequences[other].in_flight == 0 and (request == NONE or comes_before(engine, other, request)):
+            request = other
+    return int(request)
 
 
 def withdraw(engine: Engine, request: int) -> None:

@@ -17,6 +17,7 @@ from sizewell.simulator.fields import (
     ENTRY,
     GAP,
     GROUP,
+    PLACE,
     RECORD,
     REQUEST,
     RULES,
@@ -50,15 +51,14 @@ DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
 
 
-def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lines: int = 0) -> World:
+def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: int = 0) -> World:
     """Return the world before the first request comes."""
     facts = fleet.replica
-    engines = fleet.replicas * facts.ranks
-    seats = min(facts.max_num_seqs, max(len(requests), 1))
+    engines, seats = fleet.replicas * facts.ranks, min(facts.max_num_seqs, max(len(requests), 1))
     entries = _table_entries(facts, requests)
     follower_start, followers = _followers(requests)
     return World(
-        rules=_rules(fleet, log_lines, seats),
+        rules=_rules(fleet, lines, seats),
         groups=_groups(facts),
         requests=_requests(facts, requests),
         sequences=_sequences(requests),
@@ -67,7 +67,7 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lin
         segment_tokens=np.array(requests.segment_tokens),
         clock=_clock(facts, requests, horizon_s),
         gaps=_records(GAP_BINS, GAP),
-        log=_records(log_lines, RECORD),
+        log=_records(lines, RECORD),
         draws=_draws(facts),
         states=_states(engines, facts, seats),
         blocks=_blocks(engines, facts.blocks),
@@ -191,9 +191,9 @@ def _blocks(engines: int, count: int) -> Records:
     return _filled((engines, count), BLOCK, next=np.roll(order, -1), previous=np.roll(order, 1))
 
 
-def _places(engines: int, count: int) -> Smalls:
+def _places(engines: int, count: int) -> Records:
     """An empty map, at most half full."""
-    return np.zeros((engines, 1 << (2 * count - 1).bit_length()), dtype=np.int32)
+    return _records((engines, 1 << (2 * count - 1).bit_length()), PLACE)
 
 
 def _followers(requests: Requests) -> tuple[Ints, Ints]:
