@@ -4,7 +4,7 @@
     python bench/fit/kernel_curves.py PATH/aiconfigurator_core/systems/data      (needs the `fit` extra)
 
 Robust least squares on ln(predicted / measured), every table weighing the same, with weak priors. Writes
-catalog/data/calibrations/kernels.toml (the curves) and kernel-residuals.csv (how far they are off, by class, accelerator
+catalog/data/calibrations/kernels.toml (the curves) and kernels-residuals.csv (how far they are off, by class, accelerator
 and engine; `left_out` is with that accelerator unseen).
 """
 
@@ -191,7 +191,7 @@ def write(found: dict[str, dict[str, Fit]], links: list[str], residuals: list[st
     lines = [
         "# Curves of kernels and collectives: see costs/kernels.py and costs/collectives.py for the parameters.",
         f"# Fitted on the public kernel tables of {PACKAGE} (Apache-2.0) by bench/fit/kernel_curves.py; how far they are",
-        "# off by class, accelerator and engine: kernel-residuals.csv. Classes without measurements: bench/fit/assumed.toml.",
+        "# off by class, accelerator and engine: kernels-residuals.csv. Classes without measurements: bench/fit/assumed.toml.",
         'name = "kernels"',
         "",
     ]
@@ -204,7 +204,7 @@ def write(found: dict[str, dict[str, Fit]], links: list[str], residuals: list[st
     lines.append((Path(__file__).parent / "assumed.toml").read_text())
     folder = Path(str(files("sizewell.catalog") / "data" / "calibrations"))
     (folder / "kernels.toml").write_text("\n".join(lines))
-    (folder / "kernel-residuals.csv").write_text("\n".join(residuals) + "\n")
+    (folder / "kernels-residuals.csv").write_text("\n".join(residuals) + "\n")
 
 
 if __name__ == "__main__":
