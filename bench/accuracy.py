@@ -8,22 +8,26 @@ rows. `--in-sample` scores the shipped calibration instead; `--worst N` lists th
 from __future__ import annotations
 
 import argparse
+import json
 import math
+import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from evidence import DEFAULT, KIND_OF, KINDS, calibrate, cases, group_of, targets
+from evidence import DEFAULT, KIND_OF, KINDS, calibrated, cases, group_of
 
+from sizewell.calibrator.intervals import equal_shares, width
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.points import read_point_rows
+from sizewell.planner.played_points import Player
 from sizewell.planner.point_cases import PointCase
 from sizewell.planner.validate_points import PointPrediction, predict_point
-from sizewell.specs.calibration import Efficiencies
 
+RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 NAMES = {"speed": "TPOT / ITL", "first": "TTFT", "rate": "throughput", "run": "E2E"}
 
 
@@ -79,6 +83,12 @@ def scores(case: PointCase, answers: Iterable[PointPrediction]) -> list[Score]:
     return found
 
 
+def pooled_median(some: Sequence[Score], error: str = "error") -> float:
+    """Return the median of all errors, every data set weighing the same."""
+    sets = [score.case.row.dataset for score in some]
+    return float(np.expm1(width(np.log1p(np.abs(_errors(some, error))), equal_shares(sets), 0.5)))
+
+
 def balanced(some: Sequence[Score], error: str = "error") -> tuple[float, float, float, float]:
     """Return median, mean, bias and coverage, each the plain mean over data sets."""
     by_set: dict[str, list[Score]] = defaultdict(list)
@@ -102,7 +112,7 @@ def _errors(some: Sequence[Score], error: str) -> list[float]:
 
 def report(found: Sequence[Score], worst: int) -> None:
     """Print the figures that count, data sets, and the groups furthest off."""
-    print(f"{'':34}{'n':>6}{'median':>8}{'mean':>8}{'bias':>8}{'in 80 %':>9}")
+    print(f"{'':34}{'n':>6}{'median':>8}{'mean':>8}{'bias':>8}{'in 80 %':>9}{'pooled median':>16}")
     for kind, name in NAMES.items():
         some = [score for score in found if score.kind == kind]
         _line(name, some)
@@ -122,26 +132,69 @@ def report(found: Sequence[Score], worst: int) -> None:
         groups[(score.kind, *group_of(score.case))].append(score)
     far = sorted(groups.items(), key=lambda item: -float(np.median(np.abs(_errors(item[1], "error")))))
     for key, some in far[:worst]:
-        _line("  " + " · ".join((NAMES[key[0]], *key[1:]))[:72], some, width=76)
+        _line("  " + " · ".join((NAMES[key[0]], *key[1:]))[:72], some, wide=76)
 
 
-def _line(label: str, some: Sequence[Score], error: str = "error", width: int = 34) -> None:
+def _line(label: str, some: Sequence[Score], error: str = "error", wide: int = 34) -> None:
     median, mean, bias, covered = balanced(some, error)
-    inside = f"{covered:9.0%}" if error == "error" else ""
-    print(f"{label:{width}}{len(some):6}{median:8.1%}{mean:8.1%}{bias:+8.1%}{inside}")
+    inside = f"{covered:9.0%}" if error == "error" else f"{'':9}"
+    pooled = pooled_median(some, error)
+    print(f"{label:{wide}}{len(some):6}{median:8.1%}{mean:8.1%}{bias:+8.1%}{inside}{pooled:16.1%}")
 
 
 def predictions(ready: Sequence[PointCase], *, in_sample: bool) -> list[Score]:
     """Return every scored value, predicted without its group unless `in_sample`."""
+    player = Player()
     if in_sample:
         shipped = read_efficiencies()
-        return [score for case in ready for score in scores(case, predict_point(case, shipped))]
-    apart = calibrate(ready, targets(ready)).without
-    return [score for case in ready for score in scores(case, predict_point(case, _of(apart, case)))]
+        return [score for case in ready for score in scores(case, predict_point(case, shipped, player))]
+    apart = calibrated(ready).without
+    scored = [case for case in ready if case.row.trust != "drop"]
+    return [score for case in scored for score in scores(case, predict_point(case, apart[group_of(case)], player))]
 
 
-def _of(apart: dict[tuple[str, str, str], Efficiencies], case: PointCase) -> Efficiencies:
-    return apart[group_of(case)]
+SLICES: dict[str, Callable[[Score], str]] = {
+    "all": lambda score: "all data sets",
+    "data set": lambda score: score.case.row.dataset,
+    "accelerator": lambda score: score.case.row.gpu,
+    "model family": lambda score: family(score.case.row.model),
+    "engine": lambda score: score.case.row.engine,
+    "load": lambda score: score.case.row.load or "stages of open arrivals",
+    "group": lambda score: " · ".join(group_of(score.case)),
+}
+
+
+def family(model: str) -> str:
+    """Return the family of a model by its name: `Llama-3.1`, `Qwen3`, `DeepSeek-R1`, `gpt-oss`."""
+    name = model.rpartition("/")[2].removeprefix("Meta-")
+    words = re.split(r"[-_]", name)
+    return "-".join(words[:2]) if words[0] in {"Llama", "DeepSeek", "gpt", "GLM", "Mistral"} else words[0]
+
+
+def sliced(found: Sequence[Score]) -> list[dict[str, object]]:
+    """Return the errors of every slice and kind as plain rows."""
+    rows: list[dict[str, object]] = []
+    for by, label_of in SLICES.items():
+        cells: dict[tuple[str, str], list[Score]] = defaultdict(list)
+        for score in found:
+            cells[score.kind, label_of(score)].append(score)
+        for (kind, label), some in sorted(cells.items()):
+            median, mean, bias, covered = balanced(some)
+            row: dict[str, object] = {"by": by, "kind": kind, "label": label, "n": len(some), "median": median,
+                                      "mean": mean, "bias": bias, "covered": covered,
+                                      "pooled": pooled_median(some)}  # fmt: skip
+            if kind == "speed":
+                row |= dict(zip(("simple_median", "simple_mean"), balanced(some, "simple")[:2], strict=True))
+                row["simple_pooled"] = pooled_median(some, "simple")
+            rows.append({name: round(v, 4) if isinstance(v, float) else v for name, v in row.items()})
+    return rows
+
+
+def keep(path: Path, **parts: object) -> None:
+    """Write parts of the table that docs/accuracy.md is made of; the others stay as they are."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**known, **parts}, indent=1, sort_keys=True) + "\n")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -151,6 +204,8 @@ def main(arguments: argparse.Namespace) -> None:
     ready, refused = cases(rows)
     found = predictions(ready, in_sample=arguments.in_sample)
     report(found, arguments.worst)
+    if arguments.write:
+        keep(RESULTS, **{"in sample" if arguments.in_sample else "left out": sliced(found)})
     kinds = {kind: len({s.case.row.dataset for s in found if s.kind == kind}) for kind in KINDS}
     print(f"\nrows {len(rows)}, refused {len(refused)}; data sets {kinds}; {time.process_time() - begun:.0f} s of CPU")
     for reason in sorted(set(refused.values())):
@@ -162,6 +217,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("points", type=Path, nargs="?", default=DEFAULT)
     parser.add_argument("--in-sample", action="store_true", help="score the shipped calibration")
+    parser.add_argument("--write", action="store_true", help="keep the table for docs/accuracy.md")
     parser.add_argument("--worst", type=int, default=25)
     return parser.parse_args()
 

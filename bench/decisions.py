@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from accuracy import four_constants
-from evidence import DEFAULT, calibrate, cases, group_of, targets
+from accuracy import RESULTS, four_constants, keep
+from evidence import DEFAULT, calibrated, cases, group_of
 
 from sizewell.catalog.points import read_point_rows
+from sizewell.planner.played_points import Player
 from sizewell.planner.point_cases import PointCase
 from sizewell.planner.validate_points import predict_point
 
@@ -92,8 +93,9 @@ def decide(
     return Verdict(chosen=True, broken=False, regret=max(0.0, 1 - choice.measured_rate / best))
 
 
-def report(questions: dict[tuple[object, ...], list[Option]], margin: float) -> None:
-    """Print the share of broken limits and the mean regret, by data set and for all."""
+def report(questions: dict[tuple[object, ...], list[Option]], margin: float) -> dict[str, dict[str, float]]:
+    """Print the share of broken limits and the mean regret, by data set and for all; return those of all."""
+    summaries = {}
     ways: dict[str, tuple[Callable[[Option], float], Callable[[Option], float]]] = {
         "sizewell": (lambda o: o.predicted_tpot_s * margin, lambda o: o.predicted_rate),
         "four-constant roofline": (lambda o: o.simple_tpot_s, lambda o: o.simple_rate),
@@ -104,39 +106,55 @@ def report(questions: dict[tuple[object, ...], list[Option]], margin: float) -> 
         for key, options in questions.items():
             verdicts = (decide(options, limit, tpot, rate) for limit in LIMITS_S)
             found[str(key[0])] += [v for v in verdicts if v is not None]
-        _line(name, [v for some in found.values() for v in some])
+        everything = [v for some in found.values() for v in some]
+        summaries[name] = summary(everything)
+        _line(name, everything)
         for label, some in sorted(found.items()):
             _line("  " + label, some)
     print(f"{'best peer, as published by its own regression set':52}{'':10}{0.14:8.0%}{0.075:8.1%}")
+    return summaries
+
+
+def summary(some: Sequence[Verdict]) -> dict[str, float]:
+    """Return how many decisions were made, the share of broken limits, the mean regret and how often none was chosen."""
+    made = [v for v in some if v.chosen]
+    regrets = [v.regret for v in made if v.regret is not None]
+    return {
+        "decisions": len(made),
+        "broken": round(float(np.mean([v.broken for v in made])), 4) if made else 0.0,
+        "regret": round(float(np.mean(regrets)), 4) if regrets else 0.0,
+        "none": len(some) - len(made),
+    }
 
 
 def _line(label: str, some: Sequence[Verdict]) -> None:
-    made = [v for v in some if v.chosen]
-    regrets = [v.regret for v in made if v.regret is not None]
-    broken = float(np.mean([v.broken for v in made])) if made else 0.0
-    print(f"{label:52}{len(made):10}{broken:8.1%}{np.mean(regrets) if regrets else 0.0:8.1%}{len(some) - len(made):12}")
+    one = summary(some)
+    print(f"{label:52}{one['decisions']:10}{one['broken']:8.1%}{one['regret']:8.1%}{one['none']:12}")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Read, fit, decide, print."""
     ready, _ = cases(read_point_rows(arguments.points))
-    ready = [case for case in ready if case.row.trust != "drop"]
-    apart = calibrate(ready, targets(ready)).without
+    apart, player = calibrated(ready).without, Player()
+    ready = [case for case in ready if case.row.trust != "drop" and case.row.load == "closed_loop"]
     found: dict[tuple[object, ...], list[Option]] = defaultdict(list)
     for case in ready:
-        values = {a.metric: a.predicted.value for a in predict_point(case, apart[group_of(case)]) if a.predicted}
+        values = {a.metric: a.predicted.value for a in predict_point(case, apart[group_of(case)], player) if a.predicted}
         one = option(case, values.get("tpot_mean_s", 0.0), values.get("ttft_mean_s", 0.0))
         if one is not None:
             found[question(case)].append(one)
     several = {key: some for key, some in found.items() if len({o.layout for o in some}) > 1}
     print(f"{len(several)} questions with several layouts, {sum(map(len, several.values()))} measured options")
-    report(several, arguments.margin)
+    summaries = report(several, arguments.margin)
+    if arguments.write:
+        keep(RESULTS, decisions=summaries)
 
 
 def parsed() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("points", type=Path, nargs="?", default=DEFAULT)
+    parser.add_argument("--write", action="store_true", help="keep the table for docs/accuracy.md")
     parser.add_argument("--margin", type=float, default=1.0, help="predicted TPOT is multiplied by so much")
     return parser.parse_args()
 

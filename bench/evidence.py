@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
+import pickle
+import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from tempfile import gettempdir
 
 import numpy as np
 from fit_ranges import beliefs, start
 from spreads import Residuals, with_spreads
 
-from sizewell.calibrator.beliefs import Belief, Floats, revised
+from sizewell.calibrator.beliefs import Belief, Floats, factor_arrays, revised
 from sizewell.calibrator.evidence import answers
 from sizewell.calibrator.fit import Evidence, Fitted, left_out, step
 from sizewell.catalog.point_facts import point_facts
+from sizewell.costs.machines import Reached
 from sizewell.planner.measured_point import PointRow
+from sizewell.planner.played_points import Player
 from sizewell.planner.point_cases import PointCase, point_case
-from sizewell.planner.validate_points import is_comparable, log_values
+from sizewell.planner.validate_points import is_comparable, log_values, played_value
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.errors import SizewellError
 
@@ -36,7 +42,10 @@ TRUST = {"A": 1.0, "B": 0.7, "C": 0.4}
 ROWS_OF_A_CELL = 6.0
 """Rows of one data set, group, format and load say much the same: more of them count no more than so many."""
 ROWS_OF_A_SET = 20.0
-TURNS = 4
+TURNS = (False, False, True, True)
+"""Turns of the fit, without and with simulation: the first ones find the neighbourhood."""
+ROWS_FITTED = 8
+"""Rows of a cell that are fitted; all are scored."""
 SOURCE = "bench/fit_default_calibration.py, all data sets weighing the same: shared/data/points-dev.csv, 2026-11"
 
 
@@ -99,25 +108,44 @@ def weights(ready: Sequence[PointCase], wanted: Sequence[Target]) -> Floats:
     )
 
 
-def evidence(ready: Sequence[PointCase], wanted: Sequence[Target], known: Sequence[Belief], logs: Floats) -> Evidence:
-    """Return errors and slopes of all values at some multipliers."""
-    reference = start()
+def sample(ready: Sequence[PointCase]) -> list[PointCase]:
+    """Return at most ROWS_FITTED rows of each data set, group, load and format, always the same."""
+    cells: dict[tuple[str, ...], list[PointCase]] = defaultdict(list)
+    for case in ready:
+        if case.row.trust != "drop":
+            cells[case.row.dataset, *group_of(case), case.row.load, case.row.weight_format].append(case)
+    pick = random.Random(0)
+    return [case for cell in cells.values() for case in pick.sample(cell, min(len(cell), ROWS_FITTED))]
+
+
+def evidence(ready: Sequence[PointCase], known: Sequence[Belief], logs: Floats, *, play: bool) -> Evidence:
+    """Return errors and slopes of all values at some multipliers.
+
+    With `play` loads that can be sent are simulated; their slopes are those of the closed form, which is smooth.
+    """
+    wanted, reference, player = targets(ready), start(), Player() if play else None
     groups = {group: at for at, group in enumerate(sorted({group_of(case) for case in ready}))}
     by_case: dict[int, list[Target]] = defaultdict(list)
     for target in wanted:
         by_case[target.case].append(target)
     errors, slopes, group = [], [], []
     for at, some in by_case.items():
-        case = ready[at]
-        found, answer = answers(
-            partial(log_values, case, [t.metric for t in some], reference.curves), reference, known, logs, case.all_tags
-        )
-        errors += [float(value) - math.log(t.measured) for value, t in zip(found, some, strict=True)]
+        case, names = ready[at], [t.metric for t in some]
+        found, answer = answers(partial(log_values, case, names, reference.curves), reference, known, logs, case.all_tags)
+        played = (player.play(case, reached(case, reference, known, logs)) if player else None) or {}
+        best = [played_value(t.metric, case, played) or math.exp(value) for value, t in zip(found, some, strict=True)]
+        errors += [math.log(value) - math.log(t.measured) for value, t in zip(best, some, strict=True)]
         slopes += list(answer)
         group += [groups[group_of(case)]] * len(some)
     return Evidence(
         errors=np.array(errors), slopes=np.array(slopes), weights=weights(ready, wanted), group=np.array(group)
     )
+
+
+def reached(case: PointCase, reference: Efficiencies, known: Sequence[Belief], logs: Floats) -> Reached:
+    """Return what a row's machine reaches at some multipliers."""
+    factors = factor_arrays(reference, known, logs[None], case.all_tags)
+    return Reached(machines=case.machines, factors=factors, shapes=reference.curves, tags=case.all_tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,23 +159,47 @@ class Calibrated:
     last: Evidence
 
 
-def calibrate(ready: Sequence[PointCase], wanted: Sequence[Target]) -> Calibrated:
+def calibrate(ready: Sequence[PointCase]) -> Calibrated:
     """Return the efficiencies fitted to all rows and those fitted without each group."""
-    known = beliefs()
+    chosen, known = sample(ready), beliefs()
     fitted = Fitted(logs=np.zeros(len(known)), spreads=np.array([b.spread for b in known]))
-    last = evidence(ready, wanted, known, fitted.logs)
-    for _ in range(TURNS):
+    last = evidence(chosen, known, fitted.logs, play=False)
+    for play in TURNS:
         fitted = step(last, known, fitted.logs)
-        last = evidence(ready, wanted, known, fitted.logs)
-    names = sorted({group_of(case) for case in ready})
+        last = evidence(chosen, known, fitted.logs, play=play)
+    names = sorted({group_of(case) for case in chosen})
     rest = left_out(last, known, fitted.logs)
-    left = _residuals(ready, wanted, known, fitted, last)
+    left = _residuals(chosen, targets(chosen), known, fitted, last)
     apart = {}
     for at, group in enumerate(names):
         unseen = left.take(last.group != at)
         apart[group] = with_spreads(revised(start(), known, rest[at], fitted.spreads, SOURCE), unseen)
     everything = with_spreads(revised(start(), known, fitted.logs, fitted.spreads, SOURCE), left)
     return Calibrated(everything, apart, known, fitted, last)
+
+
+def calibrated(ready: Sequence[PointCase]) -> Calibrated:
+    """Return `calibrate`, remembered in the temporary folder until a source, a curve or a row changes."""
+    kept = Path(gettempdir()) / f"sizewell-calibrated-{_digest(ready)}.pickle"
+    if kept.exists():
+        found: Calibrated = pickle.loads(kept.read_bytes())
+        return found
+    found = calibrate(ready)
+    kept.write_bytes(pickle.dumps(found))
+    return found
+
+
+def _digest(ready: Sequence[PointCase]) -> str:
+    """Return a name for everything a calibration depends on."""
+    here = Path(__file__).parent
+    rooms = here.parent / "src" / "sizewell"
+    sources = [*here.glob("fit_ranges.py"), rooms / "catalog" / "data" / "calibrations" / "kernels.toml"]
+    for room in ("specs", "costs", "simulator", "planner"):
+        sources += (rooms / room).rglob("*.py")
+    digest = sha256(repr([case.row for case in ready]).encode())
+    for path in sorted(sources):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _residuals(

@@ -12,7 +12,7 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from evidence import DEFAULT, calibrate, cases, targets
+from evidence import DEFAULT, calibrated, cases
 from spreads import with_tails
 
 from sizewell.catalog.points import read_point_rows
@@ -47,4 +47,4 @@ def write(efficiencies: Efficiencies) -> None:
 if __name__ == "__main__":
     table = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT
     ready, _ = cases(read_point_rows(table))
-    write(with_tails(calibrate(ready, targets(ready)).everything, ready))
+    write(with_tails(calibrated(ready).everything, ready))

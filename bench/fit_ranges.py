@@ -30,6 +30,7 @@ SHARED = {
     "kernel_gap_s": Guess(3e-7, 1e-7, 1.5e-6, 0.5),
     "host_step_s": Guess(1e-3, 2e-4, 2e-3, 0.6),
     "host_sequence_s": Guess(1e-5, 2e-6, 3e-5, 0.6),
+    "prefill_launch_s": Guess(5e-6, 1e-6, 6e-5, 0.4),
     "front_token_s": Guess(2e-5, 5e-6, 8e-5, 1.0),
     "far_collective_s": Guess(6e-5, 2e-5, 1.5e-4, 0.6),
     "request_s": Guess(1e-2, 2e-3, 0.1, 1.0),
@@ -39,7 +40,13 @@ TAGGED = {
     "engine:vllm": {"far_step_s": Guess(8e-3, 1e-3, 1.2e-2, 1.0), "far_collective_s": Guess(4e-4, 5e-5, 8e-4, 0.6)},
     "engine:trtllm": ("host_step_s", "host_sequence_s", "request_s", "burst_share", "relative_fixed"),
     "engine:sglang": ("host_step_s", "host_sequence_s", "request_s", "burst_share", "relative_fixed"),
-    "engine:llama.cpp": ("relative_flops", "relative_hbm", "relative_fixed", "host_step_s"),
+    "engine:trtllm-pytorch": {"prefill_launch_s": Guess(2e-5, 1e-6, 6e-5, 0.7)},
+    "engine:sglang-overlapped": {"prefill_launch_s": Guess(2e-5, 1e-6, 6e-5, 0.7)},
+    "engine:sglang-recorded": {"prefill_launch_s": Guess(1.5e-5, 1e-6, 6e-5, 0.7)},
+    "engine:trtllm-c++": {"prefill_launch_s": Guess(4e-6, 1e-6, 6e-5, 0.7)},
+    "engine:llama.cpp": {"relative_flops": Guess(1.0, 0.3, 3.0), "relative_hbm": Guess(1.0, 0.5, 1.5, 0.2),
+                         "relative_fixed": Guess(0.8, 0.4, 1.1, 0.2), "host_step_s": Guess(1e-3, 2e-4, 2e-3, 0.6),
+                         "prefill_launch_s": Guess(2e-6, 1e-6, 6e-5, 0.7)},
     "engine:lmdeploy": {"burst_share": Guess(1.0, 0.05, 2.0, 1.0), "request_s": SHARED["request_s"]},
     "near:slot": ("relative_link",),
     "architecture:ampere": ("relative_fixed",),
@@ -93,14 +100,25 @@ def start() -> Efficiencies:
 
 OFFSET = 0.3
 """Spread of the multiplier of a tag on top of that of everything."""
+LOOSE = {"prefill_launch_s": 0.7, "burst_share": 0.6}
+"""What engines differ in most: how prompts are issued, and whether requests that start together wait for each other."""
 NARROWEST, WIDEST = 0.1, 0.7
-ALSO = {"acceptance": 0.1}
+ALSO = {"acceptance": 0.1, "relative_flops": 0.1, "relative_hbm": 0.1, "relative_link": 0.2}
+CURVES = ("relative_flops", "relative_hbm")
+FAMILIES = ("architecture:hopper", "architecture:ampere", "architecture:ada", "architecture:blackwell",
+            "engine:vllm", "engine:sglang", "engine:trtllm", "engine:lmdeploy")  # fmt: skip
+"""What kernels may differ in from the curves measured on a few of them: kept close."""
+CLOSE = 0.1
+HOST = ("host_step_s", "host_sequence_s", "request_s")
+GENERATIONS = ("vllm-v0", "vllm-v1", "vllm-async", "sglang-overlapped", "sglang-recorded", "trtllm-c++", "trtllm-pytorch")
+"""Releases of an engine between which the loop around a step changed (specs/engine.py)."""
 
 
 def beliefs() -> tuple[Belief, ...]:
     """Return what is fitted, each with how far it may lie from where it starts."""
-    everywhere = [
-        Belief(factor=name, spread=min(max(guess.spread, NARROWEST), WIDEST)) for name, guess in SHARED.items()
-    ]
-    everywhere += [Belief(factor=name, spread=spread) for name, spread in ALSO.items()]
-    return (*everywhere, *(Belief(factor=name, spread=OFFSET, tag=tag) for tag, names in TAGGED.items() for name in names))
+    found = {("", name): min(max(guess.spread, NARROWEST), WIDEST) for name, guess in SHARED.items()}
+    found |= {("", name): spread for name, spread in ALSO.items()}
+    found |= {(tag, name): LOOSE.get(name, OFFSET) for tag, names in TAGGED.items() for name in names}
+    found |= {(tag, name): CLOSE for tag in FAMILIES for name in CURVES if (tag, name) not in found}
+    found |= {(f"engine:{engine}", name): OFFSET for engine in GENERATIONS for name in HOST}
+    return tuple(Belief(factor=name, spread=spread, tag=tag) for (tag, name), spread in found.items())

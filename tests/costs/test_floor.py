@@ -16,10 +16,11 @@ from sizewell.costs.batch import Batch
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.operators import step_operators
 from sizewell.costs.step import Launch, price
+from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.weights import WeightRules, rank_weight_bytes
 from sizewell.costs.work import total_work
 from sizewell.planner.steady_state import Limits, rates
-from sizewell.planner.step_table import Lengths, StepPolicy, step_table, step_work
+from sizewell.planner.step_table import Lengths, step_table, step_work
 from sizewell.specs.deployment import Formats, Parallelism
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec

@@ -6,9 +6,10 @@ import numpy as np
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.costs.machines import Machines, Reached
+from sizewell.costs.step_policy import StepPolicy
 from sizewell.planner.drain import drained
 from sizewell.planner.steady_state import Limits, Rates, rates
-from sizewell.planner.step_table import Lengths, StepPolicy, step_table, step_work
+from sizewell.planner.step_table import Lengths, step_table, step_work
 from sizewell.specs.deployment import Formats, Parallelism
 from specimens import H200, cluster, llama_70b
 

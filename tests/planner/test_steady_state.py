@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.costs.machines import Machines, Reached
+from sizewell.costs.step_policy import StepPolicy
 from sizewell.planner.steady_state import Limits, Rates, rates
-from sizewell.planner.step_table import Lengths, StepPolicy, step_table, step_work
+from sizewell.planner.step_table import Lengths, step_table, step_work
 from sizewell.specs.deployment import Formats, Parallelism
 from specimens import H100, H200, cluster, deepseek_r1, llama_70b
 

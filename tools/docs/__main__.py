@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tools.docs.accuracy import render as render_accuracy
 from tools.docs.claims import read_claim_files
 from tools.docs.evaluators import evaluate
 from tools.docs.executed import executed
@@ -33,6 +34,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "rules-of-thumb.md": rules_of_thumb,
     "cost-model.md": cost_model,
     "exercise.md": render_exercise,
+    "accuracy.md": render_accuracy,
 }
 """Document under docs/ → what writes it."""
 

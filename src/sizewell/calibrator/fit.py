@@ -60,13 +60,13 @@ class Fitted:
 def step(evidence: Evidence, beliefs: Sequence[Belief], logs: Floats, passes: int = PASSES) -> Fitted:
     """Return better multipliers than `logs`, where the evidence was taken; exact where predictions are log-linear."""
     prior: Floats = np.array([belief.spread for belief in beliefs]) ** -2.0
-    change = np.zeros_like(logs)
-    curved: Floats = np.diag(prior).astype(np.float64)
+    change: Floats = np.zeros(len(logs))
+    curved: Floats = prior * np.eye(len(prior))
     for _ in range(passes):
         pull = _pull(evidence.errors + evidence.slopes @ change) * evidence.weights / NOISE**2
         weighted = evidence.slopes * pull[:, None]
-        curved = weighted.T @ evidence.slopes + np.diag(prior)
-        change = -np.linalg.solve(curved, weighted.T @ evidence.errors + prior * logs)
+        curved = weighted.T @ evidence.slopes + prior * np.eye(len(prior))
+        change = np.asarray(-np.linalg.solve(curved, weighted.T @ evidence.errors + prior * logs), dtype=np.float64)
     return Fitted(logs=np.clip(logs + change, -MOST, MOST), spreads=np.sqrt(np.diag(np.linalg.inv(curved))))
 
 

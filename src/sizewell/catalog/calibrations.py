@@ -3,18 +3,79 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from sizewell.catalog.overlay import overlay_folder
 from sizewell.specs.calibration import Curve, Efficiencies, Factor, Residual
+from sizewell.specs.errors import BadInputError
 
 FOLDER = "calibrations"
+SHIPPED_NAMES = ("default", "kernels")
+NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 
 
 def read_efficiencies(name: str = "default") -> Efficiencies:
-    """Return the shipped efficiencies called `name`; BadInputError if a share lies outside (0, 1]."""
+    """Return the shipped efficiencies called `name`, scaled by the user's own calibrations.
+
+    Raises BadInputError for a share outside (0, 1] or a calibration of the user's that cannot be read.
+    """
+    found = _shipped(name)
+    for path in _own_files():
+        found = _scaled(found, path)
+    return found
+
+
+def save_scales(name: str, scales: Mapping[str, Mapping[str, Factor]]) -> Path:
+    """Write a calibration into the user's catalogue and return its path; every command then scales by it.
+
+    Raises BadInputError for a name that is no plain file name or that sizewell ships.
+    """
+    if not NAME.fullmatch(name) or name in SHIPPED_NAMES:
+        raise BadInputError(
+            f"a calibration cannot be called {name!r}: use letters, digits, - and _, not {SHIPPED_NAMES}"
+        )
+    lines = [f'name = "{name}"', ""]
+    for tag, table in scales.items():
+        for factor, scale in table.items():
+            lines += [f'[scales."{tag}".{factor}]', f"value = {scale.value:.4g}", f"spread = {scale.spread:.3g}",
+                      f"source = {json.dumps(scale.source)}", ""]  # fmt: skip
+    path = overlay_folder() / FOLDER / f"{name}.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.with_name(f".{path.name}.part")
+    whole.write_text("\n".join(lines), encoding="utf-8")
+    whole.replace(path)
+    return path
+
+
+def _own_files() -> list[Path]:
+    return sorted(path for path in (overlay_folder() / FOLDER).glob("*.toml") if path.stem not in SHIPPED_NAMES)
+
+
+def _scaled(shipped: Efficiencies, path: Path) -> Efficiencies:
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        more = {tag: _factors(table) for tag, table in raw["scales"].items()}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise BadInputError(f"{path}: not a calibration ({error}); make it again with sizewell calibrate") from None
+    scales = {tag: dict(table) for tag, table in shipped.scales.items()}
+    for tag, table in more.items():
+        for factor, scale in table.items():
+            kept = scales.setdefault(tag, {})
+            times = kept[factor].value if factor in kept else 1.0
+            kept[factor] = replace(scale, value=scale.value * times)
+    tags = frozenset(tag for tag in more if tag.startswith(("gpu:", "engine:")))
+    return replace(shipped, name=f"{shipped.name}+{path.stem}", scales=scales, measured=shipped.measured | tags)
+
+
+def _shipped(name: str) -> Efficiencies:
     raw = _read(name)
     return Efficiencies(
         name=raw["name"],

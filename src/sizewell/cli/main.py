@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": "Explain one deployment: memory ledger, step cost, floors, what bounds it.",
     "fit": "List what runs on the machine you have.",
     "validate": "Predict measured figures from a file and report the error by group.",
+    "calibrate": "Fit the efficiencies of your machine to figures you measured.",
     "catalog": "Show the facts everything rests on, each with its source.",
 }
 """Sub-command → one line of help. Each lives in the module `sizewell.cli.<name>` as `command`."""

@@ -10,26 +10,30 @@ from sizewell.catalog.point_facts import point_facts
 from sizewell.catalog.points import read_point_rows
 from sizewell.planner.accuracy import Comparison
 from sizewell.planner.measured_point import PointRow
+from sizewell.planner.played_points import Player
 from sizewell.planner.point_cases import point_case
 from sizewell.planner.validate_points import PointPrediction, predict_point
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.errors import SizewellError
 
 
-def compare_points(path: Path) -> Iterator[tuple[Comparison, ...]]:
-    """Yield the comparisons of one row after the other; raises BadInputError on an unreadable table."""
-    efficiencies = read_efficiencies()
+def compare_points(path: Path, *, simulate: bool = False) -> Iterator[tuple[Comparison, ...]]:
+    """Yield the comparisons of one row after the other; raises BadInputError on an unreadable table.
+
+    With `simulate` every load that can be sent is played through the simulator.
+    """
+    efficiencies, player = read_efficiencies(), Player() if simulate else None
     for row in read_point_rows(path):
-        yield _row(row, efficiencies)
+        yield _row(row, efficiencies, player)
 
 
-def _row(row: PointRow, efficiencies: Efficiencies) -> tuple[Comparison, ...]:
+def _row(row: PointRow, efficiencies: Efficiencies, player: Player | None) -> tuple[Comparison, ...]:
     kind = "?"
     try:
         facts = point_facts(row)
         kind = "moe" if facts.model.is_moe else "dense"
         case = point_case(row, facts)
-        answers = predict_point(case, efficiencies)
+        answers = predict_point(case, efficiencies, player)
     except SizewellError as error:
         answers = tuple(
             PointPrediction(point_id=row.point_id, metric=metric, measured=value, predicted=None, reason=str(error))

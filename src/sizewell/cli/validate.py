@@ -26,8 +26,9 @@ PROGRESS_EVERY = 1000
     "--predictions", metavar="OUT.csv", type=click.Path(dir_okay=False, path_type=Path),
     help="Write every figure with its prediction, or the reason why there is none.",
 )  # fmt: skip
+@click.option("--simulate", is_flag=True, help="Play the load of measured points through the simulator: slower.")
 @as_json()
-def command(file: Path, predictions: Path | None, as_json: bool) -> None:
+def command(file: Path, predictions: Path | None, simulate: bool, as_json: bool) -> None:
     """Predict every measured figure of FILE and report the error by group.
 
     FILE is a CSV of memory figures from start-up logs or of measured points; its header says which.
@@ -36,7 +37,7 @@ def command(file: Path, predictions: Path | None, as_json: bool) -> None:
 
     if predictions is not None and predictions.exists() and predictions.samefile(file):
         raise BadInputError(f"--predictions {predictions} would overwrite the figures it is about: name another file")
-    kind, comparisons = compare(file)
+    kind, comparisons = compare(file, simulate=simulate)
     if predictions is not None:
         _write(predictions, comparisons)
     groups, metrics, equal = by_group(comparisons), by_metric(comparisons), balanced(comparisons)
@@ -51,7 +52,7 @@ def command(file: Path, predictions: Path | None, as_json: bool) -> None:
     show("", f"ALL {len(comparisons):,} figures pooled, which hides the differences above", *map(_line, metrics))
 
 
-def compare(file: Path) -> tuple[str, list[Comparison]]:
+def compare(file: Path, *, simulate: bool = False) -> tuple[str, list[Comparison]]:
     """Return what a file holds and all its comparisons; raises BadInputError when it is neither format."""
     from sizewell.catalog.measurements import file_kind
 
@@ -63,7 +64,7 @@ def compare(file: Path) -> tuple[str, list[Comparison]]:
             return kind, _all(compare_memory(file))
         from sizewell.cli.point_validation import compare_points
 
-        return kind, _all(compare_points(file))
+        return kind, _all(compare_points(file, simulate=simulate))
     except (OSError, UnicodeDecodeError, OverflowError, csv.Error) as error:
         raise BadInputError(f"{file}: cannot be read as a table of figures: {error}") from error
 

@@ -16,6 +16,8 @@ class Batch:
 
     `decode_sequences` each read `context_tokens` of cache and compute `query_tokens` (1, or 1 + drafts to verify);
     `prefill_tokens` belong to `prefill_sequences` prompts that have `prefill_context_tokens` in the cache already.
+    `prefill_pairs` counts the earlier tokens that prefill tokens attend to where chunks are unequal; without it all
+    chunks are alike.
     """
 
     decode_sequences: Floats
@@ -26,6 +28,7 @@ class Batch:
     query_tokens: int = 1
     has_decode: bool = True
     has_prefill: bool = True
+    prefill_pairs: Floats | None = None
 
     @classmethod
     def decode(cls, sequences: ArrayLike, context_tokens: ArrayLike, query_tokens: int = 1) -> Batch:
@@ -33,9 +36,15 @@ class Batch:
         return cls.mixed(sequences, context_tokens, 0.0, query_tokens=query_tokens)
 
     @classmethod
-    def prefill(cls, tokens: ArrayLike, context_tokens: ArrayLike = 0.0, sequences: ArrayLike = 1.0) -> Batch:
+    def prefill(
+        cls,
+        tokens: ArrayLike,
+        context_tokens: ArrayLike = 0.0,
+        sequences: ArrayLike = 1.0,
+        pairs: ArrayLike | None = None,
+    ) -> Batch:
         """Return steps that only prefill `tokens` of `sequences` prompts with `context_tokens` cached each."""
-        return cls.mixed(0.0, 0.0, tokens, context_tokens, sequences)
+        return cls.mixed(0.0, 0.0, tokens, context_tokens, sequences, prefill_pairs=pairs)
 
     @classmethod
     def mixed(
@@ -46,12 +55,12 @@ class Batch:
         prefill_context_tokens: ArrayLike = 0.0,
         prefill_sequences: ArrayLike = 1.0,
         query_tokens: int = 1,
+        prefill_pairs: ArrayLike | None = None,
     ) -> Batch:
         """Return steps that decode `sequences` and prefill `prefill_tokens` beside them."""
-        raw = np.broadcast_arrays(
-            *np.atleast_1d(sequences, context_tokens, prefill_tokens, prefill_context_tokens, prefill_sequences)
-        )
-        decode, context, tokens, cached, prompts = (np.asarray(field, dtype=np.float64) for field in raw)
+        given = (sequences, context_tokens, prefill_tokens, prefill_context_tokens, prefill_sequences)
+        raw = np.broadcast_arrays(*np.atleast_1d(*given, 0.0 if prefill_pairs is None else prefill_pairs))
+        decode, context, tokens, cached, prompts, pairs = (np.asarray(field, dtype=np.float64) for field in raw)
         return cls(
             decode_sequences=decode,
             context_tokens=context,
@@ -61,6 +70,7 @@ class Batch:
             query_tokens=query_tokens,
             has_decode=bool(decode.any()),
             has_prefill=bool(tokens.any()),
+            prefill_pairs=None if prefill_pairs is None else pairs,
         )
 
     @property
@@ -76,6 +86,8 @@ class Batch:
     @property
     def prefill_visible_tokens(self) -> Floats:
         """Mean cached or earlier tokens one prefill token attends to."""
+        if self.prefill_pairs is not None:
+            return self.prefill_pairs / np.maximum(self.prefill_tokens, 1e-9)
         own = self.prefill_tokens / np.maximum(self.prefill_sequences, 1e-9)
         return self.prefill_context_tokens + own / 2
 
@@ -83,17 +95,19 @@ class Batch:
         """Return what the fullest of `ranks` data-parallel ranks computes: an even share, at least one sequence."""
         if ranks == 1:
             return self
+        prefill_tokens = np.maximum(
+            self.prefill_tokens / ranks, self.prefill_tokens / np.maximum(self.prefill_sequences, 1)
+        )
         return Batch(
             decode_sequences=_share(self.decode_sequences, ranks),
             context_tokens=self.context_tokens,
-            prefill_tokens=np.maximum(
-                self.prefill_tokens / ranks, self.prefill_tokens / np.maximum(self.prefill_sequences, 1)
-            ),
+            prefill_tokens=prefill_tokens,
             prefill_sequences=_share(self.prefill_sequences, ranks),
             prefill_context_tokens=self.prefill_context_tokens,
             query_tokens=self.query_tokens,
             has_decode=self.has_decode,
             has_prefill=self.has_prefill,
+            prefill_pairs=None if self.prefill_pairs is None else self.prefill_visible_tokens * prefill_tokens,
         )
 
 

@@ -47,12 +47,14 @@ def step_operators(
     if cut.pp > 1:
         found.append(step.stage_border())
     if drafts:
-        found += _drafting(model, formats, cut, batch, drafts)
+        found += draft_operators(model, formats, cut, batch, drafts)
     return tuple(found)
 
 
-def _drafting(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch, drafts: int) -> list[Operator]:
-    """Each draft is one pass of one sequence token through the prediction layer and the head."""
+def draft_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch, drafts: int) -> list[Operator]:
+    """Return what proposing takes: each draft is one pass of a token of each sequence through the prediction layer
+    and the head.
+    """
     one = Batch.decode(batch.decode_sequences, batch.context_tokens)
     step = _Step(model, formats, cut, one)
     found: list[Operator] = []

@@ -30,10 +30,12 @@ class Launch:
 
     A `front_end` process turns their tokens into messages meanwhile. `stages` is the pipeline depth and
     `slowest_stage` its longest stage over the mean one; `offload_bytes` of weights per accelerator come over the
-    host link each step.
+    host link each step. Graphs are recorded for decoding: steps that are `unrecorded` [B], 0 or 1, because they carry
+    prompts are issued kernel by kernel.
     """
 
     sequences: Floats
+    unrecorded: Floats | None = None
     eager: bool = False
     stages: int = 1
     slowest_stage: float = 1.0
@@ -91,6 +93,18 @@ def price(operators: Sequence[Operator], reached: Reached, launch: Launch) -> St
     )  # fmt: skip
 
 
+def working(operators: Sequence[Operator], reached: Reached) -> tuple[Floats, Floats]:
+    """Return the seconds that kernels and wires work and the latency of the messages, both [M, B].
+
+    What operators take adds up, so that some of a step's operators may be priced apart from the others.
+    """
+    seconds: Floats = kernels(operators, reached).seconds.sum(axis=0)
+    messages = _messages(operators, reached)
+    if messages is None:
+        return seconds, np.zeros_like(seconds)
+    return seconds + messages.wire_s, messages.latency_s
+
+
 @dataclass(frozen=True, slots=True)
 class _Messages:
     latency_s: Floats
@@ -126,20 +140,34 @@ def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, wo
     gaps = launches * factors["kernel_gap_s"][:, None]
     if launch.eager:
         gaps = gaps + np.maximum(launches * factors["eager_launch_s"][:, None] - gaps - working_s, 0.0)
+    elif launch.unrecorded is not None:
+        issued = launches * factors["prefill_launch_s"][:, None]
+        gaps = gaps + launch.unrecorded * np.maximum(issued - gaps - working_s, 0.0)
     host = factors["host_step_s"][:, None] + factors["host_sequence_s"][:, None] * launch.sequences[None, :]
     found = {"launch": gaps, "host": host}
     if launch.offload_bytes:
-        rate = reached.machines.host_link_bytes_per_s * factors["link_host"]
-        found["host link"] = (launch.offload_bytes / rate)[:, None]
+        found["host link"] = host_link_s(launch, reached)[:, None]
     if launch.stages > 1:
         found["bubble"] = (launch.slowest_stage - 1.0) * (working_s + gaps)
-    spanned = reached.machines.near_gpus < _ranks(operators)
-    if spanned.any():
-        found["dispatch"] = (spanned * factors["far_step_s"])[:, None]
+    dispatched = dispatch_s(operators, reached)
+    if dispatched.any():
+        found["dispatch"] = dispatched[:, None]
     if launch.front_end:
         sent = factors["front_token_s"][:, None] * launch.sequences[None, :]
         found["front end"] = np.maximum(sent - sum(found.values(), start=working_s), 0.0)
     return found
+
+
+def host_link_s(launch: Launch, reached: Reached) -> Floats:
+    """Return seconds to bring the offloaded weights of a step over the host link, shape [M]."""
+    seconds: Floats = launch.offload_bytes / (reached.machines.host_link_bytes_per_s * reached.factors["link_host"])
+    return seconds
+
+
+def dispatch_s(operators: Sequence[Operator], reached: Reached) -> Floats:
+    """Return seconds to hand a step to several nodes and back, shape [M]; none where one node holds the replica."""
+    seconds: Floats = (reached.machines.near_gpus < _ranks(operators)) * reached.factors["far_step_s"]
+    return seconds
 
 
 def _ranks(operators: Sequence[Operator]) -> int:

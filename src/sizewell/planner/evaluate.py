@@ -10,6 +10,7 @@ import numpy as np
 
 from sizewell.costs.batch import Floats
 from sizewell.costs.rank_memory import RankMemory, rank_memory, with_max_num_seqs
+from sizewell.costs.step_policy import StepPolicy
 from sizewell.planner.candidates import REPLICA_GRID
 from sizewell.planner.columns import Column, Mask, Rows, Variant, Yard, nodes_of
 from sizewell.planner.demand import Demand, position_of, value_at
@@ -21,7 +22,7 @@ from sizewell.planner.reasons import bound_reason, context_reason, load_reason, 
 from sizewell.planner.stated import usual_model_length
 from sizewell.planner.steady_state import Limits as Holding
 from sizewell.planner.steady_state import Rates, rates
-from sizewell.planner.step_table import StepPolicy, StepTable, step_table, step_work
+from sizewell.planner.step_table import StepTable, step_table, step_work
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 

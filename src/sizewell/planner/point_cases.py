@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.machines import Machines
 from sizewell.costs.rank_memory import rank_memory
+from sizewell.costs.step_policy import BALANCED, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
-from sizewell.planner.step_table import BALANCED, GRID, Lengths, StepPolicy, StepWork, step_work
-from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
+from sizewell.planner.step_table import GRID, Lengths, StepWork, step_work
+from sizewell.specs.deployment import EngineSettings, Formats
 from sizewell.specs.engine import EngineSpec, engine_tags
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
@@ -41,10 +43,17 @@ class PointFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolCase:
-    """One pool of a layout: its replicas, the work of one of them and the tokens its cache holds."""
+    """One pool of a layout: its replicas, the work of one of them, and its cache on one rank.
+
+    `kv_tokens` is what all ranks of a replica hold when sequences are as long as the mean one.
+    """
 
     layout: PoolLayout
     work: StepWork
+    held: Formats
+    settings: EngineSettings
+    cache: CacheLayout
+    blocks: int
     kv_tokens: float
 
 
@@ -64,6 +73,8 @@ class PointCase:
     lengths: Lengths
     rate_per_s: float | None
     max_sequences: float
+    model: ModelSpec
+    engine_spec: EngineSpec
     choices: tuple[tuple[PoolCase, ...], ...]
     assumed: tuple[str, ...]
     varied: bool = False
@@ -97,6 +108,8 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         lengths=lengths,
         rate_per_s=row.request_rate_per_s or _mean_rate(row.notes),
         max_sequences=float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),
+        model=facts.model,
+        engine_spec=facts.engine,
         choices=tuple(tuple(_pool(row, pool, facts, lengths, policy) for pool in pools) for pools in found),
         assumed=assumed + (("tensor parallel size",) if len(found) > 1 else ()),
         tuned="MLPerf" in row.notes,
@@ -149,22 +162,21 @@ def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths
     grid = (1.0,) if policy.chunk_tokens == LLAMA_CPP_TOKENS else GRID
     held = formats(row, facts.model)
     lengths = prefill_lengths(lengths) if layout.role == "prefill" else lengths
+    settings = _settings(row, lengths, policy, facts)
+    memory = rank_memory(facts.model, held, layout.cut, settings, facts.engine)
+    blocks = memory.blocks(facts.cluster.gpu.total_bytes)
     context = lengths.decode_context_tokens
     reserved = lengths.output_tokens / 2 if engine_family(row.engine) in RESERVING else 0.0
-    kv_tokens = _kv_tokens(facts, held, layout.cut, lengths, _settings(row, lengths, policy, facts))
+    fitting = memory.layout.concurrency(blocks, int(context) + 1) * layout.cut.dp
     return PoolCase(
         layout=layout,
         work=step_work(facts.model, held, layout.cut, lengths, policy, grid),
-        kv_tokens=kv_tokens * context / (context + reserved),
+        held=held,
+        settings=settings,
+        cache=memory.layout,
+        blocks=int(blocks),
+        kv_tokens=fitting * context * context / (context + reserved),
     )
-
-
-def _kv_tokens(facts: PointFacts, held: Formats, cut: Parallelism, lengths: Lengths, settings: EngineSettings) -> float:
-    """Return the tokens a replica's cache holds when its sequences are as long as the mean one."""
-    memory = rank_memory(facts.model, held, cut, settings, facts.engine)
-    blocks = memory.blocks(facts.cluster.gpu.total_bytes)
-    context = lengths.decode_context_tokens
-    return memory.layout.concurrency(blocks, int(context) + 1) * context * cut.dp
 
 
 def _settings(row: PointRow, lengths: Lengths, policy: StepPolicy, facts: PointFacts) -> EngineSettings:

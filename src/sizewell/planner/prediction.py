@@ -9,10 +9,11 @@ import numpy as np
 
 from sizewell.costs.machines import Machines, Reached, machine_tags
 from sizewell.costs.rank_memory import rank_memory
+from sizewell.costs.step_policy import StepPolicy
 from sizewell.planner.certainty import Certainty, load_tag
 from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s, prefill_lengths
 from sizewell.planner.steady_state import Limits, Point, Rates, rates
-from sizewell.planner.step_table import Lengths, StepPolicy, StepTable, step_table, step_work
+from sizewell.planner.step_table import Lengths, StepTable, step_table, step_work
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats, Pool
 from sizewell.specs.errors import BadInputError

@@ -17,8 +17,8 @@ from sizewell.planner.steady_state import Limits, Overheads, Point, Rates, rates
 from sizewell.planner.step_table import StepTable, step_table
 
 NEARLY_FULL = 0.95
-TUNED = 0.98
-"""Share of capacity at which a load runs that was raised until a limit broke, from the MLPerf rows of points-dev."""
+TUNED = 0.9
+"""Share of capacity at which a load runs that was raised until a limit broke: beyond it first tokens wait too long."""
 CAPACITY_SIGMA = 0.1
 OVERLOAD = 1.5
 NOMINAL_REQUESTS = 300.0
@@ -33,6 +33,7 @@ class Served:
     tpot_s: Floats
     e2e_s: Floats
     requests_per_s: Floats
+    capacity_per_s: Floats
     prefill_tokens_per_s: Floats
     decode_s: Floats
 
@@ -50,14 +51,40 @@ def served(case: PointCase, reached: Reached) -> Served | None:
         return None
     best, *others = known
     for other in others:
-        best = best.where(_is_better(best, other, case.row.load), other)
+        best = best.where(_is_better(best, other, case), other)
     return best
 
 
-def _is_better(one: Served, other: Served, load: str) -> NDArray[np.bool_]:
+def likely_choice(case: PointCase, reached: Reached) -> int:
+    """Return the layout, by its place among the choices, that the first machine's answer comes from."""
+    answers = [_served(case, pools, reached) for pools in case.choices]
+    best = next((at for at, answer in enumerate(answers) if answer is not None), 0)
+    for at, answer in enumerate(answers):
+        one = answers[best]
+        if answer is not None and one is not None and not _is_better(one, answer, case)[0]:
+            best = at
+    return best
+
+
+def sent_per_s(case: PointCase, pool: PoolCase, reached: Reached) -> float:
+    """Return the open arrivals one replica is believed to be sent: as far below its capacity as `served` puts them."""
+    rate_per_s = (case.rate_per_s or 0.0) / pool.layout.replicas
+    limits = Limits(max_sequences=case.max_sequences * pool.layout.cut.dp, kv_tokens=max(pool.kv_tokens, 1.0))
+    settled = rates(step_table(pool.work, reached), limits)
+    calm = settled.calm or settled
+    capacity = calm.at_sequences(calm.most).requests_per_s
+    return rate_per_s if rate_per_s > OVERLOAD * capacity[0] else float(capacity[0] * _busy(rate_per_s, capacity)[0])
+
+
+def _is_better(one: Served, other: Served, case: PointCase) -> NDArray[np.bool_]:
+    """Return where one layout would have been chosen: for the soonest answer, the most throughput or, where a load was
+    raised until a limit broke, the most capacity.
+    """
     better: NDArray[np.bool_]
-    if load in {"single", "closed_loop"}:
+    if case.row.load in {"single", "closed_loop"}:
         better = one.e2e_s <= other.e2e_s
+    elif case.tuned and case.rate_per_s is not None:
+        better = one.capacity_per_s >= other.capacity_per_s
     else:
         tied = one.requests_per_s == other.requests_per_s
         better = np.where(tied, one.ttft_s <= other.ttft_s, one.requests_per_s > other.requests_per_s)
@@ -95,7 +122,9 @@ def _aggregated(case: PointCase, pool: PoolCase, table: StepTable) -> Served | N
         point = _arriving(case, settled, replicas)
     else:
         return None
-    return _whole(case, point, replicas, table)
+    calm = settled.calm or settled
+    capacity = calm.at_sequences(calm.most).requests_per_s if case.rate_per_s is not None else point.requests_per_s
+    return replace(_whole(case, point, replicas, table), capacity_per_s=capacity * replicas)
 
 
 def _arriving(case: PointCase, settled: Rates, replicas: int) -> Point:
@@ -107,9 +136,7 @@ def _arriving(case: PointCase, settled: Rates, replicas: int) -> Point:
     rate_per_s = (case.rate_per_s or 0.0) / replicas
     calm = settled.calm or settled
     capacity = calm.at_sequences(calm.most).requests_per_s
-    normal = NormalDist(sigma=CAPACITY_SIGMA)
-    above = np.array([max(normal.inv_cdf((1 + normal.cdf(x)) / 2), 0.0) for x in _logs(rate_per_s, capacity)])
-    busy = rate_per_s / capacity / np.exp(above)
+    busy = _busy(rate_per_s, capacity)
     point = calm.at_rate(capacity * (np.maximum(busy, TUNED) if case.tuned else busy))
     point = replace(point, requests_per_s=np.full_like(point.requests_per_s, rate_per_s))
     over = rate_per_s > OVERLOAD * capacity
@@ -123,6 +150,14 @@ def _arriving(case: PointCase, settled: Rates, replicas: int) -> Point:
         gaps=point.gaps,
         saturated=over | point.saturated,
     )
+
+
+def _busy(rate_per_s: float, capacity: Floats) -> Floats:
+    """Return the median utilisation over the capacities that lie above the load."""
+    normal = NormalDist(sigma=CAPACITY_SIGMA)
+    above = np.array([max(normal.inv_cdf((1 + normal.cdf(x)) / 2), 0.0) for x in _logs(rate_per_s, capacity)])
+    busy: Floats = rate_per_s / capacity / np.exp(above)
+    return busy
 
 
 def _logs(rate_per_s: float, capacity: Floats) -> Floats:
@@ -167,6 +202,7 @@ def _whole(case: PointCase, point: Point, replicas: int, table: StepTable) -> Se
         tpot_s=point.tpot_s,
         e2e_s=point.e2e_s,
         requests_per_s=point.requests_per_s * replicas,
+        capacity_per_s=point.requests_per_s * replicas,
         prefill_tokens_per_s=case.lengths.prompt_tokens / table.alone_s,
         decode_s=table.decode_s[:, 0],
     )

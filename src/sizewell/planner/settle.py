@@ -9,6 +9,7 @@ import numpy as np
 
 from sizewell.costs.ledger import ledger
 from sizewell.costs.rank_memory import rank_memory
+from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.weights import checkpoint_bytes
 from sizewell.planner.bill_of_materials import bill_of_materials
 from sizewell.planner.candidates import Machine
@@ -21,7 +22,7 @@ from sizewell.planner.money import break_even, cost, service_units_per_hour
 from sizewell.planner.offload import placement
 from sizewell.planner.plan import Details, MemoryUse, Plan, Service
 from sizewell.planner.question import Question
-from sizewell.planner.step_table import StepPolicy, StepTable, step_table, step_work
+from sizewell.planner.step_table import StepTable, step_table, step_work
 from sizewell.specs.deployment import Deployment, Pool
 
 

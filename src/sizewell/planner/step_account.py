@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sizewell.costs.machines import Machines, Reached
+from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.work import Operator, total_work
 from sizewell.planner.prediction import Prediction
-from sizewell.planner.step_table import GRID, Lengths, StepPolicy, StepTable, step_table, step_work
+from sizewell.planner.step_table import GRID, Lengths, StepTable, step_table, step_work
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats
 from sizewell.traffic.workload import Slo, Workload

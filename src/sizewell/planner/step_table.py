@@ -12,17 +12,14 @@ from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.machines import Reached
 from sizewell.costs.operators import step_operators
 from sizewell.costs.step import Launch, StepTime, price
+from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.work import Operator
-from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
-from sizewell.specs.engine import EngineSpec
+from sizewell.specs.deployment import Formats, Parallelism
 from sizewell.specs.model import ModelSpec
 from sizewell.traffic.workload import Workload
 
 GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 """Decoding sequences of one replica at which steps are priced; in between times are interpolated."""
-
-BALANCED = frozenset({"trtllm"})
-"""Engines whose data-parallel ranks take their prompts in the same step (attention_dp_config.enable_balance)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,33 +47,6 @@ class Lengths:
     def gaps(self) -> float:
         """Tokens after the first one, at least one."""
         return max(self.output_tokens - 1, 1.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepPolicy:
-    """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
-    proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host. A
-    `front_end` sends the tokens of served requests; benchmarks inside the engine have none. `balanced` engines hold
-    prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts.
-    """
-
-    chunk_tokens: int
-    eager: bool = False
-    drafts: int = 0
-    offload_bytes: float = 0.0
-    front_end: bool = True
-    balanced: bool = False
-
-    @classmethod
-    def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
-        """Return how an engine forms steps under some settings."""
-        return cls(
-            chunk_tokens=settings.max_num_batched_tokens,
-            eager=settings.enforce_eager or engine.launch == "eager",
-            drafts=settings.speculative_tokens,
-            offload_bytes=settings.offload_bytes,
-            balanced=engine.name in BALANCED,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,13 +189,5 @@ class _Maker:
 
     def batch(self, batch: Batch) -> PricedBatch:
         drafts = self.policy.drafts if batch.has_decode else 0
-        layers = max(1, len(self.model.layers))
-        launch = Launch(
-            sequences=batch.decode_sequences + batch.prefill_sequences,
-            eager=self.policy.eager,
-            stages=self.cut.pp,
-            slowest_stage=ceil(layers / self.cut.pp) * self.cut.pp / layers,
-            offload_bytes=self.policy.offload_bytes,
-            front_end=self.policy.front_end,
-        )
+        launch = self.policy.launch(self.model, self.cut, batch)
         return PricedBatch(operators=step_operators(self.model, self.formats, self.cut, batch, drafts), launch=launch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -29,8 +30,20 @@ class PointPrediction:
     reason: str = ""
 
 
-def predict_point(case: PointCase, efficiencies: Efficiencies) -> tuple[PointPrediction, ...]:
-    """Return a prediction, or the reason for none, for every metric the row reports."""
+class Plays(Protocol):
+    """Plays a measured point through a simulation."""
+
+    def play(self, case: PointCase, reached: Reached) -> Mapping[str, float] | None:
+        """Return metrics by column name; None for a load or layout that is not played."""
+
+
+def predict_point(
+    case: PointCase, efficiencies: Efficiencies, player: Plays | None = None
+) -> tuple[PointPrediction, ...]:
+    """Return a prediction, or the reason for none, for every metric the row reports.
+
+    With a `player` the row's own load is simulated; loads that are not played are answered in closed form.
+    """
     reached = Reached.of(case.machines, efficiencies, also=case.tags)
     means = served(case, reached)
     if means is None:
@@ -38,16 +51,26 @@ def predict_point(case: PointCase, efficiencies: Efficiencies) -> tuple[PointPre
             PointPrediction(point_id=case.row.point_id, metric=m, measured=v, predicted=None, reason="load not stated")
             for m, v in case.row.metrics.items()
         )
+    played = (player.play(case, reached) if player else None) or {}
+    return tuple(_predictions(case, _spanned(case, means, reached, efficiencies), played, efficiencies))
+
+
+def _spanned(case: PointCase, means: Served, reached: Reached, efficiencies: Efficiencies) -> tuple[Served, ...]:
+    """Return the answer and, near saturation, where a little more load changes everything, those around it.
+
+    The interval spans the loads capacity may be wrong by.
+    """
     if case.rate_per_s is None:
-        return tuple(_predictions(case, (means,), efficiencies))
-    # Near saturation a little more load changes everything: the interval spans the loads capacity may be wrong by.
+        return (means,)
     margin = 1 + efficiencies.value("throughput_spread") / 2
     around = (served(replace(case, rate_per_s=case.rate_per_s * m), reached) for m in (1 / margin, margin))
-    return tuple(_predictions(case, (means, *(s for s in around if s is not None)), efficiencies))
+    return (means, *(s for s in around if s is not None))
 
 
-def _predictions(case: PointCase, answers: Sequence[Served], efficiencies: Efficiencies) -> Iterator[PointPrediction]:
-    """Yield every metric: the first answer is the value, all of them span the interval."""
+def _predictions(
+    case: PointCase, answers: Sequence[Served], played: Mapping[str, float], efficiencies: Efficiencies
+) -> Iterator[PointPrediction]:
+    """Yield every metric: the first answer is the value unless it was played, all of them span the interval."""
     provenance: Provenance = "assumed" if case.assumed else "derived"
     tags = (*case.all_tags, load_tag(case.row.load or "open_loop"))
     certainty = Certainty(efficiencies=efficiencies, tags=tags)
@@ -59,9 +82,17 @@ def _predictions(case: PointCase, answers: Sequence[Served], efficiencies: Effic
             )
             continue
         values = [float(value(metric, case, means, factors)[0]) for means in answers]
-        half = 1 + certainty.spread(metric, len(case.assumed))
-        figure = Figure(value=values[0], low=min(values) / half, high=max(values) * half, provenance=provenance)
+        likely = played_value(metric, case, played) or values[0]
+        half = likely / values[0] * (1 + certainty.spread(metric, len(case.assumed)))
+        low = likely / values[0] * min(values) / (1 + certainty.spread(metric, len(case.assumed)))
+        figure = Figure(value=likely, low=low, high=max(values) * half, provenance=provenance)
         yield PointPrediction(point_id=case.row.point_id, metric=metric, measured=measured, predicted=figure)
+
+
+def played_value(metric: str, case: PointCase, played: Mapping[str, float]) -> float | None:
+    """Return one metric of a row from what was played; None where it was not."""
+    found = played.get(metric.removesuffix("_per_gpu"))
+    return found / _counted_gpus(metric, case) if found and metric.endswith("_per_gpu") else found
 
 
 def is_comparable(metric: str, case: PointCase) -> bool:

@@ -41,6 +41,12 @@ class NoFeasiblePlanError(SizewellError):
     exit_code = 3
 
 
+class MissedGateError(SizewellError):
+    """What was made is worse than what it would replace; it is not kept."""
+
+    exit_code = 4
+
+
 class UnreachableError(SizewellError):
     """A hub or server that did not answer."""
 

@@ -1,0 +1,57 @@
+"""How an engine forms and issues steps, as far as their time depends on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from sizewell.costs.batch import Batch
+from sizewell.costs.step import Launch
+from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.model import ModelSpec
+
+BALANCED = frozenset({"trtllm"})
+"""Engines whose data-parallel ranks take their prompts in the same step (attention_dp_config.enable_balance)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPolicy:
+    """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
+    proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host. A
+    `front_end` sends the tokens of served requests; benchmarks inside the engine have none. `balanced` engines hold
+    prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts.
+    """
+
+    chunk_tokens: int
+    eager: bool = False
+    drafts: int = 0
+    offload_bytes: float = 0.0
+    front_end: bool = True
+    balanced: bool = False
+
+    @classmethod
+    def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
+        """Return how an engine forms steps under some settings."""
+        return cls(
+            chunk_tokens=settings.max_num_batched_tokens,
+            eager=settings.enforce_eager or engine.launch == "eager",
+            drafts=settings.speculative_tokens,
+            offload_bytes=settings.offload_bytes,
+            balanced=engine.name in BALANCED,
+        )
+
+    def launch(self, model: ModelSpec, cut: Parallelism, batch: Batch) -> Launch:
+        """Return how the steps of `batch` are issued to one replica."""
+        layers = max(1, len(model.layers))
+        return Launch(
+            sequences=batch.decode_sequences + batch.prefill_sequences,
+            unrecorded=(batch.prefill_tokens > 0).astype(np.float64) if batch.has_prefill else None,
+            eager=self.eager,
+            stages=cut.pp,
+            slowest_stage=ceil(layers / cut.pp) * cut.pp / layers,
+            offload_bytes=self.offload_bytes,
+            front_end=self.front_end,
+        )

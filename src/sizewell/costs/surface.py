@@ -1,0 +1,251 @@
+"""The step times of one replica as arrays that compiled code reads: `costs.step.price`, tabulated once.
+
+    step = latency + max(slowest stage × max(work + gaps, eager launches) + host, front end)
+    work = tokens(T) + experts(all ranks' T) + head(rows) + expansion(T + cached) + state(T, sequences)
+           + decode attention(sequences, context) + prefill attention(sequences, chunk, visible) + selection
+
+Each term is one table made by `costs.tabulate`. Functions here are plain Python over tuples of arrays and floats, so
+that a compiler can take them unchanged.
+"""
+
+from __future__ import annotations
+
+from math import ceil, sqrt
+from typing import NamedTuple
+
+from sizewell.costs.axis import Line, Sheet, Stack, on_line, on_sheet, on_stack, place
+
+
+class StepBatch(NamedTuple):
+    """What one rank computes in a step; sums over its sequences, not means.
+
+    `prefill_pairs` = Σ chunk × (cached + chunk/2). `elsewhere_tokens` and `elsewhere_sequences` are what the other
+    data-parallel ranks compute in the same step, for the experts and the front end they share.
+    """
+
+    decode_sequences: float
+    decode_context_tokens: float
+    prefill_tokens: float
+    prefill_sequences: float
+    prefill_context_tokens: float
+    prefill_pairs: float
+    elsewhere_tokens: float = 0.0
+    elsewhere_sequences: float = 0.0
+
+
+class Issue(NamedTuple):
+    """Seconds and counts by which steps are issued; `eager_launch_s` and `front_token_s` are 0 where they never bind.
+    `prefill_launch_s` is that of steps with prompts, which no recorded graph fits.
+
+    A step has `launches`, and `decode_launches` or `prefill_launches` more when it decodes or prefills.
+    """
+
+    launches: float
+    decode_launches: float
+    prefill_launches: float
+    gap_s: float
+    eager_launch_s: float
+    prefill_launch_s: float
+    host_step_s: float
+    host_sequence_s: float
+    front_token_s: float
+    fixed_s: float
+    slowest_stage: float
+    stages: float
+
+
+class StepSurface(NamedTuple):
+    """Tables of seconds of one replica's rank; an empty table costs nothing.
+
+    `query_tokens` (1 + drafts) are computed for each decoding sequence. `decode` is attention over the cache,
+    `decode_alone` the same with what a step selects by index when it prefills nothing.
+    """
+
+    query_tokens: float
+    tokens: Line
+    experts: Line
+    sampled: Line
+    expansion: Line
+    drafts: Line
+    draft_experts: Line
+    state: Sheet
+    selection: Sheet
+    decode: Sheet
+    decode_alone: Sheet
+    prefill: Stack
+    issue: Issue
+
+
+def step_s(surface: StepSurface, batch: StepBatch) -> float:
+    """Return the seconds of one step; under pipeline parallelism the trip of one micro-batch through all stages."""
+    if batch.decode_sequences + batch.prefill_tokens + batch.elsewhere_tokens <= 0.0:
+        return 0.0
+    work, latency = _steady_s(surface, batch)
+    if batch.prefill_tokens > 0.0:
+        work += _prefill_s(surface, batch)
+    if batch.decode_sequences > 0.0:
+        sheet = surface.decode if batch.prefill_tokens > 0.0 else surface.decode_alone
+        work += on_sheet(sheet, batch.decode_sequences, batch.decode_context_tokens / batch.decode_sequences)
+    working, least = _issue_s(surface.issue, batch)
+    return latency + max(surface.issue.slowest_stage * work + working, least)
+
+
+def interval_s(surface: StepSurface, batch: StepBatch) -> float:
+    """Return the seconds from the start of one micro-batch to that of the next; without stages, the whole step."""
+    return step_s(surface, batch) / surface.issue.stages
+
+
+def decode_run_s(
+    surface: StepSurface, sequences: float, context_tokens_sum: float, steps: int,
+    elsewhere_tokens: float = 0.0, elsewhere_sequences: float = 0.0,
+) -> float:  # fmt: skip
+    """Return the sum of `steps` consecutive steps that only decode; every sequence grows by a token each step."""
+    run = _run(surface, sequences, context_tokens_sum, elsewhere_tokens, elsewhere_sequences)
+    total, done = 0.0, 0
+    while done < steps:
+        length, first_s, growth_s = _piece(surface, run, done, steps - done)
+        total += length * first_s + growth_s * (0.5 * length * (length - 1))
+        done += length
+    return total
+
+
+def decode_steps_within(
+    surface: StepSurface, sequences: float, context_tokens_sum: float, seconds: float, most: int,
+    elsewhere_tokens: float = 0.0, elsewhere_sequences: float = 0.0,
+) -> int:  # fmt: skip
+    """Return how many of at most `most` steps that only decode start before `seconds` have gone by."""
+    run = _run(surface, sequences, context_tokens_sum, elsewhere_tokens, elsewhere_sequences)
+    gone, done = 0.0, 0
+    while done < most and gone < seconds:
+        length, first_s, growth_s = _piece(surface, run, done, most - done)
+        starting = _starting(first_s, growth_s, seconds - gone, length)
+        if starting < length:
+            return done + starting
+        gone += length * first_s + growth_s * (0.5 * length * (length - 1))
+        done += length
+    return done
+
+
+class _Run(NamedTuple):
+    """Steps that only decode: step k takes latency + max(slope × attention(context + k) + constant, least)."""
+
+    row: int
+    beyond: float
+    context_tokens: float
+    slope: float
+    constant_s: float
+    latency_s: float
+    least_s: float
+
+
+def _run(
+    surface: StepSurface, sequences: float, context_tokens_sum: float, elsewhere_tokens: float,
+    elsewhere_sequences: float,
+) -> _Run:  # fmt: skip
+    batch = StepBatch(
+        sequences, context_tokens_sum, 0.0, 0.0, 0.0, 0.0, elsewhere_tokens, elsewhere_sequences
+    )  # fmt: skip
+    work, latency = _steady_s(surface, batch)
+    working, least = _issue_s(surface.issue, batch)
+    slope = surface.issue.slowest_stage
+    row, beyond = place(surface.decode_alone.rows, sequences)
+    return _Run(row, beyond, context_tokens_sum / sequences, slope, slope * work + working, latency, least)
+
+
+def _piece(surface: StepSurface, run: _Run, done: int, most: int) -> tuple[int, float, float]:
+    """Return how many of the next steps (1 to `most`) lie on one line, the first's seconds and each one's growth."""
+    sheet = surface.decode_alone
+    context = run.context_tokens + done
+    at, past = place(sheet.columns, context)
+    points = sheet.columns.points
+    low = sheet.seconds[run.row, at] + run.beyond * (sheet.seconds[run.row + 1, at] - sheet.seconds[run.row, at])
+    nearby = sheet.seconds[run.row, at + 1]
+    high = nearby + run.beyond * (sheet.seconds[run.row + 1, at + 1] - nearby)
+    first = run.slope * (low + past * (high - low)) + run.constant_s
+    growth = run.slope * (high - low) / (points[at + 1] - points[at])
+    length = most
+    if at + 2 < points.shape[0]:
+        length = max(1, min(most, ceil(points[at + 1] - context)))
+    return _bent(run, first, growth, length)
+
+
+def _bent(run: _Run, first_s: float, growth_s: float, length: int) -> tuple[int, float, float]:
+    """Return the piece up to where the line of working time crosses the least a step takes."""
+    room = run.least_s - first_s
+    if room > 0.0:
+        if growth_s * (length - 1) > room:
+            length = max(1, ceil(room / growth_s))
+        return length, run.latency_s + run.least_s, 0.0
+    if growth_s * (length - 1) < room:
+        length = max(1, int(room / growth_s) + 1)
+    return length, run.latency_s + first_s, growth_s
+
+
+def _starting(first_s: float, growth_s: float, seconds: float, length: int) -> int:
+    """Return how many of `length` steps start before `seconds`: step j starts at first·j + growth·j(j−1)/2."""
+    linear = first_s - 0.5 * growth_s
+    inside = linear * linear + 2.0 * growth_s * seconds
+    guess = 2.0 * seconds / (linear + sqrt(inside)) if inside > 0.0 else float(length)
+    count = max(1, min(length, ceil(min(guess, float(length)))))
+    while count > 1 and first_s * (count - 1) + growth_s * (0.5 * (count - 1) * (count - 2)) >= seconds:
+        count -= 1
+    while count < length and first_s * count + growth_s * (0.5 * count * (count - 1)) < seconds:
+        count += 1
+    return count
+
+
+def _steady_s(surface: StepSurface, batch: StepBatch) -> tuple[float, float]:
+    """Return the work and the latency of everything that does not depend on a decoded context."""
+    decoded = batch.decode_sequences * surface.query_tokens
+    # A rank with nothing to do keeps its neighbours company with one token.
+    tokens = max(decoded + batch.prefill_tokens, 1.0)
+    everywhere = tokens + batch.elsewhere_tokens
+    sequences = batch.decode_sequences + batch.prefill_sequences
+    work, latency = on_line(surface.tokens, tokens)
+    for line, value in (
+        (surface.experts, everywhere),
+        (surface.sampled, decoded + batch.prefill_sequences),
+        (surface.expansion, tokens + batch.prefill_context_tokens),
+    ):
+        more, later = on_line(line, value)
+        work += more
+        latency += later
+    work += on_sheet(surface.state, tokens / max(sequences, 1.0), max(sequences, 1.0))
+    if surface.query_tokens > 1.0 and batch.decode_sequences > 0.0:
+        share = batch.decode_sequences / sequences
+        for line, value in (
+            (surface.drafts, batch.decode_sequences),
+            (surface.draft_experts, batch.decode_sequences + share * batch.elsewhere_sequences),
+        ):
+            more, later = on_line(line, value)
+            work += more
+            latency += later
+    return work, latency
+
+
+def _prefill_s(surface: StepSurface, batch: StepBatch) -> float:
+    """Return attention of the chunks: unequal ones cost what equal ones with the same pairs and cached rows do."""
+    visible = batch.prefill_pairs / batch.prefill_tokens
+    held = batch.prefill_context_tokens + batch.prefill_tokens
+    alike = max((held - 0.5 * batch.prefill_tokens) / visible, 1.0)
+    found = on_stack(surface.prefill, alike, batch.prefill_tokens / alike, visible)
+    pairs = batch.decode_context_tokens * surface.query_tokens + batch.prefill_pairs
+    held += batch.decode_context_tokens
+    return found + on_sheet(surface.selection, pairs / held, held)
+
+
+def _issue_s(issue: Issue, batch: StepBatch) -> tuple[float, float]:
+    """Return what the host adds to the work of a step, and the least a step takes beside latency."""
+    launches = issue.launches
+    if batch.decode_sequences > 0.0:
+        launches += issue.decode_launches
+    if batch.prefill_tokens > 0.0:
+        launches += issue.prefill_launches
+    sequences = batch.decode_sequences + batch.prefill_sequences + batch.elsewhere_sequences
+    host = issue.host_step_s + issue.host_sequence_s * sequences + issue.fixed_s
+    each = issue.eager_launch_s
+    if batch.prefill_tokens > 0.0:
+        each = max(each, issue.prefill_launch_s)
+    eager = issue.slowest_stage * launches * each + host
+    sent = issue.front_token_s * sequences
+    return issue.slowest_stage * launches * issue.gap_s + host, max(eager, sent)

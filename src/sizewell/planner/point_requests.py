@@ -1,0 +1,115 @@
+"""The requests a measured load sent, as far as its table and the habits of its benchmark tell.
+
+Conventions, where a table leaves it open: lengths of InferenceX are uniform from 0.8 to 1.0 of the nominal ones, those
+of conversations gamma distributed (shape 2, up to four means), all others fixed; closed loops send ten requests for
+every user and the first of each at once; open arrivals are Poisson.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sizewell.planner.point_cases import PointCase, PoolCase
+from sizewell.traffic.requests import Requests
+
+Ints = NDArray[np.int64]
+
+SEED = 1
+PER_USER = 10
+FEWEST = 32
+OPEN_REQUESTS = 1000
+SHORTEST_TOKENS = 4
+JITTER = 0.005
+"""Requests of one length start and end together, wave after wave. Clocks of real machines drift apart by about this
+much; SGLang, which computes prompts before it decodes on, brings a wave together again."""
+_STAGE = re.compile(r"([\d.]+) req/s for ([\d.]+)s")
+_COUNT = re.compile(r"(\d+) [\w-]+ requests")
+_STATIC = '"static" test'
+_TOGETHER = "all at once"
+LONGEST_MEANS, SHAPE = 4.0, 2.0
+
+
+def is_played(case: PointCase) -> bool:
+    """Return whether a row states its load well enough to be sent: how many users, what rate or how many requests.
+
+    A load tuned until a limit broke lies wherever the capacity was: only a formula that knows so can answer.
+    """
+    row = case.row
+    if case.tuned or row.disaggregated:
+        return False
+    return (
+        row.load == "closed_loop" or case.rate_per_s is not None or (row.load == "offline" and bool(row.num_requests))
+    )
+
+
+def offered(case: PointCase, pool: PoolCase, rate_per_s: float, request_s: float) -> Requests:
+    """Return what one replica of a pool is sent; `rate_per_s` per replica under open arrivals.
+
+    `request_s` goes by between a user's requests, outside the engine.
+    """
+    row, replicas, draw = case.row, pool.layout.replicas, np.random.default_rng(SEED)
+    if case.rate_per_s is not None:
+        return _requests(case, _arrivals(case, rate_per_s, replicas, draw), draw)
+    users = max(1, round((row.concurrency or 1.0) / replicas))
+    if row.load == "offline" or _TOGETHER in row.notes:
+        return _requests(case, np.zeros(ceil(row.num_requests / replicas) if row.num_requests else users), draw)
+    count = ceil(row.num_requests / replicas) if row.num_requests else max(PER_USER * users, FEWEST)
+    return replace(_requests(case, np.zeros(max(count, users)), draw), concurrency=users, think_s=request_s)
+
+
+def _requests(case: PointCase, arrivals: NDArray[np.float64], draw: np.random.Generator) -> Requests:
+    """Return requests at `arrivals`; a prefix that all share is one segment."""
+    cached, count = round(case.lengths.cached_tokens), len(arrivals)
+    plain = Requests.of(
+        arrivals,
+        _lengths(case, case.lengths.prompt_tokens, count, draw) + cached,
+        _lengths(case, case.lengths.output_tokens, count, draw),
+    )
+    if not cached:
+        return plain
+    return replace(
+        plain,
+        segment_start=np.arange(count + 1),
+        segment_id=np.zeros(count, dtype=np.int64),
+        segment_tokens=np.full(count, cached),
+    )
+
+
+def _lengths(case: PointCase, mean: float, count: int, draw: np.random.Generator) -> Ints:
+    least = min(SHORTEST_TOKENS, max(1, round(mean)))
+    if is_inferencex(case):
+        drawn = draw.uniform(mean * 8 / 9, mean * 10 / 9, count)
+    elif case.varied:
+        drawn = least + np.minimum(draw.gamma(SHAPE, max(mean - least, 0.0) / SHAPE, count), LONGEST_MEANS * mean)
+        drawn *= mean / drawn.mean()
+    elif case.engine == "sglang":
+        drawn = np.full(count, mean)
+    else:
+        drawn = draw.uniform(mean * (1 - JITTER), mean * (1 + JITTER), count)
+    whole: Ints = np.maximum(np.rint(drawn), least).astype(np.int64)
+    return whole
+
+
+def is_inferencex(case: PointCase) -> bool:
+    """Return whether a row comes from that harness, directly or through a collection."""
+    return case.row.dataset.startswith("inferencex") or "InferenceX" in case.row.notes
+
+
+def _arrivals(case: PointCase, rate_per_s: float, replicas: int, draw: np.random.Generator) -> NDArray[np.float64]:
+    row = case.row
+    stages = [(float(rate) / replicas, float(seconds)) for rate, seconds in _STAGE.findall(row.notes)]
+    if row.request_rate_per_s or not stages:
+        stated = _COUNT.search(row.notes)
+        count = row.num_requests or (float(stated[1]) if stated else OPEN_REQUESTS)
+        return np.cumsum(draw.exponential(1 / rate_per_s, ceil(count / replicas)))
+    found, start = [], 0.0
+    for rate, seconds in stages:
+        count = draw.poisson(rate * seconds)
+        found.append(start + np.sort(draw.uniform(0.0, seconds, count)))
+        start += seconds
+    return np.concatenate(found)

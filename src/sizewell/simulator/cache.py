@@ -1,0 +1,229 @@
+"""What sequences hold of the block pool: one table of blocks for each group of layers that cache alike.
+
+A sequence takes blocks from every group. Full attention keeps all of them; a sliding window and a chunk give back
+what no later token sees; a recurrent state takes the same few blocks at any length.
+"""
+
+from __future__ import annotations
+
+from sizewell.simulator.blocks import NO_KEY, NULL, find_block, release_blocks, remember, share_block, take_block
+from sizewell.simulator.content import Cursor, one_block_on, start_of
+from sizewell.simulator.state import CHUNK, FULL, STATE, WINDOW, Engine
+
+
+def find_prefix(engine: Engine, request: int) -> int:
+    """Return the tokens of the longest prefix in full cached blocks, short of the last token; note where they are."""
+    rules, state, sequence = engine.rules[0], engine.state[0], engine.sequences[request]
+    cursor = start_of(engine, request)
+    if rules.prefix_caching:
+        most = (sequence.input_tokens + sequence.generated - 1) // rules.block_tokens
+        cursor = _follow(engine, request, cursor, most)
+        longest = cursor.block
+        common = _common_hit(engine, longest) if rules.windowed else longest
+        common -= rules.drop_last_hit if common > 0 else 0
+        sequence.junction = longest * rules.block_tokens if rules.windowed and common < longest else 0
+        if common < longest:
+            cursor = start_of(engine, request)
+            while cursor.block < common:
+                cursor = one_block_on(engine, request, cursor)
+    state.hit_blocks, state.hit_key = cursor.block, cursor.key
+    state.hit_segment, state.hit_segment_from = cursor.segment, cursor.segment_from
+    return int(cursor.block * rules.block_tokens)
+
+
+def place_prefix(engine: Engine, request: int, tokens: int) -> bool:
+    """Give an admitted sequence a slot, the prefix just found and blocks for `tokens` in all; False: no room."""
+    state, rules, sequence = engine.state[0], engine.rules[0], engine.sequences[request]
+    kept = rules.watermark_blocks if state.running > 0 else 0
+    tokens = min(tokens + rules.lookahead_tokens, rules.max_model_len_tokens)
+    if _missing(engine, tokens, False) + kept > state.free:
+        return False
+    if rules.reserve_prompt:
+        prompt = sequence.input_tokens + sequence.generated
+        if _missing(engine, prompt, True) + kept > state.free:
+            return False
+    state.spare -= 1
+    slot = engine.spare[state.spare]
+    sequence.slot = slot
+    engine.slots[slot].keyed, engine.slots[slot].key = state.hit_blocks, state.hit_key
+    engine.slots[slot].segment, engine.slots[slot].segment_from = state.hit_segment, state.hit_segment_from
+    for group in range(len(engine.groups)):
+        table = engine.tables[group, slot]
+        for place in range(state.hit_blocks):
+            block = engine.hits[group, place]
+            table[place] = block
+            if block != NULL:
+                share_block(engine, block)
+        engine.held[group, slot] = state.hit_blocks
+    return grow(engine, slot, tokens)
+
+
+def grow(engine: Engine, slot: int, tokens: int) -> bool:
+    """Give a sequence blocks so that `tokens` have a place; False and nothing taken where the pool lacks them."""
+    missing = 0
+    for group in range(len(engine.groups)):
+        missing += max(0, _wanted(engine, group, tokens) - engine.held[group, slot])
+    if missing == 0:
+        return True
+    if missing > engine.state[0].free:
+        return False
+    for group in range(len(engine.groups)):
+        for place in range(engine.held[group, slot], _wanted(engine, group, tokens)):
+            engine.tables[group, slot, place] = take_block(engine)
+            engine.held[group, slot] = place + 1
+    return True
+
+
+def drop_unseen(engine: Engine, slot: int, computed: int) -> None:
+    """Give back the blocks that no token after the first `computed` attends to."""
+    for group in range(len(engine.groups)):
+        if engine.groups[group].kind not in (WINDOW, CHUNK):
+            continue
+        last = min(_first_seen(engine, group, computed), engine.held[group, slot])
+        table = engine.tables[group, slot]
+        first = last
+        while first > 0 and table[first - 1] != NULL:
+            first -= 1
+        release_blocks(engine, table, first, last)
+
+
+def offer_full_blocks(engine: Engine, request: int, tokens: int) -> None:
+    """Make the blocks that the first `tokens` of a sequence fill findable by others."""
+    rules = engine.rules[0]
+    if not rules.prefix_caching:
+        return
+    sequence = engine.sequences[request]
+    slot = engine.slots[sequence.slot]
+    while (slot.keyed + 1) * rules.block_tokens <= tokens:
+        cursor = Cursor(slot.key, slot.keyed, slot.segment, slot.segment_from)
+        cursor = one_block_on(engine, request, cursor)
+        for group in range(len(engine.groups)):
+            block = engine.tables[group, sequence.slot, slot.keyed]
+            if block != NULL and engine.blocks[block].key == NO_KEY and _findable(engine, group, request, slot.keyed):
+                remember(engine, block, cursor.key + group)
+        slot.keyed, slot.key = cursor.block, cursor.key
+        slot.segment, slot.segment_from = cursor.segment, cursor.segment_from
+
+
+def _findable(engine: Engine, group: int, request: int, place: int) -> bool:
+    """Return whether a full block of a group is worth finding again: any but those no prompt can go on from."""
+    rules, groups = engine.rules[0], engine.groups
+    if groups[group].kind == STATE:
+        return False
+    if groups[group].kind != WINDOW or not rules.sparse_windows:
+        return True
+    sequence, size = engine.sequences[request], rules.block_tokens
+    seen = (groups[group].span_tokens - 1 + size - 1) // size
+    end, junction = (sequence.input_tokens - 1) // size, sequence.junction // size
+    return bool(end - seen <= place < end or junction - seen <= place < junction)
+
+
+def free_sequence(engine: Engine, request: int) -> None:
+    """Give back a sequence's slot and all its blocks, the tail first."""
+    state, slot = engine.state[0], engine.sequences[request].slot
+    for group in range(len(engine.groups)):
+        release_blocks(engine, engine.tables[group, slot], 0, engine.held[group, slot])
+        engine.held[group, slot] = 0
+    engine.spare[state.spare] = slot
+    state.spare += 1
+
+
+def _wanted(engine: Engine, group: int, tokens: int) -> int:
+    """Return the entries a group's table needs for `tokens`."""
+    if engine.groups[group].kind == STATE:
+        return int(engine.groups[group].most_blocks)
+    size = engine.rules[0].block_tokens
+    return int((tokens + size - 1) // size)
+
+
+def _missing(engine: Engine, tokens: int, capped: bool) -> int:
+    """Return the free blocks an admission takes: new ones, and found ones that nobody uses at the moment."""
+    found = engine.state[0].hit_blocks
+    missing = 0
+    for group in range(len(engine.groups)):
+        wanted = _wanted(engine, group, tokens)
+        if capped:
+            wanted = min(wanted, engine.groups[group].most_blocks)
+        missing += max(0, wanted - found)
+        for place in range(found):
+            block = engine.hits[group, place]
+            if block != NULL and engine.blocks[block].users == 0:
+                missing += 1
+    return missing
+
+
+def _follow(engine: Engine, request: int, cursor: Cursor, most: int) -> Cursor:
+    """Return the cursor behind the last of at most `most` blocks that every full group holds."""
+    while cursor.block < most:
+        ahead = one_block_on(engine, request, cursor)
+        for group in range(len(engine.groups)):
+            if engine.groups[group].kind == FULL:
+                block = find_block(engine, ahead.key + group)
+                if block == NULL:
+                    return cursor
+                engine.hits[group, cursor.block] = block
+        engine.keys[cursor.block] = ahead.key
+        cursor = ahead
+    return cursor
+
+
+def _common_hit(engine: Engine, most: int) -> int:
+    """Return the longest prefix of at most `most` blocks that every group can go on from."""
+    common = most
+    group = 0
+    while group < len(engine.groups):
+        shorter = _group_hit(engine, group, common)
+        # A shorter prefix must suit the groups already asked.
+        group = 0 if shorter < common else group + 1
+        common = shorter
+    return common
+
+
+def _group_hit(engine: Engine, group: int, most: int) -> int:
+    kind = engine.groups[group].kind
+    if kind == FULL:
+        return most
+    if kind == STATE:
+        return 0
+    if kind == CHUNK:
+        return _chunk_hit(engine, group, most)
+    size = engine.rules[0].block_tokens
+    seen = (engine.groups[group].span_tokens - 1 + size - 1) // size
+    end, run = most, 0
+    for place in range(most - 1, -1, -1):
+        block = find_block(engine, engine.keys[place] + group)
+        engine.hits[group, place] = block
+        if block == NULL:
+            end, run = place, 0
+        else:
+            run += 1
+            if run >= seen:
+                _clear_hits(engine, group, place)
+                return end
+    return end
+
+
+def _chunk_hit(engine: Engine, group: int, most: int) -> int:
+    size, span = engine.rules[0].block_tokens, engine.groups[group].span_tokens
+    place = most * size // span * span // size
+    _clear_hits(engine, group, place)
+    while place < most:
+        block = find_block(engine, engine.keys[place] + group)
+        if block == NULL:
+            return int(place)
+        engine.hits[group, place] = block
+        place += 1
+    return most
+
+
+def _clear_hits(engine: Engine, group: int, count: int) -> None:
+    for place in range(count):
+        engine.hits[group, place] = NULL
+
+
+def _first_seen(engine: Engine, group: int, computed: int) -> int:
+    """Return the first block that the token after `computed` ones still attends to."""
+    size, span = engine.rules[0].block_tokens, engine.groups[group].span_tokens
+    if engine.groups[group].kind == CHUNK:
+        return int(computed // span * span // size)
+    return int(max(0, computed - span + 1) // size)

@@ -1,0 +1,106 @@
+"""The event loop: requests come, replicas act, and between two events nothing happens."""
+
+from __future__ import annotations
+
+from math import inf
+
+from sizewell.simulator.agenda import next_time_s, set_off, start_closed_loop, take_next
+from sizewell.simulator.replica import halt, rouse, wake
+from sizewell.simulator.router import choose_engine
+from sizewell.simulator.state import NONE, REFUSED, World, engine_of
+from sizewell.simulator.waiting import enqueue
+
+DONE, MORE = range(2)
+EVENTS_PER_CALL = 20_000
+"""Events after which the caller gets a chance to stop."""
+
+
+def play(world: World) -> int:
+    """Play on; return DONE when nothing is left to happen before the horizon, MORE when there is."""
+    start_closed_loop(world)
+    for _ in range(EVENTS_PER_CALL):
+        if log_is_full(world):
+            return MORE
+        time_s = next_event_s(world)
+        if time_s == inf or time_s > world.clock[0].horizon_s:
+            return DONE
+        replica = happen(world, time_s)
+        if replica != NONE:
+            see_off(world, replica)
+    return MORE
+
+
+def log_is_full(world: World) -> bool:
+    """Return whether the log might not hold what one more event writes."""
+    rules, clock = world.rules[0], world.clock[0]
+    room = 4 * rules.max_num_seqs * rules.ranks * rules.depth + 64
+    return bool(rules.logged and clock.logged + room > len(world.log))
+
+
+def next_event_s(world: World) -> float:
+    """Return when something happens next."""
+    return float(min(next_time_s(world), world.states[_earliest(world) * world.rules[0].ranks].wake_s))
+
+
+def happen(world: World, time_s: float) -> int:
+    """Let the next event happen; return the replica that acted, NONE if a request came."""
+    world.clock[0].now_s = time_s
+    # A scheduler that acts at the very time a request comes sees it.
+    if next_time_s(world) <= time_s:
+        _come(world, take_next(world))
+        return NONE
+    replica = _earliest(world)
+    wake(world, replica)
+    return replica
+
+
+def see_off(world: World, replica: int) -> None:
+    """Note what follows the requests that have just ended on a replica."""
+    ranks = world.rules[0].ranks
+    for engine in range(replica * ranks, (replica + 1) * ranks):
+        for place in range(world.states[engine].ended):
+            request = world.ended[engine, place]
+            discharge(world, request)
+            set_off(world, request, world.clock[0].now_s)
+        world.states[engine].ended = 0
+
+
+def discharge(world: World, request: int) -> None:
+    """Take an ended request off the books of its engine."""
+    sequence = world.sequences[request]
+    state = world.states[sequence.engine]
+    state.outstanding -= 1
+    state.outstanding_tokens -= sequence.input_tokens + sequence.output_tokens
+
+
+def stop(world: World) -> None:
+    """Bring everything to the horizon."""
+    world.clock[0].now_s = world.clock[0].horizon_s
+    for replica in range(len(world.states) // world.rules[0].ranks):
+        halt(world, replica)
+
+
+def _earliest(world: World) -> int:
+    """Return the replica that acts next."""
+    ranks, found = world.rules[0].ranks, 0
+    for replica in range(1, len(world.states) // ranks):
+        if world.states[replica * ranks].wake_s < world.states[found * ranks].wake_s:
+            found = replica
+    return found
+
+
+def _come(world: World, request: int) -> None:
+    """Let a request reach the engine it is routed to; one that can never be served is refused."""
+    now_s, sequence = world.clock[0].now_s, world.sequences[request]
+    sequence.scheduled_s = sequence.sent_s = now_s
+    if not world.requests[request].admissible:
+        sequence.place = REFUSED
+        set_off(world, request, now_s)
+        return
+    chosen = choose_engine(world, request)
+    sequence.engine = chosen
+    state = world.states[chosen]
+    state.outstanding += 1
+    state.outstanding_tokens += sequence.input_tokens + sequence.output_tokens
+    enqueue(engine_of(world, chosen), request)
+    rouse(world, chosen // world.rules[0].ranks)

@@ -1,0 +1,219 @@
+"""What the simulator must know of a replica: its engine's limits and rules, its cache, and how long steps take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, inf
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sizewell.costs.cache_kinds import Kind
+from sizewell.costs.kv_cache import CacheLayout
+from sizewell.costs.surface import StepSurface
+from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.errors import BadInputError
+from sizewell.traffic.requests import Ints
+
+Policy = Literal["fcfs", "priority"]
+Router = Literal["round-robin", "least-requests", "least-tokens", "session", "prefix"]
+ROUTERS: tuple[Router, ...] = ("round-robin", "least-requests", "least-tokens", "session", "prefix")
+"""In the order of their numbers in `simulator.router`."""
+COUNTS = ("block_tokens", "max_num_seqs", "max_num_batched_tokens", "max_model_len_tokens", "stages", "ranks")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerRules:
+    """What differs between versions of vLLM's scheduler.
+
+    `async_scheduling`: a step is formed while the one before still runs. `reserve_prompt`: a prompt is admitted when
+    all of it has blocks, though only a chunk takes them. `unhashed_first`: freed blocks that were never full are
+    reused first. `long_prefill_alone`: the long-prefill threshold also holds for a request that is alone.
+    `sparse_windows`: of a sliding window's blocks only those stay findable from which a prompt can be gone on with: at
+    its own end, or where another prompt was seen to part from it. `windows_wait`: blocks behind a window are given
+    back when no batch in flight can read them. `pads_drafts`: a sequence admitted with one token left to compute is
+    given as many as one that decodes with drafts.
+    """
+
+    async_scheduling: bool = True
+    reserve_prompt: bool = True
+    unhashed_first: bool = True
+    long_prefill_alone: bool = False
+    sparse_windows: bool = True
+    windows_wait: bool = True
+    pads_drafts: bool = True
+
+    @classmethod
+    def of(cls, version: str) -> SchedulerRules:
+        """Return the rules of a vLLM release, e.g. `0.11.0`."""
+        release = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        return cls(
+            async_scheduling=release >= (0, 14),
+            reserve_prompt=release >= (0, 19),
+            unhashed_first=release >= (0, 24),
+            long_prefill_alone=release < (0, 30),
+            sparse_windows=release >= (0, 30),
+            windows_wait=release >= (0, 30),
+            pads_drafts=release >= (0, 30),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockGroup:
+    """Layers that share a table of blocks: what they cache, the span they see, the most entries at admission."""
+
+    kind: Kind = "full"
+    span_tokens: int = 0
+    most_blocks: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaFacts:
+    """One replica as it is simulated. Limits hold for each data-parallel rank, and so do `blocks`.
+
+    `blocks` is the engine's count, the null block among them. `depth` batches are in flight at once: one, two under
+    async scheduling, one for each of the pipeline `stages`. `drafts` tokens are proposed each step, each accepted
+    with probability `acceptance` if those before it were; with `draft_layers` the drafter keeps keys and values of its
+    own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
+    `scheduler` sglang takes `max_num_batched_tokens` as the size of a prefill chunk and `conservativeness` as how
+    much of their output it expects of running sequences. `watermark_fraction` of the blocks stays free when a request
+    is admitted beside others. `jumps` False forms every step: the same result, slower.
+    """
+
+    surface: StepSurface
+    blocks: int
+    block_tokens: int = 16
+    groups: tuple[BlockGroup, ...] = (BlockGroup(),)
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 8192
+    max_model_len_tokens: int = 131_072
+    prefix_caching: bool = True
+    chunked_prefill: bool = True
+    long_prefill_tokens: int = 0
+    policy: Policy = "fcfs"
+    rules: SchedulerRules = SchedulerRules()
+    scheduler: Literal["vllm", "sglang"] = "vllm"
+    conservativeness: float = 1.0
+    stages: int = 1
+    ranks: int = 1
+    drafts: int = 0
+    draft_layers: bool = True
+    watermark_fraction: float = 0.0
+    acceptance: float = 0.0
+    seed: int = 0
+    jumps: bool = True
+
+    def __post_init__(self) -> None:
+        for name in COUNTS:
+            if getattr(self, name) < 1:
+                raise BadInputError(f"{name} is {getattr(self, name)}: give at least 1")
+        if self.blocks < 2:
+            raise BadInputError(f"the cache has {self.blocks} blocks: one is kept back, so give at least 2")
+        if not 0.0 <= self.watermark_fraction < 1.0:
+            raise BadInputError(f"a fraction of {self.watermark_fraction:g} of the cache stays free: give 0 to below 1")
+        if not 0.0 <= self.acceptance <= 1.0:
+            raise BadInputError(f"drafts are accepted with probability {self.acceptance:g}: give 0 to 1")
+
+    @property
+    def depth(self) -> int:
+        """Batches in flight at once."""
+        if self.stages > 1:
+            return self.stages
+        return 2 if self.rules.async_scheduling else 1
+
+    @property
+    def lookahead_tokens(self) -> int:
+        """Tokens beyond those computed in a step that a sequence holds blocks for."""
+        return self.drafts if self.draft_layers else 0
+
+    def can_serve(self, input_tokens: Ints, output_tokens: Ints) -> NDArray[np.bool_]:
+        """Return which requests an empty replica can serve whole: within the context, and within its blocks."""
+        total = input_tokens + output_tokens
+        held = -(-(total - 1 + self.lookahead_tokens) // self.block_tokens)
+        if self.scheduler == "sglang":
+            held = -(-(total + self.block_tokens + 1) // self.block_tokens)
+        needed = np.zeros_like(held)
+        for group in self.groups:
+            needed += group.most_blocks if group.kind == "state" else np.minimum(held, group.most_blocks or held)
+        chunked = self.chunked_prefill | (input_tokens <= self.max_num_batched_tokens)
+        fits: NDArray[np.bool_] = (total <= self.max_model_len_tokens) & (needed <= self.blocks - 1) & chunked
+        return fits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Replicas that are all alike behind a router.
+
+    `round-robin`: in turn. `least-requests`, `least-tokens`: the one with the fewest outstanding requests, or tokens
+    of them. `session`: requests of a session stay together. `prefix`: requests whose prompts begin with the same
+    content stay together, unless their replica has far more to do than the idlest.
+    """
+
+    replica: ReplicaFacts
+    replicas: int = 1
+    router: Router = "round-robin"
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1:
+            raise BadInputError(f"a fleet of {self.replicas} replicas: give at least 1")
+        if self.router not in ROUTERS:
+            raise BadInputError(f"no router is called {self.router!r}: give one of {', '.join(ROUTERS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disaggregated:
+    """A pool of replicas that compute prompts and one of replicas that decode.
+
+    A prompt's cache takes `transfer_s` and `transfer_token_s` for each of its tokens to travel
+    (`costs.collectives.transfer_s` of its bytes).
+    """
+
+    prefill: Fleet
+    decode: Fleet
+    transfer_s: float = 0.0
+    transfer_token_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.transfer_s < inf and 0 <= self.transfer_token_s < inf):
+            taken = f"{self.transfer_s:g} s + {self.transfer_token_s:g} s a token"
+            raise BadInputError(f"a transfer takes {taken}: give 0 or more")
+
+
+def block_groups(layout: CacheLayout) -> tuple[BlockGroup, ...]:
+    """Return the groups of a cache layout, each with the most blocks one request is admitted with."""
+    rules, size = layout.rules, layout.block_tokens
+    found: list[BlockGroup] = []
+    for kind, count in zip(layout.kinds, layout.groups, strict=True):
+        most = 0
+        if kind.kind == "window":
+            most = ceil((kind.span_tokens - 1 + rules.in_flight_tokens) / size) + 1
+        elif kind.kind == "chunk":
+            most = ceil((kind.span_tokens + rules.in_flight_tokens) / size)
+        elif kind.kind == "state":
+            most = 1 + rules.speculative_tokens
+        found += [BlockGroup(kind=kind.kind, span_tokens=kind.span_tokens, most_blocks=most)] * count
+    return tuple(found) or (BlockGroup(),)
+
+
+def replica_facts(
+    surface: StepSurface, cache: tuple[CacheLayout, int], engine: EngineSpec, settings: EngineSettings, cut: Parallelism
+) -> ReplicaFacts:
+    """Return the facts of a replica: `cache` is its layout and its blocks, as `costs` counts them."""
+    layout, blocks = cache
+    return ReplicaFacts(
+        surface=surface,
+        blocks=blocks,
+        block_tokens=layout.block_tokens,
+        groups=block_groups(layout),
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+        max_model_len_tokens=settings.max_model_len_tokens,
+        prefix_caching=settings.prefix_caching,
+        chunked_prefill=settings.chunked_prefill,
+        rules=SchedulerRules.of(engine.version),
+        stages=cut.pp,
+        ranks=cut.dp,
+        drafts=settings.speculative_tokens,
+    )

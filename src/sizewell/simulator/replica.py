@@ -1,0 +1,169 @@
+"""One replica at work: its ranks form batches together, one step after the other or several in flight.
+
+Ranks of a data-parallel replica run in lock-step: a step lasts as long as its slowest rank, and experts serve the
+tokens of all ranks. The first rank keeps the time for all.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from sizewell.costs.surface import decode_run_s, decode_steps_within, step_s
+from sizewell.simulator.batches import step_batch
+from sizewell.simulator.jumps import jump, steps_alike
+from sizewell.simulator.landing import land_batch
+from sizewell.simulator.sglang import schedule_sglang
+from sizewell.simulator.state import FCFS, OPEN, SGLANG, Engine, World, engine_of
+from sizewell.simulator.vllm import schedule
+
+
+def wake(world: World, replica: int) -> None:
+    """Land the oldest batch if it is done by now, and form new ones as long as the engine lets batches be in flight."""
+    rules, now_s = world.rules[0], world.clock[0].now_s
+    lead = world.states[replica * rules.ranks]
+    if lead.in_flight > 0:
+        _land(world, replica, now_s)
+    while lead.in_flight < rules.depth:
+        ring = (lead.oldest + lead.in_flight) % rules.depth
+        tokens = preempted = 0
+        for rank in range(rules.ranks):
+            engine = engine_of(world, replica * rules.ranks + rank)
+            before = engine.state[0].preemptions
+            tokens += _form_batch(engine, ring, rules.scheduler)
+            preempted += engine.state[0].preemptions - before
+        # A step in which the first sequence was itself the victim takes no time; the next one is formed at once.
+        if tokens == 0 and (preempted == 0 or lead.in_flight > 0):
+            break
+        if tokens == 0:
+            continue
+        _launch(world, replica, ring)
+        lead.in_flight += 1
+    _plan(world, replica)
+
+
+def _form_batch(engine: Engine, ring: int, scheduler: int) -> int:
+    if scheduler == SGLANG:
+        return schedule_sglang(engine, ring)
+    return schedule(engine, ring)
+
+
+def rouse(world: World, replica: int) -> None:
+    """Let a replica notice a request that has just come: at once if it is idle, else when its next step is formed."""
+    lead = world.states[replica * world.rules[0].ranks]
+    if lead.in_flight == 0:
+        lead.wake_s = world.clock[0].now_s
+    elif lead.skip > 0 and not _no_admission(world, replica):
+        _cut_jump(world, replica)
+
+
+def halt(world: World, replica: int) -> None:
+    """Bring a replica's sequences to where they are now, in the middle of a jump if need be."""
+    if world.states[replica * world.rules[0].ranks].skip > 0:
+        _cut_jump(world, replica)
+    if world.states[replica * world.rules[0].ranks].skip > 0:
+        _jump(world, replica)
+
+
+def _cut_jump(world: World, replica: int) -> None:
+    """Shorten a planned jump so that the scheduler acts at the end of the step that is running now."""
+    now_s = world.clock[0].now_s
+    lead = world.states[replica * world.rules[0].ranks]
+    batch = world.batches[replica * world.rules[0].ranks, lead.oldest]
+    steps = 0
+    if now_s > batch.end_s:
+        count, context = batch.decode_sequences, batch.decode_context_tokens + batch.decode_sequences
+        steps = decode_steps_within(world.surface, count, context, now_s - batch.end_s, lead.skip)
+    _set_wake(world, replica, min(steps, lead.skip))
+
+
+def _no_admission(world: World, replica: int) -> bool:
+    """Return whether a new request could not be admitted whatever it is: all slots taken, or others before it."""
+    rules = world.rules[0]
+    state = world.states[replica * rules.ranks]
+    return bool(state.running == rules.max_num_seqs or (state.blocked != OPEN and rules.policy == FCFS))
+
+
+def _launch(world: World, replica: int, ring: int) -> None:
+    """Set when a batch starts and ends: one after the other, or stage by stage through a pipeline."""
+    rules = world.rules[0]
+    first = replica * rules.ranks
+    lead, seconds = world.states[first], _step_s(world, first, ring)
+    batch = world.batches[first, ring]
+    batch.start_s = max(world.clock[0].now_s, lead.busy_s)
+    interval_s = seconds / rules.stages
+    batch.end_s = max(batch.start_s + seconds, lead.end_s + interval_s)
+    lead.busy_s, lead.end_s = batch.start_s + interval_s, batch.end_s
+
+
+def _step_s(world: World, first: int, ring: int) -> float:
+    """Return the seconds of a step of all ranks: the slowest one's."""
+    ranks = world.rules[0].ranks
+    if ranks == 1:
+        return step_s(world.surface, step_batch(engine_of(world, first), ring, 0.0, 0.0))
+    tokens = sequences = slowest = 0.0
+    for rank in range(ranks):
+        batch = world.batches[first + rank, ring]
+        tokens += max(batch.tokens, 1)
+        sequences += batch.entries
+    for rank in range(ranks):
+        batch = world.batches[first + rank, ring]
+        elsewhere = tokens - max(batch.tokens, 1), sequences - batch.entries
+        own = step_batch(engine_of(world, first + rank), ring, float(elsewhere[0]), float(elsewhere[1]))
+        slowest = max(slowest, step_s(world.surface, own))
+    return slowest
+
+
+def _plan(world: World, replica: int) -> None:
+    """Decide when the scheduler acts next: when the oldest batch lands, or after a jump over steps like it."""
+    rules = world.rules[0]
+    lead = world.states[replica * rules.ranks]
+    lead.skip = 0
+    if lead.in_flight == 0:
+        lead.wake_s = inf
+        return
+    steps = 0
+    if rules.jumps and rules.ranks == 1 and rules.stages == 1 and lead.in_flight == rules.depth:
+        steps = steps_alike(engine_of(world, replica), lead.in_flight)
+    _set_wake(world, replica, steps)
+
+
+def _set_wake(world: World, replica: int, steps: int) -> None:
+    rules = world.rules[0]
+    lead = world.states[replica * rules.ranks]
+    batch = world.batches[replica * rules.ranks, lead.oldest]
+    lead.skip, lead.wake_s = steps, batch.end_s
+    if steps > 0:
+        count, context = batch.decode_sequences, batch.decode_context_tokens + batch.decode_sequences
+        lead.wake_s += decode_run_s(world.surface, count, context, steps)
+
+
+def _land(world: World, replica: int, now_s: float) -> None:
+    rules = world.rules[0]
+    first = replica * rules.ranks
+    lead = world.states[first]
+    if lead.skip > 0:
+        _jump(world, replica)
+    for rank in range(rules.ranks):
+        land_batch(engine_of(world, first + rank), lead.oldest, now_s)
+    lead.oldest = (lead.oldest + 1) % rules.depth
+    lead.in_flight -= 1
+
+
+def _jump(world: World, replica: int) -> None:
+    """Jump over the planned steps: the batches in flight become those of so many steps later."""
+    depth = world.rules[0].depth
+    engine = engine_of(world, replica)
+    lead = world.states[replica]
+    oldest, steps = engine.batches[lead.oldest], lead.skip
+    count, context = oldest.decode_sequences, oldest.decode_context_tokens + oldest.decode_sequences
+    before_s = decode_run_s(world.surface, count, context, steps - 1)
+    jump(engine, world.surface, steps, oldest.end_s, (context, oldest.end_s + before_s))
+    start_s, end_s = oldest.end_s + before_s, lead.wake_s
+    for ahead in range(lead.in_flight):
+        batch = engine.batches[(lead.oldest + ahead) % depth]
+        batch.decode_context_tokens += count * steps
+        batch.start_s, batch.end_s = start_s, end_s
+        start_s = end_s
+        end_s += decode_run_s(world.surface, count, context + count * (steps + ahead), 1)
+    lead.busy_s = lead.end_s = start_s
+    lead.skip = 0

@@ -1,0 +1,60 @@
+"""Which engine a request goes to: a replica by the fleet's rule, and of its data-parallel ranks the idlest."""
+
+from __future__ import annotations
+
+from sizewell.simulator.state import World
+
+ROUND_ROBIN, LEAST_REQUESTS, LEAST_TOKENS, SESSION, PREFIX = range(5)
+FAR_AHEAD_REQUESTS, FAR_AHEAD = 32, 1.5
+"""A replica with so many more requests, and so many times more, than the idlest gets none for affinity's sake."""
+
+
+def choose_engine(world: World, request: int) -> int:
+    """Return the engine that gets a request."""
+    ranks = world.rules[0].ranks
+    replica = _choose_replica(world, request)
+    found = replica * ranks
+    for engine in range(found + 1, found + ranks):
+        if world.states[engine].outstanding < world.states[found].outstanding:
+            found = engine
+    return int(found)
+
+
+def _choose_replica(world: World, request: int) -> int:
+    rules, replicas = world.rules[0], len(world.states) // world.rules[0].ranks
+    if replicas == 1:
+        return 0
+    if rules.router == ROUND_ROBIN:
+        turn = world.clock[0].turn
+        world.clock[0].turn = (turn + 1) % replicas
+        return int(turn)
+    if rules.router == SESSION:
+        return int(world.requests[request].session % replicas)
+    least = _least(world, replicas)
+    first = world.segment_start[request]
+    if rules.router == PREFIX and first < world.segment_start[request + 1]:
+        home = int(world.segment_id[first] % replicas)
+        load, lowest = _load(world, home), _load(world, least)
+        if load <= lowest + FAR_AHEAD_REQUESTS or load <= FAR_AHEAD * lowest:
+            return home
+    return least
+
+
+def _least(world: World, replicas: int) -> int:
+    found = 0
+    for replica in range(1, replicas):
+        if _load(world, replica) < _load(world, found):
+            found = replica
+    return found
+
+
+def _load(world: World, replica: int) -> int:
+    """Return a replica's outstanding requests, or tokens where the router counts those."""
+    ranks, total = world.rules[0].ranks, 0
+    for engine in range(replica * ranks, (replica + 1) * ranks):
+        state = world.states[engine]
+        if world.rules[0].router == LEAST_TOKENS:
+            total += state.outstanding_tokens
+        else:
+            total += state.outstanding
+    return total

@@ -1,0 +1,157 @@
+"""SGLang's scheduler over the same parts: prefill goes first, decoding pauses for it, and memory is a forecast.
+
+A waiting request is admitted when its prompt and its output fit beside what running ones are still expected to
+generate. The expected share of that (`ratio`) falls while all goes well; where the pool runs out all the same,
+sequences are retracted and the share is set anew from what the others have generated so far.
+"""
+
+from __future__ import annotations
+
+from sizewell.simulator.batches import add_chunk, clear_batch
+from sizewell.simulator.cache import find_prefix, free_sequence, grow, offer_full_blocks, place_prefix
+from sizewell.simulator.log import ADMITTED, PREEMPTED, SCHEDULED, note
+from sizewell.simulator.state import NO_ROOM, NO_SEAT, NONE, OPEN, RUNNING, Engine
+from sizewell.simulator.vllm import close_batch, take_from_running
+from sizewell.simulator.waiting import enqueue, first_waiting, withdraw
+
+MOST_EXPECTED = 4096
+"""Output tokens of one request beyond which no memory is set aside for it."""
+RETRACTED_STEPS = 20
+"""Steps every sequence should be able to go on for after a retraction."""
+
+
+def schedule_sglang(engine: Engine, ring: int) -> int:
+    """Form the next batch: prompts if any can be computed, else one token for each running sequence."""
+    clear_batch(engine, ring)
+    engine.state[0].blocked = OPEN
+    _prefill(engine, ring)
+    if engine.batches[ring].entries == 0:
+        _decode(engine, ring)
+    return close_batch(engine, ring)
+
+
+def _prefill(engine: Engine, ring: int) -> None:
+    rules, state = engine.rules[0], engine.state[0]
+    budget = rules.max_num_batched_tokens
+    if state.running > 0:
+        # Only the sequence admitted last can be in the middle of its prompt.
+        request = engine.running[state.running - 1]
+        sequence = engine.sequences[request]
+        rest = sequence.input_tokens + sequence.generated - sequence.computed
+        if rest > 1 or sequence.generated == 0:
+            tokens = min(rest, budget)
+            if not grow(engine, sequence.slot, sequence.computed + tokens):
+                _retract(engine)
+                return
+            _run_chunk(engine, ring, request, tokens)
+            budget -= tokens
+            if tokens < rest:
+                state.blocked = NO_SEAT
+                return
+    if state.waiting > 0:
+        _admit(engine, ring, budget)
+
+
+def _admit(engine: Engine, ring: int, budget: int) -> None:
+    rules, state = engine.rules[0], engine.state[0]
+    room = state.free * rules.block_tokens - _expected(engine)
+    while state.waiting > 0:
+        state.blocked = NO_SEAT
+        if budget <= 0 or state.running == rules.max_num_seqs:
+            return
+        request = first_waiting(engine)
+        sequence = engine.sequences[request]
+        cached = find_prefix(engine, request)
+        rest = sequence.input_tokens + sequence.generated - cached
+        ahead = min(sequence.output_tokens - sequence.generated, MOST_EXPECTED)
+        tokens = min(rest, budget)
+        state.blocked = NO_ROOM
+        if rest + ahead + rules.block_tokens >= room or not place_prefix(engine, request, cached + tokens):
+            return
+        withdraw(engine, request)
+        engine.running[state.running] = request
+        state.running += 1
+        state.roster += 1
+        sequence.place = RUNNING
+        sequence.computed = cached
+        if sequence.cached == NONE:
+            sequence.cached = cached
+        note(engine, ADMITTED, request, cached)
+        _run_chunk(engine, ring, request, tokens)
+        budget -= tokens
+        room -= rest + ahead
+        if tokens < rest:
+            state.blocked = NO_SEAT
+            return
+    state.blocked = OPEN
+
+
+def _decode(engine: Engine, ring: int) -> None:
+    """Let every running sequence compute a token; retract some if there are no blocks for all."""
+    rules, state = engine.rules[0], engine.state[0]
+    if state.running == 0:
+        return
+    if _decode_blocks(engine) > state.free:
+        _retract(engine)
+    else:
+        state.ratio = max(state.ratio - rules.ratio_decay, rules.ratio_least)
+    for place in range(state.running):
+        request = engine.running[place]
+        sequence = engine.sequences[request]
+        grow(engine, sequence.slot, sequence.computed + 1)
+        add_chunk(engine, ring, request, 1)
+        note(engine, SCHEDULED, request, 1)
+
+
+def _retract(engine: Engine) -> None:
+    """Take everything from sequences with the fewest output tokens, longest prompts first, until the rest can go on."""
+    state, sequences = engine.state[0], engine.sequences
+    while state.running > 1 and _decode_blocks(engine) > state.free:
+        victim = engine.running[state.running - 1]
+        for place in range(state.running - 2, -1, -1):
+            if _goes_before(engine, engine.running[place], victim):
+                victim = engine.running[place]
+        note(engine, PREEMPTED, victim, sequences[victim].computed)
+        take_from_running(engine, victim)
+        free_sequence(engine, victim)
+        sequences[victim].computed = 0
+        sequences[victim].preemptions += 1
+        state.preemptions += 1
+        enqueue(engine, victim)
+    generated = asked = 0
+    for place in range(state.running):
+        generated += sequences[engine.running[place]].generated
+        asked += sequences[engine.running[place]].output_tokens
+    state.ratio = min(1.0, (generated + RETRACTED_STEPS * state.running) / (asked + 1))
+
+
+def _goes_before(engine: Engine, one: int, other: int) -> bool:
+    first, second = engine.sequences[one], engine.sequences[other]
+    if first.generated != second.generated:
+        return bool(first.generated < second.generated)
+    return bool(first.input_tokens > second.input_tokens)
+
+
+def _decode_blocks(engine: Engine) -> int:
+    """Return the new blocks that one more token of every running sequence takes."""
+    size, needed = engine.rules[0].block_tokens, 0
+    for place in range(engine.state[0].running):
+        sequence = engine.sequences[engine.running[place]]
+        needed += int(sequence.computed >= engine.held[0, sequence.slot] * size)
+    return needed
+
+
+def _expected(engine: Engine) -> int:
+    """Return the tokens running sequences are expected to generate yet."""
+    state, expected = engine.state[0], 0.0
+    for place in range(state.running):
+        sequence = engine.sequences[engine.running[place]]
+        expected += min(sequence.output_tokens - sequence.generated, MOST_EXPECTED) * state.ratio
+    return int(expected)
+
+
+def _run_chunk(engine: Engine, ring: int, request: int, tokens: int) -> None:
+    """Compute the next chunk of a prompt; what it fills can be found by others at once."""
+    add_chunk(engine, ring, request, tokens)
+    offer_full_blocks(engine, request, engine.sequences[request].computed)
+    note(engine, SCHEDULED, request, tokens)

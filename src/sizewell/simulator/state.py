@@ -1,0 +1,298 @@
+"""What an engine holds while it plays: records of numbers only, so that the same functions run plain and compiled.
+
+Everything lives in arrays of records. A `World` holds them for all engines (data-parallel ranks of all replicas);
+an `Engine` is the view of one of them. Records change in place; the tuples around them never do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sizewell.costs.surface import StepSurface
+
+Records = Any
+"""An array of records, whose fields numpy gives no types."""
+Ints = NDArray[np.int64]
+Smalls = NDArray[np.int32]
+
+NONE = -1
+"""No request, no slot."""
+
+UNSENT, WAITING, RUNNING, ENDED, REFUSED = range(5)
+"""Where a sequence is: ahead of us, in the waiting queue, in the running list, answered whole, never admissible."""
+
+FULL, WINDOW, CHUNK, STATE = range(4)
+"""What a block group caches: every token, a sliding window, the current chunk, a recurrent state."""
+
+FCFS, PRIORITY = range(2)
+VLLM, SGLANG = range(2)
+
+OPEN, NO_SEAT, NO_ROOM = range(3)
+"""How the last look at the waiting queue ended: nobody waits; slots or budget are used up; the first does not fit."""
+
+SEQUENCE = np.dtype(
+    [
+        ("computed", np.int64),  # tokens whose keys and values are, or are being, computed
+        ("generated", np.int64),  # output tokens known to the scheduler
+        ("input_tokens", np.int64),
+        ("output_tokens", np.int64),
+        ("last_s", np.float64),
+        ("placeholders", np.int32),  # output tokens scheduled and not yet known (async scheduling)
+        ("in_flight", np.int32),  # tokens in batches that have not come back
+        ("padding", np.int32),  # drafts that a step computes for want of known ones; none is accepted
+        ("slot", np.int32),
+        ("engine", np.int32),
+        ("place", np.int32),  # UNSENT, WAITING…
+        ("think_tokens", np.int64),
+        ("junction", np.int64),  # tokens of the prompt another has been seen to share beyond the cached prefix
+        ("cached", np.int64),  # prompt tokens found in the prefix cache when first admitted
+        ("preemptions", np.int64),
+        ("scheduled_s", np.float64),
+        ("sent_s", np.float64),
+        ("first_s", np.float64),
+        ("first_answer_s", np.float64),
+        ("before", np.int64),  # neighbours in the waiting queue
+        ("behind", np.int64),
+    ],
+    align=True,
+)
+
+REQUEST = np.dtype(
+    [
+        ("arrival_s", np.float64),
+        ("after", np.int64),
+        ("priority", np.int64),
+        ("session", np.int64),
+        ("think_id", np.int64),
+        ("output_id", np.int64),
+        ("admissible", np.int64),
+    ],
+    align=True,
+)
+
+BLOCK = np.dtype(
+    [("key", np.int64), ("users", np.int32), ("previous", np.int32), ("next", np.int32)], align=True
+)  # fmt: skip
+
+GROUP = np.dtype([("kind", np.int64), ("span_tokens", np.int64), ("most_blocks", np.int64)], align=True)
+
+SLOT = np.dtype(
+    [
+        ("keyed", np.int64),  # full blocks already offered to the prefix cache
+        ("key", np.int64),  # chained key of the last of them, and where its content ended
+        ("segment", np.int64),
+        ("segment_from", np.int64),
+    ],
+    align=True,
+)
+
+ENTRY = np.dtype([("request", np.int64), ("tokens", np.int32), ("emits", np.int32)], align=True)
+
+BATCH = np.dtype(
+    [
+        ("entries", np.int64),
+        ("tokens", np.int64),
+        ("emitting", np.int64),
+        ("decode_sequences", np.float64),
+        ("decode_context_tokens", np.float64),
+        ("prefill_tokens", np.float64),
+        ("prefill_sequences", np.float64),
+        ("prefill_context_tokens", np.float64),
+        ("prefill_pairs", np.float64),
+        ("roster", np.int64),  # the running list it was made from, if every sequence of it decodes here; else NONE
+        ("start_s", np.float64),
+        ("end_s", np.float64),
+    ],
+    align=True,
+)
+
+ENGINE = np.dtype(
+    [
+        ("index", np.int64),
+        ("free", np.int64),
+        ("running", np.int64),
+        ("waiting", np.int64),
+        ("first", np.int64),  # ends of the waiting queue
+        ("last", np.int64),
+        ("spare", np.int64),  # slots nobody holds
+        ("oldest", np.int64),  # ring of batches in flight
+        ("in_flight", np.int64),
+        ("roster", np.int64),  # counts every change of the running list
+        ("blocked", np.int64),  # OPEN, NO_SEAT, NO_ROOM
+        ("skip", np.int64),  # identical steps planned to be jumped over
+        ("busy_s", np.float64),  # when the accelerators can start the next batch
+        ("end_s", np.float64),  # when the batch formed last ends
+        ("wake_s", np.float64),  # when the scheduler next gets to act
+        ("ratio", np.float64),  # SGLang: the share of their remaining output that running sequences are expected to use
+        ("hit_blocks", np.int64),  # result of the last search of the prefix cache, with the key it ends on
+        ("hit_key", np.int64),
+        ("hit_segment", np.int64),
+        ("hit_segment_from", np.int64),
+        ("ended", np.int64),
+        ("outstanding", np.int64),
+        ("outstanding_tokens", np.int64),
+        ("preemptions", np.int64),
+        ("steps", np.int64),
+    ],
+    align=True,
+)
+
+RULES = np.dtype(
+    [
+        ("max_num_seqs", np.int64),
+        ("max_num_batched_tokens", np.int64),
+        ("max_model_len_tokens", np.int64),
+        ("block_tokens", np.int64),
+        ("long_prefill_tokens", np.int64),
+        ("long_prefill_alone", np.int64),  # the threshold holds for a request that is alone, too (before 0.30)
+        ("chunked_prefill", np.int64),
+        ("reserve_prompt", np.int64),
+        ("prefix_caching", np.int64),
+        ("unhashed_first", np.int64),
+        ("async_scheduling", np.int64),
+        ("depth", np.int64),  # batches in flight
+        ("stages", np.int64),
+        ("ranks", np.int64),
+        ("drafts", np.int64),
+        ("lookahead_tokens", np.int64),  # a sequence holds blocks for, beyond those of the step
+        ("drop_last_hit", np.int64),  # a drafter of its own layers needs the last cached block computed again
+        ("pads_drafts", np.int64),
+        ("watermark_blocks", np.int64),  # stay free at an admission beside others
+        ("sparse_windows", np.int64),
+        ("windows_wait", np.int64),
+        ("policy", np.int64),
+        ("windowed", np.int64),  # some group is not FULL
+        ("jumps", np.int64),
+        ("router", np.int64),
+        ("scheduler", np.int64),
+        ("ratio_least", np.float64),  # SGLang: to which the expected share of outputs falls, and by how much a step
+        ("ratio_decay", np.float64),
+        ("takes_over", np.int64),  # a decode pool: prompts come computed but for the last token
+        ("transfer_s", np.float64),  # for a prompt's cache to get there, and for each token of it
+        ("transfer_token_s", np.float64),
+        ("logged", np.int64),
+    ],
+    align=True,
+)
+
+CLOCK = np.dtype(
+    [
+        ("now_s", np.float64),
+        ("horizon_s", np.float64),
+        ("next_starter", np.int64),
+        ("due", np.int64),  # entries of the agenda
+        ("order", np.int64),
+        ("closed", np.int64),  # a closed loop sends the next request when one has ended
+        ("users", np.int64),  # of a closed loop that has not started yet
+        ("think_s", np.float64),
+        ("turn", np.int64),
+        ("events", np.int64),
+        ("logged", np.int64),  # lines of the log in use
+        ("gap_s", np.float64),  # last gap recorded and its bin
+        ("gap_bin", np.int64),
+    ],
+    align=True,
+)
+
+DUE = np.dtype([("time_s", np.float64), ("order", np.int64), ("request", np.int64)], align=True)
+
+GAP = np.dtype([("count", np.int64), ("total_s", np.float64)], align=True)
+
+RECORD = np.dtype(
+    [
+        ("step", np.int64),
+        ("engine", np.int64),
+        ("time_s", np.float64),
+        ("what", np.int64),
+        ("request", np.int64),
+        ("tokens", np.int64),
+        ("free", np.int64),
+    ],
+    align=True,
+)
+
+
+class Engine(NamedTuple):
+    """One scheduler with its own pool of blocks: views into the arrays of a `World`."""
+
+    rules: Records
+    groups: Records
+    requests: Records
+    sequences: Records
+    segment_start: Ints
+    segment_id: Ints
+    segment_tokens: Ints
+    clock: Records
+    gaps: Records
+    log: Records
+    draws: Smalls  # accepted drafts of successive steps
+    state: Records  # one record
+    blocks: Records
+    places: Smalls  # prefix map: key -> block
+    tables: Smalls  # [groups, slots, blocks]
+    held: Smalls  # [groups, slots]
+    hits: Smalls  # [groups, blocks]
+    slots: Records
+    keys: Ints
+    spare: Ints
+    running: Ints
+    ended: Ints
+    heap: Ints
+    batches: Records
+    entries: Records
+
+
+class World(NamedTuple):
+    """All engines and all requests: arrays with one row for each engine, and what they share."""
+
+    rules: Records
+    groups: Records
+    requests: Records
+    sequences: Records
+    segment_start: Ints
+    segment_id: Ints
+    segment_tokens: Ints
+    clock: Records
+    gaps: Records
+    log: Records
+    draws: Smalls
+    states: Records
+    blocks: Records
+    places: Smalls
+    tables: Smalls
+    held: Smalls
+    hits: Smalls
+    slots: Records
+    keys: Ints
+    spare: Ints
+    running: Ints
+    ended: Ints
+    heap: Ints
+    batches: Records
+    entries: Records
+    starters: Ints  # requests that wait for no other, in order
+    follower_start: Ints
+    followers: Ints
+    agenda: Records
+    surface: StepSurface
+
+
+class Pair(NamedTuple):
+    """A pool that computes prompts and one that decodes; a request is a sequence in each, one after the other."""
+
+    prefill: World
+    decode: World
+
+
+def engine_of(world: World, index: int) -> Engine:
+    """Return the view of one engine."""
+    return Engine(
+        world.rules, world.groups, world.requests, world.sequences, world.segment_start, world.segment_id,
+        world.segment_tokens, world.clock, world.gaps, world.log, world.draws, world.states[index : index + 1],
+        world.blocks[index], world.places[index], world.tables[index], world.held[index], world.hits[index],
+        world.slots[index], world.keys[index], world.spare[index], world.running[index], world.ended[index],
+        world.heap[index], world.batches[index], world.entries[index],
+    )  # fmt: skip

@@ -1,0 +1,194 @@
+"""Makes the world a simulation plays in: arrays for requests, engines and their pools, before anything happens."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from sizewell.simulator.facts import ROUTERS, Fleet, ReplicaFacts
+from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
+from sizewell.simulator.state import (
+    BATCH,
+    BLOCK,
+    CHUNK,
+    CLOCK,
+    DUE,
+    ENGINE,
+    ENTRY,
+    FCFS,
+    FULL,
+    GAP,
+    GROUP,
+    NONE,
+    PRIORITY,
+    RECORD,
+    REQUEST,
+    RULES,
+    SEQUENCE,
+    SGLANG,
+    SLOT,
+    STATE,
+    VLLM,
+    WINDOW,
+    Records,
+    Smalls,
+    World,
+)  # fmt: skip
+from sizewell.traffic.requests import Ints, Requests
+
+KINDS = {"full": FULL, "window": WINDOW, "chunk": CHUNK, "state": STATE}
+GAP_BINS = int((14.0 - GAP_LOG_START) * GAP_BINS_PER_E)
+RATIO_START, RATIO_LEAST, RATIO_STEPS = 0.7, 0.14, 600
+"""SGLang expects running sequences to use so much of their output; the share falls to a part of that in some steps."""
+DRAWS = 65_521
+"""Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
+
+
+def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, log_lines: int = 0) -> World:
+    """Return the world before the first request comes."""
+    facts = fleet.replica
+    engines = fleet.replicas * facts.ranks
+    seats = min(facts.max_num_seqs, max(len(requests), 1))
+    longest = int((requests.input_tokens + requests.output_tokens).max(initial=1)) + 1 + facts.drafts
+    longest = min(longest, facts.max_model_len_tokens + facts.drafts)
+    entries = max(-(-longest // facts.block_tokens), *(group.most_blocks for group in facts.groups)) + 1
+    heap = len(requests) if facts.policy == "priority" else 0
+    follower_start, followers = _followers(requests)
+    return World(
+        rules=_rules(fleet, log_lines, seats),
+        groups=_groups(facts),
+        requests=_requests(facts, requests),
+        sequences=_sequences(requests),
+        segment_start=np.array(requests.segment_start),
+        segment_id=np.array(requests.segment_id),
+        segment_tokens=np.array(requests.segment_tokens),
+        clock=_clock(requests, horizon_s),
+        gaps=_records(GAP_BINS, GAP),
+        log=_records(log_lines, RECORD),
+        draws=_draws(facts),
+        states=_states(engines, facts, seats),
+        blocks=_blocks(engines, facts.blocks),
+        places=np.zeros((engines, 1 << (2 * facts.blocks - 1).bit_length()), dtype=np.int32),
+        tables=np.zeros((engines, len(facts.groups), seats, entries), dtype=np.int32),
+        held=np.zeros((engines, len(facts.groups), seats), dtype=np.int32),
+        hits=np.zeros((engines, len(facts.groups), entries), dtype=np.int32),
+        slots=_records((engines, seats), SLOT),
+        keys=np.zeros((engines, entries), dtype=np.int64),
+        spare=np.tile(np.arange(seats)[::-1], (engines, 1)),
+        running=np.zeros((engines, seats), dtype=np.int64),
+        ended=np.zeros((engines, seats), dtype=np.int64),
+        heap=np.zeros((engines, heap), dtype=np.int64),
+        batches=_records((engines, facts.depth), BATCH),
+        entries=_records((engines, facts.depth, seats), ENTRY),
+        starters=np.flatnonzero(requests.after == NONE),
+        follower_start=follower_start,
+        followers=followers,
+        agenda=_records(len(requests) + 1, DUE),
+        surface=_own(facts.surface),
+    )
+
+
+def _records(shape: int | tuple[int, ...], kind: np.dtype[Any]) -> Records:
+    return np.zeros(shape, dtype=kind).view(np.recarray)
+
+
+def _filled(shape: int | tuple[int, ...], record: np.dtype[Any], **fields: Any) -> Records:
+    records = _records(shape, record)
+    for name, values in fields.items():
+        records[name] = values
+    return records
+
+
+def _rules(fleet: Fleet, log_lines: int, seats: int) -> Records:
+    facts, rules = fleet.replica, fleet.replica.rules
+    return _filled(
+        1, RULES, max_num_seqs=seats, max_num_batched_tokens=facts.max_num_batched_tokens,
+        max_model_len_tokens=facts.max_model_len_tokens, block_tokens=facts.block_tokens,
+        long_prefill_tokens=facts.long_prefill_tokens, long_prefill_alone=rules.long_prefill_alone,
+        chunked_prefill=facts.chunked_prefill, reserve_prompt=rules.reserve_prompt,
+        prefix_caching=facts.prefix_caching, unhashed_first=rules.unhashed_first,
+        async_scheduling=rules.async_scheduling, depth=facts.depth, stages=facts.stages, ranks=facts.ranks,
+        drafts=facts.drafts, lookahead_tokens=facts.lookahead_tokens, drop_last_hit=facts.lookahead_tokens > 0,
+        watermark_blocks=int(facts.watermark_fraction * facts.blocks), sparse_windows=rules.sparse_windows,
+        windows_wait=rules.windows_wait, pads_drafts=rules.pads_drafts,
+        scheduler=SGLANG if facts.scheduler == "sglang" else VLLM, ratio_least=_ratio(facts) * RATIO_LEAST,
+        ratio_decay=_ratio(facts) * (1 - RATIO_LEAST) / RATIO_STEPS,
+        policy=PRIORITY if facts.policy == "priority" else FCFS,
+        windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps,
+        router=ROUTERS.index(fleet.router), logged=log_lines > 0,
+    )  # fmt: skip
+
+
+def _ratio(facts: ReplicaFacts) -> float:
+    return min(RATIO_START * facts.conservativeness, 1.0)
+
+
+def _groups(facts: ReplicaFacts) -> Records:
+    return _filled(
+        len(facts.groups), GROUP, kind=[KINDS[group.kind] for group in facts.groups],
+        span_tokens=[group.span_tokens for group in facts.groups],
+        most_blocks=[group.most_blocks or 2**40 for group in facts.groups],
+    )  # fmt: skip
+
+
+def _requests(facts: ReplicaFacts, requests: Requests) -> Records:
+    return _filled(
+        len(requests), REQUEST, arrival_s=requests.arrival_s, after=requests.after, priority=requests.priority,
+        session=requests.session, think_id=requests.think_id, output_id=requests.output_id,
+        admissible=facts.can_serve(requests.input_tokens, requests.output_tokens),
+    )  # fmt: skip
+
+
+def _sequences(requests: Requests) -> Records:
+    never = np.nan
+    return _filled(
+        len(requests), SEQUENCE, input_tokens=requests.input_tokens, output_tokens=requests.output_tokens,
+        think_tokens=requests.think_tokens, slot=NONE, engine=NONE, cached=NONE, scheduled_s=never, sent_s=never,
+        first_s=never, first_answer_s=never, last_s=never, before=NONE, behind=NONE,
+    )  # fmt: skip
+
+
+def _clock(requests: Requests, horizon_s: float) -> Records:
+    users = requests.concurrency or 0
+    return _filled(
+        1, CLOCK, horizon_s=horizon_s, closed=users > 0, users=users, think_s=requests.think_s, gap_s=-1.0
+    )  # fmt: skip
+
+
+def _states(engines: int, facts: ReplicaFacts, seats: int) -> Records:
+    return _filled(
+        engines, ENGINE, index=np.arange(engines), free=facts.blocks - 1, spare=seats, first=NONE, last=NONE,
+        wake_s=np.inf, ratio=_ratio(facts),
+    )  # fmt: skip
+
+
+def _blocks(engines: int, count: int) -> Records:
+    """All blocks are free, in order, in a ring closed by the null block."""
+    order = np.arange(count)
+    return _filled((engines, count), BLOCK, next=np.roll(order, -1), previous=np.roll(order, 1))
+
+
+def _followers(requests: Requests) -> tuple[Ints, Ints]:
+    """Return who waits for whom: [n+1] starts into a list of requests."""
+    waiting = np.flatnonzero(requests.after != NONE)
+    order = np.argsort(requests.after[waiting], kind="stable")
+    counts = np.bincount(requests.after[waiting], minlength=len(requests))
+    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), waiting[order]
+
+
+def _draws(facts: ReplicaFacts) -> Smalls:
+    """Return how many drafts in a row are accepted in successive steps, drawn from the seed."""
+    if not facts.drafts:
+        return np.zeros(1, dtype=np.int32)
+    hits = np.random.default_rng(facts.seed).random((DRAWS, facts.drafts)) < facts.acceptance
+    accepted: Smalls = np.cumprod(hits, axis=1).sum(axis=1).astype(np.int32)
+    return accepted
+
+
+def _own(tables: Any) -> Any:
+    """Return nested tuples of arrays with every array copied: compiled code tells read-only arrays from others."""
+    if isinstance(tables, tuple):
+        return type(tables)(*map(_own, tables))
+    return np.array(tables) if isinstance(tables, np.ndarray) else float(tables)

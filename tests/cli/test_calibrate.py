@@ -1,0 +1,95 @@
+"""`sizewell calibrate`: what it says, what it keeps and what it refuses to keep."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from sizewell.catalog.calibrations import read_efficiencies
+from sizewell.catalog.point_facts import point_facts
+from sizewell.catalog.points import read_point_rows
+from sizewell.cli.main import run
+from sizewell.planner.point_cases import point_case
+from sizewell.planner.validate_points import predict_point
+from sizewell.specs.calibration import Efficiencies
+
+COLUMNS = (
+    "point_id", "dataset", "engine", "engine_version", "model", "gpu", "num_gpus", "tp", "load", "concurrency",
+    "input_tokens", "output_tokens", "tpot_mean_s", "ttft_mean_s",
+)  # fmt: skip
+
+
+def table(path: Path, slower: float, rows: int = 12) -> Path:
+    """Write measurements of a machine on which everything takes `slower` times what is predicted."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for number in range(rows):
+            writer.writerow({
+                "point_id": number, "dataset": "own", "engine": "vllm", "engine_version": "0.15.1",
+                "model": "meta-llama/Llama-3.1-8B", "gpu": "l40s-48gb", "num_gpus": 1, "tp": 1, "load": "closed_loop",
+                "concurrency": 2 ** (number % 6), "input_tokens": 500 * (1 + number % 4), "output_tokens": 200,
+                "tpot_mean_s": 1, "ttft_mean_s": 1,
+            })  # fmt: skip
+    measured = []
+    for row in read_point_rows(path):
+        answers = predict_point(point_case(row, point_facts(row)), read_efficiencies())
+        measured.append({a.metric: a.predicted.value * slower for a in answers if a.predicted})
+    with path.open(newline="") as file:
+        raw = list(csv.DictReader(file))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows({**one, **values} for one, values in zip(raw, measured, strict=True))
+    return path
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SIZEWELL_CATALOG", str(tmp_path / "catalog"))
+    return tmp_path / "catalog" / "calibrations" / "mine.toml"
+
+
+def test_a_slow_machine_is_learnt_kept_and_used(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = table(tmp_path / "figures.csv", 1.4)
+    assert run(["calibrate", str(figures), "--save", "mine"]) == 0
+    assert "held-back figures" in capsys.readouterr().out
+    kept: Efficiencies = read_efficiencies()
+    assert own.exists()
+    assert kept.scales["gpu:l40s-48gb"]["relative_hbm"].value < 0.9
+    assert kept.name.endswith("+mine")
+    assert run(["calibrate", str(figures), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["before_fraction"] < 0.1
+    assert {item["tag"] for item in document["factors"]} == {"gpu:l40s-48gb", "engine:vllm"}
+
+
+def test_what_does_not_help_is_not_kept(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["calibrate", str(table(tmp_path / "figures.csv", 1.0)), "--save", "mine"]) == 4
+    assert "not saved" in capsys.readouterr().err
+    assert not own.exists()
+
+
+@pytest.mark.parametrize("name", ["default", "../up", ""])
+def test_a_name_that_is_taken_or_no_name_is_refused(name: str, own: Path, tmp_path: Path) -> None:
+    assert run(["calibrate", str(table(tmp_path / "figures.csv", 1.4)), "--save", name]) == 2
+    assert not own.parent.exists()
+
+
+def test_too_few_figures_and_a_broken_overlay_are_one_clear_line(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["calibrate", str(table(tmp_path / "figures.csv", 1.4, rows=2))]) == 2
+    assert "at least" in capsys.readouterr().err
+    own.parent.mkdir(parents=True)
+    own.write_text("[scales")
+    assert run(["calibrate", str(tmp_path / "figures.csv")]) == 2
+    assert str(own) in capsys.readouterr().err
+
+
+def test_every_field_of_an_efficiency_survives_the_overlay(own: Path) -> None:
+    assert {f.name for f in fields(read_efficiencies())} >= {"scales", "measured", "curves"}

@@ -1,0 +1,74 @@
+"""A measured load is sent as its benchmark sends it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sizewell.catalog.calibrations import read_efficiencies
+from sizewell.catalog.point_facts import point_facts
+from sizewell.costs.machines import Reached
+from sizewell.planner.measured_point import PointRow
+from sizewell.planner.played_points import Player
+from sizewell.planner.point_cases import PointCase, point_case
+from sizewell.planner.point_requests import is_played, offered
+
+ROW = PointRow(
+    point_id="made", dataset="own", engine="vllm", engine_version="0.15.1", model="meta-llama/Llama-3.1-8B",
+    weight_format="bf16", kv_format="", gpu="h100-sxm-80gb", num_gpus=2, num_nodes=1, tp=1, pp=1, ep=1, dp=1,
+    load="closed_loop", concurrency=32.0, request_rate_per_s=None, num_requests=None, input_tokens=900.0,
+    output_tokens=180.0, shared_prefix_tokens=0.0, max_num_seqs=None, max_num_batched_tokens=None, memory_fraction=None,
+    eager=False, speculative="", attention_dp=False, disaggregated="", trust="A", notes="",
+    metrics={"ttft_mean_s": 0.1, "tpot_mean_s": 0.01},
+)  # fmt: skip
+
+
+def case(**changes: object) -> PointCase:
+    row = replace(ROW, **changes)  # type: ignore[arg-type]
+    return point_case(row, point_facts(row))
+
+
+def test_users_are_spread_over_replicas_and_send_ten_requests_each() -> None:
+    one = case()
+    sent = offered(one, one.choices[0][0], 0.0, 0.01)
+    assert one.choices[0][0].layout.replicas == 2
+    assert (sent.concurrency, len(sent), sent.think_s) == (16, 160, 0.01)
+    assert np.abs(sent.input_tokens - 900).max() <= 5
+
+
+def test_lengths_of_inferencex_vary_as_its_harness_draws_them() -> None:
+    one = case(notes="InferenceX-derived")
+    tokens = offered(one, one.choices[0][0], 0.0, 0.0).input_tokens
+    assert 800 <= tokens.min() < 820
+    assert 980 < tokens.max() <= 1000
+
+
+def test_open_arrivals_meet_their_rate_and_an_offline_run_comes_at_once() -> None:
+    poisson = case(load="open_loop", concurrency=None, request_rate_per_s=8.0, num_requests=4000.0)
+    sent = offered(poisson, poisson.choices[0][0], 4.0, 0.0)
+    assert len(sent) / sent.arrival_s[-1] == pytest.approx(4.0, rel=0.1)
+    burst = case(load="offline", concurrency=None, num_requests=500.0)
+    assert not offered(burst, burst.choices[0][0], 0.0, 0.0).arrival_s.any()
+
+
+def test_what_a_table_leaves_open_is_not_played() -> None:
+    assert is_played(case())
+    assert not is_played(case(load="offline", concurrency=None))
+    assert not is_played(case(load="static_batch"))
+    assert not is_played(case(load="open_loop", concurrency=None, request_rate_per_s=2.0, notes="MLPerf v4.1"))
+
+
+def test_a_played_point_agrees_with_itself() -> None:
+    one = case()
+    reached = Reached.of(one.machines, read_efficiencies(), also=one.tags)
+    found = Player().play(one, reached)
+    assert found is not None
+    assert found == Player().play(one, reached)
+    whole = found["ttft_mean_s"] + 179 * found["tpot_mean_s"]
+    assert found["e2e_mean_s"] == pytest.approx(whole, rel=0.01)
+    assert found["ttft_median_s"] <= found["ttft_p90_s"] <= found["ttft_p99_s"]
+    assert found["output_tokens_per_s"] == pytest.approx(180 * found["requests_per_s"], rel=0.01)
+    # Little's law: 32 users are served or waiting all the time, but for the ends of the run.
+    assert found["requests_per_s"] * found["e2e_mean_s"] == pytest.approx(32, rel=0.15)

@@ -1,0 +1,71 @@
+"""Prompts computed in one pool, decoded in another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from simulator.conftest import small
+from simulator.test_twins import SEEDS, offered, replica, same
+from sizewell.simulator.facts import Disaggregated, Fleet
+from sizewell.simulator.simulate import Options, play
+from sizewell.specs.errors import BadInputError
+from sizewell.traffic.requests import Requests
+from sizewell.traffic.run import OK, REJECTED
+
+both = pytest.mark.parametrize("compiled", [False, True])
+
+
+def pools(**changes: object) -> Disaggregated:
+    return Disaggregated(
+        prefill=Fleet(replica=small(**changes)), decode=Fleet(replica=small(**changes)),
+        transfer_s=0.5, transfer_token_s=0.25,
+    )  # fmt: skip
+
+
+@both
+def test_a_prompt_is_computed_moved_and_decoded(compiled: bool) -> None:
+    """Prefill 1 s, transfer 0.5 + 4 × 0.25 s; the first token comes at 3.5 s, then one a second."""
+    run = play(pools(), Requests.of([0.0], [4], [3]), Options(compiled=compiled)).run
+    assert run.sent_s.tolist() == [0.0]
+    assert (run.first_token_s[0], run.last_token_s[0]) == (3.5, 5.5)
+    assert run.output_tokens.tolist() == [3]
+    assert run.gaps.count.sum() == 2
+
+
+@both
+def test_decoding_is_not_disturbed_by_prompts(compiled: bool) -> None:
+    """Three prompts of two steps each follow; the first request's tokens still come every second."""
+    requests = Requests.of(np.array([0.0, 2.0, 2.0, 2.0]), [4, 16, 16, 16], [8, 1, 1, 1])
+    run = play(replace(pools(), transfer_s=0.0, transfer_token_s=0.0), requests, Options(compiled=compiled)).run
+    assert run.last_token_s[0] - run.first_token_s[0] == 7.0
+
+
+@both
+def test_a_later_turn_comes_when_the_decode_pool_has_ended_the_one_before(compiled: bool) -> None:
+    requests = replace(Requests.of([0.0, 1.0], [4, 4], [3, 1]), after=np.array([-1, 0]))
+    run = play(pools(), requests, Options(compiled=compiled)).run
+    assert run.sent_s.tolist() == [0.0, run.last_token_s[0] + 1.0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(SEEDS)
+def test_compiled_and_plain_agree_and_nothing_is_lost(seed: int) -> None:
+    facts = Disaggregated(
+        prefill=Fleet(replica=replica(seed), replicas=2), decode=Fleet(replica=replica(seed + 1)),
+        transfer_s=0.1, transfer_token_s=0.0137,
+    )  # fmt: skip
+    requests = offered(seed)
+    plain, fast = play(facts, requests, Options(compiled=False, log=True)), play(facts, requests, Options(log=True))
+    assert fast.log == plain.log
+    same(fast.run, plain.run)
+    assert set(fast.run.status) <= {OK, REJECTED}
+    same(play(facts, requests).run, fast.run, rel=1e-9)
+
+
+def test_a_transfer_takes_no_less_than_no_time() -> None:
+    with pytest.raises(BadInputError, match="give 0 or more"):
+        replace(pools(), transfer_s=-1.0)

@@ -1,0 +1,112 @@
+"""Several replicas, ranks in lock-step, pipeline stages and drafts: small schedules and what must always hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from simulator.conftest import ASYNC, SYNC, flat_surface, schedule_of, small
+from simulator.test_twins import SEEDS, offered, replica, same
+from sizewell.simulator.facts import ROUTERS, Fleet, Router
+from sizewell.simulator.simulate import Options, play
+from sizewell.specs.errors import BadInputError
+from sizewell.traffic.requests import Requests
+from sizewell.traffic.run import OK, REJECTED
+
+both = pytest.mark.parametrize("compiled", [False, True])
+
+
+@both
+def test_replicas_take_turns_and_do_not_disturb_each_other(compiled: bool) -> None:
+    fleet = Fleet(replica=small(max_num_seqs=1), replicas=2)
+    run = play(fleet, Requests.of(np.zeros(4), 4, 2), Options(compiled=compiled)).run
+    assert run.replica.tolist() == [0, 1, 0, 1]
+    assert run.last_token_s.tolist() == [2.0, 2.0, 4.0, 4.0]
+
+
+@both
+@pytest.mark.parametrize("router", ["least-requests", "least-tokens"])
+def test_the_idlest_replica_gets_the_request(router: Router, compiled: bool) -> None:
+    """The first request keeps replica 0 busy; by the third, replica 1 is idle again."""
+    fleet = Fleet(replica=small(), replicas=2, router=router)
+    run = play(fleet, Requests.of([0.0, 0.1, 5.0], [4, 4, 4], [20, 1, 1]), Options(compiled=compiled)).run
+    assert run.replica.tolist() == [0, 1, 1]
+
+
+def test_affine_routers_keep_together_what_belongs_together() -> None:
+    requests = replace(
+        Requests.of(np.arange(6) / 1.0, 8, 2), session=np.array([0, 1, 0, 1, 0, 1]),
+        segment_start=np.array([0, 1, 2, 3, 4, 5, 5]), segment_id=np.array([4, 4, 5, 5, 4]),
+        segment_tokens=np.full(5, 8),
+    )  # fmt: skip
+    by_session = play(Fleet(replica=small(), replicas=2, router="session"), requests).run
+    assert by_session.replica.tolist() == [0, 1, 0, 1, 0, 1]
+    by_prefix = play(Fleet(replica=small(), replicas=2, router="prefix"), requests).run
+    assert by_prefix.replica.tolist()[:5] == [0, 0, 1, 1, 0]
+    assert by_prefix.cached_tokens.tolist()[:5] == [0, 4, 0, 4, 4]
+
+
+@both
+def test_a_pipeline_works_on_a_batch_for_each_stage(compiled: bool) -> None:
+    """Two stages: a step takes 2 s to pass, the next starts after 1 s. A and B come in different micro-batches."""
+    facts = small(surface=flat_surface(2.0), stages=2, max_num_batched_tokens=4)
+    played = play(facts, Requests.of([0.0, 0.0], [4, 4], [3, 2]), Options(compiled=compiled, log=True))
+    assert schedule_of(played.log) == [{0: 4}, {1: 4}, {0: 1}, {1: 1}, {0: 1}]
+    assert played.run.first_token_s.tolist() == [2.0, 3.0]
+    assert played.run.last_token_s.tolist() == [6.0, 5.0]
+
+
+@both
+def test_ranks_step_together(compiled: bool) -> None:
+    """Two ranks: B's long prompt on rank 1 makes A's decode on rank 0 wait, and idle ranks take part."""
+    facts = small(surface=flat_surface(1.0, token_s=0.1), ranks=2, max_num_batched_tokens=16)
+    run = play(facts, Requests.of([0.0, 0.0], [4, 16], [3, 1]), Options(compiled=compiled)).run
+    assert run.first_token_s == pytest.approx([2.6, 2.6])
+    assert run.last_token_s == pytest.approx([2.6 + 2 * 1.1, 2.6])
+
+
+@both
+@pytest.mark.parametrize("rules", [SYNC, ASYNC])
+def test_drafts_bring_more_than_one_token_a_step(compiled: bool, rules: object) -> None:
+    """All accepted: three tokens a step after the first. None accepted: one token a step."""
+    always = small(surface=flat_surface(1.0, drafts=2), drafts=2, acceptance=1.0, rules=rules)
+    run = play(always, Requests.of([0.0], [4], [7]), Options(compiled=compiled)).run
+    assert (run.first_token_s[0], run.last_token_s[0]) == (1.0, 3.0)
+    never = replace(always, acceptance=0.0)
+    run = play(never, Requests.of([0.0], [4], [7]), Options(compiled=compiled)).run
+    assert run.last_token_s[0] == 7.0
+    assert run.output_tokens[0] == 7
+
+
+@settings(max_examples=25, deadline=None)
+@given(SEEDS)
+def test_compiled_and_plain_agree_for_any_fleet(seed: int) -> None:
+    facts, draw = replica(seed), np.random.default_rng(seed)
+    drafts = int(draw.integers(0, 3))
+    facts = replace(facts, ranks=int(draw.integers(1, 3)), stages=int(draw.integers(1, 3)), drafts=drafts,
+                    acceptance=0.6, surface=flat_surface(0.25117, 0.031391, 0.0021737, drafts))  # fmt: skip
+    fleet = Fleet(replica=facts, replicas=int(draw.integers(1, 4)), router=ROUTERS[draw.integers(5)])
+    plain = play(fleet, offered(seed), Options(compiled=False, log=True))
+    fast = play(fleet, offered(seed), Options(log=True))
+    assert fast.log == plain.log
+    same(fast.run, plain.run)
+    assert set(fast.run.status) <= {OK, REJECTED}
+
+
+@settings(max_examples=100, deadline=None)
+@given(SEEDS)
+def test_jumps_are_exact_in_any_fleet(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    fleet = Fleet(replica=replica(seed), replicas=int(draw.integers(2, 4)), router=ROUTERS[draw.integers(5)])
+    slow = replace(fleet, replica=replace(fleet.replica, jumps=False))
+    same(play(fleet, offered(seed, 30)).run, play(slow, offered(seed, 30)).run, rel=1e-9)
+
+
+def test_a_fleet_needs_replicas_and_a_known_router() -> None:
+    with pytest.raises(BadInputError, match="at least 1"):
+        Fleet(replica=small(), replicas=0)
+    with pytest.raises(BadInputError, match="least-requests"):
+        Fleet(replica=small(), router="best")  # type: ignore[arg-type]

@@ -1,0 +1,71 @@
+"""SGLang's scheduler: prompts first, memory forecast, retraction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from simulator.conftest import SYNC, said, schedule_of, small
+from simulator.test_twins import SEEDS, offered, replica, same
+from sizewell.simulator.facts import BlockGroup, ReplicaFacts
+from sizewell.simulator.simulate import Options, play
+from sizewell.traffic.requests import Requests
+from sizewell.traffic.run import OK, REJECTED
+
+both = pytest.mark.parametrize("compiled", [False, True])
+
+
+def sglang(seed: int) -> ReplicaFacts:
+    return replica(seed, scheduler="sglang", groups=(BlockGroup(),), rules=SYNC, policy="fcfs")
+
+
+@both
+def test_decoding_waits_while_prompts_are_computed(compiled: bool) -> None:
+    """Chunks of 8: A's prompt, then all of B's in two steps, and only then A's second token."""
+    facts = small(scheduler="sglang", blocks=33)
+    played = play(facts, Requests.of([0.0, 0.5], [6, 12], [3, 2]), Options(compiled=compiled, log=True))
+    assert schedule_of(played.log) == [{0: 6}, {1: 8}, {1: 4}, {0: 1, 1: 1}, {0: 1}]
+    assert played.run.first_token_s.tolist() == [1.0, 3.0]
+
+
+@both
+def test_a_request_is_admitted_when_its_output_fits_beside_the_expected_ones(compiled: bool) -> None:
+    """64 tokens: after A's prompt 56 are free; A is expected to use 0.7 × 20 = 14 of them (13 after its first token);
+    B asks for 8 + 36 + 4 = 48 and waits until the forecast has fallen."""
+    facts = small(scheduler="sglang", blocks=17, max_num_batched_tokens=16)
+    played = play(facts, Requests.of([0.0, 0.1], [8, 8], [20, 36]), Options(compiled=compiled, log=True))
+    admitted = said(played.log, "admitted")
+    assert [request for _, request, _ in admitted] == [0, 1]
+    assert admitted[1][0] > 1
+    assert played.run.status.tolist() == [OK, OK]
+
+
+@both
+def test_the_sequence_with_the_fewest_tokens_is_retracted(compiled: bool) -> None:
+    """Eight blocks of 4: at 17 tokens each both need a fifth one, and B has generated one token less."""
+    facts = small(scheduler="sglang", blocks=9, max_num_batched_tokens=16, conservativeness=0.1)
+    played = play(facts, Requests.of([0.0, 0.1], [5, 5], [20, 13]), Options(compiled=compiled, log=True))
+    assert [request for _, request, _ in said(played.log, "preempted")] == [1]
+    assert played.run.status.tolist() == [OK, OK]
+
+
+@settings(max_examples=25, deadline=None)
+@given(SEEDS)
+def test_compiled_and_plain_agree(seed: int) -> None:
+    plain = play(sglang(seed), offered(seed), Options(compiled=False, log=True))
+    fast = play(sglang(seed), offered(seed), Options(log=True))
+    assert fast.log == plain.log
+    same(fast.run, plain.run)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SEEDS)
+def test_jumps_are_exact_and_nothing_is_lost(seed: int) -> None:
+    facts, requests = sglang(seed), offered(seed, 30)
+    run = play(facts, requests).run
+    same(run, play(replace(facts, jumps=False), requests).run, rel=1e-9)
+    assert set(run.status) <= {OK, REJECTED}
+    assert np.array_equal(run.output_tokens[run.served], requests.output_tokens[run.served])
