@@ -37,7 +37,7 @@ PRIORS = {
 UNUSED = {
     "gemm": ("unit_s", "plain_rows"), "experts": ("depth_s", "plain_rows"), "experts.w4": ("depth_s",),
     "experts.mx4": ("depth_s",), "decode-attention": ("depth_s", "row_share", "pad_rows"),
-    "latent-attention": ("depth_s", "row_share", "pad_rows"), "prefill-attention": ("depth_s", "hbm_share", "pad_rows"),
+    "latent-attention": ("depth_s", "row_share", "pad_rows"), "prefill-attention": ("depth_s", "unit_s", "hbm_share", "pad_rows"),
     "elementwise": ("depth_s", "unit_s", "row_share", "flops_share", "pad_rows", "plain_rows"),
 }  # fmt: skip
 """Parameters that say nothing about a class, or that its tables cannot tell from another."""
