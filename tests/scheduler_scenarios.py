@@ -214,10 +214,7 @@ def latent_scenarios() -> list[Json]:
     return [
         scenario("latent: plain", plain(), model="latent", **whole),
         scenario("latent: shortage", long_answers(16), num_gpu_blocks=80, model="latent", **whole),
-        *(
-            scenario(f"latent: mix {seed}", mixed(seed), num_gpu_blocks=80, model="latent", **whole)
-            for seed in range(3)
-        ),
+        *(scenario(f"latent: mix {seed}", mixed(seed), num_gpu_blocks=80, model="latent", **whole) for seed in range(3)),
     ]
 
 

@@ -142,9 +142,7 @@ class StandIn:
             count = 0 if request.is_prefill_chunk else 1 + drafts
             sampled.append([FIRST_ANSWER_TOKEN + row_of(name)] * count)
         width = self._core.scheduler.num_spec_tokens
-        self._drafts = (
-            DraftTokenIds(ids, [[FIRST_ANSWER_TOKEN + row_of(name)] * width for name in ids]) if width else None
-        )
+        self._drafts = DraftTokenIds(ids, [[FIRST_ANSWER_TOKEN + row_of(name)] * width for name in ids]) if width else None
         return ModelRunnerOutput(
             req_ids=ids, req_id_to_index={name: i for i, name in enumerate(ids)}, sampled_token_ids=sampled
         )

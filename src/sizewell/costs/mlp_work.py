@@ -1,7 +1,7 @@
 """The work of feed-forward blocks: dense, shared and routed experts, router.
 
 A batch reads the union of the experts its tokens choose: with E experts, k chosen by each of n tokens evenly,
-E·(1 − (1 − k/E)^n) of them. Tokens of a batch choose alike: they read what fewer tokens would that choose by themselves.
+E·(1 − (1 − k/E)^n) of them. Tokens of a batch choose alike: they read what fewer would that choose by themselves.
 """
 
 from __future__ import annotations
