@@ -4,7 +4,7 @@
     python bench/fit/kernel_curves.py PATH/aiconfigurator_core/systems/data      (needs the `fit` extra)
 
 Robust least squares on ln(predicted / measured), every table weighing the same, with weak priors. Writes
-catalog/data/calibrations/kernels.toml (the curves) and kernel-residuals.csv (how far they are off, by class, accelerator
+catalog/data/calibrations/kernels.toml (the curves) and kernels-residuals.csv (how far they are off, by class, accelerator
 and engine; `left_out` is with that accelerator unseen).
 """
 
@@ -37,7 +37,7 @@ PRIORS = {
 UNUSED = {
     "gemm": ("unit_s", "plain_rows"), "experts": ("depth_s", "plain_rows"), "experts.w4": ("depth_s",),
     "experts.mx4": ("depth_s",), "decode-attention": ("depth_s", "row_share", "pad_rows"),
-    "latent-attention": ("depth_s", "row_share", "pad_rows"), "prefill-attention": ("depth_s", "hbm_share", "pad_rows"),
+    "latent-attention": ("depth_s", "row_share", "pad_rows"), "prefill-attention": ("depth_s", "unit_s", "hbm_share", "pad_rows"),
     "elementwise": ("depth_s", "unit_s", "row_share", "flops_share", "pad_rows", "plain_rows"),
 }  # fmt: skip
 """Parameters that say nothing about a class, or that its tables cannot tell from another."""
@@ -191,7 +191,7 @@ def write(found: dict[str, dict[str, Fit]], links: list[str], residuals: list[st
     lines = [
         "# Curves of kernels and collectives: see costs/kernels.py and costs/collectives.py for the parameters.",
         f"# Fitted on the public kernel tables of {PACKAGE} (Apache-2.0) by bench/fit/kernel_curves.py; how far they are",
-        "# off by class, accelerator and engine: kernel-residuals.csv. Classes without measurements: bench/fit/assumed.toml.",
+        "# off by class, accelerator and engine: kernels-residuals.csv. Classes without measurements: bench/fit/assumed.toml.",
         'name = "kernels"',
         "",
     ]
@@ -204,7 +204,7 @@ def write(found: dict[str, dict[str, Fit]], links: list[str], residuals: list[st
     lines.append((Path(__file__).parent / "assumed.toml").read_text())
     folder = Path(str(files("sizewell.catalog") / "data" / "calibrations"))
     (folder / "kernels.toml").write_text("\n".join(lines))
-    (folder / "kernel-residuals.csv").write_text("\n".join(residuals) + "\n")
+    (folder / "kernels-residuals.csv").write_text("\n".join(residuals) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sizewell.costs import mlp_work
 from sizewell.costs.batch import Batch
-from sizewell.costs.mlp_work import touched_experts
+from sizewell.costs.mlp_work import read_experts, touched_experts
 from sizewell.costs.operators import step_operators
 from sizewell.costs.work import total_work
 from sizewell.specs.deployment import Formats, Parallelism
@@ -17,7 +18,10 @@ NATIVE = Formats()
 
 
 @pytest.mark.parametrize(("batch", "milliseconds"), [(1, 0.98), (4, 2.48), (64, 15.2)])
-def test_weights_of_r1_read_by_a_batch_on_eight_h200(batch: int, milliseconds: float) -> None:
+def test_weights_of_r1_read_by_a_batch_that_chooses_evenly_on_eight_h200(
+    batch: int, milliseconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlp_work, "INDEPENDENT", 1.0)
     work = total_work(step_operators(deepseek_r1(), NATIVE, ONE, Batch.decode(batch, 0)))
     assert work.hbm_bytes[0] / (8 * 4.8e12) * 1e3 == pytest.approx(milliseconds, rel=0.03)
 
@@ -25,6 +29,15 @@ def test_weights_of_r1_read_by_a_batch_on_eight_h200(batch: int, milliseconds: f
 def test_a_batch_of_64_touches_222_of_256_experts() -> None:
     mlp = deepseek_r1().layers[-1].mlp
     assert touched_experts(mlp, np.array([64.0]))[0] == pytest.approx(222.4, abs=0.1)
+
+
+def test_tokens_that_choose_alike_read_fewer_experts_and_one_reads_its_own() -> None:
+    mlp = deepseek_r1().layers[-1].mlp
+    tokens = np.array([0.5, 1.0, 2.0, 64.0, 1e5])
+    alike, even = read_experts(mlp, tokens), touched_experts(mlp, tokens)
+    assert alike[:2] == pytest.approx(even[:2])
+    assert (alike[2:4] < even[2:4]).all()
+    assert alike[4] == pytest.approx(256)
 
 
 def test_a_dense_token_costs_two_operations_per_weight() -> None:
