@@ -144,7 +144,7 @@ def test_every_block_is_free_or_held(seed: int, halt: int) -> None:
     assert {b: int(blocks[b].users) for b in range(1, facts.blocks) if blocks[b].users} == dict(users)
     assert set(free) | set(users) == set(range(1, facts.blocks)) and not set(free) & set(users)
     mapped = [int(b) for b in world.places[0].block if b]
-    assert sorted(mapped) == [b for b in range(1, facts.blocks) if blocks[b].key]
+    assert sorted(mapped) == [b for b in range(1, facts.blocks) if blocks[b].key > 0]
 
 
 @settings(max_examples=10, deadline=None)
