@@ -280,3 +280,30 @@ def test_another_engine_says_that_it_is_played_by_the_rules_of_vllm(say: Say) ->
     gguf = document(say, *OPEN, "--engine", "llama.cpp", "--weight-format", "gguf-q8_0")
     assert "rules of vllm" in gguf["assumed"][0]
     assert document(say, *OPEN, "--engine", "sglang")["assumed"] == document(say, *OPEN)["assumed"] == []
+
+
+def test_a_trace_that_says_what_happened_stands_beside_the_simulation(say: Say, tmp_path: Path) -> None:
+    trace = tmp_path / "served.jsonl"
+    times = [(n * 0.5, n * 0.5 + 0.1, n * 0.5 + 0.5) for n in range(12)]
+    trace.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "arrival_time": at,
+                    "input_toks": 100,
+                    "output_toks": 5,
+                    "queued_ts": at,
+                    "first_token_ts": first,
+                    "last_token_ts": last,
+                }
+            )
+            + "\n"
+            for at, first, last in times
+        )
+    )
+    played = ("simulate", "llama-3.1-8b", "--on", "1xh100", "--trace", str(trace))
+    found = document(say, *played)
+    assert found["measured"]["ttft"]["mean_s"] == pytest.approx(0.1)
+    assert found["measured"]["tpot"]["mean_s"] == pytest.approx(0.1)
+    assert "Measured, as the trace says" in say(*played).out
+    assert document(say, *played, "--requests", "5")["measured"] is None

@@ -26,6 +26,7 @@ def simulation_object(found: Simulation) -> Object:
         "traffic": _traffic_object(found.offered),
         "limits": found.slo,
         "score": found.score,
+        "measured": found.measured,
         "overload": found.overload,
         "missed": found.missed,
         "assumed": found.assumed,

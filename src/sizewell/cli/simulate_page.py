@@ -10,6 +10,8 @@ from sizewell.cli.output import amount, duration, show, table
 from sizewell.cli.plots import Page
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from sizewell.cli.simulations import Simulation
     from sizewell.traffic.distribution import Distribution
     from sizewell.traffic.score import Score
@@ -35,8 +37,23 @@ def show_simulation(found: Simulation) -> None:
         *headline(found.deployment),
         load_line(found),
         table("Latencies of served requests", HEADS, list(latency_rows(found, found.score))),
+        *_measured(found),
         *outcome_lines(found, found.score),
     )
+
+
+def _measured(found: Simulation) -> tuple[Table, ...]:
+    """Return what the trace says happened, where it does, with the simulated means over the measured ones."""
+    really, played = found.measured, found.score
+    if really is None or played is None:
+        return ()
+    rows = []
+    for key, row in zip(_shown(found), latency_rows(found, really), strict=True):
+        mean, truth = getattr(played, key).mean_s, getattr(really, key).mean_s
+        ratio = f"× {mean / truth:.3f}" if mean and truth else ""
+        rows.append((*row[:-1], ratio) if getattr(really, key).n else (row[0], *("",) * 7))
+    heads = (*HEADS[:-1], ">simulated")
+    return (table("Measured, as the trace says; simulated mean over it", heads, rows),)
 
 
 def page(found: Simulation) -> Page:
@@ -68,11 +85,14 @@ def load_line(found: Simulation) -> str:
 
 def latency_rows(found: Simulation, score: Score) -> Iterator[tuple[str, ...]]:
     """Yield a row for each latency; think time makes TTFA differ from TTFT."""
+    for key in _shown(found):
+        limit = getattr(found.slo, f"{key}_s", None)
+        yield (NAMES[key], *_cells(getattr(score, key)), "" if limit is None else duration(limit))
+
+
+def _shown(found: Simulation) -> tuple[str, ...]:
     thinks = bool(found.offered.requests.think_tokens.any())
-    for key, name in NAMES.items():
-        if key != "ttfa" or thinks:
-            limit = getattr(found.slo, f"{key}_s", None)
-            yield (name, *_cells(getattr(score, key)), "" if limit is None else duration(limit))
+    return tuple(key for key in NAMES if key != "ttfa" or thinks)
 
 
 def _cells(values: Distribution) -> tuple[str, ...]:

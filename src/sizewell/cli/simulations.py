@@ -49,6 +49,11 @@ class Simulation:
     overload: str = ""
 
     @property
+    def measured(self) -> Score | None:
+        """The score of what really happened to the same requests, where a trace says it."""
+        return score(self.offered.measured, self.slo) if self.offered.measured is not None else None
+
+    @property
     def assumed(self) -> tuple[str, ...]:
         """What is played other than it would happen."""
         name = self.deployment.engine.name

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sizewell.traffic.lengths import Lengths
     from sizewell.traffic.offer import Traffic
     from sizewell.traffic.requests import Requests
+    from sizewell.traffic.run import Run
     from sizewell.traffic.workload import Workload
 
 DEFAULT_REQUESTS = 1000
@@ -33,7 +34,7 @@ DESCRIBED = (
 class Offered:
     """Requests, where they come from (`flags` or the kind of a trace file), and what was changed in reading them.
 
-    Playing stops at `until_s`.
+    Playing stops at `until_s`. `measured` is what happened to the same requests where a trace says it.
     """
 
     requests: Requests
@@ -41,6 +42,7 @@ class Offered:
     seed: int | None = None
     notes: tuple[str, ...] = field(default=())
     until_s: float = inf
+    measured: Run | None = None
 
     @property
     def workload(self) -> Workload:
@@ -117,6 +119,7 @@ def _recorded(given: Mapping[str, Any]) -> Offered:
             raise BadInputError(f"--trace says what --{name.replace('_', '-')} would: give one of the two")
     trace = read_trace(Path(given["trace"]))
     requests = trace.requests
+    whole = all(given[name] is None for name in ("rate", "duration", "requests"))
     if given["rate"] is not None:
         requests = at_mean_rate(requests, given["rate"])
     if given["duration"] is not None:
@@ -125,7 +128,8 @@ def _recorded(given: Mapping[str, Any]) -> Offered:
         if given["requests"] > len(requests):
             raise BadInputError(f"{given['trace']} holds {len(requests)} requests: ask for no more")
         requests = requests.first(given["requests"])
-    return Offered(requests=requests, source=trace.kind, notes=trace.notes)
+    measured = trace.measured if whole else None
+    return Offered(requests=requests, source=trace.kind, notes=trace.notes, measured=measured)
 
 
 def _shape(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, Any]:

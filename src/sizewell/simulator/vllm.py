@@ -56,7 +56,9 @@ def leave(engine: Engine, request: int) -> None:
     if sequence.place == WAITING:
         withdraw(engine, request)
     else:
-        offer_full_blocks(engine, request, sequence.computed - sequence.placeholders)
+        # In step, blocks are offered when the next step is formed: drafts accepted in the last one come too late.
+        if engine.rules[0].async_scheduling or engine.rules[0].drafts == 0:
+            offer_full_blocks(engine, request, sequence.computed - sequence.placeholders)
         free_sequence(engine, request)
     sequence.place = ENDED
     engine.ended[state.ended] = request
