@@ -11,13 +11,17 @@ from sizewell.simulator.state import HoldsBlocks, Smalls
 
 NULL = 0
 NO_KEY = 0
+PRIVATE = -1
+"""Key of a full block whose content only its own sequence can name: it is worked out if that loses its blocks."""
 
 
 def take_block(pool: HoldsBlocks) -> int:
     """Take the block at the front of the free list; what it held is forgotten."""
     blocks = pool.blocks
     block = blocks[NULL].next
-    if blocks[block].key != NO_KEY:
+    if blocks[block].key == PRIVATE:
+        blocks[block].key = NO_KEY
+    elif blocks[block].key != NO_KEY:
         forget(pool, block)
     _unlink(pool, block)
     blocks[block].users = 1

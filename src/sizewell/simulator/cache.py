@@ -6,7 +6,16 @@ what no later token sees; a recurrent state takes the same few blocks at any len
 
 from __future__ import annotations
 
-from sizewell.simulator.blocks import NO_KEY, NULL, find_block, release_blocks, remember, share_block, take_block
+from sizewell.simulator.blocks import (
+    NO_KEY,
+    NULL,
+    PRIVATE,
+    find_block,
+    release_blocks,
+    remember,
+    share_block,
+    take_block,
+)
 from sizewell.simulator.content import Cursor, one_block_on, start_of
 from sizewell.simulator.offload import follow_on_host, keep_on_host
 from sizewell.simulator.state import CHUNK, FULL, STATE, WINDOW, Engine
@@ -18,6 +27,8 @@ def find_prefix(engine: Engine, request: int) -> int:
     cursor = start_of(engine, request)
     if rules.prefix_caching:
         most = (sequence.input_tokens + sequence.generated - 1) // rules.block_tokens
+        if sequence.preemptions == 0:
+            most = min(most, engine.requests[request].private_from)
         cursor = _follow(engine, request, cursor, most)
         state.hit_on_host = follow_on_host(engine, request, cursor, most)
         longest = cursor.block
@@ -47,7 +58,8 @@ def place_prefix(engine: Engine, request: int, tokens: int) -> bool:
     state.spare -= 1
     slot = engine.spare[state.spare]
     sequence.slot = slot
-    engine.slots[slot].keyed, engine.slots[slot].key = state.hit_blocks, state.hit_key
+    engine.slots[slot].keyed = engine.slots[slot].key_block = state.hit_blocks
+    engine.slots[slot].key = state.hit_key
     engine.slots[slot].segment, engine.slots[slot].segment_from = state.hit_segment, state.hit_segment_from
     for group in range(len(engine.groups)):
         table = engine.tables[group, slot]
@@ -98,7 +110,14 @@ def offer_full_blocks(engine: Engine, request: int, tokens: int) -> None:
         return
     sequence = engine.sequences[request]
     slot = engine.slots[sequence.slot]
+    private_from = engine.requests[request].private_from
     while (slot.keyed + 1) * rules.block_tokens <= tokens:
+        if slot.keyed >= private_from:
+            block = engine.tables[0, sequence.slot, slot.keyed]
+            if engine.blocks[block].key == NO_KEY:
+                engine.blocks[block].key = PRIVATE
+            slot.keyed += 1
+            continue
         cursor = Cursor(slot.key, slot.keyed, slot.segment, slot.segment_from)
         cursor = one_block_on(engine, request, cursor)
         for group in range(len(engine.groups)):
@@ -106,8 +125,20 @@ def offer_full_blocks(engine: Engine, request: int, tokens: int) -> None:
             if block != NULL and engine.blocks[block].key == NO_KEY and _findable(engine, group, request, slot.keyed):
                 remember(engine, block, cursor.key + group)
                 keep_on_host(engine, cursor.key + group)
-        slot.keyed, slot.key = cursor.block, cursor.key
+        slot.keyed = slot.key_block = cursor.block
+        slot.key = cursor.key
         slot.segment, slot.segment_from = cursor.segment, cursor.segment_from
+
+
+def reveal(engine: Engine, request: int) -> None:
+    """Make the private blocks of a sequence findable: it is about to lose them, and will look for them again."""
+    slot, row = engine.slots[engine.sequences[request].slot], engine.sequences[request].slot
+    cursor = Cursor(slot.key, slot.key_block, slot.segment, slot.segment_from)
+    while cursor.block < slot.keyed:
+        block = engine.tables[0, row, cursor.block]
+        cursor = one_block_on(engine, request, cursor)
+        if engine.blocks[block].key == PRIVATE:
+            remember(engine, block, cursor.key)
 
 
 def _findable(engine: Engine, group: int, request: int, place: int) -> bool:

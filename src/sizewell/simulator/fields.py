@@ -40,6 +40,7 @@ REQUEST = np.dtype(
         ("think_id", np.int64),
         ("output_id", np.int64),
         ("admissible", np.int64),
+        ("private_from", np.int64),  # first block whose content nobody else can name
     ],
     align=True,
 )
@@ -55,6 +56,7 @@ GROUP = np.dtype([("kind", np.int64), ("span_tokens", np.int64), ("most_blocks",
 SLOT = np.dtype(
     [
         ("keyed", np.int64),  # full blocks already offered to the prefix cache
+        ("key_block", np.int64),  # how many blocks the key below covers
         ("key", np.int64),  # chained key of the last of them, and where its content ended
         ("segment", np.int64),
         ("segment_from", np.int64),

@@ -8,7 +8,7 @@ sequences are retracted and the share is set anew from what the others have gene
 from __future__ import annotations
 
 from sizewell.simulator.batches import add_chunk, clear_batch
-from sizewell.simulator.cache import find_prefix, free_sequence, grow, offer_full_blocks, place_prefix
+from sizewell.simulator.cache import find_prefix, free_sequence, grow, offer_full_blocks, place_prefix, reveal
 from sizewell.simulator.log import PREEMPTED, SCHEDULED, note
 from sizewell.simulator.state import NO_ROOM, NO_SEAT, OPEN, Engine
 from sizewell.simulator.vllm import close_batch, start_running, take_from_running
@@ -108,6 +108,7 @@ def _retract(engine: Engine) -> None:
                 victim = engine.running[place]
         note(engine, PREEMPTED, victim, sequences[victim].computed)
         take_from_running(engine, victim)
+        reveal(engine, victim)
         free_sequence(engine, victim)
         sequences[victim].computed = 0
         sequences[victim].preemptions += 1

@@ -15,6 +15,7 @@ from sizewell.simulator.cache import (
     grow,
     offer_full_blocks,
     place_prefix,
+    reveal,
 )
 from sizewell.simulator.log import ADMITTED, PREEMPTED, SCHEDULED, STEP, note
 from sizewell.simulator.state import ENDED, NO_ROOM, NO_SEAT, NONE, OPEN, PRIORITY, RUNNING, WAITING, Engine
@@ -127,6 +128,7 @@ def _preempt(engine: Engine, request: int) -> None:
     """Take everything from a running sequence: it is computed again from its first token when it is admitted again."""
     state, sequence = engine.state[0], engine.sequences[request]
     take_from_running(engine, request)
+    reveal(engine, request)
     free_sequence(engine, request)
     sequence.computed = 0
     sequence.preemptions += 1

@@ -158,7 +158,15 @@ def _requests(facts: ReplicaFacts, requests: Requests) -> Records:
         len(requests), REQUEST, arrival_s=requests.arrival_s + facts.request_s, after=requests.after,
         priority=requests.priority, session=requests.session, think_id=requests.think_id, output_id=requests.output_id,
         admissible=facts.can_serve(requests.input_tokens, requests.output_tokens),
+        private_from=_private_from(facts, requests),
     )  # fmt: skip
+
+
+def _private_from(facts: ReplicaFacts, requests: Requests) -> Ints:
+    """Return the first block of each request that only itself can name; none where other pools keep blocks too."""
+    named = (requests.think_id != NONE) | (requests.output_id != NONE)
+    apart = len(facts.groups) == 1 and facts.groups[0].kind == "full" and not facts.host_blocks
+    return np.where(named | (not apart), np.int64(2**40), requests.shared_tokens // facts.block_tokens)
 
 
 def _sequences(requests: Requests) -> Records:

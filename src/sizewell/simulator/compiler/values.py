@@ -1,16 +1,17 @@
 """What code is made of while it is written: values with their shapes, and what functions say of their types."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import inspect
-from textwrap import dedent
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple, Protocol, get_args, get_origin
 
 from llvmlite import ir
 
 from sizewell.simulator.compiler.shapes import BOOL, FLOAT, INT, Array, Number, Row, Shape, words
+from sizewell.specs.errors import SizewellError
 
 I1, I32, I64, REAL, POINTER, NOTHING = (
     ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.DoubleType(), ir.PointerType(), ir.VoidType(),
@@ -47,7 +48,7 @@ class Functions(Protocol):
 def declared_shape(annotation: Any, function: FunctionType) -> Shape | None:
     """Return the shape an annotation fixes, None where only a value can tell."""
     if isinstance(annotation, str):
-        annotation = eval(annotation, function.__globals__)  # noqa: S307: our own source
+        annotation = eval(annotation, function.__globals__)
     simple = {int: INT, float: FLOAT, bool: BOOL}
     if annotation in simple:
         return simple[annotation]
@@ -58,9 +59,13 @@ def declared_shape(annotation: Any, function: FunctionType) -> Shape | None:
 
 
 def syntax_of(function: FunctionType) -> ast.FunctionDef:
-    """Return the syntax tree of a function."""
-    tree = ast.parse(dedent(inspect.getsource(function))).body[0]
-    assert isinstance(tree, ast.FunctionDef)
+    """Return the syntax tree of a function, made sure to be that of the function and not of a file changed since."""
+    source = inspect.getsource(function)
+    tree = ast.parse(source).body[0]
+    made = compile(source, "source", "exec", flags=__future__.annotations.compiler_flag, dont_inherit=True).co_consts
+    code = next((each for each in made if isinstance(each, CodeType)), None)
+    if code is None or not isinstance(tree, ast.FunctionDef) or code.co_code != function.__code__.co_code:
+        raise SizewellError(f"the source of {function.__qualname__} has changed since it was loaded: start again")
     return tree
 
 
