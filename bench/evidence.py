@@ -131,7 +131,9 @@ def evidence(ready: Sequence[PointCase], known: Sequence[Belief], logs: Floats, 
     errors, slopes, group = [], [], []
     for at, some in by_case.items():
         case, names = ready[at], [t.metric for t in some]
-        found, answer = answers(partial(log_values, case, names, reference.curves), reference, known, logs, case.all_tags)
+        found, answer = answers(
+            partial(log_values, case, names, reference.curves), reference, known, logs, case.all_tags
+        )
         played = (player.play(case, reached(case, reference, known, logs)) if player else None) or {}
         best = [played_value(t.metric, case, played) or math.exp(value) for value, t in zip(found, some, strict=True)]
         errors += [math.log(value) - math.log(t.measured) for value, t in zip(best, some, strict=True)]
