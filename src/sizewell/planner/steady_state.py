@@ -21,6 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from sizewell.costs.batch import Floats
 from sizewell.planner.step_table import StepTable
 
+EACH_FOR_ALL = 2.0
+"""Burst at which every request waits for the prompts of all others: there are no more to wait for."""
+
 MOST_BUSY = 0.98
 """Share of time for prompts above which the waiting formula is no longer believed."""
 
@@ -168,7 +171,7 @@ def _settled(table: StepTable, most: Floats, around: Overheads) -> Rates:
     gaps = table.lengths.gaps
     sequences = table.sequences[None, :]
     others_s = (sequences - 1) * table.prompt_s
-    burst = around.burst * others_s / 2
+    burst = np.minimum(around.burst, EACH_FOR_ALL) * others_s / 2
     step_s = table.decode_s / table.accepted_tokens[:, None]
     tpot = step_s + (others_s - burst) / gaps
     throughput = sequences / (gaps * tpot)
