@@ -139,7 +139,9 @@ def main(arguments: argparse.Namespace) -> None:
     ready = [case for case in ready if case.row.trust != "drop" and case.row.load == "closed_loop"]
     found: dict[tuple[object, ...], list[Option]] = defaultdict(list)
     for case in ready:
-        values = {a.metric: a.predicted.value for a in predict_point(case, apart[group_of(case)], player) if a.predicted}
+        values = {
+            a.metric: a.predicted.value for a in predict_point(case, apart[group_of(case)], player) if a.predicted
+        }
         one = option(case, values.get("tpot_mean_s", 0.0), values.get("ttft_mean_s", 0.0))
         if one is not None:
             found[question(case)].append(one)

@@ -72,7 +72,9 @@ def main(arguments: argparse.Namespace) -> None:
         "E2E": run.last_token_s - run.scheduled_s + request_s,
     }
     print(f"{len(rows)} requests, {facts.blocks} blocks on {arguments.gpu}")
-    print(f"{'':6}{'measured':>12}{'simulated':>12}{'error':>9}{'bar':>6}{'p50':>9}{'p99':>9}{'each request, median':>22}")
+    print(
+        f"{'':6}{'measured':>12}{'simulated':>12}{'error':>9}{'bar':>6}{'p50':>9}{'p99':>9}{'each request, median':>22}"
+    )
     kept = {}
     for name, bar in BARS.items():
         real, played = measured[name], simulated[name]

@@ -4,7 +4,7 @@
     python bench/fit/kernel_curves.py PATH/aiconfigurator_core/systems/data      (needs the `fit` extra)
 
 Robust least squares on ln(predicted / measured), every table weighing the same, with weak priors. Writes
-catalog/data/calibrations/kernels.toml (the curves) and kernel-residuals.csv (how far they are off, by class, accelerator
+catalog/data/calibrations/kernels.toml (the curves) and kernels-residuals.csv (how far they are off, by class, accelerator
 and engine; `left_out` is with that accelerator unseen).
 """
 

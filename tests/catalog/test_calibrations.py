@@ -34,7 +34,7 @@ def test_every_curve_has_a_source_a_spread_and_serves_all_machines(name: str) ->
 
 
 def test_the_residuals_cover_every_measured_class() -> None:
-    measured = {row["class"] for row in csv.DictReader((FOLDER / "kernel-residuals.csv").open())}
+    measured = {row["class"] for row in csv.DictReader((FOLDER / "kernels-residuals.csv").open())}
     fitted = {
         name
         for name, table in read_curves("kernels").items()

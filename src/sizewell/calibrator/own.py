@@ -29,7 +29,7 @@ Observe = Callable[[Floats], Evidence]
 class Own:
     """What the measurements say: multipliers of all beliefs, which of them they determine, and what it is worth.
 
-    `before_fraction` and `after_fraction` are the mean sizes of error, exp(mean |ln|) − 1, on the held-back measurements.
+    `before_fraction` and `after_fraction` are the mean sizes of error, exp(mean |ln|) − 1, on held-back measurements.
     """
 
     beliefs: tuple[Belief, ...]
