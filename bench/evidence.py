@@ -44,7 +44,7 @@ ROWS_OF_A_CELL = 6.0
 ROWS_OF_A_SET = 20.0
 TURNS = (False, False, True, True)
 """Turns of the fit, without and with simulation: the first ones find the neighbourhood."""
-ROWS_FITTED = 8
+ROWS_FITTED = 5
 """Rows of a cell that are fitted; all are scored."""
 SOURCE = "bench/fit_default_calibration.py, all data sets weighing the same: shared/data/points-dev.csv, 2026-11"
 

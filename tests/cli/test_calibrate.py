@@ -18,8 +18,8 @@ from sizewell.planner.validate_points import predict_point
 from sizewell.specs.calibration import Efficiencies
 
 COLUMNS = (
-    "point_id", "dataset", "engine", "engine_version", "model", "gpu", "num_gpus", "tp", "load", "concurrency",
-    "input_tokens", "output_tokens", "tpot_mean_s", "ttft_mean_s",
+    "point_id", "dataset", "engine", "engine_version", "model", "weight_format", "gpu", "num_gpus", "tp", "load",
+    "concurrency", "input_tokens", "output_tokens", "tpot_mean_s", "ttft_mean_s",
 )  # fmt: skip
 
 
@@ -31,9 +31,9 @@ def table(path: Path, slower: float, rows: int = 12) -> Path:
         for number in range(rows):
             writer.writerow({
                 "point_id": number, "dataset": "own", "engine": "vllm", "engine_version": "0.15.1",
-                "model": "meta-llama/Llama-3.1-8B", "gpu": "l40s-48gb", "num_gpus": 1, "tp": 1, "load": "closed_loop",
-                "concurrency": 2 ** (number % 6), "input_tokens": 500 * (1 + number % 4), "output_tokens": 200,
-                "tpot_mean_s": 1, "ttft_mean_s": 1,
+                "model": "meta-llama/Llama-3.1-8B", "weight_format": "bf16", "gpu": "l40s-48gb", "num_gpus": 1, "tp": 1,
+                "load": "closed_loop", "concurrency": 2 ** (number % 6), "input_tokens": 500 * (1 + number % 4),
+                "output_tokens": 200, "tpot_mean_s": 1, "ttft_mean_s": 1,
             })  # fmt: skip
     measured = []
     for row in read_point_rows(path):
@@ -85,9 +85,10 @@ def test_too_few_figures_and_a_broken_overlay_are_one_clear_line(
 ) -> None:
     assert run(["calibrate", str(table(tmp_path / "figures.csv", 1.4, rows=2))]) == 2
     assert "at least" in capsys.readouterr().err
+    figures = table(tmp_path / "more.csv", 1.4)
     own.parent.mkdir(parents=True)
     own.write_text("[scales")
-    assert run(["calibrate", str(tmp_path / "figures.csv")]) == 2
+    assert run(["calibrate", str(figures)]) == 2
     assert str(own) in capsys.readouterr().err
 
 

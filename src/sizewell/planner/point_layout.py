@@ -29,6 +29,8 @@ class PoolLayout:
 def formats(row: PointRow, model: ModelSpec) -> Formats:
     """Return the formats of a row in this project's names; `native` where the checkpoint is stored so."""
     name = _WEIGHT_FORMATS.get(row.weight_format, row.weight_format)
+    if not name:
+        name = "native"
     if name.startswith("mixed"):
         name = "gguf-q3_k_m"
     if name.partition("-")[0] == model.weight_format.partition("-")[0]:

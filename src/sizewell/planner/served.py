@@ -17,7 +17,7 @@ from sizewell.planner.steady_state import Limits, Overheads, Point, Rates, rates
 from sizewell.planner.step_table import StepTable, step_table
 
 NEARLY_FULL = 0.95
-TUNED = 0.9
+TUNED = 0.96
 """Share of capacity at which a load runs that was raised until a limit broke: beyond it first tokens wait too long."""
 CAPACITY_SIGMA = 0.1
 OVERLOAD = 1.5

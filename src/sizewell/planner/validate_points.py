@@ -85,7 +85,8 @@ def _predictions(
         likely = played_value(metric, case, played) or values[0]
         half = likely / values[0] * (1 + certainty.spread(metric, len(case.assumed)))
         low = likely / values[0] * min(values) / (1 + certainty.spread(metric, len(case.assumed)))
-        figure = Figure(value=likely, low=low, high=max(values) * half, provenance=provenance)
+        high = max(values) * half
+        figure = Figure(value=likely, low=min(low, likely), high=max(high, likely), provenance=provenance)
         yield PointPrediction(point_id=case.row.point_id, metric=metric, measured=measured, predicted=figure)
 
 
