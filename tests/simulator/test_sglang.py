@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from simulator.conftest import SYNC, said, schedule_of, small
 from simulator.test_twins import SEEDS, offered, replica, same
@@ -63,6 +63,7 @@ def test_compiled_and_plain_agree(seed: int) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(SEEDS)
+@example(25022)  # a retraction leaves a seat
 def test_jumps_are_exact_and_nothing_is_lost(seed: int) -> None:
     facts, requests = sglang(seed), offered(seed, 30)
     run = play(facts, requests).run

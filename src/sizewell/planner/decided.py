@@ -98,7 +98,7 @@ def _prices(question: Question, plans: Sequence[Plan]) -> str:
 def _engine(facts: Facts) -> str:
     versions = ", then ".join(f"{name} {engine.version}" for name, engine in facts.engines.items())
     notes = "".join(f" ({engine.note})" for engine in facts.engines.values() if engine.note)
-    return f"Engine: {versions}{notes}; memory follows that version, speed not yet."
+    return f"Engine: {versions}{notes}; memory follows that version, speed its generation."
 
 
 def _context(question: Question) -> str:

@@ -119,6 +119,8 @@ def _retract(engine: Engine) -> None:
         generated += sequences[engine.running[place]].generated
         asked += sequences[engine.running[place]].output_tokens
     state.ratio = min(1.0, (generated + RETRACTED_STEPS * state.running) / (asked + 1))
+    # A seat and blocks are free that were not when the queue was last looked at.
+    state.blocked = OPEN
 
 
 def _goes_before(engine: Engine, one: int, other: int) -> bool:
