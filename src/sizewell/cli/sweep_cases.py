@@ -106,6 +106,7 @@ def on_ray(cases: Sequence[tuple[str, ...]], address: str, ended: Callable[[int]
         import ray
     except ImportError as error:
         raise BadInputError("--ray needs Ray: pip install 'sizewell[ray]'") from error
+    _check_listens(address)
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -118,6 +119,19 @@ def on_ray(cases: Sequence[tuple[str, ...]], address: str, ended: Callable[[int]
         return _told([], (one for waiting in parts for one in ray.get(waiting)), ended)
     finally:
         ray.shutdown()
+
+
+def _check_listens(address: str) -> None:
+    """Refuse an address where nobody listens at once: Ray itself would wait for minutes."""
+    import socket
+
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise BadInputError(f"--ray {address}: no Ray cluster answers there ({error})") from error
 
 
 def _told(found: list[Outcome], more: Any, ended: Callable[[int], None] | None) -> list[Outcome]:
