@@ -50,8 +50,8 @@ bandwidth)."""
 STRENGTH = {"hbm_share": 8.0, "flops_share": 4.0}
 """How many tables' worth of a tenth of a unit of ln a departure by one unit from the prior costs, else 1."""
 
-OWN = 0.07
-"""Bias of an engine under the curve of all from which on it gets one of its own."""
+OWN = 0.85
+"""Share of its mean error under the curve of all engines below which an engine gets a curve of its own."""
 
 
 class Fit(NamedTuple):
@@ -131,15 +131,16 @@ def curves(points: Sequence[Measured]) -> dict[str, dict[str, Fit]]:
             engines = {p.engine for p in of}
             for engine in sorted(engines) if len(engines) > 1 else ():
                 own = [p for p in of if p.engine == engine]
-                if abs(float(np.median(errors(own, shared)))) > OWN or _improves(own, shared):
-                    table[f"architecture:{architecture}+engine:{engine}"] = fit(own)
+                apart = fit(own)
+                if _mean_error(own, apart) < OWN * _mean_error(own, shared):
+                    table[f"architecture:{architecture}+engine:{engine}"] = apart
         found[kind] = table
         print(kind, {tag: (round(f.median, 3), round(f.p80, 3)) for tag, f in table.items()}, flush=True)
     return found
 
 
-def _improves(own: Sequence[Measured], shared: Fit) -> bool:
-    return fit(own).median < 0.6 * float(np.median(np.abs(errors(own, shared))))
+def _mean_error(tables: Sequence[Measured], found: Fit) -> float:
+    return float(np.mean(np.abs(errors(tables, found))))
 
 
 def nearest(table: dict[str, Fit], point: Measured) -> Fit:

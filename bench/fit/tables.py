@@ -158,9 +158,10 @@ def _gemm(frame: pd.DataFrame, engine: str) -> Read:
 
 
 def _experts(frame: pd.DataFrame, engine: str) -> Read:
-    # Real routers are uneven; over several ranks the tables time the fullest, which the cost model adds by itself.
-    routed = np.where(frame.moe_ep_size > 1, "balanced", "power_law_1.01")
-    frame = frame[(frame.distribution == routed) & (frame.inter_size / frame.moe_tp_size >= 64)]
+    # Real routers are uneven. Under expert parallelism most of these kernels also pass the rows that are for other
+    # ranks, which tells nothing about experts.
+    frame = frame[(frame.distribution == "power_law_1.01") & (frame.moe_ep_size == 1)]
+    frame = frame[frame.inter_size / frame.moe_tp_size >= 64]
     old = frame.kernel_source.str.contains(OLD_SOURCES)
     hopper = frame.device.str.contains("H100|H200")
     narrow = hopper & (frame.moe_dtype == "fp8") & (engine == "vllm")
@@ -173,9 +174,8 @@ def _experts(frame: pd.DataFrame, engine: str) -> Read:
             part[c].astype(float) for c in ("num_tokens", "topk", "num_experts", "hidden_size")
         )
         inner = part.inter_size / part.moe_tp_size
-        chosen = experts * (1 - (1 - top / experts) ** tokens)
-        touched = np.where(part.moe_ep_size > 1, np.minimum(experts, tokens * top), chosen) / part.moe_ep_size
-        assigned = tokens * top / part.moe_ep_size
+        touched = experts * (1 - (1 - top / experts) ** tokens)
+        assigned = tokens * top
         expert = 3 * hidden * inner
         if (
             kind == "mx4"

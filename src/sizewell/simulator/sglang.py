@@ -82,7 +82,7 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
 
 
 def _decode(engine: Engine, ring: int) -> None:
-    """Let every running sequence compute a token; retract some if there are no blocks for all."""
+    """Let every running sequence compute a token and its drafts; retract some if there are no blocks for all."""
     rules, state = engine.rules[0], engine.state[0]
     if state.running == 0:
         return
@@ -93,9 +93,9 @@ def _decode(engine: Engine, ring: int) -> None:
     for place in range(state.running):
         request = engine.running[place]
         sequence = engine.sequences[request]
-        grow(engine, sequence.slot, sequence.computed + 1)
-        add_chunk(engine, ring, request, 1)
-        note(engine, SCHEDULED, request, 1)
+        grow(engine, sequence.slot, sequence.computed + 1 + rules.drafts)
+        add_chunk(engine, ring, request, 1 + rules.drafts)
+        note(engine, SCHEDULED, request, 1 + rules.drafts)
 
 
 def _retract(engine: Engine) -> None:
@@ -131,12 +131,13 @@ def _goes_before(engine: Engine, one: int, other: int) -> bool:
 
 
 def _decode_blocks(engine: Engine) -> int:
-    """Return the new blocks that one more token of every running sequence takes."""
+    """Return the new blocks that one more token of every running sequence and its drafts take."""
     size, needed = engine.rules[0].block_tokens, 0
+    more = size + engine.rules[0].drafts
     for place in range(engine.state[0].running):
         sequence = engine.sequences[engine.running[place]]
-        needed += int(sequence.computed >= engine.held[0, sequence.slot] * size)
-    return needed
+        needed += max(0, (sequence.computed + more) // size - engine.held[0, sequence.slot])
+    return int(needed)
 
 
 def _expected(engine: Engine) -> int:
