@@ -30,7 +30,7 @@ SHARED = {
     "kernel_gap_s": Guess(3e-7, 1e-7, 1.5e-6, 0.5),
     "host_step_s": Guess(1e-3, 2e-4, 2e-3, 0.6),
     "host_sequence_s": Guess(1e-5, 2e-6, 3e-5, 0.6),
-    "prefill_launch_s": Guess(5e-6, 1e-6, 6e-5, 0.3),
+    "prefill_launch_s": Guess(2e-5, 1e-6, 1e-4, 0.7),
     "front_token_s": Guess(2e-5, 5e-6, 8e-5, 1.0),
     "far_collective_s": Guess(6e-5, 2e-5, 1.5e-4, 0.6),
     "request_s": Guess(1e-2, 2e-3, 0.1, 1.0),
@@ -40,9 +40,9 @@ TAGGED = {
     "engine:vllm": {"far_step_s": Guess(8e-3, 1e-3, 1.2e-2, 1.0), "far_collective_s": Guess(4e-4, 5e-5, 8e-4, 0.6)},
     "engine:trtllm": ("host_step_s", "host_sequence_s", "request_s", "burst_share", "relative_fixed"),
     "engine:sglang": ("host_step_s", "host_sequence_s", "request_s", "burst_share", "relative_fixed"),
-    "engine:trtllm-pytorch": {"prefill_launch_s": Guess(1e-5, 1e-6, 6e-5, 0.7)},
-    "engine:sglang-overlapped": {"prefill_launch_s": Guess(1e-5, 1e-6, 6e-5, 0.7)},
-    "engine:sglang-recorded": {"prefill_launch_s": Guess(8e-6, 1e-6, 6e-5, 0.7)},
+    "engine:trtllm-pytorch": {"prefill_launch_s": Guess(4e-5, 1e-6, 1e-4, 0.7)},
+    "engine:sglang-overlapped": {"prefill_launch_s": Guess(4e-5, 1e-6, 1e-4, 0.7)},
+    "engine:sglang-recorded": {"prefill_launch_s": Guess(4e-5, 1e-6, 1e-4, 0.7)},
     "engine:trtllm-c++": {"prefill_launch_s": Guess(4e-6, 1e-6, 6e-5, 0.7)},
     "engine:llama.cpp": {"relative_flops": Guess(1.0, 0.3, 3.0), "relative_hbm": Guess(1.0, 0.5, 1.5, 0.2),
                          "relative_fixed": Guess(0.8, 0.4, 1.1, 0.2), "host_step_s": Guess(1e-3, 2e-4, 2e-3, 0.6),
@@ -100,7 +100,7 @@ def start() -> Efficiencies:
 
 OFFSET = 0.3
 """Spread of the multiplier of a tag on top of that of everything."""
-LOOSE = {"prefill_launch_s": 0.3, "burst_share": 0.6}
+LOOSE = {"prefill_launch_s": 0.6, "burst_share": 0.6}
 """What engines differ in most: how prompts are issued, and whether requests that start together wait for each other."""
 NARROWEST, WIDEST = 0.1, 0.7
 ALSO = {"acceptance": 0.1, "relative_flops": 0.1, "relative_hbm": 0.1, "relative_link": 0.2}

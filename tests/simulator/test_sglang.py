@@ -19,7 +19,9 @@ both = pytest.mark.parametrize("compiled", [False, True])
 
 
 def sglang(seed: int) -> ReplicaFacts:
-    return replica(seed, scheduler="sglang", groups=(BlockGroup(),), rules=SYNC, policy="fcfs")
+    draw = np.random.default_rng(seed + 2)
+    more = {"receive_steps": int(draw.integers(1, 5)), "drafts": int(draw.integers(0, 3)), "acceptance": 0.6}
+    return replica(seed, scheduler="sglang", groups=(BlockGroup(),), rules=SYNC, policy="fcfs", **more)
 
 
 @both
@@ -70,3 +72,27 @@ def test_jumps_are_exact_and_nothing_is_lost(seed: int) -> None:
     same(run, play(replace(facts, jumps=False), requests).run, rel=1e-9)
     assert set(run.status) <= {OK, REJECTED}
     assert np.array_equal(run.output_tokens[run.served], requests.output_tokens[run.served])
+
+
+@both
+def test_drafts_bring_as_many_tokens_as_are_accepted(compiled: bool) -> None:
+    """All of two drafts are accepted: after the first token three come in every step, at a step's own price."""
+    facts = small(scheduler="sglang", drafts=2, acceptance=1.0, max_num_batched_tokens=16)
+    played = play(facts, Requests.of([0.0], [6], [10]), Options(compiled=compiled, log=True))
+    assert schedule_of(played.log) == [{0: 6}, {0: 3}, {0: 3}, {0: 3}]
+    assert played.run.output_tokens.tolist() == [10]
+
+
+@both
+def test_requests_are_noticed_every_so_many_decoding_steps(compiled: bool) -> None:
+    """B comes while A takes its second token; it is computed when A has decoded four steps since its prompt."""
+    facts = small(scheduler="sglang", receive_steps=4, max_num_batched_tokens=16)
+    played = play(facts, Requests.of([0.0, 1.5], [6, 5], [9, 2]), Options(compiled=compiled, log=True))
+    assert schedule_of(played.log) == [{0: 6}, {0: 1}, {0: 1}, {0: 1}, {0: 1}, {1: 5}, *[{0: 1, 1: 1}], *[{0: 1}] * 3]
+
+
+@both
+def test_an_idle_engine_notices_a_request_at_once(compiled: bool) -> None:
+    facts = small(scheduler="sglang", receive_steps=30, max_num_batched_tokens=16)
+    run = play(facts, Requests.of([0.0, 9.0], [6, 5], [2, 2]), Options(compiled=compiled)).run
+    assert (run.first_token_s - run.scheduled_s).tolist() == [1.0, 1.0]

@@ -10,10 +10,11 @@ import numpy as np
 from sizewell.costs.machines import Reached
 from sizewell.costs.surface import StepSurface
 from sizewell.costs.tabulate import make_surface
+from sizewell.planner.harnesses import receive_steps
 from sizewell.planner.point_cases import RESERVING, PointCase, PoolCase
 from sizewell.planner.point_requests import is_played, offered
 from sizewell.planner.served import likely_choice, sent_per_s
-from sizewell.simulator.facts import ReplicaFacts, SchedulerRules, replica_facts
+from sizewell.simulator.facts import BALANCE_STEPS, ReplicaFacts, SchedulerRules, replica_facts
 from sizewell.simulator.simulate import simulate
 from sizewell.traffic.run import Run
 
@@ -68,6 +69,8 @@ class Player:
             facts,
             rules=rules,
             scheduler="sglang" if case.engine == "sglang" else "vllm",
+            receive_steps=receive_steps(case.row, case.engine, case.machines.clusters[0].gpu.architecture),
+            balance_steps=BALANCE_STEPS if pool.work.policy.balanced else 0,
             prefix_caching=case.lengths.cached_tokens > 0,
             max_model_len_tokens=max(longest + 1, facts.max_model_len_tokens),
             acceptance=float(reached.factors["acceptance"][0]),

@@ -10,6 +10,7 @@ from sizewell.costs.machines import Machines
 from sizewell.costs.rank_memory import rank_memory
 from sizewell.costs.step_policy import BALANCED, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
+from sizewell.planner.harnesses import as_launched
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, StepWork, step_work
@@ -96,6 +97,7 @@ def engine_family(engine: str) -> str:
 def point_case(row: PointRow, facts: PointFacts) -> PointCase:
     """Return a row made ready; raise UnknownNameError for a weight format no engine serves."""
     engine = engine_family(row.engine)
+    row = as_launched(row, engine, facts.cluster.gpu.architecture)
     lengths, assumed = _lengths(row)
     policy = _policy(row, engine, facts.cluster)
     large = _is_large(facts.cluster)

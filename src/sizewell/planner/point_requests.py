@@ -14,6 +14,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from sizewell.planner.harnesses import is_inferencex
 from sizewell.planner.point_cases import PointCase, PoolCase
 from sizewell.traffic.requests import Requests
 
@@ -82,7 +83,7 @@ def _requests(case: PointCase, arrivals: NDArray[np.float64], draw: np.random.Ge
 
 def _lengths(case: PointCase, mean: float, count: int, draw: np.random.Generator) -> Ints:
     least = min(SHORTEST_TOKENS, max(1, round(mean)))
-    if is_inferencex(case):
+    if is_inferencex(case.row):
         drawn = draw.uniform(mean * 8 / 9, mean * 10 / 9, count)
     elif case.varied:
         drawn = least + np.minimum(draw.gamma(SHAPE, max(mean - least, 0.0) / SHAPE, count), LONGEST_MEANS * mean)
@@ -93,11 +94,6 @@ def _lengths(case: PointCase, mean: float, count: int, draw: np.random.Generator
         drawn = draw.uniform(mean * (1 - JITTER), mean * (1 + JITTER), count)
     whole: Ints = np.maximum(np.rint(drawn), least).astype(np.int64)
     return whole
-
-
-def is_inferencex(case: PointCase) -> bool:
-    """Return whether a row comes from that harness, directly or through a collection."""
-    return case.row.dataset.startswith("inferencex") or "InferenceX" in case.row.notes
 
 
 def _arrivals(case: PointCase, rate_per_s: float, replicas: int, draw: np.random.Generator) -> NDArray[np.float64]:

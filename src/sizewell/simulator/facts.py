@@ -23,9 +23,13 @@ Router = Literal["round-robin", "least-requests", "least-tokens", "session", "pr
 ROUTERS: tuple[Router, ...] = ("round-robin", "least-requests", "least-tokens", "session", "prefix")
 """In the order of their numbers in `simulator.router`."""
 PAGE_TOKENS = 16
+BALANCE_STEPS = 50
+"""Steps TensorRT-LLM lets prompts wait under attention_dp_config.enable_balance, unless told otherwise."""
 DP_CONSERVATIVENESS = 0.3
 """SGLang expects less of running sequences when attention is data-parallel."""
-COUNTS = ("block_tokens", "max_num_seqs", "max_num_batched_tokens", "max_model_len_tokens", "stages", "ranks")
+COUNTS = (
+    "block_tokens", "max_num_seqs", "max_num_batched_tokens", "max_model_len_tokens", "receive_steps", "stages", "ranks"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +86,10 @@ class ReplicaFacts:
     with probability `acceptance` if those before it were; with `draft_layers` the drafter keeps keys and values of its
     own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
     `host_blocks` more are kept in host memory, from where a token's cache comes back in `host_token_s`.
-    `scheduler` sglang takes `max_num_batched_tokens` as the size of a prefill chunk and `conservativeness` as how
-    much of their output it expects of running sequences. `watermark_fraction` of the blocks stays free when a request
-    is admitted beside others. `request_s` goes by before a request reaches the scheduler. `jumps` False forms every
+    `scheduler` sglang takes `max_num_batched_tokens` as the size of a prefill chunk, `conservativeness` as how much of
+    their output it expects of running sequences, and looks for requests every `receive_steps` steps that decode. `watermark_fraction` of the blocks stays free when a request
+    is admitted beside others. Data-parallel ranks that all decode let prompts wait until every rank has one, for at
+    most `balance_steps` steps. `request_s` goes by before a request reaches the scheduler. `jumps` False forms every
     step: the same result, slower.
     """
 
@@ -102,6 +107,7 @@ class ReplicaFacts:
     rules: SchedulerRules = SchedulerRules()
     scheduler: Scheduler = "vllm"
     conservativeness: float = 1.0
+    receive_steps: int = 1
     host_blocks: int = 0
     host_token_s: float = 0.0
     stages: int = 1
@@ -109,6 +115,7 @@ class ReplicaFacts:
     drafts: int = 0
     draft_layers: bool = True
     watermark_fraction: float = 0.0
+    balance_steps: int = 0
     acceptance: float = 0.0
     request_s: float = 0.0
     seed: int = 0

@@ -99,6 +99,9 @@ ENGINE = np.dtype(
         ("roster", np.int64),  # counts every change of the running list
         ("blocked", np.int64),  # OPEN, NO_SEAT, NO_ROOM
         ("skip", np.int64),  # identical steps planned to be jumped over
+        ("holds", np.int64),  # prompts wait for the other ranks in this step; of the first rank, for how many steps now
+        ("deaf", np.int64),  # SGLang: steps since it last looked for requests, and waiting ones it knows of
+        ("heard", np.int64),
         ("busy_s", np.float64),  # when the accelerators can start the next batch
         ("end_s", np.float64),  # when the batch formed last ends
         ("wake_s", np.float64),  # when the scheduler next gets to act
@@ -134,6 +137,8 @@ RULES = np.dtype(
         ("depth", np.int64),  # batches in flight
         ("stages", np.int64),
         ("ranks", np.int64),
+        ("receive_steps", np.int64),  # SGLang: decoding steps between two looks for requests
+        ("balance_steps", np.int64),  # most steps that prompts wait until every rank has one
         ("drafts", np.int64),
         ("lookahead_tokens", np.int64),  # a sequence holds blocks for, beyond those of the step
         ("drop_last_hit", np.int64),  # a drafter of its own layers needs the last cached block computed again

@@ -20,6 +20,8 @@ def steps_alike(engine: Engine, in_flight: int) -> int:
     state, rules = engine.state[0], engine.rules[0]
     if state.running == 0 or (state.waiting > 0 and state.blocked == OPEN):
         return 0
+    if state.waiting > 0 and rules.receive_steps > 1:
+        return 0
     # Windows that move on give blocks back, SGLang expects less and less: then the first in the queue may fit.
     if (rules.windowed or rules.scheduler == SGLANG) and state.blocked == NO_ROOM:
         return 0
@@ -60,6 +62,7 @@ def jump(engine: Engine, surface: StepSurface, steps: int, start_s: float, times
         for place in range(state.running):
             _take_and_offer(engine, engine.running[place], 0)
     state.steps += steps
+    state.deaf = (state.deaf + steps) % rules.receive_steps
     state.tokens += steps * state.running
     for _ in range(steps):
         state.ratio = max(state.ratio - rules.ratio_decay, rules.ratio_least)

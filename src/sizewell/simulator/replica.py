@@ -45,6 +45,8 @@ def _form(world: World, replica: int, ring: int) -> bool:
     """Form and start the next batch; return whether that changed anything. An empty batch has no end."""
     rules = world.rules[0]
     tokens = preempted = 0
+    if rules.balance_steps > 0:
+        _balance(world, replica)
     for rank in range(rules.ranks):
         engine = engine_of(world, replica * rules.ranks + rank)
         before = engine.state[0].preemptions
@@ -56,6 +58,23 @@ def _form(world: World, replica: int, ring: int) -> bool:
         world.batches[replica * rules.ranks, ring].end_s = 0.0
     # A step in which the first sequence was itself the victim takes no time; the next one is formed at once.
     return bool(tokens > 0 or preempted > 0)
+
+
+def _balance(world: World, replica: int) -> None:
+    """Let prompts wait while every rank decodes and some have no prompt: a step takes as long as its fullest rank."""
+    rules = world.rules[0]
+    first = replica * rules.ranks
+    prompted = idle = 0
+    for rank in range(rules.ranks):
+        state = world.states[first + rank]
+        prompted += int(state.waiting > 0 and state.running < rules.max_num_seqs)
+        idle += int(state.running == 0)
+    lead = world.states[first]
+    waited = lead.holds + 1 if 0 < prompted < rules.ranks and idle == 0 else 0
+    if waited > rules.balance_steps:
+        waited = 0
+    for rank in range(rules.ranks):
+        world.states[first + rank].holds = waited
 
 
 def _computing(world: World, replica: int) -> bool:
@@ -107,6 +126,8 @@ def _no_admission(world: World, replica: int) -> bool:
     """Return whether a new request could not be admitted whatever it is: all slots taken, or others before it."""
     rules = world.rules[0]
     state = world.states[replica * rules.ranks]
+    if rules.receive_steps > 1:
+        return False
     return bool(state.running == rules.max_num_seqs or (state.blocked != OPEN and rules.policy == FCFS))
 
 

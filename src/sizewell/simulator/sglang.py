@@ -24,10 +24,22 @@ def schedule_sglang(engine: Engine, ring: int) -> int:
     """Form the next batch: prompts if any can be computed, else one token for each running sequence."""
     clear_batch(engine, ring)
     engine.state[0].blocked = OPEN
+    _listen(engine)
     _prefill(engine, ring)
     if engine.batches[ring].entries == 0:
         _decode(engine, ring)
+    else:
+        engine.state[0].deaf = engine.rules[0].receive_steps
     return close_batch(engine, ring)
+
+
+def _listen(engine: Engine) -> None:
+    """Take notice of requests that have come: once in so many decoding steps, at once after prompts and when idle."""
+    state = engine.state[0]
+    state.deaf += 1
+    if state.deaf >= engine.rules[0].receive_steps or state.running == 0:
+        state.deaf = 0
+        state.heard = state.waiting
 
 
 def _prefill(engine: Engine, ring: int) -> None:
@@ -48,14 +60,14 @@ def _prefill(engine: Engine, ring: int) -> None:
             if tokens < rest:
                 state.blocked = NO_SEAT
                 return
-    if state.waiting > 0:
+    if state.heard > 0:
         _admit(engine, ring, budget)
 
 
 def _admit(engine: Engine, ring: int, budget: int) -> None:
     rules, state = engine.rules[0], engine.state[0]
     room = state.free * rules.block_tokens - _expected(engine)
-    while state.waiting > 0:
+    while state.heard > 0:
         state.blocked = NO_SEAT
         if budget <= 0 or state.running == rules.max_num_seqs:
             return
@@ -71,6 +83,7 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         if rest + ahead + rules.block_tokens >= room or not place_prefix(engine, request, cached + tokens):
             return
         start_running(engine, request, cached)
+        state.heard -= 1
         engine.batches[ring].load_s += loaded * rules.host_token_s
         _run_chunk(engine, ring, request, tokens)
         budget -= tokens
@@ -114,6 +127,7 @@ def _retract(engine: Engine) -> None:
         sequences[victim].preemptions += 1
         state.preemptions += 1
         enqueue(engine, victim)
+        state.heard += 1
     generated = asked = 0
     for place in range(state.running):
         generated += sequences[engine.running[place]].generated

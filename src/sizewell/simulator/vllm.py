@@ -139,6 +139,8 @@ def _preempt(engine: Engine, request: int) -> None:
 def _admit(engine: Engine, ring: int, budget: int) -> None:
     """Move waiting sequences into the running list, in order, until one does not fit."""
     state, rules, batch = engine.state[0], engine.rules[0], engine.batches[ring]
+    if state.holds > 0:
+        return
     running, padded = batch.entries, rules.pads_drafts * rules.drafts * (batch.prefill_sequences == 0)
     while state.waiting > 0:
         state.blocked = NO_SEAT

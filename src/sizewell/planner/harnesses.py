@@ -1,0 +1,59 @@
+"""What a benchmark is known to set where its table leaves it open, from its published launch scripts.
+
+InferenceX (InferenceMAX), since 2025-10: recent releases of every engine, vLLM with its scheduler beside the step;
+TensorRT-LLM with room for one prompt in a step; SGLang on Blackwell with an 8-bit cache, chunks of 16,384 tokens, and
+a look for new requests every 10 decoding steps, 30 from 16 users on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+from sizewell.planner.measured_point import PointRow
+
+EFFECTIVE = 0.9
+"""Mean over nominal lengths: they are drawn uniformly from 0.8 to 1.0 of the nominal ones."""
+RELEASES = {"vllm": "0.14", "trtllm": "1.0", "sglang": "0.5"}
+"""Generations its rows without a version are of."""
+PROMPT_ROOM, PROMPT_STEP = 64, 64
+GPT_OSS_TOKENS = 20_000
+CHUNK_TOKENS = {"hopper": 32_768, "blackwell": 16_384}
+MANY_USERS = 16
+RECEIVE_STEPS, MANY_RECEIVE_STEPS = 10, 30
+
+
+def is_inferencex(row: PointRow) -> bool:
+    """Return whether a row comes from that harness, directly or through a collection."""
+    return row.dataset.startswith("inferencex") or "InferenceX" in row.notes
+
+
+def as_launched(row: PointRow, engine: str, architecture: str) -> PointRow:
+    """Return a row with what its harness sets of an engine on an architecture, where the row states nothing."""
+    if not is_inferencex(row):
+        return row
+    narrow = engine == "sglang" and architecture == "blackwell"
+    return replace(
+        row,
+        engine_version=row.engine_version or RELEASES.get(engine, ""),
+        kv_format=row.kv_format or ("fp8" if narrow else ""),
+        max_num_batched_tokens=row.max_num_batched_tokens or _step_tokens(row, engine, architecture),
+    )
+
+
+def _step_tokens(row: PointRow, engine: str, architecture: str) -> int | None:
+    if engine == "sglang":
+        return CHUNK_TOKENS.get(architecture)
+    if engine != "trtllm" or row.disaggregated:
+        return None
+    if "gpt-oss" in row.model:
+        return GPT_OSS_TOKENS
+    nominal = (row.input_tokens or 0.0) / EFFECTIVE
+    return PROMPT_STEP * ceil((nominal + (row.concurrency or 0.0) + PROMPT_ROOM) / PROMPT_STEP)
+
+
+def receive_steps(row: PointRow, engine: str, architecture: str) -> int:
+    """Return the decoding steps between two looks for new requests."""
+    if not is_inferencex(row) or row.disaggregated or engine != "sglang" or architecture != "blackwell":
+        return 1
+    return MANY_RECEIVE_STEPS if (row.concurrency or 0) >= MANY_USERS else RECEIVE_STEPS
