@@ -31,7 +31,7 @@ SHARED = {
     "host_step_s": Guess(1e-3, 2e-4, 2e-3, 0.6),
     "host_sequence_s": Guess(1e-5, 2e-6, 3e-5, 0.6),
     "prefill_launch_s": Guess(2e-5, 1e-6, 1e-4, 0.7),
-    "front_token_s": Guess(2e-5, 5e-6, 8e-5, 1.0),
+    "front_token_s": Guess(6e-5, 2e-5, 2e-4, 0.3),
     "far_collective_s": Guess(6e-5, 2e-5, 1.5e-4, 0.6),
     "request_s": Guess(1e-2, 2e-3, 0.1, 1.0),
     "burst_share": Guess(0.3, 0.05, 2.0, 1.0),
@@ -109,7 +109,7 @@ FAMILIES = ("architecture:hopper", "architecture:ampere", "architecture:ada", "a
             "engine:vllm", "engine:sglang", "engine:trtllm", "engine:lmdeploy")  # fmt: skip
 """What kernels may differ in from the curves measured on a few of them: kept close."""
 CLOSE = 0.1
-HOST = ("host_step_s", "host_sequence_s", "request_s")
+HOST = ("host_step_s", "host_sequence_s", "request_s", "front_token_s")
 GENERATIONS = ("vllm-v0", "vllm-v1", "vllm-async", "sglang-overlapped", "sglang-recorded", "trtllm-c++", "trtllm-pytorch")
 """Releases of an engine between which the loop around a step changed (specs/engine.py)."""
 

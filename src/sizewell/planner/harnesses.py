@@ -52,6 +52,11 @@ def _step_tokens(row: PointRow, engine: str, architecture: str) -> int | None:
     return PROMPT_STEP * ceil((nominal + (row.concurrency or 0.0) + PROMPT_ROOM) / PROMPT_STEP)
 
 
+def streams_single_tokens(row: PointRow, engine: str) -> bool:
+    """Return whether every token is sent by itself: its scripts send ten or more of these engines at once."""
+    return not (is_inferencex(row) and engine in {"sglang", "trtllm"})
+
+
 def receive_steps(row: PointRow, engine: str, architecture: str) -> int:
     """Return the decoding steps between two looks for new requests."""
     if not is_inferencex(row) or row.disaggregated or engine != "sglang" or architecture != "blackwell":

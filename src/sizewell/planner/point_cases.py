@@ -10,7 +10,7 @@ from sizewell.costs.machines import Machines
 from sizewell.costs.rank_memory import rank_memory
 from sizewell.costs.step_policy import BALANCED, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
-from sizewell.planner.harnesses import as_launched
+from sizewell.planner.harnesses import as_launched, streams_single_tokens
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, StepWork, step_work
@@ -115,8 +115,14 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         choices=tuple(tuple(_pool(row, pool, facts, lengths, policy) for pool in pools) for pools in found),
         assumed=assumed + (("tensor parallel size",) if len(found) > 1 else ()),
         tuned="MLPerf" in row.notes,
-        varied="ShareGPT" in row.notes or (bool(_SERVED.search(row.notes)) and "random" not in row.notes),
+        varied="ShareGPT" in row.notes
+        or (bool(_SERVED.search(row.notes)) and "random" not in row.notes and not _is_chosen(row)),
     )
+
+
+def _is_chosen(row: PointRow) -> bool:
+    """Return whether lengths were set and not found: they are round."""
+    return all(length and length % 100 == 0 for length in (row.input_tokens, row.output_tokens))
 
 
 def _lengths(row: PointRow) -> tuple[Lengths, tuple[str, ...]]:
@@ -144,7 +150,10 @@ def _policy(row: PointRow, engine: str, cluster: ClusterSpec) -> StepPolicy:
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
         drafts=drafts,
         balanced=engine in BALANCED,
-        front_end=row.load != "static_batch" and (row.load != "offline" or bool(_SERVED.search(row.notes))),
+        front_end=streams_single_tokens(row, engine)
+        and "MLPerf" not in row.notes
+        and row.load != "static_batch"
+        and (row.load != "offline" or bool(_SERVED.search(row.notes))),
     )
 
 
