@@ -1,8 +1,8 @@
 """What a benchmark is known to set where its table leaves it open, from its published launch scripts.
 
 InferenceX (InferenceMAX), since 2025-10: recent releases of every engine, vLLM with its scheduler beside the step;
-TensorRT-LLM with room for one prompt in a step; SGLang on Blackwell with an 8-bit cache, chunks of 16,384 tokens, and
-a look for new requests every 10 decoding steps, 30 from 16 users on.
+TensorRT-LLM with an 8-bit cache and room for one prompt in a step; on Blackwell 8-bit caches, SGLang with chunks of
+16,384 tokens and a look for new requests every 10 decoding steps, 30 from 16 users on. Prefix caches are off.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def as_launched(row: PointRow, engine: str, architecture: str) -> PointRow:
     """Return a row with what its harness sets of an engine on an architecture, where the row states nothing."""
     if not is_inferencex(row):
         return row
-    narrow = engine == "sglang" and architecture == "blackwell"
+    narrow = engine == "trtllm" or architecture == "blackwell"
     return replace(
         row,
         engine_version=row.engine_version or RELEASES.get(engine, ""),
@@ -50,6 +50,11 @@ def _step_tokens(row: PointRow, engine: str, architecture: str) -> int | None:
         return GPT_OSS_TOKENS
     nominal = (row.input_tokens or 0.0) / EFFECTIVE
     return PROMPT_STEP * ceil((nominal + (row.concurrency or 0.0) + PROMPT_ROOM) / PROMPT_STEP)
+
+
+def keeps_prefixes(row: PointRow, engine: str) -> bool:
+    """Return whether computed prompts stay findable: engines do so unless told otherwise, as by its scripts."""
+    return row.shared_prefix_tokens > 0 or (engine in {"vllm", "sglang"} and not is_inferencex(row))
 
 
 def streams_single_tokens(row: PointRow, engine: str) -> bool:

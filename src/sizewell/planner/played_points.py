@@ -10,7 +10,7 @@ import numpy as np
 from sizewell.costs.machines import Reached
 from sizewell.costs.surface import StepSurface
 from sizewell.costs.tabulate import make_surface
-from sizewell.planner.harnesses import receive_steps
+from sizewell.planner.harnesses import keeps_prefixes, receive_steps
 from sizewell.planner.point_cases import RESERVING, PointCase, PoolCase
 from sizewell.planner.point_requests import is_played, offered
 from sizewell.planner.served import likely_choice, sent_per_s
@@ -71,7 +71,7 @@ class Player:
             scheduler="sglang" if case.engine == "sglang" else "vllm",
             receive_steps=receive_steps(case.row, case.engine, case.machines.clusters[0].gpu.architecture),
             balance_steps=BALANCE_STEPS if pool.work.policy.balanced else 0,
-            prefix_caching=case.lengths.cached_tokens > 0,
+            prefix_caching=keeps_prefixes(case.row, case.engine),
             max_model_len_tokens=max(longest + 1, facts.max_model_len_tokens),
             acceptance=float(reached.factors["acceptance"][0]),
         )

@@ -22,6 +22,7 @@ from sizewell.specs.model import ModelSpec
 _FAMILIES = {"dynamo-sglang": "sglang", "sglang-mori": "sglang", "ik-llama.cpp": "llama.cpp", "unstated": "vllm"}
 _STAGE = re.compile(r"([\d.]+) req/s for ([\d.]+)s")
 _SERVED = re.compile(r"\bserve\b|launch_server")
+_AT_ONCE = re.compile(r"about (\d+) of the \d+ requests run at once")
 DEFAULT_TOKENS = 512.0
 DEFAULT_SEQUENCES = {"llama.cpp": 1, "trtllm": 2048, "lmdeploy": 256, "sglang": 1024}
 LARGE_MEMORY_BYTES = 70e9
@@ -109,7 +110,7 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         tags=engine_tags(engine, row.engine_version if engine in {row.engine, "sglang"} else ""),
         lengths=lengths,
         rate_per_s=row.request_rate_per_s or _mean_rate(row.notes),
-        max_sequences=float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),
+        max_sequences=_seats(row) or float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),
         model=facts.model,
         engine_spec=facts.engine,
         choices=tuple(tuple(_pool(row, pool, facts, lengths, policy) for pool in pools) for pools in found),
@@ -118,6 +119,12 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         varied="ShareGPT" in row.notes
         or (bool(_SERVED.search(row.notes)) and "random" not in row.notes and not _is_chosen(row)),
     )
+
+
+def _seats(row: PointRow) -> float | None:
+    """Return how many requests ran at once, where a table says that the others waited."""
+    said = _AT_ONCE.search(row.notes)
+    return float(said[1]) if said else None
 
 
 def _is_chosen(row: PointRow) -> bool:
