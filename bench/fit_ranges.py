@@ -53,7 +53,7 @@ TAGGED = {
     "architecture:ada": ("relative_fixed",),
     "architecture:blackwell": ("relative_fixed",),
     "form:consumer": ("relative_flops", "relative_hbm", "relative_link"),
-    "engine:transformers": ("eager_launch_s",),
+    "engine:transformers": {"eager_launch_s": Guess(6e-5, 2e-5, 1.5e-4, 0.5)},
     "vendor:apple": ("relative_flops", "relative_hbm", "relative_fixed"),
     "vendor:amd": ("relative_flops", "relative_hbm", "relative_fixed", "relative_link", "host_step_s"),
 }  # fmt: skip

@@ -27,6 +27,8 @@ DEFAULT_TOKENS = 512.0
 DEFAULT_SEQUENCES = {"llama.cpp": 1, "trtllm": 2048, "lmdeploy": 256, "sglang": 1024}
 LARGE_MEMORY_BYTES = 70e9
 LLAMA_CPP_TOKENS = 512
+STEP_TOKENS = {"llama.cpp": LLAMA_CPP_TOKENS, "trtllm": 8192, "lmdeploy": 32_768}
+"""Token budgets of a step; early LMDeploy computes all prompts that wait as one batch."""
 RESERVING = frozenset({"trtllm"})
 """Engines that admit a sequence only when its whole answer fits (GUARANTEED_NO_EVICT), so that none is preempted."""
 
@@ -150,8 +152,8 @@ def _lengths(row: PointRow) -> tuple[Lengths, tuple[str, ...]]:
 
 def _policy(row: PointRow, engine: str, cluster: ClusterSpec) -> StepPolicy:
     drafts = (1 if row.attention_dp else 3) if row.speculative == "mtp" else 0
-    default = 8192 if engine == "trtllm" or _is_large(cluster) else 2048
-    chunk = row.max_num_batched_tokens or (LLAMA_CPP_TOKENS if engine == "llama.cpp" else default)
+    default = STEP_TOKENS.get(engine, 8192 if _is_large(cluster) else 2048)
+    chunk = row.max_num_batched_tokens or default
     return StepPolicy(
         chunk_tokens=chunk,
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",

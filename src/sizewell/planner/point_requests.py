@@ -27,7 +27,8 @@ OPEN_REQUESTS = 1000
 SHORTEST_TOKENS = 4
 JITTER = 0.005
 """Requests of one length start and end together, wave after wave. Clocks of real machines drift apart by about this
-much; SGLang, which computes prompts before it decodes on, brings a wave together again."""
+much; SGLang, which computes prompts before it decodes on, brings a wave together again, and so do tests in which all
+answers are of one length and nothing else happens."""
 _STAGE = re.compile(r"([\d.]+) req/s for ([\d.]+)s")
 _COUNT = re.compile(r"(\d+) [\w-]+ requests")
 _STATIC = '"static" test'
@@ -88,7 +89,7 @@ def _lengths(case: PointCase, mean: float, count: int, draw: np.random.Generator
     elif case.varied:
         drawn = least + np.minimum(draw.gamma(SHAPE, max(mean - least, 0.0) / SHAPE, count), LONGEST_MEANS * mean)
         drawn *= mean / drawn.mean()
-    elif case.engine == "sglang":
+    elif case.engine == "sglang" or _STATIC in case.row.notes:
         drawn = np.full(count, mean)
     else:
         drawn = draw.uniform(mean * (1 - JITTER), mean * (1 + JITTER), count)
