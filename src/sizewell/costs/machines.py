@@ -136,8 +136,12 @@ class Reached:
         if widened and parameter in WIDENED:
             row *= self.factors[WIDENED[parameter]]
         if parameter.endswith("_share"):
-            np.minimum(row, 1.0, out=row)
+            np.minimum(row, MOST_REACHED, out=row)
 
+
+MOST_REACHED = 0.95
+"""Share of a stated rate that nothing exceeds for long: memory refreshes and turns around, clocks give way. Kernels
+measured above it read what a cache kept from one repetition to the next."""
 
 RELATIVE = {
     "fixed_s": "relative_fixed", "depth_s": "relative_fixed", "unit_s": "relative_fixed",
