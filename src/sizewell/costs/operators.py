@@ -51,6 +51,15 @@ def step_operators(
     return tuple(found)
 
 
+def mixer_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch) -> list[Operator]:
+    """Return those operators of a step that move information between tokens, and no others."""
+    step = _Step(model, formats, cut, batch)
+    found: list[Operator] = []
+    for layer, repeats in model.layer_counts.items():
+        found += step.mixer(layer, float(repeats))
+    return found
+
+
 def draft_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch, drafts: int) -> list[Operator]:
     """Return what proposing takes: each draft is one pass of a token of each sequence through the prediction layer
     and the head.
@@ -83,9 +92,15 @@ class _Step:
         found = [self._norms(layer, repeats)]
         if layer.mixer is not None:
             found += self._projections(layer, repeats)
-            found += context_operators(layer.mixer, repeats, self.batch, self._width(layer.mixer))
+        found += self.mixer(layer, repeats)
         found += self.mlp.operators(layer, repeats)
         return found
+
+    def mixer(self, layer: Layer, repeats: float) -> tuple[Operator, ...]:
+        """Return what reads context in one kind of layer."""
+        if layer.mixer is None:
+            return ()
+        return context_operators(layer.mixer, repeats, self.batch, self._width(layer.mixer))
 
     def _width(self, mixer: Mixer) -> CacheWidth:
         """Rows take what the memory ledger says they take."""
