@@ -7,7 +7,7 @@ the time one request takes, and what is scored begins after everybody's first re
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import ceil
+from math import ceil, inf, nextafter
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -52,8 +52,21 @@ class Outcome:
     @property
     def holds(self) -> bool:
         """Whether everybody was served, every limit was met by its statistic, and it could go on so."""
-        served = self.score.ok == self.score.offered
-        return served and not self.overloaded and all(limit.held for limit in self.score.limits)
+        return self.served and not self.overloaded and all(limit.held for limit in self.score.limits)
+
+    @property
+    def served(self) -> bool:
+        """Whether everybody was served, however late."""
+        return self.score.ok == self.score.offered
+
+    @property
+    def strain(self) -> float:
+        """How much of its limits it takes: the largest value over its limit; at most 1 where it holds, else more."""
+        taken = [limit.value_s / limit.limit_s for limit in self.score.limits if limit.value_s is not None]
+        most = max(taken, default=0.0)
+        if self.holds:
+            return min(most, 1.0)
+        return most if most > 1 else inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,13 +134,15 @@ class Stage:
     def rehearsal(self) -> Rehearsal:
         """Return what happens at the stated load, at which load it breaks, and when a replica dies."""
         fewer = self.replicas - 1
+        stated = self.outcome(self.load / self.replicas)
+        without_one = self.outcome(self.load / fewer) if fewer else None
         return Rehearsal(
             load=self.load,
             unit="requests/s" if self.workload.users is None else "users",
             replicas=self.replicas,
-            stated=self.outcome(self.load / self.replicas),
-            saturation=self._saturation(),
-            without_one=self.outcome(self.load / fewer) if fewer else None,
+            stated=stated,
+            saturation=self._saturation(stated),
+            without_one=without_one,
         )
 
     def outcome(self, share: float) -> Outcome:
@@ -154,15 +169,21 @@ class Stage:
             self.capacity[0.0] = steady.requests_per_s if steady else float("inf")
         return self.capacity[0.0]
 
-    def _saturation(self) -> Bracket:
-        """Look for the edge between the stated load and the most that can be served at all."""
+    def _saturation(self, stated: Outcome) -> Bracket:
+        """Look for the edge between the stated load and the most that can be served at all.
+
+        Without limits nothing is played: requests are all alike, and what is served at one load is served at any.
+        """
         whole = self.workload.users is not None
         most = float(self.most_at_once) if whole else SURE * self.capacity_per_s
-        found = saturation(self._holds, most, whole=whole)
+        known = {share: outcome.strain for share, outcome in self.known.items()}
+        known[nextafter(most, inf)] = inf
+        unlimited = stated.served and not stated.score.limits
+        found = saturation((lambda _: 0.0) if unlimited else self._strain, most, whole=whole, known=known)
         return replace(found, holds=found.holds * self.replicas, breaks=found.breaks * self.replicas)
 
-    def _holds(self, share: float) -> bool:
-        return not self._overloaded(share) and self.outcome(share).holds
+    def _strain(self, share: float) -> float:
+        return self.outcome(share).strain
 
     def _played(self, share: float) -> Outcome:
         in_flight = share if self.workload.users is not None else share * self.e2e_s
