@@ -52,12 +52,13 @@ def step_operators(
 
 
 def mixer_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch) -> list[Operator]:
-    """Return those operators of a step that move information between tokens, and no others."""
+    """Return those operators of a step that move information between tokens, alike ones of all layers together."""
     step = _Step(model, formats, cut, batch)
-    found: list[Operator] = []
-    for layer, repeats in model.layer_counts.items():
-        found += step.mixer(layer, float(repeats))
-    return found
+    repeats: dict[Mixer, float] = {}
+    for layer, count in model.layer_counts.items():
+        if layer.mixer is not None:
+            repeats[layer.mixer] = repeats.get(layer.mixer, 0.0) + count
+    return [operator for mixer, count in repeats.items() for operator in step.mixer(mixer, count)]
 
 
 def draft_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch, drafts: int) -> list[Operator]:
@@ -68,8 +69,8 @@ def draft_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch:
     step = _Step(model, formats, cut, one)
     found: list[Operator] = []
     for layer in model.mtp_layers[:1]:
-        found += step.layer(layer, float(drafts))
-        found += step.head(one.sampled, float(drafts))
+        found += step.layer(layer, drafts * one.decodes)
+        found += step.head(one.sampled, drafts * one.decodes)
     return found
 
 
@@ -87,20 +88,18 @@ class _Step:
             local=self.tokens, everywhere=batch.tokens, summed=self.summed,
         )  # fmt: skip
 
-    def layer(self, layer: Layer, repeats: float) -> list[Operator]:
+    def layer(self, layer: Layer, repeats: Floats | float) -> list[Operator]:
         """Return the operators of one kind of layer."""
         found = [self._norms(layer, repeats)]
         if layer.mixer is not None:
             found += self._projections(layer, repeats)
-        found += self.mixer(layer, repeats)
+            found += self.mixer(layer.mixer, repeats)
         found += self.mlp.operators(layer, repeats)
         return found
 
-    def mixer(self, layer: Layer, repeats: float) -> tuple[Operator, ...]:
-        """Return what reads context in one kind of layer."""
-        if layer.mixer is None:
-            return ()
-        return context_operators(layer.mixer, repeats, self.batch, self._width(layer.mixer))
+    def mixer(self, mixer: Mixer, repeats: Floats | float) -> tuple[Operator, ...]:
+        """Return what reads context in layers of one mixer."""
+        return context_operators(mixer, repeats, self.batch, self._width(mixer))
 
     def _width(self, mixer: Mixer) -> CacheWidth:
         """Rows take what the memory ledger says they take."""
@@ -116,7 +115,7 @@ class _Step:
             narrow=kv_element_bytes(self.formats.kv, self.model) < ACTIVATION_BYTES,
         )
 
-    def _norms(self, layer: Layer, repeats: float) -> Operator:
+    def _norms(self, layer: Layer, repeats: Floats | float) -> Operator:
         """Norms with residuals, rotation of queries and keys, activation between matrices: what touches rows only."""
         blocks = (layer.mixer is not None) + (layer.mlp is not None)
         paired = [t for t in layer.tensors if t.role in {"mlp", "shared-experts"} and len(t.rows) > 1]
@@ -135,7 +134,7 @@ class _Step:
             launches=kernels,
         )
 
-    def _projections(self, layer: Layer, repeats: float) -> tuple[Operator, ...]:
+    def _projections(self, layer: Layer, repeats: Floats | float) -> tuple[Operator, ...]:
         tensors = [t for t in layer.tensors if t.role in {"attention", "indexer", "recurrent"}]
         site = Site("attention projections", "projections", repeats)
         expanded: tuple[Operator, ...] = ()
@@ -146,7 +145,7 @@ class _Step:
         held = held_matrices(tensors, self.model, self.formats.weight, self.cut.tp)
         return (*product(site, held, self.tokens, self.summed), *expanded)
 
-    def _expansion(self, tensors: Iterable[Tensor], repeats: float) -> tuple[Operator, ...]:
+    def _expansion(self, tensors: Iterable[Tensor], repeats: Floats | float) -> tuple[Operator, ...]:
         """kv_b: absorbed into queries and outputs in decode; in prefill it expands earlier cached rows again."""
         batch = self.batch
         again = batch.prefill_sequences * batch.prefill_context_tokens
@@ -173,7 +172,7 @@ class _Step:
         )
         return [lookup, *self.head(sampled, 1.0)]
 
-    def head(self, sampled: Floats, repeats: float) -> list[Operator]:
+    def head(self, sampled: Floats, repeats: Floats | float) -> list[Operator]:
         """Return the output projection of `sampled` rows and the choice of their tokens."""
         rows = np.maximum(sampled / self.cut.dp, np.minimum(sampled, 1.0))
         logits = rows * float(self.model.vocabulary)

@@ -13,7 +13,7 @@ from sizewell.costs.lines import LedgerLine
 from sizewell.costs.overhead import deep_stack_lines, gather_lines, overhead_lines
 from sizewell.costs.stages import counted_layers, stage_bounds
 from sizewell.costs.token_pool import STATE_TO_TOKEN_RATIO, WINDOW_POOL_FRACTION
-from sizewell.costs.weights import VOCABULARY_PADDING, Absorbed, WeightRules, offloaded, stage_weight_lines
+from sizewell.costs.weights import VOCABULARY_PADDING, Absorbed, WeightRules, Weights, offloaded
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.layers import Attention, CompressedAttention, LatentAttention, Layer
@@ -127,24 +127,32 @@ def rank_memory(
 
     A rank is the fullest of its stage; data-parallel ranks are alike.
     """
+    return rank_memory_with(Weights(model, formats.weight), formats.kv, cut, settings, engine)
+
+
+def rank_memory_with(
+    weights: Weights, kv_format: str, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
+) -> RankMemory:
+    """Return the same of weights that may be counted already in part."""
+    model, formats = weights.model, Formats(weight=weights.weight_format, kv=kv_format)
     rules = cache_rules(model, settings, engine)
-    bounds = stage_bounds(len(model.layers), cut.pp, engine.pp_remainder)
-    weights = stage_weight_lines(model, formats.weight, cut, weight_rules(settings, engine))
-    draft = settings.speculative_tokens > 0
     buffers = (*gather_lines(model, formats, settings, engine), *deep_stack_lines(model, settings, engine))
-    stages = tuple(
-        StageMemory(
-            weights=offloaded((*lines, *buffers), settings.offload_bytes),
-            layout=cache_layout(
-                layer_kinds(model, _counted(model, span, draft=draft), formats.kv, cut.tp, rules), rules
-            ),
-        )
-        for span, lines in zip(bounds, weights, strict=True)
-    )
+    bounds = stage_bounds(len(model.layers), cut.pp, engine.pp_remainder)
+    stages: list[StageMemory] = []
+    known: dict[int, StageMemory] = {}
+    for span, lines in zip(bounds, weights.stage_lines(cut, weight_rules(settings, engine)), strict=True):
+        if id(lines) not in known:
+            layers = _counted(model, span, draft=settings.speculative_tokens > 0)
+            known[id(lines)] = StageMemory(
+                weights=offloaded((*lines, *buffers), settings.offload_bytes),
+                layout=cache_layout(layer_kinds(model, layers, kv_format, cut.tp, rules), rules),
+            )
+        stages.append(known[id(lines)])
     overhead = overhead_lines(model, formats, cut, settings, engine)
     return RankMemory(
-        stages=stages, overhead=overhead, engine=engine, settings=settings, cut=cut, compressed=_is_compressed(model)
-    )
+        stages=tuple(stages), overhead=overhead, engine=engine, settings=settings, cut=cut,
+        compressed=_is_compressed(model),
+    )  # fmt: skip
 
 
 def with_max_num_seqs(memory: RankMemory, model: ModelSpec, formats: Formats, max_num_seqs: int) -> RankMemory:

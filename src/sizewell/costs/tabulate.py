@@ -103,8 +103,10 @@ class _Tables:
             return Table()
         work, latency = working(chosen, self.reached)
         whole = np.arange(1.0, points[-1] + 1.0)
-        pairs = (np.interp(whole, points, np.broadcast_to(each, work.shape)[0]) for each in (work, latency))
-        seconds = np.stack(list(pairs), axis=1)
+        seconds = np.zeros((len(whole), 2))
+        for column, each in enumerate((work, latency)):
+            if each.any():
+                seconds[:, column] = np.interp(whole, points, np.broadcast_to(each, work.shape)[0])
         return Table((), np.concatenate([2 * seconds[:1] - seconds[1:2], seconds]))
 
     def _grid(self, axes: tuple[Floats, ...], operators: Sequence[Operator], *only: str) -> Table:
@@ -207,7 +209,11 @@ class _Tables:
 
 
 def _launches(operators: Sequence[Operator], only: Collection[str] = ()) -> float:
-    return sum((o.repeats * o.launches for o in operators if not only or o.name in only), start=0.0)
+    found = np.zeros(1)
+    for operator in operators:
+        if not only or operator.name in only:
+            found = found + operator.repeats * operator.launches
+    return float(found[0])
 
 
 def _sum(axes: tuple[Floats, ...], *tables: Table) -> Table:
