@@ -117,10 +117,11 @@ class Trial:
         somewhere = most >= 1
         if not somewhere.any():
             return
-        table = self._table(base, rows[somewhere])
+        unlimited = rates(self._table(base, rows[somewhere]), Holding(max_sequences=np.inf))
         for variant, sequences in gains:
             if (sequences >= 1).any():
-                yield from self._serving(variant, rows[somewhere], sequences[somewhere], table)
+                limits = Holding(max_sequences=sequences[somewhere])
+                yield from self._serving(variant, rows[somewhere], unlimited.within(limits), sequences[somewhere] >= 1)
 
     def _memories(self, base: Variant, rows: Rows) -> dict[int, RankMemory]:
         """Return the memory of a rank under each build of the engine that runs on some of the machines."""
@@ -187,10 +188,8 @@ class Trial:
         work = step_work(self.question.model, variant.formats, variant.cut, self.demand.lengths, policy, GRID)
         return step_table(work, self.yard.reached.take(rows))
 
-    def _serving(self, variant: Variant, rows: Rows, sequences: Floats, table: StepTable) -> Iterator[Column]:
-        steady = rates(table, Holding(max_sequences=sequences))
+    def _serving(self, variant: Variant, rows: Rows, steady: Rates, held: Mask) -> Iterator[Column]:
         position = self.demand.last_within(steady)
-        held = sequences >= 1
         self._note_slow(variant, rows, steady, held & (position < 0))
         alive = held & (position >= 0)
         if not alive.any():
