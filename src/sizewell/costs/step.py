@@ -64,9 +64,14 @@ class StepTime:
             total_s=self.total_s[:, steps],
             floor_s=self.floor_s[:, steps],
             interval_s=self.interval_s[:, steps],
-            parts={name: s[:, steps] for name, s in self.parts.items() if name in self.limits or s[:, steps].any()},
+            parts={name: seconds[:, steps] for name, seconds in self.parts.items() if self._has(name, steps)},
             limits={name: seconds[:, steps] for name, seconds in self.limits.items()},
         )
+
+    def _has(self, part: str, steps: slice) -> bool:
+        """Return whether a part belongs to some steps: it waits, takes time there, or takes none anywhere."""
+        seconds = self.parts[part]
+        return part in self.limits or bool(seconds[:, steps].any()) or not seconds.any()
 
     @property
     def bound_by(self) -> NDArray[np.str_]:
