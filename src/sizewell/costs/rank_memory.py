@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import ceil, floor
 
+import numpy as np
+
+from sizewell.costs.batch import Floats
 from sizewell.costs.cache_kinds import CacheRules, layer_kinds
 from sizewell.costs.kv_cache import CacheLayout, cache_layout
 from sizewell.costs.lines import LedgerLine
@@ -77,11 +79,14 @@ class RankMemory:
         vLLM takes a fraction of the total; SGLang of what is free once context and collectives are up.
         """
         share = self.settings.memory_fraction if fraction is None else fraction
+        return float(self._budgets(np.array([total_bytes]), np.array([share]))[0])
+
+    def _budgets(self, total_bytes: Floats, share: Floats) -> Floats:
         if self.engine.profile == "sglang":
             return (total_bytes - self.base_bytes) * share
         if self.engine.profile == "llama.cpp":
             return total_bytes - self.base_bytes
-        return float(ceil(total_bytes * share))
+        return np.ceil(total_bytes * share)
 
     @cached_property
     def base_bytes(self) -> float:
@@ -90,8 +95,17 @@ class RankMemory:
 
     def safe_fraction(self, total_bytes: float) -> float:
         """Return the share in whole per cent, at most the one set, that leaves room for what lies beside it."""
-        room = floor((1 - self.outside_bytes / total_bytes) * 100) / 100
-        return min(self.settings.memory_fraction, max(room, 0.01))
+        return float(self._safe_fractions(np.array([total_bytes]))[0])
+
+    def _safe_fractions(self, total_bytes: Floats) -> Floats:
+        room = np.floor((1 - self.outside_bytes / total_bytes) * 100) / 100
+        share: Floats = np.minimum(self.settings.memory_fraction, np.maximum(room, 0.01))
+        return share
+
+    def rooms(self, total_bytes: Floats) -> tuple[Floats, Floats]:
+        """Return the engine's share and the blocks on accelerators that report `total_bytes`, at safe fractions [M]."""
+        budgets = self._budgets(total_bytes, self._safe_fractions(total_bytes))
+        return budgets, self._blocks(budgets)
 
     def kv_bytes(self, total_bytes: float, fraction: float | None = None) -> tuple[float, ...]:
         """Return what is left for the cache on each stage; negative where the rest does not fit."""
@@ -100,14 +114,17 @@ class RankMemory:
 
     def blocks(self, total_bytes: float, fraction: float | None = None) -> int:
         """Return the blocks every stage can hold: the minimum over stages, 0 where nothing is left."""
-        return max(0, min(self._stage_blocks(self.kv_bytes(total_bytes, fraction))))
+        return int(self._blocks(np.array([self.budget_bytes(total_bytes, fraction)]))[0])
 
-    def _stage_blocks(self, left: tuple[float, ...]) -> Iterable[int]:
-        for stage, room in zip(self.stages, left, strict=True):
-            per_block = stage.layout.bytes_per_block
+    def _blocks(self, budgets: Floats) -> Floats:
+        least = np.full_like(budgets, np.inf)
+        for stage in {id(stage): stage for stage in self.stages}.values():
+            room, per_block = budgets - stage.weight_bytes - self.inside_bytes, stage.layout.bytes_per_block
             shared = self.engine.profile == "sglang" and stage.layout.state_bytes_per_sequence
             share = 1 / (1 + STATE_TO_TOKEN_RATIO) if shared else 1.0
-            yield floor(room * share / per_block) if per_block else 2**40 if room > 0 else 0
+            held = np.floor(room * share / per_block) if per_block else np.where(room > 0, 2.0**40, 0.0)
+            least = np.minimum(least, held)
+        return np.maximum(least, 0.0)
 
     @property
     def layout(self) -> CacheLayout:

@@ -167,14 +167,11 @@ class Trial:
         """Return how many requests one replica's cache holds on each machine, half way through their output as they
         are on average; none where not even one of full length fits.
         """
-        totals, back = np.unique(self.yard.memory_bytes[rows], return_inverse=True)
-        held = [memory.blocks(total, memory.safe_fraction(total)) for total in totals]
-        blocks = np.array(held, dtype=np.float64)[back]
+        budget, blocks = memory.rooms(self.yard.memory_bytes[rows])
         needed = max(memory.layout.request_blocks(ceil(self.demand.context_tokens)), 1)
         usual = max(memory.layout.request_blocks(ceil(self.demand.lengths.decode_context_tokens)), 1)
         none, few = blocks <= 0, (blocks > 0) & (blocks < needed)
         if none.any():
-            budget = np.array([memory.budget_bytes(total, memory.safe_fraction(total)) for total in totals])[back]
             lacking = memory_reason(variant, memory, budget[none])
             self.nearest.fail("memory", rows[none], (memory.resident_bytes / budget)[none], lacking)
         if few.any():
