@@ -97,7 +97,12 @@ class StepTable:
     accepted_tokens: Floats
     request_s: Floats
     burst: Floats
-    decode: StepTime
+    steps: StepTime
+
+    @property
+    def decode(self) -> StepTime:
+        """The steps that only decode."""
+        return self.steps.at(slice(len(self.sequences)))
 
     @property
     def sequences(self) -> Floats:
@@ -148,7 +153,7 @@ def step_table(work: StepWork, reached: Reached) -> StepTable:
         accepted_tokens=np.sum([reached.factors["acceptance"] ** n for n in range(work.policy.drafts + 1)], axis=0),
         request_s=reached.factors["request_s"],
         burst=reached.factors["burst_share"],
-        decode=steps.at(decode),
+        steps=steps,
     )
 
 
