@@ -59,8 +59,8 @@ def four_constants(case: PointCase) -> float:
     """Return the TPOT of the four-constant roofline."""
     pool = case.choices[0][-1]
     work = pool.work
-    layers = sum(o.repeats for o in work.decode.operators if o.name == "norms and residuals")
-    read = sum(o.hbm_bytes * o.repeats for o in work.decode.operators if "norm" not in o.name)
+    layers = sum(float(np.max(o.repeats)) for o in work.steps.operators if o.name == "norms and residuals")
+    read = sum(o.hbm_bytes * o.repeats for o in work.steps.operators if "norm" not in o.name)[: len(work.sequences)]
     users = (case.row.concurrency or case.max_sequences) / pool.layout.replicas
     users = min(users, case.max_sequences, max(1.0, pool.kv_tokens / case.lengths.decode_context_tokens))
     size = float(np.interp(users, work.sequences, read)) / pool.layout.cut.pp

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from sizewell.catalog.calibrations import read_efficiencies
+from sizewell.catalog.models import read_model
 from sizewell.costs.batch import Batch
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.operators import step_operators
 from sizewell.costs.step import Launch, StepTime, price
+from sizewell.costs.step_policy import StepPolicy
 from sizewell.specs.deployment import Formats, Parallelism
 from sizewell.specs.model import ModelSpec
 from specimens import H100, H200, cluster, deepseek_r1, llama_70b
@@ -43,3 +45,37 @@ def test_a_larger_batch_takes_longer_but_serves_a_token_cheaper() -> None:
     time = step(llama_70b(), Parallelism(tp=4), Batch.decode([1, 8, 64, 512], 1000)).total_s[0]
     assert (np.diff(time) > 0).all()
     assert (np.diff(time / [1, 8, 64, 512]) < 0).all()
+
+
+@pytest.mark.parametrize("drafts", [0, 2])
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [
+        ("deepseek-ai/DeepSeek-R1", Parallelism(tp=2, dp=4, ep=8)),
+        ("deepseek-ai/DeepSeek-V3.2", Parallelism(tp=8)),
+        ("Qwen/Qwen3-Next-80B-A3B-Instruct", Parallelism(tp=2, pp=2)),
+        ("google/gemma-3-27b-it", Parallelism(tp=2)),
+    ],
+)
+def test_steps_side_by_side_take_what_each_takes_by_itself(name: str, cut: Parallelism, drafts: int) -> None:
+    """Operators that some of the steps do without take nothing there, neither time nor a launch."""
+    model, policy = read_model(name), StepPolicy(chunk_tokens=2048, drafts=drafts)
+    reached = Reached.of(Machines.of(CLUSTERS), read_efficiencies(), "vllm")
+    alone = (
+        Batch.decode([1, 8, 200], 1000, 1 + drafts),
+        Batch.mixed([4, 64], 3000, [500, 1024], [0, 700], query_tokens=1 + drafts),
+        Batch.prefill([2048, 1], [0, 2048]),
+    )
+
+    def timed(batch: Batch) -> StepTime:
+        used = drafts if batch.has_decode and model.mtp_layers else 0
+        operators = step_operators(model, NATIVE, cut, batch, used)
+        return price(operators, reached, policy.launch(model, cut, batch))
+
+    together, start = timed(alone[0].beside(*alone[1:])), 0
+    for batch in alone:
+        own, end = timed(batch), start + len(batch.tokens)
+        assert together.total_s[:, start:end] == pytest.approx(own.total_s, rel=1e-12)
+        assert together.floor_s[:, start:end] == pytest.approx(own.floor_s, rel=1e-12)
+        start = end
+    assert list(together.at(slice(3)).parts) == list(timed(alone[0]).parts)

@@ -92,8 +92,24 @@ def test_code_is_kept_and_found_again(tmp_path: Any) -> None:
 
     assert Twin(abs_sum, Counting())(made([3, -4], [0.0, 0.0])) == 7
     (kept,) = list(tmp_path.glob("code/*"))
-    assert kept.name.startswith("abs_sum-") and store.read(kept.stem) == kept.read_bytes()
+    assert kept.name.startswith("abs_sum-") and store.read(kept.stem)
     assert CodeFolder(tmp_path / "kept" / "nothing").read("a") is None
+
+
+@pytest.mark.parametrize("left", [0, 10, 40])
+def test_damaged_code_is_not_run(tmp_path: Any, left: int) -> None:
+    store = CodeFolder(tmp_path)
+    store.write("a", b"code" * 20)
+    assert store.read("a") == b"code" * 20
+    (tmp_path / "a.code").write_bytes((tmp_path / "a.code").read_bytes()[:left])
+    assert store.read("a") is None
+
+
+def test_a_folder_that_cannot_be_made_keeps_nothing(tmp_path: Any) -> None:
+    (tmp_path / "file").write_text("in the way")
+    store = CodeFolder(tmp_path / "file" / "code")
+    store.write("a", b"code")
+    assert store.read("a") is None
 
 
 def abs_sum(given: Given) -> int:

@@ -24,7 +24,8 @@ def cache_folder() -> Path:
     if os.environ.get("HF_HUB_CACHE"):
         return Path(os.environ["HF_HUB_CACHE"]).expanduser()
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
-    return Path(home).expanduser() / "hub"
+    # Path.expanduser would raise for a user without a home.
+    return Path(os.path.expanduser(home)) / "hub"
 
 
 def cached_snapshot(name: str) -> Path | None:

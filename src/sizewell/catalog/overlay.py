@@ -20,7 +20,8 @@ def overlay_folder(environment: Mapping[str, str] | None = None) -> Path:
     """
     stated = (os.environ if environment is None else environment).get(VARIABLE)
     if not stated:
-        return Path.home() / ".config" / "sizewell" / "catalog"
+        # Path.home would raise for a user without a home.
+        return Path(os.path.expanduser("~/.config/sizewell/catalog"))
     folder = Path(stated).expanduser()
     if folder.exists() and not folder.is_dir():
         raise BadInputError(f"{VARIABLE}={stated} is not a folder; name the folder that holds gpus/, nodes/, prices/ …")

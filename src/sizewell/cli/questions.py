@@ -1,6 +1,7 @@
 """The questions sizewell answers, as Python functions: facts from the catalogue, the answer from the core.
 
-`import sizewell` offers them; the commands read words, call these and print what they return.
+`import sizewell` offers them; the commands read words, call these and print what they return. What only one question
+needs is imported when it is asked.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
+from typing import TYPE_CHECKING
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
@@ -20,15 +22,11 @@ from sizewell.cli.machine_text import parse_machine
 from sizewell.costs.ledger import GIB, MemoryLedger, ledger
 from sizewell.costs.weights import OFFLOADED, checkpoint_bytes
 from sizewell.planner.bill_of_materials import BillOfMaterials, bill_of_materials
-from sizewell.planner.fit import FORMATS_TRIED, Bench, Fitting, Misfit, one_of_each
-from sizewell.planner.fit import fit as fit_models
 from sizewell.planner.plan import Answer
-from sizewell.planner.prediction import Prediction, steady_state
 from sizewell.planner.question import Question
 from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse, with_simulated_means
 from sizewell.planner.search import answer
 from sizewell.planner.stated import Stated, stated_deployment
-from sizewell.planner.step_account import StepAccount, step_account
 from sizewell.planner.step_table import Lengths
 from sizewell.planner.support import unsupported
 from sizewell.simulator.facts import Router
@@ -40,6 +38,11 @@ from sizewell.specs.model import ModelSpec
 from sizewell.specs.weight_format import parse_weight_format
 from sizewell.traffic.score import NO_LIMITS
 from sizewell.traffic.workload import Slo, Workload
+
+if TYPE_CHECKING:
+    from sizewell.planner.fit import Fitting, Misfit
+    from sizewell.planner.prediction import Prediction
+    from sizewell.planner.step_account import StepAccount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,9 @@ def fit(
     on: str | ClusterSpec, workload: Workload, models: Sequence[str] = (), weight_formats: tuple[str, ...] = ()
 ) -> tuple[tuple[Fitting, ...], tuple[Misfit, ...]]:
     """Return which models (none named: all shipped) run on a machine, and which do not."""
+    from sizewell.planner.fit import FORMATS_TRIED, Bench, one_of_each
+    from sizewell.planner.fit import fit as fit_models
+
     names = models or [entry.id for entry in list_models()]
     known = [read_model(name) for name in names]
     bench = Bench(
@@ -181,6 +187,9 @@ def _usual_engine(model: ModelSpec, weight_format: str, place: ClusterSpec) -> E
 
 def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO_LIMITS) -> Explanation:
     """Return the explanation of a deployment under a load, whoever built it; limits say where it saturates."""
+    from sizewell.planner.prediction import steady_state
+    from sizewell.planner.step_account import step_account
+
     longest = deployment.pools[0].settings.max_model_len_tokens
     if workload.context_tokens > longest:
         raise BadInputError(

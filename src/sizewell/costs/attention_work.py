@@ -48,7 +48,7 @@ class _Row:
     passed_bytes: float
 
 
-def context_operators(mixer: Mixer, repeats: float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
+def context_operators(mixer: Mixer, repeats: Floats | float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
     """Return the operators of a mixer that read context, for one rank's share of the batch."""
     if isinstance(mixer, Attention):
         return _softmax(mixer, repeats, batch, width)
@@ -59,7 +59,7 @@ def context_operators(mixer: Mixer, repeats: float, batch: Batch, width: CacheWi
     return (_recurrent(mixer, repeats, batch, width),)
 
 
-def _softmax(mixer: Attention, repeats: float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
+def _softmax(mixer: Attention, repeats: Floats | float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
     heads = max(1, mixer.heads // width.tp)
     row = _Row(
         flops=2.0 * heads * (mixer.head_dim + mixer.v_head_dim),
@@ -78,7 +78,7 @@ def _softmax(mixer: Attention, repeats: float, batch: Batch, width: CacheWidth) 
     return tuple(found)
 
 
-def _latent(mixer: LatentAttention, repeats: float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
+def _latent(mixer: LatentAttention, repeats: Floats | float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
     """Absorbed in decode: every head works on the latent itself. In prefill keys and values are expanded first."""
     heads = max(1, mixer.heads // width.tp)
     absorbed_width, expanded_width = (
@@ -107,7 +107,9 @@ def _latent(mixer: LatentAttention, repeats: float, batch: Batch, width: CacheWi
     return tuple(found)
 
 
-def _compressed(mixer: CompressedAttention, repeats: float, batch: Batch, width: CacheWidth) -> tuple[Operator, ...]:
+def _compressed(
+    mixer: CompressedAttention, repeats: Floats | float, batch: Batch, width: CacheWidth
+) -> tuple[Operator, ...]:
     heads = max(1, mixer.heads // width.tp)
     row = _Row(
         flops=4.0 * heads * mixer.head_dim,
@@ -140,14 +142,16 @@ def _compressed_seen(mixer: CompressedAttention, context: Floats) -> Floats:
     return window + _seen(states, mixer.indexer.top_k_tokens if mixer.indexer else None)
 
 
-def _decode(kind: OperatorKind, repeats: float, batch: Batch, row: _Row, seen: Floats, width: CacheWidth) -> Operator:
+def _decode(
+    kind: OperatorKind, repeats: Floats | float, batch: Batch, row: _Row, seen: Floats, width: CacheWidth
+) -> Operator:
     pairs = batch.decode_sequences * seen
     return Operator(
         name="decode attention",
         part=DECODE,
         kind=kind,
         compute=width.compute,
-        repeats=repeats,
+        repeats=repeats * batch.decodes,
         flops=pairs * (batch.query_tokens * row.flops),
         hbm_bytes=pairs * row.bytes,
         rows=np.full_like(pairs, row.queries * batch.query_tokens),
@@ -157,7 +161,7 @@ def _decode(kind: OperatorKind, repeats: float, batch: Batch, row: _Row, seen: F
     )
 
 
-def _prefill(repeats: float, batch: Batch, row: _Row, seen: Floats, width: CacheWidth) -> Operator:
+def _prefill(repeats: Floats | float, batch: Batch, row: _Row, seen: Floats, width: CacheWidth) -> Operator:
     held = batch.prefill_sequences * batch.prefill_context_tokens + batch.prefill_tokens
     passed = batch.prefill_tokens * row.passed_bytes
     return Operator(
@@ -165,7 +169,7 @@ def _prefill(repeats: float, batch: Batch, row: _Row, seen: Floats, width: Cache
         part=PREFILL,
         kind="prefill-attention",
         compute=width.compute,
-        repeats=repeats,
+        repeats=repeats * batch.prefills,
         flops=batch.prefill_tokens * seen * row.flops,
         hbm_bytes=held * row.bytes + passed,
         rows=np.full_like(passed, row.head),
@@ -175,7 +179,7 @@ def _prefill(repeats: float, batch: Batch, row: _Row, seen: Floats, width: Cache
     )
 
 
-def _selection(indexer: Indexer, repeats: float, batch: Batch, ratio: int) -> Operator:
+def _selection(indexer: Indexer, repeats: Floats | float, batch: Batch, ratio: int) -> Operator:
     """Scores every cached key (one for each `ratio` tokens) against the index heads, in fp8; never shared over TP."""
     queries = batch.decode_sequences * batch.query_tokens * batch.context_tokens
     pairs = (queries + batch.prefill_tokens * batch.prefill_visible_tokens) / ratio
@@ -198,7 +202,7 @@ def _selection(indexer: Indexer, repeats: float, batch: Batch, ratio: int) -> Op
     )
 
 
-def _recurrent(mixer: Recurrent, repeats: float, batch: Batch, width: CacheWidth) -> Operator:
+def _recurrent(mixer: Recurrent, repeats: Floats | float, batch: Batch, width: CacheWidth) -> Operator:
     """States are read and written once a step and sequence; an update takes about six operations an element."""
     state = float(mixer.rank_state_elements(width.tp))
     convolution = float(mixer.rank_conv_elements(width.tp))

@@ -73,6 +73,34 @@ class Batch:
             prefill_pairs=None if prefill_pairs is None else pairs,
         )
 
+    def beside(self, *others: Batch) -> Batch:
+        """Return these steps and, further along the batch axis, others of equal chunks with as many queries or none."""
+        every = (self, *others)
+
+        def joined(name: str) -> Floats:
+            return np.concatenate([getattr(each, name) for each in every])
+
+        return Batch(
+            decode_sequences=joined("decode_sequences"),
+            context_tokens=joined("context_tokens"),
+            prefill_tokens=joined("prefill_tokens"),
+            prefill_sequences=joined("prefill_sequences"),
+            prefill_context_tokens=joined("prefill_context_tokens"),
+            query_tokens=self.query_tokens,
+            has_decode=any(each.has_decode for each in every),
+            has_prefill=any(each.has_prefill for each in every),
+        )
+
+    @property
+    def decodes(self) -> Floats | float:
+        """1 in steps that decode, 0 in others."""
+        return _where(self.decode_sequences > 0)
+
+    @property
+    def prefills(self) -> Floats | float:
+        """1 in steps that prefill, 0 in others."""
+        return _where(self.prefill_tokens > 0)
+
     @property
     def tokens(self) -> Floats:
         """Tokens that pass through the layers."""
@@ -109,6 +137,10 @@ class Batch:
             has_prefill=self.has_prefill,
             prefill_pairs=None if self.prefill_pairs is None else self.prefill_visible_tokens * prefill_tokens,
         )
+
+
+def _where(there: NDArray[np.bool_]) -> Floats | float:
+    return 1.0 if there.all() else there.astype(np.float64)
 
 
 def _share(sequences: Floats, ranks: int) -> Floats:

@@ -36,7 +36,7 @@ from sizewell.specs.calibration import KERNEL_PARAMETERS
 
 
 class KernelWork(NamedTuple):
-    """What kernels of O operators do, arrays of shape [O, B]; `products` and `depth` [O]."""
+    """What kernels of O operators do, arrays of shape [O, B]."""
 
     flops: Floats
     stream_bytes: Floats
@@ -49,20 +49,21 @@ class KernelWork(NamedTuple):
     @classmethod
     def of(cls, operators: Sequence[Operator]) -> KernelWork:
         """Return the work of all repeats of some operators."""
-        row_bytes = np.stack([o.row_bytes * o.repeats + 0.0 * o.flops for o in operators])
+        nothing = np.zeros_like(operators[0].flops)
+        row_bytes = np.stack([o.row_bytes * o.repeats + nothing for o in operators])
         return cls(
             flops=np.stack([o.flops * o.repeats for o in operators]),
             stream_bytes=np.stack([o.hbm_bytes * o.repeats for o in operators]) - row_bytes,
             row_bytes=row_bytes,
             rows=np.maximum(np.stack([o.rows for o in operators]), 1e-9),
-            units=np.stack([0.0 * o.flops if o.units is None else o.units * o.repeats for o in operators]),
-            products=np.array([o.products * o.repeats for o in operators]),
-            depth=np.array([o.depth * o.repeats for o in operators]),
+            units=np.stack([nothing if o.units is None else o.units * o.repeats for o in operators]),
+            products=np.stack([o.products * o.repeats + nothing for o in operators]),
+            depth=np.stack([o.depth * o.repeats + nothing for o in operators]),
         )
 
 
 class Spent(NamedTuple):
-    """Seconds of kernels without skew, shapes [O, M, B]: of arithmetic, of the stream, of both; `fixed` [O, M]."""
+    """Seconds of kernels without skew, shapes [O, M, B]: of arithmetic, of the stream, of both; what is `fixed`."""
 
     arithmetic: Floats
     stream: Floats
@@ -82,7 +83,7 @@ class Rates(NamedTuple):
 class Kernels:
     """Seconds of each operator, shape [O, M, B], and of all of them without skew at every stated rate, [M, B].
 
-    `fixed_s` [M, 1] is the part that does not depend on the batch.
+    `fixed_s` [M, B] is the part that does not depend on how much the operators of a step do.
     """
 
     seconds: Floats
@@ -93,23 +94,39 @@ class Kernels:
 
 def kernels(operators: Sequence[Operator], reached: Reached) -> Kernels:
     """Return the time of each operator on every machine and what it waits for."""
-    machines = reached.machines
-    work = KernelWork.of(operators)
-    per_flop = 1 / np.stack([_flops_per_s(o, machines) for o in operators])
+    work, rates = KernelWork.of(operators), _rates(operators, reached.machines)
+    spent = _skewed(operators, spend(_curves(operators, reached), work, rates))
     sizes = work.stream_bytes.sum(axis=0) + work.row_bytes.sum(axis=0)
-    floor = np.maximum(per_flop.T @ work.flops, sizes / machines.bytes_per_s[:, None])
-    curves = np.stack([_curve(o, reached) for o in operators], axis=1)
-    plain = np.maximum(1 / machines.flops_per_s["fp32"], per_flop)
-    spent = spend(curves, work, Rates(per_flop, plain, 1 / machines.bytes_per_s))
-    seconds = spent.seconds
+    floor = np.maximum(rates.per_flop.T @ work.flops, sizes / reached.machines.bytes_per_s[:, None])
     waits: NDArray[np.bool_] = spent.arithmetic > spent.stream
+    seconds = spent.seconds + spent.fixed
+    compute: Floats = np.where(waits, seconds - spent.fixed, 0.0).sum(axis=0)
+    return Kernels(seconds, compute, spent.fixed.sum(axis=0), floor)
+
+
+def kernel_seconds(operators: Sequence[Operator], reached: Reached) -> Floats:
+    """Return only the time of each operator on every machine, shape [O, M, B]."""
+    rates = _rates(operators, reached.machines)
+    spent = _skewed(operators, spend(_curves(operators, reached), KernelWork.of(operators), rates))
+    return spent.seconds + spent.fixed
+
+
+def _skewed(operators: Sequence[Operator], spent: Spent) -> Spent:
+    """Return the same where the fullest rank is waited for."""
     for row, operator in enumerate(operators):
         if operator.skew is not None:
-            seconds[row] *= operator.skew
-    fixed = spent.fixed.sum(axis=0)[:, None]
-    seconds += spent.fixed[:, :, None]
-    compute: Floats = np.where(waits, seconds - spent.fixed[:, :, None], 0.0).sum(axis=0)
-    return Kernels(seconds, compute, fixed, floor)
+            spent.seconds[row] *= operator.skew
+    return spent
+
+
+def _rates(operators: Sequence[Operator], machines: Machines) -> Rates:
+    per_flop = 1 / np.stack([_flops_per_s(o, machines) for o in operators])
+    plain = np.maximum(1 / machines.flops_per_s["fp32"], per_flop)
+    return Rates(per_flop, plain, 1 / machines.bytes_per_s)
+
+
+def _curves(operators: Sequence[Operator], reached: Reached) -> Floats:
+    return np.stack([_curve(o, reached) for o in operators], axis=1)
 
 
 def _flops_per_s(operator: Operator, machines: Machines) -> Floats:
@@ -136,7 +153,7 @@ def spend(curves: Floats, work: KernelWork, rates: Rates) -> Spent:
     seconds[passing] += (per_byte / row_share[passing])[:, :, None] * work.row_bytes[passing, None, :]
     counted = np.flatnonzero(work.units.any(axis=1))
     seconds[counted] += unit_s[counted, :, None] * work.units[counted, None, :]
-    fixed = fixed_s * work.products[:, None] + depth_s * work.depth[:, None]
+    fixed = fixed_s[:, :, None] * work.products[:, None, :] + depth_s[:, :, None] * work.depth[:, None, :]
     return Spent(arithmetic, stream, seconds, fixed)
 
 

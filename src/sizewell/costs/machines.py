@@ -73,7 +73,7 @@ class Reached:
     """Machines with what is reached of them under one engine, whose tags come beside those of each machine.
 
     `factors` are arrays of shape [M]; of `shapes`, the curves of all classes and tags, those asked for are kept in
-    `curves` [parameters, M]; which one each machine has is `matched` once for a machine and all that are taken from it.
+    `curves` [parameters, M]; machines taken from a `whole` have those of their `rows` in it.
     """
 
     machines: Machines
@@ -81,7 +81,8 @@ class Reached:
     shapes: Curves
     tags: tuple[str, ...] = ()
     curves: dict[str, Floats] = field(default_factory=dict)
-    matched: dict[tuple[str, tuple[str, ...]], list[float]] = field(default_factory=dict)
+    whole: Reached | None = None
+    rows: NDArray[np.intp] | None = None
 
     @classmethod
     def of(
@@ -109,24 +110,31 @@ class Reached:
             factors={name: value[rows] for name, value in self.factors.items()},
             shapes=self.shapes,
             tags=self.tags,
-            matched=self.matched,
+            whole=self,
+            rows=rows,
         )
 
     def curve(self, name: str, names: Sequence[str]) -> Floats:
         """Return the parameters called `names` of a class of kernels or messages, shape [len(names), M]."""
         if name not in self.curves:
-            curve = np.array([self._match(name, names, tags) for tags in self.machines.tags], dtype=np.float64).T
-            for row, parameter in zip(curve, names, strict=True):
-                self._scale(row, parameter, widened=name == "gemm.w4")
-            self.curves[name] = curve
+            self.curves[name] = self.whole.curve(name, names)[:, self.rows] if self.whole else self._made(name, names)
         return self.curves[name]
 
-    def _match(self, name: str, names: Sequence[str], tags: tuple[str, ...]) -> list[float]:
-        key = (name, tags)
-        if key not in self.matched:
-            found = matching_curve(self.shapes, name, (*tags, *self.tags))
-            self.matched[key] = [found.parameters[parameter] for parameter in names]
-        return self.matched[key]
+    def _made(self, name: str, names: Sequence[str]) -> Floats:
+        """Return the curves of a class as its file says, scaled; machines that it does not tell apart are alike."""
+        told = {part for tag in self.shapes[name] for part in tag.split("+")}
+        known: dict[frozenset[str], list[float]] = {}
+        found = []
+        for tags in self.machines.tags:
+            alike = frozenset(told.intersection(tags))
+            if alike not in known:
+                parameters = matching_curve(self.shapes, name, (*alike, *self.tags)).parameters
+                known[alike] = [parameters[parameter] for parameter in names]
+            found.append(known[alike])
+        curve = np.array(found, dtype=np.float64).T
+        for row, parameter in zip(curve, names, strict=True):
+            self._scale(row, parameter, widened=name == "gemm.w4")
+        return curve
 
     def _scale(self, row: Floats, parameter: str, *, widened: bool) -> None:
         """Multiply a parameter by what this engine and machine reach beside the curve; shares stay shares."""

@@ -46,7 +46,7 @@ class Site:
 
     name: str
     part: str
-    repeats: float
+    repeats: Floats | float
 
 
 def rank_matrix(tensor: Tensor, encoding: Encoding, ways: int, matrices: int | None = None) -> RankMatrix:

@@ -71,7 +71,7 @@ class MlpWork:
     everywhere: Floats
     summed: tuple[Collective, ...]
 
-    def operators(self, layer: Layer, repeats: float) -> tuple[Operator, ...]:
+    def operators(self, layer: Layer, repeats: Floats | float) -> tuple[Operator, ...]:
         """Return the operators of a layer's feed-forward block, `repeats` times each."""
         dense = [t for t in layer.tensors if t.role == "mlp"]
         shared = [t for t in layer.tensors if t.role == "shared-experts"]
@@ -112,7 +112,7 @@ class MlpWork:
         return (gathered, gathered)
 
     def _routed(
-        self, mlp: MoeMlp, tensors: Sequence[Tensor], repeats: float, collectives: tuple[Collective, ...]
+        self, mlp: MoeMlp, tensors: Sequence[Tensor], repeats: Floats | float, collectives: tuple[Collective, ...]
     ) -> tuple[Operator, ...]:
         held = [self._expert(tensor) for tensor in tensors]
         first = held[0]

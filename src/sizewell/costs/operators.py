@@ -51,6 +51,16 @@ def step_operators(
     return tuple(found)
 
 
+def mixer_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch) -> list[Operator]:
+    """Return those operators of a step that move information between tokens, alike ones of all layers together."""
+    step = _Step(model, formats, cut, batch)
+    repeats: dict[Mixer, float] = {}
+    for layer, count in model.layer_counts.items():
+        if layer.mixer is not None:
+            repeats[layer.mixer] = repeats.get(layer.mixer, 0.0) + count
+    return [operator for mixer, count in repeats.items() for operator in step.mixer(mixer, count)]
+
+
 def draft_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch, drafts: int) -> list[Operator]:
     """Return what proposing takes: each draft is one pass of a token of each sequence through the prediction layer
     and the head.
@@ -59,8 +69,8 @@ def draft_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch:
     step = _Step(model, formats, cut, one)
     found: list[Operator] = []
     for layer in model.mtp_layers[:1]:
-        found += step.layer(layer, float(drafts))
-        found += step.head(one.sampled, float(drafts))
+        found += step.layer(layer, drafts * one.decodes)
+        found += step.head(one.sampled, drafts * one.decodes)
     return found
 
 
@@ -78,14 +88,18 @@ class _Step:
             local=self.tokens, everywhere=batch.tokens, summed=self.summed,
         )  # fmt: skip
 
-    def layer(self, layer: Layer, repeats: float) -> list[Operator]:
+    def layer(self, layer: Layer, repeats: Floats | float) -> list[Operator]:
         """Return the operators of one kind of layer."""
         found = [self._norms(layer, repeats)]
         if layer.mixer is not None:
             found += self._projections(layer, repeats)
-            found += context_operators(layer.mixer, repeats, self.batch, self._width(layer.mixer))
+            found += self.mixer(layer.mixer, repeats)
         found += self.mlp.operators(layer, repeats)
         return found
+
+    def mixer(self, mixer: Mixer, repeats: Floats | float) -> tuple[Operator, ...]:
+        """Return what reads context in layers of one mixer."""
+        return context_operators(mixer, repeats, self.batch, self._width(mixer))
 
     def _width(self, mixer: Mixer) -> CacheWidth:
         """Rows take what the memory ledger says they take."""
@@ -101,7 +115,7 @@ class _Step:
             narrow=kv_element_bytes(self.formats.kv, self.model) < ACTIVATION_BYTES,
         )
 
-    def _norms(self, layer: Layer, repeats: float) -> Operator:
+    def _norms(self, layer: Layer, repeats: Floats | float) -> Operator:
         """Norms with residuals, rotation of queries and keys, activation between matrices: what touches rows only."""
         blocks = (layer.mixer is not None) + (layer.mlp is not None)
         paired = [t for t in layer.tensors if t.role in {"mlp", "shared-experts"} and len(t.rows) > 1]
@@ -120,7 +134,7 @@ class _Step:
             launches=kernels,
         )
 
-    def _projections(self, layer: Layer, repeats: float) -> tuple[Operator, ...]:
+    def _projections(self, layer: Layer, repeats: Floats | float) -> tuple[Operator, ...]:
         tensors = [t for t in layer.tensors if t.role in {"attention", "indexer", "recurrent"}]
         site = Site("attention projections", "projections", repeats)
         expanded: tuple[Operator, ...] = ()
@@ -131,7 +145,7 @@ class _Step:
         held = held_matrices(tensors, self.model, self.formats.weight, self.cut.tp)
         return (*product(site, held, self.tokens, self.summed), *expanded)
 
-    def _expansion(self, tensors: Iterable[Tensor], repeats: float) -> tuple[Operator, ...]:
+    def _expansion(self, tensors: Iterable[Tensor], repeats: Floats | float) -> tuple[Operator, ...]:
         """kv_b: absorbed into queries and outputs in decode; in prefill it expands earlier cached rows again."""
         batch = self.batch
         again = batch.prefill_sequences * batch.prefill_context_tokens
@@ -158,7 +172,7 @@ class _Step:
         )
         return [lookup, *self.head(sampled, 1.0)]
 
-    def head(self, sampled: Floats, repeats: float) -> list[Operator]:
+    def head(self, sampled: Floats, repeats: Floats | float) -> list[Operator]:
         """Return the output projection of `sampled` rows and the choice of their tokens."""
         rows = np.maximum(sampled / self.cut.dp, np.minimum(sampled, 1.0))
         logits = rows * float(self.model.vocabulary)

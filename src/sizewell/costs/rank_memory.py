@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import ceil, floor
 
+import numpy as np
+
+from sizewell.costs.batch import Floats
 from sizewell.costs.cache_kinds import CacheRules, layer_kinds
 from sizewell.costs.kv_cache import CacheLayout, cache_layout
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.overhead import deep_stack_lines, gather_lines, overhead_lines
 from sizewell.costs.stages import counted_layers, stage_bounds
 from sizewell.costs.token_pool import STATE_TO_TOKEN_RATIO, WINDOW_POOL_FRACTION
-from sizewell.costs.weights import VOCABULARY_PADDING, Absorbed, WeightRules, offloaded, stage_weight_lines
+from sizewell.costs.weights import VOCABULARY_PADDING, Absorbed, WeightRules, Weights, offloaded
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.layers import Attention, CompressedAttention, LatentAttention, Layer
@@ -77,11 +79,14 @@ class RankMemory:
         vLLM takes a fraction of the total; SGLang of what is free once context and collectives are up.
         """
         share = self.settings.memory_fraction if fraction is None else fraction
+        return float(self._budgets(np.array([total_bytes]), np.array([share]))[0])
+
+    def _budgets(self, total_bytes: Floats, share: Floats) -> Floats:
         if self.engine.profile == "sglang":
             return (total_bytes - self.base_bytes) * share
         if self.engine.profile == "llama.cpp":
             return total_bytes - self.base_bytes
-        return float(ceil(total_bytes * share))
+        return np.ceil(total_bytes * share)
 
     @cached_property
     def base_bytes(self) -> float:
@@ -90,8 +95,17 @@ class RankMemory:
 
     def safe_fraction(self, total_bytes: float) -> float:
         """Return the share in whole per cent, at most the one set, that leaves room for what lies beside it."""
-        room = floor((1 - self.outside_bytes / total_bytes) * 100) / 100
-        return min(self.settings.memory_fraction, max(room, 0.01))
+        return float(self._safe_fractions(np.array([total_bytes]))[0])
+
+    def _safe_fractions(self, total_bytes: Floats) -> Floats:
+        room = np.floor((1 - self.outside_bytes / total_bytes) * 100) / 100
+        share: Floats = np.minimum(self.settings.memory_fraction, np.maximum(room, 0.01))
+        return share
+
+    def rooms(self, total_bytes: Floats) -> tuple[Floats, Floats]:
+        """Return the engine's share and the blocks on accelerators that report `total_bytes`, at safe fractions [M]."""
+        budgets = self._budgets(total_bytes, self._safe_fractions(total_bytes))
+        return budgets, self._blocks(budgets)
 
     def kv_bytes(self, total_bytes: float, fraction: float | None = None) -> tuple[float, ...]:
         """Return what is left for the cache on each stage; negative where the rest does not fit."""
@@ -100,14 +114,17 @@ class RankMemory:
 
     def blocks(self, total_bytes: float, fraction: float | None = None) -> int:
         """Return the blocks every stage can hold: the minimum over stages, 0 where nothing is left."""
-        return max(0, min(self._stage_blocks(self.kv_bytes(total_bytes, fraction))))
+        return int(self._blocks(np.array([self.budget_bytes(total_bytes, fraction)]))[0])
 
-    def _stage_blocks(self, left: tuple[float, ...]) -> Iterable[int]:
-        for stage, room in zip(self.stages, left, strict=True):
-            per_block = stage.layout.bytes_per_block
+    def _blocks(self, budgets: Floats) -> Floats:
+        least = np.full_like(budgets, np.inf)
+        for stage in {id(stage): stage for stage in self.stages}.values():
+            room, per_block = budgets - stage.weight_bytes - self.inside_bytes, stage.layout.bytes_per_block
             shared = self.engine.profile == "sglang" and stage.layout.state_bytes_per_sequence
             share = 1 / (1 + STATE_TO_TOKEN_RATIO) if shared else 1.0
-            yield floor(room * share / per_block) if per_block else 2**40 if room > 0 else 0
+            held = np.floor(room * share / per_block) if per_block else np.where(room > 0, 2.0**40, 0.0)
+            least = np.minimum(least, held)
+        return np.maximum(least, 0.0)
 
     @property
     def layout(self) -> CacheLayout:
@@ -127,24 +144,32 @@ def rank_memory(
 
     A rank is the fullest of its stage; data-parallel ranks are alike.
     """
+    return rank_memory_with(Weights(model, formats.weight), formats.kv, cut, settings, engine)
+
+
+def rank_memory_with(
+    weights: Weights, kv_format: str, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
+) -> RankMemory:
+    """Return the same of weights that may be counted already in part."""
+    model, formats = weights.model, Formats(weight=weights.weight_format, kv=kv_format)
     rules = cache_rules(model, settings, engine)
-    bounds = stage_bounds(len(model.layers), cut.pp, engine.pp_remainder)
-    weights = stage_weight_lines(model, formats.weight, cut, weight_rules(settings, engine))
-    draft = settings.speculative_tokens > 0
     buffers = (*gather_lines(model, formats, settings, engine), *deep_stack_lines(model, settings, engine))
-    stages = tuple(
-        StageMemory(
-            weights=offloaded((*lines, *buffers), settings.offload_bytes),
-            layout=cache_layout(
-                layer_kinds(model, _counted(model, span, draft=draft), formats.kv, cut.tp, rules), rules
-            ),
-        )
-        for span, lines in zip(bounds, weights, strict=True)
-    )
+    bounds = stage_bounds(len(model.layers), cut.pp, engine.pp_remainder)
+    stages: list[StageMemory] = []
+    known: dict[int, StageMemory] = {}
+    for span, lines in zip(bounds, weights.stage_lines(cut, weight_rules(settings, engine)), strict=True):
+        if id(lines) not in known:
+            layers = _counted(model, span, draft=settings.speculative_tokens > 0)
+            known[id(lines)] = StageMemory(
+                weights=offloaded((*lines, *buffers), settings.offload_bytes),
+                layout=cache_layout(layer_kinds(model, layers, kv_format, cut.tp, rules), rules),
+            )
+        stages.append(known[id(lines)])
     overhead = overhead_lines(model, formats, cut, settings, engine)
     return RankMemory(
-        stages=stages, overhead=overhead, engine=engine, settings=settings, cut=cut, compressed=_is_compressed(model)
-    )
+        stages=tuple(stages), overhead=overhead, engine=engine, settings=settings, cut=cut,
+        compressed=_is_compressed(model),
+    )  # fmt: skip
 
 
 def with_max_num_seqs(memory: RankMemory, model: ModelSpec, formats: Formats, max_num_seqs: int) -> RankMemory:

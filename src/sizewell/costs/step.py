@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sizewell.costs.batch import Floats
 from sizewell.costs.collectives import exchange
-from sizewell.costs.kernels import kernels
+from sizewell.costs.kernels import kernel_seconds, kernels
 from sizewell.costs.machines import Reached
 from sizewell.costs.work import Collective, Operator
 
@@ -58,6 +58,21 @@ class StepTime:
     parts: Mapping[str, Floats]
     limits: Mapping[str, Floats]
 
+    def at(self, steps: slice) -> StepTime:
+        """Return some of the steps, without the parts of operators they do without."""
+        return StepTime(
+            total_s=self.total_s[:, steps],
+            floor_s=self.floor_s[:, steps],
+            interval_s=self.interval_s[:, steps],
+            parts={name: seconds[:, steps] for name, seconds in self.parts.items() if self._has(name, steps)},
+            limits={name: seconds[:, steps] for name, seconds in self.limits.items()},
+        )
+
+    def _has(self, part: str, steps: slice) -> bool:
+        """Return whether a part belongs to some steps: it waits, takes time there, or takes none anywhere."""
+        seconds = self.parts[part]
+        return part in self.limits or bool(seconds[:, steps].any()) or not seconds.any()
+
     @property
     def bound_by(self) -> NDArray[np.str_]:
         """What most of the time is spent waiting for, shape [M, B]."""
@@ -71,9 +86,9 @@ def price(operators: Sequence[Operator], reached: Reached, launch: Launch) -> St
     messages = _messages(operators, reached)
     shape = spent.seconds.shape[1:]
     parts: dict[str, Floats] = {}
-    for name, rows in _rows_by_part(operators).items():
-        parts[name] = np.sum([spent.seconds[row] for row in rows], axis=0)
-    busy: Floats = np.sum(list(parts.values()), axis=0)
+    for operator, seconds in zip(operators, spent.seconds, strict=True):
+        parts[operator.part] = parts[operator.part] + seconds if operator.part in parts else seconds
+    busy = sum(parts.values(), start=np.zeros(shape))
     limits = {"compute": spent.compute_s}
     limits["memory"] = busy - limits["compute"] - spent.fixed_s
     latency: Floats | float = 0.0
@@ -83,9 +98,9 @@ def price(operators: Sequence[Operator], reached: Reached, launch: Launch) -> St
         limits["link latency"], limits["link"] = messages.latency_s, messages.wire_s
         busy = busy + parts["collectives"]
     total = busy
-    for name, seconds in _waiting(operators, reached, launch, busy - latency).items():
-        parts[name] = limits[name] = np.broadcast_to(seconds, shape)
-        total = total + seconds
+    for name, waited in _waiting(operators, reached, launch, busy - latency).items():
+        parts[name] = limits[name] = np.broadcast_to(waited, shape)
+        total = total + waited
     limits["launch"] = limits["launch"] + spent.fixed_s
     floor = np.maximum(spent.floor_s, messages.floor_s) if messages else spent.floor_s
     return StepTime(
@@ -98,7 +113,7 @@ def working(operators: Sequence[Operator], reached: Reached) -> tuple[Floats, Fl
 
     What operators take adds up, so that some of a step's operators may be priced apart from the others.
     """
-    seconds: Floats = kernels(operators, reached).seconds.sum(axis=0)
+    seconds: Floats = kernel_seconds(operators, reached).sum(axis=0)
     messages = _messages(operators, reached)
     if messages is None:
         return seconds, np.zeros_like(seconds)
@@ -114,7 +129,7 @@ class _Messages:
 
 def _messages(operators: Sequence[Operator], reached: Reached) -> _Messages | None:
     """Return all collectives of the step; a message that recurs is priced once."""
-    counts: dict[int, float] = {}
+    counts: dict[int, Floats | float] = {}
     known: dict[int, Collective] = {}
     for operator in operators:
         for collective in operator.collectives:
@@ -123,10 +138,11 @@ def _messages(operators: Sequence[Operator], reached: Reached) -> _Messages | No
     if not known:
         return None
     priced = [(counts[key], exchange(collective, reached)) for key, collective in known.items()]
+    nothing = np.zeros(1)
     return _Messages(
-        latency_s=np.sum([count * each.latency_s for count, each in priced], axis=0),
-        wire_s=np.sum([count * each.wire_s for count, each in priced], axis=0),
-        floor_s=np.sum([count * each.floor_s for count, each in priced], axis=0),
+        latency_s=sum((count * each.latency_s for count, each in priced), start=nothing),
+        wire_s=sum((count * each.wire_s for count, each in priced), start=nothing),
+        floor_s=sum((count * each.floor_s for count, each in priced), start=nothing),
     )
 
 
@@ -136,7 +152,7 @@ def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, wo
     Kernels and wires work (`working_s`) while the host issues the next ones; it waits where a message starts.
     """
     factors = reached.factors
-    launches = sum(o.repeats * o.launches for o in operators)
+    launches = sum((o.repeats * o.launches for o in operators), start=np.zeros(1))
     gaps = launches * factors["kernel_gap_s"][:, None]
     if launch.eager:
         gaps = gaps + np.maximum(launches * factors["eager_launch_s"][:, None] - gaps - working_s, 0.0)
@@ -173,10 +189,3 @@ def dispatch_s(operators: Sequence[Operator], reached: Reached) -> Floats:
 def _ranks(operators: Sequence[Operator]) -> int:
     """Return the accelerators that take part in a step, as far as their messages tell."""
     return max((c.ranks * c.stride for o in operators for c in o.collectives), default=1)
-
-
-def _rows_by_part(operators: Sequence[Operator]) -> dict[str, list[int]]:
-    rows: dict[str, list[int]] = {}
-    for at, operator in enumerate(operators):
-        rows.setdefault(operator.part, []).append(at)
-    return rows

@@ -12,7 +12,7 @@ from sizewell.costs import surface as table
 from sizewell.costs.axis import Table, count_axis, put_together, smooth_axis
 from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.machines import Reached
-from sizewell.costs.operators import draft_operators, step_operators
+from sizewell.costs.operators import draft_operators, mixer_operators, step_operators
 from sizewell.costs.step import dispatch_s, host_link_s, working
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.surface import Issue, StepSurface
@@ -103,8 +103,10 @@ class _Tables:
             return Table()
         work, latency = working(chosen, self.reached)
         whole = np.arange(1.0, points[-1] + 1.0)
-        pairs = (np.interp(whole, points, np.broadcast_to(each, work.shape)[0]) for each in (work, latency))
-        seconds = np.stack(list(pairs), axis=1)
+        seconds = np.zeros((len(whole), 2))
+        for column, each in enumerate((work, latency)):
+            if each.any():
+                seconds[:, column] = np.interp(whole, points, np.broadcast_to(each, work.shape)[0])
         return Table((), np.concatenate([2 * seconds[:1] - seconds[1:2], seconds]))
 
     def _grid(self, axes: tuple[Floats, ...], operators: Sequence[Operator], *only: str) -> Table:
@@ -118,7 +120,7 @@ class _Tables:
         axes = (count_axis(32.0, budget, MIDDLE), smooth_axis(1.0, self.longest, MIDDLE, self._spans()))
         sequences, context = _mesh(axes)
         batch = Batch.decode(sequences * self.cut.dp, context, 1 + self.policy.drafts)
-        main = step_operators(self.model, self.formats, self.cut, batch)
+        main = mixer_operators(self.model, self.formats, self.cut, batch)
         proposed = self._grid(axes, self._drafts(sequences * self.cut.dp, context), DECODE, SELECTION)
         return {
             table.DECODE: _sum(axes, self._grid(axes, main, DECODE), proposed),
@@ -137,25 +139,35 @@ class _Tables:
     def _chunk_s(self) -> float:
         """Seconds by which the same prefill takes longer as two chunks than as one."""
         tokens, prompts = np.full(2, 1024.0), np.array([1.0, 2.0])
+        if not self._has(PREFILL):
+            return 0.0
         operators = self._chunks(prompts, tokens / prompts, np.full(2, 1024.0), 1024.0 / prompts)
-        seconds = working([o for o in operators if o.name == PREFILL] or operators[:1], self.reached)[0][0]
+        seconds = working([o for o in operators if o.name == PREFILL], self.reached)[0][0]
         return float(seconds[1] - seconds[0])
 
     def _selection(self, budget: float) -> Table:
+        if not self._has(SELECTION):
+            return Table()
         axes = (smooth_axis(1.0, budget, FINE), smooth_axis(1.0, self.longest * MOST_CHUNKS, COARSE))
         queries, held = _mesh(axes)
         return self._grid(axes, self._chunks(np.ones_like(queries), queries, held, held - queries), SELECTION)
 
     def _state(self, budget: float) -> Table:
+        if not self._has(STATE):
+            return Table()
         axes = (smooth_axis(1.0, budget, FINE), count_axis(32.0, budget, COARSE))
         each, sequences = _mesh(axes)
         return self._grid(axes, self._chunks(sequences, each, each, 0.0 * each), STATE)
 
-    def _chunks(self, prompts: Floats, chunk: Floats, visible: Floats, cached: Floats) -> tuple[Operator, ...]:
+    def _chunks(self, prompts: Floats, chunk: Floats, visible: Floats, cached: Floats) -> list[Operator]:
         ranks = self.cut.dp
         tokens = prompts * chunk * ranks
         batch = Batch.prefill(tokens, np.maximum(cached, 0.0), prompts * ranks, pairs=tokens * visible)
-        return step_operators(self.model, self.formats, self.cut, batch)
+        return mixer_operators(self.model, self.formats, self.cut, batch)
+
+    def _has(self, name: str) -> bool:
+        one = np.ones(1)
+        return any(operator.name == name for operator in self._chunks(one, one, one, one))
 
     def _spans(self) -> set[float]:
         """Contexts from which on a query sees no more."""
@@ -197,7 +209,11 @@ class _Tables:
 
 
 def _launches(operators: Sequence[Operator], only: Collection[str] = ()) -> float:
-    return sum((o.repeats * o.launches for o in operators if not only or o.name in only), start=0.0)
+    found = np.zeros(1)
+    for operator in operators:
+        if not only or operator.name in only:
+            found = found + operator.repeats * operator.launches
+    return float(found[0])
 
 
 def _sum(axes: tuple[Floats, ...], *tables: Table) -> Table:

@@ -69,21 +69,40 @@ class _Held:
     bytes: float
 
 
-def stage_weight_lines(
-    model: ModelSpec, weight_format: str, cut: Parallelism, rules: WeightRules | None = None
-) -> tuple[tuple[LedgerLine, ...], ...]:
-    """Return for each pipeline stage the weight lines of its fullest rank, one line a tensor class."""
-    rules = rules or WeightRules()
-    hold = _Holder(model, weight_format, cut, rules)
-    bounds = stage_bounds(len(model.layers), cut.pp, rules.pp_remainder)
-    return tuple(_lines(_stage(model, hold, span)) for span in bounds)
+class Weights:
+    """The weights of one model in one format, under any cut and rules: what cuts have in common is counted once."""
+
+    def __init__(self, model: ModelSpec, weight_format: str) -> None:
+        self.model, self.weight_format = model, weight_format
+        self._holders: dict[tuple[int, int, int, WeightRules], _Holder] = {}
+
+    def stage_lines(self, cut: Parallelism, rules: WeightRules | None = None) -> tuple[tuple[LedgerLine, ...], ...]:
+        """Return for each pipeline stage the weight lines of its fullest rank, one line a tensor class.
+
+        Stages that hold alike layers have the same tuple.
+        """
+        rules, layers = rules or WeightRules(), len(self.model.layers)
+        # How layers are shared out over stages changes nothing about the tensors of one.
+        shared = (cut.tp, cut.ep, cut.dp, rules)
+        if shared not in self._holders:
+            self._holders[shared] = _Holder(self.model, self.weight_format, cut, rules)
+        hold = self._holders[shared]
+        found: list[tuple[LedgerLine, ...]] = []
+        known: dict[object, tuple[LedgerLine, ...]] = {}
+        for start, end in stage_bounds(layers, cut.pp, rules.pp_remainder):
+            held = counted_layers(self.model, (start, end))
+            alike = (start == 0, end == layers, *((id(layer), count) for layer, count in held))
+            if alike not in known:
+                known[alike] = _lines(_stage(hold, held, first=start == 0, last=end == layers))
+            found.append(known[alike])
+        return tuple(found)
 
 
 def rank_weight_bytes(
     model: ModelSpec, weight_format: str, cut: Parallelism, rules: WeightRules | None = None
 ) -> tuple[float, ...]:
     """Return the weight bytes of the fullest rank of each pipeline stage."""
-    return tuple(sum(line.bytes for line in stage) for stage in stage_weight_lines(model, weight_format, cut, rules))
+    return tuple(sum(line.bytes for line in stage) for stage in Weights(model, weight_format).stage_lines(cut, rules))
 
 
 def checkpoint_bytes(model: ModelSpec, weight_format: str) -> float:
@@ -125,13 +144,19 @@ def _shard(tensor: Tensor, cut: Parallelism, padding: int) -> tuple[int, int, in
 
 
 class _Holder:
-    """Prices layers once each, however often they repeat."""
+    """Counts layers and tensors once each, however often they repeat."""
 
     def __init__(self, model: ModelSpec, weight_format: str, cut: Parallelism, rules: WeightRules) -> None:
         self.model, self.weight_format, self.cut, self.rules = model, weight_format, cut, rules
         self._layers: dict[int, tuple[_Held, ...]] = {}
+        self._tensors: dict[int, _Held] = {}
 
     def tensor(self, tensor: Tensor) -> _Held:
+        if id(tensor) not in self._tensors:
+            self._tensors[id(tensor)] = self._held(tensor)
+        return self._tensors[id(tensor)]
+
+    def _held(self, tensor: Tensor) -> _Held:
         encoding = stored_encoding(tensor, self.model, self.weight_format)
         if self.rules.wide_output_groups and tensor.name == OUTPUT_GROUPS:
             encoding = BF16
@@ -182,7 +207,9 @@ class _Holder:
         return sum(map(self.rules.held, (*products, queries * heads * mixer.qk_rope_head_dim * 2)))
 
 
-def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int]) -> dict[tuple[str, str], list[float]]:
+def _stage(
+    hold: _Holder, layers: Iterable[tuple[Layer, int]], *, first: bool, last: bool
+) -> dict[tuple[str, str], list[float]]:
     """Return bytes and count by (role, tensor) of one stage."""
     held: dict[tuple[str, str], list[float]] = {}
 
@@ -192,9 +219,8 @@ def _stage(model: ModelSpec, hold: _Holder, span: tuple[int, int]) -> dict[tuple
             entry[0] += item.bytes * count
             entry[1] += count
 
-    rules = hold.rules
-    first, last = span[0] == 0, span[1] == len(model.layers)
-    for layer, count in counted_layers(model, span):
+    rules, model = hold.rules, hold.model
+    for layer, count in layers:
         add(hold.layer(layer), count)
     if (first and not (rules.embedding_on_host and not model.tied)) or (last and model.tied):
         add([hold.tensor(model.embedding)])

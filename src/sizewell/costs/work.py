@@ -75,7 +75,8 @@ class Collective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """A kernel or a few alike, `repeats` times a step; `flops`, `hbm_bytes` and `rows` are per repeat, shape [B].
+    """A kernel or a few alike, `repeats` times a step ([B] where steps differ); `flops`, `hbm_bytes` and `rows` are per
+    repeat, shape [B].
 
     `rows` is how many rows share one read of what is multiplied (tokens for weights, queries of a key head in decode,
     elements of a head in prefill); `row_bytes` is the part of `hbm_bytes` that belongs to those rows. `products` are
@@ -90,7 +91,7 @@ class Operator:
     part: str
     kind: OperatorKind
     compute: ComputeType
-    repeats: float
+    repeats: Floats | float
     flops: Floats
     hbm_bytes: Floats
     rows: Floats

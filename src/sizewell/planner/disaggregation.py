@@ -52,7 +52,7 @@ def handover_s(back: StepTable, reached: Reached, lanes: int) -> Floats:
 def cache_bytes_per_token(table: StepTable) -> float:
     """Return cache bytes of one context token on one rank, from what a decoding sequence reads."""
     work = table.work
-    read = sum(float(o.hbm_bytes[0]) * o.repeats for o in work.decode.operators if o.part == "attention-decode")
+    read = sum(float((o.hbm_bytes * o.repeats)[0]) for o in work.steps.operators if o.part == "attention-decode")
     sequences = min(float(work.sequences[0]) / work.stages, 1.0)
     return read / (sequences * max(work.lengths.decode_context_tokens, 1.0))
 

@@ -9,8 +9,9 @@ from math import ceil
 import numpy as np
 
 from sizewell.costs.batch import Floats
-from sizewell.costs.rank_memory import RankMemory, rank_memory, with_max_num_seqs
+from sizewell.costs.rank_memory import RankMemory, rank_memory_with, with_max_num_seqs
 from sizewell.costs.step_policy import StepPolicy
+from sizewell.costs.weights import Weights
 from sizewell.planner.candidates import REPLICA_GRID, nodes_of
 from sizewell.planner.columns import Column, Mask, Rows, Variant, Yard
 from sizewell.planner.demand import Demand, position_of, value_at
@@ -50,7 +51,7 @@ class Trial:
     demand: Demand
     yard: Yard
     engine: EngineSpec
-    weight_format: str
+    weights: Weights
     rows: Rows
     nearest: Nearest
 
@@ -68,7 +69,7 @@ class Trial:
         for is_small, tokens in TOKENS_PER_STEP.items():
             alike = rows[small == is_small]
             for kv_format in self.question.kv_formats if alike.size else ():
-                formats = Formats(weight=self.weight_format, kv=kv_format)
+                formats = Formats(weight=self.weights.weight_format, kv=kv_format)
                 settings = self._settings(SEQUENCE_LIMITS[0], tokens)
                 yield Variant(engine=self.engine, formats=formats, cut=cut, settings=settings), alike
 
@@ -86,7 +87,7 @@ class Trial:
     def _offloaded(self, base: Variant, rows: Rows) -> Iterator[Column]:
         """Yield candidates that keep as little in host memory as makes room for one request of full length."""
         sparse = replace(base.settings, max_num_seqs=SEQUENCE_LIMITS[-1])
-        memory = rank_memory(self.question.model, base.formats, base.cut, sparse, base.engine)
+        memory = rank_memory_with(self.weights, base.formats.kv, base.cut, sparse, base.engine)
         needed = memory.layout.request_blocks(ceil(self.demand.context_tokens)) * memory.layout.bytes_per_block
         totals = self.yard.memory_bytes[rows]
         room = np.array([min(memory.kv_bytes(total, memory.safe_fraction(total))) for total in totals])
@@ -116,16 +117,16 @@ class Trial:
         somewhere = most >= 1
         if not somewhere.any():
             return
-        table = self._table(base, rows[somewhere])
+        unlimited = rates(self._table(base, rows[somewhere]), Holding(max_sequences=np.inf))
         for variant, sequences in gains:
             if (sequences >= 1).any():
-                yield from self._serving(variant, rows[somewhere], sequences[somewhere], table)
+                limits = Holding(max_sequences=sequences[somewhere])
+                yield from self._serving(variant, rows[somewhere], unlimited.within(limits), sequences[somewhere] >= 1)
 
     def _memories(self, base: Variant, rows: Rows) -> dict[int, RankMemory]:
         """Return the memory of a rank under each build of the engine that runs on some of the machines."""
-        model, builds = self.question.model, self.yard.builds
         return {
-            int(at): rank_memory(model, base.formats, base.cut, base.settings, builds[at])
+            int(at): rank_memory_with(self.weights, base.formats.kv, base.cut, base.settings, self.yard.builds[at])
             for at in np.unique(self.yard.build[rows])
         }
 
@@ -166,14 +167,11 @@ class Trial:
         """Return how many requests one replica's cache holds on each machine, half way through their output as they
         are on average; none where not even one of full length fits.
         """
-        totals, back = np.unique(self.yard.memory_bytes[rows], return_inverse=True)
-        held = [memory.blocks(total, memory.safe_fraction(total)) for total in totals]
-        blocks = np.array(held, dtype=np.float64)[back]
+        budget, blocks = memory.rooms(self.yard.memory_bytes[rows])
         needed = max(memory.layout.request_blocks(ceil(self.demand.context_tokens)), 1)
         usual = max(memory.layout.request_blocks(ceil(self.demand.lengths.decode_context_tokens)), 1)
         none, few = blocks <= 0, (blocks > 0) & (blocks < needed)
         if none.any():
-            budget = np.array([memory.budget_bytes(total, memory.safe_fraction(total)) for total in totals])[back]
             lacking = memory_reason(variant, memory, budget[none])
             self.nearest.fail("memory", rows[none], (memory.resident_bytes / budget)[none], lacking)
         if few.any():
@@ -187,10 +185,8 @@ class Trial:
         work = step_work(self.question.model, variant.formats, variant.cut, self.demand.lengths, policy, GRID)
         return step_table(work, self.yard.reached.take(rows))
 
-    def _serving(self, variant: Variant, rows: Rows, sequences: Floats, table: StepTable) -> Iterator[Column]:
-        steady = rates(table, Holding(max_sequences=sequences))
+    def _serving(self, variant: Variant, rows: Rows, steady: Rates, held: Mask) -> Iterator[Column]:
         position = self.demand.last_within(steady)
-        held = sequences >= 1
         self._note_slow(variant, rows, steady, held & (position < 0))
         alive = held & (position >= 0)
         if not alive.any():

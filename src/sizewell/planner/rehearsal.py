@@ -7,7 +7,8 @@ the time one request takes, and what is scored begins after everybody's first re
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import ceil
+from functools import cached_property
+from math import ceil, inf, nextafter
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -43,38 +44,31 @@ SURE = 0.98
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One replica under a share of the load, once it is warm. `overloaded`: more comes than it can serve, or
+    """One replica under a `share` of the load, once it is warm. `overloaded`: more comes than it can serve, or
     more users are there than it serves at once."""
 
+    share: float
     score: Score
     overloaded: bool
 
     @property
     def holds(self) -> bool:
         """Whether everybody was served, every limit was met by its statistic, and it could go on so."""
-        served = self.score.ok == self.score.offered
-        return served and not self.overloaded and all(limit.held for limit in self.score.limits)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rehearsal:
-    """What a simulation says of a deployment under the stated load.
-
-    `stated`: under its load. `saturation`: the largest load (users, or requests per second, of the whole deployment)
-    that holds. `without_one`: the same load on one replica fewer; None where there is only one.
-    """
-
-    load: float
-    unit: Literal["users", "requests/s"]
-    replicas: int
-    stated: Outcome
-    saturation: Bracket
-    without_one: Outcome | None
+        return self.served and not self.overloaded and all(limit.held for limit in self.score.limits)
 
     @property
-    def headroom_fraction(self) -> float:
-        """Share of the load it could take that the stated one leaves free."""
-        return max(0.0, 1 - self.load / self.saturation.holds) if self.saturation.holds else 0.0
+    def served(self) -> bool:
+        """Whether everybody was served, however late."""
+        return self.score.ok == self.score.offered
+
+    @property
+    def strain(self) -> float:
+        """How much of its limits it takes: the largest value over its limit; at most 1 where it holds, else more."""
+        taken = [limit.value_s / limit.limit_s for limit in self.score.limits if limit.value_s is not None]
+        most = max(taken, default=0.0)
+        if self.holds:
+            return min(most, 1.0)
+        return most if most > 1 else inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +81,7 @@ class Playing:
 
 def rehearse(deployment: Deployment, workload: Workload, given: Means, slo: Slo, playing: Playing) -> Rehearsal:
     """Return what happens to a deployment of one pool under a load whose means are about as `given`."""
-    stage = Stage(
+    return Rehearsal(
         facts=deployed_facts(deployment, ledger(deployment), playing.efficiencies),
         options=Options(store=playing.code),
         replicas=deployment.pools[0].replicas,
@@ -95,12 +89,14 @@ def rehearse(deployment: Deployment, workload: Workload, given: Means, slo: Slo,
         e2e_s=usual_e2e_s(given),
         slo=slo,
     )
-    return stage.rehearsal()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """Replicas ready to be rehearsed under loads of one kind; `e2e_s` is about what one request takes."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rehearsal:
+    """What a simulation says of replicas under their load; each thing is played when it is first asked for.
+
+    `facts` are those of one replica, `e2e_s` is about what one request takes.
+    """
 
     facts: ReplicaFacts
     options: Options
@@ -110,7 +106,6 @@ class Stage:
     slo: Slo
     seed: int = 0
     known: dict[float, Outcome] = field(default_factory=dict)
-    capacity: dict[float, float] = field(default_factory=dict)
 
     @property
     def load(self) -> float:
@@ -118,21 +113,45 @@ class Stage:
         workload = self.workload
         return (workload.users or workload.rate_per_s or 0.0) * workload.growth
 
-    def rehearsal(self) -> Rehearsal:
-        """Return what happens at the stated load, at which load it breaks, and when a replica dies."""
-        fewer = self.replicas - 1
-        return Rehearsal(
-            load=self.load,
-            unit="requests/s" if self.workload.users is None else "users",
-            replicas=self.replicas,
-            stated=self.outcome(self.load / self.replicas),
-            saturation=self._saturation(),
-            without_one=self.outcome(self.load / fewer) if fewer else None,
-        )
+    @property
+    def unit(self) -> Literal["users", "requests/s"]:
+        """What the load is counted in."""
+        return "requests/s" if self.workload.users is None else "users"
+
+    @property
+    def stated(self) -> Outcome:
+        """What happens under the stated load."""
+        return self.outcome(self.load / self.replicas)
+
+    @property
+    def without_one(self) -> Outcome | None:
+        """The same load on one replica fewer; None where there is only one."""
+        return self.outcome(self.load / (self.replicas - 1)) if self.replicas > 1 else None
+
+    @cached_property
+    def saturation(self) -> Bracket:
+        """The largest load (users, or requests per second, of the whole deployment) that holds: the edge between the
+        stated load and the most that can be served at all.
+
+        Without limits nothing is played: requests are all alike, and what is served at one load is served at any.
+        """
+        whole = self.unit == "users"
+        most = float(self.most_at_once) if whole else SURE * self.capacity_per_s
+        played = [self.stated, *((self.without_one,) if self.without_one else ())]
+        known = {outcome.share: outcome.strain for outcome in played}
+        known[nextafter(most, inf)] = inf
+        unlimited = self.stated.served and not self.stated.score.limits
+        found = saturation((lambda _: 0.0) if unlimited else self._strain, most, whole=whole, known=known)
+        return replace(found, holds=found.holds * self.replicas, breaks=found.breaks * self.replicas)
+
+    @property
+    def headroom_fraction(self) -> float:
+        """Share of the load it could take that the stated one leaves free."""
+        return max(0.0, 1 - self.load / self.saturation.holds) if self.saturation.holds else 0.0
 
     def outcome(self, share: float) -> Outcome:
         """Return what one replica makes of `share` of the load."""
-        share = float(ceil(share)) if self.workload.users is not None else share
+        share = float(ceil(share)) if self.unit == "users" else share
         if share not in self.known:
             self.known[share] = self._played(share)
         return self.known[share]
@@ -143,44 +162,31 @@ class Stage:
         held = self.facts.blocks * self.facts.block_tokens / self.workload.context_tokens
         return ceil(min(self.facts.max_num_seqs, held)) * self.facts.ranks
 
-    @property
+    @cached_property
     def capacity_per_s(self) -> float:
         """Requests per second of one replica that always has more to do."""
-        if 0.0 not in self.capacity:
-            full = self.most_at_once
-            count = int(np.clip(full * 6, FEWEST, MOST))
-            traffic = replace(traffic_of(self.workload), arrivals=Window(concurrency=min(2 * full, count // 3)))
-            steady = score(simulate(self.facts, offer(traffic, count, self.seed), self.options)).steady
-            self.capacity[0.0] = steady.requests_per_s if steady else float("inf")
-        return self.capacity[0.0]
+        full = self.most_at_once
+        count = int(np.clip(full * 6, FEWEST, MOST))
+        traffic = replace(traffic_of(self.workload), arrivals=Window(concurrency=min(2 * full, count // 3)))
+        steady = score(simulate(self.facts, offer(traffic, count, self.seed), self.options)).steady
+        return steady.requests_per_s if steady else inf
 
-    def _saturation(self) -> Bracket:
-        """Look for the edge between the stated load and the most that can be served at all."""
-        whole = self.workload.users is not None
-        most = float(self.most_at_once) if whole else SURE * self.capacity_per_s
-        found = saturation(self._holds, most, whole=whole)
-        return replace(found, holds=found.holds * self.replicas, breaks=found.breaks * self.replicas)
-
-    def _holds(self, share: float) -> bool:
-        return not self._overloaded(share) and self.outcome(share).holds
+    def _strain(self, share: float) -> float:
+        return self.outcome(share).strain
 
     def _played(self, share: float) -> Outcome:
-        in_flight = share if self.workload.users is not None else share * self.e2e_s
-        edge = min(ceil(in_flight), MOST)
-        before = edge if self.workload.users is not None else edge * WARM_UP_ROUNDS
+        whole = self.unit == "users"
+        edge = min(ceil(share if whole else share * self.e2e_s), MOST)
+        before = edge if whole else edge * WARM_UP_ROUNDS
         count = int(np.clip(edge * ROUNDS, FEWEST, MOST))
         run = simulate(self.facts, self._requests(share, before + count + edge), self.options)
         scored = score(run.rows(before, before + count), self.slo)
-        return Outcome(score=scored, overloaded=self._overloaded(share))
-
-    def _overloaded(self, share: float) -> bool:
-        if self.workload.users is not None:
-            return share > self.most_at_once
-        return share > SURE * self.capacity_per_s
+        most = self.most_at_once if whole else SURE * self.capacity_per_s
+        return Outcome(share=share, score=scored, overloaded=share > most)
 
     def _requests(self, share: float, count: int) -> Requests:
         traffic: Traffic = traffic_of(self.workload)
-        if self.workload.users is not None:
+        if self.unit == "users":
             return offer(replace(traffic, arrivals=Users(users=int(share), start_over_s=self.e2e_s)), count, self.seed)
         return offer(replace(traffic, arrivals=poisson(share)), count, self.seed)
 

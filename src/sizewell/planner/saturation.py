@@ -1,15 +1,28 @@
-"""The largest load that still holds, found by bracketing: double or halve until it breaks, then halve the gap."""
+"""The largest load that still holds, found by bracketing: double or halve until it breaks, then halve the gap.
+
+Every load tried is a simulation, so few are: where the edge lies is guessed from how much of the limits the loads seen
+so far take, and mostly only the two ends of the bracket around it are tried. What is said of all others follows: below
+a load that holds everything holds, above one that breaks everything breaks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from math import sqrt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import exp, inf, log, sqrt
 
 TOLERANCE = 0.05
 """Ratio above 1 of what breaks to what holds at which the search ends: reruns of one real load differ by more."""
 
 MOST_DOUBLINGS = 12
+
+GUESSES = 6
+"""Loads tried where strain says that the edge is; after so many it misleads, and the gap is halved."""
+
+LEAST_POWER = 0.5
+"""Strain grows at least so steeply with the load, near where it matters: the time per token of a batch has a part that
+does not grow and one in proportion.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,48 +37,94 @@ class Bracket:
     probes: int
 
 
-def saturation(holds: Callable[[float], bool], guess: float, *, whole: bool = False) -> Bracket:
-    """Return the largest load for which `holds`, within TOLERANCE; loads are counts when `whole`.
+def saturation(
+    strain: Callable[[float], float], guess: float, *, whole: bool = False, known: Mapping[float, float] | None = None
+) -> Bracket:
+    """Return the bracket that doubling or halving from `guess` > 0 leads to; loads are counts when `whole`.
 
-    `holds` must not hold again above a load where it breaks; `guess` > 0 is where to look first.
+    `strain` says how much of its limits a load takes: it holds up to 1, and must not hold again above a load where it
+    breaks. Of `known` loads this was said before.
     """
-    search = _Search(holds, whole)
-    load = search.rounded(guess)
-    good = search.holds(load)
-    for _ in range(MOST_DOUBLINGS):
-        if search.low > 0 and search.high < float("inf"):
-            break
-        load = search.rounded(load * 2 if good else load / 2)
-        if load in (search.low, search.high):
-            break
-        search.holds(load)
-    while search.low > 0 and search.high < float("inf") and not search.done:
-        search.holds(search.rounded(sqrt(search.low * search.high)))
-    return Bracket(holds=search.low, breaks=search.high, probes=search.probes)
+    seen = _Seen(edge=guess)
+    for load, taken in (known or {}).items():
+        seen.note(load, taken)
+    seen.edge, probes = seen.crossing() or guess, 0
+    while True:
+        ends = _bracket(seen.believed, guess, whole)
+        unknown = [load for load in ends if seen.low < load < seen.high]
+        if not unknown:
+            return Bracket(holds=ends[0], breaks=ends[1], probes=probes)
+        asked = min(unknown, key=seen.off)
+        seen.note(asked, strain(asked))
+        probes += 1
+        seen.edge = (seen.crossing() if probes < GUESSES else None) or seen.middle()
 
 
-class _Search:
-    """What is known so far: `low` holds, `high` breaks."""
+@dataclass(slots=True)
+class _Seen:
+    """What is known so far: everything up to `low` holds, everything from `high` on breaks, in between perhaps up to
+    `edge`.
+    """
 
-    def __init__(self, holds: Callable[[float], bool], whole: bool) -> None:
-        self._holds, self._whole = holds, whole
-        self.low, self.high, self.probes = 0.0, float("inf"), 0
+    edge: float
+    low: float = 0.0
+    high: float = inf
+    strains: dict[float, float] = field(default_factory=dict)
 
-    def rounded(self, load: float) -> float:
-        """Return the load as it is offered: counts are whole and at least one."""
-        return float(max(1, round(load))) if self._whole else load
-
-    def holds(self, load: float) -> bool:
-        """Try a load and remember the answer."""
-        self.probes += 1
-        good = self._holds(load)
-        if good:
+    def note(self, load: float, taken: float) -> None:
+        """Remember the strain of a load."""
+        self.strains[load] = taken
+        if taken <= 1:
             self.low = max(self.low, load)
         else:
             self.high = min(self.high, load)
-        return good
 
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left between what holds and what breaks."""
-        return self.high / self.low <= 1 + TOLERANCE or (self._whole and self.high - self.low <= 1)
+    def believed(self, load: float) -> bool:
+        """Return whether a load holds, as far as is known, and else by where the edge seems to be."""
+        return load <= self.low or (load < self.high and load <= self.edge)
+
+    def off(self, load: float) -> float:
+        """Return how far a load is from where the edge seems to be."""
+        return abs(log(load / self.edge))
+
+    def crossing(self) -> float | None:
+        """Return where strain is 1 on the power law through the two loads nearest to it; None where none is known."""
+        strained = [(load, taken) for load, taken in self.strains.items() if 0 < taken < inf]
+        if not strained:
+            return None
+        (load, taken), *others = sorted(strained, key=lambda one: abs(log(one[1])))
+        power = log(others[0][1] / taken) / log(others[0][0] / load) if others else LEAST_POWER
+        beyond = min(-log(taken) / max(power, LEAST_POWER), MOST_DOUBLINGS)
+        return min(max(load * exp(beyond), self.low), self.high)
+
+    def middle(self) -> float:
+        """Return the middle of the gap, or twice or half of what is known where nothing bounds it."""
+        if self.low > 0 and self.high < inf:
+            return sqrt(self.low * self.high)
+        return 2 * self.low if self.low > 0 else self.high / 2
+
+
+def _bracket(holds: Callable[[float], bool], guess: float, whole: bool) -> tuple[float, float]:
+    """Return what holds and what breaks once loads doubled or halved from `guess`, then halved gaps, were tried."""
+    load, low, high = _rounded(guess, whole), 0.0, inf
+    for _ in range(MOST_DOUBLINGS + 1):
+        low, high = (load, high) if holds(load) else (low, load)
+        if low > 0 and high < inf:
+            break
+        load = _rounded(load * 2 if low > 0 else load / 2, whole)
+        if load in (low, high):
+            break
+    while low > 0 and high < inf and not _done(low, high, whole):
+        load = _rounded(sqrt(low * high), whole)
+        low, high = (load, high) if holds(load) else (low, load)
+    return low, high
+
+
+def _rounded(load: float, whole: bool) -> float:
+    """Return the load as it is offered: counts are whole and at least one."""
+    return float(max(1, round(load))) if whole else load
+
+
+def _done(low: float, high: float, whole: bool) -> bool:
+    """Return whether nothing is left between what holds and what breaks."""
+    return high / low <= 1 + TOLERANCE or (whole and high - low <= 1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sizewell.costs.weights import Weights
 from sizewell.planner.candidates import Machine, cuts
 from sizewell.planner.columns import Column, Mask, Rows, Yard
 from sizewell.planner.decided import decided_by
@@ -97,7 +98,7 @@ def _refined(question: Question, column: Column, row: int) -> Column:
     nearest = Nearest.of(len(column.yard.machines))
     trial = Trial(
         question=question, demand=Demand.of(question), yard=column.yard, engine=column.variant.engine,
-        weight_format=column.variant.formats.weight, rows=column.rows[:0], nearest=nearest,
+        weights=Weights(question.model, column.variant.formats.weight), rows=column.rows[:0], nearest=nearest,
     )  # fmt: skip
     return trial.refined(column, row)
 
@@ -162,7 +163,7 @@ def _family(question: Question, facts: Facts, yard: Yard, share: _Share) -> _Fam
     rows = _good_enough(question, facts, share.weight_format, np.flatnonzero(share.has), nearest)
     trial = Trial(
         question=question, demand=Demand.of(question), yard=yard, engine=share.engine,
-        weight_format=share.weight_format, rows=rows, nearest=nearest,
+        weights=Weights(question.model, share.weight_format), rows=rows, nearest=nearest,
     )  # fmt: skip
     found: list[Column] = []
     for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS, share.engine.name) if rows.size else ():

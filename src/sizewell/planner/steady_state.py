@@ -92,6 +92,12 @@ class Rates:
         """Tokens after the first one."""
         return self.table.lengths.gaps
 
+    def within(self, limits: Limits) -> Rates:
+        """Return the same under other limits."""
+        return replace(
+            self, most=most_sequences(self.table, limits), calm=None if self.calm is None else self.calm.within(limits)
+        )
+
     def at_users(self, users: ArrayLike) -> Point:
         """Return what `users` (scalar or shape [M]) on one replica feel; more than fit wait before their prefill."""
         wanted = np.broadcast_to(np.asarray(users, dtype=np.float64), self.most.shape)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.work import Operator, total_work
@@ -86,7 +84,7 @@ def missed(slo: Slo, workload: Workload, given: Prediction) -> tuple[str, ...]:
 def step_account(deployment: Deployment, lengths: Lengths, sequences: float, efficiencies: Efficiencies) -> StepAccount:
     """Return where the time of a decode step goes with `sequences` decoding on one replica."""
     table = deployment_steps(deployment, lengths, efficiencies, (sequences,))
-    operators, time = table.work.decode.operators, table.decode
+    operators, time = table.work.steps.operators, table.decode
     parts = [
         _part(name, float(seconds[0, 0]), [o for o in operators if o.part == name])
         for name, seconds in time.parts.items()
@@ -111,7 +109,7 @@ def _part(name: str, seconds: float, operators: Sequence[Operator]) -> StepPart:
     return StepPart(
         name=name,
         seconds=seconds,
-        flops=float(np.sum(work.total_flops)),
-        hbm_bytes=float(np.sum(work.hbm_bytes)),
-        link_bytes=float(np.sum(work.link_bytes)),
+        flops=float(work.total_flops[0]),
+        hbm_bytes=float(work.hbm_bytes[0]),
+        link_bytes=float(work.link_bytes[0]),
     )

@@ -65,8 +65,8 @@ class PricedBatch:
 class StepWork:
     """The work of one replica over a grid of decoding sequences, independent of the machine.
 
-    `decode` are steps that only decode, `mixed` the same with `chunk` prompt tokens beside, `alone` the chunks of one
-    prompt on an idle replica.
+    `steps` are, along the batch axis: for each number of sequences one that only decodes, then for each the same with
+    `chunk` prompt tokens beside, then the chunks of one prompt on an idle replica.
     """
 
     sequences: Floats
@@ -74,9 +74,7 @@ class StepWork:
     policy: StepPolicy
     stages: int
     chunk: Floats
-    decode: PricedBatch
-    mixed: PricedBatch
-    alone: PricedBatch
+    steps: PricedBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +97,12 @@ class StepTable:
     accepted_tokens: Floats
     request_s: Floats
     burst: Floats
-    decode: StepTime
+    steps: StepTime
+
+    @property
+    def decode(self) -> StepTime:
+        """The steps that only decode."""
+        return self.steps.at(slice(len(self.sequences)))
 
     @property
     def sequences(self) -> Floats:
@@ -119,36 +122,38 @@ def step_work(
     """Return the work of one replica's steps; any cut is counted as it is, legal or not."""
     sequences = np.asarray(grid, dtype=np.float64)
     chunk = _chunk_tokens(sequences, lengths, policy, cut.dp)
-    maker = _Maker(model, formats, cut, policy)
     micro = np.maximum(sequences / cut.pp, np.minimum(sequences, 1.0))
+    decode = Batch.decode(micro, lengths.decode_context_tokens, 1 + policy.drafts)
+    batch = decode.beside(_mixed(micro, lengths, chunk, policy), _alone(lengths, policy))
+    operators = step_operators(model, formats, cut, batch, policy.drafts)
     return StepWork(
         sequences=sequences,
         lengths=lengths,
         policy=policy,
         stages=cut.pp,
         chunk=chunk,
-        decode=maker.batch(Batch.decode(micro, lengths.decode_context_tokens, 1 + policy.drafts)),
-        mixed=maker.batch(_mixed(micro, lengths, chunk, policy)),
-        alone=maker.batch(_alone(lengths, policy)),
+        steps=PricedBatch(operators=operators, launch=policy.launch(model, cut, batch)),
     )
 
 
 def step_table(work: StepWork, reached: Reached) -> StepTable:
     """Return the step times of `work` on every machine."""
-    decode, mixed, alone = (each.time(reached) for each in (work.decode, work.mixed, work.alone))
+    steps, grid = work.steps.time(reached), len(work.sequences)
+    decode, mixed, alone = slice(grid), slice(grid, 2 * grid), slice(2 * grid, None)
+    decode_s, mixed_s, alone_s = (steps.total_s[:, each] for each in (decode, mixed, alone))
     chunks_of_a_prompt = max(work.lengths.prompt_tokens, 1.0) / work.chunk
-    added = np.maximum(mixed.total_s - decode.total_s, 0.0) / work.stages
+    added = np.maximum(mixed_s - decode_s, 0.0) / work.stages
     return StepTable(
         work=work,
-        decode_s=decode.total_s,
+        decode_s=decode_s,
         prompt_s=added * chunks_of_a_prompt,
-        alone_s=alone.total_s[:, 0] + alone.total_s[:, 1:].sum(axis=1) / work.stages,
-        floor_s=decode.floor_s,
-        alone_floor_s=alone.floor_s.sum(axis=1) / work.stages,
+        alone_s=alone_s[:, 0] + alone_s[:, 1:].sum(axis=1) / work.stages,
+        floor_s=steps.floor_s[:, decode],
+        alone_floor_s=steps.floor_s[:, alone].sum(axis=1) / work.stages,
         accepted_tokens=np.sum([reached.factors["acceptance"] ** n for n in range(work.policy.drafts + 1)], axis=0),
         request_s=reached.factors["request_s"],
         burst=reached.factors["burst_share"],
-        decode=decode,
+        steps=steps,
     )
 
 
@@ -178,16 +183,3 @@ def _alone(lengths: Lengths, policy: StepPolicy) -> Batch:
     tokens = max(lengths.prompt_tokens, 1.0)
     done = np.arange(ceil(tokens / policy.chunk_tokens)) * float(policy.chunk_tokens)
     return Batch.prefill(np.minimum(policy.chunk_tokens, tokens - done), lengths.cached_tokens + done)
-
-
-@dataclass(frozen=True, slots=True)
-class _Maker:
-    model: ModelSpec
-    formats: Formats
-    cut: Parallelism
-    policy: StepPolicy
-
-    def batch(self, batch: Batch) -> PricedBatch:
-        drafts = self.policy.drafts if batch.has_decode else 0
-        launch = self.policy.launch(self.model, self.cut, batch)
-        return PricedBatch(operators=step_operators(self.model, self.formats, self.cut, batch, drafts), launch=launch)

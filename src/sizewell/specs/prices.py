@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import median
 from typing import Literal
 
@@ -150,9 +151,16 @@ class PriceBook:
 
         None when nobody's price is known: `why_no_rent` says so in words.
         """
-        offers = [offer for offer in self.offers if (offer.gpu_key, offer.basis) == (gpu_key, basis)]
+        offers = self._offers_by_gpu.get((gpu_key, basis), [])
         chosen = [offer for offer in offers if not offer.estimate] or offers
         return _rent(chosen) if chosen else None
+
+    @cached_property
+    def _offers_by_gpu(self) -> dict[tuple[str, str], list[Offer]]:
+        found: dict[tuple[str, str], list[Offer]] = {}
+        for offer in self.offers:
+            found.setdefault((offer.gpu_key, offer.basis), []).append(offer)
+        return found
 
     def why_no_rent(self, gpu_key: str, basis: Basis = "on-demand") -> str:
         """Return why `rent` has no answer and what the user can do."""

@@ -1,0 +1,44 @@
+"""A rehearsal plays as few loads as it must, and says of the others what playing them would say."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from sizewell import explain
+from sizewell.catalog.calibrations import read_efficiencies
+from sizewell.costs.ledger import ledger
+from sizewell.planner.rehearsal import Rehearsal
+from sizewell.simulator.deployment import deployed_facts
+from sizewell.simulator.simulate import Options
+from sizewell.traffic.score import NO_LIMITS
+from sizewell.traffic.workload import Slo, Workload
+
+CROWD = Workload(users=8, input_tokens=500, answer_tokens=100)
+STREAM = Workload(rate_per_s=2.0, input_tokens=500, answer_tokens=100)
+
+
+def rehearsal(workload: Workload, slo: Slo) -> Rehearsal:
+    found = explain("llama-3.1-8b", "1xl40s", workload)
+    facts = deployed_facts(found.deployment, ledger(found.deployment), read_efficiencies())
+    assert found.served is not None
+    e2e_s = found.served.e2e_s.value
+    return Rehearsal(facts=facts, options=Options(), replicas=1, workload=workload, e2e_s=e2e_s, slo=slo)
+
+
+@pytest.mark.parametrize("workload", [CROWD, STREAM])
+def test_without_limits_only_the_stated_load_is_played_and_what_is_said_to_hold_is_served(workload: Workload) -> None:
+    played = rehearsal(workload, NO_LIMITS)
+    edge = played.saturation
+    assert list(played.known) == [played.load]
+    assert played.outcome(edge.holds).holds
+    assert not played.outcome(edge.breaks).holds
+
+
+@pytest.mark.parametrize("statistic", ["mean", "p99"])
+def test_the_edge_of_a_limit_holds_on_one_side_and_breaks_on_the_other(statistic: str) -> None:
+    played = rehearsal(CROWD, Slo(tpot_s=0.04, statistic=statistic))  # type: ignore[arg-type]
+    edge = played.saturation
+    assert 0 < edge.holds < edge.breaks < inf
+    assert played.outcome(edge.holds).strain <= 1 < played.outcome(edge.breaks).strain
