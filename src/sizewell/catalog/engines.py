@@ -21,7 +21,7 @@ _PLAIN = (
     "printed_tokens", "sampler_copies", "sampler_rows", "hidden_copies", "forward_copies", "experts_share_buffers",
     "grouped_fp8_experts", "keeps_expert_buffers", "sparse_gather_contexts", "graphs_in_budget", "capture_factor",
     "capture_limit", "capture_coarse_step", "context_in_baseline", "embedding_on_host", "latent_rope_bytes",
-    "mxfp4_padding", "absorbed", "latent_head_on_all", "encoder_copies",
+    "mxfp4_padding", "absorbed", "latent_head_on_all", "encoder_copies", "sort_free_copies", "sampler_buffer_rows",
 )  # fmt: skip
 """Fields of an era that go into an EngineSpec as they are."""
 
@@ -100,7 +100,7 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
         "non_torch_bytes_per_rank": "non_torch_gib_per_rank", "non_torch_bytes_tp_plain": "non_torch_gib_tp_plain",
         "graph_bytes": "graph_gib", "graph_bytes_per_layer": "graph_gib_per_layer",
         "graph_bytes_per_moe_layer": "graph_gib_per_moe_layer",
-        "workspace_bytes": "workspace_gib", "context_bytes": "context_gib", "collective_bytes": "collective_gib",
+        "context_bytes": "context_gib", "collective_bytes": "collective_gib",
     }  # fmt: skip
     return EngineSpec(
         name=cast("EngineName", name),

@@ -37,6 +37,10 @@ def activation_line(
     forward = forward_line(model, formats, cut, settings, engine)
     sampler = _sampler(model, formats, cut, settings, engine)
     peak = max(forward, sampler, key=lambda line: line.bytes)
+    if engine.sort_free_copies:
+        installed = replace(engine, sampler_copies=engine.sort_free_copies, sort_free_copies=0.0)
+        least = activation_line(model, formats, cut, settings, installed)
+        peak = replace(peak, low_bytes=min(peak.low_bytes, least.low_bytes))
     return replace(peak, high_bytes=peak.high_bytes + _doubtful_bytes(model, formats, cut, settings, engine))
 
 
@@ -65,8 +69,8 @@ def _sampler(
         # The first engine profiles as many sequences as images fill the batch: next to none.
         rows = 1
     logits = engine.sampler_copies * rows * model.vocabulary * 4
-    kept = engine.workspace_bytes + _kept_expert_bytes(model, formats, cut, tokens, engine)
-    kept += encoder_bytes(model, tokens, engine)
+    kept = min(rows, engine.sampler_buffer_rows) * model.vocabulary * 4.0
+    kept += _kept_expert_bytes(model, formats, cut, tokens, engine) + encoder_bytes(model, tokens, engine)
     hidden = engine.hidden_copies * tokens * model.hidden * 2
     return _estimate(
         LedgerLine(

@@ -13,6 +13,7 @@ from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory
 from sizewell.costs.weights import WeightRules, rank_weight_bytes
 from sizewell.planner.logged_format import logged_formats
 from sizewell.planner.logged_rank import logged_rank, logged_stage_bytes, with_logged_peak
+from sizewell.planner.logged_sampler import with_logged_sampler
 from sizewell.planner.logged_settings import LogFacts, logged_gpu_bytes, logged_settings
 from sizewell.planner.memory_caveats import caveats, weight_caveat
 from sizewell.specs.deployment import Parallelism
@@ -80,6 +81,7 @@ def predict_log(
 
     With `logged_peak` capacities are counted beside the activation peak the log prints: a diagnosis, no prediction.
     """
+    facts = with_logged_sampler(rows, facts)
     memory = _rank(rows, facts)
     memory = with_logged_peak(rows, memory) if logged_peak else memory
     total = logged_gpu_bytes(rows[0], facts.gpu)

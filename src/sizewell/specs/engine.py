@@ -44,8 +44,9 @@ class EngineSpec:
     `non_torch_bytes_*` is what it sees beside PyTorch: on one rank, and on each of several `_tp` + ranks × `_per_rank`
     (`_tp_plain` where accelerators cannot reduce over multicast; zero: the same).
     `hidden_copies` × tokens × hidden × 2 B lie beside the sampler, `forward_copies` beside the widest layer;
-    `encoder_copies` of one budget of encoder outputs and `workspace_bytes` lie beside the sampler, and expert
-    workspaces where it `keeps_expert_buffers`;
+    `encoder_copies` of one budget of encoder outputs and `sampler_buffer_rows` rows of logits lie beside the sampler,
+    and expert workspaces where it `keeps_expert_buffers`; `sort_free_copies` replaces `sampler_copies` where
+    FlashInfer is installed (zero: never);
     `sampler_rows` says what logits are kept for. `grouped_fp8_experts`: block-quantised experts run as one grouped
     product with its own buffers. Sparse attention over an fp8 latent cache gathers `sparse_gather_contexts` × the
     longest context as 16-bit rows into a buffer that counts as loaded weight.
@@ -81,7 +82,8 @@ class EngineSpec:
     forward_copies: float = 3.0
     non_torch_bytes_per_rank: float = 0.0
     non_torch_bytes_tp_plain: float = 0.0
-    workspace_bytes: float = 0.0
+    sort_free_copies: float = 0.0
+    sampler_buffer_rows: int = 0
     latent_rope_bytes: int = 4
     mxfp4_padding: Literal["none", "inputs", "both", "wide"] = "none"
     rocm: bool = False
@@ -128,9 +130,10 @@ class EngineSpec:
         if vendor == "nvidia" and major not in {"9", "10"}:
             shared = min(shared, self.non_torch_bytes_tp_plain or shared)
         rocm = self.rocm or vendor == "amd"
-        if (rocm, padding, shared) == (self.rocm, self.mxfp4_padding, self.non_torch_bytes_tp):
-            return self
-        return replace(self, rocm=rocm, mxfp4_padding=padding, non_torch_bytes_tp=shared)
+        sort_free = 0.0 if rocm else self.sort_free_copies
+        return replace(
+            self, rocm=rocm, mxfp4_padding=padding, non_torch_bytes_tp=shared, sort_free_copies=sort_free
+        )
 
     def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Return how many batch sizes are captured as graphs: 1, 2, 4, steps of 8, coarser steps from 256."""
