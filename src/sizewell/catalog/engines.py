@@ -22,8 +22,13 @@ _PLAIN = (
     "grouped_fp8_experts", "keeps_expert_buffers", "sparse_gather_contexts", "graphs_in_budget", "capture_factor",
     "capture_limit", "capture_coarse_step", "context_in_baseline", "embedding_on_host", "latent_rope_bytes",
     "mxfp4_padding", "absorbed", "latent_head_on_all", "encoder_copies", "sort_free_copies", "sampler_buffer_rows",
+    "kept_fp8_experts",
 )  # fmt: skip
 """Fields of an era that go into an EngineSpec as they are."""
+
+
+_SHARED = ("absorbed", "latent_head_on_all", "mla_row_elements", "latent_rope_bytes", "mxfp4_padding")
+"""What vLLM's two engines had in common while both were shipped: the model code and its cache rows."""
 
 
 def list_engines() -> tuple[str, ...]:
@@ -61,7 +66,9 @@ def _resolve(facts: dict[str, Any], version: str) -> tuple[list[dict[str, Any]],
     eras: list[dict[str, Any]] = facts["eras"]
     chosen, note = _up_to(eras, version, facts["latest"])
     if re.search(r"\bV0\b", version, re.IGNORECASE):
-        chosen = [era for era in chosen if era.get("profile", "v0") == "v0"][: _first_v1(eras)]
+        first = [era for era in chosen if era.get("profile", "v0") == "v0"][: _first_v1(eras)]
+        later = [{key: era[key] for key in _SHARED if key in era} for era in chosen[len(first) :]]
+        chosen = [*first, *later]
     return chosen, note
 
 

@@ -7,8 +7,13 @@ gathered whole on every rank, so the sampler is never divided. Derivation: docs/
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil
-
+from sizewell.costs.expert_workspaces import (
+    EXPERT_CHUNK_TOKENS,
+    expert_hidden,
+    grouped_rows,
+    kept_workspace_bytes,
+    most_workspace_bytes,
+)
 from sizewell.costs.lines import LedgerLine
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
@@ -21,11 +26,7 @@ from sizewell.specs.layers import (
     MoeMlp,
 )
 from sizewell.specs.model import ModelSpec
-from sizewell.specs.weight_format import stored_encoding
 
-EXPERT_CHUNK_TOKENS = 32768
-"""Routed experts work on at most this many tokens at a time."""
-GROUPED_TILE_ROWS = 128
 _SPREAD = 0.2
 """Bounds of a peak: logs whose limits are stated lie within a tenth, others of the same release up to a fifth away."""
 
@@ -50,7 +51,10 @@ def _doubtful_bytes(
     """Workspaces of 8-bit experts: some releases and back ends keep them beside the sampler, others do not."""
     if not engine.grouped_fp8_experts:
         return 0.0
-    return _workspace_bytes(model, formats, cut, settings.max_num_batched_tokens, bits=range(5, 16))
+    tokens = settings.max_num_batched_tokens
+    if kept_workspace_bytes(model, formats, cut, tokens, engine):
+        return 0.0
+    return most_workspace_bytes(model, formats, cut, tokens)
 
 
 def _estimate(line: LedgerLine) -> LedgerLine:
@@ -70,7 +74,7 @@ def _sampler(
         rows = 1
     logits = engine.sampler_copies * rows * model.vocabulary * 4
     kept = min(rows, engine.sampler_buffer_rows) * model.vocabulary * 4.0
-    kept += _kept_expert_bytes(model, formats, cut, tokens, engine) + encoder_bytes(model, tokens, engine)
+    kept += kept_workspace_bytes(model, formats, cut, tokens, engine) + encoder_bytes(model, tokens, engine)
     hidden = engine.hidden_copies * tokens * model.hidden * 2
     return _estimate(
         LedgerLine(
@@ -95,37 +99,6 @@ def encoder_bytes(model: ModelSpec, tokens: int, engine: EngineSpec) -> float:
     return float(engine.encoder_copies * budget * model.encoder_outputs * model.hidden * 2)
 
 
-def _kept_expert_bytes(model: ModelSpec, formats: Formats, cut: Parallelism, tokens: int, engine: EngineSpec) -> float:
-    """Workspaces of gated 16-bit routed experts, where the engine keeps them beyond the forward pass."""
-    if not engine.keeps_expert_buffers:
-        return 0.0
-    return _workspace_bytes(model, formats, cut, tokens, bits=range(16, 33))
-
-
-def _workspace_bytes(model: ModelSpec, formats: Formats, cut: Parallelism, tokens: int, *, bits: range) -> float:
-    """Return the workspaces of gated experts stored in some of `bits` a weight."""
-    widest = max(
-        (
-            workspace_elements(layer.mlp, _expert_hidden(layer, model.hidden), cut)
-            for layer in model.layer_counts
-            if isinstance(layer.mlp, MoeMlp) and layer.mlp.gated and _expert_bits(layer, model, formats) in bits
-        ),
-        default=0.0,
-    )
-    return 2 * widest * min(tokens, EXPERT_CHUNK_TOKENS)
-
-
-def _expert_hidden(layer: Layer, hidden: int) -> int:
-    """Return the width routed experts see: the hidden one, or that of a latent before them."""
-    routed = [t for t in layer.tensors if t.role == "routed-experts" and t.columns and not t.columns.sharded]
-    return routed[0].rank_columns(1) if routed else hidden
-
-
-def _expert_bits(layer: Layer, model: ModelSpec, formats: Formats) -> int:
-    routed = next((tensor for tensor in layer.tensors if tensor.role == "routed-experts"), None)
-    return int(stored_encoding(routed, model, formats.weight).bits_per_weight) if routed else 0
-
-
 def forward_line(
     model: ModelSpec, formats: Formats, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
 ) -> LedgerLine:
@@ -137,7 +110,7 @@ def forward_line(
     encoded = encoder_bytes(model, tokens, engine)
     rule = _Buffers(tokens=tokens, cut=cut, shared=engine.experts_share_buffers, grouped_fp8=grouped)
     widest = max(
-        (_widest(layer, _expert_hidden(layer, model.hidden), rule) for layer in model.layer_counts), default=0.0
+        (_widest(layer, expert_hidden(layer, model.hidden), rule) for layer in model.layer_counts), default=0.0
     )
     return _estimate(
         LedgerLine(
@@ -204,9 +177,7 @@ def _grouped_elements(mlp: MoeMlp, hidden: int, rule: _Buffers) -> float:
 
     Two 16-bit workspaces and the fp8 input are as wide as the hidden state (vllm DeepGemmExperts).
     """
-    local_experts = ceil(mlp.experts / rule.cut.ep)
-    rows = rule.tokens * mlp.top_k + local_experts * (GROUPED_TILE_ROWS - 1)
-    return 2.5 * rows * hidden / max(rule.tokens, 1)
+    return 2.5 * grouped_rows(mlp, rule.cut, rule.tokens) * hidden / max(rule.tokens, 1)
 
 
 def expert_elements(mlp: MoeMlp, hidden: int, cut: Parallelism, *, shared: bool = True) -> float:
@@ -217,9 +188,3 @@ def expert_elements(mlp: MoeMlp, hidden: int, cut: Parallelism, *, shared: bool 
     inner = mlp.intermediate if cut.ep > 1 else mlp.intermediate / (cut.tp * cut.dp)
     first = (2 if mlp.gated else 1) * inner
     return mlp.top_k * (inner + (max(first, hidden) if shared else first + hidden))
-
-
-def workspace_elements(mlp: MoeMlp, hidden: int, cut: Parallelism) -> float:
-    """Return elements per token of the two workspaces of a modular expert kernel (vllm 0.14 TritonExperts)."""
-    inner = mlp.intermediate if cut.ep > 1 else mlp.intermediate / (cut.tp * cut.dp)
-    return mlp.top_k * (max(inner, hidden) + max(2 * inner, hidden))

@@ -96,6 +96,8 @@ class EngineSpec:
     encoder_copies: int = 0
     experts_share_buffers: bool = True
     keeps_expert_buffers: bool = False
+    kept_fp8_experts: Literal["none", "channel", "grouped", "few ranks", "modular", "flashinfer"] = "none"
+    fp8_experts: Literal["grouped", "triton", "marlin"] = "grouped"
     sparse_gather_contexts: int = 0
     grouped_fp8_experts: bool = False
     capture_factor: int = 2
@@ -130,10 +132,11 @@ class EngineSpec:
         if vendor == "nvidia" and major not in {"9", "10"}:
             shared = min(shared, self.non_torch_bytes_tp_plain or shared)
         rocm = self.rocm or vendor == "amd"
-        sort_free = 0.0 if rocm else self.sort_free_copies
         return replace(
-            self, rocm=rocm, mxfp4_padding=padding, non_torch_bytes_tp=shared, sort_free_copies=sort_free
-        )
+            self, rocm=rocm, mxfp4_padding=padding, non_torch_bytes_tp=shared,
+            sort_free_copies=0.0 if rocm else self.sort_free_copies,
+            fp8_experts=_fp8_experts(vendor, capability or "9.0"),
+        )  # fmt: skip
 
     def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Return how many batch sizes are captured as graphs: 1, 2, 4, steps of 8, coarser steps from 256."""
@@ -150,6 +153,15 @@ class EngineSpec:
             if memory_bytes >= tier.memory_bytes_from and not any(word in lowered for word in tier.excluded_names)
         ]  # fmt: skip
         return max(fitting, key=lambda tier: tier.memory_bytes_from)
+
+
+def _fp8_experts(vendor: str, capability: str) -> Literal["grouped", "triton", "marlin"]:
+    """Grouped products need Hopper or data-centre Blackwell; before Ada nothing multiplies fp8."""
+    major, _, minor = capability.partition(".")
+    if vendor == "nvidia" and major in {"9", "10"}:
+        return "grouped"
+    old = vendor == "nvidia" and (int(major), int(minor or 0)) < (8, 9)
+    return "marlin" if old else "triton"
 
 
 def engine_tags(engine: str, version: str = "") -> tuple[str, ...]:
