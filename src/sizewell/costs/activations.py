@@ -7,6 +7,7 @@ gathered whole on every rank, so the sampler is never divided. Derivation: docs/
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from sizewell.costs.encoder_peak import encoder_line
 from sizewell.costs.expert_workspaces import (
     EXPERT_CHUNK_TOKENS,
     expert_hidden,
@@ -34,10 +35,12 @@ _SPREAD = 0.2
 def activation_line(
     model: ModelSpec, formats: Formats, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
 ) -> LedgerLine:
-    """Return the activation peak of one rank: the larger of the sampler and the forward pass."""
+    """Return the activation peak of one rank: the largest of sampler, forward pass and image encoder."""
     forward = forward_line(model, formats, cut, settings, engine)
     sampler = _sampler(model, formats, cut, settings, engine)
-    peak = max(forward, sampler, key=lambda line: line.bytes)
+    encoder = encoder_line(model, cut, settings.max_num_batched_tokens, engine)
+    lines = [forward, sampler, *([_estimate(encoder)] if encoder else [])]
+    peak = max(lines, key=lambda line: line.bytes)
     if engine.sort_free_copies:
         installed = replace(engine, sampler_copies=engine.sort_free_copies, sort_free_copies=0.0)
         least = activation_line(model, formats, cut, settings, installed)

@@ -27,6 +27,8 @@ NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermedia
 MERGING_TOWERS = frozenset({"qwen2_vision", "qwen25_vision", "qwen3_vision", "qwen3_omni"})
 MERGED_ITEM_TOKENS = 16384
 """Tokens of the largest image these towers take unless told otherwise; other images fit any batch."""
+MERGED_PATCHES = 4
+"""Patches they merge into a token: two by two."""
 
 
 def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> ModelSpec:
@@ -60,6 +62,7 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
         vision=tower(config, outline.hidden) if tower else (),
         encoder_outputs=1 + len(_deep_stack(config)),
         encoder_item_tokens=MERGED_ITEM_TOKENS if family.tower in MERGING_TOWERS else 0,
+        encoder_patches_per_token=MERGED_PATCHES if family.tower in MERGING_TOWERS else 0,
         dtype=activation,
         weight_format=quantization.weight_format if quantization else activation.name,
         kv_format=quantization.kv_format if quantization else "auto",
