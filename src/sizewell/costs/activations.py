@@ -27,6 +27,7 @@ from sizewell.specs.layers import (
     MoeMlp,
 )
 from sizewell.specs.model import ModelSpec
+from sizewell.specs.weight_format import stored_encoding
 
 _SPREAD = 0.2
 """Bounds of a peak: logs whose limits are stated lie within a tenth, others of the same release up to a fifth away."""
@@ -111,7 +112,10 @@ def forward_line(
     copies = engine.forward_copies + (2 if cut.tp > 1 else 0)
     grouped = _grouped_fp8(model, formats, engine)
     encoded = encoder_bytes(model, tokens, engine)
-    rule = _Buffers(tokens=tokens, cut=cut, shared=engine.experts_share_buffers, grouped_fp8=grouped)
+    rule = _Buffers(
+        tokens=tokens, cut=cut, shared=engine.experts_share_buffers, grouped_fp8=grouped,
+        copied=_copies_inputs(model, formats, engine),
+    )  # fmt: skip
     widest = max(
         (_widest(layer, expert_hidden(layer, model.hidden), rule) for layer in model.layer_counts), default=0.0
     )
@@ -134,6 +138,17 @@ def _grouped_fp8(model: ModelSpec, formats: Formats, engine: EngineSpec) -> bool
     return engine.grouped_fp8_experts and name.startswith("fp8-block")
 
 
+def _copies_inputs(model: ModelSpec, formats: Formats, engine: EngineSpec) -> bool:
+    """Whether the kernel of grouped integer weights takes a second buffer for its input (Marlin's `a_tmp`).
+
+    Compiled graphs have let the wider buffers go by then, so that only the first engine's peak grows.
+    """
+    matrix = next((t for la in model.layer_counts for t in la.tensors if t.role == "mlp" and t.is_matrix), None)
+    if engine.profile != "v0" or not engine.marlin_copies_inputs or matrix is None:
+        return False
+    return stored_encoding(matrix, model, formats.weight).name.startswith(("int4-g", "int8-g"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Buffers:
     """How the engine lays out a layer's buffers for `tokens` tokens."""
@@ -142,6 +157,7 @@ class _Buffers:
     cut: Parallelism
     shared: bool
     grouped_fp8: bool
+    copied: bool
 
 
 def _widest(layer: Layer, hidden: int, rule: _Buffers) -> float:
@@ -165,7 +181,7 @@ def _mixer_elements(layer: Layer, tp: int) -> float:
 def _mlp_elements(layer: Layer, hidden: int, rule: _Buffers) -> float:
     mlp = layer.mlp
     if isinstance(mlp, DenseMlp):
-        return (3 if mlp.gated else 2) * mlp.intermediate / rule.cut.tp
+        return ((3 if mlp.gated else 2) + rule.copied) * mlp.intermediate / rule.cut.tp
     if isinstance(mlp, MoeMlp):
         always = 3 * mlp.shared_intermediate / rule.cut.tp
         if rule.grouped_fp8:

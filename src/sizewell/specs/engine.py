@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-HOPPER = 9
-"""Major compute capability of the generation."""
+AMPERE, HOPPER = 8, 9
+"""Major compute capabilities of the generations."""
 EngineName = Literal["vllm", "sglang", "llama.cpp"]
 
 GENERATIONS: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
@@ -47,6 +47,7 @@ class EngineSpec:
     `encoder_copies` of one budget of encoder outputs and `sampler_buffer_rows` rows of logits lie beside the sampler,
     and expert workspaces where it `keeps_expert_buffers`; `sort_free_copies` replaces `sampler_copies` where
     FlashInfer is installed (zero: never);
+    `marlin_copies_inputs`: products with grouped integer weights take a buffer as large as their input.
     `sampler_rows` says what logits are kept for. `grouped_fp8_experts`: block-quantised experts run as one grouped
     product with its own buffers. Sparse attention over an fp8 latent cache gathers `sparse_gather_contexts` × the
     longest context as 16-bit rows into a buffer that counts as loaded weight.
@@ -80,6 +81,7 @@ class EngineSpec:
     pp_remainder: Literal["spread", "last", "last-r"] = "spread"
     hidden_copies: float = 1.5
     forward_copies: float = 3.0
+    marlin_copies_inputs: bool = False
     non_torch_bytes_per_rank: float = 0.0
     non_torch_bytes_tp_plain: float = 0.0
     sort_free_copies: float = 0.0
@@ -136,6 +138,7 @@ class EngineSpec:
             self, rocm=rocm, mxfp4_padding=padding, non_torch_bytes_tp=shared,
             sort_free_copies=0.0 if rocm else self.sort_free_copies,
             fp8_experts=_fp8_experts(vendor, capability or "9.0"),
+            marlin_copies_inputs=self.marlin_copies_inputs and vendor == "nvidia" and int(major) >= AMPERE,
         )  # fmt: skip
 
     def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
