@@ -25,7 +25,7 @@ _OWN_OUTPUT = {"channel", "grouped"}
 """Before 0.13 the output of a layer had a buffer of its own."""
 _SIXTEEN_OR_FP8 = {"bf16", "fp16", "fp8-tensor", "fp8-channel", "fp8-block128"}
 
-Layout = Literal["none", "plain", "grouped"]
+Layout = Literal["none", "plain", "plain, output apart", "grouped", "grouped, output apart"]
 
 
 def kept_workspace_bytes(
@@ -33,7 +33,12 @@ def kept_workspace_bytes(
 ) -> float:
     """Return what the gated routed experts of the widest layer keep beyond the forward pass."""
     rows = min(tokens, EXPERT_CHUNK_TOKENS)
-    return max((_layer_bytes(layer, model, formats, cut, rows, engine) for layer in model.layer_counts), default=0.0)
+    sizes = (
+        _kept_elements(layer.mlp, expert_hidden(layer, model.hidden), cut, rows, _layout(name, cut, engine))
+        for layer in model.layer_counts
+        if isinstance(layer.mlp, MoeMlp) and layer.mlp.gated and (name := _format(layer, model, formats))
+    )
+    return 2 * max(sizes, default=0.0)
 
 
 def most_workspace_bytes(model: ModelSpec, formats: Formats, cut: Parallelism, tokens: int) -> float:
@@ -57,24 +62,6 @@ def grouped_rows(mlp: MoeMlp, cut: Parallelism, tokens: int) -> int:
     return tokens * mlp.top_k + ceil(mlp.experts / cut.ep) * (GROUPED_TILE_ROWS - 1)
 
 
-def _layer_bytes(
-    layer: Layer, model: ModelSpec, formats: Formats, cut: Parallelism, rows: int, engine: EngineSpec
-) -> float:
-    if not isinstance(layer.mlp, MoeMlp) or not layer.mlp.gated:
-        return 0.0
-    hidden, name = expert_hidden(layer, model.hidden), _format(layer, model, formats)
-    layout = _layout(name, cut, engine)
-    if layout == "none":
-        return 0.0
-    output = rows * hidden if engine.kept_fp8_experts in _OWN_OUTPUT and name.startswith("fp8") else 0
-    if layout == "plain":
-        return 2 * (rows * _plain(layer.mlp, hidden, cut) + output)
-    inner, padded = _inner(layer.mlp, cut), grouped_rows(layer.mlp, cut, rows)
-    # From 0.13 on the output lies in the first workspace where that is large enough.
-    output = output or (rows * hidden if padded * 2 * inner < rows * hidden else 0)
-    return 2 * (padded * (2 * inner + max(inner, hidden)) + output)
-
-
 def _layout(name: str, cut: Parallelism, engine: EngineSpec) -> Layout:
     kept = engine.kept_fp8_experts
     if name in {"bf16", "fp16"} or engine.fp8_experts == "triton":
@@ -82,13 +69,26 @@ def _layout(name: str, cut: Parallelism, engine: EngineSpec) -> Layout:
     if engine.fp8_experts == "marlin" or kept == "none":
         return "none"
     if name == "fp8-channel" or (name == "fp8-tensor" and kept == "modular"):
-        return "plain"
+        return "plain, output apart" if kept in _OWN_OUTPUT else "plain"
     if not name.startswith("fp8-block") or kept not in {"grouped", "few ranks", "modular"}:
         return "none"
     many = (1 if cut.ep > 1 else cut.tp * cut.dp) >= _MANY_RANKS
     if kept == "grouped" or not many:
-        return "grouped"
+        return "grouped, output apart" if kept in _OWN_OUTPUT else "grouped"
     return "plain" if kept == "modular" else "none"
+
+
+def _kept_elements(mlp: MoeMlp, hidden: int, cut: Parallelism, rows: int, layout: Layout) -> float:
+    """Return the elements kept for `rows` tokens in the engine's layout of workspaces."""
+    output = rows * hidden
+    if layout.startswith("plain"):
+        return rows * _plain(mlp, hidden, cut) + (output if layout.endswith("apart") else 0)
+    if layout == "none":
+        return 0.0
+    inner, padded = _inner(mlp, cut), grouped_rows(mlp, cut, rows)
+    first = padded * 2 * inner
+    # From 0.13 on the output lies in the first workspace where that is large enough.
+    return first + padded * max(inner, hidden) + (output if layout.endswith("apart") or first < output else 0)
 
 
 def _plain(mlp: MoeMlp, hidden: int, cut: Parallelism) -> float:
