@@ -1,4 +1,4 @@
-"""Workspaces routed experts keep, by release, format, accelerator and cut: shapes as the kernels' sources state them."""
+"""Workspaces routed experts keep, by release, format, accelerator and cut: shapes as the kernels' sources have them."""
 
 from __future__ import annotations
 

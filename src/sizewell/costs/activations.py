@@ -7,6 +7,7 @@ gathered whole on every rank, so the sampler is never divided. Derivation: docs/
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
 from sizewell.costs.encoder_peak import encoder_line
 from sizewell.costs.expert_workspaces import (
     EXPERT_CHUNK_TOKENS,

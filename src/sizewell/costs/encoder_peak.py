@@ -15,9 +15,10 @@ from sizewell.specs.tensor import Tensor
 
 def encoder_line(model: ModelSpec, cut: Parallelism, tokens: int, engine: EngineSpec) -> LedgerLine | None:
     """Return the peak of one rank's encoder; None where the engine profiles none or its largest image is not known."""
+    if engine.profile != "v1" or not (model.encoder_item_tokens and model.encoder_patches_per_token):
+        return None
     qkv, first, pixels = (_tensor(model, ending) for ending in (".qkv", ".fc1", "patch_embed"))
-    known = qkv and first and pixels and model.encoder_item_tokens and model.encoder_patches_per_token
-    if engine.profile != "v1" or not known:
+    if qkv is None or first is None or pixels is None:
         return None
     patches = max(tokens, model.encoder_item_tokens) * model.encoder_patches_per_token
     hidden, inner = qkv.rank_columns(1), first.rank_rows(cut.tp)
