@@ -109,7 +109,9 @@ class EngineSpec:
     graph_bytes_per_moe_layer: float = 0.0
     grouped_cache: bool = True
     printed_tokens: Literal["blocks", "groups", "concurrency"] = "blocks"
-    fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch"] = "fixed"
+    fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch", "by-batch-and-prefill", "by-larger-batch"] = (
+        "fixed"
+    )
     note: str = ""
 
     @property
