@@ -135,11 +135,13 @@ class EngineSpec:
             padding = "wide" if vendor == "amd" or major == "10" else "both"
         if vendor == "nvidia" and major not in {"9", "10"}:
             shared = min(shared, self.non_torch_bytes_tp_plain or shared)
-        rocm = self.rocm or vendor == "amd"
+        rocm, experts = self.rocm or vendor == "amd", _fp8_experts(vendor, capability or "9.0")
+        # Data-centre Blackwell has FlashInfer's fused experts: their rows are never sorted into buffers.
+        fused = self.kept_fp8_experts == "flashinfer" and major == "10"
         return replace(
-            self, rocm=rocm, mxfp4_padding=padding, non_torch_bytes_tp=shared,
+            self, rocm=rocm, mxfp4_padding=padding, non_torch_bytes_tp=shared, fp8_experts=experts,
             sort_free_copies=0.0 if rocm else self.sort_free_copies,
-            fp8_experts=_fp8_experts(vendor, capability or "9.0"),
+            grouped_fp8_experts=self.grouped_fp8_experts and experts == "grouped" and not fused,
             marlin_copies_inputs=self.marlin_copies_inputs and vendor == "nvidia" and int(major) >= AMPERE,
         )  # fmt: skip
 
