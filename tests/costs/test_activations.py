@@ -132,7 +132,7 @@ def test_peaks_by_architecture_in_0_19(name: str, tp: int, gib: float) -> None:
 
 
 def test_fused_experts_of_data_centre_blackwell_need_no_sorted_rows() -> None:
-    """R1 on eight B200s leaves 4.38 GiB beside weights and cache in 0.18, 1.7 less than on H200s: the sampler decides."""
+    """R1 on eight B200s: 4.38 GiB beside weights and cache in 0.18, 1.7 less than on H200s; the sampler decides."""
     engine = read_engine("vllm", "0.18.0").on("nvidia", "10.0")
     settings = EngineSettings(
         max_num_seqs=1024, max_num_batched_tokens=8192, max_model_len_tokens=8192, memory_fraction=0.9
