@@ -22,7 +22,7 @@ _PLAIN = (
     "grouped_fp8_experts", "keeps_expert_buffers", "sparse_gather_contexts", "graphs_in_budget", "capture_factor",
     "capture_limit", "capture_coarse_step", "context_in_baseline", "embedding_on_host", "latent_rope_bytes",
     "mxfp4_padding", "absorbed", "latent_head_on_all", "encoder_copies", "sort_free_copies", "sampler_buffer_rows",
-    "kept_fp8_experts", "marlin_copies_inputs",
+    "kept_fp8_experts", "marlin_copies_inputs", "widens_encoder_outputs",
 )  # fmt: skip
 """Fields of an era that go into an EngineSpec as they are."""
 

@@ -97,11 +97,16 @@ def _sampler(
 
 
 def encoder_bytes(model: ModelSpec, tokens: int, engine: EngineSpec) -> float:
-    """Return the encoder outputs a profile run keeps while the language model runs: those of one full budget."""
+    """Return the encoder outputs a profile run keeps while the language model runs: those of one full budget.
+
+    0.11 and 0.12 widen the output of each image to the whole budget.
+    """
     if not model.vision:
         return 0.0
     budget = max(tokens, model.encoder_item_tokens)
-    return float(engine.encoder_copies * budget * model.encoder_outputs * model.hidden * 2)
+    widened = engine.widens_encoder_outputs and model.encoder_item_tokens
+    copies = budget // model.encoder_item_tokens if widened else engine.encoder_copies
+    return float(copies * budget * model.encoder_outputs * model.hidden * 2)
 
 
 def forward_line(

@@ -44,9 +44,9 @@ class EngineSpec:
     `non_torch_bytes_*` is what it sees beside PyTorch: on one rank, and on each of several `_tp` + ranks × `_per_rank`
     (`_tp_plain` where accelerators cannot reduce over multicast; zero: the same).
     `hidden_copies` × tokens × hidden × 2 B lie beside the sampler, `forward_copies` beside the widest layer;
-    `encoder_copies` of one budget of encoder outputs and `sampler_buffer_rows` rows of logits lie beside the sampler,
-    and expert workspaces where it `keeps_expert_buffers`; `sort_free_copies` replaces `sampler_copies` where
-    FlashInfer is installed (zero: never);
+    `encoder_copies` of one budget of encoder outputs (one for each image where it `widens_encoder_outputs`) and
+    `sampler_buffer_rows` rows of logits lie beside the sampler, and expert workspaces where it `keeps_expert_buffers`;
+    `sort_free_copies` replaces `sampler_copies` where FlashInfer is installed (zero: never).
     `marlin_copies_inputs`: products with grouped integer weights take a buffer as large as their input.
     `sampler_rows` says what logits are kept for. `grouped_fp8_experts`: block-quantised experts run as one grouped
     product with its own buffers. Sparse attention over an fp8 latent cache gathers `sparse_gather_contexts` × the
@@ -96,6 +96,7 @@ class EngineSpec:
     absorbed: Literal["none", "products", "copies"] = "copies"
     latent_head_on_all: bool = False
     encoder_copies: int = 0
+    widens_encoder_outputs: bool = False
     experts_share_buffers: bool = True
     keeps_expert_buffers: bool = False
     kept_fp8_experts: Literal["none", "channel", "grouped", "few ranks", "modular", "flashinfer"] = "none"
