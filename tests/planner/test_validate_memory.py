@@ -107,17 +107,21 @@ def test_beside_the_logs_own_peak_a_missing_limit_explains_the_capacity() -> Non
     assert predict_log(rows, facts, logged_peak=True)[0].error_fraction == pytest.approx(0, abs=0.01)
 
 
-def test_a_logged_peak_tells_that_flashinfer_sampled() -> None:
+def test_a_logged_peak_tells_that_flashinfer_sampled_and_moves_no_prediction() -> None:
     """A published log of Mistral-Small-3.2 on 0.11.0: 2.12 GiB, less than sorting the logits of 1,024 rows takes."""
     room = replace(
         ROW, version="0.11.0", model="mistralai/Mistral-Small-3.2-24B-Instruct-2506", memory_gib=79.18, value=28.20
     )
     peak = replace(room, metric="activation_peak_gib", value=2.12)
     facts = replace(_facts("0.11.0"), model=read_model(room.model))
-    assert predict_log([room], facts)[0].error_fraction == pytest.approx(-0.1, abs=0.01)
+    (alone,) = predict_log([room], facts)
     told, _ = predict_log([room, peak], facts)
-    assert told.error_fraction == pytest.approx(0, abs=0.01)
-    assert "FlashInfer" in told.reason
+    assert told.predicted == alone.predicted
+    assert told.error_fraction == pytest.approx(-0.1, abs=0.01)
+    assert "2.12 GiB is that of FlashInfer's sampler (2.02), not of sorting (5.02)" in told.reason
+    assert "sequences" not in told.reason
+    image, _ = predict_log([replace(room, notes="docker"), peak], facts)
+    assert image.error_fraction == pytest.approx(0, abs=0.01)
 
 
 def test_the_engines_own_image_samples_with_flashinfer_until_0_11_0() -> None:

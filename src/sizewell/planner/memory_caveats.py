@@ -15,10 +15,15 @@ _SMALLEST_ROOM_BYTES = 0.1 * GIB
 """Share, weights, activations and the rest are each printed to a hundredth: a smaller difference says little."""
 
 
-def caveats(rows: Sequence[MemoryRow], memory: RankMemory, gpu: GpuSpec | None, total_bytes: float | None) -> str:
-    """Return everything that keeps a capacity figure of this start-up from following from its settings, or nothing."""
-    found = (*_unstated(rows, memory, gpu), *_contradicted(rows, memory, total_bytes))
-    return "; ".join(found)
+def caveats(
+    rows: Sequence[MemoryRow], memory: RankMemory, gpu: GpuSpec | None, total_bytes: float | None, sampler: str = ""
+) -> str:
+    """Return everything that keeps a capacity figure of this start-up from following from its settings, or nothing.
+
+    `sampler` explains another activation peak by the sampler that ran; without it a batch limit is held to differ.
+    """
+    peak = sampler or _other_limits(rows, memory)
+    return "; ".join(filter(None, (*_unstated(rows, memory, gpu), peak, *_contradicted(rows, memory, total_bytes))))
 
 
 def _unstated(rows: Sequence[MemoryRow], memory: RankMemory, gpu: GpuSpec | None) -> Iterable[str]:
@@ -34,15 +39,19 @@ def _unstated(rows: Sequence[MemoryRow], memory: RankMemory, gpu: GpuSpec | None
         yield "SGLang's pools for compressed caches are not known"
 
 
-def _contradicted(rows: Sequence[MemoryRow], memory: RankMemory, total_bytes: float | None) -> Iterable[str]:
+def _other_limits(rows: Sequence[MemoryRow], memory: RankMemory) -> str:
     logged = next((row.value * GIB for row in rows if row.metric == "activation_peak_gib"), None)
     peak = next((line for line in memory.overhead if line.name.startswith("activation")), None)
-    if logged is not None and peak is not None and abs(logged - peak.bytes) > _ACTIVATION_GAP_BYTES:
-        stated = rows[0].max_num_batched_tokens is not None and any(row.sequences for row in rows)
-        limits = "stated batch limits" if stated else "assumed batch limits"
-        ending = "others were in force" if stated else "limits were set and are not stated"
-        peaks = f"the log's activation peak of {logged / GIB:.2f} GiB is not that of the {limits} "
-        yield f"{peaks}({peak.bytes / GIB:.2f}) but {_implied_limit(peak, logged)}: {ending}"
+    if logged is None or peak is None or abs(logged - peak.bytes) <= _ACTIVATION_GAP_BYTES:
+        return ""
+    stated = rows[0].max_num_batched_tokens is not None and any(row.sequences for row in rows)
+    limits = "stated batch limits" if stated else "assumed batch limits"
+    ending = "others were in force" if stated else "limits were set and are not stated"
+    peaks = f"the log's activation peak of {logged / GIB:.2f} GiB is not that of the {limits} "
+    return f"{peaks}({peak.bytes / GIB:.2f}) but {_implied_limit(peak, logged)}: {ending}"
+
+
+def _contradicted(rows: Sequence[MemoryRow], memory: RankMemory, total_bytes: float | None) -> Iterable[str]:
     room = next((row.value * GIB for row in rows if row.metric == "kv_gib"), None)
     if room is None or total_bytes is None or memory.engine.profile == "sglang":
         return
