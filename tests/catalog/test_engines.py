@@ -47,6 +47,50 @@ def test_an_a100_counts_as_a_small_accelerator_since_0_11() -> None:
     assert (before.max_num_seqs, after.max_num_seqs) == (1024, 256)
 
 
+def test_the_first_engine_of_a_later_release_runs_that_releases_models() -> None:
+    old, kept = read_engine("vllm", "0.7.3"), read_engine("vllm", "0.8.5 V0")
+    assert (old.absorbed, old.mla_row_elements, kept.absorbed, kept.mla_row_elements) == (
+        "products",
+        640,
+        "copies",
+        None,
+    )
+    assert (kept.profile, kept.sampler_copies, kept.latent_rope_bytes) == ("v0", 9.5, 4)
+    assert not read_engine("vllm", "0.9.2 V0").latent_head_on_all
+
+
+@pytest.mark.parametrize(("version", "batches"), [("0.25.0", 1), ("0.26.0", 2), ("0.33", 2)])
+def test_two_batches_are_in_flight_from_0_26(version: str, batches: int) -> None:
+    assert read_engine("vllm", version).in_flight_batches == batches
+
+
+@pytest.mark.parametrize(("version", "tokens"), [("0.27.0", 8192), ("0.28.0", 16384)])
+def test_accelerators_from_160_gib_take_larger_batches_from_0_28(version: str, tokens: int) -> None:
+    assert read_engine("vllm", version).defaults_for("NVIDIA B200", 178 * 2**30).max_num_batched_tokens == tokens
+
+
+def test_gb10_counts_as_small_from_0_33() -> None:
+    sizes = (read_engine("vllm", v).defaults_for("NVIDIA GB10", 121 * 2**30).max_num_seqs for v in ("0.32", "0.33"))
+    assert tuple(sizes) == (1024, 256)
+
+
+def test_flashinfer_is_nvidias_and_an_option_from_0_11_1() -> None:
+    early = read_engine("vllm", "0.11.0")
+    assert early.on("nvidia", "9.0").sort_free_copies == 3.5
+    assert early.on("amd").sort_free_copies == read_engine("vllm", "0.11.1").sort_free_copies == 0
+
+
+@pytest.mark.parametrize(
+    ("vendor", "capability", "kernel"),
+    [
+        ("nvidia", "9.0", "grouped"), ("nvidia", "10.0", "grouped"), ("nvidia", "12.0", "triton"),
+        ("nvidia", "8.9", "triton"), ("nvidia", "8.6", "marlin"), ("nvidia", "7.0", "marlin"), ("amd", "9.4", "triton"),
+    ],
+)  # fmt: skip
+def test_fp8_experts_run_in_the_kernel_of_their_accelerator(vendor: str, capability: str, kernel: str) -> None:
+    assert read_engine("vllm", "0.19.0").on(vendor, capability).fp8_experts == kernel
+
+
 def test_only_hopper_and_data_centre_blackwell_reduce_over_multicast() -> None:
     engine = read_engine("vllm", "0.19.0")
     assert engine.on("nvidia", "9.0").non_torch_bytes_tp == engine.on("nvidia", "10.0").non_torch_bytes_tp

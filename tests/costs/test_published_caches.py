@@ -55,3 +55,15 @@ def test_zamba_2_block_and_padding_equal_the_log() -> None:
     state = next(kind.state_bytes for kind in layout.kinds if kind.kind == "state")
     assert layout.block_tokens == 48
     assert layout.bytes_per_block / layout.group_size / state == pytest.approx(1.4312, abs=1e-4)
+
+
+def test_rows_half_as_wide_fill_pages_with_twice_the_tokens() -> None:
+    """Gemma-4-E2B caches 512-wide heads in three layers and 256-wide ones in twelve windows of 512.
+
+    A published log with two batches of 2,048 tokens in flight: 4.66 GiB hold 31.72 sequences of 16,384 tokens. Each
+    takes 1,024 blocks of 16 tokens and, in four groups, ceil(4,607 / 32) + 1 blocks of 32.
+    """
+    layout = _layout("google/gemma-4-E2B-it", in_flight_tokens=4096)
+    assert layout.request_blocks(16_384) == 1024 + 4 * 145
+    assert layout.bytes_per_block == 3 * 16 * 2048
+    assert layout.concurrency(int(4.66 * GIB // layout.bytes_per_block), 16_384) == pytest.approx(31.72, rel=1e-3)

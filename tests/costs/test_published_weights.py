@@ -152,3 +152,10 @@ def test_sglang_loads_deepseek_v4_on_hopper_with_the_loaders_scales_and_a_wide_o
     o_a = 128 * 512 // 16 * 16 * 1024 / 8
     assert fixed - blackwell == pytest.approx(len(model.layers) * o_a, rel=2e-2)
     assert july / GIB == pytest.approx(125.65, rel=0.01)
+
+
+def test_the_first_engine_of_0_8_keeps_no_products_of_latent_projections() -> None:
+    """A published log of R1 in AWQ on sixteen 24 GB cards prints 21.21 GiB."""
+    cut, engine = Parallelism(tp=16), read_engine("vllm", "0.8.3 V0").on("nvidia", "8.6")
+    memory = rank_memory(read_model("cognitivecomputations/DeepSeek-R1-AWQ"), Formats(), cut, SETTINGS, engine)
+    assert memory.weight_bytes / GIB == pytest.approx(21.21, rel=0.002)

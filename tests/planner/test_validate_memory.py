@@ -82,6 +82,19 @@ def test_a_contradicted_setting_is_said() -> None:
     assert "assumed batch limits" in predict_log(unlimited, _facts())[0].reason
 
 
+def test_a_contradiction_names_the_limit_it_implies_and_by_how_much_a_share_is_exceeded() -> None:
+    room = replace(
+        ROW, version="0.6.6", memory_gib=39.5, memory_fraction=0.9, max_model_len_tokens=8192,
+        max_num_batched_tokens=None, max_num_seqs=None, value=22.0,
+    )  # fmt: skip
+    peak = replace(room, metric="activation_peak_gib", value=(9.5 * 2048 * 128_256 * 4 + 1.5 * 8192 * 4096 * 2) / 2**30)
+    told, _ = predict_log([room, peak], _facts("0.6.6", "a100-sxm-40gb"))
+    assert "but that of 2,048 sequences" in told.reason
+    assert "weights of 14.99 GiB and the logged cache of 22.00 exceed the stated share of 35.55 by 1.44" in told.reason
+    tiny, _ = predict_log([replace(room, value=0.04), peak], _facts("0.6.6", "a100-sxm-40gb"))
+    assert "as small as the rounding" in tiny.reason
+
+
 def test_beside_the_logs_own_peak_a_missing_limit_explains_the_capacity() -> None:
     """A published log of Llama-3-8B on an A100-40: 9.37 GiB of peak that no default gives, 11.12 GiB for the cache."""
     room = replace(
@@ -92,6 +105,38 @@ def test_beside_the_logs_own_peak_a_missing_limit_explains_the_capacity() -> Non
     facts = replace(_facts("0.6.6", "a100-sxm-40gb"), model=read_model(room.model))
     assert (predict_log(rows, facts)[0].error_fraction or 0) > 0.5
     assert predict_log(rows, facts, logged_peak=True)[0].error_fraction == pytest.approx(0, abs=0.01)
+
+
+def test_a_logged_peak_tells_that_flashinfer_sampled_and_moves_no_prediction() -> None:
+    """A published log of Mistral-Small-3.2 on 0.11.0: 2.12 GiB, less than sorting the logits of 1,024 rows takes."""
+    room = replace(
+        ROW, version="0.11.0", model="mistralai/Mistral-Small-3.2-24B-Instruct-2506", memory_gib=79.18, value=28.20
+    )
+    peak = replace(room, metric="activation_peak_gib", value=2.12)
+    facts = replace(_facts("0.11.0"), model=read_model(room.model))
+    (alone,) = predict_log([room], facts)
+    told, _ = predict_log([room, peak], facts)
+    assert told.predicted == alone.predicted
+    assert told.error_fraction == pytest.approx(-0.1, abs=0.01)
+    assert "2.12 GiB is that of FlashInfer's sampler (2.02), not of sorting (5.02)" in told.reason
+    assert "sequences" not in told.reason
+    image, _ = predict_log([replace(room, notes="docker"), peak], facts)
+    assert image.error_fraction == pytest.approx(0, abs=0.01)
+
+
+def test_the_engines_own_image_samples_with_flashinfer_until_0_11_0() -> None:
+    """A published pair of start-ups differs by 1.51 GiB: six copies of 256 rows of 262,144 logits."""
+    row = replace(
+        ROW, version="0.9.1", model="google/gemma-3-27b-it", max_num_seqs=256, max_num_batched_tokens=2048, value=20.0
+    )
+    facts = replace(_facts("0.9.1"), model=read_model(row.model))
+    (wheel,), (image,) = (
+        predict_log([replace(row, notes=notes)], facts) for notes in ("", "docker vllm-openai:v0.9.1")
+    )
+    assert (image.predicted or 0) - (wheel.predicted or 0) == pytest.approx(1.5, abs=0.02)
+    assert not image.reason, "an image is a stated setting"
+    later = replace(_facts("0.13.0"), model=read_model(row.model))
+    assert predict_log([replace(row, notes="docker")], later)[0].predicted == predict_log([row], later)[0].predicted
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,16 @@ _PLAIN = (
     "printed_tokens", "sampler_copies", "sampler_rows", "hidden_copies", "forward_copies", "experts_share_buffers",
     "grouped_fp8_experts", "keeps_expert_buffers", "sparse_gather_contexts", "graphs_in_budget", "capture_factor",
     "capture_limit", "capture_coarse_step", "context_in_baseline", "embedding_on_host", "latent_rope_bytes",
-    "mxfp4_padding", "absorbed", "latent_head_on_all", "encoder_copies",
+    "mxfp4_padding", "absorbed", "latent_head_on_all", "encoder_copies", "sort_free_copies", "sampler_buffer_rows",
+    "kept_fp8_experts", "marlin_copies_inputs", "widens_encoder_outputs",
 )  # fmt: skip
 """Fields of an era that go into an EngineSpec as they are."""
+
+
+_SHARED = (
+    "absorbed", "latent_head_on_all", "mla_row_elements", "latent_rope_bytes", "mxfp4_padding", "marlin_copies_inputs",
+)  # fmt: skip
+"""What vLLM's two engines had in common while both were shipped: the model code and its cache rows."""
 
 
 def list_engines() -> tuple[str, ...]:
@@ -61,7 +68,9 @@ def _resolve(facts: dict[str, Any], version: str) -> tuple[list[dict[str, Any]],
     eras: list[dict[str, Any]] = facts["eras"]
     chosen, note = _up_to(eras, version, facts["latest"])
     if re.search(r"\bV0\b", version, re.IGNORECASE):
-        chosen = [era for era in chosen if era.get("profile", "v0") == "v0"][: _first_v1(eras)]
+        first = [era for era in chosen if era.get("profile", "v0") == "v0"][: _first_v1(eras)]
+        later = [{key: era[key] for key in _SHARED if key in era} for era in chosen[len(first) :]]
+        chosen = [*first, *later]
     return chosen, note
 
 
@@ -100,7 +109,7 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
         "non_torch_bytes_per_rank": "non_torch_gib_per_rank", "non_torch_bytes_tp_plain": "non_torch_gib_tp_plain",
         "graph_bytes": "graph_gib", "graph_bytes_per_layer": "graph_gib_per_layer",
         "graph_bytes_per_moe_layer": "graph_gib_per_moe_layer",
-        "workspace_bytes": "workspace_gib", "context_bytes": "context_gib", "collective_bytes": "collective_gib",
+        "context_bytes": "context_gib", "collective_bytes": "collective_gib",
     }  # fmt: skip
     return EngineSpec(
         name=cast("EngineName", name),

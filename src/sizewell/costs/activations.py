@@ -7,8 +7,15 @@ gathered whole on every rank, so the sampler is never divided. Derivation: docs/
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil
 
+from sizewell.costs.encoder_peak import encoder_line
+from sizewell.costs.expert_workspaces import (
+    EXPERT_CHUNK_TOKENS,
+    expert_hidden,
+    grouped_rows,
+    kept_workspace_bytes,
+    most_workspace_bytes,
+)
 from sizewell.costs.lines import LedgerLine
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
@@ -23,9 +30,6 @@ from sizewell.specs.layers import (
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.weight_format import stored_encoding
 
-EXPERT_CHUNK_TOKENS = 32768
-"""Routed experts work on at most this many tokens at a time."""
-GROUPED_TILE_ROWS = 128
 _SPREAD = 0.2
 """Bounds of a peak: logs whose limits are stated lie within a tenth, others of the same release up to a fifth away."""
 
@@ -33,10 +37,16 @@ _SPREAD = 0.2
 def activation_line(
     model: ModelSpec, formats: Formats, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
 ) -> LedgerLine:
-    """Return the activation peak of one rank: the larger of the sampler and the forward pass."""
+    """Return the activation peak of one rank: the largest of sampler, forward pass and image encoder."""
     forward = forward_line(model, formats, cut, settings, engine)
     sampler = _sampler(model, formats, cut, settings, engine)
-    peak = max(forward, sampler, key=lambda line: line.bytes)
+    encoder = encoder_line(model, cut, settings.max_num_batched_tokens, engine)
+    lines = [forward, sampler, *([_estimate(encoder)] if encoder else [])]
+    peak = max(lines, key=lambda line: line.bytes)
+    if engine.sort_free_copies:
+        installed = replace(engine, sampler_copies=engine.sort_free_copies, sort_free_copies=0.0)
+        least = activation_line(model, formats, cut, settings, installed)
+        peak = replace(peak, low_bytes=min(peak.low_bytes, least.low_bytes))
     return replace(peak, high_bytes=peak.high_bytes + _doubtful_bytes(model, formats, cut, settings, engine))
 
 
@@ -46,7 +56,10 @@ def _doubtful_bytes(
     """Workspaces of 8-bit experts: some releases and back ends keep them beside the sampler, others do not."""
     if not engine.grouped_fp8_experts:
         return 0.0
-    return _workspace_bytes(model, formats, cut, settings.max_num_batched_tokens, bits=range(5, 16))
+    tokens = settings.max_num_batched_tokens
+    if kept_workspace_bytes(model, formats, cut, tokens, engine):
+        return 0.0
+    return most_workspace_bytes(model, formats, cut, tokens)
 
 
 def _estimate(line: LedgerLine) -> LedgerLine:
@@ -65,8 +78,8 @@ def _sampler(
         # The first engine profiles as many sequences as images fill the batch: next to none.
         rows = 1
     logits = engine.sampler_copies * rows * model.vocabulary * 4
-    kept = engine.workspace_bytes + _kept_expert_bytes(model, formats, cut, tokens, engine)
-    kept += encoder_bytes(model, tokens, engine)
+    kept = min(rows, engine.sampler_buffer_rows) * model.vocabulary * 4.0
+    kept += kept_workspace_bytes(model, formats, cut, tokens, engine) + encoder_bytes(model, tokens, engine)
     hidden = engine.hidden_copies * tokens * model.hidden * 2
     return _estimate(
         LedgerLine(
@@ -84,42 +97,16 @@ def _sampler(
 
 
 def encoder_bytes(model: ModelSpec, tokens: int, engine: EngineSpec) -> float:
-    """Return the encoder outputs a profile run keeps while the language model runs: those of one full budget."""
+    """Return the encoder outputs a profile run keeps while the language model runs: those of one full budget.
+
+    0.11 and 0.12 widen the output of each image to the whole budget.
+    """
     if not model.vision:
         return 0.0
     budget = max(tokens, model.encoder_item_tokens)
-    return float(engine.encoder_copies * budget * model.encoder_outputs * model.hidden * 2)
-
-
-def _kept_expert_bytes(model: ModelSpec, formats: Formats, cut: Parallelism, tokens: int, engine: EngineSpec) -> float:
-    """Workspaces of gated 16-bit routed experts, where the engine keeps them beyond the forward pass."""
-    if not engine.keeps_expert_buffers:
-        return 0.0
-    return _workspace_bytes(model, formats, cut, tokens, bits=range(16, 33))
-
-
-def _workspace_bytes(model: ModelSpec, formats: Formats, cut: Parallelism, tokens: int, *, bits: range) -> float:
-    """Return the workspaces of gated experts stored in some of `bits` a weight."""
-    widest = max(
-        (
-            workspace_elements(layer.mlp, _expert_hidden(layer, model.hidden), cut)
-            for layer in model.layer_counts
-            if isinstance(layer.mlp, MoeMlp) and layer.mlp.gated and _expert_bits(layer, model, formats) in bits
-        ),
-        default=0.0,
-    )
-    return 2 * widest * min(tokens, EXPERT_CHUNK_TOKENS)
-
-
-def _expert_hidden(layer: Layer, hidden: int) -> int:
-    """Return the width routed experts see: the hidden one, or that of a latent before them."""
-    routed = [t for t in layer.tensors if t.role == "routed-experts" and t.columns and not t.columns.sharded]
-    return routed[0].rank_columns(1) if routed else hidden
-
-
-def _expert_bits(layer: Layer, model: ModelSpec, formats: Formats) -> int:
-    routed = next((tensor for tensor in layer.tensors if tensor.role == "routed-experts"), None)
-    return int(stored_encoding(routed, model, formats.weight).bits_per_weight) if routed else 0
+    widened = engine.widens_encoder_outputs and model.encoder_item_tokens
+    copies = budget // model.encoder_item_tokens if widened else engine.encoder_copies
+    return float(copies * budget * model.encoder_outputs * model.hidden * 2)
 
 
 def forward_line(
@@ -131,9 +118,12 @@ def forward_line(
     copies = engine.forward_copies + (2 if cut.tp > 1 else 0)
     grouped = _grouped_fp8(model, formats, engine)
     encoded = encoder_bytes(model, tokens, engine)
-    rule = _Buffers(tokens=tokens, cut=cut, shared=engine.experts_share_buffers, grouped_fp8=grouped)
+    rule = _Buffers(
+        tokens=tokens, cut=cut, shared=engine.experts_share_buffers, grouped_fp8=grouped,
+        copied=_copies_inputs(model, formats, engine),
+    )  # fmt: skip
     widest = max(
-        (_widest(layer, _expert_hidden(layer, model.hidden), rule) for layer in model.layer_counts), default=0.0
+        (_widest(layer, expert_hidden(layer, model.hidden), rule) for layer in model.layer_counts), default=0.0
     )
     return _estimate(
         LedgerLine(
@@ -154,6 +144,17 @@ def _grouped_fp8(model: ModelSpec, formats: Formats, engine: EngineSpec) -> bool
     return engine.grouped_fp8_experts and name.startswith("fp8-block")
 
 
+def _copies_inputs(model: ModelSpec, formats: Formats, engine: EngineSpec) -> bool:
+    """Whether the kernel of grouped integer weights takes a second buffer for its input (Marlin's `a_tmp`).
+
+    Compiled graphs have let the wider buffers go by then, so that only the first engine's peak grows.
+    """
+    matrix = next((t for la in model.layer_counts for t in la.tensors if t.role == "mlp" and t.is_matrix), None)
+    if engine.profile != "v0" or not engine.marlin_copies_inputs or matrix is None:
+        return False
+    return stored_encoding(matrix, model, formats.weight).name.startswith(("int4-g", "int8-g"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Buffers:
     """How the engine lays out a layer's buffers for `tokens` tokens."""
@@ -162,6 +163,7 @@ class _Buffers:
     cut: Parallelism
     shared: bool
     grouped_fp8: bool
+    copied: bool
 
 
 def _widest(layer: Layer, hidden: int, rule: _Buffers) -> float:
@@ -185,7 +187,7 @@ def _mixer_elements(layer: Layer, tp: int) -> float:
 def _mlp_elements(layer: Layer, hidden: int, rule: _Buffers) -> float:
     mlp = layer.mlp
     if isinstance(mlp, DenseMlp):
-        return (3 if mlp.gated else 2) * mlp.intermediate / rule.cut.tp
+        return ((3 if mlp.gated else 2) + rule.copied) * mlp.intermediate / rule.cut.tp
     if isinstance(mlp, MoeMlp):
         always = 3 * mlp.shared_intermediate / rule.cut.tp
         if rule.grouped_fp8:
@@ -200,9 +202,7 @@ def _grouped_elements(mlp: MoeMlp, hidden: int, rule: _Buffers) -> float:
 
     Two 16-bit workspaces and the fp8 input are as wide as the hidden state (vllm DeepGemmExperts).
     """
-    local_experts = ceil(mlp.experts / rule.cut.ep)
-    rows = rule.tokens * mlp.top_k + local_experts * (GROUPED_TILE_ROWS - 1)
-    return 2.5 * rows * hidden / max(rule.tokens, 1)
+    return 2.5 * grouped_rows(mlp, rule.cut, rule.tokens) * hidden / max(rule.tokens, 1)
 
 
 def expert_elements(mlp: MoeMlp, hidden: int, cut: Parallelism, *, shared: bool = True) -> float:
@@ -213,9 +213,3 @@ def expert_elements(mlp: MoeMlp, hidden: int, cut: Parallelism, *, shared: bool 
     inner = mlp.intermediate if cut.ep > 1 else mlp.intermediate / (cut.tp * cut.dp)
     first = (2 if mlp.gated else 1) * inner
     return mlp.top_k * (inner + (max(first, hidden) if shared else first + hidden))
-
-
-def workspace_elements(mlp: MoeMlp, hidden: int, cut: Parallelism) -> float:
-    """Return elements per token of the two workspaces of a modular expert kernel (vllm 0.14 TritonExperts)."""
-    inner = mlp.intermediate if cut.ep > 1 else mlp.intermediate / (cut.tp * cut.dp)
-    return mlp.top_k * (max(inner, hidden) + max(2 * inner, hidden))

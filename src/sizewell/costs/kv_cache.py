@@ -63,16 +63,23 @@ class CacheLayout:
         return self._kind_blocks(kind, context_tokens) * self.block_tokens * kind.token_bytes
 
     def _kind_blocks(self, kind: CacheKind, context_tokens: int) -> int:
-        rules = self.rules
+        rules, in_block = self.rules, self._tokens_in_block(kind)
         if kind.kind == "state":
             return 1 + rules.speculative_tokens
         if kind.kind == "window":
             seen = min(kind.span_tokens - 1 + rules.in_flight_tokens, context_tokens)
-            return ceil(seen / self.block_tokens) + 1
+            return ceil(seen / in_block) + 1
         if kind.kind == "chunk":
             seen = min(kind.span_tokens + rules.in_flight_tokens, context_tokens)
-            return ceil(seen / self.block_tokens)
-        return ceil(context_tokens / self.block_tokens)
+            return ceil(seen / in_block)
+        return ceil(context_tokens / in_block)
+
+    def _tokens_in_block(self, kind: CacheKind) -> int:
+        """Return the tokens of a kind that fill a page: rows half as wide as the widest have twice as many."""
+        if self.rules.style == "flat" or not kind.token_bytes or not self.group_size:
+            return self.block_tokens
+        page = self.bytes_per_block / self.group_size
+        return self.block_tokens * max(1, int(page // (self.block_tokens * kind.token_bytes)))
 
     def concurrency(self, blocks: int, context_tokens: int) -> float:
         """Return how many sequences of `context_tokens` the pool holds at once."""

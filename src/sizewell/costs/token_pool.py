@@ -1,7 +1,7 @@
 """SGLang's token pool: the default share of memory by release, the tables beside the pool, and its size.
 
-Sources: sglang 0.4.6.post5 and 0.5.2 `server_args.py`, 0.5.23 `arg_groups/memory_hook.py` and
-`mem_cache/kv_cache_configurator.py`.
+Sources: sglang 0.4.6.post5, 0.4.8, 0.5.2, 0.5.3 and 0.5.10 `server_args.py`, 0.5.19, 0.5.20 and 0.5.23
+`arg_groups/memory_hook.py`, 0.5.23 `mem_cache/kv_cache_configurator.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sizewell.specs.deployment import Parallelism
 from sizewell.specs.model import ModelSpec
 
 MIB, GIB = 2**20, 2**30
-FractionRule = Literal["fixed", "by-ranks", "by-reserve", "by-batch"]
+FractionRule = Literal["fixed", "by-ranks", "by-reserve", "by-batch", "by-batch-and-prefill", "by-larger-batch"]
 WINDOW_POOL_FRACTION = 0.8
 """Windowed layers get a pool of this many tokens for each token of the full pool."""
 STATE_TO_TOKEN_RATIO = 0.9
@@ -31,7 +31,8 @@ def default_fraction(rule: FractionRule, gpu_bytes: float, cut: Parallelism, *, 
     ranks = cut.tp * cut.dp * cut.pp
     if rule == "by-ranks":
         return _by_ranks(gpu_bytes, ranks)
-    reserved = _reserve_mib(gpu_bytes, cut) if rule == "by-reserve" else _batch_mib(gpu_bytes, cut, latent=latent)
+    by_reserve = rule == "by-reserve"
+    reserved = _reserve_mib(gpu_bytes, cut) if by_reserve else _batch_mib(rule, gpu_bytes, cut, latent=latent)
     total = gpu_bytes / MIB
     return round((total - reserved) / total, 3)
 
@@ -64,24 +65,39 @@ def _reserve_mib(gpu_bytes: float, cut: Parallelism) -> float:
     return (reserved + (4 if cut.dp > 1 else 0)) * 1024
 
 
-def _batch_mib(gpu_bytes: float, cut: Parallelism, *, latent: bool) -> float:
+def _batch_mib(rule: FractionRule, gpu_bytes: float, cut: Parallelism, *, latent: bool) -> float:
     size = gpu_bytes / GIB
-    chunk, batch = decode_batch_defaults(gpu_bytes, cut.tp * cut.dp)
-    prefill_graphs = 1536 if latent else 0
+    chunk, batch = decode_batch_defaults(rule, gpu_bytes, cut.tp * cut.dp)
+    recorded = 1536 if latent else 8 * prefill_sizes(chunk)
+    prefill_graphs = 0 if rule == "by-batch" else recorded
     reserved = 512 + 1.5 * max(chunk, 2048) + cut.tp * cut.dp * cut.pp * 128 + batch * 2 + prefill_graphs
     if cut.dp > 1:
         reserved += batch * cut.dp * 3 * (1.5 if batch > 300 else 1)
     return max(reserved, 10240) if size > 60 else reserved
 
 
-def decode_batch_defaults(gpu_bytes: float, tp: int) -> tuple[int, int]:
-    """Return (chunked prefill tokens, largest captured decode batch) that 0.5.23 picks."""
+def decode_batch_defaults(rule: FractionRule, gpu_bytes: float, tp: int) -> tuple[int, int]:
+    """Return (chunked prefill tokens, largest captured decode batch) that releases under `rule` pick."""
     size, wide = gpu_bytes / GIB, tp >= 4
-    tiers = ((20, 2048, 8, 8), (35, 4096, 48, 160), (60, 4096, 32, 160), (160, 8192, 256, 512))
+    middle = (35, 4096, 48, 160) if rule == "by-larger-batch" else (35, 2048, 24, 80)
+    tiers = ((20, 2048, 8, 8), middle, (60, 4096, 32, 160), (160, 8192, 256, 512))
     for limit, chunk, narrow_batch, wide_batch in tiers:
         if size < limit:
             return chunk, wide_batch if wide else narrow_batch
     return 16384, 512
+
+
+def prefill_sizes(most_tokens: int) -> int:
+    """Return how many prefill sizes up to `most_tokens` are recorded: steps that double with the size."""
+    steps = (
+        (4, 33, 4),
+        (48, 257, 16),
+        (288, 513, 32),
+        (576, 1025, 64),
+        (1280, 4097, 256),
+        (4608, most_tokens + 1, 512),
+    )
+    return sum(size <= most_tokens for step in steps for size in range(*step))
 
 
 def request_table_bytes(max_running: int, context_tokens: int) -> float:

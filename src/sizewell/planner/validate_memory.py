@@ -13,6 +13,7 @@ from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory
 from sizewell.costs.weights import WeightRules, rank_weight_bytes
 from sizewell.planner.logged_format import logged_formats
 from sizewell.planner.logged_rank import logged_rank, logged_stage_bytes, with_logged_peak
+from sizewell.planner.logged_sampler import sampler_caveat, with_logged_sampler
 from sizewell.planner.logged_settings import LogFacts, logged_gpu_bytes, logged_settings
 from sizewell.planner.memory_caveats import caveats, weight_caveat
 from sizewell.specs.deployment import Parallelism
@@ -80,6 +81,7 @@ def predict_log(
 
     With `logged_peak` capacities are counted beside the activation peak the log prints: a diagnosis, no prediction.
     """
+    facts = with_logged_sampler(rows, facts)
     memory = _rank(rows, facts)
     memory = with_logged_peak(rows, memory) if logged_peak else memory
     total = logged_gpu_bytes(rows[0], facts.gpu)
@@ -88,7 +90,8 @@ def predict_log(
     elif total is None and rows[0].left_bytes:
         total = rows[0].left_bytes + logged_stage_bytes(memory) + memory.base_bytes
     printing = logged_rank(rows, memory, facts.model, logged_formats(rows[0], facts.model))
-    caveat = "; ".join(filter(None, (facts.note, caveats(rows, printing, facts.gpu, total))))
+    found = caveats(rows, printing, facts.gpu, total, sampler_caveat(rows, facts))
+    caveat = "; ".join(filter(None, (facts.note, found)))
     answers = tuple(_predicted(row, rows, printing if row.metric in _OF_ONE_RANK else memory, total) for row in rows)
     answers = tuple(_explained_weights(a, memory, facts) for a in answers)
     answers = tuple(replace(a, reason=a.reason or caveat) if a.metric in _CAPACITY else a for a in answers)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-HOPPER = 9
-"""Major compute capability of the generation."""
+AMPERE, HOPPER = 8, 9
+"""Major compute capabilities of the generations."""
 EngineName = Literal["vllm", "sglang", "llama.cpp"]
 
 GENERATIONS: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
@@ -44,8 +44,10 @@ class EngineSpec:
     `non_torch_bytes_*` is what it sees beside PyTorch: on one rank, and on each of several `_tp` + ranks × `_per_rank`
     (`_tp_plain` where accelerators cannot reduce over multicast; zero: the same).
     `hidden_copies` × tokens × hidden × 2 B lie beside the sampler, `forward_copies` beside the widest layer;
-    `encoder_copies` of one budget of encoder outputs and `workspace_bytes` lie beside the sampler, and expert
-    workspaces where it `keeps_expert_buffers`;
+    `encoder_copies` of one budget of encoder outputs (one for each image where it `widens_encoder_outputs`) and
+    `sampler_buffer_rows` rows of logits lie beside the sampler, and expert workspaces where it `keeps_expert_buffers`;
+    `sort_free_copies` replaces `sampler_copies` where FlashInfer is installed (zero: never).
+    `marlin_copies_inputs`: products with grouped integer weights take a buffer as large as their input.
     `sampler_rows` says what logits are kept for. `grouped_fp8_experts`: block-quantised experts run as one grouped
     product with its own buffers. Sparse attention over an fp8 latent cache gathers `sparse_gather_contexts` × the
     longest context as 16-bit rows into a buffer that counts as loaded weight.
@@ -79,9 +81,11 @@ class EngineSpec:
     pp_remainder: Literal["spread", "last", "last-r"] = "spread"
     hidden_copies: float = 1.5
     forward_copies: float = 3.0
+    marlin_copies_inputs: bool = False
     non_torch_bytes_per_rank: float = 0.0
     non_torch_bytes_tp_plain: float = 0.0
-    workspace_bytes: float = 0.0
+    sort_free_copies: float = 0.0
+    sampler_buffer_rows: int = 0
     latent_rope_bytes: int = 4
     mxfp4_padding: Literal["none", "inputs", "both", "wide"] = "none"
     rocm: bool = False
@@ -92,8 +96,11 @@ class EngineSpec:
     absorbed: Literal["none", "products", "copies"] = "copies"
     latent_head_on_all: bool = False
     encoder_copies: int = 0
+    widens_encoder_outputs: bool = False
     experts_share_buffers: bool = True
     keeps_expert_buffers: bool = False
+    kept_fp8_experts: Literal["none", "channel", "grouped", "few ranks", "modular", "flashinfer"] = "none"
+    fp8_experts: Literal["grouped", "triton", "marlin"] = "grouped"
     sparse_gather_contexts: int = 0
     grouped_fp8_experts: bool = False
     capture_factor: int = 2
@@ -103,7 +110,9 @@ class EngineSpec:
     graph_bytes_per_moe_layer: float = 0.0
     grouped_cache: bool = True
     printed_tokens: Literal["blocks", "groups", "concurrency"] = "blocks"
-    fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch"] = "fixed"
+    fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch", "by-batch-and-prefill", "by-larger-batch"] = (
+        "fixed"
+    )
     note: str = ""
 
     @property
@@ -127,10 +136,15 @@ class EngineSpec:
             padding = "wide" if vendor == "amd" or major == "10" else "both"
         if vendor == "nvidia" and major not in {"9", "10"}:
             shared = min(shared, self.non_torch_bytes_tp_plain or shared)
-        rocm = self.rocm or vendor == "amd"
-        if (rocm, padding, shared) == (self.rocm, self.mxfp4_padding, self.non_torch_bytes_tp):
-            return self
-        return replace(self, rocm=rocm, mxfp4_padding=padding, non_torch_bytes_tp=shared)
+        rocm, experts = self.rocm or vendor == "amd", _fp8_experts(vendor, capability or "9.0")
+        # Data-centre Blackwell has FlashInfer's fused experts: their rows are never sorted into buffers.
+        fused = self.kept_fp8_experts == "flashinfer" and major == "10"
+        return replace(
+            self, rocm=rocm, mxfp4_padding=padding, non_torch_bytes_tp=shared, fp8_experts=experts,
+            sort_free_copies=0.0 if rocm else self.sort_free_copies,
+            grouped_fp8_experts=self.grouped_fp8_experts and experts == "grouped" and not fused,
+            marlin_copies_inputs=self.marlin_copies_inputs and vendor == "nvidia" and int(major) >= AMPERE,
+        )  # fmt: skip
 
     def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Return how many batch sizes are captured as graphs: 1, 2, 4, steps of 8, coarser steps from 256."""
@@ -147,6 +161,15 @@ class EngineSpec:
             if memory_bytes >= tier.memory_bytes_from and not any(word in lowered for word in tier.excluded_names)
         ]  # fmt: skip
         return max(fitting, key=lambda tier: tier.memory_bytes_from)
+
+
+def _fp8_experts(vendor: str, capability: str) -> Literal["grouped", "triton", "marlin"]:
+    """Grouped products need Hopper or data-centre Blackwell; before Ada nothing multiplies fp8."""
+    major, _, minor = capability.partition(".")
+    if vendor == "nvidia" and major in {"9", "10"}:
+        return "grouped"
+    old = vendor == "nvidia" and (int(major), int(minor or 0)) < (8, 9)
+    return "marlin" if old else "triton"
 
 
 def engine_tags(engine: str, version: str = "") -> tuple[str, ...]:

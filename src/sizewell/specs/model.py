@@ -37,7 +37,8 @@ class ModelSpec:
     `weight_format` names the format the checkpoint is stored in (`bf16`, `fp8-block128`, `awq-int4` …);
     each tensor's `stored` encoding is the exact truth. `kv_format` is the cache format the checkpoint asks for
     (`auto` = the activation type). `rope_tables` are (positions, rotary width) pairs the engine keeps resident.
-    An encoder gives `encoder_outputs` rows of the hidden width for each of up to `encoder_item_tokens` tokens an item.
+    An encoder gives `encoder_outputs` rows of the hidden width for each of up to `encoder_item_tokens` tokens an item,
+    merged from `encoder_patches_per_token` patches each (zero: not known).
     `assumed` lists every fact taken on somebody's word instead of from the config.
     """
 
@@ -54,6 +55,7 @@ class ModelSpec:
     vision: tuple[Tensor, ...] = ()
     encoder_outputs: int = 1
     encoder_item_tokens: int = 0
+    encoder_patches_per_token: int = 0
     extra: tuple[Tensor, ...] = ()
     dtype: Encoding = BF16
     weight_format: str = "bf16"

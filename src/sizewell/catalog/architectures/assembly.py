@@ -25,8 +25,9 @@ HEARING_TOWERS = frozenset({"audio_towers:gemma4", "audio_towers:gemma3n", "qwen
 WIDTHS = ("hidden_size", "d_model", "n_embd")
 NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 MERGING_TOWERS = frozenset({"qwen2_vision", "qwen25_vision", "qwen3_vision", "qwen3_omni"})
-MERGED_ITEM_TOKENS = 16384
-"""Tokens of the largest image these towers take unless told otherwise; other images fit any batch."""
+MERGED_IMAGE = (16384, 4)
+"""Tokens of the largest image these towers take unless told otherwise, and the patches they merge into one."""
+UNKNOWN_IMAGE = (0, 0)
 
 
 def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> ModelSpec:
@@ -41,6 +42,7 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
     text = language_section(config, family)
     outline = language_builder(family)(text)
     tower = tower_builder(family)
+    image_tokens, image_patches = _largest_image(config, family)
     activation = activation_type(text)
     quantization = read_quantization(config, text)
     if quantization is not None:
@@ -59,7 +61,8 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
         extra=outline.extra,
         vision=tower(config, outline.hidden) if tower else (),
         encoder_outputs=1 + len(_deep_stack(config)),
-        encoder_item_tokens=MERGED_ITEM_TOKENS if family.tower in MERGING_TOWERS else 0,
+        encoder_item_tokens=image_tokens,
+        encoder_patches_per_token=image_patches,
         dtype=activation,
         weight_format=quantization.weight_format if quantization else activation.name,
         kv_format=quantization.kv_format if quantization else "auto",
@@ -67,6 +70,18 @@ def build_model(name: str, config: Fields, assumed: tuple[str, ...] = ()) -> Mod
         rope_tables=rope_tables(text, architecture, outline.layers),
         assumed=(*assumed, *outline.assumed, *_defaults_taken(text, assumed, outline), *_left_out(config, family)),
     )
+
+
+def _largest_image(config: Fields, family: Family) -> tuple[int, int]:
+    """Return the tokens of the largest image and the patches behind each, where the config decides them."""
+    if family.tower in MERGING_TOWERS:
+        return MERGED_IMAGE
+    vision = config.section("vision_config")
+    if vision is None or "image_size" not in vision or family.tower not in {"siglip", "pixtral"}:
+        return UNKNOWN_IMAGE
+    side, merge = vision.size("image_size") // vision.size("patch_size"), config.size("spatial_merge_size", 2)
+    tokens = config.size("mm_tokens_per_image", 256) if family.tower == "siglip" else (side // merge) ** 2
+    return (tokens, side * side // tokens) if tokens else UNKNOWN_IMAGE
 
 
 def _deep_stack(config: Fields) -> tuple[object, ...]:
