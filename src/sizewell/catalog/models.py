@@ -223,15 +223,25 @@ def _packed_bits(model: ModelSpec) -> float:
 
 
 def _built(name: str, values: dict[str, Any], source: str, assume: tuple[str, ...]) -> ModelSpec:
-    if not assume:
-        return build_model(name, Fields(values, source))
     for statement in assume:
         assume_into(values, statement)
     read: set[str] = set()
     model = build_model(name, Fields(watched(values, read), source), assume)
     for statement in assume:
         _refuse_unread(statement, read)
-    return model
+    return replace(model, assumed=(*model.assumed, *_left_aside(values, read)))
+
+
+def _left_aside(values: dict[str, Any], read: set[str]) -> tuple[str, ...]:
+    """Return what a file says of its layers and no reader of its architecture looks up: extra vectors, odd layers.
+
+    Corrections of routers are left out on purpose: a value per expert, which transformers keeps beside parameters.
+    """
+    text = next((values[name] for name in TEXT_SECTIONS if isinstance(values.get(name), dict)), values)
+    biased = [name for name, value in text.items() if name.endswith("bias") and value is True]
+    layers = [name for name in biased if "rout" not in name and "expert" not in name]
+    odd = [name for name in ("per_layer_config",) if text.get(name)]
+    return tuple(f"{name} is in the file and is not counted" for name in (*layers, *odd) if name not in read)
 
 
 def _refuse_unread(statement: str, read: set[str]) -> None:
