@@ -76,6 +76,14 @@ def internlm(text: Fields) -> Outline:
     return outline(text, dense_layers(text, read_heads(text), same_everywhere(text), traits))
 
 
+def internlm3(text: Fields) -> Outline:
+    """InternLM3: `bias` covers output and MLP, `qkv_bias` the rest; transformers 5 calls them by Llama's names."""
+    rest = text.flag("mlp_bias", text.flag("bias", False))
+    heads = AttentionTraits(qkv_bias=text.flag("attention_bias", text.flag("qkv_bias", False)), out_bias=rest)
+    traits = DenseTraits(attention=heads, mlp_bias=rest)
+    return outline(text, dense_layers(text, read_heads(text), same_everywhere(text), traits))
+
+
 def mistral(text: Fields) -> Outline:
     """Mistral, Ministral: `sliding_window` holds for every layer unless `layer_types` says which."""
     local = listed(text) or [True] * text.layers()

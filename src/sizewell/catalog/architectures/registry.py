@@ -93,7 +93,7 @@ FAMILIES: dict[str, Family] = {
     "HunYuanDenseV1ForCausalLM": Family("dense:hunyuan_dense"),
     "HunYuanMoEV1ForCausalLM": Family("mixture:hunyuan"),
     "InternLM2ForCausalLM": Family("dense:internlm"),
-    "InternLM3ForCausalLM": Family("dense:internlm"),
+    "InternLM3ForCausalLM": Family("dense:internlm3"),
     "InternLMForCausalLM": Family("dense:internlm"),
     "InternVLChatModel": Family("wrapped:any_language", tower="patch_towers:intern_vit", text="llm_config"),
     "InternVLForConditionalGeneration": Family(
