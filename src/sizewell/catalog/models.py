@@ -16,6 +16,7 @@ from sizewell.catalog.config_file import NoConfigurationError, read_json
 from sizewell.catalog.hub_cache import cached_snapshot, is_hub_id, is_offline
 from sizewell.catalog.overlay import overlay_folder
 from sizewell.catalog.safetensors import INDEX_NAME, read_sizes
+from sizewell.catalog.stored_sizes import with_sizes
 from sizewell.specs.errors import (
     BadInputError,
     SizewellError,
@@ -23,7 +24,7 @@ from sizewell.specs.errors import (
     UnreachableError,
     nearest_names,
 )
-from sizewell.specs.model import ExactSizes, ModelSpec
+from sizewell.specs.model import ModelSpec
 
 SHIPPED = Path(__file__).parent / "data" / "models"
 TYPO = 0.85
@@ -161,14 +162,7 @@ def _from_file(name: str, path: Path, assume: tuple[str, ...]) -> ModelSpec:
         values["hf_quant_config"] = read_json(beside)
     model = _built(name, values, str(file), assume)
     sizes = read_sizes(folder, _packed_bits(model)) if file.name == "config.json" else None
-    return _sized(model, sizes, (folder / INDEX_NAME).is_file())
-
-
-def _sized(model: ModelSpec, sizes: ExactSizes | None, has_index: bool) -> ModelSpec:
-    """Return the model with the sizes of its files; a damaged index leaves them to arithmetic, and says so."""
-    if sizes is None and has_index:
-        return replace(model, assumed=(*model.assumed, f"sizes by arithmetic: {INDEX_NAME} states no total_size"))
-    return model if sizes is None else replace(model, exact_sizes=sizes)
+    return with_sizes(model, sizes, (folder / INDEX_NAME).is_file())
 
 
 def _not_shipped(name: str, assume: tuple[str, ...]) -> ModelSpec:
@@ -197,7 +191,7 @@ def _from_hub(name: str, assume: tuple[str, ...]) -> ModelSpec:
     model = _built(name, values, f"{name}/config.json", assume)
     index = download_index(name)
     sizes = download_sizes(name, index, _packed_bits(model))
-    return _sized(model, sizes, index is not None)
+    return with_sizes(model, sizes, index is not None)
 
 
 def _by_its_name(name: str, assume: tuple[str, ...], error: SizewellError) -> ModelSpec:
