@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import pytest
 
+from sizewell.catalog.hub import download
 from sizewell.catalog.models import read_model
 from sizewell.specs.errors import BadInputError, UnknownNameError, UnreachableError
 
@@ -78,6 +79,20 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_configuration_comes_over_the_network() -> None:
     model = read_model("me/mine")
     assert (model.name, len(model.layers), model.exact_sizes) == ("me/mine", 2, None)
+
+
+@pytest.mark.parametrize("token", ["hf_first\nhf_second", "hf_\u20acuro", "hf_\x07bell"])
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(BadInputError, match="HF_TOKEN holds") as caught:
+        download("me/mine", "config.json")
+    assert "hf_" not in str(caught.value)
+
+
+def test_the_token_of_a_file_loses_its_line_end(monkeypatch: pytest.MonkeyPatch, hub: str) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret\n")
+    read_model("me/mine")
+    assert {token for _, token in Hub.asked} == {"Bearer hf_secret"}
 
 
 def test_the_token_is_sent_and_only_to_the_hub(monkeypatch: pytest.MonkeyPatch, hub: str) -> None:

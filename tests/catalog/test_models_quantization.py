@@ -39,6 +39,8 @@ METHODS = [
     ({"quant_algo": "FP8"}, "fp8-tensor"),
     ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bnb-nf4"),
     ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "int8-channel"),
+    ({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "bnb-nf4"),
+    ({"load_in_8bit": True}, "int8-channel"),
     ({"bits": 4, "group_size": 64}, "mlx-4bit-g64"),
     ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3"}}}, "fp8-tensor"),
 ]

@@ -152,3 +152,26 @@ def test_an_index_without_a_total_leaves_the_sizes_to_arithmetic_and_says_so(tmp
     whole = read_model(str(tmp_path)).exact_sizes
     assert whole is not None
     assert whole.total_bytes == 800
+
+
+def test_the_makers_own_copy_beside_the_shards_is_not_counted_twice(tmp_path: Path) -> None:
+    write(tmp_path / "model.safetensors", {"a.weight": ("BF16", [10, 20], 400)})
+    write(tmp_path / "consolidated.safetensors", {"b.weight": ("BF16", [10, 20], 400)})
+    write(tmp_path / "adapter_model.safetensors", {"c.weight": ("BF16", [10], 20)})
+    sizes = read_sizes(tmp_path, 16)
+    assert sizes is not None
+    assert sizes.total_bytes == 400
+    (tmp_path / "model.safetensors").unlink()
+    alone = read_sizes(tmp_path, 16)
+    assert alone is not None
+    assert alone.total_bytes == 400
+
+
+@pytest.mark.parametrize(("share", "said"), [(1.0, False), (2.0, False), (0.3, True), (4.0, True)])
+def test_files_that_cannot_be_those_of_the_configuration_are_named(tmp_path: Path, share: float, said: bool) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(SMALL | {"hidden_size": 512, "intermediate_size": 2048}))
+    stored = int(share * 2 * read_model(tmp_path).parameters)
+    (tmp_path / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {"total_size": stored}, "weight_map": {}})
+    )
+    assert any("follow the files" in note for note in read_model(tmp_path).assumed) is said

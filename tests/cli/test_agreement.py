@@ -84,8 +84,8 @@ def test_an_explanation_takes_the_engine_a_plan_would(say: Say, gpu: str, weight
 
 def test_what_a_plan_rejects_by_format_is_explained_with_a_warning(say: Say) -> None:
     assert (
-        "NOT SUPPORTED: vllm has no fp8 kernels for volta"
-        in say("explain", "llama-3.1-8b", "--on", "v100", "--weight-format", "fp8").out
+        "NOT SUPPORTED: vllm has no fp8 kernels for turing"
+        in say("explain", "llama-3.1-8b", "--on", "t4", "--weight-format", "fp8").out
     )
     assert (
         "NOT SUPPORTED: vllm does not run on apple-m2-ultra"

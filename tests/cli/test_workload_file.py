@@ -59,6 +59,12 @@ def test_flags_win_over_the_file(say: Say, tmp_path: Path) -> None:
     assert question["workload"]["rate_per_s"] == 2
 
 
+def test_a_file_without_an_end_is_refused(say: Say) -> None:
+    refused = say(*WORDS, "--workload", "/dev/zero")
+    assert refused.code == 2
+    assert "a workload file holds a few lines" in refused.err
+
+
 def test_the_model_may_lie_in_the_file(say: Say, tmp_path: Path) -> None:
     path = _file(tmp_path, "model: llama-3.1-8b\non: h100\ntp: 1\n")
     assert say("explain", "--workload", path, "--json").document["model"]["layers"] == 32

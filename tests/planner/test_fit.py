@@ -30,6 +30,13 @@ def test_a_32b_on_one_4090_runs_in_four_bits_and_r1_does_not_run() -> None:
     assert "do not fit" in huge.reason
 
 
+def test_an_eight_bit_checkpoint_runs_in_fewer_bits_where_its_own_have_no_kernels() -> None:
+    (large,), _ = _fit("apple-m3-ultra-512gb", "deepseek-ai/DeepSeek-R1")
+    assert large.deployment.weight_format in ("gguf-q4_k_m", "gguf-q5_k_m")
+    _, (huge,) = _fit("8xrtx-4090-24gb", "deepseek-ai/DeepSeek-R1")
+    assert "as gguf-q2_k" in huge.reason
+
+
 def test_two_cards_hold_what_one_cannot() -> None:
     one, _ = _fit("rtx-4090-24gb", "Qwen/Qwen2.5-32B-Instruct")
     two, _ = _fit("2xrtx-4090-24gb", "Qwen/Qwen2.5-32B-Instruct")

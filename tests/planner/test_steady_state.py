@@ -33,6 +33,15 @@ def test_users_are_rate_times_residence(users: float, most: float) -> None:
     assert (point.ttft_s > 0).all()
 
 
+@settings(max_examples=40, deadline=None)
+@given(users=st.floats(1, 300), prompt=st.sampled_from([1000, 30_000, 120_000]), output=st.sampled_from([2, 50, 1000]))
+def test_prompts_never_come_faster_than_they_can_be_computed(users: float, prompt: int, output: int) -> None:
+    lengths = Lengths(prompt_tokens=prompt, cached_tokens=0, output_tokens=output)
+    found = state(Limits(max_sequences=256), lengths)
+    point = found.at_users(users)
+    assert (point.requests_per_s * found.table.prompt_s.min(axis=1) <= 1 + 1e-9).all()
+
+
 def test_users_beyond_the_cache_only_wait() -> None:
     limited = state(Limits(max_sequences=1024, kv_tokens=64 * 1150))
     few, many = limited.at_users(100), limited.at_users(1000)

@@ -29,7 +29,8 @@ def test_what_people_run_runs(engine: EngineName, weight_format: str, gpu: str) 
 
 def test_why_not_names_the_engine_and_what_it_lacks() -> None:
     model = llama_70b()
-    assert unsupported(model, "fp8", "vllm", read_gpu("v100")) == "vllm has no fp8 kernels for volta"
+    assert unsupported(model, "fp8", "vllm", read_gpu("t4")) == "vllm has no fp8 kernels for turing"
+    assert unsupported(model, "native", "vllm", read_gpu("v100")) == "vllm does not run on v100-sxm2-32gb"
     assert unsupported(model, "native", "vllm", read_gpu("apple-m2-ultra")) == (
         "vllm does not run on apple-m2-ultra-192gb"
     )

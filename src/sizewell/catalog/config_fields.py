@@ -108,6 +108,13 @@ class Fields:
             raise self.wrong(name, value, f"at most {LARGEST_LAYER_COUNT} layers")
         return value
 
+    def stated_count(self, name: str) -> int:
+        """Return a whole number, 0 for a stated null; a field that is not there at all has the class's own default,
+        which we do not know: MissingFieldError."""
+        if name not in self.values:
+            raise MissingFieldError(self.source, self.path + name)
+        return self.count(name, 0)
+
     def optional_count(self, name: str) -> int | None:
         """Return a whole number, None when absent."""
         return self.count(name) if name in self else None

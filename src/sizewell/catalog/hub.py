@@ -40,9 +40,7 @@ def download(name: str, file: str, first_bytes: int | None = None) -> bytes | No
     endpoint = os.environ.get("HF_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/")
     if urlsplit(endpoint).scheme not in ("https", "http"):
         raise BadInputError(f"HF_ENDPOINT is {endpoint!r}, expected an http(s) address")
-    headers = {"User-Agent": "sizewell"}
-    if os.environ.get("HF_TOKEN"):
-        headers["Authorization"] = f"Bearer {os.environ['HF_TOKEN']}"
+    headers = {"User-Agent": "sizewell", **_authorization()}
     if first_bytes:
         headers["Range"] = f"bytes=0-{first_bytes - 1}"
     request = Request(f"{endpoint}/{name}/resolve/main/{file}", headers=headers)
@@ -54,6 +52,16 @@ def download(name: str, file: str, first_bytes: int | None = None) -> bytes | No
     except (URLError, HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise UnreachableError(f"{name}: the hub at {endpoint} did not answer ({reason}); give a folder") from None
+
+
+def _authorization() -> dict[str, str]:
+    """Return the header that carries the token; line ends around it are a file's, and it is never part of a message."""
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not token:
+        return {}
+    if not (token.isascii() and token.isprintable()):
+        raise BadInputError("HF_TOKEN holds characters no token has: set it anew")
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _read(opener: OpenerDirector, request: Request, source: str, first_bytes: int | None) -> bytes:

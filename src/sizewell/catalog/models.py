@@ -16,6 +16,7 @@ from sizewell.catalog.config_file import NoConfigurationError, read_json
 from sizewell.catalog.hub_cache import cached_snapshot, is_hub_id, is_offline
 from sizewell.catalog.overlay import overlay_folder
 from sizewell.catalog.safetensors import INDEX_NAME, read_sizes
+from sizewell.catalog.stored_sizes import with_sizes
 from sizewell.specs.errors import (
     BadInputError,
     SizewellError,
@@ -23,7 +24,7 @@ from sizewell.specs.errors import (
     UnreachableError,
     nearest_names,
 )
-from sizewell.specs.model import ExactSizes, ModelSpec
+from sizewell.specs.model import ModelSpec
 
 SHIPPED = Path(__file__).parent / "data" / "models"
 TYPO = 0.85
@@ -161,14 +162,7 @@ def _from_file(name: str, path: Path, assume: tuple[str, ...]) -> ModelSpec:
         values["hf_quant_config"] = read_json(beside)
     model = _built(name, values, str(file), assume)
     sizes = read_sizes(folder, _packed_bits(model)) if file.name == "config.json" else None
-    return _sized(model, sizes, (folder / INDEX_NAME).is_file())
-
-
-def _sized(model: ModelSpec, sizes: ExactSizes | None, has_index: bool) -> ModelSpec:
-    """Return the model with the sizes of its files; a damaged index leaves them to arithmetic, and says so."""
-    if sizes is None and has_index:
-        return replace(model, assumed=(*model.assumed, f"sizes by arithmetic: {INDEX_NAME} states no total_size"))
-    return model if sizes is None else replace(model, exact_sizes=sizes)
+    return with_sizes(model, sizes, (folder / INDEX_NAME).is_file())
 
 
 def _not_shipped(name: str, assume: tuple[str, ...]) -> ModelSpec:
@@ -197,7 +191,7 @@ def _from_hub(name: str, assume: tuple[str, ...]) -> ModelSpec:
     model = _built(name, values, f"{name}/config.json", assume)
     index = download_index(name)
     sizes = download_sizes(name, index, _packed_bits(model))
-    return _sized(model, sizes, index is not None)
+    return with_sizes(model, sizes, index is not None)
 
 
 def _by_its_name(name: str, assume: tuple[str, ...], error: SizewellError) -> ModelSpec:
@@ -223,15 +217,25 @@ def _packed_bits(model: ModelSpec) -> float:
 
 
 def _built(name: str, values: dict[str, Any], source: str, assume: tuple[str, ...]) -> ModelSpec:
-    if not assume:
-        return build_model(name, Fields(values, source))
     for statement in assume:
         assume_into(values, statement)
     read: set[str] = set()
     model = build_model(name, Fields(watched(values, read), source), assume)
     for statement in assume:
         _refuse_unread(statement, read)
-    return model
+    return replace(model, assumed=(*model.assumed, *_left_aside(values, read)))
+
+
+def _left_aside(values: dict[str, Any], read: set[str]) -> tuple[str, ...]:
+    """Return what a file says of its layers and no reader of its architecture looks up: extra vectors, odd layers.
+
+    Corrections of routers are left out on purpose: a value per expert, which transformers keeps beside parameters.
+    """
+    text = next((values[name] for name in TEXT_SECTIONS if isinstance(values.get(name), dict)), values)
+    biased = [name for name, value in text.items() if name.endswith("bias") and value is True]
+    layers = [name for name in biased if "rout" not in name and "expert" not in name]
+    odd = [name for name in ("per_layer_config",) if text.get(name)]
+    return tuple(f"{name} is in the file and is not counted" for name in (*layers, *odd) if name not in read)
 
 
 def _refuse_unread(statement: str, read: set[str]) -> None:

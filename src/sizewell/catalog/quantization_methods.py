@@ -44,15 +44,20 @@ def read_quantization(config: Fields, text: Fields) -> Quantization | None:
 
 
 def _read(found: Fields, text: Fields) -> Quantization | None:
-    method = found.text("quant_method").lower()
-    if not method:
-        method = "mlx" if "bits" in found and "group_size" in found else "modelopt"
+    method = found.text("quant_method").lower() or _unnamed(found)
     if found.text("quant_algo") == "MIXED_PRECISION":
         method = "mixed" if method == "fp8" else "modelopt"
     reader = READERS.get(method)
     if reader is None:
         raise found.wrong("quant_method", method, f"one of {', '.join(sorted(READERS))}")
     return reader(found, text)
+
+
+def _unnamed(found: Fields) -> str:
+    """Return the method of a section that does not name it: each has fields the others lack."""
+    if found.flag("load_in_4bit", False) or found.flag("load_in_8bit", False):
+        return "bitsandbytes"
+    return "mlx" if "bits" in found and "group_size" in found else "modelopt"
 
 
 def _kept(found: Fields, *names: str) -> Patterns:

@@ -19,6 +19,9 @@ LARGEST_INDEX_BYTES = 128 * 2**20
 INDEX_HEAD_BYTES = 64 * 2**10
 INDEX_NAME = "model.safetensors.index.json"
 
+BESIDE_SHARDS = ("consolidated", "adapter")
+"""Mistral's own copy of a checkpoint, and adapters saved into its folder."""
+
 BITS = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6,
     "F6_E3M2": 6, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8,
@@ -50,7 +53,7 @@ def read_sizes(folder: Path, weight_bits: float) -> ExactSizes | None:
 
     Headers win over the index. `weight_bits` is the width of a packed weight. BadInputError for a damaged file.
     """
-    shards = sorted(folder.glob("*.safetensors"))
+    shards = _served(sorted(folder.glob("*.safetensors")))
     index = folder / INDEX_NAME
     indexed = read_index(index) if index.is_file() else None
     # A folder with fewer shards than their names count is a partial download: only the index knows the whole.
@@ -59,6 +62,12 @@ def read_sizes(folder: Path, weight_bits: float) -> ExactSizes | None:
         tensors = [tensor for shard in shards for tensor in read_header(shard)]
         return sizes_of(tensors, weight_bits, len(shards), "safetensors headers")
     return indexed
+
+
+def _served(files: list[Path]) -> list[Path]:
+    """Return the files engines load: not the maker's own copy beside them, nor adapters."""
+    others = [file for file in files if not file.name.startswith(BESIDE_SHARDS)]
+    return others or [file for file in files if not file.name.startswith("adapter")]
 
 
 def sizes_of(tensors: Iterable[StoredTensor], weight_bits: float, files: int, source: str) -> ExactSizes:

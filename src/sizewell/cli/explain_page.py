@@ -117,7 +117,11 @@ def memory_verdict(ledger: MemoryLedger, contexts: Sequence[int]) -> tuple[str, 
 
 def served_lines(workload: Workload, given: Prediction) -> tuple[str, ...]:
     """Return what users feel."""
-    load = f"{workload.users:g} users" if workload.users is not None else f"{workload.rate_per_s:g} requests/s"
+    load = (
+        f"{workload.users:,.0f} user{'' if workload.users == 1 else 's'}"
+        if workload.users is not None
+        else f"{workload.rate_per_s:g} requests/s"
+    )
     grown = f" grown × {workload.growth:g}" if workload.growth != 1 else ""
     think = f" + {workload.think_tokens:g} thought" if workload.think_tokens else ""
     full = " SATURATED: more would only wait." if given.saturated else ""

@@ -68,6 +68,7 @@ def _details_object(details: Details | None) -> Object | None:
             "months": pays.months,
             "estimate": pays.estimate,
             "machine_known": pays.machine_known,
+            "host_usd": pays.host_usd,
         },
         "placement": None
         if placed is None

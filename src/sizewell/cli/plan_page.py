@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sizewell.planner.bill_of_materials import BillOfMaterials
     from sizewell.planner.offload import Placement
-    from sizewell.planner.plan import Answer, Plan, Rejection
+    from sizewell.planner.plan import Answer, BreakEven, Plan, Rejection
 
 NEAREST = 5
 """Rejections shown without --explain."""
@@ -81,7 +81,7 @@ def best_lines(plan: Plan) -> tuple[str, ...]:
         f"BEST: {deployment_line(plan.deployment)}",
         settings_line(plan.deployment),
         f"TTFT {spread(service.ttft_s)}, TPOT {spread(service.tpot_s)}, E2E {spread(service.e2e_s)}; "
-        f"{service.tokens_per_s_per_user:.0f} tokens/s per user; bound by {service.bound_by}",
+        f"{amount(service.tokens_per_s_per_user)} tokens/s per user; bound by {service.bound_by}",
         f"memory of one GPU: weights {gib(memory.weight_bytes)}, other {gib(memory.other_bytes)}, KV cache "
         f"{gib(memory.kv_bytes)} GiB = {memory.kv_tokens:,.0f} tokens, {memory.max_concurrency:,.0f} full requests",
         *(rehearsal_lines(plan.rehearsal) if plan.rehearsal else ()),
@@ -110,10 +110,17 @@ def detail_lines(plan: Plan) -> Iterator[str]:
         after = (
             "renting stays cheaper" if pays.months is None else f"pays off after {pays.months:.0f} months of renting"
         )
-        caution = "" if pays.machine_known else ", accelerators alone" + (", estimated" if pays.estimate else "")
-        yield f"buying these nodes: {pays.capital_usd:,.0f} USD{caution}; {after} around the clock"
+        yield f"buying these nodes: {pays.capital_usd:,.0f} USD{_bought(pays)}; {after} around the clock"
     if details.placement is not None:
         yield _placement_line(details.placement)
+
+
+def _bought(pays: BreakEven) -> str:
+    """Return what a capital covers: the cards alone, or how much of it stands around them."""
+    around = ", accelerators alone"
+    if pays.machine_known:
+        around = f", {pays.host_usd:,.0f} of it for what is around the cards" if pays.host_usd else ""
+    return around + (", estimated" if pays.estimate else "")
 
 
 def _power(counted_w: float, needs: BillOfMaterials) -> str:
@@ -140,7 +147,7 @@ def frontier_table(plans: Sequence[Plan], *, everything: bool) -> Iterator[Table
         heads = (">tok/s/user", ">USD/Mtok", "|accelerators", "cut", "weights")
         rows = [
             (
-                f"{plan.service.tokens_per_s_per_user:.0f}",
+                amount(plan.service.tokens_per_s_per_user),
                 _usd(plan.cost.usd_per_million_output_tokens),
                 f"{plan.gpus} × {plan.deployment.cluster.gpu.key}",
                 f"{plan.deployment.pools[0].replicas} × {plan.deployment.pools[0].parallelism}",
@@ -156,7 +163,7 @@ def rejection_lines(rejections: Sequence[Rejection], everything: bool) -> Iterat
     if not rejections:
         return
     gates = ", ".join(f"{count} by {gate}" for gate, count in Counter(one.gate for one in rejections).most_common())
-    yield f"{len(rejections)} families rejected: {gates}"
+    yield f"{len(rejections)} {'family' if len(rejections) == 1 else 'families'} rejected: {gates}"
     furthest_first = sorted(rejections, key=lambda one: -GATES.index(one.gate))
     shown = furthest_first if everything else furthest_first[:NEAREST]
     yield from (f"- {one.family}: {one.reason}" for one in shown)

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from sizewell.cli.documents import Object
-from sizewell.cli.output import duration
+from sizewell.cli.output import amount, duration
 from sizewell.planner.reasons import simulated_reason
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _saturation(found: Rehearsal) -> str:
     if not edge.holds:
         return "no load was found at which it holds"
     more = "" if isfinite(edge.breaks) else " and more"
-    return f"holds up to {edge.holds:,.3g} {found.unit}{more}: {found.headroom_fraction:.0%} of that is headroom"
+    return f"holds up to {amount(edge.holds)} {found.unit}{more}: {found.headroom_fraction:.0%} of that is headroom"
 
 
 def _lost(found: Rehearsal) -> str:

@@ -117,9 +117,11 @@ def _switch(place: str, value: Any) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MOST_BYTES:
+        with path.open("rb") as stream:
+            raw = stream.read(MOST_BYTES + 1)
+        if len(raw) > MOST_BYTES:
             raise BadInputError(f"{path}: larger than {MOST_BYTES} bytes: a workload file holds a few lines")
-        return path.read_text(encoding="utf-8")
+        return raw.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"{path}: cannot be read: {error}") from error
 

@@ -17,8 +17,11 @@ def decided_by(question: Question, facts: Facts, plans: Sequence[Plan]) -> tuple
     """Return one sentence for each reading that would change the answer."""
     return (
         _quantization(question),
+        *_unlimited(question),
         _statistic(question),
         *_risk(question, plans),
+        "Simulation: the plans by rank were played request by request; the frontier is in closed form, which splits "
+        "the wait for prompts between TTFT and TPOT more roughly.",
         _load(question),
         _prices(question, plans),
         _engine(facts),
@@ -42,6 +45,15 @@ def _more_formats(question: Question) -> str:
     if question.weight_formats != usual_weight_formats(question.model) or not untried:
         return ""
     return f"; --quantize, or a floor such as --min-recovery 95%, tries {', '.join(untried)} too"
+
+
+def _unlimited(question: Question) -> tuple[str, ...]:
+    """Say that nothing was asked of speed where that is what decides."""
+    limits = question.limits
+    slo = limits.slo
+    if limits.tpot_s or slo.ttft_s or slo.ttfa_s or slo.e2e_s or question.objective in ("fastest", "fewest-gpus"):
+        return ()
+    return ("Speed: no limit was stated, so what is cheapest may be slow; --ttft and --tpot bound it.",)
 
 
 def _statistic(question: Question) -> str:
@@ -80,9 +92,13 @@ def _load(question: Question) -> str:
     work = question.workload
     growth = f", times {work.growth:g} for growth" if work.growth != 1 else ""
     if work.users is not None:
-        return f"Load: {work.users:g} users who each send the next request at once{growth} (a closed loop)."
+        return f"Load: {_users(work.users)} the next request at once{growth} (a closed loop)."
     share = f"at most {USABLE_RATE:.0%} of a replica's rate is used"
     return f"Load: {work.rate_per_s:g} requests/s arriving independently{growth}; {share}."
+
+
+def _users(count: float) -> str:
+    return "1 user who sends" if count == 1 else f"{count:,.0f} users who each send"
 
 
 def _prices(question: Question, plans: Sequence[Plan]) -> str:

@@ -9,7 +9,7 @@ from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.planner.prediction import steady_state
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.support import engine_runs, format_runs
-from sizewell.planner.weight_choice import SIXTEEN_BIT
+from sizewell.planner.weight_choice import EIGHT_BIT, SIXTEEN_BIT
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats
 from sizewell.specs.engine import EngineName, EngineSpec
@@ -102,13 +102,21 @@ def _one(model: ModelSpec, workload: Workload, bench: Bench) -> Fitting | Misfit
 
 
 def _ways(model: ModelSpec, bench: Bench) -> Iterator[tuple[EngineSpec, str]]:
-    """Yield engine and format pairs that run, the least compressed first; compressed checkpoints stay as they are."""
-    usual = bench.weight_formats if model.weight_format in SIXTEEN_BIT else ("native",)
-    for weight_format in usual:
+    """Yield engine and format pairs that run, the least compressed first."""
+    for weight_format in _formats(model, bench.weight_formats):
         stored = model.weight_format if weight_format == "native" else weight_format
         for name, engine in bench.engines.items():
             if engine_runs(name, bench.cluster.gpu) and format_runs(name, stored, bench.cluster.gpu):
                 yield engine, weight_format
+
+
+def _formats(model: ModelSpec, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the checkpoint's own format and those that make it smaller; one of four bits stays as it is."""
+    if model.weight_format in SIXTEEN_BIT:
+        return asked
+    if model.weight_format.startswith(EIGHT_BIT):
+        return tuple(name for name in asked if not name.startswith((*EIGHT_BIT, "gguf-q8"))) or ("native",)
+    return ("native",)
 
 
 def _deployment(

@@ -129,6 +129,7 @@ def break_even(deployment: Deployment, power_w: float, prices: PriceBook) -> Bre
         return None
     return BreakEven(
         capital_usd=capital.usd * cluster.nodes,
+        host_usd=None if capital.host_usd is None else capital.host_usd * cluster.nodes,
         running_usd_per_month=running_usd_per_month(power_w, prices),
         rent_usd_per_month=rent.usd_per_gpu_hour * cluster.gpus * HOURS_PER_MONTH,
         estimate=capital.estimate or rent.estimate,

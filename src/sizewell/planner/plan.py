@@ -65,9 +65,13 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakEven:
-    """Buying against renting the same nodes around the clock; `months` is None when renting stays cheaper."""
+    """Buying against renting the same nodes around the clock; `months` is None when renting stays cheaper.
+
+    `host_usd` is the part of the capital that is not accelerators, None where a node is priced as a whole.
+    """
 
     capital_usd: float
+    host_usd: float | None
     running_usd_per_month: float
     rent_usd_per_month: float
     estimate: bool

@@ -179,7 +179,8 @@ def _settled(table: StepTable, most: Floats, around: Overheads) -> Rates:
     others_s = (sequences - 1) * table.prompt_s
     burst = np.minimum(around.burst, EACH_FOR_ALL) * others_s / 2
     step_s = table.decode_s / table.accepted_tokens[:, None]
-    tpot = step_s + (others_s - burst) / gaps
+    # However few decode, prompts come through one after the other: x·s ≤ 1.
+    tpot = np.maximum(step_s + (others_s - burst) / gaps, sequences * table.prompt_s / gaps)
     throughput = sequences / (gaps * tpot)
     busy = np.minimum(throughput * table.prompt_s, MOST_BUSY)
     waiting = busy / (1 - busy) * table.prompt_s / 2 * (1 - 1 / sequences)

@@ -1,6 +1,7 @@
 """Which engine runs on which accelerator, and in which weight formats.
 
-Sources: the quantization support tables of vLLM and SGLang (Marlin kernels from compute capability 8.0 on, fp8
+Sources: vLLM's release wheels are built with CUDA 13 (vllm-project/vllm pull request 39878), which has no Volta and
+begins with compute capability 7.5; the quantization support tables of vLLM and SGLang (Marlin kernels from 8.0 on, fp8
 arithmetic from 8.9, CDNA3 and Gaudi), llama.cpp's back ends (MXFP4 on all of them: ggml-org/llama.cpp pull request
 15091; on CDNA3 vLLM widens it in the kernel: gpt-oss-120b is served on one MI300X).
 """
@@ -12,7 +13,7 @@ from sizewell.specs.hardware import GpuSpec
 from sizewell.specs.model import ModelSpec
 
 FROM_CAPABILITY = {
-    "bf16": 7.0, "fp16": 7.0, "awq": 7.5, "gptq": 7.5, "int8": 7.5, "bnb": 7.0,
+    "bf16": 7.5, "fp16": 7.5, "awq": 7.5, "gptq": 7.5, "int8": 7.5, "bnb": 7.5,
     "int4": 8.0, "fp8": 8.0, "nvfp4": 8.0, "mxfp4": 8.0, "mxfp8": 10.0,
 }  # fmt: skip
 """NVIDIA: below the arithmetic of the format weights are widened in the kernel (Marlin)."""
@@ -27,7 +28,7 @@ ON_AMD = {
 ON_GAUDI = ("bf16", "fp16", "fp8", "awq", "gptq")
 IN_GGUF = ("bf16", "fp16", "mxfp4")
 """Formats of checkpoints that llama.cpp keeps as they are."""
-SGLANG_FROM_CAPABILITY = 7.5
+OLDEST_CAPABILITY = 7.5
 
 
 def engine_runs(engine: EngineName, gpu: GpuSpec) -> bool:
@@ -35,8 +36,7 @@ def engine_runs(engine: EngineName, gpu: GpuSpec) -> bool:
     if engine == "llama.cpp":
         return not gpu.architecture.startswith("gaudi")
     if gpu.vendor == "nvidia":
-        floor = SGLANG_FROM_CAPABILITY if engine == "sglang" else FROM_CAPABILITY["bf16"]
-        return float(gpu.compute_capability or 0) >= floor
+        return float(gpu.compute_capability or 0) >= OLDEST_CAPABILITY
     if gpu.vendor == "amd":
         return gpu.architecture in ON_AMD
     return engine == "vllm" and gpu.architecture.startswith("gaudi")

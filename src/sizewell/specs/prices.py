@@ -80,12 +80,16 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capital:
-    """What one node costs to buy; without `machine_known` the accelerators alone are counted."""
+    """What one node costs to buy; without `machine_known` the accelerators alone are counted.
+
+    `host_usd` is the machine around them where it has a price of its own.
+    """
 
     usd: float
     machine_known: bool
     estimate: bool
     sources: tuple[str, ...]
+    host_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +203,7 @@ class PriceBook:
             machine_known=host is not None,
             estimate=any(part.estimate for part in parts),
             sources=tuple(part.source for part in parts),
+            host_usd=host.usd if host else None,
         )
 
     def why_no_capital(self, node: NodeSpec, gpu_key: str) -> str:

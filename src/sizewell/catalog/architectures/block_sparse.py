@@ -42,21 +42,38 @@ def minimax_m3(text: Fields) -> Outline:
     def build(place: Place) -> Layer:
         return layer(sparse if place.sparse else plain, routed if place.routed else wide, around)
 
-    routes = text.counts("moe_layer_freq", text.layers()) or (1,) * text.layers()
-    places = [Place(s, bool(r)) for s, r in zip(_sparse_marks(text), routes, strict=True)]
+    places = [Place(*pair) for pair in zip(_sparse_marks(text), _routed_marks(text), strict=True)]
     layers = stack(places, build)
     return outline(text, layers, mtp_layers=next_token_layers(text, layers[-1]))
 
 
+RESAVED = {
+    "sparse_index_dim": "index_head_dim", "sparse_topk_blocks": "index_topk_blocks",
+    "sparse_block_size": "index_block_size", "sparse_num_index_heads": "index_n_heads",
+}  # fmt: skip
+"""Released fields of the index and what transformers 5 calls them."""
+
+
 def _sparse_section(text: Fields) -> Fields:
-    return text.section("sparse_attention_config") or Fields({}, text.source, "sparse_attention_config.", text)
+    stated = {released: text.values[name] for released, name in RESAVED.items() if name in text}
+    return text.section("sparse_attention_config") or Fields(stated, text.source, "sparse_attention_config.", text)
 
 
 def _sparse_marks(text: Fields) -> list[bool]:
+    types = text.kinds("layer_types", ("minimax_m3_sparse", "full_attention"), text.layers())
+    if types is not None:
+        return [kind == "minimax_m3_sparse" for kind in types]
     section = _sparse_section(text)
     if not section.flag("use_sparse_attention", False):
         return [False] * text.layers()
     return [bool(mark) for mark in section.counts("sparse_attention_freq", text.layers()) or (1,) * text.layers()]
+
+
+def _routed_marks(text: Fields) -> list[bool]:
+    types = text.kinds("mlp_layer_types", ("dense", "sparse"), text.layers())
+    if types is not None:
+        return [kind == "sparse" for kind in types]
+    return [bool(mark) for mark in text.counts("moe_layer_freq", text.layers()) or (1,) * text.layers()]
 
 
 def _sparse(text: Fields, hidden: int, plain: MixerBlock) -> MixerBlock:

@@ -31,9 +31,7 @@ def deepseek_v4(text: Fields) -> Outline:
     streams = text.size("hc_mult", 4)
     mixing = [_mixing(hidden, streams, name) for name in ("attn_hc", "ffn_hc")]
     around = (norms(hidden, 2), *(tensor for pair in mixing for tensor in pair))
-    ratios = text.counts("compress_ratios", text.layers())
-    if ratios is None:
-        raise text.wrong("compress_ratios", None, f"a list of {text.layers()} ratios")
+    ratios = _ratios(text)
 
     def build(ratio: int) -> Layer:
         return layer(_compressed(text, hidden, ratio), mlp, *around)
@@ -44,6 +42,17 @@ def deepseek_v4(text: Fields) -> Outline:
         small("hc_head.base", whole(streams + 1)),
     )
     return outline(text, layers, Ends(extra=collected), next_token_layers(text, build(0)))
+
+
+def _ratios(text: Fields) -> tuple[int, ...]:
+    """Return each layer's compression: `compress_ratios`, or the kinds and rates that transformers 5 writes."""
+    ratios, rates = text.counts("compress_ratios", text.layers()), text.section("compress_rates")
+    if ratios is not None:
+        return ratios
+    kinds = text.kinds("layer_types", (*(rates.values if rates else ()), "sliding_attention"), text.layers())
+    if kinds is None or rates is None:
+        raise text.wrong("compress_ratios", None, f"a list of {text.layers()} ratios")
+    return tuple(0 if kind == "sliding_attention" else rates.size(kind) for kind in kinds)
 
 
 def _mixing(hidden: int, streams: int, name: str) -> tuple[Tensor, Tensor]:

@@ -122,7 +122,10 @@ def minimax_01(text: Fields) -> Outline:
     hidden, shape = text.size("hidden_size"), read_heads(text, kv_heads=8, head_dim=128)
     state = KimiDelta(heads=shape.count, head_dim=shape.dim, conv_kernel=1)
     recurrent, attends = lightning(hidden, state), attention(hidden, shape)
-    routed, around = experts(hidden, read_experts(text, count="num_local_experts")), norms(hidden, 2)
+    routed, around = (
+        experts(hidden, read_experts(text, count="num_local_experts", width="intermediate_size")),
+        norms(hidden, 2),
+    )
     return outline(
         text, stack(_minimax_attends(text), lambda full: layer(attends if full else recurrent, routed, around))
     )

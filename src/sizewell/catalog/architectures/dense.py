@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sizewell.catalog.architectures.attention import PLAIN, AttentionTraits, HeadShape, Reach, attention, read_heads
 from sizewell.catalog.architectures.mlp import dense
@@ -40,14 +40,33 @@ def dense_layers(
 
 def llama(text: Fields) -> Outline:
     """Llama: `attention_bias` covers all four projections."""
+    return outline(text, dense_layers(text, read_heads(text), same_everywhere(text), _llama_traits(text)))
+
+
+def cwm(text: Fields) -> Outline:
+    """CWM: Llama layers of which `layer_types` says which slide."""
+    spans = reaches(text, listed(text) or every_nth_full(text, 4), text.count("sliding_window", 8192) or None)
+    return outline(text, dense_layers(text, read_heads(text, head_dim=128), spans, _llama_traits(text)))
+
+
+def olmo(text: Fields) -> Outline:
+    """OLMo: Llama layers whose norms have no weights."""
     bias = text.flag("attention_bias", False)
-    traits = DenseTraits(attention=AttentionTraits(qkv_bias=bias, out_bias=bias), mlp_bias=text.flag("mlp_bias", False))
-    return outline(text, dense_layers(text, read_heads(text), same_everywhere(text), traits))
+    traits = DenseTraits(attention=AttentionTraits(qkv_bias=bias, out_bias=bias), norms=0)
+    built = outline(text, dense_layers(text, read_heads(text), same_everywhere(text), traits))
+    return replace(built, final_norm=())
+
+
+def _llama_traits(text: Fields) -> DenseTraits:
+    bias = text.flag("attention_bias", False)
+    return DenseTraits(attention=AttentionTraits(qkv_bias=bias, out_bias=bias), mlp_bias=text.flag("mlp_bias", False))
 
 
 def smollm3(text: Fields) -> Outline:
     """SmolLM3: Llama layers, tied unless said otherwise."""
-    return outline(text, dense_layers(text, read_heads(text), _qwen_reaches(text)), Ends(tied=True))
+    return outline(
+        text, dense_layers(text, read_heads(text), _qwen_reaches(text), _llama_traits(text)), Ends(tied=True)
+    )
 
 
 def internlm(text: Fields) -> Outline:
@@ -57,16 +76,19 @@ def internlm(text: Fields) -> Outline:
     return outline(text, dense_layers(text, read_heads(text), same_everywhere(text), traits))
 
 
+def internlm3(text: Fields) -> Outline:
+    """InternLM3: `bias` covers output and MLP, `qkv_bias` the rest; transformers 5 calls them by Llama's names."""
+    rest = text.flag("mlp_bias", text.flag("bias", False))
+    heads = AttentionTraits(qkv_bias=text.flag("attention_bias", text.flag("qkv_bias", False)), out_bias=rest)
+    traits = DenseTraits(attention=heads, mlp_bias=rest)
+    return outline(text, dense_layers(text, read_heads(text), same_everywhere(text), traits))
+
+
 def mistral(text: Fields) -> Outline:
     """Mistral, Ministral: `sliding_window` holds for every layer unless `layer_types` says which."""
     local = listed(text) or [True] * text.layers()
     spans = reaches(text, local, text.optional_count("sliding_window"))
     return outline(text, dense_layers(text, read_heads(text, kv_heads=_mistral_kv_heads(text)), spans))
-
-
-def llava(text: Fields) -> Outline:
-    """LLaVA 1.5 and converted Pixtral: Mistral's layers where the section says so, else Llama's."""
-    return mistral(text) if text.text("model_type") == "mistral" else llama(text)
 
 
 def phi3(text: Fields) -> Outline:
@@ -92,7 +114,7 @@ def qwen3(text: Fields) -> Outline:
 
 def mimo(text: Fields) -> Outline:
     """MiMo-7B: Qwen2 layers and a dense multi-token-prediction layer."""
-    traits = DenseTraits(attention=AttentionTraits(qkv_bias=True))
+    traits = DenseTraits(attention=AttentionTraits(qkv_bias=text.flag("attention_bias", True)))
     layers = dense_layers(text, read_heads(text), _qwen_reaches(text), traits)
     hidden = text.size("hidden_size")
     joined = (replicated("mtp.input_proj", "mtp", 2 * hidden, hidden), norms(hidden, 3))
@@ -134,7 +156,8 @@ def _glm4(text: Fields, shape: HeadShape) -> Outline:
 
 def olmo2(text: Fields) -> Outline:
     """OLMo 2: norms over the whole query and key projections, both layer norms after their block."""
-    traits = DenseTraits(attention=AttentionTraits(qk_norm="full"))
+    bias = text.flag("attention_bias", False)
+    traits = DenseTraits(attention=AttentionTraits(qk_norm="full", qkv_bias=bias, out_bias=bias))
     return outline(text, dense_layers(text, read_heads(text), same_everywhere(text), traits))
 
 
@@ -148,9 +171,9 @@ def exaone4(text: Fields) -> Outline:
 
 def cohere(text: Fields) -> Outline:
     """Command R: attention and MLP in parallel behind one norm, tied; optional norms over all heads."""
-    traits = DenseTraits(
-        attention=AttentionTraits(qk_norm="full" if text.flag("use_qk_norm", False) else "none"), norms=1
-    )
+    bias, normed = text.flag("attention_bias", False), text.flag("use_qk_norm", False)
+    heads = AttentionTraits(qkv_bias=bias, out_bias=bias, qk_norm="full" if normed else "none")
+    traits = DenseTraits(attention=heads, norms=1)
     return outline(text, dense_layers(text, read_heads(text), same_everywhere(text), traits), Ends(tied=True))
 
 

@@ -17,7 +17,9 @@ def gemma2(text: Fields) -> Outline:
     local = listed(text) or every_nth_full(text, 2)
     spans = reaches(text, local, text.count("sliding_window", 4096))
     shape = read_heads(text, kv_heads=4, head_dim=256)
-    return outline(text, dense_layers(text, shape, spans, DenseTraits(norms=4)), Ends(tied=True))
+    bias = text.flag("attention_bias", False)
+    traits = DenseTraits(attention=AttentionTraits(qkv_bias=bias, out_bias=bias), norms=4)
+    return outline(text, dense_layers(text, shape, spans, traits), Ends(tied=True))
 
 
 def gemma3(text: Fields) -> Outline:
@@ -25,6 +27,7 @@ def gemma3(text: Fields) -> Outline:
     filled = Fields(merged(GEMMA3_DEFAULTS, text.values), text.source, text.path, text.parent)
     local = listed(filled) or every_nth_full(filled, filled.size("sliding_window_pattern", 6))
     spans = reaches(filled, local, filled.count("sliding_window", 4096))
-    traits = DenseTraits(attention=AttentionTraits(qk_norm="head"), norms=4)
+    bias = filled.flag("attention_bias", False)
+    traits = DenseTraits(attention=AttentionTraits(qk_norm="head", qkv_bias=bias, out_bias=bias), norms=4)
     shape = read_heads(filled, kv_heads=4, head_dim=256)
     return outline(filled, dense_layers(filled, shape, spans, traits), Ends(tied=True))

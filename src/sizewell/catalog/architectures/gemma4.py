@@ -20,30 +20,49 @@ from sizewell.catalog.architectures.outline import (
 )
 from sizewell.catalog.architectures.per_layer import cache_reuse, per_layer_embedding, per_layer_tensors
 from sizewell.catalog.architectures.windows import every_nth_full, listed
-from sizewell.catalog.config_fields import Fields
+from sizewell.catalog.config_fields import Fields, merged
 from sizewell.specs.layers import Layer
 from sizewell.specs.tensor import whole
 
+GLOBAL_NAMES = {"head_dim": "global_head_dim", "num_key_value_heads": "num_global_key_value_heads"}
+"""What a field that holds for one layer is called where it holds for all global ones."""
+OWN_FIELDS = tuple(GLOBAL_NAMES)
+
 
 class Place(NamedTuple):
-    """What kind of layer stands where."""
+    """What kind of layer stands where, and the fields that hold for it alone."""
 
     is_local: bool
     reuses_cache: bool
+    own: tuple[tuple[str, int], ...] = ()
 
 
 def gemma4(text: Fields) -> Outline:
     """Gemma 4; the small ones (E2B, E4B) have per-layer embeddings and layers that reuse an earlier one's cache."""
     hidden, per_layer = text.size("hidden_size"), text.count("hidden_size_per_layer_input", 0)
     local = listed(text) or every_nth_full(text, 6)
-    places = [Place(*place) for place in zip(local, cache_reuse(text), strict=True)]
+    places = [Place(*place) for place in zip(local, cache_reuse(text), _own_fields(text), strict=True)]
 
     def build(place: Place) -> Layer:
-        mixer = (_local if place.is_local else _global)(text, hidden, reuses_cache=place.reuses_cache)
+        own = Fields(merged(text.values, dict(place.own)), text.source, text.path, text.parent)
+        mixer = (_local if place.is_local else _global)(own, hidden, reuses_cache=place.reuses_cache)
         mlp, extra_norms = _mlp(text, hidden, doubled=place.reuses_cache)
         return layer(mixer, mlp, norms(hidden, 4 + extra_norms), *per_layer_tensors(hidden, per_layer))
 
     return outline(text, stack(places, build), Ends(tied=True, extra=per_layer_embedding(text, hidden, per_layer)))
+
+
+def _own_fields(text: Fields) -> list[tuple[tuple[str, int], ...]]:
+    """Return what `per_layer_config`, transformers 5's spelling of the global fields, states for each layer."""
+    section = text.section("per_layer_config") or Fields({}, text.source)
+    found: list[tuple[tuple[str, int], ...]] = [()] * text.layers()
+    for index in section.values:
+        own = section.section(index)
+        if own is None or not index.isdecimal() or int(index) >= len(found) or set(own.values) - set(OWN_FIELDS):
+            raise text.wrong("per_layer_config", {index: section.values[index]}, f"layers with {OWN_FIELDS}")
+        named = {GLOBAL_NAMES[name]: own.size(name) for name in own.values}
+        found[int(index)] = tuple(named.items())
+    return found
 
 
 def _local(text: Fields, hidden: int, *, reuses_cache: bool) -> MixerBlock:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sizewell.catalog.architectures.mlp import dense, experts, read_experts, with_shared
+from sizewell.catalog.architectures.mlp import dense, expert_count, experts, read_experts, with_shared
 from sizewell.catalog.architectures.outline import (
+    Ends,
     MixerBlock,
     Outline,
     layer,
@@ -31,7 +32,7 @@ def read_latent(text: Fields, indexer: Indexer | None = None) -> LatentAttention
     """Return the latent attention shape; without `q_lora_rank` queries are projected directly."""
     return LatentAttention(
         heads=text.size("num_attention_heads"),
-        q_lora_rank=text.optional_count("q_lora_rank") or None,
+        q_lora_rank=text.stated_count("q_lora_rank") or None,
         kv_lora_rank=text.size("kv_lora_rank"),
         qk_nope_head_dim=text.size("qk_nope_head_dim"),
         qk_rope_head_dim=text.size("qk_rope_head_dim"),
@@ -98,6 +99,11 @@ def deepseek(text: Fields) -> Outline:
     return _latent_decoder(text, None, [False] * text.layers())
 
 
+def tied_latent(text: Fields) -> Outline:
+    """MiniCPM3 and Youtu: dense layers with latent attention, tied unless said otherwise."""
+    return _latent_decoder(text, None, [False] * text.layers(), Ends(tied=True))
+
+
 def deepseek_v32(text: Fields) -> Outline:
     """DeepSeek V3.2: V3 with an indexer in every layer."""
     return _latent_decoder(text, read_indexer(text), [True] * text.layers())
@@ -116,7 +122,7 @@ def _indexer_owners(text: Fields) -> list[bool]:
     return [max(i - offset + 1, 0) % every == 0 for i in range(text.layers())]
 
 
-def _latent_decoder(text: Fields, indexer: Indexer | None, owners: list[bool]) -> Outline:
+def _latent_decoder(text: Fields, indexer: Indexer | None, owners: list[bool], ends: Ends | None = None) -> Outline:
     hidden = text.size("hidden_size")
     kind, bias = read_latent(text, indexer), text.flag("attention_bias", False)
     shape = deepseek_experts(text)
@@ -127,18 +133,20 @@ def _latent_decoder(text: Fields, indexer: Indexer | None, owners: list[bool]) -
         mlp = experts(hidden, shape) if place.routed and shape else dense(hidden, text.size("intermediate_size"))
         return layer(mixer, mlp, around)
 
-    layers = stack([Place(*pair) for pair in zip(deepseek_routed(text), owners, strict=True)], build)
+    routed = deepseek_routed(text) if shape else [False] * text.layers()
+    layers = stack([Place(*pair) for pair in zip(routed, owners, strict=True)], build)
     # The prediction layer has an indexer of its own wherever the model has any.
-    last = build(Place(deepseek_routed(text)[-1], True))
-    return outline(text, layers, mtp_layers=next_token_layers(text, last))
+    last = build(Place(routed[-1], True))
+    return outline(text, layers, ends, next_token_layers(text, last))
 
 
 def deepseek_experts(text: Fields) -> MoeMlp | None:
-    """Return the experts with `n_shared_experts` fused into one; None for a dense model."""
-    if not text.count("n_routed_experts", 0):
+    """Return the experts with `n_shared_experts` fused into one; None for a dense model, which says nothing of any."""
+    count = expert_count(text, "n_routed_experts")
+    if not (text.stated_count(count) if "moe_intermediate_size" in text else text.count(count, 0)):
         return None
     plain = read_experts(text, count="n_routed_experts")
-    return with_shared(plain, text.count("n_shared_experts", 0) * plain.intermediate)
+    return with_shared(plain, text.stated_count("n_shared_experts") * plain.intermediate)
 
 
 def deepseek_routed(text: Fields) -> list[bool]:
@@ -148,7 +156,7 @@ def deepseek_routed(text: Fields) -> list[bool]:
         return [kind == "sparse" for kind in types]
     if isinstance(text.values.get("moe_layer_freq"), list):
         return [bool(mark) for mark in text.counts("moe_layer_freq", text.layers()) or ()]
-    first, every = text.count("first_k_dense_replace", 0), text.size("moe_layer_freq", 1)
+    first, every = text.stated_count("first_k_dense_replace"), text.size("moe_layer_freq", 1)
     return [i >= first and i % every == 0 for i in range(text.layers())]
 
 

@@ -26,14 +26,14 @@ def lfm2(text: Fields) -> Outline:
 
 def lfm2_moe(text: Fields) -> Outline:
     """LFM2 MoE: dense first layers of the stated width, then experts."""
-    first = text.count("num_dense_layers", 0)
+    first = text.stated_count("num_dense_layers")
     return _lfm(text, [i >= first for i in range(text.layers())], text.size("intermediate_size"))
 
 
 def _lfm(text: Fields, routed: list[bool], intermediate: int) -> Outline:
     hidden = text.size("hidden_size")
     attends = attention(hidden, read_heads(text, kv_heads=8), AttentionTraits(qk_norm="head"))
-    convolves = short_convolution(hidden, text.size("conv_L_cache", 3))
+    convolves = short_convolution(hidden, text.size("conv_L_cache", 3), bias=text.flag("conv_bias", False))
     plain, around = dense(hidden, intermediate), norms(hidden, 2)
 
     def build(place: Place) -> Layer:
@@ -53,7 +53,7 @@ def _attends(text: Fields) -> list[bool]:
 
 
 def _adjusted(text: Fields) -> int:
-    width = text.size("intermediate_size", text.count("block_ff_dim", 0) or None)
+    width = text.size("block_ff_dim" if "block_ff_dim" in text else "intermediate_size")
     if not text.flag("block_auto_adjust_ff_dim", True):
         return width
     width = int(text.number("block_ffn_dim_multiplier", 1.0) * int(2 * width / 3))

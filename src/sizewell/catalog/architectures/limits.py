@@ -24,7 +24,8 @@ ALREADY_SCALED = frozenset({"su", "longrope", "llama3", "default", "mrope"})
 NO_ROPE = frozenset(
     {
         "BloomForCausalLM", "FalconMambaForCausalLM", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "JambaForCausalLM",
-        "Mamba2ForCausalLM", "MPTForCausalLM", "MptForCausalLM", "NemotronHForCausalLM", "OPTForCausalLM",
+        "Mamba2ForCausalLM", "MambaForCausalLM", "MPTForCausalLM", "MptForCausalLM", "NemotronHForCausalLM",
+        "OPTForCausalLM",
     }
 )  # fmt: skip
 LOCAL_BASES = ("rope_local_base_freq", "swa_rope_theta")
@@ -118,8 +119,9 @@ def _turned_off(text: Fields) -> bool:
 
 
 def _per_kind(text: Fields) -> bool:
+    """Return whether sliding layers rotate by a table of their own; equal settings make one table."""
     rope = text.section("rope_parameters")
-    return rope is not None and "sliding_attention" in rope
+    return rope is not None and rope.values.get("sliding_attention") not in (None, rope.values.get("full_attention"))
 
 
 def _rotary_width(text: Fields, rotation: Rotation) -> int:

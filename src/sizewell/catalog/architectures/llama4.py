@@ -24,7 +24,7 @@ def llama4(text: Fields) -> Outline:
     hidden = text.size("hidden_size")
     bias = text.flag("attention_bias", False)
     traits = AttentionTraits(qkv_bias=bias, out_bias=bias)
-    plain = read_experts(text, count="num_local_experts")
+    plain = read_experts(text, count="num_local_experts", width="intermediate_size")
     routed = experts(hidden, with_shared(plain, text.size("intermediate_size")))
     shape = read_heads(text, kv_heads=8, head_dim=128)
     around = norms(hidden, 2)

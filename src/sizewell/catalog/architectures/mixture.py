@@ -1,4 +1,4 @@
-"""Decoders of softmax attention and routed experts: Mixtral, Qwen MoE, GLM-4.5, gpt-oss, MiniMax-M2 and their kin."""
+"""Decoders of softmax attention and routed experts: Mixtral, Qwen MoE, gpt-oss, MiniMax-M2 and their kin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sizewell.catalog.architectures.mlp import (
     uniform,
     with_shared,
 )
-from sizewell.catalog.architectures.outline import Ends, Outline, layer, next_token_layers, norms, outline, stack
+from sizewell.catalog.architectures.outline import Ends, Outline, layer, norms, outline, stack
 from sizewell.catalog.architectures.windows import listed, reaches, same_everywhere
 from sizewell.catalog.config_fields import Fields, merged
 from sizewell.specs.layers import Layer, MoeMlp
@@ -30,7 +30,6 @@ class MixtureTraits:
     attention: AttentionTraits = PLAIN
     routing: ExpertTraits = PLAIN_EXPERTS
     norm_bias: bool = False
-    dense_intermediate: int = 0
 
 
 class Place(NamedTuple):
@@ -46,7 +45,7 @@ def mixture_layers(text: Fields, spans: list[Reach], routed: list[bool], traits:
     around = norms(hidden, 2, bias=traits.norm_bias)
 
     def build(place: Place) -> Layer:
-        plain = None if place.routed else dense(hidden, traits.dense_intermediate)
+        plain = None if place.routed else dense(hidden, text.size("intermediate_size"))
         mlp = plain or experts(hidden, traits.experts, traits.routing)
         return layer(attention(hidden, traits.shape, traits.attention, place.reach), mlp, around)
 
@@ -66,7 +65,9 @@ def from_layer(text: Fields, first: int) -> list[bool]:
 def mixtral(text: Fields) -> Outline:
     """Mixtral: every layer routes, nothing shared."""
     shape = read_heads(text, kv_heads=min(8, text.size("num_attention_heads")))
-    traits = MixtureTraits(shape=shape, experts=read_experts(text, count="num_local_experts"))
+    traits = MixtureTraits(
+        shape=shape, experts=read_experts(text, count="num_local_experts", width="intermediate_size")
+    )
     spans = same_everywhere(text, text.optional_count("sliding_window"))
     return outline(text, mixture_layers(text, spans, all_routed(text), traits))
 
@@ -78,7 +79,6 @@ def qwen2_moe(text: Fields) -> Outline:
         experts=qwen_experts(text),
         attention=AttentionTraits(qkv_bias=text.flag("qkv_bias", True)),
         routing=ExpertTraits(shared_gate=True),
-        dense_intermediate=text.count("intermediate_size", 0),
     )
     return outline(text, mixture_layers(text, same_everywhere(text), qwen_routed(text), traits))
 
@@ -88,22 +88,15 @@ def qwen3_moe(text: Fields) -> Outline:
     bias = text.flag("attention_bias", False)
     traits = MixtureTraits(
         shape=read_heads(text),
-        experts=qwen_experts(text),
+        experts=read_experts(text),
         attention=AttentionTraits(qkv_bias=bias, out_bias=bias, qk_norm="head"),
-        dense_intermediate=text.count("intermediate_size", 0),
     )
     return outline(text, mixture_layers(text, same_everywhere(text), qwen_routed(text), traits))
 
 
 def qwen_experts(text: Fields) -> MoeMlp:
-    """Return Qwen's experts; the shared one has its own width."""
-    plain = read_experts(text)
-    return MoeMlp(
-        experts=plain.experts,
-        top_k=plain.top_k,
-        intermediate=plain.intermediate,
-        shared_intermediate=text.count("shared_expert_intermediate_size", 0),
-    )
+    """Return Qwen's experts with the shared one, which has its own width."""
+    return with_shared(read_experts(text), text.stated_count("shared_expert_intermediate_size"))
 
 
 def qwen_routed(text: Fields) -> list[bool]:
@@ -115,25 +108,35 @@ def qwen_routed(text: Fields) -> list[bool]:
 def olmoe(text: Fields) -> Outline:
     """OLMoE: norms over the whole projections."""
     traits = MixtureTraits(
-        shape=read_heads(text), experts=read_experts(text), attention=AttentionTraits(qk_norm="full")
+        shape=read_heads(text),
+        experts=read_experts(text, width="intermediate_size"),
+        attention=AttentionTraits(
+            qkv_bias=text.flag("attention_bias", False), out_bias=text.flag("attention_bias", False), qk_norm="full"
+        ),
     )
     return outline(text, mixture_layers(text, same_everywhere(text), all_routed(text), traits))
 
 
 def granite_moe(text: Fields) -> Outline:
-    """Granite MoE: Llama attention, many small experts."""
-    traits = MixtureTraits(shape=read_heads(text), experts=read_experts(text, count="num_local_experts"))
+    """Granite MoE: Llama attention, many small experts; the newer files add a shared one."""
+    bias = text.flag("attention_bias", False)
+    plain = read_experts(text, count="num_local_experts", width="intermediate_size")
+    traits = MixtureTraits(
+        shape=read_heads(text),
+        experts=with_shared(plain, text.count("shared_intermediate_size", 0)),
+        attention=AttentionTraits(qkv_bias=bias, out_bias=bias),
+    )
     return outline(text, mixture_layers(text, same_everywhere(text), all_routed(text), traits))
 
 
 def gpt_oss(text: Fields) -> Outline:
     """gpt-oss: sliding and full layers in turn, sinks, biases on everything, experts included."""
     local = listed(text) or [i % 2 == 0 for i in range(text.layers())]
-    spans = reaches(text, local, text.count("sliding_window", 128))
+    spans, bias = reaches(text, local, text.count("sliding_window", 128)), text.flag("attention_bias", True)
     traits = MixtureTraits(
         shape=read_heads(text, kv_heads=8, head_dim=64),
-        experts=read_experts(text, count="num_local_experts"),
-        attention=AttentionTraits(qkv_bias=True, out_bias=True, sinks=True),
+        experts=read_experts(text, count="num_local_experts", width="intermediate_size"),
+        attention=AttentionTraits(qkv_bias=bias, out_bias=bias, sinks=True),
         routing=ExpertTraits(router_bias=True, expert_bias=True),
     )
     return outline(text, mixture_layers(text, spans, all_routed(text), traits))
@@ -144,7 +147,7 @@ def phimoe(text: Fields) -> Outline:
     bias = text.flag("attention_bias", False)
     traits = MixtureTraits(
         shape=read_heads(text),
-        experts=read_experts(text, count="num_local_experts"),
+        experts=read_experts(text, count="num_local_experts", width="intermediate_size"),
         attention=AttentionTraits(qkv_bias=bias, out_bias=bias),
         norm_bias=True,
     )
@@ -155,7 +158,7 @@ def phimoe(text: Fields) -> Outline:
 def ernie_moe(text: Fields) -> Outline:
     """ERNIE 4.5 MoE: dense first layers, several shared experts as one, a counted router correction."""
     plain = read_experts(text, count="moe_num_experts", top_k="moe_k")
-    shared = text.count("moe_num_shared_experts", 0) * plain.intermediate
+    shared = text.stated_count("moe_num_shared_experts") * plain.intermediate
     last = text.count("moe_layer_end_index", text.layers() - 1)
     first, step = text.count("moe_layer_start_index", 1), text.size("moe_layer_interval", 1)
     routed = [first <= i <= last and (i + 1) % step == 0 for i in range(text.layers())]
@@ -165,7 +168,6 @@ def ernie_moe(text: Fields) -> Outline:
         experts=with_shared(plain, shared),
         attention=AttentionTraits(qkv_bias=bias, out_bias=bias),
         routing=ExpertTraits(correction_bias=True),
-        dense_intermediate=text.count("intermediate_size", 0),
     )
     return outline(text, mixture_layers(text, same_everywhere(text), routed, traits), Ends(tied=True))
 
@@ -187,27 +189,10 @@ def minimax_m2(text: Fields) -> Outline:
     """MiniMax-M2: norms over the whole projections, every layer routes."""
     traits = MixtureTraits(
         shape=read_heads(text, kv_heads=8, head_dim=128),
-        experts=read_experts(text, count="num_local_experts"),
+        experts=read_experts(text, count="num_local_experts", width="intermediate_size"),
         attention=AttentionTraits(qk_norm="full"),
     )
     return outline(text, mixture_layers(text, same_everywhere(text), all_routed(text), traits))
-
-
-def glm4_moe(text: Fields) -> Outline:
-    """GLM-4.5 to 4.7: dense first layers, shared experts, multi-token-prediction layers."""
-    plain = read_experts(text, count="n_routed_experts")
-    shared = text.count("n_shared_experts", 1) * plain.intermediate
-    traits = MixtureTraits(
-        shape=read_heads(text, kv_heads=8),
-        experts=with_shared(plain, shared),
-        attention=AttentionTraits(
-            qkv_bias=text.flag("attention_bias", False), qk_norm="head" if text.flag("use_qk_norm", False) else "none"
-        ),
-        dense_intermediate=text.count("intermediate_size", 0),
-    )
-    routed = from_layer(text, text.count("first_k_dense_replace", 1))
-    layers = mixture_layers(text, same_everywhere(text), routed, traits)
-    return outline(text, layers, mtp_layers=next_token_layers(text, layers[-1]))
 
 
 def dbrx(text: Fields) -> Outline:
@@ -221,5 +206,5 @@ def dbrx(text: Fields) -> Outline:
         "intermediate_size": moe.size("ffn_hidden_size"),
     }  # fmt: skip
     same = Fields(merged(text.values, renamed), text.source, text.path, text.parent)
-    traits = MixtureTraits(shape=read_heads(same), experts=read_experts(same))
+    traits = MixtureTraits(shape=read_heads(same), experts=read_experts(same, width="intermediate_size"))
     return outline(same, mixture_layers(same, same_everywhere(same), all_routed(same), traits))

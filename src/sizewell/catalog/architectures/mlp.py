@@ -81,12 +81,26 @@ def _matrices(
     )
 
 
-def read_experts(text: Fields, *, count: str = "num_experts", top_k: str = "num_experts_per_tok") -> MoeMlp:
-    """Return the routed experts; `moe_intermediate_size` is theirs, else `intermediate_size`."""
-    number, chosen = text.size(count), text.size(top_k)
+EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
+"""Names of one field: transformers 5 writes some families' under another's name than they were released with."""
+
+
+def expert_count(text: Fields, released: str) -> str:
+    """Return the name under which a file states its experts, the family's own where it states none."""
+    return next((name for name in (released, *EXPERT_COUNTS) if name in text), released)
+
+
+def read_experts(
+    text: Fields,
+    *,
+    count: str = "num_experts",
+    top_k: str = "num_experts_per_tok",
+    width: str = "moe_intermediate_size",
+) -> MoeMlp:
+    """Return the routed experts; `count`, `top_k` and `width` are the family's names of the fields."""
+    number, chosen = text.size(expert_count(text, count)), text.size(top_k)
     if chosen > number:
         raise text.wrong(top_k, chosen, f"at most the {number} experts")
-    width = "moe_intermediate_size" if "moe_intermediate_size" in text else "intermediate_size"
     return MoeMlp(experts=number, top_k=chosen, intermediate=text.size(width))
 
 

@@ -79,10 +79,9 @@ def stack(kinds: list[Kind], build: Callable[[Kind], Layer]) -> tuple[Layer, ...
 
 
 def is_tied(text: Fields, default: bool) -> bool:
-    """Return whether head and embedding are one: the text section first, then the wrapper, then the class."""
-    if text.parent is not None:
-        default = is_tied(text.parent, default)
-    return text.flag("tie_word_embeddings", default)
+    """Return whether head and embedding are one: the wrapper says it for its sections, else they, else the class."""
+    stated = text.flag("tie_word_embeddings", default)
+    return stated if text.parent is None else is_tied(text.parent, stated)
 
 
 def outline(

@@ -8,10 +8,12 @@ from sizewell.specs.layers import GatedDeltaNet, KimiDelta, Mamba2, ShortConvolu
 from sizewell.specs.tensor import Tensor, column_parallel, heads, replicated, row_parallel, split, whole
 
 
-def mamba2(hidden: int, kind: Mamba2, *, gated_norm: bool = True, bias: bool = False) -> MixerBlock:
-    """Return a Mamba-2 mixer: one input matrix for gate, input, B, C and step, a convolution with bias."""
+def mamba2(
+    hidden: int, kind: Mamba2, *, gated_norm: bool = True, bias: bool = False, conv_bias: bool = True
+) -> MixerBlock:
+    """Return a Mamba-2 mixer: one input matrix for gate, input, B, C and step, a convolution."""
     inner, groups = heads(kind.heads, kind.head_dim), heads(kind.groups, kind.state_size)
-    taps = kind.conv_kernel + 1  # the bias is one more row
+    taps = kind.conv_kernel + conv_bias  # the bias is one more row
     kernel = heads(kind.groups, kind.state_size * taps)
     tensors = [
         column_parallel(
@@ -26,16 +28,18 @@ def mamba2(hidden: int, kind: Mamba2, *, gated_norm: bool = True, bias: bool = F
     return MixerBlock(kind, tuple(tensors))
 
 
-def mamba1(hidden: int, kind: Mamba2, step_rank: int, *, normed: bool) -> MixerBlock:
+def mamba1(
+    hidden: int, kind: Mamba2, step_rank: int, *, normed: bool, bias: bool = False, conv_bias: bool = True
+) -> MixerBlock:
     """Return a Mamba-1 mixer; `kind` describes its state as that of Mamba-2 with heads of width one, no groups."""
     inner, state_size, channels = kind.heads, kind.state_size, split(kind.heads)
     tensors: list[Tensor] = [
-        column_parallel("mamba.in_proj", "recurrent", hidden, channels, channels),
-        small("mamba.conv1d", heads(inner, kind.conv_kernel + 1)),
+        column_parallel("mamba.in_proj", "recurrent", hidden, channels, channels, bias=bias),
+        small("mamba.conv1d", heads(inner, kind.conv_kernel + conv_bias)),
         row_parallel("mamba.x_proj", "recurrent", channels, step_rank + 2 * state_size),
         column_parallel("mamba.dt_proj", "recurrent", step_rank, channels, bias=True),
         small("mamba.decay", heads(inner, state_size + 1)),
-        row_parallel("mamba.out_proj", "recurrent", channels, hidden),
+        row_parallel("mamba.out_proj", "recurrent", channels, hidden, bias=bias),
     ]
     if normed:
         tensors.append(small("mamba.small_norms", whole(step_rank), whole(2 * state_size)))
@@ -114,14 +118,14 @@ def lightning(hidden: int, kind: KimiDelta) -> MixerBlock:
     )
 
 
-def short_convolution(hidden: int, kernel: int) -> MixerBlock:
+def short_convolution(hidden: int, kernel: int, *, bias: bool = False) -> MixerBlock:
     """Return LFM2's gated short convolution."""
     channels = split(hidden)
     return MixerBlock(
         ShortConvolution(channels=hidden, kernel=kernel),
         (
-            column_parallel("conv.in_proj", "recurrent", hidden, channels, channels, channels),
-            small("conv.conv", heads(hidden, kernel)),
-            row_parallel("conv.out_proj", "recurrent", channels, hidden),
+            column_parallel("conv.in_proj", "recurrent", hidden, channels, channels, channels, bias=bias),
+            small("conv.conv", heads(hidden, kernel + bias)),
+            row_parallel("conv.out_proj", "recurrent", channels, hidden, bias=bias),
         ),
     )

@@ -12,8 +12,8 @@ from sizewell.specs.layers import MoeMlp
 def grok(text: Fields) -> Outline:
     """Grok-1 and Grok-2: four norms a layer; Grok-2 adds a dense MLP to the experts and keeps its head apart."""
     hidden, residual = text.size("hidden_size"), text.flag("residual_moe", False)
-    count = "num_local_experts" if "num_local_experts" in text else "num_experts"
-    shape = read_experts(text, count=count)
+    width = "moe_intermediate_size" if "moe_intermediate_size" in text else "intermediate_size"
+    shape = read_experts(text, width=width)
     mlp = _beside(hidden, shape, text.size("intermediate_size")) if residual else experts(hidden, shape)
     mixer = attention(hidden, read_heads(text, kv_heads=8))
     built = layer(mixer, mlp, norms(hidden, 4))
@@ -23,7 +23,10 @@ def grok(text: Fields) -> Outline:
 def arctic(text: Fields) -> Outline:
     """Arctic: a dense transformer with, beside the MLP of every `moe_layer_frequency`-th layer, many experts."""
     hidden, every = text.size("hidden_size"), text.size("moe_layer_frequency", 2)
-    shape, mixer = read_experts(text, count="num_local_experts"), attention(hidden, read_heads(text))
+    shape, mixer = (
+        read_experts(text, count="num_local_experts", width="intermediate_size"),
+        attention(hidden, read_heads(text)),
+    )
     plain = layer(mixer, dense(hidden, text.size("intermediate_size")), norms(hidden, 2))
     if text.flag("use_residual", False):
         mixed = layer(mixer, _beside(hidden, shape, hidden), norms(hidden, 3))

@@ -63,7 +63,6 @@ def step37(text: Fields) -> Outline:
         shape=read_heads(text, kv_heads=8, head_dim=128),
         experts=with_shared(plain, shared),
         attention=AttentionTraits(qk_norm="head", gate="head"),
-        dense_intermediate=text.size("intermediate_size"),
     )
     local = listed(text) or [False] * text.layers()
     spans = reaches(text, local, text.optional_count("sliding_window"))

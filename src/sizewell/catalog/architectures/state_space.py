@@ -44,18 +44,22 @@ def pure_mamba2(text: Fields) -> Outline:
         heads=text.size("num_heads"), head_dim=text.size("head_dim"), state_size=text.size("state_size"),
         groups=text.size("n_groups"), conv_kernel=text.size("conv_kernel"),
     )  # fmt: skip
-    one = layer(mamba2(hidden, kind, bias=text.flag("use_bias", False)), None, norms(hidden))
+    mixer = mamba2(hidden, kind, bias=text.flag("use_bias", False), conv_bias=text.flag("use_conv_bias", True))
+    one = layer(mixer, None, norms(hidden))
     return outline(text, (one,) * text.layers())
 
 
 def falcon_mamba(text: Fields) -> Outline:
-    """Falcon-Mamba: Mamba 1."""
+    """Mamba and Falcon-Mamba: one Mamba-1 mixer and one norm a layer."""
     hidden = text.size("hidden_size")
     kind = Mamba2(
         heads=text.size("intermediate_size"), head_dim=1, state_size=text.size("state_size"), groups=0,
         conv_kernel=text.size("conv_kernel"),
     )  # fmt: skip
-    mixer = mamba1(hidden, kind, text.size("time_step_rank"), normed=False)
+    mixer = mamba1(
+        hidden, kind, text.size("time_step_rank"), normed=False,
+        bias=text.flag("use_bias", False), conv_bias=text.flag("use_conv_bias", True),
+    )  # fmt: skip
     return outline(text, (layer(mixer, None, norms(hidden)),) * text.layers(), Ends(tied=True))
 
 
@@ -66,7 +70,11 @@ def falcon_h1(text: Fields) -> Outline:
         heads=text.size("mamba_n_heads"), head_dim=text.size("mamba_d_head"), state_size=text.size("mamba_d_state"),
         groups=text.size("mamba_n_groups"), conv_kernel=text.size("mamba_d_conv"),
     )  # fmt: skip
-    recurrent = layer(mamba2(hidden, kind, gated_norm=text.flag("mamba_rms_norm", False)), None)
+    mixer = mamba2(
+        hidden, kind, gated_norm=text.flag("mamba_rms_norm", False), bias=text.flag("mamba_proj_bias", False),
+        conv_bias=text.flag("mamba_conv_bias", True),
+    )  # fmt: skip
+    recurrent = layer(mixer, None)
     bias = text.flag("attention_bias", False)
     attends = attention(hidden, read_heads(text), AttentionTraits(qkv_bias=bias, out_bias=bias))
     mlp = dense(hidden, text.size("intermediate_size"), bias=text.flag("mlp_bias", False))
@@ -80,9 +88,12 @@ def jamba(text: Fields) -> Outline:
         heads=text.size("mamba_expand") * hidden, head_dim=1, state_size=text.size("mamba_d_state"), groups=0,
         conv_kernel=text.size("mamba_d_conv"),
     )  # fmt: skip
-    recurrent = mamba1(hidden, kind, text.size("mamba_dt_rank", -(-hidden // 16)), normed=True)
+    recurrent = mamba1(
+        hidden, kind, text.size("mamba_dt_rank", -(-hidden // 16)), normed=True,
+        bias=text.flag("mamba_proj_bias", False), conv_bias=text.flag("mamba_conv_bias", True),
+    )  # fmt: skip
     attends, mlp = attention(hidden, read_heads(text)), dense(hidden, text.size("intermediate_size"))
-    routed = experts(hidden, read_experts(text))
+    routed = experts(hidden, read_experts(text, width="intermediate_size"))
     around = norms(hidden, 2)
     places = [Place(_periodic(text, "attn_layer", i), _periodic(text, "expert_layer", i)) for i in range(text.layers())]
     layers = stack(places, lambda p: layer(attends if p.attends else recurrent, routed if p.routed else mlp, around))
@@ -100,11 +111,15 @@ def granite_hybrid(text: Fields) -> Outline:
         heads=text.size("mamba_n_heads"), head_dim=text.size("mamba_d_head"), state_size=text.size("mamba_d_state"),
         groups=text.size("mamba_n_groups"), conv_kernel=text.size("mamba_d_conv"),
     )  # fmt: skip
-    recurrent, attends = mamba2(hidden, kind), attention(hidden, read_heads(text))
-    shared = text.count("shared_intermediate_size", 0)
+    recurrent = mamba2(
+        hidden, kind, bias=text.flag("mamba_proj_bias", False), conv_bias=text.flag("mamba_conv_bias", True)
+    )
+    bias = text.flag("attention_bias", False)
+    attends = attention(hidden, read_heads(text), AttentionTraits(qkv_bias=bias, out_bias=bias))
+    shared = text.stated_count("shared_intermediate_size")
     mlp = (
-        experts(hidden, with_shared(read_experts(text, count="num_local_experts"), shared))
-        if text.count("num_local_experts", 0)
+        experts(hidden, with_shared(read_experts(text, count="num_local_experts", width="intermediate_size"), shared))
+        if text.stated_count("num_local_experts")
         else dense(hidden, shared)
     )
     types = text.kinds("layer_types", MAMBA_KINDS + ATTENTION_KINDS, text.layers()) or ("mamba",) * text.layers()
@@ -140,7 +155,9 @@ def _nemotron_block(text: Fields, hidden: int, mark: str) -> Layer:
     mixer: MixerBlock | None = None
     mlp: MlpBlock | None = None
     if mark == "M":
-        mixer = mamba2(hidden, _nemotron_mamba(text), bias=text.flag("use_bias", False))
+        mixer = mamba2(
+            hidden, _nemotron_mamba(text), bias=text.flag("use_bias", False), conv_bias=text.flag("use_conv_bias", True)
+        )
     elif mark == "*":
         mixer = attention(hidden, read_heads(text, kv_heads=8, head_dim=text.count("attention_head_dim", 128)))
     elif mark == "-":
@@ -187,7 +204,8 @@ def zamba2(text: Fields) -> Outline:
         heads=count, head_dim=inner // count, state_size=text.size("mamba_d_state"),
         groups=text.size("mamba_ngroups", 1), conv_kernel=text.size("mamba_d_conv"),
     )  # fmt: skip
-    recurrent = layer(mamba2(hidden, kind), None, norms(hidden))
+    mixer = mamba2(hidden, kind, bias=text.flag("add_bias_linear", False), conv_bias=text.flag("use_conv_bias", True))
+    recurrent = layer(mixer, None, norms(hidden))
     hybrids, blocks = _zamba_hybrids(text), text.size("num_mem_blocks", 1)
     marks: list[int] = []
     for index in range(text.layers()):
