@@ -28,7 +28,7 @@ from sizewell.planner.point_cases import PointCase
 from sizewell.planner.validate_points import PointPrediction, predict_point
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
-NAMES = {"speed": "TPOT / ITL", "first": "TTFT", "rate": "throughput", "run": "E2E"}
+NAMES = {"speed": "TPOT / ITL", "first": "TTFT", "prompt": "prefill speed", "rate": "throughput", "run": "E2E"}
 
 
 @dataclass(frozen=True, slots=True)

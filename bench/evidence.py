@@ -33,11 +33,12 @@ DEFAULT = Path(__file__).parents[1].parent / "shared" / "data" / "points-dev.csv
 KINDS = {
     "speed": ("tpot_mean_s", "itl_mean_s", "decode_tokens_per_s"),
     "first": ("ttft_mean_s",),
+    "prompt": ("prefill_tokens_per_s",),
     "rate": ("output_tokens_per_s", "output_tokens_per_s_per_gpu", "requests_per_s"),
     "run": ("e2e_mean_s",),
 }
 KIND_OF = {metric: kind for kind, metrics in KINDS.items() for metric in metrics}
-WEIGHT = {"speed": 1.0, "rate": 0.7, "run": 0.7, "first": 0.5}
+WEIGHT = {"speed": 1.0, "rate": 0.7, "run": 0.7, "first": 0.5, "prompt": 0.5}
 TRUST = {"A": 1.0, "B": 0.7, "C": 0.4}
 DOUBTED = {"gpustack_perflab": 0.25}
 """Data sets that contradict the others, and how much they count in a fit. Prompts and batches on this one's H100 take

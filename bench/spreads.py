@@ -15,7 +15,13 @@ from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_cases import PointCase
 from sizewell.specs.calibration import Efficiencies, Factor
 
-SPREADS = {"speed": "tpot_spread", "first": "ttft_spread", "rate": "throughput_spread", "run": "e2e_spread"}
+SPREADS = {
+    "speed": "tpot_spread",
+    "first": "ttft_spread",
+    "prompt": "prefill_spread",
+    "rate": "throughput_spread",
+    "run": "e2e_spread",
+}
 BASIS = "shared/data/points-dev.csv, 2026-11"
 SPREAD_SOURCE = f"error that 80 % of left-out published points stay within, data sets weighing the same: {BASIS}"
 WIDER_SOURCE = f"how much further left-out published points lie where this was not known: {BASIS}"

@@ -87,7 +87,8 @@ def fit(tables: Sequence[Measured]) -> Fit:
     kind = tables[0].kind
     unused = UNUSED.get(kind) or UNUSED[kind.split(".")[0]]
     names = [name for name in KERNEL_PARAMETERS if name not in unused and name != "tile_rows"]
-    tile_rows = TILE_ROWS.get(tables[0].gpu.architecture, 16.0) if "pad_rows" in names else 0.0
+    smallest = min(TILE_ROWS.get(table.gpu.architecture, 16.0) for table in tables)
+    tile_rows = smallest if "pad_rows" in names else 0.0
     low, high = (np.log([LIMITS[name][side] for name in names]) for side in (0, 1))
     start = np.log([PRIORS[name] for name in names])
     pull = np.array([STRENGTH.get(name, 1.0) for name in names])

@@ -14,7 +14,10 @@ from math import expm1, log1p
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.figure import Figure
 
-SPREADS = {"ttft": "ttft_spread", "tpot": "tpot_spread", "itl": "tpot_spread", "e2e": "e2e_spread"}
+SPREADS = {
+    "ttft": "ttft_spread", "tpot": "tpot_spread", "itl": "tpot_spread", "e2e": "e2e_spread",
+    "prefill": "prefill_spread",
+}  # fmt: skip
 
 
 def load_tag(load: str) -> str:

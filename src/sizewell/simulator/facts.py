@@ -87,9 +87,10 @@ class ReplicaFacts:
     own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
     `host_blocks` more are kept in host memory, from where a token's cache comes back in `host_token_s`.
     `scheduler` sglang takes `max_num_batched_tokens` as the size of a prefill chunk, `conservativeness` as how much of
-    their output it expects of running sequences, and looks for requests every `receive_steps` steps that decode. `watermark_fraction` of the blocks stays free when a request
-    is admitted beside others. Data-parallel ranks that all decode let prompts wait until every rank has one, for at
-    most `balance_steps` steps. `request_s` goes by before a request reaches the scheduler. `jumps` False forms every
+    their output it expects of running sequences, and looks for requests every `receive_steps` steps that decode.
+    `watermark_fraction` of the blocks stays free when a request is admitted beside others. Data-parallel ranks that
+    all decode let prompts wait until every rank has one, for at most `balance_steps` steps. `request_s` goes by before
+    a request reaches the scheduler. `jumps` False forms every
     step: the same result, slower.
     """
 
@@ -135,11 +136,16 @@ class ReplicaFacts:
             raise BadInputError(f"drafts are accepted with probability {self.acceptance:g}: give 0 to 1")
 
     @property
+    def overlaps_steps(self) -> bool:
+        """Whether a step is formed while the one before runs: not with several pipeline stages, where a token must have
+        left the last one before it can enter the first.
+        """
+        return self.rules.async_scheduling and self.stages == 1
+
+    @property
     def depth(self) -> int:
         """Batches in flight at once."""
-        if self.stages > 1:
-            return self.stages
-        return 2 if self.rules.async_scheduling else 1
+        return 2 if self.overlaps_steps else self.stages
 
     @property
     def lookahead_tokens(self) -> int:

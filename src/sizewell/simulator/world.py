@@ -128,7 +128,7 @@ def _rules(fleet: Fleet, log_lines: int, seats: int) -> Records:
         long_prefill_tokens=facts.long_prefill_tokens, long_prefill_alone=rules.long_prefill_alone,
         chunked_prefill=facts.chunked_prefill, reserve_prompt=rules.reserve_prompt,
         prefix_caching=facts.prefix_caching, unhashed_first=rules.unhashed_first,
-        async_scheduling=rules.async_scheduling, depth=facts.depth, stages=facts.stages, ranks=facts.ranks,
+        async_scheduling=facts.overlaps_steps, depth=facts.depth, stages=facts.stages, ranks=facts.ranks,
         balance_steps=facts.balance_steps if facts.ranks > 1 else 0, receive_steps=facts.receive_steps,
         drafts=facts.drafts, lookahead_tokens=facts.lookahead_tokens, drop_last_hit=facts.lookahead_tokens > 0,
         watermark_blocks=int(facts.watermark_fraction * facts.blocks), sparse_windows=rules.sparse_windows,

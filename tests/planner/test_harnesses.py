@@ -1,0 +1,43 @@
+"""What a benchmark sets where its table is silent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from planner.test_point_requests import ROW
+from sizewell.planner.harnesses import as_launched, keeps_prefixes, receive_steps, streams_single_tokens
+from sizewell.planner.measured_point import PointRow
+
+HARNESS = "InferenceX-derived, eff. lengths 0.9x nominal"
+
+
+def row(**changes: Any) -> PointRow:
+    return replace(ROW, **({"engine_version": ""} | changes))
+
+
+def test_room_for_one_prompt_in_a_step_of_tensorrt() -> None:
+    """1,024 nominal tokens, 64 users and 64 to spare, in whole 64s."""
+    launched = as_launched(row(engine="trtllm", notes=HARNESS, input_tokens=921.6, concurrency=64), "trtllm", "hopper")
+    assert launched.max_num_batched_tokens == 1152
+    assert launched.kv_format == "fp8"
+
+
+def test_what_a_table_states_stays() -> None:
+    stated = row(engine="sglang", notes=HARNESS, max_num_batched_tokens=4096, kv_format="bf16", engine_version="0.4.9")
+    assert as_launched(stated, "sglang", "blackwell") == stated
+    elsewhere = row(engine="sglang", notes="")
+    assert as_launched(elsewhere, "sglang", "blackwell") == elsewhere
+
+
+def test_sglang_on_blackwell_looks_for_requests_every_few_steps() -> None:
+    few, many = (row(engine="sglang", notes=HARNESS, concurrency=users) for users in (4, 16))
+    assert [receive_steps(one, "sglang", "blackwell") for one in (few, many)] == [10, 30]
+    assert receive_steps(many, "sglang", "hopper") == 1
+    assert receive_steps(replace(many, notes=""), "sglang", "blackwell") == 1
+
+
+def test_prefix_caches_are_on_but_in_this_harness() -> None:
+    assert keeps_prefixes(row(notes=""), "vllm")
+    assert not keeps_prefixes(row(notes=HARNESS), "vllm")
+    assert not streams_single_tokens(row(notes=HARNESS), "sglang")
