@@ -17,10 +17,10 @@ from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.errors import SizewellError
 
 
-def compare_points(path: Path, *, simulate: bool = False) -> Iterator[tuple[Comparison, ...]]:
+def compare_points(path: Path, *, simulate: bool = True) -> Iterator[tuple[Comparison, ...]]:
     """Yield the comparisons of one row after the other; raises BadInputError on an unreadable table.
 
-    With `simulate` every load that can be sent is played through the simulator.
+    With `simulate` every load that can be sent is played through the simulator, the others are answered in closed form.
     """
     efficiencies, player = read_efficiencies(), Player() if simulate else None
     for row in read_point_rows(path):
