@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from simulator.conftest import small
 from simulator.test_twins import SEEDS, offered, replica, same
-from sizewell.simulator.facts import Disaggregated, Fleet
+from sizewell.simulator.facts import BlockGroup, Disaggregated, Fleet
 from sizewell.simulator.simulate import Options, play
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Requests
@@ -49,6 +49,29 @@ def test_a_later_turn_comes_when_the_decode_pool_has_ended_the_one_before(compil
     requests = replace(Requests.of([0.0, 1.0], [4, 4], [3, 1]), after=np.array([-1, 0]))
     run = play(pools(), requests, Options(compiled=compiled)).run
     assert run.sent_s.tolist() == [0.0, run.last_token_s[0] + 1.0]
+
+
+@both
+@pytest.mark.parametrize("group", [
+    BlockGroup(kind="window", span_tokens=5, most_blocks=4), BlockGroup(kind="chunk", span_tokens=8, most_blocks=4),
+])  # fmt: skip
+def test_of_a_moved_prompt_a_window_holds_what_it_still_sees(group: BlockGroup, compiled: bool) -> None:
+    """36 tokens are nine blocks of full attention and at most two of the other: a pool of fifteen holds them."""
+    facts = pools(groups=(BlockGroup(), group), max_num_batched_tokens=4, blocks=16)
+    run = play(facts, Requests.of([0.0], [36], [3]), Options(compiled=compiled)).run
+    assert run.status.tolist() == [OK]
+
+
+@settings(max_examples=100, deadline=None)
+@given(SEEDS)
+@example(718)
+@example(944)
+def test_whatever_is_admitted_is_served(seed: int) -> None:
+    facts = Disaggregated(
+        prefill=Fleet(replica=replica(seed), replicas=2), decode=Fleet(replica=replica(seed + 1)),
+        transfer_s=0.1, transfer_token_s=0.0137,
+    )  # fmt: skip
+    assert set(play(facts, offered(seed)).run.status) <= {OK, REJECTED}
 
 
 @settings(max_examples=25, deadline=None)

@@ -44,16 +44,20 @@ def find_prefix(engine: Engine, request: int) -> int:
     return int(cursor.block * rules.block_tokens)
 
 
-def place_prefix(engine: Engine, request: int, tokens: int) -> bool:
-    """Give an admitted sequence a slot, the prefix just found and blocks for `tokens` in all; False: no room."""
+def place_prefix(engine: Engine, request: int, computed: int, tokens: int) -> bool:
+    """Give an admitted sequence a slot, the prefix just found and blocks for `tokens` in all; False: no room.
+
+    Of the first `computed` tokens only what later ones see takes blocks: a prompt that another engine computed has
+    passed windows that it never filled here.
+    """
     state, rules, sequence = engine.state[0], engine.rules[0], engine.sequences[request]
     kept = rules.watermark_blocks if state.running > 0 else 0
     tokens = min(tokens + rules.lookahead_tokens, rules.max_model_len_tokens)
-    if _missing(engine, tokens, False) + kept > state.free:
+    if _missing(engine, computed, tokens, False) + kept > state.free:
         return False
     if rules.reserve_prompt:
         prompt = sequence.input_tokens + sequence.generated
-        if _missing(engine, prompt, True) + kept > state.free:
+        if _missing(engine, computed, prompt, True) + kept > state.free:
             return False
     state.spare -= 1
     slot = engine.spare[state.spare]
@@ -62,13 +66,15 @@ def place_prefix(engine: Engine, request: int, tokens: int) -> bool:
     engine.slots[slot].key = state.hit_key
     engine.slots[slot].segment, engine.slots[slot].segment_from = state.hit_segment, state.hit_segment_from
     for group in range(len(engine.groups)):
-        table = engine.tables[group, slot]
-        for place in range(state.hit_blocks):
+        table, unseen = engine.tables[group, slot], _unseen(engine, group, computed)
+        for place in range(unseen):
+            table[place] = NULL
+        for place in range(unseen, state.hit_blocks):
             block = engine.hits[group, place]
             table[place] = block
             if block != NULL:
                 share_block(engine, block)
-        engine.held[group, slot] = state.hit_blocks
+        engine.held[group, slot] = max(unseen, state.hit_blocks)
     return grow(engine, slot, tokens)
 
 
@@ -93,9 +99,7 @@ def grow(engine: Engine, slot: int, tokens: int) -> bool:
 def drop_unseen(engine: Engine, slot: int, computed: int) -> None:
     """Give back the blocks that no token after the first `computed` attends to."""
     for group in range(len(engine.groups)):
-        if engine.groups[group].kind not in (WINDOW, CHUNK):
-            continue
-        last = min(_first_seen(engine, group, computed), engine.held[group, slot])
+        last = min(_unseen(engine, group, computed), engine.held[group, slot])
         table = engine.tables[group, slot]
         first = last
         while first > 0 and table[first - 1] != NULL:
@@ -172,16 +176,16 @@ def _wanted(engine: Engine, group: int, tokens: int) -> int:
     return int((tokens + size - 1) // size)
 
 
-def _missing(engine: Engine, tokens: int, capped: bool) -> int:
+def _missing(engine: Engine, computed: int, tokens: int, capped: bool) -> int:
     """Return the free blocks an admission takes: new ones, and found ones that nobody uses at the moment."""
     found = engine.state[0].hit_blocks
     missing = 0
     for group in range(len(engine.groups)):
-        wanted = _wanted(engine, group, tokens)
+        wanted, unseen = _wanted(engine, group, tokens), _unseen(engine, group, computed)
         if capped:
             wanted = min(wanted, engine.groups[group].most_blocks)
-        missing += max(0, wanted - found)
-        for place in range(found):
+        missing += max(0, wanted - max(found, unseen))
+        for place in range(unseen, found):
             block = engine.hits[group, place]
             if block != NULL and engine.blocks[block].users == 0:
                 missing += 1
@@ -257,9 +261,11 @@ def _clear_hits(engine: Engine, group: int, count: int) -> None:
         engine.hits[group, place] = NULL
 
 
-def _first_seen(engine: Engine, group: int, computed: int) -> int:
-    """Return the first block that the token after `computed` ones still attends to."""
+def _unseen(engine: Engine, group: int, computed: int) -> int:
+    """Return how many blocks no token after the first `computed` attends to."""
     size, span = engine.rules[0].block_tokens, engine.groups[group].span_tokens
     if engine.groups[group].kind == CHUNK:
         return int(computed // span * span // size)
-    return int(max(0, computed - span + 1) // size)
+    if engine.groups[group].kind == WINDOW:
+        return int(max(0, computed - span + 1) // size)
+    return 0

@@ -68,7 +68,7 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         ahead = min(sequence.output_tokens - sequence.generated, MOST_EXPECTED)
         tokens = min(rest, budget)
         state.blocked = NO_ROOM
-        if rest + ahead + rules.block_tokens >= room or not place_prefix(engine, request, cached + tokens):
+        if rest + ahead + rules.block_tokens >= room or not place_prefix(engine, request, cached, cached + tokens):
             return
         start_running(engine, request, cached)
         engine.batches[ring].load_s += loaded * rules.host_token_s

@@ -165,7 +165,7 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
             return
         tokens = min(tokens, budget)
         state.blocked = NO_ROOM
-        if not place_prefix(engine, request, cached + tokens):
+        if not place_prefix(engine, request, cached, cached + tokens):
             return
         start_running(engine, request, cached)
         batch.load_s += loaded * rules.host_token_s
