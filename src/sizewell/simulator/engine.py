@@ -48,7 +48,7 @@ def happen(world: World, time_s: float) -> int:
     world.clock[0].now_s = time_s
     # A scheduler that acts at the very time a request comes sees it.
     if next_time_s(world) <= time_s:
-        _come(world, take_next(world))
+        come(world, take_next(world))
         observe(world)
         return NONE
     replica = _earliest(world)
@@ -92,7 +92,7 @@ def _earliest(world: World) -> int:
     return found
 
 
-def _come(world: World, request: int) -> None:
+def come(world: World, request: int) -> None:
     """Let a request reach the engine it is routed to; one that can never be served is refused."""
     now_s, sequence = world.clock[0].now_s, world.sequences[request]
     sequence.scheduled_s = sequence.sent_s = now_s - world.clock[0].request_s

@@ -146,10 +146,11 @@ class ReplicaFacts:
         if self.scheduler == "sglang":
             held = -(-(total + self.block_tokens + 1) // self.block_tokens)
         needed = np.zeros_like(held)
-        # What is computed in one step has blocks in every group, whatever the group gives back later.
-        chunk = -(-self.max_num_batched_tokens // self.block_tokens) + 1
+        # What is computed in one step has blocks in every group, beside those still seen, or read by batches in flight.
+        computed = self.max_num_batched_tokens * (self.depth if self.rules.windows_wait else 1)
         for group in self.groups:
-            most = max(group.most_blocks, chunk) if group.most_blocks else held
+            spanned = -(-(group.span_tokens - 1 + computed) // self.block_tokens) + 1
+            most = max(group.most_blocks, spanned) if group.most_blocks else held
             needed += group.most_blocks if group.kind == "state" else np.minimum(held, most)
         chunked = self.chunked_prefill | (input_tokens <= self.max_num_batched_tokens)
         fits: NDArray[np.bool_] = (total <= self.max_model_len_tokens) & (needed <= self.blocks - 1) & chunked
@@ -177,22 +178,31 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Disaggregated:
-    """A pool of replicas that compute prompts and one of replicas that decode.
+class Network:
+    """What carries caches from one pool to another: a line for every engine (data-parallel rank) of both.
 
-    A prompt's cache takes `transfer_s` and `transfer_token_s` for each of its tokens to travel
-    (`costs.collectives.transfer_s` of its bytes).
+    A block of the decode pool keeps the sender's line busy for `send_block_s` and the receiver's for
+    `receive_block_s`; the last of it comes `latency_s` later.
     """
+
+    name: str = "network"
+    latency_s: float = 0.0
+    send_block_s: float = 0.0
+    receive_block_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("latency_s", "send_block_s", "receive_block_s"):
+            if not 0 <= getattr(self, name) < inf:
+                raise BadInputError(f"{self.name}: {name} is {getattr(self, name):g}: give 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disaggregated:
+    """A pool of replicas that compute prompts and one of replicas that decode, joined by a network."""
 
     prefill: Fleet
     decode: Fleet
-    transfer_s: float = 0.0
-    transfer_token_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.transfer_s < inf and 0 <= self.transfer_token_s < inf):
-            taken = f"{self.transfer_s:g} s + {self.transfer_token_s:g} s a token"
-            raise BadInputError(f"a transfer takes {taken}: give 0 or more")
+    network: Network = Network()
 
 
 def block_groups(layout: CacheLayout) -> tuple[BlockGroup, ...]:

@@ -21,6 +21,7 @@ SEQUENCE = np.dtype(
         ("junction", np.int64),  # tokens of the prompt another has been seen to share beyond the cached prefix
         ("cached", np.int64),  # prompt tokens found in the prefix cache when first admitted
         ("preemptions", np.int64),
+        ("moving", np.int64),  # blocks to be moved here before the sequence can run
         ("scheduled_s", np.float64),
         ("sent_s", np.float64),
         ("first_s", np.float64),
@@ -109,6 +110,8 @@ ENGINE = np.dtype(
         ("hit_segment_from", np.int64),
         ("hit_on_host", np.int64),  # blocks behind them found in host memory
         ("ended", np.int64),
+        ("asked", np.int64),  # prompts admitted whose cache is to be fetched
+        ("moved", np.int64),  # prompts whose cache has come
         ("outstanding", np.int64),
         ("outstanding_tokens", np.int64),
         ("preemptions", np.int64),
@@ -150,9 +153,8 @@ RULES = np.dtype(
         ("ratio_decay", np.float64),
         ("host_blocks", np.int64),  # blocks kept in host memory, and the seconds to bring a token's cache back
         ("host_token_s", np.float64),
+        ("hands_over", np.int64),  # a prefill pool: what ends keeps its seat and blocks until they have been moved
         ("takes_over", np.int64),  # a decode pool: prompts come computed but for the last token
-        ("transfer_s", np.float64),  # for a prompt's cache to get there, and for each token of it
-        ("transfer_token_s", np.float64),
         ("logged", np.int64),
     ],
     align=True,
@@ -181,6 +183,21 @@ CLOCK = np.dtype(
 )
 
 DUE = np.dtype([("time_s", np.float64), ("order", np.int64), ("request", np.int64)], align=True)
+
+NETWORK = np.dtype(
+    [
+        ("latency_s", np.float64),
+        ("send_block_s", np.float64),  # for which a block occupies the line of the engine that sends it
+        ("receive_block_s", np.float64),
+        ("prompts", np.int64),  # moved or under way, and their blocks
+        ("blocks", np.int64),
+        ("waited_s", np.float64),  # in line, all together
+        ("travelled_s", np.float64),
+    ],
+    align=True,
+)
+
+LINE = np.dtype([("free_s", np.float64), ("busy_s", np.float64)], align=True)
 
 GAP = np.dtype([("count", np.int64), ("total_s", np.float64)], align=True)
 

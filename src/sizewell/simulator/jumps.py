@@ -18,7 +18,7 @@ ALIKE = 1.0005
 def steps_alike(engine: Engine, in_flight: int) -> int:
     """Return how many steps can be jumped over: after them the batches in flight are the same, so many tokens on."""
     state, rules = engine.state[0], engine.rules[0]
-    if state.running == 0 or (state.waiting > 0 and state.blocked == OPEN):
+    if state.running == 0 or (state.waiting + state.moved > 0 and state.blocked == OPEN):
         return 0
     # Windows that move on give blocks back, SGLang expects less and less: then the first in the queue may fit.
     if (rules.windowed or rules.scheduler == SGLANG) and state.blocked == NO_ROOM:

@@ -107,7 +107,7 @@ def _no_admission(world: World, replica: int) -> bool:
     """Return whether a new request could not be admitted whatever it is: all slots taken, or others before it."""
     rules = world.rules[0]
     state = world.states[replica * rules.ranks]
-    return bool(state.running == rules.max_num_seqs or (state.blocked != OPEN and rules.policy == FCFS))
+    return bool((state.spare == 0 and state.moved == 0) or (state.blocked != OPEN and rules.policy == FCFS))
 
 
 def _launch(world: World, replica: int, ring: int) -> None:

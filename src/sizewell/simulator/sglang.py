@@ -7,12 +7,13 @@ sequences are retracted and the share is set anew from what the others have gene
 
 from __future__ import annotations
 
+from sizewell.simulator.arriving import comes_computed, expect, strike_moved
 from sizewell.simulator.batches import add_chunk, clear_batch
 from sizewell.simulator.cache import find_prefix, free_sequence, grow, offer_full_blocks, place_prefix, reveal
 from sizewell.simulator.log import PREEMPTED, SCHEDULED, note
 from sizewell.simulator.state import NO_ROOM, NO_SEAT, OPEN, Engine
 from sizewell.simulator.vllm import close_batch, start_running, take_from_running
-from sizewell.simulator.waiting import enqueue, first_waiting
+from sizewell.simulator.waiting import enqueue, first_waiting, withdraw
 
 MOST_EXPECTED = 4096
 """Output tokens of one request beyond which no memory is set aside for it."""
@@ -24,6 +25,8 @@ def schedule_sglang(engine: Engine, ring: int) -> int:
     """Form the next batch: prompts if any can be computed, else one token for each running sequence."""
     clear_batch(engine, ring)
     engine.state[0].blocked = OPEN
+    if not _amid_prompt(engine):
+        _join(engine)
     _prefill(engine, ring)
     if engine.batches[ring].entries == 0:
         _decode(engine, ring)
@@ -33,23 +36,41 @@ def schedule_sglang(engine: Engine, ring: int) -> int:
 def _prefill(engine: Engine, ring: int) -> None:
     rules, state = engine.rules[0], engine.state[0]
     budget = rules.max_num_batched_tokens
-    if state.running > 0:
-        # Only the sequence admitted last can be in the middle of its prompt.
+    if _amid_prompt(engine):
         request = engine.running[state.running - 1]
         sequence = engine.sequences[request]
         rest = sequence.input_tokens + sequence.generated - sequence.computed
-        if rest > 1 or sequence.generated == 0:
-            tokens = min(rest, budget)
-            if not grow(engine, sequence.slot, sequence.computed + tokens):
-                _retract(engine)
-                return
-            _run_chunk(engine, ring, request, tokens)
-            budget -= tokens
-            if tokens < rest:
-                state.blocked = NO_SEAT
-                return
+        tokens = min(rest, budget)
+        if not grow(engine, sequence.slot, sequence.computed + tokens):
+            _retract(engine)
+            return
+        _run_chunk(engine, ring, request, tokens)
+        budget -= tokens
+        if tokens < rest:
+            state.blocked = NO_SEAT
+            return
     if state.waiting > 0:
         _admit(engine, ring, budget)
+
+
+def _amid_prompt(engine: Engine) -> bool:
+    """Return whether a prompt is computed in part: only that of the sequence admitted last can be."""
+    state = engine.state[0]
+    if state.running == 0:
+        return False
+    request = engine.running[state.running - 1]
+    sequence = engine.sequences[request]
+    rest = sequence.input_tokens + sequence.generated - sequence.computed
+    return bool(rest > 1 or (sequence.generated == 0 and not comes_computed(engine, request)))
+
+
+def _join(engine: Engine) -> None:
+    """Let prompts run whose cache has come; they take part in the next step that decodes."""
+    state = engine.state[0]
+    for place in range(state.moved):
+        request = engine.moved[place]
+        start_running(engine, request, engine.sequences[request].input_tokens - 1)
+    strike_moved(engine, state.moved)
 
 
 def _admit(engine: Engine, ring: int, budget: int) -> None:
@@ -57,10 +78,17 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
     room = state.free * rules.block_tokens - _expected(engine)
     while state.waiting > 0:
         state.blocked = NO_SEAT
-        if budget <= 0 or state.running == rules.max_num_seqs:
+        if budget <= 0 or state.spare == 0:
             return
         request = first_waiting(engine)
         sequence = engine.sequences[request]
+        if comes_computed(engine, request):
+            state.blocked = NO_ROOM
+            needed = sequence.input_tokens + min(sequence.output_tokens, MOST_EXPECTED)
+            if needed + rules.block_tokens >= room or not expect(engine, request):
+                return
+            room -= needed
+            continue
         cached = find_prefix(engine, request)
         loaded = state.hit_on_host * rules.block_tokens
         cached += loaded
@@ -70,6 +98,7 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         state.blocked = NO_ROOM
         if rest + ahead + rules.block_tokens >= room or not place_prefix(engine, request, cached, cached + tokens):
             return
+        withdraw(engine, request)
         start_running(engine, request, cached)
         engine.batches[ring].load_s += loaded * rules.host_token_s
         _run_chunk(engine, ring, request, tokens)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sizewell.simulator.facts import ROUTERS, Fleet, ReplicaFacts
+from sizewell.simulator.facts import ROUTERS, Fleet, Network, ReplicaFacts
 from sizewell.simulator.fields import (
     BATCH,
     BLOCK,
@@ -17,6 +17,8 @@ from sizewell.simulator.fields import (
     ENTRY,
     GAP,
     GROUP,
+    LINE,
+    NETWORK,
     PLACE,
     RECORD,
     REQUEST,
@@ -36,6 +38,7 @@ from sizewell.simulator.state import (
     STATE,
     VLLM,
     WINDOW,
+    Pair,
     Records,
     Smalls,
     World,
@@ -80,6 +83,8 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: 
         spare=np.tile(np.arange(seats)[::-1], (engines, 1)),
         running=np.zeros((engines, seats), dtype=np.int64),
         ended=np.zeros((engines, seats), dtype=np.int64),
+        asked=np.zeros((engines, seats), dtype=np.int64),
+        moved=np.zeros((engines, seats), dtype=np.int64),
         heap=np.zeros((engines, len(requests) * (facts.policy == "priority")), dtype=np.int64),
         batches=_records((engines, facts.depth), BATCH),
         entries=_records((engines, facts.depth, seats), ENTRY),
@@ -91,6 +96,21 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: 
         samples=_records(SAMPLES, SAMPLE),
         surface=_own(facts.surface),
     )
+
+
+def make_pair(prefill: World, decode: World, network: Network) -> Pair:
+    """Return two pools and the network between them; nothing comes to the second by itself."""
+    prefill.rules.hands_over = decode.rules.takes_over = 1
+    return Pair(
+        prefill=prefill,
+        decode=decode._replace(starters=np.empty(0, dtype=np.int64)),
+        network=_filled(
+            1, NETWORK, latency_s=network.latency_s, send_block_s=network.send_block_s,
+            receive_block_s=network.receive_block_s,
+        ),
+        senders=_records(len(prefill.states), LINE),
+        receivers=_records(len(decode.states), LINE),
+    )  # fmt: skip
 
 
 def _host_pools(engines: int, facts: ReplicaFacts) -> dict[str, Any]:
