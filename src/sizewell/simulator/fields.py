@@ -171,7 +171,7 @@ CLOCK = np.dtype(
         ("users", np.int64),  # of a closed loop that has not started yet
         ("think_s", np.float64),
         ("request_s", np.float64),  # goes by before a request reaches the scheduler
-        ("turn", np.int64),
+        ("turn", np.int64),  # whose it is, going round; else requests given to replicas so far
         ("logged", np.int64),  # lines of the log in use
         ("gap_s", np.float64),  # last gap recorded and its bin
         ("gap_bin", np.int64),
@@ -198,6 +198,8 @@ NETWORK = np.dtype(
 )
 
 LINE = np.dtype([("free_s", np.float64), ("busy_s", np.float64)], align=True)
+
+STANDING = np.dtype([("value", np.float64), ("turn", np.int64), ("contestant", np.int64)], align=True)
 
 GAP = np.dtype([("count", np.int64), ("total_s", np.float64)], align=True)
 

@@ -137,6 +137,8 @@ class World(NamedTuple):
     followers: Ints
     agenda: Records
     samples: Records
+    soonest: Records  # tournaments of replicas: who acts next, who has the least to do
+    idlest: Records
     surface: StepSurface
 
 

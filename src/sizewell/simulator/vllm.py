@@ -141,10 +141,8 @@ def _preempt(engine: Engine, request: int) -> None:
 def _admit(engine: Engine, ring: int, budget: int) -> None:
     """Move waiting sequences into the running list, in order, until one does not fit."""
     state, rules, batch = engine.state[0], engine.rules[0], engine.batches[ring]
-    running, padded = batch.entries, rules.pads_drafts * rules.drafts * (batch.prefill_sequences == 0)
-    # A step too short for all drafts would never take them.
-    padded *= int(rules.drafts < rules.max_num_batched_tokens)
-    budget = _join(engine, ring, budget, padded)
+    running, drafts = batch.entries, _drafts_at_once(engine, ring)
+    budget = _join(engine, ring, budget, drafts)
     while state.waiting > 0:
         state.blocked = NO_SEAT
         if budget <= 0 or state.spare == 0:
@@ -152,23 +150,18 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         request = first_waiting(engine)
         if request == NONE:
             break
-        sequence = engine.sequences[request]
         if comes_computed(engine, request):
             state.blocked = NO_ROOM
             if not expect(engine, request):
                 return
             continue
-        cached = find_prefix(engine, request)
-        loaded = state.hit_on_host * rules.block_tokens
-        cached += loaded
+        sequence = engine.sequences[request]
+        cached = find_prefix(engine, request) + state.hit_on_host * rules.block_tokens
         tokens = sequence.input_tokens + sequence.generated - cached
-        sequence.padding = 0
-        if padded > 0 and tokens == 1 and running + cached > 0 and cached + padded + 2 <= rules.max_model_len_tokens:
-            if padded + 1 > budget:
-                return
-            sequence.padding = padded
-            tokens += padded
-        tokens = _limited(engine, tokens)
+        sequence.padding = _padding(engine, cached, running, drafts) if tokens == 1 else 0
+        if sequence.padding + 1 > budget:
+            return
+        tokens = _limited(engine, tokens + sequence.padding)
         if not rules.chunked_prefill and tokens > budget:
             return
         tokens = min(tokens, budget)
@@ -177,23 +170,21 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
             return
         withdraw(engine, request)
         start_running(engine, request, cached)
-        batch.load_s += loaded * rules.host_token_s
+        batch.load_s += state.hit_on_host * rules.block_tokens * rules.host_token_s
         _run_chunk(engine, ring, request, tokens)
         budget -= tokens
     if state.moved == 0:
         state.blocked = OPEN
 
 
-def _join(engine: Engine, ring: int, budget: int, padded: int) -> int:
+def _join(engine: Engine, ring: int, budget: int, drafts: int) -> int:
     """Let prompts run whose cache has come: each computes its last token; return what is left of the budget."""
-    state, rules, batch = engine.state[0], engine.rules[0], engine.batches[ring]
-    running, joined = batch.entries, 0
+    state, running, joined = engine.state[0], engine.batches[ring].entries, 0
     while joined < state.moved:
         request = engine.moved[joined]
         sequence = engine.sequences[request]
         cached = sequence.input_tokens - 1
-        fits = cached + padded + 2 <= rules.max_model_len_tokens
-        sequence.padding = padded if running + cached > 0 and fits else 0
+        sequence.padding = _padding(engine, cached, running, drafts)
         if sequence.padding + 1 > budget:
             state.blocked = NO_SEAT
             break
@@ -203,6 +194,18 @@ def _join(engine: Engine, ring: int, budget: int, padded: int) -> int:
         joined += 1
     strike_moved(engine, joined)
     return budget if state.moved == 0 else 0
+
+
+def _drafts_at_once(engine: Engine, ring: int) -> int:
+    """Return the drafts for which a sequence admitted with one token left is padded; none where no step holds them."""
+    rules = engine.rules[0]
+    fits = rules.pads_drafts and rules.drafts < rules.max_num_batched_tokens
+    return int(rules.drafts) if fits and engine.batches[ring].prefill_sequences == 0 else 0
+
+
+def _padding(engine: Engine, cached: int, running: int, drafts: int) -> int:
+    fits = running + cached > 0 and cached + drafts + 2 <= engine.rules[0].max_model_len_tokens
+    return drafts if fits else 0
 
 
 def start_running(engine: Engine, request: int, cached: int) -> None:

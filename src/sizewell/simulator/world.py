@@ -26,6 +26,7 @@ from sizewell.simulator.fields import (
     SAMPLE,
     SEQUENCE,
     SLOT,
+    STANDING,
 )  # fmt: skip
 from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
 from sizewell.simulator.state import (
@@ -43,6 +44,7 @@ from sizewell.simulator.state import (
     Smalls,
     World,
 )  # fmt: skip
+from sizewell.simulator.tournament import enter
 from sizewell.traffic.requests import Ints, Requests
 
 KINDS = {"full": FULL, "window": WINDOW, "chunk": CHUNK, "state": STATE}
@@ -94,6 +96,8 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: 
         followers=followers,
         agenda=_records(len(requests) + 1, DUE),
         samples=_records(SAMPLES, SAMPLE),
+        soonest=new_tournament(fleet.replicas, np.inf),
+        idlest=new_tournament(fleet.replicas, 0.0),
         surface=_own(facts.surface),
     )
 
@@ -127,6 +131,15 @@ def _table_entries(facts: ReplicaFacts, requests: Requests) -> int:
     longest = int((requests.input_tokens + requests.output_tokens).max(initial=1)) + 1
     longest = min(longest, facts.max_model_len_tokens) + facts.drafts
     return int(max(-(-longest // facts.block_tokens), *(group.most_blocks for group in facts.groups))) + 1
+
+
+def new_tournament(contestants: int, value: float) -> Records:
+    """Return a tournament of equals; places that nobody takes never win."""
+    half = 1 << (contestants - 1).bit_length()
+    tree = _filled(2 * half, STANDING, value=np.inf, turn=2**62)
+    for contestant in range(contestants):
+        enter(tree, contestant, value, 0)
+    return tree
 
 
 def _records(shape: int | tuple[int, ...], kind: np.dtype[Any]) -> Records:
