@@ -192,6 +192,7 @@ def settings_flags() -> Decorator:
 
 def setup_of(given: Mapping[str, Any]) -> Setup:
     """Return how one deployment is set up, as its flags say."""
+    from sizewell.catalog.hardware import read_link
     from sizewell.cli.questions import Setup
     from sizewell.planner.stated import Stated
     from sizewell.specs.deployment import Formats
@@ -209,6 +210,10 @@ def setup_of(given: Mapping[str, Any]) -> Setup:
         enforce_eager=given["enforce_eager"],
         offload_bytes=given["offload_bytes"] or 0.0,
         speculative_tokens=given["speculative_tokens"] or 0,
+        kv_host_bytes=given["kv_host_memory"] or 0.0,
+        prefill=given["prefill"],
+        decode=given["decode"],
+        kv_network=read_link(given["kv_network"]) if given["kv_network"] else None,
     )
     formats = Formats(weight=given["weight_format"] or "native", kv=given["kv_format"] or "auto")
     return Setup(engine=given["engine"] or "auto", formats=formats, stated=stated)

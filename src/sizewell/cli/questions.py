@@ -186,7 +186,8 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
         raise BadInputError(
             f"a request of {workload.context_tokens:,.0f} tokens exceeds the {longest:,} tokens the engine is set to"
         )
-    memory, efficiencies = ledger(deployment), read_efficiencies()
+    ledgers, efficiencies = [ledger(deployment, pool) for pool in range(len(deployment.pools))], read_efficiencies()
+    memory = next((each for each in ledgers if not each.fits), ledgers[-1])
     _refuse_too_much_offload(deployment, memory)
     given = steady_state(deployment, workload, efficiencies) if memory.fits else None
     lengths = Lengths.of(workload, prefix_caching=deployment.pools[0].settings.prefix_caching)

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sizewell.costs.batch import Floats
+from sizewell.costs.ledger import ledger
 from sizewell.costs.machines import Machines, Reached, machine_tags
 from sizewell.costs.rank_memory import rank_memory
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.planner.certainty import Certainty, load_tag
-from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s, prefill_lengths
+from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, prefill_lengths
 from sizewell.planner.means import Means
 from sizewell.planner.steady_state import Limits, Point, Rates, rates
 from sizewell.planner.step_table import Lengths, StepTable, step_table, step_work
+from sizewell.simulator.deployment import kv_network
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats, Pool
 from sizewell.specs.errors import BadInputError
@@ -75,10 +78,19 @@ class _Serving:
         prefill = PrefillPool(
             table=self._table(front, reached),
             per_decode_replica=front.replicas / back.replicas,
-            handover_s=handover_s(table, reached, front.parallelism.gpus),
+            handover_s=self._handover_s(),
         )
         settled = disaggregated_rates(prefill, table, self._limits(back, table))
         return settled, back.replicas
+
+    def _handover_s(self) -> Floats:
+        """Return the seconds a prompt's cache travels when its line is free, shape [1]."""
+        memories = [ledger(self.deployment, pool) for pool in range(len(self.deployment.pools))]
+        network = kv_network(self.deployment, memories, self.efficiencies)
+        layout = memories[[pool.role for pool in self.deployment.pools].index("decode")].layout
+        blocks = layout.request_blocks(int(np.ceil(self.workload.input_tokens)))
+        slower_s = max(network.send_block_s, network.receive_block_s)
+        return np.array([network.latency_s + blocks * slower_s])
 
     @property
     def certainty(self) -> Certainty:
