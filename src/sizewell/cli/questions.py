@@ -193,7 +193,7 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
     lengths = Lengths.of(workload, prefix_caching=deployment.pools[0].settings.prefix_caching)
     step = step_account(deployment, lengths, given.sequences_per_replica, efficiencies) if given else None
     rehearsal = None
-    if given and len(deployment.pools) == 1:
+    if given:
         playing = Playing(efficiencies=efficiencies, code=CodeFolder.usual())
         rehearsal = rehearse(deployment, workload, given, slo, playing)
         given = with_simulated_means(given, rehearsal)

@@ -1,7 +1,7 @@
 """A deployment played through its load before it exists: percentiles, the load at which it breaks, a replica lost.
 
-One replica is simulated with its even share of the load, from a warm start: users come in one after the other over
-the time one request takes, and what is scored begins after everybody's first request.
+One replica is simulated with its even share of the load, two pools with all of it, from a warm start: users come in
+one after the other over the time one request takes, and what is scored begins after everybody's first request.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from sizewell.costs.ledger import ledger
 from sizewell.planner.means import Means
 from sizewell.planner.saturation import Bracket, saturation
 from sizewell.simulator.compiled import CodeStore
-from sizewell.simulator.deployment import deployed_facts
-from sizewell.simulator.facts import ReplicaFacts
+from sizewell.simulator.deployment import deployed
+from sizewell.simulator.facts import Disaggregated, Fleet, ReplicaFacts
 from sizewell.simulator.simulate import Options, simulate
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment
@@ -43,8 +43,10 @@ SURE = 0.98
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One replica under a share of the load, once it is warm. `overloaded`: more comes than it can serve, or
-    more users are there than it serves at once."""
+    """One replica under a share of the load, or two pools under all of it, once they are warm.
+
+    `overloaded`: more comes than it can serve, or more users are there than it serves at once.
+    """
 
     score: Score
     overloaded: bool
@@ -86,11 +88,14 @@ class Playing:
 
 
 def rehearse(deployment: Deployment, workload: Workload, given: Means, slo: Slo, playing: Playing) -> Rehearsal:
-    """Return what happens to a deployment of one pool under a load whose means are about as `given`."""
+    """Return what happens to a deployment under a load whose means are about as `given`."""
+    memories = [ledger(deployment, pool) for pool in range(len(deployment.pools))]
+    whole = deployed(deployment, memories, playing.efficiencies)
+    served, replicas = (whole, 1) if isinstance(whole, Disaggregated) else (whole.replica, whole.replicas)
     stage = Stage(
-        facts=deployed_facts(deployment, ledger(deployment), playing.efficiencies),
+        served=served,
         options=Options(store=playing.code),
-        replicas=deployment.pools[0].replicas,
+        replicas=replicas,
         workload=workload,
         e2e_s=usual_e2e_s(given),
         slo=slo,
@@ -100,9 +105,10 @@ def rehearse(deployment: Deployment, workload: Workload, given: Means, slo: Slo,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """Replicas ready to be rehearsed under loads of one kind; `e2e_s` is about what one request takes."""
+    """Replicas, or two pools as one, ready to be rehearsed under loads of one kind; `e2e_s` is about what one request
+    takes."""
 
-    facts: ReplicaFacts
+    served: ReplicaFacts | Disaggregated
     options: Options
     replicas: int
     workload: Workload
@@ -120,15 +126,30 @@ class Stage:
 
     def rehearsal(self) -> Rehearsal:
         """Return what happens at the stated load, at which load it breaks, and when a replica dies."""
-        fewer = self.replicas - 1
+        pools = (self.served.prefill, self.served.decode) if isinstance(self.served, Disaggregated) else ()
         return Rehearsal(
             load=self.load,
             unit="requests/s" if self.workload.users is None else "users",
-            replicas=self.replicas,
+            replicas=sum(pool.replicas for pool in pools) or self.replicas,
             stated=self.outcome(self.load / self.replicas),
             saturation=self._saturation(),
-            without_one=self.outcome(self.load / fewer) if fewer else None,
+            without_one=self._without_one(),
         )
+
+    def _without_one(self) -> Outcome | None:
+        """Return what is left of the service when the replica dies whose loss is felt most; None: nothing is."""
+        fewer = self.replicas - 1
+        if not isinstance(self.served, Disaggregated):
+            return self.outcome(self.load / fewer) if fewer else None
+        front, back = self.served.prefill, self.served.decode
+        if min(front.replicas, back.replicas) == 1:
+            return None
+        left = (
+            replace(self.served, prefill=replace(front, replicas=front.replicas - 1)),
+            replace(self.served, decode=replace(back, replicas=back.replicas - 1)),
+        )
+        found = [replace(self, served=pools, known={}, capacity={}).outcome(self.load) for pools in left]
+        return max(found, key=lambda outcome: (not outcome.holds, outcome.score.e2e.mean_s or 0.0))
 
     def outcome(self, share: float) -> Outcome:
         """Return what one replica makes of `share` of the load."""
@@ -139,9 +160,11 @@ class Stage:
 
     @property
     def most_at_once(self) -> int:
-        """Requests one replica can have under way, by setting and by cache; more only wait."""
-        held = self.facts.blocks * self.facts.block_tokens / self.workload.context_tokens
-        return ceil(min(self.facts.max_num_seqs, held)) * self.facts.ranks
+        """Requests that can be decoded at once, by setting and by cache; more only wait."""
+        decoding = self.served.decode if isinstance(self.served, Disaggregated) else Fleet(replica=self.served)
+        facts = decoding.replica
+        held = facts.blocks * facts.block_tokens / self.workload.context_tokens
+        return ceil(min(facts.max_num_seqs, held)) * facts.ranks * decoding.replicas
 
     @property
     def capacity_per_s(self) -> float:
@@ -150,7 +173,7 @@ class Stage:
             full = self.most_at_once
             count = int(np.clip(full * 6, FEWEST, MOST))
             traffic = replace(traffic_of(self.workload), arrivals=Window(concurrency=min(2 * full, count // 3)))
-            steady = score(simulate(self.facts, offer(traffic, count, self.seed), self.options)).steady
+            steady = score(simulate(self.served, offer(traffic, count, self.seed), self.options)).steady
             self.capacity[0.0] = steady.requests_per_s if steady else float("inf")
         return self.capacity[0.0]
 
@@ -169,7 +192,7 @@ class Stage:
         edge = min(ceil(in_flight), MOST)
         before = edge if self.workload.users is not None else edge * WARM_UP_ROUNDS
         count = int(np.clip(edge * ROUNDS, FEWEST, MOST))
-        run = simulate(self.facts, self._requests(share, before + count + edge), self.options)
+        run = simulate(self.served, self._requests(share, before + count + edge), self.options)
         scored = score(run.rows(before, before + count), self.slo)
         return Outcome(score=scored, overloaded=self._overloaded(share))
 
