@@ -61,6 +61,7 @@ def _pool_object(pool: Pool) -> Object:
         "prefix_caching": settings.prefix_caching,
         "chunked_prefill": settings.chunked_prefill,
         "speculative_tokens": settings.speculative_tokens,
+        "draft_acceptance": settings.draft_acceptance,
         "offload_bytes": settings.offload_bytes,
         "kv_host_bytes": settings.kv_host_bytes,
     }

@@ -89,10 +89,13 @@ def _pools(deployment: Deployment) -> str:
 def settings_line(deployment: Deployment) -> str:
     """Return what is said to the engine."""
     settings = deployment.pools[0].settings
+    drafts = f", {settings.speculative_tokens} draft tokens a step" if settings.speculative_tokens else ""
+    if drafts and settings.draft_acceptance is not None:
+        drafts += f", {settings.draft_acceptance:.0%} of them accepted after others"
     return (
         f"max_num_seqs {settings.max_num_seqs}, max_num_batched_tokens {settings.max_num_batched_tokens}, "
         f"max_model_len {settings.max_model_len_tokens}, memory fraction {settings.memory_fraction:g}"
-        f"{', eager' if settings.enforce_eager else ''}"
+        f"{', eager' if settings.enforce_eager else ''}{drafts}"
         f"{f', {gib(settings.kv_host_bytes)} GiB of host memory for cache' if settings.kv_host_bytes else ''}"
     )
 

@@ -186,6 +186,7 @@ def settings_flags() -> Decorator:
         quantity("--memory-fraction", SHARE, "Share of accelerator memory the engine takes [its default]."),
         click.option("--enforce-eager", is_flag=True, help="No CUDA graphs."),
         quantity("--speculative-tokens", COUNT, "Draft tokens per step from the model's own prediction layers [0]."),
+        quantity("--acceptance", FRACTION, "Share of drafts accepted if those before were [as calibrated]."),
         quantity("--offload-bytes", BYTES, "Weights kept in host memory, per accelerator [0]."),
     )
 
@@ -210,6 +211,7 @@ def setup_of(given: Mapping[str, Any]) -> Setup:
         enforce_eager=given["enforce_eager"],
         offload_bytes=given["offload_bytes"] or 0.0,
         speculative_tokens=given["speculative_tokens"] or 0,
+        draft_acceptance=given["acceptance"],
         kv_host_bytes=given["kv_host_memory"] or 0.0,
         prefill=given["prefill"],
         decode=given["decode"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from sizewell.planner.certainty import Certainty, load_tag
 from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, prefill_lengths
 from sizewell.planner.means import Means
 from sizewell.planner.steady_state import Limits, Point, Rates, rates
-from sizewell.planner.step_table import Lengths, StepTable, step_table, step_work
+from sizewell.planner.step_table import Lengths, StepTable, mean_accepted_tokens, step_table, step_work
 from sizewell.simulator.deployment import kv_network
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats, Pool
@@ -108,7 +108,11 @@ class _Serving:
         lengths = prefill_lengths(lengths) if pool.role == "prefill" else lengths
         policy = StepPolicy.of(pool.settings, self.deployment.engine)
         work = step_work(self.deployment.model, self._formats, pool.parallelism, lengths, policy)
-        return step_table(work, reached)
+        table = step_table(work, reached)
+        accepted = pool.settings.draft_acceptance
+        if accepted is None:
+            return table
+        return replace(table, accepted_tokens=mean_accepted_tokens(np.array([accepted]), policy.drafts))
 
     def _limits(self, pool: Pool, table: StepTable) -> Limits:
         """Sequences by setting and by cache; cache blocks are counted at the mean context."""

@@ -45,6 +45,7 @@ class Stated:
     offload_bytes: float = 0.0
     kv_host_bytes: float = 0.0
     speculative_tokens: int = 0
+    draft_acceptance: float | None = None
     prefill: StatedPool | None = None
     decode: StatedPool | None = None
     kv_network: LinkSpec | None = None
@@ -180,6 +181,7 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
         offload_bytes=stated.offload_bytes,
         kv_host_bytes=stated.kv_host_bytes,
         speculative_tokens=stated.speculative_tokens,
+        draft_acceptance=stated.draft_acceptance,
     )
 
 

@@ -62,6 +62,8 @@ def deployed_facts(
     cache = (memory.layout, memory.kv_blocks)
     facts = replica_facts(surface, cache, deployment.engine, chosen.settings, chosen.parallelism)
     acceptance, request_s = (float(reached.factors[name][0]) for name in ("acceptance", "request_s"))
+    if chosen.settings.draft_acceptance is not None:
+        acceptance = chosen.settings.draft_acceptance
     scheduler: Scheduler = "sglang" if deployment.engine.name == "sglang" else "vllm"
     facts = replace(facts, scheduler=scheduler, acceptance=acceptance, request_s=request_s, seed=seed)
     if not chosen.settings.kv_host_bytes:

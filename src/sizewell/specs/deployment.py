@@ -48,8 +48,9 @@ class Parallelism:
 class EngineSettings:
     """What is said to the engine at start; every limit is per replica (per DP rank where the engine counts so).
 
-    `offload_bytes` of weights lie in host memory, for each accelerator; `kv_host_bytes` there keep cache, for each
-    engine.
+    Each of `speculative_tokens` drafts is accepted with probability `draft_acceptance` if those before it were (None:
+    as calibrated). `offload_bytes` of weights lie in host memory, for each accelerator; `kv_host_bytes` there keep
+    cache, for each engine.
     """
 
     max_num_seqs: int
@@ -60,6 +61,7 @@ class EngineSettings:
     prefix_caching: bool = True
     chunked_prefill: bool = True
     speculative_tokens: int = 0
+    draft_acceptance: float | None = None
     offload_bytes: float = 0.0
     kv_host_bytes: float = 0.0
 
