@@ -52,7 +52,7 @@ DOCUMENTS = [
         "9ms",
     ),
     ("simulate", "llama-3.1-8b", "--on", "1xrtx-3060"),
-    (  # fmt: skip
+    (
         "simulate",
         "llama-3.1-8b",
         "--on",
