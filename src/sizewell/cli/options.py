@@ -212,6 +212,7 @@ def setup_of(given: Mapping[str, Any]) -> Setup:
         offload_bytes=given["offload_bytes"] or 0.0,
         speculative_tokens=given["speculative_tokens"] or 0,
         draft_acceptance=given["acceptance"],
+        pin_prefixes=given["pin_prefixes"],
         kv_host_bytes=given["kv_host_memory"] or 0.0,
         prefill=given["prefill"],
         decode=given["decode"],

@@ -57,4 +57,5 @@ def pool_flags() -> Decorator:
             help="What carries caches between them, e.g. infiniband-ndr-400 [what joins their accelerators].",
         ),
         quantity("--kv-host-memory", BYTES, "Host memory for cache, per engine [0]."),
+        click.option("--pin-prefixes", is_flag=True, help="Never evict prompt beginnings that several sessions share."),
     )  # fmt: skip

@@ -44,6 +44,7 @@ class Stated:
     enforce_eager: bool = False
     offload_bytes: float = 0.0
     kv_host_bytes: float = 0.0
+    pin_prefixes: bool = False
     speculative_tokens: int = 0
     draft_acceptance: float | None = None
     prefill: StatedPool | None = None
@@ -180,6 +181,7 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
         enforce_eager=stated.enforce_eager,
         offload_bytes=stated.offload_bytes,
         kv_host_bytes=stated.kv_host_bytes,
+        pin_prefixes=stated.pin_prefixes,
         speculative_tokens=stated.speculative_tokens,
         draft_acceptance=stated.draft_acceptance,
     )

@@ -127,11 +127,19 @@ def offer_full_blocks(engine: Engine, request: int, tokens: int) -> None:
         for group in range(len(engine.groups)):
             block = engine.tables[group, sequence.slot, slot.keyed]
             if block != NULL and engine.blocks[block].key == NO_KEY and _findable(engine, group, request, slot.keyed):
+                if slot.keyed < engine.requests[request].pinned_blocks:
+                    _pin(engine, block, cursor.key + group)
                 remember(engine, block, cursor.key + group)
                 keep_on_host(engine, cursor.key + group)
         slot.keyed = slot.key_block = cursor.block
         slot.key = cursor.key
         slot.segment, slot.segment_from = cursor.segment, cursor.segment_from
+
+
+def _pin(engine: Engine, block: int, key: int) -> None:
+    """Let a block that is about to be remembered stay for good, unless another already does under its key."""
+    if find_block(engine, key) == NULL:
+        share_block(engine, block)
 
 
 def reveal(engine: Engine, request: int) -> None:

@@ -81,7 +81,8 @@ class ReplicaFacts:
     async scheduling, one for each of the pipeline `stages`. `drafts` tokens are proposed each step, each accepted
     with probability `acceptance` if those before it were; with `draft_layers` the drafter keeps keys and values of its
     own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
-    `host_blocks` more are kept in host memory, from where a token's cache comes back in `host_token_s`.
+    `host_blocks` more are kept in host memory, from where a token's cache comes back in `host_token_s`. With
+    `pin_prefixes` the beginnings of prompts that several sessions share are never evicted once they are computed.
     `scheduler` sglang takes `max_num_batched_tokens` as the size of a prefill chunk and `conservativeness` as how
     much of their output it expects of running sequences. `watermark_fraction` of the blocks stays free when a request
     is admitted beside others. `request_s` goes by before a request reaches the scheduler. `jumps` False forms every
@@ -104,6 +105,7 @@ class ReplicaFacts:
     conservativeness: float = 1.0
     host_blocks: int = 0
     host_token_s: float = 0.0
+    pin_prefixes: bool = False
     stages: int = 1
     ranks: int = 1
     drafts: int = 0
@@ -122,6 +124,8 @@ class ReplicaFacts:
             raise BadInputError(f"the cache has {self.blocks} blocks: one is kept back, so give at least 2")
         if self.host_blocks and len(self.groups) > 1:
             raise BadInputError(f"{len(self.groups)} groups of layers cache unalike: only one kind is kept on the host")
+        if self.pin_prefixes and any(group.kind != "full" for group in self.groups):
+            raise BadInputError("prefixes are pinned only where all layers keep every token")
         if not 0.0 <= self.watermark_fraction < 1.0:
             raise BadInputError(f"a fraction of {self.watermark_fraction:g} of the cache stays free: give 0 to below 1")
         if not 0.0 <= self.acceptance <= 1.0:
@@ -139,8 +143,10 @@ class ReplicaFacts:
         """Tokens beyond those computed in a step that a sequence holds blocks for."""
         return self.drafts if self.draft_layers else 0
 
-    def can_serve(self, input_tokens: Ints, output_tokens: Ints) -> NDArray[np.bool_]:
-        """Return which requests an empty replica can serve whole: within the context, and within its blocks."""
+    def can_serve(self, input_tokens: Ints, output_tokens: Ints, aside: Ints | int = 0) -> NDArray[np.bool_]:
+        """Return which requests an empty replica can serve whole: within the context, and within its blocks but for
+        those set `aside`.
+        """
         total = input_tokens + output_tokens
         held = -(-(total - 1 + self.lookahead_tokens) // self.block_tokens)
         if self.scheduler == "sglang":
@@ -153,7 +159,7 @@ class ReplicaFacts:
             most = max(group.most_blocks, spanned) if group.most_blocks else held
             needed += group.most_blocks if group.kind == "state" else np.minimum(held, most)
         chunked = self.chunked_prefill | (input_tokens <= self.max_num_batched_tokens)
-        fits: NDArray[np.bool_] = (total <= self.max_model_len_tokens) & (needed <= self.blocks - 1) & chunked
+        fits: NDArray[np.bool_] = (total <= self.max_model_len_tokens) & (needed <= self.blocks - 1 - aside) & chunked
         return fits
 
 
@@ -242,6 +248,7 @@ def replica_facts(
         max_num_batched_tokens=settings.max_num_batched_tokens,
         max_model_len_tokens=settings.max_model_len_tokens,
         prefix_caching=settings.prefix_caching,
+        pin_prefixes=settings.pin_prefixes,
         chunked_prefill=settings.chunked_prefill,
         rules=SchedulerRules.of(engine.version),
         scheduler="sglang" if sglang else "vllm",

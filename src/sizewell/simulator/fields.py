@@ -41,6 +41,7 @@ REQUEST = np.dtype(
         ("think_id", np.int64),
         ("output_id", np.int64),
         ("admissible", np.int64),
+        ("pinned_blocks", np.int64),  # stay for good once they are filled
         ("private_from", np.int64),  # first block whose content nobody else can name
     ],
     align=True,

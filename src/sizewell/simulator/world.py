@@ -29,6 +29,7 @@ from sizewell.simulator.fields import (
     STANDING,
 )  # fmt: skip
 from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
+from sizewell.simulator.pinning import Pins
 from sizewell.simulator.state import (
     CHUNK,
     FCFS,
@@ -187,10 +188,15 @@ def _groups(facts: ReplicaFacts) -> Records:
 
 
 def _requests(facts: ReplicaFacts, requests: Requests) -> Records:
+    pins = Pins.none(len(requests))
+    if facts.pin_prefixes and facts.prefix_caching:
+        pins = Pins.of(requests, facts.block_tokens, facts.blocks - 1)
+    # Of what is pinned a request's own beginning does not stand in its way.
+    aside = (pins.total - pins.blocks) * len(facts.groups)
     return _filled(
         len(requests), REQUEST, arrival_s=requests.arrival_s + facts.request_s, after=requests.after,
         priority=requests.priority, session=requests.session, think_id=requests.think_id, output_id=requests.output_id,
-        admissible=facts.can_serve(requests.input_tokens, requests.output_tokens),
+        admissible=facts.can_serve(requests.input_tokens, requests.output_tokens, aside), pinned_blocks=pins.blocks,
         private_from=_private_from(facts, requests),
     )  # fmt: skip
 

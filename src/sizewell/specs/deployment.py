@@ -50,7 +50,7 @@ class EngineSettings:
 
     Each of `speculative_tokens` drafts is accepted with probability `draft_acceptance` if those before it were (None:
     as calibrated). `offload_bytes` of weights lie in host memory, for each accelerator; `kv_host_bytes` there keep
-    cache, for each engine.
+    cache, for each engine; with `pin_prefixes` what prompts of several sessions begin with is never evicted.
     """
 
     max_num_seqs: int
@@ -64,6 +64,7 @@ class EngineSettings:
     draft_acceptance: float | None = None
     offload_bytes: float = 0.0
     kv_host_bytes: float = 0.0
+    pin_prefixes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
