@@ -96,6 +96,19 @@ def grow(engine: Engine, slot: int, tokens: int) -> bool:
     return True
 
 
+def free_tokens(engine: Engine) -> int:
+    """Return the tokens a pool has left; one of single tokens counts what blocks of running sequences do not hold."""
+    rules, state = engine.rules[0], engine.state[0]
+    size = rules.block_tokens
+    if rules.pool_tokens == 0:
+        return int(state.free * size)
+    used = (len(engine.blocks) - 1 - state.free) * size
+    for place in range(state.running):
+        sequence = engine.sequences[engine.running[place]]
+        used -= engine.held[0, sequence.slot] * size - sequence.computed
+    return int(rules.pool_tokens - used)
+
+
 def drop_unseen(engine: Engine, slot: int, computed: int) -> None:
     """Give back the blocks that no token after the first `computed` attends to."""
     for group in range(len(engine.groups)):

@@ -83,6 +83,8 @@ class ReplicaFacts:
     own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
     `host_blocks` more are kept in host memory, from where a token's cache comes back in `host_token_s`. With
     `pin_prefixes` the beginnings of prompts that several sessions share are never evicted once they are computed.
+    `pool_tokens`, where given, is what an SGLang pool of single tokens holds: it is counted in tokens, though sequences
+    hold blocks, of which there are then enough for each of them to leave one in part unused.
     `scheduler` sglang takes `max_num_batched_tokens` as the size of a prefill chunk and `conservativeness` as how
     much of their output it expects of running sequences. `watermark_fraction` of the blocks stays free when a request
     is admitted beside others. `request_s` goes by before a request reaches the scheduler. `jumps` False forms every
@@ -103,6 +105,7 @@ class ReplicaFacts:
     rules: SchedulerRules = SchedulerRules()
     scheduler: Scheduler = "vllm"
     conservativeness: float = 1.0
+    pool_tokens: int = 0
     host_blocks: int = 0
     host_token_s: float = 0.0
     pin_prefixes: bool = False
@@ -149,6 +152,11 @@ class ReplicaFacts:
         """
         total = input_tokens + output_tokens
         held = -(-(total - 1 + self.lookahead_tokens) // self.block_tokens)
+        if self.pool_tokens:
+            # A page is one token, and one more is to be left when a request is admitted.
+            alone = total + 2 + aside * self.block_tokens <= self.pool_tokens
+            served: NDArray[np.bool_] = alone & (total <= self.max_model_len_tokens)
+            return served
         if self.scheduler == "sglang":
             held = -(-(total + self.block_tokens + 1) // self.block_tokens)
         needed = np.zeros_like(held)
@@ -232,16 +240,18 @@ def replica_facts(
 ) -> ReplicaFacts:
     """Return the facts of a replica: `cache` is its layout and its blocks, as `costs` counts them.
 
-    A pool of single tokens (SGLang, page size 1) is played in pages of 16, which is much faster and loses a few tokens
-    a sequence. Layouts without groups are played as one group that keeps every token.
+    Layouts without groups are played as one group that keeps every token.
     """
     layout, blocks = cache
     sglang = engine.name == "sglang"
-    size = max(layout.block_tokens, PAGE_TOKENS) if sglang else layout.block_tokens
+    single = sglang and layout.block_tokens == 1
+    size = PAGE_TOKENS if single else layout.block_tokens
+    # SGLang has its padding slot beside the pool.
+    blocks = ceil(blocks / size) + settings.max_num_seqs + 1 if single else blocks + sglang
     return ReplicaFacts(
         surface=surface,
-        # SGLang has its padding slot beside the pool.
-        blocks=blocks * layout.block_tokens // size + sglang,
+        blocks=blocks,
+        pool_tokens=cache[1] if single else 0,
         block_tokens=size,
         groups=(BlockGroup(),) if layout.rules.style == "flat" else block_groups(layout),
         max_num_seqs=settings.max_num_seqs,

@@ -152,6 +152,7 @@ RULES = np.dtype(
         ("scheduler", np.int64),
         ("ratio_least", np.float64),  # SGLang: to which the expected share of outputs falls, and by how much a step
         ("ratio_decay", np.float64),
+        ("pool_tokens", np.int64),  # SGLang's pool of single tokens, whatever blocks hold them; else 0
         ("host_blocks", np.int64),  # blocks kept in host memory, and the seconds to bring a token's cache back
         ("host_token_s", np.float64),
         ("hands_over", np.int64),  # a prefill pool: what ends keeps its seat and blocks until they have been moved

@@ -7,7 +7,7 @@ they grow into. Only the sum of the steps' seconds is computed in closed form (`
 from __future__ import annotations
 
 from sizewell.costs.surface import StepSurface, decode_run_s
-from sizewell.simulator.cache import drop_unseen, grow, offer_full_blocks
+from sizewell.simulator.cache import drop_unseen, free_tokens, grow, offer_full_blocks
 from sizewell.simulator.landing import count_gap
 from sizewell.simulator.state import NO_ROOM, OPEN, SGLANG, STATE, Engine
 
@@ -102,6 +102,8 @@ def _within_pool(engine: Engine, steps: int) -> int:
     """Return the most steps, up to `steps`, whose new blocks are all free now."""
     state, size = engine.state[0], engine.rules[0].block_tokens
     tables = len(engine.groups)
+    if engine.rules[0].pool_tokens > 0:
+        steps = min(steps, free_tokens(engine) // state.running)
     if steps <= 0 or state.running * (steps // size + 1) * tables <= state.free:
         return max(steps, 0)
     low, high = 0, steps

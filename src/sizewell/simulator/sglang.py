@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from sizewell.simulator.arriving import comes_computed, expect, strike_moved
 from sizewell.simulator.batches import add_chunk, clear_batch
-from sizewell.simulator.cache import find_prefix, free_sequence, grow, offer_full_blocks, place_prefix, reveal
+from sizewell.simulator.cache import (
+    find_prefix,
+    free_sequence,
+    free_tokens,
+    grow,
+    offer_full_blocks,
+    place_prefix,
+    reveal,
+)
 from sizewell.simulator.log import PREEMPTED, SCHEDULED, note
 from sizewell.simulator.state import NO_ROOM, NO_SEAT, OPEN, Engine
 from sizewell.simulator.vllm import close_batch, start_running, take_from_running
@@ -41,7 +49,7 @@ def _prefill(engine: Engine, ring: int) -> None:
         sequence = engine.sequences[request]
         rest = sequence.input_tokens + sequence.generated - sequence.computed
         tokens = min(rest, budget)
-        if not grow(engine, sequence.slot, sequence.computed + tokens):
+        if tokens > free_tokens(engine) or not grow(engine, sequence.slot, sequence.computed + tokens):
             _retract(engine)
             return
         _run_chunk(engine, ring, request, tokens)
@@ -75,7 +83,7 @@ def _join(engine: Engine) -> None:
 
 def _admit(engine: Engine, ring: int, budget: int) -> None:
     rules, state = engine.rules[0], engine.state[0]
-    room = state.free * rules.block_tokens - _expected(engine)
+    room, page = free_tokens(engine) - _expected(engine), 1 if rules.pool_tokens > 0 else rules.block_tokens
     while state.waiting > 0:
         state.blocked = NO_SEAT
         if budget <= 0 or state.spare == 0:
@@ -85,7 +93,7 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         if comes_computed(engine, request):
             state.blocked = NO_ROOM
             needed = sequence.input_tokens + min(sequence.output_tokens, MOST_EXPECTED)
-            if needed + rules.block_tokens >= room or not expect(engine, request):
+            if needed + page >= room or not expect(engine, request):
                 return
             room -= needed
             continue
@@ -96,7 +104,7 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         ahead = min(sequence.output_tokens - sequence.generated, MOST_EXPECTED)
         tokens = min(rest, budget)
         state.blocked = NO_ROOM
-        if rest + ahead + rules.block_tokens >= room or not place_prefix(engine, request, cached, cached + tokens):
+        if rest + ahead + page >= room or not place_prefix(engine, request, cached, cached + tokens):
             return
         withdraw(engine, request)
         start_running(engine, request, cached)
@@ -115,7 +123,7 @@ def _decode(engine: Engine, ring: int) -> None:
     rules, state = engine.rules[0], engine.state[0]
     if state.running == 0:
         return
-    if _decode_blocks(engine) > state.free:
+    if _lacks_room(engine):
         _retract(engine)
     else:
         state.ratio = max(state.ratio - rules.ratio_decay, rules.ratio_least)
@@ -130,7 +138,7 @@ def _decode(engine: Engine, ring: int) -> None:
 def _retract(engine: Engine) -> None:
     """Take everything from sequences with the fewest output tokens, longest prompts first, until the rest can go on."""
     state, sequences = engine.state[0], engine.sequences
-    while state.running > 1 and _decode_blocks(engine) > state.free:
+    while state.running > 1 and _lacks_room(engine):
         victim = engine.running[state.running - 1]
         for place in range(state.running - 2, -1, -1):
             if _goes_before(engine, engine.running[place], victim):
@@ -159,13 +167,15 @@ def _goes_before(engine: Engine, one: int, other: int) -> bool:
     return bool(first.input_tokens > second.input_tokens)
 
 
-def _decode_blocks(engine: Engine) -> int:
-    """Return the new blocks that one more token of every running sequence takes."""
+def _lacks_room(engine: Engine) -> bool:
+    """Return whether one more token of every running sequence does not fit."""
+    if engine.rules[0].pool_tokens > 0:
+        return bool(engine.state[0].running > free_tokens(engine))
     size, needed = engine.rules[0].block_tokens, 0
     for place in range(engine.state[0].running):
         sequence = engine.sequences[engine.running[place]]
         needed += int(sequence.computed >= engine.held[0, sequence.slot] * size)
-    return needed
+    return bool(needed > engine.state[0].free)
 
 
 def _expected(engine: Engine) -> int:

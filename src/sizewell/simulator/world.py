@@ -167,7 +167,7 @@ def _rules(fleet: Fleet, log_lines: int, seats: int) -> Records:
         watermark_blocks=int(facts.watermark_fraction * facts.blocks), sparse_windows=rules.sparse_windows,
         windows_wait=rules.windows_wait, pads_drafts=rules.pads_drafts,
         scheduler=SGLANG if facts.scheduler == "sglang" else VLLM, ratio_least=_ratio(facts) * RATIO_LEAST,
-        host_blocks=facts.host_blocks, host_token_s=facts.host_token_s,
+        pool_tokens=facts.pool_tokens, host_blocks=facts.host_blocks, host_token_s=facts.host_token_s,
         ratio_decay=_ratio(facts) * (1 - RATIO_LEAST) / RATIO_STEPS,
         policy=PRIORITY if facts.policy == "priority" else FCFS,
         windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps,
