@@ -87,9 +87,7 @@ def played(count: int, rate_per_s: float, kind: str) -> str:
     served = {
         "one": replica,
         "eight": Fleet(replica=replica, replicas=8, router="least-requests"),
-        "pools": Disaggregated(
-            prefill=Fleet(replica=replica), decode=Fleet(replica=replica), network=network
-        ),
+        "pools": Disaggregated(prefill=Fleet(replica=replica), decode=Fleet(replica=replica), network=network),
     }[kind]
     run = simulate(served, offered(count, rate_per_s), Options(store=CodeFolder(Path(os.environ["SIZEWELL_CODE"]))))
     digest = sha256()

@@ -70,7 +70,7 @@ def page(found: Simulation) -> Page:
 
 def load_line(found: Simulation) -> str:
     """Return what was offered."""
-    offered, replicas = found.offered, sum(pool.replicas for pool in found.deployment.pools)
+    offered, replicas = found.offered, [pool.replicas for pool in found.deployment.pools]
     these = offered.requests
     rate = offered.rate_per_s
     how = f"{rate:.3g} requests/s" if rate is not None else f"{offered.users:,.0f} at a time"
@@ -79,7 +79,7 @@ def load_line(found: Simulation) -> str:
     return (
         f"Load: {len(these):,} requests, {how}, {these.input_tokens.mean():,.0f} tokens in, "
         f"{these.answer_tokens.mean():,.0f} out{think}; {where}"
-        + (f"; {found.router} over {replicas} replicas" if replicas > 1 else "")
+        + (f"; {found.router} over {' + '.join(map(str, replicas))} replicas" if sum(replicas) > 1 else "")
     )
 
 

@@ -53,6 +53,8 @@ GAP_BINS = int((14.0 - GAP_LOG_START) * GAP_BINS_PER_E)
 SAMPLES = 4096
 RATIO_START, RATIO_LEAST, RATIO_STEPS = 0.7, 0.14, 600
 """SGLang expects running sequences to use so much of their output; the share falls to a part of that in some steps."""
+LISTS = ("running", "ended", "asked", "moved")
+"""What an engine keeps of requests in an order of its own, at most one for each seat."""
 DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
 
@@ -84,10 +86,7 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: 
         slots=_records((engines, seats), SLOT),
         keys=np.zeros((engines, entries), dtype=np.int64),
         spare=np.tile(np.arange(seats)[::-1], (engines, 1)),
-        running=np.zeros((engines, seats), dtype=np.int64),
-        ended=np.zeros((engines, seats), dtype=np.int64),
-        asked=np.zeros((engines, seats), dtype=np.int64),
-        moved=np.zeros((engines, seats), dtype=np.int64),
+        **{name: np.zeros((engines, seats), dtype=np.int64) for name in LISTS},
         heap=np.zeros((engines, len(requests) * (facts.policy == "priority")), dtype=np.int64),
         batches=_records((engines, facts.depth), BATCH),
         entries=_records((engines, facts.depth, seats), ENTRY),
