@@ -123,3 +123,19 @@ def test_host_memory_brings_forgotten_prefixes_back(say: Say, tmp_path: Any) -> 
     assert kept["deployment"]["pools"][0]["settings"]["kv_host_bytes"] == 64 * 2**30
     assert kept["score"]["cached_fraction"] > without["score"]["cached_fraction"] + 0.05
     assert kept["score"]["ttft"]["mean_s"] < without["score"]["ttft"]["mean_s"]
+
+
+def test_a_plan_is_split_and_each_split_simulated(say: Say) -> None:
+    words = ("plan", "llama-3.1-8b", "--gpu", "h100", "--rate", "60/s", "--ttft", "300ms", "--tpot", "20ms",
+             "--top", "1")  # fmt: skip
+    found = document(say, *words, "--split")
+    whole = found["plans"][0]["deployment"]["pools"][0]["replicas"]
+    assert [[pool["replicas"] for pool in split["deployment"]["pools"]] for split in found["splits"]] == [
+        [front, whole - front] for front in range(1, whole)
+    ]
+    assert all(split["deployment"]["gpus"] == found["plans"][0]["deployment"]["gpus"] for split in found["splits"])
+    assert any(split["rehearsal"]["holds"] for split in found["splits"])
+    assert document(say, *words)["splits"] == []
+    alone = say("plan", "llama-3.1-8b", "--gpu", "h100", "--users", "4", "--split")
+    assert alone.code == 0
+    assert "NOT SPLIT: one replica cannot be split" in alone.out
