@@ -77,6 +77,18 @@ def test_every_prompt_is_moved_once_and_a_slower_network_takes_longer(say: Say) 
     assert added == pytest.approx(moved, rel=0.3)
 
 
+def test_a_cache_is_as_heavy_whatever_the_engine_calls_a_block(say: Say) -> None:
+    vllm, sglang = (document(say, *PLAYED, "--engine", name)["network"] for name in ("vllm", "sglang"))
+    assert sglang["travelled_s"] == pytest.approx(vllm["travelled_s"], rel=0.05)
+
+
+def test_a_cache_takes_its_bytes_over_the_stated_rate(say: Say) -> None:
+    """1,000 tokens are 63 blocks of 2 MiB; four accelerators have two of the node's eight ports of 50 GB/s each."""
+    network = document(say, *PLAYED, "--kv-network", "infiniband-ndr-400")["network"]
+    at_full_rate_s = 63 * 2**21 / 2 / 50e9
+    assert at_full_rate_s < network["travelled_s"] < 2 * at_full_rate_s
+
+
 def test_prompts_do_not_disturb_the_tokens_of_others(say: Say) -> None:
     """That is what two pools are for: the slowest gaps are near the usual ones."""
     split = document(say, *PLAYED)["score"]["itl"]

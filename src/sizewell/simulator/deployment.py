@@ -42,7 +42,13 @@ def deployed(
         return fleets["both"]
     if set(fleets) != {"prefill", "decode"}:
         raise BadInputError(f"pools {', '.join(fleets)}: give one pool 'both', or 'prefill' and 'decode'")
+    counted = memories[[pool.role for pool in deployment.pools].index("decode")].layout.block_tokens
     network = kv_network(deployment, memories, efficiencies)
+    # A block may be played as several of those the engine counts.
+    blocks = fleets["decode"].replica.block_tokens / counted
+    network = replace(
+        network, send_block_s=blocks * network.send_block_s, receive_block_s=blocks * network.receive_block_s
+    )  # fmt: skip
     return Disaggregated(prefill=fleets["prefill"], decode=fleets["decode"], network=network)
 
 
@@ -87,7 +93,8 @@ def with_host_memory(
 
 
 def kv_network(deployment: Deployment, memories: Sequence[MemoryLedger], efficiencies: Efficiencies) -> Network:
-    """Return what carries caches between a deployment's pools, a line for each of their accelerators.
+    """Return what carries caches between a deployment's pools, a line for each of their accelerators; a block is one of
+    the decode pool's layout.
 
     That is the network the deployment names, else the fabric inside which both pools stand, else the one that joins
     its nodes. Ranks of a pool send, or receive, what each of them holds, all at once. Raises BadInputError where
