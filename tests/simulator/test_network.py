@@ -32,9 +32,9 @@ def any_pools(seed: int) -> Disaggregated:
     draw = np.random.default_rng(seed)
     drafts = int(draw.integers(0, 3))
     more = {"drafts": drafts, "acceptance": 0.6, "surface": flat_surface(0.25117, 0.031391, 0.0021737, drafts)}
-    more["ranks"] = int(draw.integers(1, 3))
+    more["ranks"], more["stages"] = int(draw.integers(1, 3)), int(draw.integers(1, 3))
     if draw.integers(3) == 0:
-        more |= {"scheduler": "sglang", "groups": small().groups, "policy": "fcfs", "drafts": 0}
+        more |= {"scheduler": "sglang", "groups": small().groups, "policy": "fcfs", "drafts": 0, "stages": 1}
         more["surface"] = flat_surface(0.25117, 0.031391, 0.0021737)
     router = ROUTERS[draw.integers(len(ROUTERS))]
     return Disaggregated(
