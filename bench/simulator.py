@@ -72,7 +72,7 @@ def played(count: int, rate_per_s: float, kind: str) -> str:
     from sizewell.costs.machines import Machines, Reached
     from sizewell.costs.step_policy import StepPolicy
     from sizewell.costs.tabulate import make_surface
-    from sizewell.simulator.facts import Disaggregated, Fleet, ReplicaFacts
+    from sizewell.simulator.facts import Disaggregated, Fleet, Network, ReplicaFacts
     from sizewell.simulator.simulate import Options, simulate
     from sizewell.specs.deployment import Formats, Parallelism
     from sizewell.specs.hardware import ClusterSpec
@@ -83,12 +83,11 @@ def played(count: int, rate_per_s: float, kind: str) -> str:
     model, policy = read_model("meta-llama/Llama-3.1-8B-Instruct"), StepPolicy(chunk_tokens=8192)
     surface = make_surface(model, Formats(), Parallelism(), policy, reached)
     replica = ReplicaFacts(surface=surface, blocks=27_000, max_num_seqs=1024, max_model_len_tokens=8192)
+    network = Network(latency_s=1e-4, send_block_s=42e-6, receive_block_s=42e-6)
     served = {
         "one": replica,
         "eight": Fleet(replica=replica, replicas=8, router="least-requests"),
-        "pools": Disaggregated(
-            prefill=Fleet(replica=replica), decode=Fleet(replica=replica), transfer_s=1e-4, transfer_token_s=2.6e-6
-        ),
+        "pools": Disaggregated(prefill=Fleet(replica=replica), decode=Fleet(replica=replica), network=network),
     }[kind]
     run = simulate(served, offered(count, rate_per_s), Options(store=CodeFolder(Path(os.environ["SIZEWELL_CODE"]))))
     digest = sha256()

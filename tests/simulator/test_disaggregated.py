@@ -6,29 +6,30 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from simulator.conftest import small
 from simulator.test_twins import SEEDS, offered, replica, same
-from sizewell.simulator.facts import Disaggregated, Fleet
+from sizewell.simulator.facts import BlockGroup, Disaggregated, Fleet, Network
 from sizewell.simulator.simulate import Options, play
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.run import OK, REJECTED
 
+NETWORK = Network(latency_s=0.1, send_block_s=0.0937, receive_block_s=0.0513)
 both = pytest.mark.parametrize("compiled", [False, True])
 
 
 def pools(**changes: object) -> Disaggregated:
     return Disaggregated(
         prefill=Fleet(replica=small(**changes)), decode=Fleet(replica=small(**changes)),
-        transfer_s=0.5, transfer_token_s=0.25,
+        network=Network(latency_s=0.5, send_block_s=1.0, receive_block_s=1.0),
     )  # fmt: skip
 
 
 @both
 def test_a_prompt_is_computed_moved_and_decoded(compiled: bool) -> None:
-    """Prefill 1 s, transfer 0.5 + 4 × 0.25 s; the first token comes at 3.5 s, then one a second."""
+    """Prefill 1 s, transfer 0.5 s + 1 s for one block; the first token comes at 3.5 s, then one a second."""
     run = play(pools(), Requests.of([0.0], [4], [3]), Options(compiled=compiled)).run
     assert run.sent_s.tolist() == [0.0]
     assert (run.first_token_s[0], run.last_token_s[0]) == (3.5, 5.5)
@@ -40,7 +41,7 @@ def test_a_prompt_is_computed_moved_and_decoded(compiled: bool) -> None:
 def test_decoding_is_not_disturbed_by_prompts(compiled: bool) -> None:
     """Three prompts of two steps each follow; the first request's tokens still come every second."""
     requests = Requests.of(np.array([0.0, 2.0, 2.0, 2.0]), [4, 16, 16, 16], [8, 1, 1, 1])
-    run = play(replace(pools(), transfer_s=0.0, transfer_token_s=0.0), requests, Options(compiled=compiled)).run
+    run = play(replace(pools(), network=Network()), requests, Options(compiled=compiled)).run
     assert run.last_token_s[0] - run.first_token_s[0] == 7.0
 
 
@@ -51,12 +52,35 @@ def test_a_later_turn_comes_when_the_decode_pool_has_ended_the_one_before(compil
     assert run.sent_s.tolist() == [0.0, run.last_token_s[0] + 1.0]
 
 
+@both
+@pytest.mark.parametrize("group", [
+    BlockGroup(kind="window", span_tokens=5, most_blocks=4), BlockGroup(kind="chunk", span_tokens=8, most_blocks=4),
+])  # fmt: skip
+def test_of_a_moved_prompt_a_window_holds_what_it_still_sees(group: BlockGroup, compiled: bool) -> None:
+    """36 tokens are nine blocks of full attention and at most two of the other: a pool of fifteen holds them."""
+    facts = pools(groups=(BlockGroup(), group), max_num_batched_tokens=4, blocks=16)
+    run = play(facts, Requests.of([0.0], [36], [3]), Options(compiled=compiled)).run
+    assert run.status.tolist() == [OK]
+
+
+@settings(max_examples=100, deadline=None)
+@given(SEEDS)
+@example(718)
+@example(944)
+def test_whatever_is_admitted_is_served(seed: int) -> None:
+    facts = Disaggregated(
+        prefill=Fleet(replica=replica(seed), replicas=2), decode=Fleet(replica=replica(seed + 1)),
+        network=NETWORK,
+    )  # fmt: skip
+    assert set(play(facts, offered(seed)).run.status) <= {OK, REJECTED}
+
+
 @settings(max_examples=25, deadline=None)
 @given(SEEDS)
 def test_compiled_and_plain_agree_and_nothing_is_lost(seed: int) -> None:
     facts = Disaggregated(
         prefill=Fleet(replica=replica(seed), replicas=2), decode=Fleet(replica=replica(seed + 1)),
-        transfer_s=0.1, transfer_token_s=0.0137,
+        network=NETWORK,
     )  # fmt: skip
     requests = offered(seed)
     plain, fast = play(facts, requests, Options(compiled=False, log=True)), play(facts, requests, Options(log=True))
@@ -68,4 +92,4 @@ def test_compiled_and_plain_agree_and_nothing_is_lost(seed: int) -> None:
 
 def test_a_transfer_takes_no_less_than_no_time() -> None:
     with pytest.raises(BadInputError, match="give 0 or more"):
-        replace(pools(), transfer_s=-1.0)
+        Network(send_block_s=-1.0)

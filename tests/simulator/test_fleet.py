@@ -7,11 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from simulator.conftest import ASYNC, SYNC, flat_surface, schedule_of, small
 from simulator.test_twins import SEEDS, offered, replica, same
 from sizewell.simulator.facts import ROUTERS, Fleet, Router
 from sizewell.simulator.simulate import Options, play
+from sizewell.simulator.tournament import enter, winner
+from sizewell.simulator.world import new_tournament
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.run import OK, REJECTED
@@ -47,6 +50,70 @@ def test_affine_routers_keep_together_what_belongs_together() -> None:
     by_prefix = play(Fleet(replica=small(), replicas=2, router="prefix"), requests).run
     assert by_prefix.replica.tolist()[:5] == [0, 0, 1, 1, 0]
     assert by_prefix.cached_tokens.tolist()[:5] == [0, 4, 0, 4, 4]
+
+
+def shared(seed: int, prompts: int = 6, count: int = 80) -> Requests:
+    """Requests with one of some long system prompts each, in no order, of sessions of their own."""
+    draw = np.random.default_rng(seed)
+    return replace(
+        Requests.of(np.cumsum(draw.exponential(2.0, count)), draw.integers(33, 41, count), draw.integers(1, 9, count)),
+        session=draw.integers(0, 9, count), segment_start=np.arange(count + 1),
+        segment_id=draw.integers(0, prompts, count), segment_tokens=np.full(count, 32),
+    )  # fmt: skip
+
+
+@settings(max_examples=50, deadline=None)
+@given(SEEDS)
+def test_a_session_stays_where_it_began(seed: int) -> None:
+    requests = offered(seed, 30)
+    requests = replace(requests, session=np.random.default_rng(seed).integers(0, 5, len(requests)))
+    run = play(Fleet(replica=replica(seed), replicas=3, router="session"), requests).run
+    for session in range(5):
+        assert len(set(run.replica[(requests.session == session) & run.served])) <= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(SEEDS)
+def test_affinity_to_prefixes_hits_no_less_than_taking_turns(seed: int) -> None:
+    """Six prompts of eight blocks over three replicas of 39: each has room for its own two, not for all six."""
+    facts = small(blocks=40, max_num_batched_tokens=64, max_model_len_tokens=64)
+    hits = {}
+    for router in ("round-robin", "prefix"):
+        run = play(Fleet(replica=facts, replicas=3, router=router), shared(seed)).run
+        hits[router] = int(run.cached_tokens.sum())
+    assert hits["prefix"] >= hits["round-robin"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(SEEDS)
+def test_taking_turns_gives_everybody_as_many(seed: int) -> None:
+    requests = shared(seed)
+    run = play(Fleet(replica=small(), replicas=3), requests).run
+    assert np.ptp(np.bincount(run.replica, minlength=3)) <= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(SEEDS)
+def test_the_least_loaded_replica_is_chosen_and_of_equals_the_one_that_waits_longest(seed: int) -> None:
+    """Checked against the run itself: who was outstanding where when each request came."""
+    draw = np.random.default_rng(seed)
+    requests = Requests.of(np.sort(draw.random(40) * 90), draw.integers(1, 30, 40), draw.integers(1, 12, 40))
+    run = play(Fleet(replica=small(), replicas=5, router="least-requests"), requests).run
+    given_last = [-1] * 5
+    for request in range(40):
+        there = (run.last_token_s[:request] > run.sent_s[request]) & (run.replica[:request] >= 0)
+        load = np.bincount(run.replica[:request][there], minlength=5)
+        assert int(run.replica[request]) == min(range(5), key=lambda r: (load[r], given_last[r], r))
+        given_last[run.replica[request]] = request
+
+
+@given(st.lists(st.tuples(st.integers(0, 10), st.integers(0, 3)), max_size=60), st.integers(1, 11))
+def test_a_tournament_knows_the_lowest(changes: list[tuple[int, int]], size: int) -> None:
+    tree, values = new_tournament(size, 0.0), [(0.0, 0)] * size
+    for turn, (who, value) in enumerate(changes):
+        enter(tree, who % size, float(value), turn)
+        values[who % size] = (float(value), turn)
+        assert winner(tree) == min(range(size), key=lambda place: (*values[place], place))
 
 
 @both

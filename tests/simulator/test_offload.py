@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 
 from simulator.conftest import said, small
 from simulator.test_twins import SEEDS, offered, replica, same
-from sizewell.simulator.facts import BlockGroup
+from sizewell.simulator import engine
+from sizewell.simulator.facts import BlockGroup, Fleet
 from sizewell.simulator.simulate import Options, play
+from sizewell.simulator.world import make_world
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Requests
 
@@ -53,6 +56,39 @@ def test_compiled_and_plain_agree(seed: int) -> None:
     assert fast.log == plain.log
     same(play(facts, requests).run, fast.run, rel=1e-9)
     assert len(said(fast.log, "finished")) == fast.run.served.sum()
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS)
+def test_the_host_holds_each_block_once_and_no_more_than_it_has(seed: int) -> None:
+    facts = replica(seed, groups=(BlockGroup(),), host_blocks=20, host_token_s=0.0031, prefix_caching=True)
+    world = make_world(Fleet(replica=facts), offered(seed, 30))
+    while engine.play(world) == engine.MORE:
+        pass
+    blocks, ring = world.host_blocks[0], []
+    block = int(blocks[0].next)
+    while block:
+        ring.append(block)
+        block = int(blocks[block].next)
+    assert sorted(ring) == list(range(1, facts.host_blocks + 1))
+    keys = [int(blocks[b].key) for b in ring if blocks[b].key]
+    assert len(set(keys)) == len(keys)
+    mapped = [int(b) for b in world.host_places[0].block if b]
+    assert sorted(mapped) == sorted(b for b in ring if blocks[b].key)
+    assert world.host_states[0].free == facts.host_blocks
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS)
+def test_more_host_memory_is_never_found_less_often_when_requests_come_one_by_one(seed: int) -> None:
+    """Oldest out first: what a smaller memory holds a larger one holds as well."""
+    requests = offered(seed, 30)
+    alone = replace(requests, after=np.full(len(requests), -1), arrival_s=1e3 * np.arange(len(requests)),
+                    concurrency=None)  # fmt: skip
+    facts = replica(seed, groups=(BlockGroup(),), prefix_caching=True, host_token_s=0.0031)
+    found = [play(replace(facts, host_blocks=many), alone).run.cached_tokens for many in (0, 5, 20, 80)]
+    for fewer, more in pairwise(found):
+        assert (more >= fewer).all()
 
 
 def test_unlike_groups_are_not_kept_on_the_host() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 
-from simulator.conftest import SYNC, said, schedule_of, small
+from simulator.conftest import SYNC, flat_surface, said, schedule_of, small
 from simulator.test_twins import SEEDS, offered, replica, same
 from sizewell.simulator.facts import BlockGroup, ReplicaFacts
 from sizewell.simulator.simulate import Options, play
@@ -52,6 +52,67 @@ def test_the_sequence_with_the_fewest_tokens_is_retracted(compiled: bool) -> Non
     played = play(facts, Requests.of([0.0, 0.1], [5, 5], [20, 13]), Options(compiled=compiled, log=True))
     assert [request for _, request, _ in said(played.log, "preempted")] == [1]
     assert played.run.status.tolist() == [OK, OK]
+
+
+def single(seed: int, **more: object) -> ReplicaFacts:
+    """A pool of single tokens; blocks of four hold them, one more for every seat."""
+    facts = replace(sglang(seed), **more)  # type: ignore[arg-type]
+    tokens = 4 * facts.blocks - int(np.random.default_rng(seed).integers(4))
+    return replace(facts, pool_tokens=tokens, blocks=-(-tokens // 4) + facts.max_num_seqs + 1)
+
+
+@both
+def test_single_tokens_are_used_to_the_last(compiled: bool) -> None:
+    """30 tokens: at 15 each both sequences need one more; in blocks of four they would not get beyond 12 and 16."""
+    facts = small(scheduler="sglang", blocks=13, pool_tokens=30, max_num_batched_tokens=16, conservativeness=0.1)
+    played = play(facts, Requests.of([0.0, 0.1], [5, 5], [20, 13]), Options(compiled=compiled, log=True))
+    lost = said(played.log, "preempted")
+    assert [(request, tokens) for _, request, tokens in lost] == [(1, 15)]
+    assert played.run.status.tolist() == [OK, OK]
+
+
+@settings(max_examples=100, deadline=None)
+@given(SEEDS)
+def test_a_pool_of_single_tokens_serves_all_and_jumps_exactly(seed: int) -> None:
+    facts, requests = single(seed), offered(seed, 30)
+    run = play(facts, requests).run
+    same(run, play(replace(facts, jumps=False), requests).run, rel=1e-9)
+    assert set(run.status) <= {OK, REJECTED}
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS)
+def test_single_tokens_are_never_more_than_there_are(seed: int) -> None:
+    """Whatever is scheduled, all running sequences together hold at most the pool, unless one is alone."""
+    facts, requests = replace(single(seed), prefix_caching=False), offered(seed, 30)
+    held: dict[int, int] = {}
+    for line in play(facts, requests, Options(log=True)).log:
+        if line.what in ("admitted", "scheduled"):
+            held[line.request] = held.get(line.request, 0) + line.tokens
+        elif line.what in ("finished", "preempted"):
+            held.pop(line.request, None)
+        elif line.what == "step" and len(held) > 1:
+            assert sum(held.values()) <= facts.pool_tokens
+
+
+@both
+def test_ranks_of_data_parallel_attention_prefill_and_decode_together(compiled: bool) -> None:
+    """Rank 1 computes a prompt of two chunks while rank 0 decodes: each step lasts as long as the longer of both."""
+    facts = small(scheduler="sglang", surface=flat_surface(1.0, token_s=0.1), ranks=2, blocks=33)
+    run = play(facts, Requests.of([0.0, 0.0], [4, 16], [3, 1]), Options(compiled=compiled)).run
+    assert run.first_token_s == pytest.approx([1.8, 3.6])
+    assert run.last_token_s == pytest.approx([1.8 + 1.8 + 1.1, 3.6])
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS)
+def test_compiled_and_plain_agree_on_ranks_and_single_tokens(seed: int) -> None:
+    facts = single(seed, ranks=1 + seed % 3)
+    plain = play(facts, offered(seed), Options(compiled=False, log=True))
+    fast = play(facts, offered(seed), Options(log=True))
+    assert fast.log == plain.log
+    same(fast.run, plain.run)
+    assert set(fast.run.status) <= {OK, REJECTED}
 
 
 @settings(max_examples=25, deadline=None)

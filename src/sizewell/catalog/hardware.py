@@ -130,6 +130,11 @@ def list_storage() -> tuple[StorageSpec, ...]:
     return tuple(storage_from(_known(path)) for _, path in sorted(data_files("storage").items()))
 
 
+def read_link(key: str) -> LinkSpec:
+    """Return the network called `key`, e.g. `infiniband-ndr-400`. Raises UnknownNameError."""
+    return _link(overlay_folder(), key)
+
+
 def list_links() -> tuple[LinkSpec, ...]:
     """Return every network of the catalogue in the order of their keys."""
     own = overlay_folder()

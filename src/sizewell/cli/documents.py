@@ -46,6 +46,7 @@ def deployment_object(deployment: Deployment) -> Object:
         "nodes": cluster.nodes,
         "gpus": deployment.gpus,
         "pools": [_pool_object(pool) for pool in deployment.pools],
+        "kv_network": deployment.kv_network.key if deployment.kv_network else None,
     }
 
 
@@ -60,7 +61,10 @@ def _pool_object(pool: Pool) -> Object:
         "prefix_caching": settings.prefix_caching,
         "chunked_prefill": settings.chunked_prefill,
         "speculative_tokens": settings.speculative_tokens,
+        "draft_acceptance": settings.draft_acceptance,
         "offload_bytes": settings.offload_bytes,
+        "kv_host_bytes": settings.kv_host_bytes,
+        "pin_prefixes": settings.pin_prefixes,
     }
     return {"role": pool.role, "replicas": pool.replicas, "parallelism": pool.parallelism, "settings": said}
 

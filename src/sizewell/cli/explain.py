@@ -19,6 +19,7 @@ from sizewell.cli.options import (
     workload_flags,
     workload_of,
 )
+from sizewell.cli.pool_flags import pool_flags
 
 if TYPE_CHECKING:
     from sizewell.cli.questions import Explanation
@@ -32,6 +33,7 @@ LIMIT_MISSED = 4
 @assume()
 @deployment_flags()
 @format_flags(multiple=False)
+@pool_flags()
 @settings_flags()
 @workload_flags()
 @slo_flags()

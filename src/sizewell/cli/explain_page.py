@@ -67,22 +67,36 @@ def model_line(model: ModelSpec) -> str:
 def deployment_line(deployment: Deployment) -> str:
     """Return hardware, cut and formats in a line."""
     cluster = deployment.cluster
-    pool = deployment.pools[0]
-    copies = f"{pool.replicas} × " if pool.replicas > 1 else ""
     return (
         f"on {cluster.nodes} × {cluster.node.key} with {cluster.gpus_per_node} × {cluster.gpu.key}, "
-        f"{copies}{pool.parallelism}, {deployment.engine.name} {deployment.engine.version}, "
+        f"{_pools(deployment)}, {deployment.engine.name} {deployment.engine.version}, "
         f"weights {deployment.weight_format}, KV cache {deployment.kv_format}"
     )
+
+
+def _pools(deployment: Deployment) -> str:
+    split = len(deployment.pools) > 1
+    said = (
+        (f"{pool.role} " if split else "")
+        + (f"{pool.replicas} × " if split or pool.replicas > 1 else "")
+        + str(pool.parallelism)
+        for pool in deployment.pools
+    )
+    carried = f" over {deployment.kv_network.name}" if deployment.kv_network else ""
+    return " + ".join(said) + carried
 
 
 def settings_line(deployment: Deployment) -> str:
     """Return what is said to the engine."""
     settings = deployment.pools[0].settings
+    drafts = f", {settings.speculative_tokens} draft tokens a step" if settings.speculative_tokens else ""
+    if drafts and settings.draft_acceptance is not None:
+        drafts += f", {settings.draft_acceptance:.0%} of them accepted after others"
     return (
         f"max_num_seqs {settings.max_num_seqs}, max_num_batched_tokens {settings.max_num_batched_tokens}, "
         f"max_model_len {settings.max_model_len_tokens}, memory fraction {settings.memory_fraction:g}"
-        f"{', eager' if settings.enforce_eager else ''}"
+        f"{', eager' if settings.enforce_eager else ''}{drafts}"
+        f"{f', {gib(settings.kv_host_bytes)} GiB of host memory for cache' if settings.kv_host_bytes else ''}"
     )
 
 

@@ -186,12 +186,14 @@ def settings_flags() -> Decorator:
         quantity("--memory-fraction", SHARE, "Share of accelerator memory the engine takes [its default]."),
         click.option("--enforce-eager", is_flag=True, help="No CUDA graphs."),
         quantity("--speculative-tokens", COUNT, "Draft tokens per step from the model's own prediction layers [0]."),
+        quantity("--acceptance", FRACTION, "Share of drafts accepted if those before were [as calibrated]."),
         quantity("--offload-bytes", BYTES, "Weights kept in host memory, per accelerator [0]."),
     )
 
 
 def setup_of(given: Mapping[str, Any]) -> Setup:
     """Return how one deployment is set up, as its flags say."""
+    from sizewell.catalog.hardware import read_link
     from sizewell.cli.questions import Setup
     from sizewell.planner.stated import Stated
     from sizewell.specs.deployment import Formats
@@ -209,6 +211,12 @@ def setup_of(given: Mapping[str, Any]) -> Setup:
         enforce_eager=given["enforce_eager"],
         offload_bytes=given["offload_bytes"] or 0.0,
         speculative_tokens=given["speculative_tokens"] or 0,
+        draft_acceptance=given["acceptance"],
+        pin_prefixes=given["pin_prefixes"],
+        kv_host_bytes=given["kv_host_memory"] or 0.0,
+        prefill=given["prefill"],
+        decode=given["decode"],
+        kv_network=read_link(given["kv_network"]) if given["kv_network"] else None,
     )
     formats = Formats(weight=given["weight_format"] or "native", kv=given["kv_format"] or "auto")
     return Setup(engine=given["engine"] or "auto", formats=formats, stated=stated)

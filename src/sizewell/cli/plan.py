@@ -47,6 +47,7 @@ PRICES = ("on-demand", "spot", "reserved-1y", "reserved-3y", "purchase")
 @click.option("--objective", type=click.Choice(OBJECTIVES), default="cheapest", show_default=True, help="What is best.")
 @click.option("--prices", type=click.Choice(PRICES), default="on-demand", show_default=True, help="What is paid.")
 @click.option("--offload", is_flag=True, help="Allow weights in host memory.")
+@click.option("--split", is_flag=True, help="Simulate the best plan split into prefill and decode pools as well.")
 @quantity("--top", COUNT, "Plans to show, one per accelerator [5].")
 @click.option("--explain", is_flag=True, help="Explain the best plan line by line, and every rejection.")
 @as_json()
@@ -63,16 +64,22 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     detail(f"{question.model.name}: {', '.join(question.weight_formats)}; limits {question.limits}")
     began = perf_counter()
     answer = questions.plan(question, engine=given["engine"] or "auto", top=given["top"] or 5)
+    found = questions.split_best(answer) if given["split"] and answer.plans else ()
     detail(f"{answer.candidates:,} candidates in {perf_counter() - began:.2f} s")
     if given["as_json"]:
         from sizewell.cli.output import print_json
         from sizewell.cli.plan_document import answer_object
+        from sizewell.cli.split_page import splits_object
 
-        print_json("plan", answer_object(answer))
+        print_json("plan", {**answer_object(answer), "splits": splits_object(found)})
     else:
+        from sizewell.cli.output import show
         from sizewell.cli.plan_page import show_answer
+        from sizewell.cli.split_page import splits_table
 
         show_answer(answer, everything=given["explain"], restated=_restated(answer, given))
+        if given["split"] and answer.plans:
+            show(splits_table(answer.plans[0], found))
         _explain_best(answer, given)
     if not answer.plans:
         ctx.exit(NOT_FEASIBLE)

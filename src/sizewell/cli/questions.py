@@ -26,6 +26,7 @@ from sizewell.planner.plan import Answer
 from sizewell.planner.question import Question
 from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse, with_simulated_means
 from sizewell.planner.search import answer
+from sizewell.planner.splitting import Split, splits
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_table import Lengths
 from sizewell.planner.support import unsupported
@@ -88,6 +89,12 @@ def plan(question: Question, *, engine: str = "auto", top: int = 10) -> Answer:
     """
     bought = question.price_basis == "purchase"
     return answer(question, read_facts(engine, question.limits.gpu_keys, bought=bought), top)
+
+
+def split_best(answer: Answer) -> tuple[Split, ...]:
+    """Return the best plan of an answer split into prefill and decode pools, simulated; none where it cannot be."""
+    question, playing = answer.question, Playing(efficiencies=read_efficiencies(), code=CodeFolder.usual())
+    return splits(answer.plans[0].deployment, question.workload, question.limits.slo, playing)
 
 
 def fit(
@@ -195,13 +202,14 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
         raise BadInputError(
             f"a request of {workload.context_tokens:,.0f} tokens exceeds the {longest:,} tokens the engine is set to"
         )
-    memory, efficiencies = ledger(deployment), read_efficiencies()
+    ledgers, efficiencies = [ledger(deployment, pool) for pool in range(len(deployment.pools))], read_efficiencies()
+    memory = next((each for each in ledgers if not each.fits), ledgers[-1])
     _refuse_too_much_offload(deployment, memory)
     given = steady_state(deployment, workload, efficiencies) if memory.fits else None
     lengths = Lengths.of(workload, prefix_caching=deployment.pools[0].settings.prefix_caching)
     step = step_account(deployment, lengths, given.sequences_per_replica, efficiencies) if given else None
     rehearsal = None
-    if given and len(deployment.pools) == 1:
+    if given:
         playing = Playing(efficiencies=efficiencies, code=CodeFolder.usual())
         rehearsal = rehearse(deployment, workload, given, slo, playing)
         given = with_simulated_means(given, rehearsal)

@@ -61,6 +61,10 @@ def _settings(settings: EngineSettings) -> Iterator[str]:
         yield "--enforce-eager"
     if settings.speculative_tokens:
         yield from ("--speculative-tokens", str(settings.speculative_tokens))
+    if settings.draft_acceptance is not None:
+        yield from ("--acceptance", repr(settings.draft_acceptance))
+    if settings.kv_host_bytes:
+        yield from ("--kv-host-memory", f"{settings.kv_host_bytes / 2**30!r}GiB")
     if settings.offload_bytes:
         yield from ("--offload-bytes", f"{settings.offload_bytes / 2**30!r}GiB")
 

@@ -21,6 +21,7 @@ from sizewell.cli.options import (
     workload_flags,
 )
 from sizewell.cli.output import progress, talk
+from sizewell.cli.pool_flags import pool_flags
 from sizewell.cli.traffic_flags import offered, traffic_flags
 from sizewell.specs.errors import BadInputError
 
@@ -48,12 +49,14 @@ def _file_flags() -> Decorator:
 @assume()
 @deployment_flags()
 @format_flags(multiple=False)
+@pool_flags()
 @settings_flags()
 @workload_flags()
 @traffic_flags()
 @slo_flags()
 @statistic_flag()
 @click.option("--router", type=click.Choice(ROUTERS), default=ROUTERS[0], help="Who gets a request [round-robin].")
+@click.option("--without-one", is_flag=True, help="Play the same requests with a replica fewer of each pool as well.")
 @_file_flags()
 @click.option("--strict", is_flag=True, help="End with code 4 when a limit is missed or a request is not served.")
 @as_json()
@@ -87,7 +90,8 @@ def simulated(ctx: click.Context, given: dict[str, Any]) -> Simulation:
     model = read_model(given["model"], assume=given["assume"])
     deployment = simulations.stated_for(model, place, requests, setup_of(given))
     with progress(len(requests.requests), "simulating") as ended:
-        return simulations.simulate_deployment(deployment, requests, slo_of(given), given["router"], ended)
+        found = simulations.simulate_deployment(deployment, requests, slo_of(given), given["router"], ended)
+    return simulations.with_losses(found) if given["without_one"] else found
 
 
 def _answer(given: dict[str, Any], found: Simulation) -> None:

@@ -28,6 +28,8 @@ def simulation_object(found: Simulation) -> Object:
         "score": found.score,
         "measured": found.measured,
         "overload": found.overload,
+        "network": found.network,
+        "without_one": found.losses,
         "missed": found.missed,
         "assumed": found.assumed,
     }

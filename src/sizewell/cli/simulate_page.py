@@ -70,7 +70,7 @@ def page(found: Simulation) -> Page:
 
 def load_line(found: Simulation) -> str:
     """Return what was offered."""
-    offered, replicas = found.offered, found.deployment.pools[0].replicas
+    offered, replicas = found.offered, [pool.replicas for pool in found.deployment.pools]
     these = offered.requests
     rate = offered.rate_per_s
     how = f"{rate:.3g} requests/s" if rate is not None else f"{offered.users:,.0f} at a time"
@@ -79,7 +79,7 @@ def load_line(found: Simulation) -> str:
     return (
         f"Load: {len(these):,} requests, {how}, {these.input_tokens.mean():,.0f} tokens in, "
         f"{these.answer_tokens.mean():,.0f} out{think}; {where}"
-        + (f"; {found.router} over {replicas} replicas" if replicas > 1 else "")
+        + (f"; {found.router} over {' + '.join(map(str, replicas))} replicas" if sum(replicas) > 1 else "")
     )
 
 
@@ -118,6 +118,8 @@ def outcome_lines(found: Simulation, score: Score) -> Iterator[str]:
         )
     if score.cached_fraction is not None:
         yield f"prefix cache held {score.cached_fraction:.1%} of prompt tokens; {score.preemptions:,} preemptions"
+    yield from _network_lines(found)
+    yield from _loss_lines(found)
     yield from (f"assumed: {fact}" for fact in found.assumed)
     if found.overload:
         yield f"OVERLOADED: {found.overload}"
@@ -126,6 +128,35 @@ def outcome_lines(found: Simulation, score: Score) -> Iterator[str]:
             yield f"LIMIT MISSED: {held.name} {duration(held.value_s)}, limit {duration(held.limit_s)}"
         elif held.held is None:
             yield f"LIMIT UNDECIDED: there is no {held.name}"
+
+
+def _network_lines(found: Simulation) -> Iterator[str]:
+    use = found.network
+    if use is not None:
+        yield (
+            f"KV network {use.name}: {use.prompts:,} caches moved, each {duration(use.waited_s)} in line and "
+            f"{duration(use.travelled_s)} on the way on average; its busiest line {use.busiest_fraction:.0%} busy"
+        )
+
+
+def _loss_lines(found: Simulation) -> Iterator[str]:
+    for loss in found.losses:
+        which = "replica" if loss.pool == "both" else f"{loss.pool} replica"
+        if loss.score is None:
+            yield f"without one {which}: there is only one, all service is lost"
+            continue
+        missed = [held.name for held in loss.score.limits if held.held is not True]
+        times = (f"{name} {_mean(getattr(loss.score, name.lower()))}" for name in ("TTFT", "TPOT", "E2E"))
+        yield (
+            f"without one {which}, on {loss.replicas_left}: served {loss.score.ok:,} of {loss.score.offered:,}"
+            f"{_unserved(loss.score)}; means {', '.join(times)}"
+            + (f"; misses {', '.join(missed)}" if missed else "")
+            + ("; OVERLOADED" if loss.overload else "")
+        )
+
+
+def _mean(values: Distribution) -> str:
+    return "–" if values.mean_s is None else duration(values.mean_s)
 
 
 def _unserved(score: Score) -> str:

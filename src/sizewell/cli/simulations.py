@@ -12,12 +12,10 @@ from sizewell.catalog.machine_code import CodeFolder
 from sizewell.cli.questions import AS_USUAL, Setup, stated_on
 from sizewell.cli.traffic_flags import Offered
 from sizewell.costs.ledger import MemoryLedger, ledger
-from sizewell.simulator.deployment import deployed_facts
-from sizewell.simulator.facts import Fleet, Router, Scheduler
-from sizewell.simulator.simulate import Options
-from sizewell.simulator.simulate import simulate as play
-from sizewell.specs.deployment import Deployment
-from sizewell.specs.errors import BadInputError
+from sizewell.simulator.deployment import deployed
+from sizewell.simulator.facts import Router, Scheduler
+from sizewell.simulator.simulate import NetworkUse, Options, play
+from sizewell.specs.deployment import Deployment, PoolRole
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 from sizewell.traffic.overload import overload
@@ -33,20 +31,38 @@ FEW_TOKENS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """The same requests after a pool of role `pool` has lost a replica; None where there was only one."""
+
+    pool: PoolRole
+    replicas_left: int
+    score: Score | None
+    overload: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
     """A simulated run and how it was. `run` and `score` are None where the deployment does not fit.
 
-    `overload` says in words that the queue grew as long as requests came; empty where it did not.
+    `memories` are the ledgers of its pools; `network` is what was moved between them. `overload` says in words that
+    the queue grew as long as requests came; empty where it did not. `losses` are filled in by `with_losses`.
     """
 
     deployment: Deployment
-    memory: MemoryLedger
+    memories: tuple[MemoryLedger, ...]
     offered: Offered
     slo: Slo
     router: Router
     run: Run | None = None
     score: Score | None = None
     overload: str = ""
+    network: NetworkUse | None = None
+    losses: tuple[Loss, ...] = ()
+
+    @property
+    def memory(self) -> MemoryLedger:
+        """The ledger that decides: the first that does not fit, else that of the pool that decodes."""
+        return next((memory for memory in self.memories if not memory.fits), self.memories[-1])
 
     @property
     def measured(self) -> Score | None:
@@ -97,23 +113,36 @@ def simulate_deployment(
     router: Router = "round-robin",
     watch: Callable[[int], None] | None = None,
 ) -> Simulation:
-    """Return what happens to the offered requests on a deployment, whoever built it; `watch` hears how many ended.
-
-    Raises BadInputError for several pools.
-    """
-    if len(deployment.pools) > 1:
-        raise BadInputError(f"{len(deployment.pools)} pools: simulate a deployment of one")
-    memory = ledger(deployment)
-    found = Simulation(deployment=deployment, memory=memory, offered=offered, slo=slo, router=router)
-    if not memory.fits:
+    """Return what happens to the offered requests on a deployment, whoever built it; `watch` hears how many ended."""
+    memories = tuple(ledger(deployment, pool) for pool in range(len(deployment.pools)))
+    found = Simulation(deployment=deployment, memories=memories, offered=offered, slo=slo, router=router)
+    if not found.memory.fits:
         return found
-    facts = deployed_facts(deployment, memory, read_efficiencies(), seed=offered.seed or 0)
+    served = deployed(deployment, memories, read_efficiencies(), router, offered.seed or 0)
     requests = offered.requests
     many = int(requests.output_tokens.sum()) > FEW_TOKENS
     options = Options(horizon_s=offered.until_s, compiled=many, store=CodeFolder.usual(), watch=watch)
-    fleet = Fleet(replica=facts, replicas=deployment.pools[0].replicas, router=router)
-    run = play(fleet, requests, options)
-    return replace(found, run=run, score=score(run, slo), overload=overload(requests, run))
+    played = play(served, requests, options)
+    run = played.run
+    return replace(
+        found, run=run, score=score(run, slo), overload=overload(requests, run), network=played.network
+    )  # fmt: skip
+
+
+def with_losses(found: Simulation) -> Simulation:
+    """Return a simulation with what the same requests would get after one replica of each pool had died."""
+    losses = [_loss(found, place) for place in range(len(found.deployment.pools))] if found.score else []
+    return replace(found, losses=tuple(losses))
+
+
+def _loss(found: Simulation, place: int) -> Loss:
+    pools = found.deployment.pools
+    left = pools[place].replicas - 1
+    if not left:
+        return Loss(pool=pools[place].role, replicas_left=0, score=None)
+    fewer = (*pools[:place], replace(pools[place], replicas=left), *pools[place + 1 :])
+    other = simulate_deployment(replace(found.deployment, pools=fewer), found.offered, found.slo, found.router)
+    return Loss(pool=pools[place].role, replicas_left=left, score=other.score, overload=other.overload)
 
 
 def _longest(requests: Requests) -> int:

@@ -42,10 +42,13 @@ def prefill_lengths(lengths: Lengths) -> Lengths:
     return Lengths(prompt_tokens=lengths.prompt_tokens, cached_tokens=lengths.cached_tokens, output_tokens=1.0)
 
 
-def handover_s(back: StepTable, reached: Reached, lanes: int) -> Floats:
-    """Return seconds to move the cache of one prompt from `lanes` accelerators to a decode replica, shape [M]."""
-    held = np.array([cache_bytes_per_token(back) * back.lengths.prompt_tokens])
-    moved: Floats = transfer_s(held, reached, lanes)[:, 0]
+def handover_s(back: StepTable, reached: Reached, senders: float) -> Floats:
+    """Return seconds to move the cache of one prompt to a decode replica, every rank over a line of its own, shape [M].
+
+    `senders` prefill ranks stand for each decode rank; fewer than one of them send more than each receives.
+    """
+    held = np.array([cache_bytes_per_token(back) * back.lengths.prompt_tokens / min(senders, 1.0)])
+    moved: Floats = transfer_s(held, reached, 1)[:, 0]
     return moved
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sizewell.costs.batch import Floats
+from sizewell.costs.ledger import ledger
 from sizewell.costs.machines import Machines, Reached, machine_tags
 from sizewell.costs.rank_memory import rank_memory
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.planner.certainty import Certainty, load_tag
-from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s, prefill_lengths
+from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, prefill_lengths
 from sizewell.planner.means import Means
 from sizewell.planner.steady_state import Limits, Point, Rates, rates
-from sizewell.planner.step_table import Lengths, StepTable, step_table, step_work
+from sizewell.planner.step_table import Lengths, StepTable, mean_accepted_tokens, step_table, step_work
+from sizewell.simulator.deployment import kv_network
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats, Pool
 from sizewell.specs.errors import BadInputError
@@ -75,10 +78,19 @@ class _Serving:
         prefill = PrefillPool(
             table=self._table(front, reached),
             per_decode_replica=front.replicas / back.replicas,
-            handover_s=handover_s(table, reached, front.parallelism.gpus),
+            handover_s=self._handover_s(),
         )
         settled = disaggregated_rates(prefill, table, self._limits(back, table))
         return settled, back.replicas
+
+    def _handover_s(self) -> Floats:
+        """Return the seconds a prompt's cache travels when its line is free, shape [1]."""
+        memories = [ledger(self.deployment, pool) for pool in range(len(self.deployment.pools))]
+        network = kv_network(self.deployment, memories, self.efficiencies)
+        layout = memories[[pool.role for pool in self.deployment.pools].index("decode")].layout
+        blocks = layout.request_blocks(int(np.ceil(self.workload.input_tokens)))
+        slower_s = max(network.send_block_s, network.receive_block_s)
+        return np.array([network.latency_s + blocks * slower_s])
 
     @property
     def certainty(self) -> Certainty:
@@ -96,7 +108,11 @@ class _Serving:
         lengths = prefill_lengths(lengths) if pool.role == "prefill" else lengths
         policy = StepPolicy.of(pool.settings, self.deployment.engine)
         work = step_work(self.deployment.model, self._formats, pool.parallelism, lengths, policy)
-        return step_table(work, reached)
+        table = step_table(work, reached)
+        accepted = pool.settings.draft_acceptance
+        if accepted is None:
+            return table
+        return replace(table, accepted_tokens=mean_accepted_tokens(np.array([accepted]), policy.drafts))
 
     def _limits(self, pool: Pool, table: StepTable) -> Limits:
         """Sequences by setting and by cache; cache blocks are counted at the mean context."""

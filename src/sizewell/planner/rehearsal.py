@@ -1,7 +1,7 @@
 """A deployment played through its load before it exists: percentiles, the load at which it breaks, a replica lost.
 
-One replica is simulated with its even share of the load, from a warm start: users come in one after the other over
-the time one request takes, and what is scored begins after everybody's first request.
+One replica is simulated with its even share of the load, two pools with all of it, from a warm start: users come in
+one after the other over the time one request takes, and what is scored begins after everybody's first request.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from sizewell.costs.ledger import ledger
 from sizewell.planner.means import Means
 from sizewell.planner.saturation import Bracket, saturation
 from sizewell.simulator.compiled import CodeStore
-from sizewell.simulator.deployment import deployed_facts
-from sizewell.simulator.facts import ReplicaFacts
+from sizewell.simulator.deployment import deployed
+from sizewell.simulator.facts import Disaggregated, Fleet, ReplicaFacts
 from sizewell.simulator.simulate import Options, simulate
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment
@@ -44,8 +44,10 @@ SURE = 0.98
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One replica under a `share` of the load, once it is warm. `overloaded`: more comes than it can serve, or
-    more users are there than it serves at once."""
+    """One replica under a `share` of the load, or two pools under all of it, once they are warm.
+
+    `overloaded`: more comes than it can serve, or more users are there than it serves at once.
+    """
 
     share: float
     score: Score
@@ -80,11 +82,14 @@ class Playing:
 
 
 def rehearse(deployment: Deployment, workload: Workload, given: Means, slo: Slo, playing: Playing) -> Rehearsal:
-    """Return what happens to a deployment of one pool under a load whose means are about as `given`."""
+    """Return what happens to a deployment under a load whose means are about as `given`."""
+    memories = [ledger(deployment, pool) for pool in range(len(deployment.pools))]
+    whole = deployed(deployment, memories, playing.efficiencies)
+    served, shares = (whole, 1) if isinstance(whole, Disaggregated) else (whole.replica, whole.replicas)
     return Rehearsal(
-        facts=deployed_facts(deployment, ledger(deployment), playing.efficiencies),
+        served=served,
         options=Options(store=playing.code),
-        replicas=deployment.pools[0].replicas,
+        shares=shares,
         workload=workload,
         e2e_s=usual_e2e_s(given),
         slo=slo,
@@ -95,12 +100,12 @@ def rehearse(deployment: Deployment, workload: Workload, given: Means, slo: Slo,
 class Rehearsal:
     """What a simulation says of replicas under their load; each thing is played when it is first asked for.
 
-    `facts` are those of one replica, `e2e_s` is about what one request takes.
+    `served` is one replica of `shares` that are alike, or two pools as one; `e2e_s` is about what one request takes.
     """
 
-    facts: ReplicaFacts
+    served: ReplicaFacts | Disaggregated
     options: Options
-    replicas: int
+    shares: int
     workload: Workload
     e2e_s: float
     slo: Slo
@@ -119,14 +124,34 @@ class Rehearsal:
         return "requests/s" if self.workload.users is None else "users"
 
     @property
-    def stated(self) -> Outcome:
-        """What happens under the stated load."""
-        return self.outcome(self.load / self.replicas)
+    def replicas(self) -> int:
+        """Replicas of all pools."""
+        if isinstance(self.served, Disaggregated):
+            return self.served.prefill.replicas + self.served.decode.replicas
+        return self.shares
 
     @property
+    def stated(self) -> Outcome:
+        """What happens under the stated load."""
+        return self.outcome(self.load / self.shares)
+
+    @cached_property
     def without_one(self) -> Outcome | None:
-        """The same load on one replica fewer; None where there is only one."""
-        return self.outcome(self.load / (self.replicas - 1)) if self.replicas > 1 else None
+        """What is left of the service when the replica dies whose loss is felt most; None: nothing is."""
+        if isinstance(self.served, Disaggregated):
+            return self._without_one_of(self.served)
+        return self.outcome(self.load / (self.shares - 1)) if self.shares > 1 else None
+
+    def _without_one_of(self, pools: Disaggregated) -> Outcome | None:
+        front, back = pools.prefill, pools.decode
+        if min(front.replicas, back.replicas) == 1:
+            return None
+        left = (
+            replace(pools, prefill=replace(front, replicas=front.replicas - 1)),
+            replace(pools, decode=replace(back, replicas=back.replicas - 1)),
+        )
+        found = [replace(self, served=fewer, known={}).outcome(self.load) for fewer in left]
+        return max(found, key=lambda outcome: (not outcome.holds, outcome.score.e2e.mean_s or 0.0))
 
     @cached_property
     def saturation(self) -> Bracket:
@@ -137,12 +162,14 @@ class Rehearsal:
         """
         whole = self.unit == "users"
         most = float(self.most_at_once) if whole else SURE * self.capacity_per_s
-        played = [self.stated, *((self.without_one,) if self.without_one else ())]
+        played = [self.stated]
+        if self.shares > 1 and self.without_one:
+            played.append(self.without_one)
         known = {outcome.share: outcome.strain for outcome in played}
         known[nextafter(most, inf)] = inf
         unlimited = self.stated.served and not self.stated.score.limits
         found = saturation((lambda _: 0.0) if unlimited else self._strain, most, whole=whole, known=known)
-        return replace(found, holds=found.holds * self.replicas, breaks=found.breaks * self.replicas)
+        return replace(found, holds=found.holds * self.shares, breaks=found.breaks * self.shares)
 
     @property
     def headroom_fraction(self) -> float:
@@ -158,9 +185,11 @@ class Rehearsal:
 
     @property
     def most_at_once(self) -> int:
-        """Requests one replica can have under way, by setting and by cache; more only wait."""
-        held = self.facts.blocks * self.facts.block_tokens / self.workload.context_tokens
-        return ceil(min(self.facts.max_num_seqs, held)) * self.facts.ranks
+        """Requests that can be decoded at once, by setting and by cache; more only wait."""
+        decoding = self.served.decode if isinstance(self.served, Disaggregated) else Fleet(replica=self.served)
+        facts = decoding.replica
+        held = facts.blocks * facts.block_tokens / self.workload.context_tokens
+        return ceil(min(facts.max_num_seqs, held)) * facts.ranks * decoding.replicas
 
     @cached_property
     def capacity_per_s(self) -> float:
@@ -168,7 +197,7 @@ class Rehearsal:
         full = self.most_at_once
         count = int(np.clip(full * 6, FEWEST, MOST))
         traffic = replace(traffic_of(self.workload), arrivals=Window(concurrency=min(2 * full, count // 3)))
-        steady = score(simulate(self.facts, offer(traffic, count, self.seed), self.options)).steady
+        steady = score(simulate(self.served, offer(traffic, count, self.seed), self.options)).steady
         return steady.requests_per_s if steady else inf
 
     def _strain(self, share: float) -> float:
@@ -179,7 +208,7 @@ class Rehearsal:
         edge = min(ceil(share if whole else share * self.e2e_s), MOST)
         before = edge if whole else edge * WARM_UP_ROUNDS
         count = int(np.clip(edge * ROUNDS, FEWEST, MOST))
-        run = simulate(self.facts, self._requests(share, before + count + edge), self.options)
+        run = simulate(self.served, self._requests(share, before + count + edge), self.options)
         scored = score(run.rows(before, before + count), self.slo)
         most = self.most_at_once if whole else SURE * self.capacity_per_s
         return Outcome(share=share, score=scored, overloaded=share > most)

@@ -187,7 +187,7 @@ def _disaggregated(case: PointCase, pools: tuple[PoolCase, ...], tables: list[St
         PrefillPool(
             table=tables[prefill],
             per_decode_replica=front.replicas / back.replicas,
-            handover_s=handover_s(tables[decode], reached, front.cut.gpus),
+            handover_s=handover_s(tables[decode], reached, front.cut.gpus / back.cut.gpus),
         ),
         tables[decode],
         Limits(max_sequences=case.max_sequences * back.cut.dp, kv_tokens=max(pools[decode].kv_tokens, 1.0)),

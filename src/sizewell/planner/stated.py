@@ -8,7 +8,7 @@ from math import ceil
 from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism, Pool
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
-from sizewell.specs.hardware import ClusterSpec
+from sizewell.specs.hardware import ClusterSpec, LinkSpec
 from sizewell.specs.model import ModelSpec
 from sizewell.traffic.workload import Workload
 
@@ -17,8 +17,20 @@ MOST_DRAFT_TOKENS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatedPool:
+    """A pool of a split deployment, as somebody states it."""
+
+    replicas: int
+    cut: Parallelism
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stated:
-    """What is known of a deployment's cut and settings; None = not said."""
+    """What is known of a deployment's cut and settings; None = not said.
+
+    With `prefill` and `decode` the deployment is split into two pools, joined by `kv_network`; both have the same
+    settings, and no cut or count is stated beside them.
+    """
 
     tp: int | None = None
     pp: int | None = None
@@ -31,7 +43,13 @@ class Stated:
     memory_fraction: float | None = None
     enforce_eager: bool = False
     offload_bytes: float = 0.0
+    kv_host_bytes: float = 0.0
+    pin_prefixes: bool = False
     speculative_tokens: int = 0
+    draft_acceptance: float | None = None
+    prefill: StatedPool | None = None
+    decode: StatedPool | None = None
+    kv_network: LinkSpec | None = None
 
     def serving(self, model: ModelSpec, workload: Workload) -> Stated:
         """Return the same with the longest sequence a plan for this load would start the engine with."""
@@ -54,6 +72,8 @@ def stated_deployment(
 
     Raises BadInputError for a cut the model does not divide into, or one larger than the cluster.
     """
+    if stated.prefill or stated.decode or stated.kv_network:
+        return _split(model, cluster, engine, formats, stated)
     if engine.name == "llama.cpp" and stated.tp is None and stated.pp is None:
         each = max(1, cluster.gpus // (stated.replicas or 1))
         stated = replace(stated, tp=1, pp=min(each, len(model.layers)))
@@ -74,6 +94,30 @@ def stated_deployment(
     )
 
 
+def _split(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, formats: Formats, stated: Stated) -> Deployment:
+    """Return a deployment of a prefill and a decode pool."""
+    if stated.prefill is None or stated.decode is None:
+        raise BadInputError("pools come in pairs: say both --prefill and --decode")
+    if any((stated.tp, stated.pp, stated.dp, stated.ep, stated.replicas)):
+        raise BadInputError("--prefill and --decode say how the model is cut: leave --tp, --pp, --dp, --ep, --replicas")
+    if engine.name == "llama.cpp":
+        raise BadInputError("llama.cpp hands no cache over: say --engine vllm or sglang")
+    needed = sum(pool.replicas * pool.cut.gpus for pool in (stated.prefill, stated.decode))
+    if needed > cluster.gpus:
+        raise BadInputError(f"the pools need {needed} accelerators, there are {cluster.gpus}: lower them or add nodes")
+    settings = stated_settings(model, cluster, engine, stated)
+    for pool in (stated.prefill, stated.decode):
+        _check_cut(model, pool.cut)
+    return Deployment(
+        model=model, weight_format=formats.weight, kv_format=formats.kv, engine=engine, cluster=cluster,
+        pools=(
+            Pool(role="prefill", replicas=stated.prefill.replicas, parallelism=stated.prefill.cut, settings=settings),
+            Pool(role="decode", replicas=stated.decode.replicas, parallelism=stated.decode.cut, settings=settings),
+        ),
+        kv_network=stated.kv_network,
+    )  # fmt: skip
+
+
 def stated_cut(model: ModelSpec, cluster: ClusterSpec, stated: Stated) -> Parallelism:
     """Return the cut: sizes not said are tensor parallelism inside a node, then pipeline stages across nodes.
 
@@ -89,6 +133,12 @@ def stated_cut(model: ModelSpec, cluster: ClusterSpec, stated: Stated) -> Parall
         raise BadInputError(
             f"{many} {cut.gpus * copies} accelerators, there are {cluster.gpus}: lower a size or add nodes"
         )
+    _check_cut(model, cut)
+    return cut
+
+
+def _check_cut(model: ModelSpec, cut: Parallelism) -> None:
+    """Refuse a cut the model does not divide into."""
     if not model.legal_tp(cut.tp):
         raise BadInputError(f"{model.name} does not divide over TP{cut.tp}: its heads allow {_legal_sizes(model)}")
     if cut.pp > len(model.layers):
@@ -97,7 +147,6 @@ def stated_cut(model: ModelSpec, cluster: ClusterSpec, stated: Stated) -> Parall
         raise BadInputError(f"EP is 1 or TP × DP = {cut.tp * cut.dp}, not {cut.ep}")
     if cut.ep > 1 and not model.is_moe:
         raise BadInputError(f"{model.name} routes to no experts: leave --ep out")
-    return cut
 
 
 def _largest_tp(model: ModelSpec, accelerators: int) -> int:
@@ -131,7 +180,10 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
         memory_fraction=stated.memory_fraction or engine.memory_fraction,
         enforce_eager=stated.enforce_eager,
         offload_bytes=stated.offload_bytes,
+        kv_host_bytes=stated.kv_host_bytes,
+        pin_prefixes=stated.pin_prefixes,
         speculative_tokens=stated.speculative_tokens,
+        draft_acceptance=stated.draft_acceptance,
     )
 
 

@@ -52,8 +52,8 @@ class StepAccount:
 def deployment_steps(
     deployment: Deployment, lengths: Lengths, efficiencies: Efficiencies, grid: Sequence[float] = GRID
 ) -> StepTable:
-    """Return the step times of one replica of a deployment's first pool on its own cluster."""
-    pool = deployment.pools[0]
+    """Return the step times of one replica of a deployment's decoding pool on its own cluster."""
+    pool = deployment.pools[-1]
     reached = Reached.of(Machines.of([deployment.cluster]), efficiencies, also=deployment.engine.tags)
     formats = Formats(weight=deployment.weight_format, kv=deployment.kv_format)
     policy = StepPolicy.of(pool.settings, deployment.engine)

@@ -136,6 +136,12 @@ def step_work(
     )
 
 
+def mean_accepted_tokens(acceptance: Floats, drafts: int) -> Floats:
+    """Return the tokens a step brings a sequence on average: its own, and every draft if it and those before hold."""
+    total: Floats = np.sum([acceptance**n for n in range(drafts + 1)], axis=0)
+    return total
+
+
 def step_table(work: StepWork, reached: Reached) -> StepTable:
     """Return the step times of `work` on every machine."""
     steps, grid = work.steps.time(reached), len(work.sequences)
@@ -150,7 +156,7 @@ def step_table(work: StepWork, reached: Reached) -> StepTable:
         alone_s=alone_s[:, 0] + alone_s[:, 1:].sum(axis=1) / work.stages,
         floor_s=steps.floor_s[:, decode],
         alone_floor_s=steps.floor_s[:, alone].sum(axis=1) / work.stages,
-        accepted_tokens=np.sum([reached.factors["acceptance"] ** n for n in range(work.policy.drafts + 1)], axis=0),
+        accepted_tokens=mean_accepted_tokens(reached.factors["acceptance"], work.policy.drafts),
         request_s=reached.factors["request_s"],
         burst=reached.factors["burst_share"],
         steps=steps,

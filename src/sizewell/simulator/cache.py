@@ -44,16 +44,20 @@ def find_prefix(engine: Engine, request: int) -> int:
     return int(cursor.block * rules.block_tokens)
 
 
-def place_prefix(engine: Engine, request: int, tokens: int) -> bool:
-    """Give an admitted sequence a slot, the prefix just found and blocks for `tokens` in all; False: no room."""
+def place_prefix(engine: Engine, request: int, computed: int, tokens: int) -> bool:
+    """Give an admitted sequence a slot, the prefix just found and blocks for `tokens` in all; False: no room.
+
+    Of the first `computed` tokens only what later ones see takes blocks: a prompt that another engine computed has
+    passed windows that it never filled here.
+    """
     state, rules, sequence = engine.state[0], engine.rules[0], engine.sequences[request]
     kept = rules.watermark_blocks if state.running > 0 else 0
     tokens = min(tokens + rules.lookahead_tokens, rules.max_model_len_tokens)
-    if _missing(engine, tokens, False) + kept > state.free:
+    if _missing(engine, computed, tokens, False) + kept > state.free:
         return False
     if rules.reserve_prompt:
         prompt = sequence.input_tokens + sequence.generated
-        if _missing(engine, prompt, True) + kept > state.free:
+        if _missing(engine, computed, prompt, True) + kept > state.free:
             return False
     state.spare -= 1
     slot = engine.spare[state.spare]
@@ -62,13 +66,15 @@ def place_prefix(engine: Engine, request: int, tokens: int) -> bool:
     engine.slots[slot].key = state.hit_key
     engine.slots[slot].segment, engine.slots[slot].segment_from = state.hit_segment, state.hit_segment_from
     for group in range(len(engine.groups)):
-        table = engine.tables[group, slot]
-        for place in range(state.hit_blocks):
+        table, unseen = engine.tables[group, slot], _unseen(engine, group, computed)
+        for place in range(unseen):
+            table[place] = NULL
+        for place in range(unseen, state.hit_blocks):
             block = engine.hits[group, place]
             table[place] = block
             if block != NULL:
                 share_block(engine, block)
-        engine.held[group, slot] = state.hit_blocks
+        engine.held[group, slot] = max(unseen, state.hit_blocks)
     return grow(engine, slot, tokens)
 
 
@@ -90,12 +96,23 @@ def grow(engine: Engine, slot: int, tokens: int) -> bool:
     return True
 
 
+def free_tokens(engine: Engine) -> int:
+    """Return the tokens a pool has left; one of single tokens counts what blocks of running sequences do not hold."""
+    rules, state = engine.rules[0], engine.state[0]
+    size = rules.block_tokens
+    if rules.pool_tokens == 0:
+        return int(state.free * size)
+    used = (len(engine.blocks) - 1 - state.free) * size
+    for place in range(state.running):
+        sequence = engine.sequences[engine.running[place]]
+        used -= engine.held[0, sequence.slot] * size - sequence.computed
+    return int(rules.pool_tokens - used)
+
+
 def drop_unseen(engine: Engine, slot: int, computed: int) -> None:
     """Give back the blocks that no token after the first `computed` attends to."""
     for group in range(len(engine.groups)):
-        if engine.groups[group].kind not in (WINDOW, CHUNK):
-            continue
-        last = min(_first_seen(engine, group, computed), engine.held[group, slot])
+        last = min(_unseen(engine, group, computed), engine.held[group, slot])
         table = engine.tables[group, slot]
         first = last
         while first > 0 and table[first - 1] != NULL:
@@ -123,11 +140,19 @@ def offer_full_blocks(engine: Engine, request: int, tokens: int) -> None:
         for group in range(len(engine.groups)):
             block = engine.tables[group, sequence.slot, slot.keyed]
             if block != NULL and engine.blocks[block].key == NO_KEY and _findable(engine, group, request, slot.keyed):
+                if slot.keyed < engine.requests[request].pinned_blocks:
+                    _pin(engine, block, cursor.key + group)
                 remember(engine, block, cursor.key + group)
                 keep_on_host(engine, cursor.key + group)
         slot.keyed = slot.key_block = cursor.block
         slot.key = cursor.key
         slot.segment, slot.segment_from = cursor.segment, cursor.segment_from
+
+
+def _pin(engine: Engine, block: int, key: int) -> None:
+    """Let a block that is about to be remembered stay for good, unless another already does under its key."""
+    if find_block(engine, key) == NULL:
+        share_block(engine, block)
 
 
 def reveal(engine: Engine, request: int) -> None:
@@ -172,16 +197,16 @@ def _wanted(engine: Engine, group: int, tokens: int) -> int:
     return int((tokens + size - 1) // size)
 
 
-def _missing(engine: Engine, tokens: int, capped: bool) -> int:
+def _missing(engine: Engine, computed: int, tokens: int, capped: bool) -> int:
     """Return the free blocks an admission takes: new ones, and found ones that nobody uses at the moment."""
     found = engine.state[0].hit_blocks
     missing = 0
     for group in range(len(engine.groups)):
-        wanted = _wanted(engine, group, tokens)
+        wanted, unseen = _wanted(engine, group, tokens), _unseen(engine, group, computed)
         if capped:
             wanted = min(wanted, engine.groups[group].most_blocks)
-        missing += max(0, wanted - found)
-        for place in range(found):
+        missing += max(0, wanted - max(found, unseen))
+        for place in range(unseen, found):
             block = engine.hits[group, place]
             if block != NULL and engine.blocks[block].users == 0:
                 missing += 1
@@ -257,9 +282,11 @@ def _clear_hits(engine: Engine, group: int, count: int) -> None:
         engine.hits[group, place] = NULL
 
 
-def _first_seen(engine: Engine, group: int, computed: int) -> int:
-    """Return the first block that the token after `computed` ones still attends to."""
+def _unseen(engine: Engine, group: int, computed: int) -> int:
+    """Return how many blocks no token after the first `computed` attends to."""
     size, span = engine.rules[0].block_tokens, engine.groups[group].span_tokens
     if engine.groups[group].kind == CHUNK:
         return int(computed // span * span // size)
-    return int(max(0, computed - span + 1) // size)
+    if engine.groups[group].kind == WINDOW:
+        return int(max(0, computed - span + 1) // size)
+    return 0

@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
+from sizewell.costs.collectives import exchange, transfer_s
 from sizewell.costs.ledger import MemoryLedger
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.tabulate import make_surface
-from sizewell.simulator.facts import ReplicaFacts, Scheduler, replica_facts
+from sizewell.costs.work import Collective
+from sizewell.simulator.facts import Disaggregated, Fleet, Network, ReplicaFacts, Router, Scheduler, replica_facts
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats
+from sizewell.specs.errors import BadInputError
+
+
+def deployed(
+    deployment: Deployment,
+    memories: Sequence[MemoryLedger],
+    efficiencies: Efficiencies,
+    router: Router = "round-robin",
+    seed: int = 0,
+) -> Fleet | Disaggregated:
+    """Return all replicas of a deployment; `memories` are the ledgers of its pools.
+
+    Raises BadInputError for pools that are neither one of role `both` nor a prefill and a decode pool.
+    """
+    fleets = {
+        pool.role: Fleet(
+            replica=deployed_facts(deployment, memory, efficiencies, pool=place, seed=seed),
+            replicas=pool.replicas,
+            router=router,
+        )
+        for place, (pool, memory) in enumerate(zip(deployment.pools, memories, strict=True))
+    }
+    if set(fleets) == {"both"}:
+        return fleets["both"]
+    if set(fleets) != {"prefill", "decode"}:
+        raise BadInputError(f"pools {', '.join(fleets)}: give one pool 'both', or 'prefill' and 'decode'")
+    counted = memories[[pool.role for pool in deployment.pools].index("decode")].layout.block_tokens
+    network = kv_network(deployment, memories, efficiencies)
+    # A block may be played as several of those the engine counts.
+    blocks = fleets["decode"].replica.block_tokens / counted
+    network = replace(
+        network, send_block_s=blocks * network.send_block_s, receive_block_s=blocks * network.receive_block_s
+    )  # fmt: skip
+    return Disaggregated(prefill=fleets["prefill"], decode=fleets["decode"], network=network)
 
 
 def deployed_facts(
@@ -29,5 +68,63 @@ def deployed_facts(
     cache = (memory.layout, memory.kv_blocks)
     facts = replica_facts(surface, cache, deployment.engine, chosen.settings, chosen.parallelism)
     acceptance, request_s = (float(reached.factors[name][0]) for name in ("acceptance", "request_s"))
+    if chosen.settings.draft_acceptance is not None:
+        acceptance = chosen.settings.draft_acceptance
     scheduler: Scheduler = "sglang" if deployment.engine.name == "sglang" else "vllm"
-    return replace(facts, scheduler=scheduler, acceptance=acceptance, request_s=request_s, seed=seed)
+    facts = replace(facts, scheduler=scheduler, acceptance=acceptance, request_s=request_s, seed=seed)
+    if not chosen.settings.kv_host_bytes:
+        return facts
+    rate = float(reached.machines.host_link_bytes_per_s[0] * reached.factors["link_host"][0])
+    return with_host_memory(facts, memory, chosen.settings.kv_host_bytes / _accelerators(deployment, pool), rate)
+
+
+def with_host_memory(
+    facts: ReplicaFacts, memory: MemoryLedger, bytes_per_gpu: float, link_bytes_per_s: float
+) -> ReplicaFacts:
+    """Return a replica that also keeps cache in host memory, each accelerator its own share over its own link.
+
+    Raises BadInputError where a block does not fit, and for caches of several kinds.
+    """
+    token_bytes = memory.layout.bytes_per_block / memory.layout.block_tokens
+    blocks = int(bytes_per_gpu // (token_bytes * facts.block_tokens))
+    if blocks < 1:
+        raise BadInputError(f"{bytes_per_gpu:,.0f} bytes of host memory for each accelerator hold no block of cache")
+    return replace(facts, host_blocks=blocks, host_token_s=token_bytes / link_bytes_per_s)
+
+
+def kv_network(deployment: Deployment, memories: Sequence[MemoryLedger], efficiencies: Efficiencies) -> Network:
+    """Return what carries caches between a deployment's pools, a line for each of their accelerators; a block is one of
+    the decode pool's layout.
+
+    That is the network the deployment names, else the fabric inside which both pools stand, else the one that joins
+    its nodes. Ranks of a pool send, or receive, what each of them holds, all at once. Raises BadInputError where
+    nothing joins the nodes.
+    """
+    cluster, named = deployment.cluster, deployment.kv_network
+    if named is not None:
+        cluster = replace(cluster, node=replace(cluster.node, scale_out=named))
+    elif cluster.node.scale_out.bytes_per_s <= 0 and cluster.nodes > 1:
+        raise BadInputError(f"nothing joins the nodes {cluster.node.key}: name a --kv-network")
+    near = named is None and cluster.scale_up_gpus >= cluster.gpus
+    reached = Reached.of(Machines.of([cluster]), efficiencies, deployment.engine.name)
+    by_role = {pool.role: memory.layout for pool, memory in zip(deployment.pools, memories, strict=True)}
+    front, back = by_role["prefill"], by_role["decode"]
+    sent = front.bytes_per_block * back.block_tokens / front.block_tokens
+    sizes = np.array([0.0, sent, back.bytes_per_block])
+    if near:
+        message = exchange(Collective(kind="send", ranks=2, bytes=sizes, stride=max(1, cluster.gpus // 2)), reached)
+        seconds = (message.latency_s + message.wire_s)[0]
+    else:
+        seconds = transfer_s(sizes, reached, lanes=1)[0]
+    return Network(
+        name=cluster.node.scale_up.name if near else cluster.node.scale_out.name,
+        latency_s=float(seconds[0]),
+        send_block_s=float(seconds[1] - seconds[0]),
+        receive_block_s=float(seconds[2] - seconds[0]),
+    )
+
+
+def _accelerators(deployment: Deployment, pool: int) -> int:
+    """Return the accelerators of one data-parallel rank, which share its engine's host memory."""
+    cut = deployment.pools[pool].parallelism
+    return cut.tp * cut.pp

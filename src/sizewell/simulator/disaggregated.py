@@ -1,17 +1,31 @@
 """Two pools: one computes prompts, the other decodes; the cache of a prompt travels between them over a network.
 
-A request first is a sequence of the prefill pool, which ends when its prompt is computed. Then its cache is moved, and
-it comes to the decode pool, which computes the prompt's last token again and generates from there, as vLLM does.
-Blocks of the prefill pool are free again when the prompt is computed, before the transfer has ended.
+A request first is a sequence of the prefill pool, which ends when its prompt is computed and keeps its seat and its
+blocks. It then waits in the decode pool until that has blocks for it; then its cache is fetched (`network`), the
+prefill pool gets its own blocks back, and the decode pool computes the prompt's last token again and generates from
+there, as vLLM does.
 """
 
 from __future__ import annotations
 
 from math import inf
 
-from sizewell.simulator.agenda import add_due, set_off, start_closed_loop
-from sizewell.simulator.engine import DONE, EVENTS_PER_CALL, MORE, discharge, happen, log_is_full, next_event_s, stop
-from sizewell.simulator.state import NONE, Pair
+from sizewell.simulator.agenda import add_due, next_time_s, set_off, start_closed_loop, take_next
+from sizewell.simulator.cache import free_sequence
+from sizewell.simulator.engine import (
+    DONE,
+    EVENTS_PER_CALL,
+    MORE,
+    come,
+    discharge,
+    happen,
+    log_is_full,
+    next_event_s,
+    stop,
+)  # fmt: skip
+from sizewell.simulator.network import arrival_s
+from sizewell.simulator.replica import rouse
+from sizewell.simulator.state import NONE, OPEN, Pair, engine_of
 
 
 def play_pair(pair: Pair) -> int:
@@ -25,14 +39,17 @@ def play_pair(pair: Pair) -> int:
         time_s = min(first_s, second_s)
         if time_s == inf or time_s > horizon_s:
             return DONE
+        pair.prefill.clock[0].now_s = pair.decode.clock[0].now_s = time_s
         if first_s <= second_s:
             replica = happen(pair.prefill, time_s)
             if replica != NONE:
                 _hand_over(pair, replica)
+        elif next_time_s(pair.decode) <= time_s:
+            _arrive(pair, take_next(pair.decode))
         else:
             replica = happen(pair.decode, time_s)
-            if replica != NONE:
-                _see_off(pair, replica)
+            _fetch(pair, replica)
+            _see_off(pair, replica)
     return MORE
 
 
@@ -43,16 +60,39 @@ def stop_pair(pair: Pair) -> None:
 
 
 def _hand_over(pair: Pair, replica: int) -> None:
-    """Send the cache of the prompts just computed to the decode pool."""
-    world, rules = pair.prefill, pair.prefill.rules[0]
-    for engine in range(replica * rules.ranks, (replica + 1) * rules.ranks):
+    """Let the prompts just computed wait for room in the decode pool."""
+    world, ranks = pair.prefill, pair.prefill.rules[0].ranks
+    for engine in range(replica * ranks, (replica + 1) * ranks):
         for place in range(world.states[engine].ended):
             request = world.ended[engine, place]
             discharge(world, request)
-            tokens = world.sequences[request].input_tokens
-            arrival_s = world.clock[0].now_s + rules.transfer_s + rules.transfer_token_s * tokens
-            add_due(pair.decode, request, arrival_s)
+            come(pair.decode, request)
         world.states[engine].ended = 0
+
+
+def _fetch(pair: Pair, replica: int) -> None:
+    """Send for the caches of the prompts that have just been given blocks."""
+    world, ranks = pair.decode, pair.decode.rules[0].ranks
+    for engine in range(replica * ranks, (replica + 1) * ranks):
+        for place in range(world.states[engine].asked):
+            request = world.asked[engine, place]
+            add_due(world, request, arrival_s(pair, request))
+        world.states[engine].asked = 0
+
+
+def _arrive(pair: Pair, request: int) -> None:
+    """Let a prompt run whose cache has come, and give back what it held where it was computed."""
+    world, engine = pair.decode, pair.decode.sequences[request].engine
+    state = world.states[engine]
+    world.moved[engine, state.moved] = request
+    state.moved += 1
+    state.blocked = OPEN
+    rouse(world, engine // world.rules[0].ranks)
+    sender = pair.prefill.sequences[request].engine
+    free_sequence(engine_of(pair.prefill, sender), request)
+    pair.prefill.states[sender].blocked = OPEN
+    if pair.prefill.states[sender].waiting > 0:
+        rouse(pair.prefill, sender // pair.prefill.rules[0].ranks)
 
 
 def _see_off(pair: Pair, replica: int) -> None:

@@ -6,9 +6,10 @@ from math import inf
 
 from sizewell.simulator.agenda import next_time_s, set_off, start_closed_loop, take_next
 from sizewell.simulator.replica import halt, rouse, wake
-from sizewell.simulator.router import choose_engine
+from sizewell.simulator.router import choose_engine, note_load
 from sizewell.simulator.samples import observe
 from sizewell.simulator.state import NONE, REFUSED, World, engine_of
+from sizewell.simulator.tournament import winner
 from sizewell.simulator.waiting import enqueue
 
 DONE, MORE = range(2)
@@ -40,7 +41,7 @@ def log_is_full(world: World) -> bool:
 
 def next_event_s(world: World) -> float:
     """Return when something happens next."""
-    return float(min(next_time_s(world), world.states[_earliest(world) * world.rules[0].ranks].wake_s))
+    return float(min(next_time_s(world), world.soonest[1].value))
 
 
 def happen(world: World, time_s: float) -> int:
@@ -48,10 +49,10 @@ def happen(world: World, time_s: float) -> int:
     world.clock[0].now_s = time_s
     # A scheduler that acts at the very time a request comes sees it.
     if next_time_s(world) <= time_s:
-        _come(world, take_next(world))
+        come(world, take_next(world))
         observe(world)
         return NONE
-    replica = _earliest(world)
+    replica = winner(world.soonest)
     wake(world, replica)
     observe(world)
     return replica
@@ -74,6 +75,7 @@ def discharge(world: World, request: int) -> None:
     state = world.states[sequence.engine]
     state.outstanding -= 1
     state.outstanding_tokens -= sequence.input_tokens + sequence.output_tokens
+    note_load(world, sequence.engine // world.rules[0].ranks, 0)
 
 
 def stop(world: World) -> None:
@@ -83,16 +85,7 @@ def stop(world: World) -> None:
         halt(world, replica)
 
 
-def _earliest(world: World) -> int:
-    """Return the replica that acts next."""
-    ranks, found = world.rules[0].ranks, 0
-    for replica in range(1, len(world.states) // ranks):
-        if world.states[replica * ranks].wake_s < world.states[found * ranks].wake_s:
-            found = replica
-    return found
-
-
-def _come(world: World, request: int) -> None:
+def come(world: World, request: int) -> None:
     """Let a request reach the engine it is routed to; one that can never be served is refused."""
     now_s, sequence = world.clock[0].now_s, world.sequences[request]
     sequence.scheduled_s = sequence.sent_s = now_s - world.clock[0].request_s
@@ -105,5 +98,7 @@ def _come(world: World, request: int) -> None:
     state = world.states[chosen]
     state.outstanding += 1
     state.outstanding_tokens += sequence.input_tokens + sequence.output_tokens
+    replica = chosen // world.rules[0].ranks
+    note_load(world, replica, 1)
     enqueue(engine_of(world, chosen), request)
-    rouse(world, chosen // world.rules[0].ranks)
+    rouse(world, replica)

@@ -85,7 +85,10 @@ class ReplicaFacts:
     async scheduling, one for each of the pipeline `stages`. `drafts` tokens are proposed each step, each accepted
     with probability `acceptance` if those before it were; with `draft_layers` the drafter keeps keys and values of its
     own, so blocks are held for the drafts ahead and the last block of a cached prefix is computed again.
-    `host_blocks` more are kept in host memory, from where a token's cache comes back in `host_token_s`.
+    `host_blocks` more are kept in host memory, from where a token's cache comes back in `host_token_s`. With
+    `pin_prefixes` the beginnings of prompts that several sessions share are never evicted once they are computed.
+    `pool_tokens`, where given, is what an SGLang pool of single tokens holds: it is counted in tokens, though sequences
+    hold blocks, of which there are then enough for each of them to leave one in part unused.
     `scheduler` sglang takes `max_num_batched_tokens` as the size of a prefill chunk, `conservativeness` as how much of
     their output it expects of running sequences, and looks for requests every `receive_steps` steps that decode.
     `watermark_fraction` of the blocks stays free when a request is admitted beside others. Data-parallel ranks that
@@ -109,8 +112,10 @@ class ReplicaFacts:
     scheduler: Scheduler = "vllm"
     conservativeness: float = 1.0
     receive_steps: int = 1
+    pool_tokens: int = 0
     host_blocks: int = 0
     host_token_s: float = 0.0
+    pin_prefixes: bool = False
     stages: int = 1
     ranks: int = 1
     drafts: int = 0
@@ -130,6 +135,8 @@ class ReplicaFacts:
             raise BadInputError(f"the cache has {self.blocks} blocks: one is kept back, so give at least 2")
         if self.host_blocks and len(self.groups) > 1:
             raise BadInputError(f"{len(self.groups)} groups of layers cache unalike: only one kind is kept on the host")
+        if self.pin_prefixes and any(group.kind != "full" for group in self.groups):
+            raise BadInputError("prefixes are pinned only where all layers keep every token")
         if not 0.0 <= self.watermark_fraction < 1.0:
             raise BadInputError(f"a fraction of {self.watermark_fraction:g} of the cache stays free: give 0 to below 1")
         if not 0.0 <= self.acceptance <= 1.0:
@@ -152,20 +159,28 @@ class ReplicaFacts:
         """Tokens beyond those computed in a step that a sequence holds blocks for."""
         return self.drafts if self.draft_layers else 0
 
-    def can_serve(self, input_tokens: Ints, output_tokens: Ints) -> NDArray[np.bool_]:
-        """Return which requests an empty replica can serve whole: within the context, and within its blocks."""
+    def can_serve(self, input_tokens: Ints, output_tokens: Ints, aside: Ints | int = 0) -> NDArray[np.bool_]:
+        """Return which requests an empty replica can serve whole: within the context, and within its blocks but for
+        those set `aside`.
+        """
         total = input_tokens + output_tokens
         held = -(-(total - 1 + self.lookahead_tokens) // self.block_tokens)
+        if self.pool_tokens:
+            # A page is one token, and one more is to be left when a request is admitted; drafts come on top.
+            alone = total + self.drafts + 2 + aside * self.block_tokens <= self.pool_tokens
+            served: NDArray[np.bool_] = alone & (total <= self.max_model_len_tokens)
+            return served
         if self.scheduler == "sglang":
-            held = -(-(total + self.block_tokens + 1) // self.block_tokens)
+            held = -(-(total + self.drafts + self.block_tokens + 1) // self.block_tokens)
         needed = np.zeros_like(held)
-        # What is computed in one step has blocks in every group, whatever the group gives back later.
-        chunk = -(-self.max_num_batched_tokens // self.block_tokens) + 1
+        # What is computed in one step has blocks in every group, beside those still seen, or read by batches in flight.
+        computed = self.max_num_batched_tokens * (self.depth if self.rules.windows_wait else 1)
         for group in self.groups:
-            most = max(group.most_blocks, chunk) if group.most_blocks else held
+            spanned = -(-(group.span_tokens - 1 + computed) // self.block_tokens) + 1
+            most = max(group.most_blocks, spanned) if group.most_blocks else held
             needed += group.most_blocks if group.kind == "state" else np.minimum(held, most)
         chunked = self.chunked_prefill | (input_tokens <= self.max_num_batched_tokens)
-        fits: NDArray[np.bool_] = (total <= self.max_model_len_tokens) & (needed <= self.blocks - 1) & chunked
+        fits: NDArray[np.bool_] = (total <= self.max_model_len_tokens) & (needed <= self.blocks - 1 - aside) & chunked
         return fits
 
 
@@ -190,22 +205,31 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Disaggregated:
-    """A pool of replicas that compute prompts and one of replicas that decode.
+class Network:
+    """What carries caches from one pool to another: a line for every engine (data-parallel rank) of both.
 
-    A prompt's cache takes `transfer_s` and `transfer_token_s` for each of its tokens to travel
-    (`costs.collectives.transfer_s` of its bytes).
+    A block of the decode pool keeps the sender's line busy for `send_block_s` and the receiver's for
+    `receive_block_s`; the last of it comes `latency_s` later.
     """
+
+    name: str = "network"
+    latency_s: float = 0.0
+    send_block_s: float = 0.0
+    receive_block_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("latency_s", "send_block_s", "receive_block_s"):
+            if not 0 <= getattr(self, name) < inf:
+                raise BadInputError(f"{self.name}: {name} is {getattr(self, name):g}: give 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disaggregated:
+    """A pool of replicas that compute prompts and one of replicas that decode, joined by a network."""
 
     prefill: Fleet
     decode: Fleet
-    transfer_s: float = 0.0
-    transfer_token_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.transfer_s < inf and 0 <= self.transfer_token_s < inf):
-            taken = f"{self.transfer_s:g} s + {self.transfer_token_s:g} s a token"
-            raise BadInputError(f"a transfer takes {taken}: give 0 or more")
+    network: Network = Network()
 
 
 def block_groups(layout: CacheLayout) -> tuple[BlockGroup, ...]:
@@ -229,22 +253,25 @@ def replica_facts(
 ) -> ReplicaFacts:
     """Return the facts of a replica: `cache` is its layout and its blocks, as `costs` counts them.
 
-    A pool of single tokens (SGLang, page size 1) is played in pages of 16, which is much faster and loses a few tokens
-    a sequence. Layouts without groups are played as one group that keeps every token.
+    Layouts without groups are played as one group that keeps every token.
     """
     layout, blocks = cache
     sglang = engine.name == "sglang"
-    size = max(layout.block_tokens, PAGE_TOKENS) if sglang else layout.block_tokens
+    single = sglang and layout.block_tokens == 1
+    size = PAGE_TOKENS if single else layout.block_tokens
+    # SGLang has its padding slot beside the pool.
+    blocks = ceil(blocks / size) + settings.max_num_seqs + 1 if single else blocks + sglang
     return ReplicaFacts(
         surface=surface,
-        # SGLang has its padding slot beside the pool.
-        blocks=blocks * layout.block_tokens // size + sglang,
+        blocks=blocks,
+        pool_tokens=cache[1] if single else 0,
         block_tokens=size,
         groups=(BlockGroup(),) if layout.rules.style == "flat" else block_groups(layout),
         max_num_seqs=settings.max_num_seqs,
         max_num_batched_tokens=settings.max_num_batched_tokens,
         max_model_len_tokens=settings.max_model_len_tokens,
         prefix_caching=settings.prefix_caching,
+        pin_prefixes=settings.pin_prefixes,
         chunked_prefill=settings.chunked_prefill,
         rules=SchedulerRules.of(engine.version),
         scheduler="sglang" if sglang else "vllm",

@@ -21,6 +21,7 @@ SEQUENCE = np.dtype(
         ("junction", np.int64),  # tokens of the prompt another has been seen to share beyond the cached prefix
         ("cached", np.int64),  # prompt tokens found in the prefix cache when first admitted
         ("preemptions", np.int64),
+        ("moving", np.int64),  # blocks to be moved here before the sequence can run
         ("scheduled_s", np.float64),
         ("sent_s", np.float64),
         ("first_s", np.float64),
@@ -40,6 +41,7 @@ REQUEST = np.dtype(
         ("think_id", np.int64),
         ("output_id", np.int64),
         ("admissible", np.int64),
+        ("pinned_blocks", np.int64),  # stay for good once they are filled
         ("private_from", np.int64),  # first block whose content nobody else can name
     ],
     align=True,
@@ -112,6 +114,8 @@ ENGINE = np.dtype(
         ("hit_segment_from", np.int64),
         ("hit_on_host", np.int64),  # blocks behind them found in host memory
         ("ended", np.int64),
+        ("asked", np.int64),  # prompts admitted whose cache is to be fetched
+        ("moved", np.int64),  # prompts whose cache has come
         ("outstanding", np.int64),
         ("outstanding_tokens", np.int64),
         ("preemptions", np.int64),
@@ -153,11 +157,11 @@ RULES = np.dtype(
         ("scheduler", np.int64),
         ("ratio_least", np.float64),  # SGLang: to which the expected share of outputs falls, and by how much a step
         ("ratio_decay", np.float64),
+        ("pool_tokens", np.int64),  # SGLang's pool of single tokens, whatever blocks hold them; else 0
         ("host_blocks", np.int64),  # blocks kept in host memory, and the seconds to bring a token's cache back
         ("host_token_s", np.float64),
+        ("hands_over", np.int64),  # a prefill pool: what ends keeps its seat and blocks until they have been moved
         ("takes_over", np.int64),  # a decode pool: prompts come computed but for the last token
-        ("transfer_s", np.float64),  # for a prompt's cache to get there, and for each token of it
-        ("transfer_token_s", np.float64),
         ("logged", np.int64),
     ],
     align=True,
@@ -174,7 +178,7 @@ CLOCK = np.dtype(
         ("users", np.int64),  # of a closed loop that has not started yet
         ("think_s", np.float64),
         ("request_s", np.float64),  # goes by before a request reaches the scheduler
-        ("turn", np.int64),
+        ("turn", np.int64),  # whose it is, going round; else requests given to replicas so far
         ("logged", np.int64),  # lines of the log in use
         ("gap_s", np.float64),  # last gap recorded and its bin
         ("gap_bin", np.int64),
@@ -186,6 +190,23 @@ CLOCK = np.dtype(
 )
 
 DUE = np.dtype([("time_s", np.float64), ("order", np.int64), ("request", np.int64)], align=True)
+
+NETWORK = np.dtype(
+    [
+        ("latency_s", np.float64),
+        ("send_block_s", np.float64),  # for which a block occupies the line of the engine that sends it
+        ("receive_block_s", np.float64),
+        ("prompts", np.int64),  # moved or under way, and their blocks
+        ("blocks", np.int64),
+        ("waited_s", np.float64),  # in line, all together
+        ("travelled_s", np.float64),
+    ],
+    align=True,
+)
+
+LINE = np.dtype([("free_s", np.float64), ("busy_s", np.float64)], align=True)
+
+STANDING = np.dtype([("value", np.float64), ("turn", np.int64), ("contestant", np.int64)], align=True)
 
 GAP = np.dtype([("count", np.int64), ("total_s", np.float64)], align=True)
 

@@ -7,7 +7,7 @@ they grow into. Only the sum of the steps' seconds is computed in closed form (`
 from __future__ import annotations
 
 from sizewell.costs.surface import StepSurface, decode_run_s
-from sizewell.simulator.cache import drop_unseen, grow, offer_full_blocks
+from sizewell.simulator.cache import drop_unseen, free_tokens, grow, offer_full_blocks
 from sizewell.simulator.landing import count_gap
 from sizewell.simulator.state import NO_ROOM, OPEN, SGLANG, STATE, Engine
 
@@ -18,7 +18,7 @@ ALIKE = 1.0005
 def steps_alike(engine: Engine, in_flight: int) -> int:
     """Return how many steps can be jumped over: after them the batches in flight are the same, so many tokens on."""
     state, rules = engine.state[0], engine.rules[0]
-    if state.running == 0 or (state.waiting > 0 and state.blocked == OPEN):
+    if state.running == 0 or (state.waiting + state.moved > 0 and state.blocked == OPEN):
         return 0
     if state.waiting > 0 and rules.receive_steps > 1:
         return 0
@@ -105,6 +105,8 @@ def _within_pool(engine: Engine, steps: int) -> int:
     """Return the most steps, up to `steps`, whose new blocks are all free now."""
     state, size = engine.state[0], engine.rules[0].block_tokens
     tables = len(engine.groups)
+    if engine.rules[0].pool_tokens > 0:
+        steps = min(steps, free_tokens(engine) // state.running)
     if steps <= 0 or state.running * (steps // size + 1) * tables <= state.free:
         return max(steps, 0)
     low, high = 0, steps

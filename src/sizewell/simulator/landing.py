@@ -40,6 +40,10 @@ def count_gap(engine: Engine, seconds: float, count: int) -> None:
 
 def _deliver(engine: Engine, request: int, emits: int, now_s: float) -> None:
     rules, sequence = engine.rules[0], engine.sequences[request]
+    if rules.hands_over and sequence.place != RUNNING:
+        # Preempted while its prompt was computed: there is no cache to hand over, so it is computed again.
+        sequence.placeholders = 0
+        return
     gained = 1
     if emits > 1:
         gained += _accepted(engine, request, emits - 1 - sequence.padding)

@@ -14,6 +14,7 @@ from sizewell.simulator.jumps import jump, steps_alike
 from sizewell.simulator.landing import land_batch
 from sizewell.simulator.sglang import schedule_sglang
 from sizewell.simulator.state import FCFS, OPEN, SGLANG, Engine, World, engine_of
+from sizewell.simulator.tournament import enter
 from sizewell.simulator.vllm import schedule
 
 
@@ -97,7 +98,7 @@ def rouse(world: World, replica: int) -> None:
     """Let a replica notice a request that has just come: at once if it is idle, else when its next step is formed."""
     lead = world.states[replica * world.rules[0].ranks]
     if lead.in_flight == 0:
-        lead.wake_s = world.clock[0].now_s
+        _act_at(world, replica, world.clock[0].now_s)
     elif lead.skip > 0 and not _no_admission(world, replica):
         _cut_jump(world, replica)
 
@@ -128,7 +129,7 @@ def _no_admission(world: World, replica: int) -> bool:
     state = world.states[replica * rules.ranks]
     if rules.receive_steps > 1:
         return False
-    return bool(state.running == rules.max_num_seqs or (state.blocked != OPEN and rules.policy == FCFS))
+    return bool((state.spare == 0 and state.moved == 0) or (state.blocked != OPEN and rules.policy == FCFS))
 
 
 def _launch(world: World, replica: int, ring: int) -> None:
@@ -169,7 +170,7 @@ def _plan(world: World, replica: int) -> None:
     lead = world.states[replica * rules.ranks]
     lead.skip = 0
     if lead.in_flight == 0:
-        lead.wake_s = inf
+        _act_at(world, replica, inf)
         return
     steps = 0
     if rules.jumps and rules.ranks == 1 and rules.stages == 1 and lead.in_flight == rules.depth:
@@ -181,10 +182,16 @@ def _set_wake(world: World, replica: int, steps: int) -> None:
     rules = world.rules[0]
     lead = world.states[replica * rules.ranks]
     batch = world.batches[replica * rules.ranks, lead.oldest]
-    lead.skip, lead.wake_s = steps, batch.end_s
+    lead.skip, end_s = steps, batch.end_s
     if steps > 0:
         count, context = batch.decode_sequences, batch.decode_context_tokens + batch.decode_sequences
-        lead.wake_s += decode_run_s(world.surface, count, context, steps)
+        end_s += decode_run_s(world.surface, count, context, steps)
+    _act_at(world, replica, end_s)
+
+
+def _act_at(world: World, replica: int, time_s: float) -> None:
+    world.states[replica * world.rules[0].ranks].wake_s = time_s
+    enter(world.soonest, replica, time_s, 0)
 
 
 def _land(world: World, replica: int, now_s: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sizewell.simulator.state import World
+from sizewell.simulator.tournament import enter, turn_of, winner
 
 ROUND_ROBIN, LEAST_REQUESTS, LEAST_TOKENS, SESSION, PREFIX = range(5)
 FAR_AHEAD_REQUESTS, FAR_AHEAD = 32, 1.5
@@ -30,7 +31,7 @@ def _choose_replica(world: World, request: int) -> int:
         return int(turn)
     if rules.router == SESSION:
         return int(world.requests[request].session % replicas)
-    least = _least(world, replicas)
+    least = winner(world.idlest)
     first = world.segment_start[request]
     if rules.router == PREFIX and first < world.segment_start[request + 1]:
         home = int(world.segment_id[first] % replicas)
@@ -40,12 +41,18 @@ def _choose_replica(world: World, request: int) -> int:
     return least
 
 
-def _least(world: World, replicas: int) -> int:
-    found = 0
-    for replica in range(1, replicas):
-        if _load(world, replica) < _load(world, found):
-            found = replica
-    return found
+def note_load(world: World, replica: int, given: int) -> None:
+    """Keep a replica's load for the routers that ask for it, after it was `given` so many requests.
+
+    Of replicas with equal loads the one gets the next request whose last one lies longest ago.
+    """
+    if len(world.idlest) == 2 or world.rules[0].router in (ROUND_ROBIN, SESSION):
+        return
+    turn = turn_of(world.idlest, replica)
+    if given > 0:
+        world.clock[0].turn += given
+        turn = world.clock[0].turn
+    enter(world.idlest, replica, float(_load(world, replica)), turn)
 
 
 def _load(world: World, replica: int) -> int:

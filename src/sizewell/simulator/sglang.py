@@ -7,12 +7,21 @@ sequences are retracted and the share is set anew from what the others have gene
 
 from __future__ import annotations
 
+from sizewell.simulator.arriving import comes_computed, expect, strike_moved
 from sizewell.simulator.batches import add_chunk, clear_batch
-from sizewell.simulator.cache import find_prefix, free_sequence, grow, offer_full_blocks, place_prefix, reveal
+from sizewell.simulator.cache import (
+    find_prefix,
+    free_sequence,
+    free_tokens,
+    grow,
+    offer_full_blocks,
+    place_prefix,
+    reveal,
+)
 from sizewell.simulator.log import PREEMPTED, SCHEDULED, note
 from sizewell.simulator.state import NO_ROOM, NO_SEAT, OPEN, Engine
 from sizewell.simulator.vllm import close_batch, start_running, take_from_running
-from sizewell.simulator.waiting import enqueue, first_waiting
+from sizewell.simulator.waiting import enqueue, first_waiting, withdraw
 
 MOST_EXPECTED = 4096
 """Output tokens of one request beyond which no memory is set aside for it."""
@@ -25,6 +34,8 @@ def schedule_sglang(engine: Engine, ring: int) -> int:
     clear_batch(engine, ring)
     engine.state[0].blocked = OPEN
     _listen(engine)
+    if not _amid_prompt(engine):
+        _join(engine)
     _prefill(engine, ring)
     if engine.batches[ring].entries == 0:
         _decode(engine, ring)
@@ -45,34 +56,60 @@ def _listen(engine: Engine) -> None:
 def _prefill(engine: Engine, ring: int) -> None:
     rules, state = engine.rules[0], engine.state[0]
     budget = rules.max_num_batched_tokens
-    if state.running > 0:
-        # Only the sequence admitted last can be in the middle of its prompt.
+    if _amid_prompt(engine):
         request = engine.running[state.running - 1]
         sequence = engine.sequences[request]
         rest = sequence.input_tokens + sequence.generated - sequence.computed
-        if rest > 1 or sequence.generated == 0:
-            tokens = min(rest, budget)
-            if not grow(engine, sequence.slot, sequence.computed + tokens):
-                _retract(engine)
-                return
-            _run_chunk(engine, ring, request, tokens)
-            budget -= tokens
-            if tokens < rest:
-                state.blocked = NO_SEAT
-                return
+        tokens = min(rest, budget)
+        if tokens > free_tokens(engine) or not grow(engine, sequence.slot, sequence.computed + tokens):
+            _retract(engine)
+            return
+        _run_chunk(engine, ring, request, tokens)
+        budget -= tokens
+        if tokens < rest:
+            state.blocked = NO_SEAT
+            return
     if state.heard > 0:
         _admit(engine, ring, budget)
 
 
+def _amid_prompt(engine: Engine) -> bool:
+    """Return whether a prompt is computed in part: only that of the sequence admitted last can be."""
+    state = engine.state[0]
+    if state.running == 0:
+        return False
+    request = engine.running[state.running - 1]
+    sequence = engine.sequences[request]
+    rest = sequence.input_tokens + sequence.generated - sequence.computed
+    return bool(rest > 1 or (sequence.generated == 0 and not comes_computed(engine, request)))
+
+
+def _join(engine: Engine) -> None:
+    """Let prompts run whose cache has come; they take part in the next step that decodes."""
+    state = engine.state[0]
+    for place in range(state.moved):
+        request = engine.moved[place]
+        start_running(engine, request, engine.sequences[request].input_tokens - 1)
+    strike_moved(engine, state.moved)
+
+
 def _admit(engine: Engine, ring: int, budget: int) -> None:
     rules, state = engine.rules[0], engine.state[0]
-    room = state.free * rules.block_tokens - _expected(engine)
+    room, page = free_tokens(engine) - _expected(engine), 1 if rules.pool_tokens > 0 else rules.block_tokens
     while state.heard > 0:
         state.blocked = NO_SEAT
-        if budget <= 0 or state.running == rules.max_num_seqs:
+        if budget <= 0 or state.spare == 0:
             return
         request = first_waiting(engine)
         sequence = engine.sequences[request]
+        if comes_computed(engine, request):
+            state.blocked = NO_ROOM
+            needed = sequence.input_tokens + min(sequence.output_tokens, MOST_EXPECTED)
+            if needed + page >= room or not expect(engine, request):
+                return
+            state.heard -= 1
+            room -= needed
+            continue
         cached = find_prefix(engine, request)
         loaded = state.hit_on_host * rules.block_tokens
         cached += loaded
@@ -80,8 +117,9 @@ def _admit(engine: Engine, ring: int, budget: int) -> None:
         ahead = min(sequence.output_tokens - sequence.generated, MOST_EXPECTED)
         tokens = min(rest, budget)
         state.blocked = NO_ROOM
-        if rest + ahead + rules.block_tokens >= room or not place_prefix(engine, request, cached + tokens):
+        if rest + ahead + page >= room or not place_prefix(engine, request, cached, cached + tokens):
             return
+        withdraw(engine, request)
         start_running(engine, request, cached)
         state.heard -= 1
         engine.batches[ring].load_s += loaded * rules.host_token_s
@@ -99,7 +137,7 @@ def _decode(engine: Engine, ring: int) -> None:
     rules, state = engine.rules[0], engine.state[0]
     if state.running == 0:
         return
-    if _decode_blocks(engine) > state.free:
+    if _lacks_room(engine):
         _retract(engine)
     else:
         state.ratio = max(state.ratio - rules.ratio_decay, rules.ratio_least)
@@ -114,7 +152,7 @@ def _decode(engine: Engine, ring: int) -> None:
 def _retract(engine: Engine) -> None:
     """Take everything from sequences with the fewest output tokens, longest prompts first, until the rest can go on."""
     state, sequences = engine.state[0], engine.sequences
-    while state.running > 1 and _decode_blocks(engine) > state.free:
+    while state.running > 1 and _lacks_room(engine):
         victim = engine.running[state.running - 1]
         for place in range(state.running - 2, -1, -1):
             if _goes_before(engine, engine.running[place], victim):
@@ -144,14 +182,17 @@ def _goes_before(engine: Engine, one: int, other: int) -> bool:
     return bool(first.input_tokens > second.input_tokens)
 
 
-def _decode_blocks(engine: Engine) -> int:
-    """Return the new blocks that one more token of every running sequence and its drafts take."""
+def _lacks_room(engine: Engine) -> bool:
+    """Return whether one more token of every running sequence and its drafts do not fit."""
+    rules = engine.rules[0]
+    if rules.pool_tokens > 0:
+        return bool(engine.state[0].running * (1 + rules.drafts) > free_tokens(engine))
     size, needed = engine.rules[0].block_tokens, 0
     more = size + engine.rules[0].drafts
     for place in range(engine.state[0].running):
         sequence = engine.sequences[engine.running[place]]
         needed += max(0, (sequence.computed + more) // size - engine.held[0, sequence.slot])
-    return int(needed)
+    return bool(needed > engine.state[0].free)
 
 
 def _expected(engine: Engine) -> int:

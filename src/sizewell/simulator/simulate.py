@@ -14,7 +14,7 @@ from sizewell.simulator.compiled import CodeStore, Twin
 from sizewell.simulator.facts import Disaggregated, Fleet, ReplicaFacts
 from sizewell.simulator.log import WORDS
 from sizewell.simulator.state import ENDED, NONE, REFUSED, Pair, Records, World
-from sizewell.simulator.world import make_world
+from sizewell.simulator.world import make_pair, make_world
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.run import OK, REJECTED, UNFINISHED, GapCounts, Run, Timeline
 
@@ -39,12 +39,27 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkUse:
+    """What a network between two pools carried: `prompts` of `blocks` in all, after `waited_s` each in line, for
+    `travelled_s` each on the way; its busiest line carried something for `busiest_fraction` of the time.
+    """
+
+    name: str
+    prompts: int
+    blocks: int
+    waited_s: float
+    travelled_s: float
+    busiest_fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
     """A simulated run, and the scheduler's decisions where they were asked for."""
 
     run: Run
     log: tuple[LogLine, ...] = ()
     steps: int = 0
+    network: NetworkUse | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +100,23 @@ def _play_pools(facts: Disaggregated, requests: Requests, options: Options) -> P
     alone = replace(requests, after=np.full(len(requests), NONE), concurrency=None, arrival_s=np.zeros(len(requests)))
     first_token = replace(requests, think_tokens=0 * requests.think_tokens, answer_tokens=0 * requests.think_tokens + 1)
     prefill, decode = _world(facts.prefill, first_token, options), _world(facts.decode, alone, options)
-    prefill.rules.transfer_s, prefill.rules.transfer_token_s = facts.transfer_s, facts.transfer_token_s
-    decode.rules.takes_over = 1
     # What the decode pool could never serve is not computed either.
     prefill.requests.admissible &= decode.requests.admissible
-    pair = Pair(prefill, decode._replace(starters=np.empty(0, dtype=np.int64)))
-    lines = _run_through(pair, pair, (disaggregated.play_pair, disaggregated.stop_pair), options)
+    pair = make_pair(prefill, decode, facts.network)
+    lines = _run_through(pair, (pair.prefill, pair.decode), (disaggregated.play_pair, disaggregated.stop_pair), options)
     steps = int(prefill.states.steps.sum() + decode.states.steps.sum())
-    return Played(run=_joined(prefill, decode, requests), log=tuple(lines), steps=steps)
+    use = _network_use(facts.network.name, pair)
+    return Played(run=_joined(prefill, decode, requests), log=tuple(lines), steps=steps, network=use)
+
+
+def _network_use(name: str, pair: Pair) -> NetworkUse:
+    carried, span_s = pair.network[0], max(float(pair.decode.clock[0].now_s), 1e-300)
+    prompts = max(int(carried.prompts), 1)
+    busiest_s = max(pair.senders.busy_s.max(), pair.receivers.busy_s.max())
+    return NetworkUse(
+        name=name, prompts=int(carried.prompts), blocks=int(carried.blocks), waited_s=carried.waited_s / prompts,
+        travelled_s=carried.travelled_s / prompts, busiest_fraction=min(busiest_s / span_s, 1.0),
+    )  # fmt: skip
 
 
 def _world(fleet: Fleet, requests: Requests, options: Options) -> World:

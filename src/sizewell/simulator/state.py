@@ -21,8 +21,9 @@ Smalls = NDArray[np.int32]
 NONE = -1
 """No request, no slot."""
 
-UNSENT, WAITING, RUNNING, ENDED, REFUSED = range(5)
-"""Where a sequence is: ahead of us, in the waiting queue, in the running list, answered whole, never admissible."""
+UNSENT, WAITING, MOVING, RUNNING, ENDED, REFUSED = range(6)
+"""Where a sequence is: ahead of us, in the waiting queue, admitted while its cache is on its way, in the running list,
+answered whole, never admissible."""
 
 FULL, WINDOW, CHUNK, STATE = range(4)
 """What a block group caches: every token, a sliding window, the current chunk, a recurrent state."""
@@ -88,6 +89,8 @@ class Engine(NamedTuple):
     spare: Ints
     running: Ints
     ended: Ints
+    asked: Ints
+    moved: Ints
     heap: Ints
     batches: Records
     entries: Records
@@ -121,6 +124,8 @@ class World(NamedTuple):
     spare: Ints
     running: Ints
     ended: Ints
+    asked: Ints
+    moved: Ints
     heap: Ints
     batches: Records
     entries: Records
@@ -132,14 +137,22 @@ class World(NamedTuple):
     followers: Ints
     agenda: Records
     samples: Records
+    soonest: Records  # tournaments of replicas: who acts next, who has the least to do
+    idlest: Records
     surface: StepSurface
 
 
 class Pair(NamedTuple):
-    """A pool that computes prompts and one that decodes; a request is a sequence in each, one after the other."""
+    """A pool that computes prompts and one that decodes; a request is a sequence in each, one after the other.
+
+    Every engine has a line into the network that joins them.
+    """
 
     prefill: World
     decode: World
+    network: Records  # one record
+    senders: Records  # a line for each engine of the prefill pool
+    receivers: Records
 
 
 def engine_of(world: World, index: int) -> Engine:
@@ -149,6 +162,6 @@ def engine_of(world: World, index: int) -> Engine:
         world.segment_tokens, world.clock, world.gaps, world.log, world.draws, world.states[index : index + 1],
         world.blocks[index], world.places[index], world.tables[index], world.held[index], world.hits[index],
         world.slots[index], world.keys[index], world.spare[index], world.running[index], world.ended[index],
-        world.heap[index], world.batches[index], world.entries[index], world.host_states[index : index + 1],
-        world.host_blocks[index], world.host_places[index],
+        world.asked[index], world.moved[index], world.heap[index], world.batches[index], world.entries[index],
+        world.host_states[index : index + 1], world.host_blocks[index], world.host_places[index],
     )  # fmt: skip

@@ -7,6 +7,7 @@ pool lacks blocks the last running sequence loses all of its own and goes back t
 
 from __future__ import annotations
 
+from sizewell.simulator.arriving import comes_computed, expect, strike_moved
 from sizewell.simulator.batches import add_chunk, clear_batch, remove_chunk
 from sizewell.simulator.cache import (
     drop_unseen,
@@ -59,7 +60,8 @@ def leave(engine: Engine, request: int) -> None:
         # In step, blocks are offered when the next step is formed: drafts accepted in the last one come too late.
         if engine.rules[0].async_scheduling or engine.rules[0].drafts == 0:
             offer_full_blocks(engine, request, sequence.computed - sequence.placeholders)
-        free_sequence(engine, request)
+        if not engine.rules[0].hands_over:
+            free_sequence(engine, request)
     sequence.place = ENDED
     engine.ended[state.ended] = request
     state.ended += 1
@@ -139,47 +141,78 @@ def _preempt(engine: Engine, request: int) -> None:
 def _admit(engine: Engine, ring: int, budget: int) -> None:
     """Move waiting sequences into the running list, in order, until one does not fit."""
     state, rules, batch = engine.state[0], engine.rules[0], engine.batches[ring]
+    running, drafts = batch.entries, _drafts_at_once(engine, ring)
+    budget = _join(engine, ring, budget, drafts)
     if state.holds > 0:
         return
-    running, padded = batch.entries, rules.pads_drafts * rules.drafts * (batch.prefill_sequences == 0)
     while state.waiting > 0:
         state.blocked = NO_SEAT
-        if budget <= 0 or state.running == rules.max_num_seqs:
+        if budget <= 0 or state.spare == 0:
             return
         request = first_waiting(engine)
         if request == NONE:
             break
-        sequence = engine.sequences[request]
-        cached = find_prefix(engine, request)
-        loaded = state.hit_on_host * rules.block_tokens
-        cached += loaded
-        if rules.takes_over and sequence.preemptions == 0:
-            cached = max(cached, sequence.input_tokens - 1)
-        tokens = sequence.input_tokens + sequence.generated - cached
-        sequence.padding = 0
-        if padded > 0 and tokens == 1 and running + cached > 0 and cached + padded + 2 <= rules.max_model_len_tokens:
-            if padded + 1 > budget:
+        if comes_computed(engine, request):
+            state.blocked = NO_ROOM
+            if not expect(engine, request):
                 return
-            sequence.padding = padded
-            tokens += padded
-        tokens = _limited(engine, tokens)
+            continue
+        sequence = engine.sequences[request]
+        cached = find_prefix(engine, request) + state.hit_on_host * rules.block_tokens
+        tokens = sequence.input_tokens + sequence.generated - cached
+        sequence.padding = _padding(engine, cached, running, drafts) if tokens == 1 else 0
+        if sequence.padding + 1 > budget:
+            return
+        tokens = _limited(engine, tokens + sequence.padding)
         if not rules.chunked_prefill and tokens > budget:
             return
         tokens = min(tokens, budget)
         state.blocked = NO_ROOM
-        if not place_prefix(engine, request, cached + tokens):
+        if not place_prefix(engine, request, cached, cached + tokens):
             return
+        withdraw(engine, request)
         start_running(engine, request, cached)
-        batch.load_s += loaded * rules.host_token_s
+        batch.load_s += state.hit_on_host * rules.block_tokens * rules.host_token_s
         _run_chunk(engine, ring, request, tokens)
         budget -= tokens
-    state.blocked = OPEN
+    if state.moved == 0:
+        state.blocked = OPEN
+
+
+def _join(engine: Engine, ring: int, budget: int, drafts: int) -> int:
+    """Let prompts run whose cache has come: each computes its last token; return what is left of the budget."""
+    state, running, joined = engine.state[0], engine.batches[ring].entries, 0
+    while joined < state.moved:
+        request = engine.moved[joined]
+        sequence = engine.sequences[request]
+        cached = sequence.input_tokens - 1
+        sequence.padding = _padding(engine, cached, running, drafts)
+        if sequence.padding + 1 > budget:
+            state.blocked = NO_SEAT
+            break
+        start_running(engine, request, cached)
+        _run_chunk(engine, ring, request, sequence.padding + 1)
+        budget -= sequence.padding + 1
+        joined += 1
+    strike_moved(engine, joined)
+    return budget if state.moved == 0 else 0
+
+
+def _drafts_at_once(engine: Engine, ring: int) -> int:
+    """Return the drafts for which a sequence admitted with one token left is padded; none where no step holds them."""
+    rules = engine.rules[0]
+    fits = rules.pads_drafts and rules.drafts < rules.max_num_batched_tokens
+    return int(rules.drafts) if fits and engine.batches[ring].prefill_sequences == 0 else 0
+
+
+def _padding(engine: Engine, cached: int, running: int, drafts: int) -> int:
+    fits = running + cached > 0 and cached + drafts + 2 <= engine.rules[0].max_model_len_tokens
+    return drafts if fits else 0
 
 
 def start_running(engine: Engine, request: int, cached: int) -> None:
-    """Move the first waiting sequence into the running list, with so many tokens computed already."""
+    """Put a sequence that has its blocks into the running list, with so many tokens computed already."""
     state, sequence = engine.state[0], engine.sequences[request]
-    withdraw(engine, request)
     engine.running[state.running] = request
     state.running += 1
     state.roster += 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sizewell.simulator.facts import ROUTERS, Fleet, ReplicaFacts
+from sizewell.simulator.facts import ROUTERS, Fleet, Network, ReplicaFacts
 from sizewell.simulator.fields import (
     BATCH,
     BLOCK,
@@ -17,6 +17,8 @@ from sizewell.simulator.fields import (
     ENTRY,
     GAP,
     GROUP,
+    LINE,
+    NETWORK,
     PLACE,
     RECORD,
     REQUEST,
@@ -24,8 +26,10 @@ from sizewell.simulator.fields import (
     SAMPLE,
     SEQUENCE,
     SLOT,
+    STANDING,
 )  # fmt: skip
 from sizewell.simulator.landing import GAP_BINS_PER_E, GAP_LOG_START
+from sizewell.simulator.pinning import Pins
 from sizewell.simulator.state import (
     CHUNK,
     FCFS,
@@ -36,10 +40,12 @@ from sizewell.simulator.state import (
     STATE,
     VLLM,
     WINDOW,
+    Pair,
     Records,
     Smalls,
     World,
 )  # fmt: skip
+from sizewell.simulator.tournament import enter
 from sizewell.traffic.requests import Ints, Requests
 
 KINDS = {"full": FULL, "window": WINDOW, "chunk": CHUNK, "state": STATE}
@@ -47,6 +53,8 @@ GAP_BINS = int((14.0 - GAP_LOG_START) * GAP_BINS_PER_E)
 SAMPLES = 4096
 RATIO_START, RATIO_LEAST, RATIO_STEPS = 0.7, 0.14, 600
 """SGLang expects running sequences to use so much of their output; the share falls to a part of that in some steps."""
+LISTS = ("running", "ended", "asked", "moved")
+"""What an engine keeps of requests in an order of its own, at most one for each seat."""
 DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
 
@@ -78,8 +86,7 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: 
         slots=_records((engines, seats), SLOT),
         keys=np.zeros((engines, entries), dtype=np.int64),
         spare=np.tile(np.arange(seats)[::-1], (engines, 1)),
-        running=np.zeros((engines, seats), dtype=np.int64),
-        ended=np.zeros((engines, seats), dtype=np.int64),
+        **{name: np.zeros((engines, seats), dtype=np.int64) for name in LISTS},
         heap=np.zeros((engines, len(requests) * (facts.policy == "priority")), dtype=np.int64),
         batches=_records((engines, facts.depth), BATCH),
         entries=_records((engines, facts.depth, seats), ENTRY),
@@ -89,8 +96,25 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: 
         followers=followers,
         agenda=_records(len(requests) + 1, DUE),
         samples=_records(SAMPLES, SAMPLE),
+        soonest=new_tournament(fleet.replicas, np.inf),
+        idlest=new_tournament(fleet.replicas, 0.0),
         surface=_own(facts.surface),
     )
+
+
+def make_pair(prefill: World, decode: World, network: Network) -> Pair:
+    """Return two pools and the network between them; nothing comes to the second by itself."""
+    prefill.rules.hands_over = decode.rules.takes_over = 1
+    return Pair(
+        prefill=prefill,
+        decode=decode._replace(starters=np.empty(0, dtype=np.int64)),
+        network=_filled(
+            1, NETWORK, latency_s=network.latency_s, send_block_s=network.send_block_s,
+            receive_block_s=network.receive_block_s,
+        ),
+        senders=_records(len(prefill.states), LINE),
+        receivers=_records(len(decode.states), LINE),
+    )  # fmt: skip
 
 
 def _host_pools(engines: int, facts: ReplicaFacts) -> dict[str, Any]:
@@ -107,6 +131,15 @@ def _table_entries(facts: ReplicaFacts, requests: Requests) -> int:
     longest = int((requests.input_tokens + requests.output_tokens).max(initial=1)) + 1
     longest = min(longest, facts.max_model_len_tokens) + facts.drafts
     return int(max(-(-longest // facts.block_tokens), *(group.most_blocks for group in facts.groups))) + 1
+
+
+def new_tournament(contestants: int, value: float) -> Records:
+    """Return a tournament of equals; places that nobody takes never win."""
+    half = 1 << (contestants - 1).bit_length()
+    tree = _filled(2 * half, STANDING, value=np.inf, turn=2**62)
+    for contestant in range(contestants):
+        enter(tree, contestant, value, 0)
+    return tree
 
 
 def _records(shape: int | tuple[int, ...], kind: np.dtype[Any]) -> Records:
@@ -134,7 +167,7 @@ def _rules(fleet: Fleet, log_lines: int, seats: int) -> Records:
         watermark_blocks=int(facts.watermark_fraction * facts.blocks), sparse_windows=rules.sparse_windows,
         windows_wait=rules.windows_wait, pads_drafts=rules.pads_drafts,
         scheduler=SGLANG if facts.scheduler == "sglang" else VLLM, ratio_least=_ratio(facts) * RATIO_LEAST,
-        host_blocks=facts.host_blocks, host_token_s=facts.host_token_s,
+        pool_tokens=facts.pool_tokens, host_blocks=facts.host_blocks, host_token_s=facts.host_token_s,
         ratio_decay=_ratio(facts) * (1 - RATIO_LEAST) / RATIO_STEPS,
         policy=PRIORITY if facts.policy == "priority" else FCFS,
         windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps,
@@ -155,10 +188,15 @@ def _groups(facts: ReplicaFacts) -> Records:
 
 
 def _requests(facts: ReplicaFacts, requests: Requests) -> Records:
+    pins = Pins.none(len(requests))
+    if facts.pin_prefixes and facts.prefix_caching:
+        pins = Pins.of(requests, facts.block_tokens, facts.blocks - 1)
+    # Of what is pinned a request's own beginning does not stand in its way.
+    aside = (pins.total - pins.blocks) * len(facts.groups)
     return _filled(
         len(requests), REQUEST, arrival_s=requests.arrival_s + facts.request_s, after=requests.after,
         priority=requests.priority, session=requests.session, think_id=requests.think_id, output_id=requests.output_id,
-        admissible=facts.can_serve(requests.input_tokens, requests.output_tokens),
+        admissible=facts.can_serve(requests.input_tokens, requests.output_tokens, aside), pinned_blocks=pins.blocks,
         private_from=_private_from(facts, requests),
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sizewell.specs.engine import EngineSpec
-from sizewell.specs.hardware import ClusterSpec
+from sizewell.specs.hardware import ClusterSpec, LinkSpec
 from sizewell.specs.model import ModelSpec
 
 PoolRole = Literal["both", "prefill", "decode"]
@@ -46,7 +46,12 @@ class Parallelism:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """What is said to the engine at start; every limit is per replica (per DP rank where the engine counts so)."""
+    """What is said to the engine at start; every limit is per replica (per DP rank where the engine counts so).
+
+    Each of `speculative_tokens` drafts is accepted with probability `draft_acceptance` if those before it were (None:
+    as calibrated). `offload_bytes` of weights lie in host memory, for each accelerator; `kv_host_bytes` there keep
+    cache, for each engine; with `pin_prefixes` what prompts of several sessions begin with is never evicted.
+    """
 
     max_num_seqs: int
     max_num_batched_tokens: int
@@ -56,7 +61,10 @@ class EngineSettings:
     prefix_caching: bool = True
     chunked_prefill: bool = True
     speculative_tokens: int = 0
+    draft_acceptance: float | None = None
     offload_bytes: float = 0.0
+    kv_host_bytes: float = 0.0
+    pin_prefixes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +81,8 @@ class Pool:
 class Deployment:
     """Everything that is priced and later rendered; nothing about it is decided twice.
 
-    `weight_format` and `kv_format` are names (`native`, `fp8-block128`, `awq-int4`…; `auto`, `fp8`…).
+    `weight_format` and `kv_format` are names (`native`, `fp8-block128`, `awq-int4`…; `auto`, `fp8`…). `kv_network`
+    carries caches from a prefill pool to a decode pool; None: what joins their accelerators anyway.
     """
 
     model: ModelSpec
@@ -82,6 +91,7 @@ class Deployment:
     engine: EngineSpec
     cluster: ClusterSpec
     pools: tuple[Pool, ...]
+    kv_network: LinkSpec | None = None
 
     @property
     def gpus(self) -> int:

@@ -1,0 +1,153 @@
+"""Split pools, their network, a replica lost, cache in host memory: reached from the command line, refused in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sizewell.cli.pool_flags import parse_pool
+from sizewell.planner.stated import StatedPool
+from sizewell.specs.deployment import Parallelism
+from sizewell.specs.errors import BadInputError
+
+Say = Callable[..., Any]
+POOLS = ("llama-3.1-8b", "--on", "4xh100", "--prefill", "1xTP1", "--decode", "3xTP1", "--rate", "12/s")
+PLAYED = ("simulate", *POOLS, "--requests", "60", "--answer", "50")
+
+
+def document(say: Say, *words: str) -> Any:
+    said = say(*words, "--json")
+    assert said.code == 0, said.err
+    return said.document
+
+
+@pytest.mark.parametrize(
+    ("text", "pool"),
+    [
+        ("2xTP4", StatedPool(replicas=2, cut=Parallelism(tp=4))),
+        ("tp8", StatedPool(replicas=1, cut=Parallelism(tp=8))),
+        ("3×TP1×DP8×EP8", StatedPool(replicas=3, cut=Parallelism(dp=8, ep=8))),
+        ("1xTP4xPP2", StatedPool(replicas=1, cut=Parallelism(tp=4, pp=2))),
+    ],
+)
+def test_a_pool_is_said_in_a_word(text: str, pool: StatedPool) -> None:
+    assert parse_pool(text) == pool
+
+
+@pytest.mark.parametrize("text", ["", "2", "x", "2xTP", "TP4xTP2", "0xTP4", "2xTP0", "-1xTP2", "2xQP4", "2 x TP4 y"])
+def test_what_is_no_pool_is_refused(text: str) -> None:
+    with pytest.raises(BadInputError, match=r"2xTP4|at least 1"):
+        parse_pool(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--prefill", "TP1"), "both --prefill and --decode"),
+        (("--kv-network", "infiniband-ndr-400"), "both --prefill and --decode"),
+        (("--prefill", "TP1", "--decode", "TP1", "--tp", "2"), "leave --tp"),
+        (("--prefill", "4xTP1", "--decode", "TP1"), "need 5 accelerators, there are 4"),
+        (("--prefill", "TP1", "--decode", "TP3"), "does not divide over TP3"),
+        (("--prefill", "TP1", "--decode", "TP1", "--kv-network", "infinibant-ndr-400"), "infiniband-ndr-400"),
+        (("--prefill", "TP1", "--decode", "TP1", "--engine", "llama.cpp"), "hands no cache over"),
+        (("--kv-host-memory", "1MiB"), "hold no block"),
+    ],
+)
+def test_pools_that_cannot_be_are_refused_in_one_line(say: Say, words: tuple[str, ...], said: str) -> None:
+    found = say("simulate", "llama-3.1-8b", "--on", "4xh100", "--requests", "5", *words)
+    assert found.code == 2
+    assert said in found.err
+    assert len(found.err.strip().splitlines()) == 1
+
+
+def test_every_prompt_is_moved_once_and_a_slower_network_takes_longer(say: Say) -> None:
+    fast = document(say, *PLAYED)
+    slow = document(say, *PLAYED, "--kv-network", "ethernet-10")
+    assert [pool["role"] for pool in fast["deployment"]["pools"]] == ["prefill", "decode"]
+    assert fast["network"]["prompts"] == slow["network"]["prompts"] == 60
+    assert slow["deployment"]["kv_network"] == "ethernet-10"
+    for found in (fast, slow):
+        assert found["score"]["ok"] == 60
+        assert 0 < found["network"]["busiest_fraction"] <= 1
+    assert slow["network"]["travelled_s"] > 10 * fast["network"]["travelled_s"]
+    added = slow["score"]["ttft"]["mean_s"] - fast["score"]["ttft"]["mean_s"]
+    moved = slow["network"]["waited_s"] + slow["network"]["travelled_s"] - fast["network"]["travelled_s"]
+    assert added == pytest.approx(moved, rel=0.3)
+
+
+def test_a_cache_is_as_heavy_whatever_the_engine_calls_a_block(say: Say) -> None:
+    vllm, sglang = (document(say, *PLAYED, "--engine", name)["network"] for name in ("vllm", "sglang"))
+    assert sglang["travelled_s"] == pytest.approx(vllm["travelled_s"], rel=0.05)
+
+
+def test_a_cache_takes_its_bytes_over_the_stated_rate(say: Say) -> None:
+    """1,000 tokens are 63 blocks of 2 MiB; four accelerators have two of the node's eight ports of 50 GB/s each."""
+    network = document(say, *PLAYED, "--kv-network", "infiniband-ndr-400")["network"]
+    at_full_rate_s = 63 * 2**21 / 2 / 50e9
+    assert at_full_rate_s < network["travelled_s"] < 2 * at_full_rate_s
+
+
+def test_prompts_do_not_disturb_the_tokens_of_others(say: Say) -> None:
+    """That is what two pools are for: the slowest gaps are near the usual ones."""
+    split = document(say, *PLAYED)["score"]["itl"]
+    mixed = document(say, "simulate", "llama-3.1-8b", "--on", "h100", *PLAYED[-6:])["score"]["itl"]
+    assert split["p99_s"] / split["p50_s"] < 1.5 < mixed["p99_s"] / mixed["p50_s"]
+
+
+def test_a_replica_lost_is_played(say: Say) -> None:
+    front, back = document(say, *PLAYED, "--without-one", "--ttft", "1s")["without_one"]
+    assert (front["pool"], front["replicas_left"], front["score"]) == ("prefill", 0, None)
+    assert (back["pool"], back["replicas_left"], back["score"]["ok"]) == ("decode", 2, 60)
+    assert document(say, *PLAYED)["without_one"] == []
+    (one,) = document(say, "simulate", "llama-3.1-8b", "--on", "2xh100", "--tp", "1", "--without-one")["without_one"]
+    assert (one["pool"], one["replicas_left"]) == ("both", 1)
+    assert "without one decode replica, on 2: served 60 of 60" in say(*PLAYED, "--without-one").out
+
+
+def test_an_explanation_of_pools_repeats_their_simulation(say: Say) -> None:
+    found = document(say, "explain", *POOLS)
+    assert found["served"]["ttft_s"]["value"] == pytest.approx(found["rehearsal"]["ttft_s"]["mean"])
+    assert found["served"]["tpot_s"]["value"] == pytest.approx(found["rehearsal"]["tpot_s"]["mean"])
+    assert found["rehearsal"]["replicas"] == 4
+    assert found["rehearsal"]["without_one_replica"] is None
+    assert found["rehearsal"]["saturation"]["holds"] > 12
+    more = document(say, "explain", *POOLS[:4], "2xTP1", "--decode", "2xTP1", "--rate", "12/s")
+    assert more["rehearsal"]["without_one_replica"]["holds"]
+
+
+def test_host_memory_brings_forgotten_prefixes_back(say: Say, tmp_path: Any) -> None:
+    """Sessions whose context a small cache forgets: with host memory more of their prompts is found."""
+    file = tmp_path / "talk.toml"
+    file.write_text(
+        """[traffic]
+        arrivals = { process = "users", users = 12, pause = "2s" }
+        sessions = { turns = 6 }
+        [[traffic.classes]]
+        text = 1500
+        answer = 100
+        """
+    )
+    words = ("simulate", "llama-3.1-8b", "--on", "h100", "--memory-fraction", "0.27", "--requests", "120",
+             "--workload", str(file))  # fmt: skip
+    without, kept = document(say, *words), document(say, *words, "--kv-host-memory", "64GiB")
+    assert kept["deployment"]["pools"][0]["settings"]["kv_host_bytes"] == 64 * 2**30
+    assert kept["score"]["cached_fraction"] > without["score"]["cached_fraction"] + 0.05
+    assert kept["score"]["ttft"]["mean_s"] < without["score"]["ttft"]["mean_s"]
+
+
+def test_a_plan_is_split_and_each_split_simulated(say: Say) -> None:
+    words = ("plan", "llama-3.1-8b", "--gpu", "h100", "--rate", "60/s", "--ttft", "300ms", "--tpot", "20ms",
+             "--top", "1")  # fmt: skip
+    found = document(say, *words, "--split")
+    whole = found["plans"][0]["deployment"]["pools"][0]["replicas"]
+    assert [[pool["replicas"] for pool in split["deployment"]["pools"]] for split in found["splits"]] == [
+        [front, whole - front] for front in range(1, whole)
+    ]
+    assert all(split["deployment"]["gpus"] == found["plans"][0]["deployment"]["gpus"] for split in found["splits"])
+    assert any(split["rehearsal"]["holds"] for split in found["splits"])
+    assert document(say, *words)["splits"] == []
+    alone = say("plan", "llama-3.1-8b", "--gpu", "h100", "--users", "4", "--split")
+    assert alone.code == 0
+    assert "NOT SPLIT: one replica cannot be split" in alone.out
