@@ -24,7 +24,7 @@ def rehearsal(workload: Workload, slo: Slo) -> Rehearsal:
     facts = deployed_facts(found.deployment, ledger(found.deployment), read_efficiencies())
     assert found.served is not None
     e2e_s = found.served.e2e_s.value
-    return Rehearsal(facts=facts, options=Options(), replicas=1, workload=workload, e2e_s=e2e_s, slo=slo)
+    return Rehearsal(served=facts, options=Options(), shares=1, workload=workload, e2e_s=e2e_s, slo=slo)
 
 
 @pytest.mark.parametrize("workload", [CROWD, STREAM])
