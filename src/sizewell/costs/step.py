@@ -31,7 +31,7 @@ class Launch:
     A `front_end` process turns their tokens into messages meanwhile. `stages` is the pipeline depth and
     `slowest_stage` its longest stage over the mean one; `offload_bytes` of weights per accelerator come over the
     host link each step. Graphs are recorded for decoding: steps that are `unrecorded` [B], 0 or 1, because they carry
-    prompts are issued kernel by kernel.
+    chunks of prompts are issued kernel by kernel.
     """
 
     sequences: Floats

@@ -48,7 +48,7 @@ class StepPolicy:
         layers = max(1, len(model.layers))
         return Launch(
             sequences=batch.decode_sequences + batch.prefill_sequences,
-            unrecorded=(batch.prefill_tokens > 0).astype(np.float64) if batch.has_prefill else None,
+            unrecorded=(batch.prefill_tokens > batch.prefill_sequences).astype(np.float64) if batch.has_prefill else None,
             eager=self.eager,
             stages=cut.pp,
             slowest_stage=ceil(layers / cut.pp) * cut.pp / layers,

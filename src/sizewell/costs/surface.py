@@ -246,7 +246,8 @@ def _issue_s(issue: Issue, batch: StepBatch) -> tuple[float, float]:
     sequences = batch.decode_sequences + batch.prefill_sequences + batch.elsewhere_sequences
     host = issue.host_step_s + issue.host_sequence_s * sequences + issue.fixed_s
     each = issue.eager_launch_s
-    if batch.prefill_tokens > 0.0:
+    # Steps of one token a sequence fit the recorded graphs, be it the last of a prompt whose rest came from elsewhere.
+    if batch.prefill_tokens > batch.prefill_sequences:
         each = max(each, issue.prefill_launch_s)
     eager = issue.slowest_stage * launches * each + host
     sent = issue.front_token_s * sequences
