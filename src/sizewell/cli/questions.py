@@ -203,7 +203,7 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
     rehearsal = None
     if given and len(deployment.pools) == 1:
         playing = Playing(efficiencies=efficiencies, code=CodeFolder.usual())
-        rehearsal = rehearse(deployment, workload, given, slo, playing)
+        rehearsal = rehearse(deployment, memory, workload, given, slo, playing)
         given = with_simulated_means(given, rehearsal)
     materials = bill_of_materials(
         deployment,

@@ -12,7 +12,7 @@ from sizewell.costs import surface as table
 from sizewell.costs.axis import Table, count_axis, put_together, smooth_axis
 from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.machines import Reached
-from sizewell.costs.operators import draft_operators, mixer_operators, step_operators
+from sizewell.costs.operators import draft_operators, expansion_operators, mixer_operators, step_operators
 from sizewell.costs.step import dispatch_s, host_link_s, working
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.surface import Issue, StepSurface
@@ -67,11 +67,11 @@ class _Tables:
         apart = () if ranks == 1 else (EXPERTS,)
         made = {
             table.TOKENS: self._line(tokens, main, but=(*NOT_BY_TOKENS, *apart)),
-            table.EXPERTS: self._line(everywhere, self._main(everywhere), only=apart),
+            table.EXPERTS: self._line(everywhere, self._main(everywhere) if apart else (), only=apart),
             table.SAMPLED: self._line(tokens, main, only=SAMPLED),
-            table.EXPANSION: self._line(cached, self._main(cached * ranks), only=(EXPANSION,)),
+            table.EXPANSION: self._line(cached, self._expansion(cached * ranks), only=(EXPANSION,)),
             table.DRAFTS: self._line(tokens, drafts, but=(DECODE, SELECTION, *apart)),
-            table.DRAFT_EXPERTS: self._line(everywhere, self._drafts(everywhere), only=apart),
+            table.DRAFT_EXPERTS: self._line(everywhere, self._drafts(everywhere) if apart else (), only=apart),
             table.STATE: self._state(budget),
             table.SELECTION: self._selection(budget),
             table.PREFILL: self._prefill(budget),
@@ -87,6 +87,9 @@ class _Tables:
 
     def _main(self, sequences: Floats) -> tuple[Operator, ...]:
         return step_operators(self.model, self.formats, self.cut, Batch.decode(sequences, 1.0))
+
+    def _expansion(self, tokens: Floats) -> list[Operator]:
+        return expansion_operators(self.model, self.formats, self.cut, Batch.decode(tokens, 1.0))
 
     def _drafts(self, sequences: Floats, context_tokens: ArrayLike = 1.0) -> list[Operator]:
         if not self.policy.drafts:

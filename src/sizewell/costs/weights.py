@@ -75,13 +75,20 @@ class Weights:
     def __init__(self, model: ModelSpec, weight_format: str) -> None:
         self.model, self.weight_format = model, weight_format
         self._holders: dict[tuple[int, int, int, WeightRules], _Holder] = {}
+        self._stages: dict[tuple[Parallelism, WeightRules], tuple[tuple[LedgerLine, ...], ...]] = {}
 
     def stage_lines(self, cut: Parallelism, rules: WeightRules | None = None) -> tuple[tuple[LedgerLine, ...], ...]:
         """Return for each pipeline stage the weight lines of its fullest rank, one line a tensor class.
 
         Stages that hold alike layers have the same tuple.
         """
-        rules, layers = rules or WeightRules(), len(self.model.layers)
+        rules = rules or WeightRules()
+        if (cut, rules) not in self._stages:
+            self._stages[cut, rules] = self._counted(cut, rules)
+        return self._stages[cut, rules]
+
+    def _counted(self, cut: Parallelism, rules: WeightRules) -> tuple[tuple[LedgerLine, ...], ...]:
+        layers = len(self.model.layers)
         # How layers are shared out over stages changes nothing about the tensors of one.
         shared = (cut.tp, cut.ep, cut.dp, rules)
         if shared not in self._holders:

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from sizewell.costs.ledger import ledger
+from sizewell.costs.ledger import MemoryLedger
 from sizewell.planner.means import Means
 from sizewell.planner.saturation import Bracket, saturation
 from sizewell.simulator.compiled import CodeStore
@@ -79,10 +79,12 @@ class Playing:
     code: CodeStore | None = None
 
 
-def rehearse(deployment: Deployment, workload: Workload, given: Means, slo: Slo, playing: Playing) -> Rehearsal:
+def rehearse(
+    deployment: Deployment, memory: MemoryLedger, workload: Workload, given: Means, slo: Slo, playing: Playing
+) -> Rehearsal:
     """Return what happens to a deployment of one pool under a load whose means are about as `given`."""
     return Rehearsal(
-        facts=deployed_facts(deployment, ledger(deployment), playing.efficiencies),
+        facts=deployed_facts(deployment, memory, playing.efficiencies),
         options=Options(store=playing.code),
         replicas=deployment.pools[0].replicas,
         workload=workload,
