@@ -5,7 +5,6 @@ Identical layers are priced once and counted; every array runs over the batch ax
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from sizewell.costs.attention_work import CacheWidth, context_operators

@@ -8,10 +8,11 @@ from math import ceil
 
 import numpy as np
 
+from sizewell.costs.checkpoint import checkpoint_bytes
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.costs.rank_memory import rank_memory_with
 from sizewell.costs.step_policy import StepPolicy
-from sizewell.costs.weights import Weights, checkpoint_bytes
+from sizewell.costs.weights import Weights
 from sizewell.planner.bill_of_materials import bill_of_materials
 from sizewell.planner.candidates import Machine
 from sizewell.planner.certainty import Certainty, load_tag
