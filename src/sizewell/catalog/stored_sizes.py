@@ -26,7 +26,8 @@ def with_sizes(model: ModelSpec, sizes: ExactSizes | None, has_index: bool) -> M
     from sizewell.costs.checkpoint import stored_bytes
 
     counted = stored_bytes(model)
-    nearest = min(_wholes(model, counted), key=lambda whole: abs(sizes.total_bytes - whole))
+    total = sizes.total_bytes
+    nearest = min(_wholes(model, counted), key=lambda whole: abs(total - whole))
     sizes = replace(sizes, scales=_by_class(sizes, counted) or _by_total(sizes, counted, nearest))
     return replace(model, exact_sizes=sizes, assumed=(*model.assumed, *_contradicted(sizes, nearest)))
 
