@@ -10,10 +10,10 @@ LONGEST_LINE_BYTES = 2**20
 
 
 def refuse_endless(path: Path) -> None:
-    """Raise BadInputError where a path is not a regular file, or no line of the file ends in its first MiB."""
+    """Raise BadInputError where a path is a device or pipe, or no line of the file ends in its first MiB."""
     try:
-        if path.exists() and not path.is_file():
-            raise BadInputError(f"{path}: is a device, pipe or folder: save the table to a file first")
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise BadInputError(f"{path}: is a device or pipe: save the table to a file first")
         with path.open("rb") as stream:
             start = stream.read(LONGEST_LINE_BYTES)
     except OSError as error:
