@@ -107,7 +107,8 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_ctrl_c_while_modules_are_loaded_is_one_line_and_130() -> None:
     code = (
         "import sys; from sizewell import __main__ as door\n"
-        "class Slow:\n    def find_spec(self, name, *_):\n        if name == 'sizewell.cli.main': raise KeyboardInterrupt\n"
+        "class Slow:\n    def find_spec(self, name, *_):\n"
+        "        if name == 'sizewell.cli.main': raise KeyboardInterrupt\n"
         "sys.meta_path.insert(0, Slow())\n"
         "door.main()"
     )
