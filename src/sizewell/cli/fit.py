@@ -23,6 +23,8 @@ ANSWER_SHARE = 4
 """Of the context a quarter is answered, the rest is prompt."""
 GAP = 2
 """Blanks between two columns of a tight table."""
+ENGINE, LEAST_NAME = 3, 10
+"""Place of the engine in a row; letters of a name that must have room on a line."""
 
 
 @click.command("fit", cls=OnceCommand)
@@ -90,12 +92,15 @@ def _show(
 
 
 def _fitted(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Keep numbers whole in a narrow terminal: names take the lines they need."""
+    """Keep numbers whole in a narrow terminal: names take the lines they need, engines go (formats tell them)."""
     width = console().width
     if width >= WIDTH:
         return heads, rows
+    heads, *rows = ((*line[:ENGINE], *line[ENGINE + 1 :]) for line in (heads, *rows))
     others = [max(len(line[at].lstrip(">")) for line in (heads, *rows)) for at in range(1, len(heads))]
     room = width - sum(others) - GAP * len(heads)
+    if room < LEAST_NAME:
+        return heads, rows
     tight = tuple(f">|{head[1:]}" if head.startswith(">") else f"|{head}" for head in heads)
     return tight, [(broken(row[0], room), *row[1:]) for row in rows]
 
