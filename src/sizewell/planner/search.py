@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sizewell.costs.weights import Weights
 from sizewell.planner.candidates import Machine, cuts
-from sizewell.planner.columns import Column, Mask, Rows, Yard
+from sizewell.planner.columns import Column, Mask, Rows, Shape, Yard
 from sizewell.planner.decided import decided_by
 from sizewell.planner.demand import Demand
-from sizewell.planner.evaluate import Trial
+from sizewell.planner.evaluate import TOKEN_BUDGETS, Trial
 from sizewell.planner.facts import Facts
 from sizewell.planner.nearest import Nearest
 from sizewell.planner.plan import Answer, Gate, Plan, Rejection
@@ -72,6 +72,11 @@ class _Audition:
         """Whether it held, as far as it can be played."""
         return self.plan.rehearsal is None or self.plan.rehearsal.stated.holds
 
+    @property
+    def overloaded(self) -> bool:
+        """Whether more came than it can serve."""
+        return self.plan.rehearsal is not None and self.plan.rehearsal.stated.overloaded
+
     def rejection(self) -> Rejection:
         """Return what spoke against the last one."""
         deployment, scored = self.plan.deployment, self.plan.rehearsal
@@ -84,24 +89,30 @@ class _Audition:
 
 
 def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> _Audition:
-    """Play candidates of one accelerator, best first, until one holds."""
+    """Play candidates of one accelerator, best first, until one holds.
+
+    Another token budget makes room for more users, but does not mend a limit that was missed: it is not tried then.
+    """
+    missed: set[tuple[Shape, int]] = set()
     for tried, index in enumerate(candidates, start=1):
-        column = _refined(settled, *ranking.at(index))
+        column = _refined(settled, *ranking.at(index), missed)
         plan = settled.plan(column, 0, detailed=True)
         found = _Audition(column=column, plan=plan, tried=tried)
         if found.holds:
             break
+        budgets = (column.budget,) if found.overloaded else (*TOKEN_BUDGETS, column.budget)
+        missed.update((column.shape(0), budget) for budget in budgets)
     return found
 
 
-def _refined(settled: Settler, column: Column, row: int) -> Column:
-    """Return the candidate alone, under the token budget that serves the objective best."""
+def _refined(settled: Settler, column: Column, row: int, missed: Collection[tuple[Shape, int]]) -> Column:
+    """Return the candidate alone, under the token budget and with the replicas that serve the objective best."""
     nearest = Nearest.of(len(column.yard.machines))
     trial = Trial(
         question=settled.question, demand=settled.demand, yard=column.yard, engine=column.variant.engine,
         weights=settled.weights[column.variant.formats.weight], rows=column.rows[:0], nearest=nearest,
     )  # fmt: skip
-    return trial.refined(column, row)
+    return trial.refined(column, row, missed)
 
 
 def _refuse_impossible(question: Question, facts: Facts) -> None:
