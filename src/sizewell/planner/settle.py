@@ -73,8 +73,8 @@ class Settler:
     def _rehearsed(self, deployment: Deployment, held: MemoryLedger, service: Service) -> Rehearsal:
         limits = self.question.limits
         slo = replace(limits.slo, tpot_s=limits.tpot_s)
-        playing = Playing(efficiencies=self.facts.efficiencies, code=self.facts.code)
-        return rehearse(deployment, held, self.question.workload, service, slo, playing)
+        playing = Playing(memory=held, efficiencies=self.facts.efficiencies, code=self.facts.code)
+        return rehearse(deployment, self.question.workload, service, slo, playing)
 
     def _certainty(self, column: Column, row: int) -> Certainty:
         """Return the intervals that held 80 % of published points under such a load; `sizewell validate` measures."""
