@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from sizewell.catalog.models import read_model
 from sizewell.catalog.safetensors import (
     StoredTensor,
+    class_of,
     parameters_by_type,
     parse_header,
     parse_index,
@@ -21,6 +23,8 @@ from sizewell.catalog.safetensors import (
     read_sizes,
     weights_in,
 )
+from sizewell.costs.weights import Weights
+from sizewell.specs.deployment import Parallelism
 from sizewell.specs.errors import BadInputError
 
 SMALL = {
@@ -70,6 +74,87 @@ def test_a_models_folder_carries_its_exact_sizes(tmp_path: Path) -> None:
     sizes = read_model(str(tmp_path)).exact_sizes
     assert sizes is not None
     assert sizes.total_bytes == 400
+
+
+def llama(wider: int = 1, vocabulary: int = 1000) -> dict[str, tuple[str, list[int], int]]:
+    """The entries of a checkpoint of SMALL, its MLP stored `wider` times as wide."""
+
+    def entry(*shape: int) -> tuple[str, list[int], int]:
+        return "BF16", list(shape), 2 * prod(shape)
+
+    found = {"model.embed_tokens.weight": entry(vocabulary, 64), "lm_head.weight": entry(1000, 64),
+             "model.norm.weight": entry(64)}  # fmt: skip
+    for layer in range(2):
+        at = f"model.layers.{layer}."
+        found |= {f"{at}self_attn.{name}_proj.weight": entry(64, 64) for name in "qkvo"}
+        found |= {f"{at}mlp.{name}_proj.weight": entry(128 * wider, 64) for name in ("gate", "up")}
+        found |= {f"{at}{name}_layernorm.weight": entry(64) for name in ("input", "post_attention")}
+        found[f"{at}mlp.down_proj.weight"] = entry(64, 128)
+    return found
+
+
+def weights_of(folder: Path) -> dict[str, float]:
+    (stage,) = Weights(read_model(str(folder)), "native").stage_lines(Parallelism())
+    return {line.name.removeprefix("weights: "): line.bytes for line in stage}
+
+
+def test_files_that_agree_with_the_configuration_change_nothing(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(SMALL))
+    counted = weights_of(tmp_path)
+    write(tmp_path / "model.safetensors", llama())
+    assert weights_of(tmp_path) == counted
+    assert read_model(str(tmp_path)).assumed == ()
+
+
+def test_weights_in_memory_follow_the_headers_class_by_class(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(SMALL))
+    counted = weights_of(tmp_path)
+    # 1,100 rows where the configuration says 1,000: the embedding grows by a tenth, the head and layers do not.
+    write(tmp_path / "model.safetensors", llama(vocabulary=1100))
+    assert weights_of(tmp_path) == counted | {"embedding": pytest.approx(counted["embedding"] * 1.1)}
+    (said,) = read_model(str(tmp_path)).assumed
+    assert said.endswith("weights in memory follow the files")
+
+
+def test_weights_in_memory_follow_the_total_of_an_index(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(SMALL))
+    counted = weights_of(tmp_path)
+    total = sum(size for _, _, size in llama().values())
+    index = {"metadata": {"total_size": int(total * 1.05)}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    found = weights_of(tmp_path)
+    for name in ("embedding", "head", "mlp", "attention"):
+        assert found[name] == pytest.approx(counted[name] * 1.05, rel=1e-3)
+    (said,) = read_model(str(tmp_path)).assumed
+    assert "+5.0%" in said
+
+
+def test_files_of_another_model_leave_memory_to_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(SMALL))
+    counted = weights_of(tmp_path)
+    write(tmp_path / "model.safetensors", llama(wider=4))
+    assert weights_of(tmp_path) == counted
+    (said,) = read_model(str(tmp_path)).assumed
+    assert said.endswith("memory on the accelerator the configuration")
+
+
+CLASSES = {
+    "model.layers.3.mlp.experts.7.up_proj.weight_scale_inv": "experts",
+    "model.layers.3.mlp.shared_experts.up_proj.weight": "layers",
+    "model.layers.61.embed_tokens.weight": "mtp",
+    "mtp.layers.0.mlp.experts.3.down_proj.weight": "mtp",
+    "model.embed_tokens.weight": "embedding",
+    "transformer.wte.weight": "embedding",
+    "lm_head.weight": "head",
+    "visual.blocks.0.attn.qkv.weight": "vision",
+    "vision_tower.encoder.layers.0.mlp.fc1.weight": "vision",
+    "model.norm.weight": "layers",
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), CLASSES.items())
+def test_names_tell_the_class_of_a_tensor(name: str, kind: str) -> None:
+    assert class_of(name, layers=61) == kind
 
 
 PACKED = [

@@ -104,6 +104,18 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         assert running.wait(10) == 0
 
 
+def test_ctrl_c_while_modules_are_loaded_is_one_line_and_130() -> None:
+    code = (
+        "import sys; from sizewell import __main__ as door\n"
+        "class Slow:\n    def find_spec(self, name, *_):\n"
+        "        if name == 'sizewell.cli.main': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "door.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "sizewell: interrupted\n")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_is_one_line_and_130() -> None:
     code = (

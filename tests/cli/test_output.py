@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sizewell.cli.output import duration
+from sizewell.cli.output import broken, duration
 
 Say = Callable[..., Any]
 
@@ -30,3 +30,15 @@ def test_one_thing_is_singular(say: Say) -> None:
 
 def test_prices_are_found_by_an_accelerators_short_name(say: Say) -> None:
     assert say("catalog", "prices", "h100").out.startswith("h100-sxm-80gb")
+
+
+@pytest.mark.parametrize(
+    ("room", "lines"),
+    [
+        (40, ["DeepSeek-R1-Distill-Qwen-14B"]),
+        (16, ["DeepSeek-R1-", "Distill-Qwen-14B"]),
+        (5, ["DeepSeek-", "R1-", "Distill-", "Qwen-", "14B"]),
+    ],
+)
+def test_names_break_after_hyphens_only(room: int, lines: list[str]) -> None:
+    assert broken("DeepSeek-R1-Distill-Qwen-14B", room).split("\n") == lines

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sizewell.catalog.calibrations import read_efficiencies
+from sizewell.catalog.hardware import cluster as read_cluster
 from sizewell.costs.collectives import exchange, transfer_s
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.work import Collective, CollectiveKind
@@ -73,3 +74,12 @@ def test_pipeline_borders_between_nodes_use_the_far_link() -> None:
 def test_a_cache_moves_over_all_lanes_at_once() -> None:
     one, eight = (transfer_s(np.array([1e9]), REACHED, lanes)[0, 0] for lanes in (1, 8))
     assert one == pytest.approx(8 * eight, rel=0.05)
+
+
+def test_cards_bridged_in_pairs_meet_the_others_of_their_node_in_the_slots_not_over_the_network() -> None:
+    bridged = Machines.of([read_cluster("h100-pcie-80gb", gpus_per_node=4)])
+    slots = Machines.of([read_cluster("l40s-48gb", gpus_per_node=4)])
+    message = Collective(kind="all-reduce", ranks=4, bytes=np.array([16384.0]))
+    mine, theirs = (exchange(message, Reached.of(each, read_efficiencies())) for each in (bridged, slots))
+    assert mine.latency_s == pytest.approx(theirs.latency_s, rel=0.5)
+    assert bridged.near_gpus.tolist() == [4]

@@ -42,3 +42,12 @@ def test_the_edge_of_a_limit_holds_on_one_side_and_breaks_on_the_other(statistic
     edge = played.saturation
     assert 0 < edge.holds < edge.breaks < inf
     assert played.outcome(edge.holds).strain <= 1 < played.outcome(edge.breaks).strain
+
+
+def test_an_overloaded_replica_serves_no_more_than_its_saturation() -> None:
+    workload = Workload(rate_per_s=8.0, input_tokens=1000, answer_tokens=500)
+    found = explain("llama-3.3-70b", "4xh100-sxm-80gb", workload)
+    assert found.served is not None
+    assert found.rehearsal is not None
+    assert found.rehearsal.stated.overloaded
+    assert found.served.requests_per_s.value <= found.rehearsal.saturation.breaks

@@ -163,6 +163,19 @@ def test_same_question_same_answer(distill: Answer, facts: Facts) -> None:
     assert [r.reason for r in again.rejections] == [r.reason for r in distill.rejections]
 
 
+def test_what_missed_is_not_played_again_under_another_budget() -> None:
+    """Two cheaper cuts of eight cards miss 50 ms, two replicas of four are overloaded: three replicas are left."""
+    question = Question(
+        model=read_model("deepseek-ai/DeepSeek-R1"), workload=Workload(users=64, input_tokens=1000, answer_tokens=1000),
+        limits=Limits(slo=Slo(tpot_s=0.05)), weight_formats=("awq-int4",),
+    )  # fmt: skip
+    (plan,) = answer(question, read_facts("vllm", ("rtx-pro-6000-workstation-96gb",))).plans
+    pool = plan.deployment.pools[0]
+    assert (pool.replicas, pool.parallelism.gpus) == (3, 4)
+    assert plan.rehearsal is not None
+    assert plan.rehearsal.stated.holds
+
+
 def test_apple_machines_run_llama_cpp(facts: Facts) -> None:
     model = read_model("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B")
     mac = Limits(gpu_keys=("apple-m3-ultra-512gb",))

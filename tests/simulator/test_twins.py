@@ -98,6 +98,26 @@ def test_a_jump_is_what_its_steps_are(seed: int) -> None:
 
 
 @settings(max_examples=100, deadline=None)
+@given(SEEDS, st.integers(2, 4))
+def test_a_jump_through_a_pipeline_is_what_its_steps_are(seed: int, stages: int) -> None:
+    facts, requests = replace(replica(seed), stages=stages), offered(seed)
+    jumping = play(facts, requests)
+    stepping = play(replace(facts, jumps=False), requests)
+    assert jumping.steps == stepping.steps
+    same(jumping.run, stepping.run, rel=1e-9)
+
+
+@pytest.mark.parametrize("stages", [1, 2, 4])
+def test_sequences_that_decode_together_jump_whatever_the_stages(stages: int) -> None:
+    """Compiled code gives control back after so many events: one for each of 30,000 steps would be too many."""
+    calls: list[int] = []
+    facts = small(stages=stages, blocks=10_000, max_num_seqs=4, max_model_len_tokens=40_000)
+    run = play(facts, Requests.of(np.zeros(1), *np.array([[1], [30_000]])), Options(watch=calls.append)).run
+    assert run.output_tokens.tolist() == [30_000]
+    assert len(calls) == 1
+
+
+@settings(max_examples=100, deadline=None)
 @given(SEEDS)
 def test_no_request_is_lost_and_tokens_are_kept(seed: int) -> None:
     facts, requests = replica(seed), offered(seed, most=30)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -209,6 +210,7 @@ def _text(path: Path) -> str:
         raise BadInputError(f"{path}: cannot be read: {error}") from error
 
 
+@lru_cache(maxsize=64)
 def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)

@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import get_args
 
+from sizewell.catalog.endless import refuse_endless
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.machine_figure import FigureKind, MachineFigure, Probe
 
@@ -26,6 +27,7 @@ def is_figures_header(columns: Iterable[str]) -> bool:
 
 def read_figures(path: Path) -> tuple[MachineFigure, ...]:
     """Return the figures of a file; raises BadInputError with the line of the first unreadable one."""
+    refuse_endless(path)
     try:
         with path.open(newline="", encoding="utf-8") as lines:
             reader = csv.DictReader(lines)

@@ -33,7 +33,7 @@ def download_index(name: str) -> bytes | None:
     return download(name, INDEX_NAME, INDEX_HEAD_BYTES)
 
 
-def download_sizes(name: str, index: bytes | None, weight_bits: float) -> ExactSizes | None:
+def download_sizes(name: str, index: bytes | None, weight_bits: float, layers: int) -> ExactSizes | None:
     """Return what the index, else the header of the only file states; None when neither does."""
     if index is not None:
         return parse_index(index)
@@ -43,4 +43,4 @@ def download_sizes(name: str, index: bytes | None, weight_bits: float) -> ExactS
         return None
     length = header_length(prefix, f"{name}/{file}")
     raw = download(name, file, 8 + length) or b""
-    return sizes_of(parse_header(raw[8:], f"{name}/{file}"), weight_bits, 1, "safetensors headers")
+    return sizes_of(parse_header(raw[8:], f"{name}/{file}"), weight_bits, 1, layers)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from sizewell.catalog.endless import refuse_endless
 from sizewell.catalog.figures_file import is_figures_header
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.errors import BadInputError
@@ -19,6 +20,7 @@ _MEMORY_COLUMNS = {"point_id", "engine", "model_hf_id", "metric", "value"}
 
 def file_kind(path: Path) -> Literal["memory", "points", "figures"]:
     """Return which table a file holds, by its header; raise BadInputError for none of them."""
+    refuse_endless(path)
     with path.open(newline="") as lines:
         header = set(next(csv.reader(lines), []))
     if header >= _MEMORY_COLUMNS:
@@ -34,6 +36,7 @@ def file_kind(path: Path) -> Literal["memory", "points", "figures"]:
 
 def read_memory_rows(path: Path) -> tuple[MemoryRow, ...]:
     """Return the rows of a memory table; raise BadInputError with the line of the first unreadable one."""
+    refuse_endless(path)
     with path.open(newline="") as lines:
         reader = csv.DictReader(lines)
         if not set(reader.fieldnames or ()) >= _MEMORY_COLUMNS:

@@ -161,7 +161,7 @@ def _from_file(name: str, path: Path, assume: tuple[str, ...]) -> ModelSpec:
     if values.get("quantization_config") is None and file.name == "config.json" and beside.is_file():
         values["hf_quant_config"] = read_json(beside)
     model = _built(name, values, str(file), assume)
-    sizes = read_sizes(folder, _packed_bits(model)) if file.name == "config.json" else None
+    sizes = read_sizes(folder, _packed_bits(model), len(model.layers)) if file.name == "config.json" else None
     return with_sizes(model, sizes, (folder / INDEX_NAME).is_file())
 
 
@@ -190,7 +190,7 @@ def _from_hub(name: str, assume: tuple[str, ...]) -> ModelSpec:
     values = download_values(name)
     model = _built(name, values, f"{name}/config.json", assume)
     index = download_index(name)
-    sizes = download_sizes(name, index, _packed_bits(model))
+    sizes = download_sizes(name, index, _packed_bits(model), len(model.layers))
     return with_sizes(model, sizes, index is not None)
 
 

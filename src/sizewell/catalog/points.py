@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from sizewell.catalog.endless import refuse_endless
 from sizewell.planner.measured_point import PointRow
 from sizewell.specs.errors import BadInputError
 
@@ -14,6 +15,7 @@ _SETTINGS = {"request_rate_per_s"}
 
 def read_point_rows(path: Path) -> tuple[PointRow, ...]:
     """Return the rows of a table of points; raise BadInputError with the line of the first unreadable one."""
+    refuse_endless(path)
     with path.open(newline="") as lines:
         reader = csv.DictReader(lines)
         columns = tuple(reader.fieldnames or ())

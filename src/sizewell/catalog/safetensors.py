@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from sizewell.specs.errors import BadInputError
-from sizewell.specs.model import ExactSizes
+from sizewell.specs.model import ExactSizes, FileClass
 
 LARGEST_HEADER_BYTES = 64 * 2**20
 LARGEST_INDEX_BYTES = 128 * 2**20
@@ -27,6 +27,18 @@ BITS = {
     "F6_E3M2": 6, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8,
 }  # fmt: skip
 """Bits of one element of each safetensors type."""
+
+MOST_LAYERS = 10_000
+
+CLASS_WORDS: tuple[tuple[FileClass, re.Pattern[str]], ...] = (
+    ("vision", re.compile(r"(?:^|[._])(?:vision|visual|vit|multi_modal|mm_projector|audio)")),
+    ("experts", re.compile(r"\.experts\.")),
+    ("embedding", re.compile(r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|tok_embeddings|embeddings?)\.")),
+    ("head", re.compile(r"(?:^|\.)(?:lm_head|embed_out|output)\.weight")),
+)
+"""Words by which names tell classes apart, the first that is found."""
+
+_LAYER = re.compile(r"(?:^|\.)layers\.(\d{1,6})\.")
 
 BESIDE_WEIGHTS = re.compile(
     r"(?:scales?|_scale_inv|_scale_2|zeros|zero_point|g_idx|perm|weight_shape|biases|absmax|quant_map|nested_\w+"
@@ -48,10 +60,11 @@ class StoredTensor(NamedTuple):
     bytes: int
 
 
-def read_sizes(folder: Path, weight_bits: float) -> ExactSizes | None:
+def read_sizes(folder: Path, weight_bits: float, layers: int = MOST_LAYERS) -> ExactSizes | None:
     """Return the exact sizes of the checkpoint in a folder, None when neither headers nor an index tell them.
 
-    Headers win over the index. `weight_bits` is the width of a packed weight. BadInputError for a damaged file.
+    Headers win over the index. `weight_bits` is the width of a packed weight; layers beyond `layers` predict several
+    tokens. BadInputError for a damaged file.
     """
     shards = _served(sorted(folder.glob("*.safetensors")))
     index = folder / INDEX_NAME
@@ -60,7 +73,7 @@ def read_sizes(folder: Path, weight_bits: float) -> ExactSizes | None:
     counted = indexed.files if indexed else max((_counted(shard.name.encode()) for shard in shards), default=1)
     if shards and len(shards) >= counted:
         tensors = [tensor for shard in shards for tensor in read_header(shard)]
-        return sizes_of(tensors, weight_bits, len(shards), "safetensors headers")
+        return sizes_of(tensors, weight_bits, len(shards), layers)
     return indexed
 
 
@@ -70,15 +83,28 @@ def _served(files: list[Path]) -> list[Path]:
     return others or [file for file in files if not file.name.startswith("adapter")]
 
 
-def sizes_of(tensors: Iterable[StoredTensor], weight_bits: float, files: int, source: str) -> ExactSizes:
-    """Return the sum of header entries."""
+def sizes_of(tensors: Iterable[StoredTensor], weight_bits: float, files: int, layers: int = MOST_LAYERS) -> ExactSizes:
+    """Return the sum of header entries, whole and by class."""
     listed = list(tensors)
+    by_class: dict[FileClass, int] = {}
+    for tensor in listed:
+        kind = class_of(tensor.name, layers)
+        by_class[kind] = by_class.get(kind, 0) + tensor.bytes
     return ExactSizes(
         total_bytes=sum(tensor.bytes for tensor in listed),
         parameters=sum(weights_in(tensor, weight_bits) for tensor in listed),
         files=files,
-        source=source,
+        source="safetensors headers",
+        by_class=tuple(sorted(by_class.items())),
     )
+
+
+def class_of(name: str, layers: int = MOST_LAYERS) -> FileClass:
+    """Return the class of a tensor by its name in a checkpoint of so many layers."""
+    numbered = _LAYER.search(name)
+    if name.startswith("mtp.") or ".mtp" in name or (numbered and int(numbered[1]) >= layers):
+        return "mtp"
+    return next((kind for kind, words in CLASS_WORDS if words.search(name)), "layers")
 
 
 def weights_in(tensor: StoredTensor, weight_bits: float) -> int:

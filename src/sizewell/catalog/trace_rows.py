@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from sizewell.catalog.endless import refuse_endless
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import MOST_TOKENS, Floats, Ints
 
@@ -25,6 +26,7 @@ _SHOWN = 40
 @contextmanager
 def opened(path: Path) -> Iterator[TextIO]:
     """Open a text file; raises BadInputError where it cannot be read as UTF-8, also while it is being read."""
+    refuse_endless(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             yield lines

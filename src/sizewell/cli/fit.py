@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sizewell.cli.options import OnceCommand, as_json, quantity
-from sizewell.cli.output import duration, gib, print_json, show, table
+from sizewell.cli.output import WIDTH, broken, console, duration, gib, print_json, show, table
 from sizewell.cli.quantities import COUNT, TOKENS, USERS
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.workload import Workload
@@ -21,6 +21,10 @@ DEFAULT_CONTEXT = 8192.0
 LEAST_CONTEXT = 2
 ANSWER_SHARE = 4
 """Of the context a quarter is answered, the rest is prompt."""
+GAP = 2
+"""Blanks between two columns of a tight table."""
+ENGINE, LEAST_NAME = 3, 10
+"""Place of the engine in a row; letters of a name that must have room on a line."""
 
 
 @click.command("fit", cls=OnceCommand)
@@ -79,12 +83,26 @@ def _show(
     machine = f"{several}{cluster.gpus_per_node} × {cluster.gpu.key}"
     run = "1 model runs" if len(fitting) == 1 else f"{len(fitting)} models run"
     title = f"{run} on {machine} with {context:,.0f} tokens of context"
-    show(table(title, heads, [_row(each) for each in fitting[:top]]))
+    show(table(title, *_fitted(heads, [_row(each) for each in fitting[:top]])))
     if len(fitting) > top:
         show(f"{len(fitting) - top} smaller not shown: --top {len(fitting)}")
     if misfits:
         show(f"{len(misfits)} {'does' if len(misfits) == 1 else 'do'} not run; the smallest:")
         show(*(f"- {each.model.name}: {each.reason}" for each in misfits[:5]))
+
+
+def _fitted(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Keep numbers whole in a narrow terminal: names take the lines they need, engines go (formats tell them)."""
+    width = console().width
+    if width >= WIDTH:
+        return heads, rows
+    heads, *rows = ((*line[:ENGINE], *line[ENGINE + 1 :]) for line in (heads, *rows))
+    others = [max(len(line[at].lstrip(">")) for line in (heads, *rows)) for at in range(1, len(heads))]
+    room = width - sum(others) - GAP * len(heads)
+    if room < LEAST_NAME:
+        return heads, rows
+    tight = tuple(f">|{head[1:]}" if head.startswith(">") else f"|{head}" for head in heads)
+    return tight, [(broken(row[0], room), *row[1:]) for row in rows]
 
 
 def _row(each: Fitting) -> tuple[str, ...]:

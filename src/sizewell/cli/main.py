@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -145,8 +145,3 @@ def _complain(message: str, exit_code: int) -> int:
         line = f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 2 :]}"
     click.echo(f"sizewell: {line}", err=True)
     return exit_code
-
-
-def main() -> NoReturn:
-    """Entry point of the console script."""
-    sys.exit(run())

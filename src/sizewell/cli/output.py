@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,19 +72,29 @@ def show(*parts: RenderableType) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table; a column whose head starts with `>` is right-aligned, one with `|` is never broken."""
+    """Return a table; a column whose head starts with `>` is right-aligned, one with `|` (after it) never broken."""
     from rich import box
     from rich.table import Table
 
     made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    made.collapse_padding = any(column.startswith("|") for column in columns)
+    made.collapse_padding = any("|" in column[:2] for column in columns)
     made.min_width = min(WIDTH, max(len(line) for line in title.split("\n")))
     for column in columns:
         side: Literal["right", "left"] = "right" if column.startswith(">") else "left"
-        made.add_column(column.lstrip(">|"), justify=side, overflow="fold", no_wrap=column.startswith("|"))
+        made.add_column(column.lstrip(">|"), justify=side, overflow="fold", no_wrap="|" in column[:2])
     for row in rows:
         made.add_row(*row)
     return made
+
+
+def broken(name: str, room: int) -> str:
+    """Return a name on lines of at most `room` characters, broken after hyphens only."""
+    lines = [""]
+    for part in re.findall(r"[^-]*-|[^-]+", name):
+        if lines[-1] and len(lines[-1]) + len(part) > room:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def talk(message: str) -> None:

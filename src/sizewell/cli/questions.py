@@ -19,8 +19,9 @@ from sizewell.catalog.models import list_models, read_model
 from sizewell.catalog.planner_facts import read_facts, shown_storages
 from sizewell.catalog.quality import read_quality
 from sizewell.cli.machine_text import parse_machine
+from sizewell.costs.checkpoint import checkpoint_bytes
 from sizewell.costs.ledger import GIB, MemoryLedger, ledger
-from sizewell.costs.weights import OFFLOADED, checkpoint_bytes
+from sizewell.costs.weights import OFFLOADED
 from sizewell.planner.bill_of_materials import BillOfMaterials, bill_of_materials
 from sizewell.planner.plan import Answer
 from sizewell.planner.question import Question
@@ -210,7 +211,7 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
     step = step_account(deployment, lengths, given.sequences_per_replica, efficiencies) if given else None
     rehearsal = None
     if given:
-        playing = Playing(efficiencies=efficiencies, code=CodeFolder.usual())
+        playing = Playing(memory=memory, efficiencies=efficiencies, code=CodeFolder.usual())
         rehearsal = rehearse(deployment, workload, given, slo, playing)
         given = with_simulated_means(given, rehearsal)
     materials = bill_of_materials(

@@ -38,28 +38,20 @@ def activation_line(
     model: ModelSpec, formats: Formats, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
 ) -> LedgerLine:
     """Return the activation peak of one rank: the largest of sampler, forward pass and image encoder."""
-    forward = forward_line(model, formats, cut, settings, engine)
-    sampler = _sampler(model, formats, cut, settings, engine)
-    encoder = encoder_line(model, cut, settings.max_num_batched_tokens, engine)
-    lines = [forward, sampler, *([_estimate(encoder)] if encoder else [])]
-    peak = max(lines, key=lambda line: line.bytes)
-    if engine.sort_free_copies:
-        installed = replace(engine, sampler_copies=engine.sort_free_copies, sort_free_copies=0.0)
-        least = activation_line(model, formats, cut, settings, installed)
-        peak = replace(peak, low_bytes=min(peak.low_bytes, least.low_bytes))
-    return replace(peak, high_bytes=peak.high_bytes + _doubtful_bytes(model, formats, cut, settings, engine))
-
-
-def _doubtful_bytes(
-    model: ModelSpec, formats: Formats, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
-) -> float:
-    """Workspaces of 8-bit experts: some releases and back ends keep them beside the sampler, others do not."""
-    if not engine.grouped_fp8_experts:
-        return 0.0
     tokens = settings.max_num_batched_tokens
-    if kept_workspace_bytes(model, formats, cut, tokens, engine):
-        return 0.0
-    return most_workspace_bytes(model, formats, cut, tokens)
+    workspace = kept_workspace_bytes(model, formats, cut, tokens, engine)
+    encoder = encoder_line(model, cut, tokens, engine)
+    others = [forward_line(model, formats, cut, settings, engine), *([_estimate(encoder)] if encoder else [])]
+    lines = [*others, _sampler(model, settings, engine, engine.sampler_copies, workspace)]
+    peak = max(lines, key=lambda line: line.bytes)
+    low, high = peak.low, peak.high
+    if engine.sort_free_copies:
+        installed = _sampler(model, settings, engine, engine.sort_free_copies, workspace)
+        low = min(low, max([*others, installed], key=lambda line: line.bytes).low)
+    # Some releases and back ends keep the workspaces of 8-bit experts beside the sampler, others do not.
+    if engine.grouped_fp8_experts and not workspace:
+        high += most_workspace_bytes(model, formats, cut, tokens)
+    return replace(peak, low_bytes=low, high_bytes=high)
 
 
 def _estimate(line: LedgerLine) -> LedgerLine:
@@ -70,16 +62,16 @@ def _estimate(line: LedgerLine) -> LedgerLine:
 
 
 def _sampler(
-    model: ModelSpec, formats: Formats, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
+    model: ModelSpec, settings: EngineSettings, engine: EngineSpec, copies: float, workspace: float
 ) -> LedgerLine:
     tokens = settings.max_num_batched_tokens
     rows = tokens if engine.sampler_rows == "tokens" else min(settings.max_num_seqs, tokens)
     if model.vision and engine.profile == "v0":
         # The first engine profiles as many sequences as images fill the batch: next to none.
         rows = 1
-    logits = engine.sampler_copies * rows * model.vocabulary * 4
+    logits = copies * rows * model.vocabulary * 4
     kept = min(rows, engine.sampler_buffer_rows) * model.vocabulary * 4.0
-    kept += kept_workspace_bytes(model, formats, cut, tokens, engine) + encoder_bytes(model, tokens, engine)
+    kept += workspace + encoder_bytes(model, tokens, engine)
     hidden = engine.hidden_copies * tokens * model.hidden * 2
     return _estimate(
         LedgerLine(
@@ -88,7 +80,7 @@ def _sampler(
             formula="{copies} × {rows} rows × {vocabulary} logits × 4 B + {kept} × {tokens} tokens × {hidden} × 2 B"
             " + {workspace} B of workspace",
             inputs=(
-                ("copies", engine.sampler_copies), ("rows", rows), ("vocabulary", model.vocabulary),
+                ("copies", copies), ("rows", rows), ("vocabulary", model.vocabulary),
                 ("kept", engine.hidden_copies), ("tokens", tokens), ("hidden", model.hidden),
                 ("workspace", kept),
             ),

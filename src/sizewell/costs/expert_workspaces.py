@@ -34,9 +34,10 @@ def kept_workspace_bytes(
     """Return what the gated routed experts of the widest layer keep beyond the forward pass."""
     rows = min(tokens, EXPERT_CHUNK_TOKENS)
     sizes = (
-        _kept_elements(layer.mlp, expert_hidden(layer, model.hidden), cut, rows, _layout(name, cut, engine))
+        _kept_elements(layer.mlp, expert_hidden(layer, model.hidden), cut, rows, layout)
         for layer in model.layer_counts
         if isinstance(layer.mlp, MoeMlp) and layer.mlp.gated and (name := _format(layer, model, formats))
+        if (layout := _layout(name, cut, engine)) != "none"
     )
     return 2 * max(sizes, default=0.0)
 
@@ -83,8 +84,6 @@ def _kept_elements(mlp: MoeMlp, hidden: int, cut: Parallelism, rows: int, layout
     output = rows * hidden
     if layout.startswith("plain"):
         return rows * _plain(mlp, hidden, cut) + (output if layout.endswith("apart") else 0)
-    if layout == "none":
-        return 0.0
     inner, padded = _inner(mlp, cut), grouped_rows(mlp, cut, rows)
     first = padded * 2 * inner
     # From 0.13 on the output lies in the first workspace where that is large enough.

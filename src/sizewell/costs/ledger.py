@@ -7,8 +7,9 @@ from typing import Literal
 
 from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.lines import LedgerLine
-from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory
-from sizewell.specs.deployment import Deployment, EngineSettings, Formats
+from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory_with
+from sizewell.costs.weights import Weights
+from sizewell.specs.deployment import Deployment, EngineSettings
 from sizewell.specs.errors import NoFeasiblePlanError
 from sizewell.specs.figure import Figure, weakest
 
@@ -108,12 +109,15 @@ class MemoryLedger:
         )
 
 
-def ledger(deployment: Deployment, pool: int = 0) -> MemoryLedger:
-    """Return the memory ledger of one replica of a pool, for the GPU with the least room per block."""
+def ledger(deployment: Deployment, pool: int = 0, weights: Weights | None = None) -> MemoryLedger:
+    """Return the memory ledger of one replica of a pool, for the GPU with the least room per block.
+
+    `weights` may be counted already in part.
+    """
     chosen = deployment.pools[pool]
-    memory = rank_memory(
-        deployment.model,
-        Formats(weight=deployment.weight_format, kv=deployment.kv_format),
+    memory = rank_memory_with(
+        weights or Weights(deployment.model, deployment.weight_format),
+        deployment.kv_format,
         chosen.parallelism,
         chosen.settings,
         deployment.engine.on(deployment.cluster.gpu.vendor, deployment.cluster.gpu.compute_capability),

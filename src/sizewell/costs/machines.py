@@ -42,7 +42,7 @@ class Machines:
             clusters=tuple(clusters),
             bytes_per_s=_array(c.gpu.bytes_per_s for c in clusters),
             flops_per_s={t: _array(c.gpu.peak_flops_per_s(t) for c in clusters) for t in COMPUTE_TYPES},
-            near_gpus=_array(c.scale_up_gpus for c in clusters),
+            near_gpus=_array(_near_gpus(c) for c in clusters),
             near_bytes_per_s=_array(_near_rate(c) for c in clusters),
             near_latency_s=_array(c.node.scale_up.latency_s for c in clusters),
             near_switched=_array(c.node.topology in {"nvswitch", "all-to-all"} for c in clusters),
@@ -180,6 +180,11 @@ def _is_fast(cluster: ClusterSpec) -> bool:
     node = cluster.node
     bridged = node.topology == "pairs" and cluster.gpus_per_node <= node.scale_up_domain
     return node.topology in FAST_TOPOLOGIES or bridged
+
+
+def _near_gpus(cluster: ClusterSpec) -> int:
+    """Return the accelerators that meet at the near rate: those of the fabric, else all in the slots of a node."""
+    return cluster.scale_up_gpus if _is_fast(cluster) else max(cluster.scale_up_gpus, cluster.gpus_per_node)
 
 
 def _near_rate(cluster: ClusterSpec) -> float:

@@ -5,8 +5,6 @@ Identical layers are priced once and counted; every array runs over the batch ax
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from sizewell.costs.attention_work import CacheWidth, context_operators
@@ -59,6 +57,12 @@ def mixer_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch:
         if layer.mixer is not None:
             repeats[layer.mixer] = repeats.get(layer.mixer, 0.0) + count
     return [operator for mixer, count in repeats.items() for operator in step.mixer(mixer, count)]
+
+
+def expansion_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch) -> list[Operator]:
+    """Return those operators of a step that expand latent rows; none where no layer caches a latent."""
+    step = _Step(model, formats, cut, batch)
+    return [operator for layer, count in model.layer_counts.items() for operator in step.expansion(layer, float(count))]
 
 
 def draft_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch, drafts: int) -> list[Operator]:
@@ -137,17 +141,16 @@ class _Step:
     def _projections(self, layer: Layer, repeats: Floats | float) -> tuple[Operator, ...]:
         tensors = [t for t in layer.tensors if t.role in {"attention", "indexer", "recurrent"}]
         site = Site("attention projections", "projections", repeats)
-        expanded: tuple[Operator, ...] = ()
         if isinstance(layer.mixer, LatentAttention):
-            latent = [t for t in tensors if _is_latent_expansion(t)]
             tensors = [t for t in tensors if not _is_latent_expansion(t)]
-            expanded = self._expansion(latent, repeats)
         held = held_matrices(tensors, self.model, self.formats.weight, self.cut.tp)
-        return (*product(site, held, self.tokens, self.summed), *expanded)
+        return (*product(site, held, self.tokens, self.summed), *self.expansion(layer, repeats))
 
-    def _expansion(self, tensors: Iterable[Tensor], repeats: Floats | float) -> tuple[Operator, ...]:
+    def expansion(self, layer: Layer, repeats: Floats | float) -> tuple[Operator, ...]:
         """kv_b: absorbed into queries and outputs in decode; in prefill it expands earlier cached rows again."""
-        batch = self.batch
+        if not isinstance(layer.mixer, LatentAttention):
+            return ()
+        tensors, batch = [t for t in layer.tensors if _is_latent_expansion(t)], self.batch
         again = batch.prefill_sequences * batch.prefill_context_tokens
         held = held_matrices(tensors, self.model, self.formats.weight, self.cut.tp)
         return product(Site("latent expansion", "projections", repeats), held, self.tokens + again)

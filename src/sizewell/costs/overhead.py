@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from sizewell.costs.activations import activation_line
 from sizewell.costs.lines import LedgerLine, Place
@@ -25,7 +26,7 @@ def overhead_lines(
     if engine.profile == "sglang":
         # The share is taken before activations exist: what it leaves free must hold them.
         lines = [replace(lines[0], place="outside"), _request_table(settings)]
-    lines += [*_graphs(model, cut, settings, engine), *_base(cut, engine)]
+    lines += [*_graphs(model, cut, settings, engine), *_base(cut.tp, cut.tp * cut.pp * cut.dp, engine)]
     return tuple(line for line in lines if line.bytes)
 
 
@@ -118,10 +119,11 @@ def _graphs(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine
     return (_spread(line, 0.6),)
 
 
-def _base(cut: Parallelism, engine: EngineSpec) -> tuple[LedgerLine, ...]:
-    """Context, collectives and what the engine finds beside PyTorch's own memory."""
-    several = cut.tp * cut.pp * cut.dp > 1
-    shared = engine.non_torch_bytes_tp + cut.tp * engine.non_torch_bytes_per_rank
+@lru_cache(maxsize=256)
+def _base(tp: int, ranks: int, engine: EngineSpec) -> tuple[LedgerLine, ...]:
+    """Context, collectives and what the engine finds beside PyTorch's own memory, `tp` of all `ranks` in a group."""
+    several = ranks > 1
+    shared = engine.non_torch_bytes_tp + tp * engine.non_torch_bytes_per_rank
     beside = shared if several else engine.non_torch_bytes_tp1
     # Logs of one release differ by what the kernels of a card and its libraries load: a tenth of a GiB at least.
     lines = [_spread(_given("beside PyTorch", beside, engine, "inside"), max(0.3, 0.1 * GIB / max(beside, 1.0)))]

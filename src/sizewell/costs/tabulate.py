@@ -12,7 +12,7 @@ from sizewell.costs import surface as table
 from sizewell.costs.axis import Table, count_axis, put_together, smooth_axis
 from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.machines import Reached
-from sizewell.costs.operators import draft_operators, mixer_operators, step_operators
+from sizewell.costs.operators import draft_operators, expansion_operators, mixer_operators, step_operators
 from sizewell.costs.step import dispatch_s, host_link_s, working
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.surface import Issue, StepSurface
@@ -44,7 +44,9 @@ def make_surface(
     """Return the step times of one replica on the first machine of `reached`, to the engine's token budget and the
     model's longest context; beyond them lines go on straight.
     """
-    return _Tables(model, formats, cut, policy, reached.take(np.array([0]))).surface()
+    one = Batch.prefill(np.ones(1), 0.0)
+    mixers = frozenset(operator.name for operator in mixer_operators(model, formats, cut, one))
+    return _Tables(model, formats, cut, policy, reached.take(np.array([0])), mixers).surface()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class _Tables:
     cut: Parallelism
     policy: StepPolicy
     reached: Reached
+    mixers: frozenset[str]
 
     def surface(self) -> StepSurface:
         policy, ranks = self.policy, self.cut.dp
@@ -67,11 +70,11 @@ class _Tables:
         apart = () if ranks == 1 else (EXPERTS,)
         made = {
             table.TOKENS: self._line(tokens, main, but=(*NOT_BY_TOKENS, *apart)),
-            table.EXPERTS: self._line(everywhere, self._main(everywhere), only=apart),
+            table.EXPERTS: self._line(everywhere, self._main(everywhere) if apart else (), only=apart),
             table.SAMPLED: self._line(tokens, main, only=SAMPLED),
-            table.EXPANSION: self._line(cached, self._main(cached * ranks), only=(EXPANSION,)),
+            table.EXPANSION: self._line(cached, self._expansion(cached * ranks), only=(EXPANSION,)),
             table.DRAFTS: self._line(tokens, drafts, but=(DECODE, SELECTION, *apart)),
-            table.DRAFT_EXPERTS: self._line(everywhere, self._drafts(everywhere), only=apart),
+            table.DRAFT_EXPERTS: self._line(everywhere, self._drafts(everywhere) if apart else (), only=apart),
             table.STATE: self._state(budget),
             table.SELECTION: self._selection(budget),
             table.PREFILL: self._prefill(budget),
@@ -87,6 +90,9 @@ class _Tables:
 
     def _main(self, sequences: Floats) -> tuple[Operator, ...]:
         return step_operators(self.model, self.formats, self.cut, Batch.decode(sequences, 1.0))
+
+    def _expansion(self, tokens: Floats) -> list[Operator]:
+        return expansion_operators(self.model, self.formats, self.cut, Batch.decode(tokens, 1.0))
 
     def _drafts(self, sequences: Floats, context_tokens: ArrayLike = 1.0) -> list[Operator]:
         if not self.policy.drafts:
@@ -139,21 +145,21 @@ class _Tables:
     def _chunk_s(self) -> float:
         """Seconds by which the same prefill takes longer as two chunks than as one."""
         tokens, prompts = np.full(2, 1024.0), np.array([1.0, 2.0])
-        if not self._has(PREFILL):
+        if PREFILL not in self.mixers:
             return 0.0
         operators = self._chunks(prompts, tokens / prompts, np.full(2, 1024.0), 1024.0 / prompts)
         seconds = working([o for o in operators if o.name == PREFILL], self.reached)[0][0]
         return float(seconds[1] - seconds[0])
 
     def _selection(self, budget: float) -> Table:
-        if not self._has(SELECTION):
+        if SELECTION not in self.mixers:
             return Table()
         axes = (smooth_axis(1.0, budget, FINE), smooth_axis(1.0, self.longest * MOST_CHUNKS, COARSE))
         queries, held = _mesh(axes)
         return self._grid(axes, self._chunks(np.ones_like(queries), queries, held, held - queries), SELECTION)
 
     def _state(self, budget: float) -> Table:
-        if not self._has(STATE):
+        if STATE not in self.mixers:
             return Table()
         axes = (smooth_axis(1.0, budget, FINE), count_axis(32.0, budget, COARSE))
         each, sequences = _mesh(axes)
@@ -164,10 +170,6 @@ class _Tables:
         tokens = prompts * chunk * ranks
         batch = Batch.prefill(tokens, np.maximum(cached, 0.0), prompts * ranks, pairs=tokens * visible)
         return mixer_operators(self.model, self.formats, self.cut, batch)
-
-    def _has(self, name: str) -> bool:
-        one = np.ones(1)
-        return any(operator.name == name for operator in self._chunks(one, one, one, one))
 
     def _spans(self) -> set[float]:
         """Contexts from which on a query sees no more."""

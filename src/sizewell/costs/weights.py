@@ -20,7 +20,7 @@ from sizewell.specs.encoding import BF16, MXFP4, Encoding
 from sizewell.specs.layers import CompressedAttention, LatentAttention, Layer
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
-from sizewell.specs.weight_format import stored_encoding
+from sizewell.specs.weight_format import NATIVE, stored_encoding
 
 VOCABULARY_PADDING = 64
 OUTPUT_GROUPS = "self_attn.o_a_proj"
@@ -75,13 +75,20 @@ class Weights:
     def __init__(self, model: ModelSpec, weight_format: str) -> None:
         self.model, self.weight_format = model, weight_format
         self._holders: dict[tuple[int, int, int, WeightRules], _Holder] = {}
+        self._stages: dict[tuple[Parallelism, WeightRules], tuple[tuple[LedgerLine, ...], ...]] = {}
 
     def stage_lines(self, cut: Parallelism, rules: WeightRules | None = None) -> tuple[tuple[LedgerLine, ...], ...]:
         """Return for each pipeline stage the weight lines of its fullest rank, one line a tensor class.
 
         Stages that hold alike layers have the same tuple.
         """
-        rules, layers = rules or WeightRules(), len(self.model.layers)
+        rules = rules or WeightRules()
+        if (cut, rules) not in self._stages:
+            self._stages[cut, rules] = self._counted(cut, rules)
+        return self._stages[cut, rules]
+
+    def _counted(self, cut: Parallelism, rules: WeightRules) -> tuple[tuple[LedgerLine, ...], ...]:
+        layers = len(self.model.layers)
         # How layers are shared out over stages changes nothing about the tensors of one.
         shared = (cut.tp, cut.ep, cut.dp, rules)
         if shared not in self._holders:
@@ -103,13 +110,6 @@ def rank_weight_bytes(
 ) -> tuple[float, ...]:
     """Return the weight bytes of the fullest rank of each pipeline stage."""
     return tuple(sum(line.bytes for line in stage) for stage in Weights(model, weight_format).stage_lines(cut, rules))
-
-
-def checkpoint_bytes(model: ModelSpec, weight_format: str) -> float:
-    """Return the bytes on disk: those of the files where they are known and served as they are, else the arithmetic."""
-    if weight_format == "native" and model.exact_sizes:
-        return float(model.exact_sizes.total_bytes)
-    return rank_weight_bytes(model, weight_format, Parallelism())[0]
 
 
 def rank_tensor_bytes(tensor: Tensor, encoding: Encoding, cut: Parallelism, rules: WeightRules | None = None) -> float:
@@ -160,8 +160,13 @@ class _Holder:
         encoding = stored_encoding(tensor, self.model, self.weight_format)
         if self.rules.wide_output_groups and tensor.name == OUTPUT_GROUPS:
             encoding = BF16
-        size = rank_tensor_bytes(tensor, encoding, self.cut, self.rules)
+        size = rank_tensor_bytes(tensor, encoding, self.cut, self.rules) * self._scale(tensor)
         return _Held(tensor.role, f"{tensor.name} {encoding.name}", size)
+
+    def _scale(self, tensor: Tensor) -> float:
+        """What the files of the checkpoint hold of a class, over what its configuration comes to."""
+        sizes = self.model.exact_sizes if self.weight_format == NATIVE else None
+        return sizes.scale(tensor.role) if sizes else 1.0
 
     def _stale_scales(self, layer: Layer) -> tuple[_Held, ...]:
         """One float32 scale per 32 weights of compressed-attention models' MXFP4 experts, left over from loading."""

@@ -141,9 +141,10 @@ def _workers_per_node(deployment: Deployment) -> int:
 def _network(deployment: Deployment) -> str:
     cluster = deployment.cluster
     widest = max(pool.parallelism.gpus for pool in deployment.pools)
-    if widest <= cluster.scale_up_gpus:
+    together = max(cluster.scale_up_gpus, cluster.gpus_per_node)
+    if widest <= together:
         return "any: no replica crosses nodes, only requests and answers travel"
     link, ports = cluster.node.scale_out, cluster.node.scale_out_ports
     gbit = link.bytes_per_s * ports * 8 / 1e9
-    spanned = ceil(widest / cluster.scale_up_gpus)
+    spanned = ceil(widest / together)
     return f"{ports} × {link.name} ({gbit:.0f} Gbit/s a node): every replica spans {spanned} nodes"

@@ -94,6 +94,10 @@ class Variant:
     settings: EngineSettings
 
 
+Shape = tuple[Parallelism, Formats, float]
+"""What tells candidates of one accelerator apart, settings aside: cut, formats, number of replicas."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """Candidates of one variant: `rows` index the yard's machines, times are means.
@@ -114,6 +118,15 @@ class Column:
     most_users_per_replica: Floats
     usd_per_hour: Floats
     watts: Floats
+
+    @property
+    def budget(self) -> int:
+        """Most tokens of a step."""
+        return self.variant.settings.max_num_batched_tokens
+
+    def shape(self, row: int) -> Shape:
+        """Return cut, formats and number of replicas of a candidate."""
+        return self.variant.cut, self.variant.formats, float(self.replicas[row])
 
     def where(self, mask: Mask) -> Column:
         """Return the candidates a mask keeps, in one flat column."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -13,7 +13,7 @@ from sizewell.costs.rank_memory import RankMemory, rank_memory_with, with_max_nu
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.weights import Weights
 from sizewell.planner.candidates import REPLICA_GRID, nodes_of
-from sizewell.planner.columns import Column, Mask, Rows, Variant, Yard
+from sizewell.planner.columns import Column, Mask, Rows, Shape, Variant, Yard
 from sizewell.planner.demand import Demand, position_of, value_at
 from sizewell.planner.nearest import Nearest
 from sizewell.planner.plan import Gate
@@ -73,15 +73,20 @@ class Trial:
                 settings = self._settings(SEQUENCE_LIMITS[0], tokens)
                 yield Variant(engine=self.engine, formats=formats, cut=cut, settings=settings), alike
 
-    def refined(self, column: Column, row: int) -> Column:
-        """Return the best of a candidate and the same one under other token budgets of a step."""
+    def refined(self, column: Column, row: int, missed: Collection[tuple[Shape, int]] = ()) -> Column:
+        """Return the best not `missed` of a candidate and the same one under other token budgets of a step."""
         alone = column.where(np.arange(len(column.rows)) == row)
         tried = [alone]
         for tokens in (n for n in TOKEN_BUDGETS if n != column.variant.settings.max_num_batched_tokens):
             settings = replace(column.variant.settings, max_num_batched_tokens=tokens, max_num_seqs=SEQUENCE_LIMITS[0])
             tried += self.group(replace(column.variant, settings=settings), alone.rows)
         ranking = Ranking(tried, self.question)
-        found, at = ranking.at(int(ranking.order()[0]))
+        for index in map(int, ranking.order()):
+            found, at = ranking.at(index)
+            if (found.shape(at), found.budget) not in missed:
+                break
+        else:
+            found, at = alone, 0
         return found.where(np.arange(len(found.rows)) == at)
 
     def _offloaded(self, base: Variant, rows: Rows) -> Iterator[Column]:

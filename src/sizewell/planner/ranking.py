@@ -8,7 +8,7 @@ import numpy as np
 
 from sizewell.costs.batch import Floats
 from sizewell.planner.candidates import Machine
-from sizewell.planner.columns import Column, Rows
+from sizewell.planner.columns import Column, Rows, Shape
 from sizewell.planner.pareto import frontier
 from sizewell.planner.question import Objective, Question
 
@@ -55,13 +55,13 @@ class Ranking:
 
         `each` accelerator has at most so many, no two of one cut, format and number of replicas.
         """
-        chosen: dict[str, dict[tuple[object, ...], int]] = {}
+        chosen: dict[str, dict[Shape, int]] = {}
         for index in map(int, self.order()):
             column, row = self.at(index)
             key = column.yard.machines[column.rows[row]].gpu.key
             if key not in chosen and len(chosen) == top:
                 continue
-            alike = (column.variant.cut, column.variant.formats, column.replicas[row])
+            alike = column.shape(row)
             mine = chosen.setdefault(key, {})
             if len(mine) < each:
                 mine.setdefault(alike, index)

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from sizewell.costs.ledger import ledger
+from sizewell.costs.ledger import MemoryLedger
 from sizewell.planner.means import Means
 from sizewell.planner.saturation import Bracket, saturation
 from sizewell.simulator.compiled import CodeStore
@@ -75,15 +75,18 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Playing:
-    """What playing needs besides a deployment and a load: how fast things are, and where compiled code is kept."""
+    """What playing needs besides a deployment and a load: the memory of a replica, how fast things are, and where
+    compiled code is kept.
+    """
 
+    memory: MemoryLedger
     efficiencies: Efficiencies
     code: CodeStore | None = None
 
 
 def rehearse(deployment: Deployment, workload: Workload, given: Means, slo: Slo, playing: Playing) -> Rehearsal:
     """Return what happens to a deployment under a load whose means are about as `given`."""
-    memories = [ledger(deployment, pool) for pool in range(len(deployment.pools))]
+    memories = [playing.memory, *(ledger(deployment, pool) for pool in range(1, len(deployment.pools)))]
     whole = deployed(deployment, memories, playing.efficiencies)
     served, shares = (whole, 1) if isinstance(whole, Disaggregated) else (whole.replica, whole.replicas)
     return Rehearsal(
@@ -232,12 +235,15 @@ Stated = TypeVar("Stated", bound=Means)
 def with_simulated_means(given: Stated, found: Rehearsal) -> Stated:
     """Return a prediction with the means of its simulation, in intervals as wide as before.
 
-    Users who send again at once make users / E2E requests per second; of an open loop all are served.
+    Users who send again at once make users / E2E requests per second; of an open loop all are served, or as many as
+    full replicas can.
     """
     scored = found.stated.score
     faster = 1.0
     if found.unit == "users" and scored.e2e.mean_s:
         faster = found.load / scored.e2e.mean_s / given.requests_per_s.value
+    elif found.stated.overloaded:
+        faster = min(1.0, found.capacity_per_s * found.replicas / given.requests_per_s.value)
     return replace(
         given,
         ttft_s=_moved(given.ttft_s, scored.ttft.mean_s),

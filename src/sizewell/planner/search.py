@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sizewell.costs.weights import Weights
 from sizewell.planner.candidates import Machine, cuts
-from sizewell.planner.columns import Column, Mask, Rows, Yard
+from sizewell.planner.columns import Column, Mask, Rows, Shape, Yard
 from sizewell.planner.decided import decided_by
 from sizewell.planner.demand import Demand
-from sizewell.planner.evaluate import Trial
+from sizewell.planner.evaluate import TOKEN_BUDGETS, Trial
 from sizewell.planner.facts import Facts
 from sizewell.planner.nearest import Nearest
 from sizewell.planner.plan import Answer, Gate, Plan, Rejection
@@ -38,9 +38,10 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     Raises BadInputError when the facts hold no machine or the request exceeds the model's context.
     """
     _refuse_impossible(question, facts)
-    families = list(_families(question, facts))
+    weights = {name: Weights(question.model, name) for name in question.weight_formats}
+    families = list(_families(question, facts, weights))
     ranking = Ranking([column for family in families for column in family.found], question)
-    settled = Settler(question=question, demand=Demand.of(question), facts=facts)
+    settled = Settler(question=question, demand=Demand.of(question), facts=facts, weights=weights)
     auditions = [_audition(settled, ranking, candidates) for candidates in ranking.best_per_gpu(top, TRIES)]
     best = Ranking([each.column for each in auditions if each.holds], question)
     held = [each.plan for each in auditions if each.holds]
@@ -71,6 +72,11 @@ class _Audition:
         """Whether it held, as far as it can be played."""
         return self.plan.rehearsal is None or self.plan.rehearsal.stated.holds
 
+    @property
+    def overloaded(self) -> bool:
+        """Whether more came than it can serve."""
+        return self.plan.rehearsal is not None and self.plan.rehearsal.stated.overloaded
+
     def rejection(self) -> Rejection:
         """Return what spoke against the last one."""
         deployment, scored = self.plan.deployment, self.plan.rehearsal
@@ -83,24 +89,30 @@ class _Audition:
 
 
 def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> _Audition:
-    """Play candidates of one accelerator, best first, until one holds."""
+    """Play candidates of one accelerator, best first, until one holds.
+
+    Another token budget makes room for more users, but does not mend a limit that was missed: it is not tried then.
+    """
+    missed: set[tuple[Shape, int]] = set()
     for tried, index in enumerate(candidates, start=1):
-        column = _refined(settled.question, *ranking.at(index))
+        column = _refined(settled, *ranking.at(index), missed)
         plan = settled.plan(column, 0, detailed=True)
         found = _Audition(column=column, plan=plan, tried=tried)
         if found.holds:
             break
+        budgets = (column.budget,) if found.overloaded else (*TOKEN_BUDGETS, column.budget)
+        missed.update((column.shape(0), budget) for budget in budgets)
     return found
 
 
-def _refined(question: Question, column: Column, row: int) -> Column:
-    """Return the candidate alone, under the token budget that serves the objective best."""
+def _refined(settled: Settler, column: Column, row: int, missed: Collection[tuple[Shape, int]]) -> Column:
+    """Return the candidate alone, under the token budget and with the replicas that serve the objective best."""
     nearest = Nearest.of(len(column.yard.machines))
     trial = Trial(
-        question=question, demand=Demand.of(question), yard=column.yard, engine=column.variant.engine,
-        weights=Weights(question.model, column.variant.formats.weight), rows=column.rows[:0], nearest=nearest,
+        question=settled.question, demand=settled.demand, yard=column.yard, engine=column.variant.engine,
+        weights=settled.weights[column.variant.formats.weight], rows=column.rows[:0], nearest=nearest,
     )  # fmt: skip
-    return trial.refined(column, row)
+    return trial.refined(column, row, missed)
 
 
 def _refuse_impossible(question: Question, facts: Facts) -> None:
@@ -123,7 +135,7 @@ class _Family:
     found: tuple[Column, ...]
 
 
-def _families(question: Question, facts: Facts) -> Iterator[_Family]:
+def _families(question: Question, facts: Facts, weights: Mapping[str, Weights]) -> Iterator[_Family]:
     """Try each weight format on each machine under the first engine that has kernels for both."""
     allowed = set(question.limits.gpu_keys)
     machines = [machine for machine in facts.machines if not allowed or machine.gpu.key in allowed]
@@ -134,11 +146,11 @@ def _families(question: Question, facts: Facts) -> Iterator[_Family]:
         if not runs.any() and engine.name != last:
             continue
         yard = Yard.of(machines, facts, engine, question.price_basis)
-        for weight_format, taken in served.items():
-            has = runs & ~taken & _has_kernels(question, engine, weight_format, machines)
+        for name, taken in served.items():
+            has = runs & ~taken & _has_kernels(question, engine, name, machines)
             np.logical_or(taken, has, out=taken)
             without = ~taken if engine.name == last else np.zeros(len(machines), dtype=bool)
-            yield _family(question, facts, yard, _Share(engine, weight_format, has, without))
+            yield _family(question, facts, yard, _Share(engine, weights[name], has, without))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +158,7 @@ class _Share:
     """What one engine tries of a weight format: the machines it `has`, and those no engine is left for."""
 
     engine: EngineSpec
-    weight_format: str
+    weights: Weights
     has: Mask
     without: Mask
 
@@ -154,21 +166,22 @@ class _Share:
 def _family(question: Question, facts: Facts, yard: Yard, share: _Share) -> _Family:
     nearest = Nearest.of(len(yard.machines))
     unfit = np.flatnonzero(share.without)
-    stored = _stored(question, share.weight_format)
+    weight_format = share.weights.weight_format
+    stored = _stored(question, weight_format)
     engines = " or ".join(facts.engines)
     nearest.fail(
         "format", unfit, np.ones(unfit.size),
         lambda at: f"{engines} has no {stored} kernels for {yard.machines[unfit[at]].gpu.architecture}",
     )  # fmt: skip
-    rows = _good_enough(question, facts, share.weight_format, np.flatnonzero(share.has), nearest)
+    rows = _good_enough(question, facts, weight_format, np.flatnonzero(share.has), nearest)
     trial = Trial(
         question=question, demand=Demand.of(question), yard=yard, engine=share.engine,
-        weights=Weights(question.model, share.weight_format), rows=rows, nearest=nearest,
+        weights=share.weights, rows=rows, nearest=nearest,
     )  # fmt: skip
     found: list[Column] = []
     for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS, share.engine.name) if rows.size else ():
         found += trial.columns(cut)
-    return _Family(yard=yard, weight_format=share.weight_format, nearest=nearest, found=tuple(found))
+    return _Family(yard=yard, weight_format=weight_format, nearest=nearest, found=tuple(found))
 
 
 def _has_kernels(question: Question, engine: EngineSpec, weight_format: str, machines: Sequence[Machine]) -> Mask:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
 
-from sizewell.costs.ledger import ledger
-from sizewell.costs.rank_memory import rank_memory
+from sizewell.costs.checkpoint import checkpoint_bytes
+from sizewell.costs.ledger import MemoryLedger, ledger
+from sizewell.costs.rank_memory import rank_memory_with
 from sizewell.costs.step_policy import StepPolicy
-from sizewell.costs.weights import checkpoint_bytes
+from sizewell.costs.weights import Weights
 from sizewell.planner.bill_of_materials import bill_of_materials
 from sizewell.planner.candidates import Machine
 from sizewell.planner.certainty import Certainty, load_tag
@@ -34,6 +36,7 @@ class Settler:
     question: Question
     demand: Demand
     facts: Facts
+    weights: Mapping[str, Weights]
 
     def plan(self, column: Column, row: int, *, detailed: bool) -> Plan:
         """Return the plan of a candidate; played through its load when `detailed`."""
@@ -43,9 +46,10 @@ class Settler:
         known = self._recovery(deployment.weight_format)
         table = self._table(column, row)
         certainty = self._certainty(column, row)
-        memory = self._memory(deployment)
+        held = ledger(deployment, weights=self.weights[deployment.weight_format])
+        memory = self._memory(deployment, held)
         service = self._service(column, row, str(table.decode.bound_by[0, 0]), certainty)
-        rehearsal = self._rehearsed(deployment, service) if detailed else None
+        rehearsal = self._rehearsed(deployment, held, service) if detailed else None
         if rehearsal:
             service = with_simulated_means(service, rehearsal)
         return Plan(
@@ -66,10 +70,10 @@ class Settler:
             service_units_per_hour=service_units_per_hour(deployment, self.facts.prices),
         )
 
-    def _rehearsed(self, deployment: Deployment, service: Service) -> Rehearsal:
+    def _rehearsed(self, deployment: Deployment, held: MemoryLedger, service: Service) -> Rehearsal:
         limits = self.question.limits
         slo = replace(limits.slo, tpot_s=limits.tpot_s)
-        playing = Playing(efficiencies=self.facts.efficiencies, code=self.facts.code)
+        playing = Playing(memory=held, efficiencies=self.facts.efficiencies, code=self.facts.code)
         return rehearse(deployment, self.question.workload, service, slo, playing)
 
     def _certainty(self, column: Column, row: int) -> Certainty:
@@ -97,7 +101,8 @@ class Settler:
 
     def _deployment(self, variant: Variant, machine: Machine, replicas: int) -> Deployment:
         engine = variant.engine.on(machine.gpu.vendor, machine.gpu.compute_capability)
-        memory = rank_memory(self.question.model, variant.formats, variant.cut, variant.settings, engine)
+        weights = self.weights[variant.formats.weight]
+        memory = rank_memory_with(weights, variant.formats.kv, variant.cut, variant.settings, engine)
         share = memory.safe_fraction(machine.gpu.total_bytes)
         blocks = memory.blocks(machine.gpu.total_bytes, share)
         longest = memory.layout.longest_sequence(blocks, variant.settings.max_model_len_tokens)
@@ -137,8 +142,7 @@ class Settler:
         work = step_work(self.question.model, variant.formats, variant.cut, lengths, policy, (sequences,))
         return step_table(work, column.yard.reached.take(column.rows[row : row + 1]))
 
-    def _memory(self, deployment: Deployment) -> MemoryUse:
-        held = ledger(deployment)
+    def _memory(self, deployment: Deployment, held: MemoryLedger) -> MemoryUse:
         ranks = deployment.pools[0].parallelism.dp
         return MemoryUse(
             total_bytes=held.gpu_bytes,

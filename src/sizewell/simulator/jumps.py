@@ -25,14 +25,19 @@ def steps_alike(engine: Engine, in_flight: int) -> int:
     # Windows that move on give blocks back, SGLang expects less and less: then the first in the queue may fit.
     if (rules.windowed or rules.scheduler == SGLANG) and state.blocked == NO_ROOM:
         return 0
+    computing = 0
     for ring in range(in_flight):
+        # Beside a batch of all sequences the other stages have nothing to do.
+        if rules.stages > 1 and engine.batches[ring].end_s == 0.0:
+            continue
         if engine.batches[ring].roster != state.roster:
             return 0
+        computing += 1
     least = rules.max_model_len_tokens
     for place in range(state.running):
         sequence = engine.sequences[engine.running[place]]
         least = min(least, sequence.output_tokens - sequence.generated)
-    return _within_pool(engine, int(least - in_flight))
+    return _within_pool(engine, int(least - computing))
 
 
 def jump(engine: Engine, surface: StepSurface, steps: int, start_s: float, times: tuple[float, float]) -> None:

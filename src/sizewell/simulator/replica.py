@@ -173,7 +173,7 @@ def _plan(world: World, replica: int) -> None:
         _act_at(world, replica, inf)
         return
     steps = 0
-    if rules.jumps and rules.ranks == 1 and rules.stages == 1 and lead.in_flight == rules.depth:
+    if rules.jumps and rules.ranks == 1 and lead.in_flight == rules.depth:
         steps = steps_alike(engine_of(world, replica), lead.in_flight)
     _set_wake(world, replica, steps)
 
@@ -218,6 +218,8 @@ def _jump(world: World, replica: int) -> None:
     start_s, end_s = oldest.end_s + before_s, lead.wake_s
     for ahead in range(lead.in_flight):
         batch = engine.batches[(lead.oldest + ahead) % depth]
+        if batch.end_s == 0.0:
+            continue
         batch.decode_context_tokens += count * steps
         batch.start_s, batch.end_s = start_s, end_s
         start_s = end_s

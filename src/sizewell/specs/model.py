@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 from sizewell.specs.encoding import BF16, Encoding
 from sizewell.specs.layers import (
@@ -17,17 +18,40 @@ from sizewell.specs.layers import (
     Layer,
     Mamba2,
 )
-from sizewell.specs.tensor import Tensor
+from sizewell.specs.tensor import Role, Tensor
+
+FileClass = Literal["embedding", "head", "experts", "vision", "mtp", "layers"]
+"""Classes of tensors that the names in any checkpoint tell apart."""
+
+
+def file_class(role: Role) -> FileClass:
+    """Return the class a tensor is counted in among files."""
+    return _FILE_CLASSES.get(role, "layers")
+
+
+_FILE_CLASSES: dict[Role, FileClass] = {
+    "embedding": "embedding", "head": "head", "routed-experts": "experts", "vision": "vision", "mtp": "mtp",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExactSizes:
-    """Sizes read from safetensors headers: they win over arithmetic where both exist."""
+    """Sizes read from safetensors headers or the index: they win over arithmetic where both exist.
+
+    `by_class` are the bytes of each class where headers tell them. `scales` is what to multiply counted bytes of a
+    class by so that they are the files'; empty where the files cannot be those of the configuration.
+    """
 
     total_bytes: int
     parameters: int
     files: int
     source: str
+    by_class: tuple[tuple[FileClass, int], ...] = ()
+    scales: tuple[tuple[FileClass, float], ...] = ()
+
+    def scale(self, role: Role) -> float:
+        """Return bytes in the files over counted ones for tensors of a role; 1 where nothing is known."""
+        return dict(self.scales).get(file_class(role), 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
