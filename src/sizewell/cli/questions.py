@@ -211,7 +211,7 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
     step = step_account(deployment, lengths, given.sequences_per_replica, efficiencies) if given else None
     rehearsal = None
     if given:
-        playing = Playing(memory=memory, efficiencies=efficiencies, code=CodeFolder.usual())
+        playing = Playing(memories=tuple(ledgers), efficiencies=efficiencies, code=CodeFolder.usual())
         rehearsal = rehearse(deployment, workload, given, slo, playing)
         given = with_simulated_means(given, rehearsal)
     materials = bill_of_materials(

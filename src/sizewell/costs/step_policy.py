@@ -46,9 +46,10 @@ class StepPolicy:
     def launch(self, model: ModelSpec, cut: Parallelism, batch: Batch) -> Launch:
         """Return how the steps of `batch` are issued to one replica."""
         layers = max(1, len(model.layers))
+        chunked = batch.prefill_tokens > batch.prefill_sequences
         return Launch(
             sequences=batch.decode_sequences + batch.prefill_sequences,
-            unrecorded=(batch.prefill_tokens > batch.prefill_sequences).astype(np.float64) if batch.has_prefill else None,
+            unrecorded=chunked.astype(np.float64) if batch.has_prefill else None,
             eager=self.eager,
             stages=cut.pp,
             slowest_stage=ceil(layers / cut.pp) * cut.pp / layers,

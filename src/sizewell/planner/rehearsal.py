@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from sizewell.costs.ledger import MemoryLedger
+from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.planner.means import Means
 from sizewell.planner.saturation import Bracket, saturation
 from sizewell.simulator.compiled import CodeStore
@@ -75,18 +75,18 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Playing:
-    """What playing needs besides a deployment and a load: the memory of a replica, how fast things are, and where
-    compiled code is kept.
+    """What playing needs besides a deployment and a load: how fast things are, where compiled code is kept, and the
+    memory of each pool's ranks where it is known already.
     """
 
-    memory: MemoryLedger
     efficiencies: Efficiencies
+    memories: tuple[MemoryLedger, ...] = ()
     code: CodeStore | None = None
 
 
 def rehearse(deployment: Deployment, workload: Workload, given: Means, slo: Slo, playing: Playing) -> Rehearsal:
     """Return what happens to a deployment under a load whose means are about as `given`."""
-    memories = [playing.memory, *(ledger(deployment, pool) for pool in range(1, len(deployment.pools)))]
+    memories = playing.memories or [ledger(deployment, pool) for pool in range(len(deployment.pools))]
     whole = deployed(deployment, memories, playing.efficiencies)
     served, shares = (whole, 1) if isinstance(whole, Disaggregated) else (whole.replica, whole.replicas)
     return Rehearsal(

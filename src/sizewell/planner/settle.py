@@ -73,7 +73,7 @@ class Settler:
     def _rehearsed(self, deployment: Deployment, held: MemoryLedger, service: Service) -> Rehearsal:
         limits = self.question.limits
         slo = replace(limits.slo, tpot_s=limits.tpot_s)
-        playing = Playing(memory=held, efficiencies=self.facts.efficiencies, code=self.facts.code)
+        playing = Playing(memories=(held,), efficiencies=self.facts.efficiencies, code=self.facts.code)
         return rehearse(deployment, self.question.workload, service, slo, playing)
 
     def _certainty(self, column: Column, row: int) -> Certainty:
