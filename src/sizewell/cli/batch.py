@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -94,6 +93,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 def _job(given: dict[str, Any]) -> BatchJob:
     from sizewell.cli.plan_file import planned_window
+    from sizewell.cli.request_fields import fields_of
     from sizewell.driver.batch import Sending
     from sizewell.driver.batch_job import BatchJob
     from sizewell.driver.client import load_aiohttp
@@ -113,29 +113,13 @@ def _job(given: dict[str, Any]) -> BatchJob:
         answers=Path(given["output"] or f"{stem}.answers.jsonl"),
         errors=Path(given["errors"] or f"{stem}.errors.jsonl"),
         model=given["model"],
-        fields=_fields(given),
+        fields=fields_of(given["fields"], max_tokens=given["max_tokens"], temperature=given["temperature"]),
         window=window,
         sending=Sending(window=1, stream=given["stream"], backoff=Backoff(retries=given["retries"])),
         timeout_s=given["timeout"] or DEFAULT_TIMEOUT_S,
         shard=shard,
         say_every_s=SAY_TERMINAL_S if sys.stderr.isatty() else SAY_LOG_S,
     )
-
-
-def _fields(given: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for said in given["fields"]:
-        name, sign, text = said.partition("=")
-        if not (name and sign):
-            raise BadInputError(f"--field {said[:40]!r}: write NAME=JSON, e.g. top_p=0.95")
-        try:
-            found[name] = json.loads(text)
-        except ValueError:
-            found[name] = text
-    for name in ("max_tokens", "temperature"):
-        if given[name] is not None:
-            found[name] = given[name]
-    return found
 
 
 def _shard(text: str | None) -> Shard:

@@ -51,10 +51,9 @@ class Client:
         self._session = session
 
     @asynccontextmanager
-    async def post(self, url: str, body: Mapping[str, Any]) -> AsyncIterator[Any]:
+    async def post(self, url: str, data: bytes) -> AsyncIterator[Any]:
         """Open the response to a JSON body; raises ExchangeError for any status but 200 and for what breaks inside."""
         with self._named():
-            data = json.dumps(body, ensure_ascii=False).encode()
             headers = {"Content-Type": "application/json"}
             async with self._session.post(url, data=data, headers=headers, allow_redirects=False) as response:
                 await _require_ok(response)
@@ -123,6 +122,11 @@ async def _bounded(response: Any) -> bytes:
             raise ExchangeError("refused", f"an answer exceeds {MOST_BODY_BYTES} bytes")
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """Return a body as it is sent; half a surrogate pair, which no server could read, becomes a question mark."""
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
 
 async def read_json(response: Any) -> dict[str, Any]:

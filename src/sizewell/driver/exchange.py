@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sizewell.driver.assembly import Assembly, chunk_of, refuse_error
-from sizewell.driver.client import Client, read_json
+from sizewell.driver.client import Client, encoded, read_json
 from sizewell.driver.failures import ExchangeError
 from sizewell.driver.prompts import Prompt
 from sizewell.driver.reasoning import Parts, parted, split
@@ -62,7 +62,7 @@ async def ask(client: Client, base: str, prompt: Prompt, *, stream: bool = False
     body = dict(prompt.body)
     if stream or body.get("stream"):
         body |= {"stream": True, "stream_options": {"include_usage": True, **(body.get("stream_options") or {})}}
-    async with client.post(base + prompt.path, body) as response:
+    async with client.post(base + prompt.path, encoded(body)) as response:
         streamed = "event-stream" in response.headers.get("Content-Type", "")
         found = await _streamed(response) if streamed else await read_json(response)
         request_id = response.headers.get("x-request-id") or str(found.get("id") or "")
