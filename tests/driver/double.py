@@ -37,6 +37,7 @@ class Answer:
     newline: str = "\n"
     usage: bool = True
     cut_bytes: int = 0
+    prompt_tokens: int | None = None
 
 
 Script = Callable[[dict[str, Any], int], Answer]
@@ -61,7 +62,8 @@ class Double:
         self.headers: list[dict[str, str]] = []
         self.bodies: list[dict[str, Any]] = []
         self.in_flight = self.most_in_flight = 0
-        self.metrics = ""
+        self.grow: dict[str, float] = {}
+        self.scraped = 0
         self.settings: dict[str, Any] | None = None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -100,7 +102,9 @@ class Double:
         if path == "/v1/models":
             _send(writer, 200, {"object": "list", "data": [{"id": "double"}]})
         elif path == "/metrics":
-            _send_text(writer, 200, self.metrics, "text/plain")
+            self.scraped += 1
+            lines = [f'{name}{{engine="0"}} {value * self.scraped}' for name, value in self.grow.items()]
+            _send_text(writer, 200, "# HELP x\n" + "\n".join(lines) + "\n", "text/plain")
         elif path == "/server_info" and self.settings is not None:
             _send(writer, 200, self.settings)
         else:
@@ -205,7 +209,9 @@ def tagged(answer: Answer) -> str:
 def _usage(answer: Answer, body: dict[str, Any]) -> dict[str, Any]:
     if not answer.usage:
         return {}
-    counts = {"prompt_tokens": len(prompt_of(body).split()), "completion_tokens": answer.tokens}
+    prompt = body.get("prompt")
+    words = len(prompt) if isinstance(prompt, list) else len(prompt_of(body).split())
+    counts = {"prompt_tokens": answer.prompt_tokens or words, "completion_tokens": answer.tokens}
     if answer.dialect != "none":
         counts["completion_tokens_details"] = {"reasoning_tokens": 2}  # type: ignore[assignment]
     return {"usage": counts}
@@ -266,6 +272,10 @@ def running(script: Script = plain) -> Iterator[tuple[str, Double]]:
         asyncio.set_event_loop(loop)
         loop.run_until_complete(start())
         loop.run_forever()
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
