@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
 from driver.double import Answer, Double
+import sizewell
 from sizewell.driver.client import opened
 from sizewell.driver.endpoints import Secret
 from sizewell.driver.load import Load
@@ -171,6 +173,26 @@ def test_predicted_stands_beside_measured_for_the_same_requests(say: Any, double
     assert by_plan.code == 0, by_plan.err
     assert "predicted" in by_plan.out
     assert max(map(len, by_plan.out.splitlines())) <= 100
+
+
+@pytest.mark.usefixtures("here")
+def test_the_document_obeys_its_schema(say: Any, double: Served) -> None:
+    schema = json.loads((Path(sizewell.__file__).parent / "cli" / "schemas" / "bench.json").read_text())
+    double[1].script = _paced(0.0, 0.0)
+    words = ("bench", "llama-3.1-8b", "--on", "h100", "--url", double[0], "--users", "1", "--requests", "3", *WORDS)
+    jsonschema.Draft202012Validator(schema).validate(say(*words, "--ttft", "1s", "--json").document)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_search_finds_what_holds_the_limits(say: Any, double: Served) -> None:
+    """A server of six slots: the seventh request waits for one."""
+    double[1].script = lambda *_: Answer(
+        text="tok", tokens=1, delay_s=0.05 if double[1].in_flight <= 6 else 0.5, prompt_tokens=20
+    )
+    words = ("--saturate", "--ttft", "200ms", "--statistic", "mean", *WORDS[:4], "--answer", "1", "--warmup", "0")
+    said = say("bench", "--url", double[0], *words, "--json").document
+    assert said["found_concurrency"] in (5, 6, 7)
+    assert len(said["points"]) <= 8
 
 
 @pytest.mark.usefixtures("here")

@@ -39,7 +39,8 @@ LOADS = ("concurrency", "rates", "saturate", "users", "rate", "trace")
 
 def _server_flags() -> Decorator:
     return stack(
-        click.option("--url", required=True, metavar="URL", help="The server."),
+        click.option("--url", metavar="URL", help="The server."),
+        click.option("--import", "imported", metavar="FILE", help="Score another tool's results instead."),
         click.option("--model", "served", metavar="NAME", help="Model to ask for [the first the server lists]."),
         click.option("--api-key-env", metavar="NAME", help="Variable with the key [SIZEWELL_API_KEY, OPENAI_API_KEY]."),
         click.option("--api", type=click.Choice(APIS), default=APIS[0], help="Text [whose prompts are exact] or chat."),
@@ -93,12 +94,15 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     request was due, not from when it was sent. Gates say whether the numbers mean anything. Keys come from the
     environment. Exit code 1 when no request was served, 5 when the server does not answer.
     """
-    from sizewell.cli import bench_files, bench_page
-    from sizewell.cli.bench_runs import bench
+    from sizewell.cli import bench_files, bench_page, bench_runs
 
     _check(given)
     bench_files.check(given)
-    answer = bench(ctx, given, _job(given), slo_of(given))
+    slo = slo_of(given)
+    if given["imported"] is not None:
+        answer = bench_runs.imported(given, slo)
+    else:
+        answer = bench_runs.bench(ctx, given, _job(given), slo)
     bench_files.write(given, answer)
     bench_page.say(answer, as_json=given["as_json"])
     if not any(point.score.ok for point in answer.points):
@@ -109,6 +113,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 def _check(given: dict[str, Any]) -> None:
     """Refuse flags that say the same thing twice, or half of one."""
+    if (given["url"] is None) == (given["imported"] is None):
+        raise BadInputError("say what to measure: --url http://HOST:PORT, or --import a file of results")
     loads = [flag for flag in LOADS if given[flag.replace("-", "_")] not in (None, False)]
     if len(loads) > 1:
         raise BadInputError(f"--{loads[0]} and --{loads[1]} both say what is offered: give one of the two")

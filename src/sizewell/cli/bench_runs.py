@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from sizewell.cli.bench_loads import next_offer, probes
 from sizewell.cli.output import talk
@@ -14,6 +15,7 @@ from sizewell.driver.bench import BenchJob, Measured, Offer, run_bench
 from sizewell.driver.saturation import answer as searched_for
 from sizewell.specs.deployment import Deployment
 from sizewell.traffic.overload import overload
+from sizewell.traffic.requests import NONE
 from sizewell.traffic.run import Run
 from sizewell.traffic.score import Score, score
 from sizewell.traffic.workload import Slo
@@ -27,7 +29,7 @@ SAY_EVERY = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Point:
-    """One load: as it was measured, its score, and the run and score that were predicted, where they were.
+    """One load: as it was measured, its score, and what was predicted on which deployment, where it was.
 
     `overload`: in words that the queue grew as long as requests came; empty where it did not.
     """
@@ -36,7 +38,7 @@ class Point:
     score: Score
     overload: str = ""
     predicted: Score | None = None
-    predicted_run: Run | None = None
+    deployment: Deployment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,7 +50,6 @@ class Answer:
     salt: int
     slo: Slo
     points: tuple[Point, ...]
-    deployment: Deployment | None = None
     searched: bool = False
     found_concurrency: int | None = None
 
@@ -60,23 +61,53 @@ def bench(ctx: click.Context, given: dict[str, Any], job: BenchJob, slo: Slo) ->
     if predicts:
         _stated(given, None)  # a name that is not known is better refused before minutes of load than after
     model, found = run_bench(job, offers, _told)
-    points, deployment = [], None
-    for one in found:
-        played = _predicted(given, one.offer, slo) if predicts else None
-        deployment = played.deployment if played is not None else None
-        points.append(Point(
-            measured=one,
-            score=score(one.run, slo),
-            overload=overload(one.offer.requests.first(len(one.run)), one.run),
-            predicted=played.score if played else None,
-            predicted_run=played.run if played else None,
-        ))  # fmt: skip
+    points = tuple(_point(given, one, slo, predicts) for one in found)
     limits = any(point.score.limits for point in points)
     return Answer(
-        url=job.url, model=model, salt=job.salt, slo=slo, points=tuple(points), deployment=deployment,
-        searched=given["saturate"],
+        url=job.url, model=model, salt=job.salt, slo=slo, points=points, searched=given["saturate"],
         found_concurrency=searched_for(probes(found, slo), limits) if given["saturate"] else None,
     )  # fmt: skip
+
+
+def imported(given: dict[str, Any], slo: Slo) -> Answer:
+    """Return what another tool measured, scored by our definitions; predicted for the same arrivals and lengths."""
+    from sizewell.driver.other_tools import read_results
+
+    predicts = given["machine"] is not None or given["plan_file"] is not None
+    loads = read_results(Path(given["imported"]))
+    points = tuple(_point(given, _as_measured(load.label, load.run), slo, predicts) for load in loads)
+    return Answer(url=given["imported"], model=loads[0].tool, salt=0, slo=slo, points=points)
+
+
+def _as_measured(label: str, run: Run) -> Measured:
+    from sizewell.driver.counters import Counters
+    from sizewell.traffic.requests import Requests
+
+    think, whole = run.think_tokens, np.maximum(run.output_tokens, 1)
+    requests = Requests.of(run.scheduled_s, np.maximum(run.input_tokens, 1), whole - think, think)
+    return Measured(
+        offer=Offer(label=label, requests=requests), run=run, recordings=(), gates=(), counters=Counters(),
+        cpu_fraction=0.0, begun_unix_s=0.0,
+    )  # fmt: skip
+
+
+def _point(given: dict[str, Any], one: Measured, slo: Slo, predicts: bool) -> Point:
+    played = _predicted(given, one.offer, slo) if predicts else None
+    return Point(
+        measured=one,
+        score=score(one.run, slo),
+        overload=_overload(one),
+        predicted=played.score if played else None,
+        deployment=played.deployment if played else None,
+    )
+
+
+def _overload(one: Measured) -> str:
+    """Return what an open loop's queue did; requests that were never due are left out of it."""
+    requests = one.offer.requests
+    if len(one.run) < len(requests) and (requests.after != NONE).any():
+        return ""
+    return overload(requests.first(len(one.run)), one.run) if len(one.run) else ""
 
 
 def _told(offer: Offer, ended: int) -> None:

@@ -108,10 +108,13 @@ class Recording:
             self.first_answer_s = now_s
 
 
-def as_run(recordings: Sequence[Recording]) -> Run:
-    """Return what was recorded as a measured run, in the order the requests were offered."""
+def as_run(recordings: Sequence[Recording], *, gaps_known: bool = True) -> Run:
+    """Return what was recorded as a measured run, in the order the requests were offered.
+
+    `gaps_known` is False where only first and last token of each request have a time.
+    """
     rows = sorted(recordings, key=lambda one: one.row)
-    served = [one for one in rows if one.status == OK]
+    served = [one for one in rows if one.status == OK and gaps_known]
     gaps = [gap for one in served for gap in one.gaps_s()]
 
     def column(values: Sequence[float]) -> Any:
