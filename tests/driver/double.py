@@ -144,7 +144,7 @@ class Double:
         for number, event in enumerate(data):
             if answer.fault and number == len(data) // 2:
                 if not await _failed(answer.fault, writer):
-                    return False
+                    return answer.fault == "truncate"
                 continue
             for piece in _cut(event, answer.cut_bytes):
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
@@ -166,7 +166,6 @@ async def _failed(fault: Fault, writer: asyncio.StreamWriter) -> bool:
         writer.transport.abort()
     elif fault == "truncate":
         writer.write(b"0\r\n\r\n")
-        writer.close()
     else:
         said = {
             "malformed": b"data: {broken\n\n",

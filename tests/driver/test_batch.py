@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -282,3 +283,13 @@ def test_what_cannot_be_meant_is_one_line(say: Any, words: tuple[str, ...], code
     assert said.code == code
     assert names in said.complaint
     assert "pass@" not in said.err
+
+
+@pytest.mark.parametrize("words", [("batch", "p.txt", "--url", "host"), ("bench", "--url", "host")])
+@pytest.mark.usefixtures("here")
+def test_without_the_extra_one_line_names_it(say: Any, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    _write("p.txt", "a")
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    said = say(*words)
+    assert said.code == 2
+    assert "sizewell[drive]" in said.complaint

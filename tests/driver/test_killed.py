@@ -21,8 +21,8 @@ DOUBLE = Path(__file__).parent / "double.py"
 
 
 @contextmanager
-def _server(log: Path, delay_s: float) -> Iterator[str]:
-    command = [sys.executable, str(DOUBLE), "--log", str(log), "--delay", str(delay_s)]
+def _server(log: Path, delay_s: float, port: str = "0") -> Iterator[str]:
+    command = [sys.executable, str(DOUBLE), "--log", str(log), "--delay", str(delay_s), "--port", port]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
@@ -84,6 +84,21 @@ def test_a_second_interrupt_gives_up_what_is_in_flight(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=10)
     assert process.returncode == 130
     assert "Traceback" not in said
+
+
+def test_a_server_that_dies_ends_the_batch_with_5_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    (tmp_path / "p.txt").write_text("\n".join(f"prompt {number}" for number in range(400)))
+    with _server(log, 0.1) as url:
+        process = _batch(url, tmp_path)
+        _until_asked(log, 3 * WINDOW)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 5
+    assert "no server answers any more" in said
+    with _server(log, 0.0, url.rpartition(":")[2]) as again:
+        assert _batch(again, tmp_path).wait(60) == 0
+    answers = [line["answer"] for line in read_answers(tmp_path / "p.answers.jsonl")]
+    assert sorted(answers) == sorted(f"answer to prompt {number}" for number in range(400))
 
 
 def _until_asked(log: Path, count: int) -> None:

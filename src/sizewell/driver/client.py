@@ -17,6 +17,8 @@ from sizewell.specs.errors import BadInputError
 NO_CLIENT = "sending requests needs aiohttp: pip install 'sizewell[drive]'"
 READ_BUFFER_BYTES = 2**20
 CONNECT_S = 10.0
+IDLE_S = 2.0
+"""How long an idle connection is kept: less than servers do (uvicorn: 5 s), or a request would meet one just closed."""
 MOST_BODY_BYTES = 256 * 2**20
 SHOWN_BODY_BYTES = 4000
 
@@ -35,7 +37,7 @@ async def opened(secret: Secret, timeout_s: float) -> AsyncIterator[Client]:
     aiohttp = load_aiohttp()
     limits = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_S, timeout_s))
     # A limit of connections, or a small buffer that stops the socket, would be the client's queue in the server's name.
-    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=IDLE_S)
     session = aiohttp.ClientSession(
         connector=connector, timeout=limits, read_bufsize=READ_BUFFER_BYTES, headers=secret.headers, trust_env=False
     )
