@@ -16,7 +16,7 @@ def chunk_of(data: bytes) -> dict[str, Any] | None:
     if data.strip() == DONE:
         return None
     try:
-        chunk = json.loads(data)
+        chunk = json.loads(data.decode())  # of bytes, json would guess the encoding of every chunk
     except (ValueError, RecursionError) as error:
         raise ExchangeError("malformed", f"a chunk of the stream is no JSON: {error}") from None
     if not isinstance(chunk, dict):

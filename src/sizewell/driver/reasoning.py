@@ -88,6 +88,8 @@ class TagStream:
     def _after_start(self, text: str) -> Parts:
         if self.thought and not self._inside:
             return Parts("", text)
+        if "<" not in text:  # nearly every piece: no tag begins or ends here
+            return self._placed(text)
         before, tag, after = text.partition(CLOSE)
         if not tag:
             kept = _tail_of(text)
