@@ -209,6 +209,18 @@ def test_no_output_ever_holds_the_key(say: Any, double: Served, monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("here")
+def test_a_long_error_is_cut_after_the_key_is_taken_out(
+    say: Any, double: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setenv("SIZEWELL_API_KEY", "sk-secret-0123456789")
+    double[1].script = lambda *_: Answer(status=400, error="x" * 1990 + "sk-secret-0123456789" + "y" * 9000)
+    say("batch", _write("p.txt", "a"), "--url", double[0])
+    (line,) = _lines("p.errors.jsonl")
+    assert "sk-" not in line["error"]["message"]
+    assert len(line["error"]["message"]) == 2000
+
+
+@pytest.mark.usefixtures("here")
 def test_shards_cover_the_input_once(say: Any, double: Served) -> None:
     prompts = [f"prompt {number}" for number in range(40)]
     _write("p.txt", *prompts)

@@ -175,6 +175,24 @@ def test_predicted_stands_beside_measured_for_the_same_requests(say: Any, double
     assert max(map(len, by_plan.out.splitlines())) <= 100
 
 
+@pytest.mark.parametrize("fails_at", [0, 2])
+@pytest.mark.usefixtures("here")
+def test_a_key_a_server_repeats_is_shown_nowhere(
+    say: Any, double: Served, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:  # fmt: skip
+    key = "sk-very-secret"
+    monkeypatch.setenv("SIZEWELL_API_KEY", key)
+    plain = _paced(0.0, 0.0)
+    double[1].script = lambda body, number: (
+        Answer(status=401, error=f"bad key {key}") if number > fails_at else plain(body, number)
+    )
+    said = say("bench", "--url", double[0], "--users", "1", "--requests", "4", *WORDS, "--record", "t.jsonl")
+    written = "".join(path.read_text() for path in Path().iterdir()) + said.out + said.err
+    assert said.code == (0 if fails_at else 5)
+    assert key not in written
+    assert "[API key]" in written
+
+
 @pytest.mark.usefixtures("here")
 def test_the_document_obeys_its_schema(say: Any, double: Served) -> None:
     schema = json.loads((Path(sizewell.__file__).parent / "cli" / "schemas" / "bench.json").read_text())

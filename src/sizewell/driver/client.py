@@ -20,7 +20,7 @@ CONNECT_S = 10.0
 IDLE_S = 2.0
 """How long an idle connection is kept: less than servers do (uvicorn: 5 s), or a request would meet one just closed."""
 MOST_BODY_BYTES = 256 * 2**20
-SHOWN_BODY_BYTES = 4000
+READ_ERROR_BYTES, SHOWN_ERROR_CHARACTERS = 2**16, 2000
 
 
 def load_aiohttp() -> Any:
@@ -42,15 +42,16 @@ async def opened(secret: Secret, timeout_s: float) -> AsyncIterator[Client]:
         connector=connector, timeout=limits, read_bufsize=READ_BUFFER_BYTES, headers=secret.headers, trust_env=False
     )
     async with session:
-        yield Client(aiohttp, session)
+        yield Client(aiohttp, session, secret)
 
 
 class Client:
     """Requests, every failure an ExchangeError; redirects are not followed, so the key goes nowhere else."""
 
-    def __init__(self, aiohttp: Any, session: Any) -> None:
+    def __init__(self, aiohttp: Any, session: Any, secret: Secret) -> None:
         self._aiohttp = aiohttp
         self._session = session
+        self._secret = secret
 
     @asynccontextmanager
     async def post(self, url: str, data: bytes) -> AsyncIterator[Any]:
@@ -70,20 +71,24 @@ class Client:
                 return (await _bounded(response)).decode("utf-8", "replace")
 
     def _named(self) -> _Named:
-        return _Named(self._aiohttp)
+        return _Named(self._aiohttp, self._secret)
 
 
 class _Named:
-    """Turns the client library's errors into ours."""
+    """Turns the client library's errors into ours, and takes the key out of what a server says in them."""
 
-    def __init__(self, aiohttp: Any) -> None:
+    def __init__(self, aiohttp: Any, secret: Secret) -> None:
         self._aiohttp = aiohttp
+        self._secret = secret
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         aiohttp = self._aiohttp
+        if isinstance(error, ExchangeError):
+            said = self._secret.hide(str(error))[:SHOWN_ERROR_CHARACTERS]  # cut last: half a key would stay in sight
+            raise ExchangeError(error.kind, said, error.status, error.retry_after_s) from None
         if isinstance(error, asyncio.TimeoutError):
             raise ExchangeError("timeout", "no whole answer in time") from None
         if isinstance(error, aiohttp.ClientConnectorError):
@@ -97,7 +102,7 @@ class _Named:
 async def _require_ok(response: Any) -> None:
     if response.status == 200:
         return
-    text = (await response.content.read(SHOWN_BODY_BYTES)).decode("utf-8", "replace")
+    text = (await response.content.read(READ_ERROR_BYTES)).decode("utf-8", "replace")
     wait_s = retry_after_s(response.headers.get("Retry-After"), time.time())
     raise ExchangeError("status", _message(text) or str(response.reason), response.status, wait_s)
 

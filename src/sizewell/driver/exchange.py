@@ -65,8 +65,8 @@ async def ask(client: Client, base: str, prompt: Prompt, *, stream: bool = False
     async with client.post(base + prompt.path, encoded(body)) as response:
         streamed = "event-stream" in response.headers.get("Content-Type", "")
         found = await _streamed(response) if streamed else await read_json(response)
+        refuse_error(found)
         request_id = response.headers.get("x-request-id") or str(found.get("id") or "")
-    refuse_error(found)
     return _reply(found, request_id)
 
 

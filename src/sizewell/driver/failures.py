@@ -11,14 +11,13 @@ Kind = Literal["status", "timeout", "reset", "unreachable", "malformed", "trunca
 
 AGAIN: tuple[Kind, ...] = ("timeout", "reset", "unreachable", "malformed", "truncated")
 AGAIN_STATUSES = (408, 429)
-LONGEST_MESSAGE = 2000
 
 
 class ExchangeError(Exception):
     """One attempt that brought no answer. `status` is the server's, None where no response came."""
 
     def __init__(self, kind: Kind, message: str, status: int | None = None, retry_after_s: float | None = None) -> None:
-        super().__init__(message[:LONGEST_MESSAGE])
+        super().__init__(message)
         self.kind = kind
         self.status = status
         self.retry_after_s = retry_after_s
