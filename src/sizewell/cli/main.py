@@ -25,6 +25,8 @@ COMMANDS = {
     "validate": "Predict measured figures from a file and report the error by group.",
     "measure": "Measure this machine and compare it with what is predicted (needs PyTorch).",
     "calibrate": "Fit the efficiencies of your machine to figures you measured.",
+    "batch": "Send a file of prompts to live servers; resumable at any moment.",
+    "bench": "Measure a live server under a load, beside what is predicted for it.",
     "catalog": "Show the facts everything rests on, each with its source.",
 }
 """Sub-command → one line of help. Each lives in the module `sizewell.cli.<name>` as `command`."""

@@ -152,12 +152,11 @@ def limit_flags() -> Decorator:
     )
 
 
-def deployment_flags() -> Decorator:
+def deployment_flags(required: bool = True) -> Decorator:
     """Return the flags that name the hardware of one deployment and how a model is cut over it."""
+    where = "Accelerators (8xh200) or full nodes (hgx-h100-8)."
     return stack(
-        click.option(
-            "--on", "machine", required=True, metavar="8xGPU", help="Accelerators (8xh200) or full nodes (hgx-h100-8)."
-        ),
+        click.option("--on", "machine", required=required, metavar="8xGPU", help=where),
         quantity("--nodes", COUNT, "Nodes of that kind [as few as hold them]."),
         click.option("--node", metavar="KEY", help="Kind of node, e.g. aws-p5-48xlarge [the usual one]."),
         quantity("--replicas", COUNT, "Copies of the cut [as many as the accelerators hold]."),

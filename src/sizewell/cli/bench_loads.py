@@ -1,0 +1,87 @@
+"""Which loads a bench offers, one after another: those the flags list, or those a search asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sizewell.cli.output import talk
+from sizewell.cli.quantities import COUNT, RATE, Measure
+from sizewell.cli.traffic_flags import Offered, offered
+from sizewell.driver.bench import Measured, NextOffer, Offer
+from sizewell.driver.saturation import Probe, next_concurrency
+from sizewell.specs.errors import BadInputError
+from sizewell.traffic.score import Score, score
+
+if TYPE_CHECKING:
+    from sizewell.traffic.workload import Slo
+
+ROUNDS, LEAST_REQUESTS, OPEN_LOOP_S = 8, 16, 60.0
+"""Requests for each one in flight of a closed loop, the fewest of any, and how long an open loop lasts."""
+
+
+def next_offer(ctx: click.Context, given: dict[str, Any], slo: Slo) -> NextOffer:
+    """Return what says which load comes next; raises BadInputError for flags that make none."""
+    if given["saturate"]:
+        limits = any(getattr(slo, f"{name}_s") is not None for name in ("ttft", "ttfa", "tpot", "e2e"))
+
+        def searched(found: Sequence[Measured]) -> Offer | None:
+            concurrency = next_concurrency(probes(found, slo), limits)
+            return None if concurrency is None else _closed(ctx, given, concurrency)
+
+        return searched
+    offers = _listed(ctx, given)
+    return lambda found: offers[len(found)] if len(found) < len(offers) else None
+
+
+def probes(found: Sequence[Measured], slo: Slo) -> dict[int, Probe]:
+    """Return what a search has seen, by concurrency."""
+    return {int(one.offer.requests.concurrency or 0): _probe(score(one.run, slo)) for one in found}
+
+
+def _probe(seen: Score) -> Probe:
+    speed = seen.steady or seen.wall
+    held = seen.ok == seen.offered and all(limit.held for limit in seen.limits)
+    return Probe(tokens_per_s=speed.output_tokens_per_s if speed else 0.0, held=held)
+
+
+def _listed(ctx: click.Context, given: dict[str, Any]) -> list[Offer]:
+    if given["concurrency"] is not None:
+        return [_closed(ctx, given, int(many)) for many in _values("--concurrency", given["concurrency"], COUNT)]
+    if given["rates"] is not None:
+        return [_open(ctx, given, rate) for rate in _values("--rates", given["rates"], RATE)]
+    if given["trace"] is not None:
+        found = offered(ctx, given)
+        for note in found.notes:
+            talk(f"{given['trace']}: {note}")
+        return [_offer(f"{found.source} trace", found)]
+    if given["rate"] is not None and given["users"] is None:
+        return [_open(ctx, given, given["rate"])]
+    return [_closed(ctx, given, int(given["users"] or 1))]
+
+
+def _closed(ctx: click.Context, given: dict[str, Any], concurrency: int) -> Offer:
+    count = given["requests"] or max(LEAST_REQUESTS, ROUNDS * concurrency)
+    found = offered(ctx, {**given, "users": float(concurrency), "rate": None, "requests": count})
+    return _offer(str(concurrency), found)
+
+
+def _open(ctx: click.Context, given: dict[str, Any], rate_per_s: float) -> Offer:
+    count = given["requests"]
+    if count is None and given["duration"] is None:
+        count = max(LEAST_REQUESTS, round(rate_per_s * OPEN_LOOP_S))
+    found = offered(ctx, {**given, "users": None, "rate": rate_per_s, "requests": count})
+    return _offer(f"{rate_per_s:.3g}/s", found)
+
+
+def _offer(label: str, found: Offered) -> Offer:
+    return Offer(label=label, requests=found.requests, until_s=found.until_s)
+
+
+def _values(flag: str, text: str, measure: Measure) -> list[float]:
+    found = [measure.parse(word) for word in text.split(",") if word.strip()]
+    if not found:
+        raise BadInputError(f"{flag} {text!r}: list values, e.g. {measure.example.split(' or ')[0]}")
+    return found

@@ -1,0 +1,143 @@
+"""A bench from flags to answer: the loads measured, scored, and set beside what was predicted for the same requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from sizewell.cli.bench_loads import next_offer, probes
+from sizewell.cli.output import talk
+from sizewell.driver.bench import BenchJob, Measured, Offer, run_bench
+from sizewell.driver.saturation import answer as searched_for
+from sizewell.specs.deployment import Deployment
+from sizewell.traffic.overload import overload
+from sizewell.traffic.requests import NONE
+from sizewell.traffic.run import Run
+from sizewell.traffic.score import Score, score
+from sizewell.traffic.workload import Slo
+
+if TYPE_CHECKING:
+    from sizewell.cli.simulations import Simulation
+
+SAY_EVERY = 10
+"""Parts of a load after each of which progress is told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Point:
+    """One load: as it was measured, its score, and what was predicted on which deployment, where it was.
+
+    `overload`: in words that the queue grew as long as requests came; empty where it did not.
+    """
+
+    measured: Measured
+    score: Score
+    overload: str = ""
+    predicted: Score | None = None
+    deployment: Deployment | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """All loads. `found_concurrency`: what a search found; None where none was made, or no limit held anywhere."""
+
+    url: str
+    model: str
+    salt: int
+    slo: Slo
+    points: tuple[Point, ...]
+    searched: bool = False
+    found_concurrency: int | None = None
+
+
+def bench(ctx: click.Context, given: dict[str, Any], job: BenchJob, slo: Slo) -> Answer:
+    """Return the answer to a bench's flags; talks about its progress."""
+    offers = next_offer(ctx, given, slo)
+    predicts = given["machine"] is not None or given["plan_file"] is not None
+    if predicts:
+        _stated(given, None)  # a name that is not known is better refused before minutes of load than after
+    model, found = run_bench(job, offers, _told)
+    points = tuple(_point(given, one, slo, predicts) for one in found)
+    limits = any(point.score.limits for point in points)
+    return Answer(
+        url=job.url, model=model, salt=job.salt, slo=slo, points=points, searched=given["saturate"],
+        found_concurrency=searched_for(probes(found, slo), limits) if given["saturate"] else None,
+    )  # fmt: skip
+
+
+def imported(given: dict[str, Any], slo: Slo) -> Answer:
+    """Return what another tool measured, scored by our definitions; predicted for the same arrivals and lengths."""
+    from sizewell.driver.other_tools import read_results
+
+    predicts = given["machine"] is not None or given["plan_file"] is not None
+    loads = read_results(Path(given["imported"]))
+    points = tuple(_point(given, _as_measured(load.label, load.run), slo, predicts) for load in loads)
+    return Answer(url=given["imported"], model=loads[0].tool, salt=0, slo=slo, points=points)
+
+
+def _as_measured(label: str, run: Run) -> Measured:
+    from sizewell.driver.counters import Counters
+    from sizewell.traffic.requests import Requests
+
+    think, whole = run.think_tokens, np.maximum(run.output_tokens, 1)
+    requests = Requests.of(run.scheduled_s, np.maximum(run.input_tokens, 1), whole - think, think)
+    return Measured(
+        offer=Offer(label=label, requests=requests), run=run, recordings=(), gates=(), counters=Counters(),
+        cpu_fraction=0.0, begun_unix_s=0.0,
+    )  # fmt: skip
+
+
+def _point(given: dict[str, Any], one: Measured, slo: Slo, predicts: bool) -> Point:
+    played = _predicted(given, one.offer, slo) if predicts else None
+    return Point(
+        measured=one,
+        score=score(one.run, slo),
+        overload=_overload(one),
+        predicted=played.score if played else None,
+        deployment=played.deployment if played else None,
+    )
+
+
+def _overload(one: Measured) -> str:
+    """Return what an open loop's queue did; requests that were never due are left out of it."""
+    requests = one.offer.requests
+    if len(one.run) < len(requests) and (requests.after != NONE).any():
+        return ""
+    return overload(requests.first(len(one.run)), one.run) if len(one.run) else ""
+
+
+def _told(offer: Offer, ended: int) -> None:
+    count = len(offer.requests)
+    if ended * SAY_EVERY // count > (ended - 1) * SAY_EVERY // count:
+        talk(f"{offer.label}: {ended:,} of {count:,} requests ended")
+
+
+def _predicted(given: dict[str, Any], offer: Offer, slo: Slo) -> Simulation:
+    """Return the simulation of the same requests on the deployment the flags state."""
+    from sizewell.cli.simulations import simulate_deployment
+    from sizewell.cli.traffic_flags import Offered
+
+    same = Offered(requests=offer.requests, seed=given["seed"] or 0, until_s=offer.until_s)
+    return simulate_deployment(_stated(given, same), same, slo)
+
+
+def _stated(given: dict[str, Any], load: Any) -> Deployment:
+    from sizewell.catalog.models import read_model
+    from sizewell.cli import questions, simulations
+    from sizewell.cli.options import setup_of
+    from sizewell.cli.plan_file import planned
+    from sizewell.cli.traffic_flags import Offered
+    from sizewell.traffic.requests import Requests
+
+    if given["plan_file"] is not None:
+        model, machine, nodes, node, setup = planned(Path(given["plan_file"]))
+    else:
+        model, machine, nodes, node = given["model"], given["machine"], given["nodes"], given["node"]
+        setup = setup_of(given)
+    place = questions.machine(machine, nodes, node, setup.stated.replicas or 1)
+    load = load or Offered(requests=Requests.of(0.0, 1, 1))
+    return simulations.stated_for(read_model(model, assume=given["assume"]), place, load, setup)

@@ -1,0 +1,141 @@
+"""A batch from its rows to its files: what is answered already is left, the rest is sent, the whole is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sizewell.driver.answers import AnswerFile, read_answers
+from sizewell.driver.batch import Batch, Files, Sending, watch
+from sizewell.driver.client import Client, opened
+from sizewell.driver.endpoints import Endpoint, Secret
+from sizewell.driver.exchange import Usage
+from sizewell.driver.progress import Progress
+from sizewell.driver.prompts import Asking, Prompt, Prompts, Row, Shard, prompts_of
+from sizewell.driver.servers import USUAL_WINDOW, said_window, served_models, the_model
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchJob:
+    """Everything a batch is told. `model` and `sending` are asked of the servers where they are None."""
+
+    urls: tuple[str, ...]
+    rows: Sequence[Row]
+    answers: Path
+    errors: Path
+    secret: Secret
+    model: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    window: int | None = None
+    sending: Sending = field(default_factory=lambda: Sending(window=USUAL_WINDOW))
+    timeout_s: float = 3600.0
+    shard: Shard = field(default_factory=Shard)
+    say_every_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a batch came to. `usage` is of every answer of this input there is, earlier runs' too; `keys` its order.
+
+    `stopped`: interrupted, the rest is for the next run; `lost_server`: why no server could be reached any more.
+    """
+
+    model: str
+    window: int
+    keys: tuple[str, ...]
+    repeated: int
+    progress: Progress
+    usage: Usage
+    elapsed_s: float
+    stopped: bool
+    lost_server: str
+
+
+def run_batch(job: BatchJob, say: Say) -> Outcome:
+    """Run a batch to its end; `say` hears how far it is.
+
+    Raises UnreachableError where the first server does not answer, BadInputError for rows or files that cannot be.
+    """
+    return asyncio.run(_run(job, say))
+
+
+async def _run(job: BatchJob, say: Say) -> Outcome:
+    async with opened(job.secret, job.timeout_s) as client:
+        model = job.model or the_model(await served_models(client, job.urls[0]), None, job.urls[0])
+        window = job.window or await _window(client, job.urls)
+        found = _mine(prompts_of(job.rows, Asking(model=model, fields=job.fields)), job.shard)
+        with AnswerFile(job.answers, job.secret) as answers, AnswerFile(job.errors, job.secret, empty=True) as errors:
+            done, usage = _answered(job.answers, found.prompts)
+            progress = Progress(total=len(found.prompts), begun_s=time.monotonic(), resumed=len(done))
+            say(f"{len(found.prompts):,} prompts, {len(done):,} answered already; {model}, {window} at a time")
+            endpoints = [Endpoint(url=url) for url in job.urls]
+            sending = replace(job.sending, window=window)
+            batch = Batch(client, endpoints, sending, Files(answers=answers, errors=errors), progress)
+            left = [prompt for prompt in found.prompts if prompt.key not in done]
+            await _watched(batch, left, job, (progress, say))
+    return Outcome(
+        model=model, window=window, keys=tuple(prompt.key for prompt in found.prompts), repeated=found.repeated,
+        progress=progress, usage=usage + progress.sent_usage, elapsed_s=time.monotonic() - progress.begun_s,
+        stopped=batch.stopped, lost_server=batch.lost_server,
+    )  # fmt: skip
+
+
+def _mine(found: Prompts, shard: Shard) -> Prompts:
+    return replace(found, prompts=tuple(prompt for prompt in found.prompts if shard.holds(prompt.key)))
+
+
+async def _window(client: Client, urls: tuple[str, ...]) -> int:
+    return sum([await said_window(client, url) or USUAL_WINDOW for url in urls])
+
+
+def _answered(path: Path, prompts: Sequence[Prompt]) -> tuple[set[str], Usage]:
+    """Return the keys of the prompts a file answers, and what those answers used."""
+    asked = {prompt.key for prompt in prompts}
+    done: set[str] = set()
+    usage = Usage()
+    for line in read_answers(path):
+        if line["key"] in asked and line["key"] not in done:
+            done.add(line["key"])
+            body = (line.get("response") or {}).get("body")
+            usage += Usage.of(body if isinstance(body, dict) else {})
+    return done, usage
+
+
+async def _watched(batch: Batch, left: Sequence[Prompt], job: BatchJob, talk: tuple[Progress, Say]) -> None:
+    progress, say = talk
+    watching = asyncio.create_task(watch(progress, job.say_every_s, say))
+    try:
+        with _interruptible(batch, progress, say):
+            await batch.run(left)
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+
+@contextmanager
+def _interruptible(batch: Batch, progress: Progress, say: Say) -> Iterator[None]:
+    """Let Ctrl-C and a scheduler's TERM finish what is in flight; the second one gives that up too."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if not batch.stopped:
+            say(f"stopping: {progress.in_flight:,} in flight are waited for; once more gives them up")
+        batch.stop()
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for one in signals:
+        loop.add_signal_handler(one, stop)
+    try:
+        yield
+    finally:
+        for one in signals:
+            loop.remove_signal_handler(one)

@@ -1,0 +1,147 @@
+"""The HTTP client: one session for many streams, imported only when something is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import Any
+
+from sizewell.driver.endpoints import Secret
+from sizewell.driver.failures import ExchangeError, retry_after_s
+from sizewell.specs.errors import BadInputError
+
+NO_CLIENT = "sending requests needs aiohttp: pip install 'sizewell[drive]'"
+READ_BUFFER_BYTES = 2**20
+CONNECT_S = 10.0
+IDLE_S = 2.0
+"""How long an idle connection is kept: less than servers do (uvicorn: 5 s), or a request would meet one just closed."""
+MOST_BODY_BYTES = 256 * 2**20
+READ_ERROR_BYTES, SHOWN_ERROR_CHARACTERS = 2**16, 2000
+
+
+def load_aiohttp() -> Any:
+    """Return the client library; raises BadInputError naming the extra that brings it."""
+    try:
+        return import_module("aiohttp")
+    except ImportError:
+        raise BadInputError(NO_CLIENT) from None
+
+
+@asynccontextmanager
+async def opened(secret: Secret, timeout_s: float) -> AsyncIterator[Client]:
+    """Open a session for as many connections as are asked for; `timeout_s` bounds one whole exchange."""
+    aiohttp = load_aiohttp()
+    limits = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_S, timeout_s))
+    # A limit of connections, or a small buffer that stops the socket, would be the client's queue in the server's name.
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=IDLE_S)
+    session = aiohttp.ClientSession(
+        connector=connector, timeout=limits, read_bufsize=READ_BUFFER_BYTES, headers=secret.headers, trust_env=False
+    )
+    async with session:
+        yield Client(aiohttp, session, secret)
+
+
+class Client:
+    """Requests, every failure an ExchangeError; redirects are not followed, so the key goes nowhere else."""
+
+    def __init__(self, aiohttp: Any, session: Any, secret: Secret) -> None:
+        self._aiohttp = aiohttp
+        self._session = session
+        self._secret = secret
+
+    @asynccontextmanager
+    async def post(self, url: str, data: bytes) -> AsyncIterator[Any]:
+        """Open the response to a JSON body; raises ExchangeError for any status but 200 and for what breaks inside."""
+        with self._named():
+            headers = {"Content-Type": "application/json"}
+            async with self._session.post(url, data=data, headers=headers, allow_redirects=False) as response:
+                await _require_ok(response)
+                yield response
+
+    async def get_text(self, url: str, timeout_s: float = CONNECT_S) -> str:
+        """Return the text a server has at an address."""
+        limits = self._aiohttp.ClientTimeout(total=timeout_s)
+        with self._named():
+            async with self._session.get(url, timeout=limits, allow_redirects=False) as response:
+                await _require_ok(response)
+                return (await _bounded(response)).decode("utf-8", "replace")
+
+    def _named(self) -> _Named:
+        return _Named(self._aiohttp, self._secret)
+
+
+class _Named:
+    """Turns the client library's errors into ours, and takes the key out of what a server says in them."""
+
+    def __init__(self, aiohttp: Any, secret: Secret) -> None:
+        self._aiohttp = aiohttp
+        self._secret = secret
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        aiohttp = self._aiohttp
+        if isinstance(error, ExchangeError):
+            said = self._secret.hide(str(error))[:SHOWN_ERROR_CHARACTERS]  # cut last: half a key would stay in sight
+            raise ExchangeError(error.kind, said, error.status, error.retry_after_s) from None
+        if isinstance(error, asyncio.TimeoutError):
+            raise ExchangeError("timeout", "no whole answer in time") from None
+        if isinstance(error, aiohttp.ClientConnectorError):
+            raise ExchangeError("unreachable", f"cannot connect: {error.strerror or error}") from None
+        if isinstance(error, aiohttp.InvalidURL):
+            raise ExchangeError("refused", "is no address") from None
+        if isinstance(error, aiohttp.ClientError | ConnectionError):
+            raise ExchangeError("reset", f"connection broken: {type(error).__name__} {error}") from None
+
+
+async def _require_ok(response: Any) -> None:
+    if response.status == 200:
+        return
+    text = (await response.content.read(READ_ERROR_BYTES)).decode("utf-8", "replace")
+    wait_s = retry_after_s(response.headers.get("Retry-After"), time.time())
+    raise ExchangeError("status", _message(text) or str(response.reason), response.status, wait_s)
+
+
+def _message(text: str) -> str:
+    """Return what an error body says: OpenAI's shape, older vLLM's, FastAPI's, or the text itself."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text.strip()
+    if not isinstance(found, dict):
+        return text.strip()
+    error = found.get("error")
+    said = error.get("message") if isinstance(error, dict) else error or found.get("message") or found.get("detail")
+    return str(said) if said else text.strip()
+
+
+async def _bounded(response: Any) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_any():
+        size += len(piece)
+        if size > MOST_BODY_BYTES:
+            raise ExchangeError("refused", f"an answer exceeds {MOST_BODY_BYTES} bytes")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """Return a body as it is sent; half a surrogate pair, which no server could read, becomes a question mark."""
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+async def read_json(response: Any) -> dict[str, Any]:
+    """Return a JSON body; raises ExchangeError where it is none."""
+    try:
+        found = json.loads(await _bounded(response))
+    except (ValueError, RecursionError) as error:
+        raise ExchangeError("malformed", f"the answer is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ExchangeError("malformed", "the answer is no JSON object")
+    return found

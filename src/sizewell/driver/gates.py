@@ -1,0 +1,95 @@
+"""Whether a measurement is one: what must hold before its numbers say anything about the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sizewell.driver.counters import Counters
+from sizewell.driver.recording import Recording
+from sizewell.traffic.requests import NONE, Requests
+from sizewell.traffic.run import OK
+
+LEAST_RATE_FRACTION = 0.98
+MOST_DELAY_P50_S, MOST_DELAY_P99_S = 0.010, 0.500
+MOST_CPU_FRACTION = 0.80
+MOST_HIT_FRACTION = 0.01
+MOST_LENGTH_FRACTION = 0.05
+LEAST_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """One condition: its value beside its limit; `held` is None where nobody could say."""
+
+    name: str
+    held: bool | None
+    value: float | None
+    limit: float
+    says: str
+
+
+def gates(
+    requests: Requests, recordings: Sequence[Recording], cpu_fraction: float, counted: Counters
+) -> tuple[Gate, ...]:
+    """Return every gate of one measurement."""
+    sent = [one for one in recordings if one.sent_s == one.sent_s]
+    return (
+        *_sending(requests, sent),
+        _most("client CPU", cpu_fraction, MOST_CPU_FRACTION, "of one core: above it the client is what is measured"),
+        *_cache(requests, counted),
+        *_lengths(requests, recordings),
+        *_outcome(requests, recordings),
+    )  # fmt: skip
+
+
+def _sending(requests: Requests, sent: Sequence[Recording]) -> Iterator[Gate]:
+    delays = np.array([one.sent_s - one.scheduled_s for one in sent])
+    for name, share, limit in (("p50", 50, MOST_DELAY_P50_S), ("p99", 99, MOST_DELAY_P99_S)):
+        value = float(np.percentile(delays, share)) if len(delays) else None
+        yield _most(f"schedule delay {name}", value, limit, "seconds from due to sent")
+    if requests.concurrency is None and (requests.after == NONE).all() and len(sent) > 1:
+        due, went = (np.sort([getattr(one, name) for one in sent]) for name in ("scheduled_s", "sent_s"))
+        asked, took = float(due[-1] - due[0]), float(went[-1] - went[0])
+        value = min(1.0, asked / took) if took > 0 and asked > 0 else None
+        yield _least("achieved rate", value, LEAST_RATE_FRACTION, "of the rate asked for")
+
+
+def _cache(requests: Requests, counted: Counters) -> Iterator[Gate]:
+    shared = float(requests.shared_tokens.sum() / requests.input_tokens.sum())
+    known = counted.queried and counted.hits is not None
+    value = (counted.hits or 0.0) / counted.queried if known and counted.queried else None
+    says = "of prompt tokens, beyond what prompts share: it was run before with the same prompts"
+    yield _most("prefix cache hits", value, shared + MOST_HIT_FRACTION, says)
+
+
+def _lengths(requests: Requests, recordings: Sequence[Recording]) -> Iterator[Gate]:
+    served = [one for one in recordings if one.status == OK]
+    rows = [one.row for one in served]
+    if not served:
+        return
+    asked_in = float(requests.input_tokens[rows].sum())
+    got_in = float(sum(one.usage.input_tokens for one in served))
+    asked, got = float(sum(one.asked_tokens for one in served)), float(sum(one.output_tokens for one in served))
+    says = "mean difference from what was asked"
+    input_off = abs(got_in / asked_in - 1) if got_in else None
+    yield _most("input lengths", input_off, MOST_LENGTH_FRACTION, says)
+    yield _most("output lengths", abs(got / asked - 1), MOST_LENGTH_FRACTION, says)
+
+
+def _outcome(requests: Requests, recordings: Sequence[Recording]) -> Iterator[Gate]:
+    missed = sum(one.status != OK for one in recordings) / max(1, len(recordings))
+    yield _most("requests not served", missed, 0.0, "share of the requests that were due")
+    if requests.concurrency is not None:
+        rounds = len(requests) / requests.concurrency
+        yield _least("rounds", rounds, LEAST_ROUNDS, "requests for each one in flight: fewer see mostly start and end")
+
+
+def _most(name: str, value: float | None, limit: float, says: str) -> Gate:
+    return Gate(name=name, held=None if value is None else value <= limit, value=value, limit=limit, says=says)
+
+
+def _least(name: str, value: float | None, limit: float, says: str) -> Gate:
+    return Gate(name=name, held=None if value is None else value >= limit, value=value, limit=limit, says=says)

@@ -1,0 +1,120 @@
+"""Requests sent when their traffic says so, open or closed loop, each token's time written down as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from math import inf
+
+from sizewell.driver.assembly import chunk_of
+from sizewell.driver.client import Client
+from sizewell.driver.failures import ExchangeError
+from sizewell.driver.recording import Recording
+from sizewell.driver.sse import EventParser
+from sizewell.driver.wording import Wording
+from sizewell.traffic.requests import NONE, Requests
+
+AHEAD_S = 0.5
+"""How long before it is due a request is written, so that a long prompt does not make it late."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Load:
+    """Requests played against one server; `recordings` holds what has become of those that were due.
+
+    In an open loop a request is due when its arrival says; in a closed one, and for a later turn, when it became
+    free to go. At `until_s` the rest is given up.
+    """
+
+    client: Client
+    url: str
+    wording: Wording
+    requests: Requests
+    until_s: float = inf
+    watch: Callable[[int], None] | None = None
+    recordings: list[Recording] = field(default_factory=list)
+    _begun_s: float = 0.0
+    _ended: int = 0
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _after: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    async def play(self) -> list[Recording]:
+        """Send every request and return the recordings, when all have ended or `until_s` is over."""
+        self._begun_s = time.perf_counter()
+        if self.requests.concurrency is None:
+            self._start(self._open_loop())
+        else:
+            waiting = iter(range(len(self.requests)))
+            for _ in range(min(self.requests.concurrency, len(self.requests))):
+                self._start(self._closed_loop(waiting))
+        try:
+            await self._all_ended()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        return self.recordings
+
+    async def _all_ended(self) -> None:
+        while self._tasks and self._now_s() < self.until_s:
+            left = None if self.until_s == inf else self.until_s - self._now_s()
+            done, _ = await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                self._tasks.discard(task)
+                task.result()
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        self._tasks.add(asyncio.create_task(work))
+
+    def _now_s(self) -> float:
+        return time.perf_counter() - self._begun_s
+
+    async def _open_loop(self) -> None:
+        for row in range(len(self.requests)):
+            before = int(self.requests.after[row])
+            if before != NONE:
+                self._after[before].append(row)
+        for row in range(len(self.requests)):
+            if self.requests.after[row] == NONE:
+                due_s = float(self.requests.arrival_s[row])
+                await asyncio.sleep(max(0.0, due_s - AHEAD_S - self._now_s()))
+                self._start(self._at(row, due_s))
+
+    async def _closed_loop(self, waiting: Iterator[int]) -> None:
+        pause_s = 0.0
+        for row in waiting:
+            await self._at(row, self._now_s() + pause_s)
+            pause_s = self.requests.think_s
+
+    async def _at(self, row: int, due_s: float) -> None:
+        """Send one request when it is due; then those that wait for it."""
+        one = Recording(row=row, scheduled_s=due_s, asked_tokens=int(self.requests.output_tokens[row]))
+        data = self.wording.body(self.requests, row)
+        wait_s = due_s - self._now_s()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        self.recordings.append(one)
+        await self._sent(one, data)
+        self._ended += 1
+        if self.watch is not None:
+            self.watch(self._ended)
+        for later in self._after.pop(row, ()):
+            self._start(self._at(later, self._now_s() + float(self.requests.arrival_s[later])))
+
+    async def _sent(self, one: Recording, data: bytes) -> None:
+        parser = EventParser()
+        one.sent_s = self._now_s()
+        try:
+            async with self.client.post(self.url + self.wording.path, data) as response:
+                async for piece in response.content.iter_any():
+                    now_s = self._now_s()
+                    for event in parser.feed(piece):
+                        chunk = chunk_of(event)
+                        if chunk is not None:
+                            one.take(chunk, now_s)
+            one.end()
+        except ExchangeError as error:
+            one.fail(error)

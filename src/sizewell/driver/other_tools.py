@@ -1,0 +1,219 @@
+"""Results of other load tools, translated by name into runs: their raw times are kept, their definitions are not.
+
+Each tool calls something else TPOT or ITL; a run holds only when requests were due and sent and when tokens came, and
+`traffic.score` says the rest. What a file does not hold (every token's time, when a request was due) stays unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any
+
+from sizewell.driver.exchange import Usage
+from sizewell.driver.recording import Recording, as_run
+from sizewell.specs.errors import BadInputError
+from sizewell.traffic.run import FAILED, OK, UNFINISHED, Run
+
+MOST_FILE_BYTES = 2 * 2**30
+SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Imported:
+    """One load another tool measured."""
+
+    tool: str
+    label: str
+    run: Run
+
+
+def read_results(path: Path) -> tuple[Imported, ...]:
+    """Return the loads of a results file of `vllm bench serve --save-detailed`, GuideLLM, AIPerf or inference-perf.
+
+    The tool is told from what the file holds. Raises BadInputError where it is none of them, or lacks raw times.
+    """
+    try:
+        if path.stat().st_size > MOST_FILE_BYTES:
+            raise BadInputError(f"{path}: larger than {MOST_FILE_BYTES // 2**30} GiB")
+        found = _parsed(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path}: cannot be read as JSON: {error}") from None
+    reader = next((reader for fits, reader in READERS if fits(found)), None)
+    if reader is None:
+        raise BadInputError(f"{path}: is no result of vllm bench, GuideLLM, AIPerf or inference-perf with raw times")
+    try:
+        return reader(found)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInputError(f"{path}: a field is not as its tool writes it: {type(error).__name__} {error}") from None
+
+
+def from_vllm_bench(found: Mapping[str, Any]) -> tuple[Imported, ...]:
+    """Return the load of `vllm bench serve --save-detailed`: its TTFT counts from when a request was sent."""
+    if not {"start_times", "ttfts", "itls"} <= set(found):
+        raise BadInputError("the vllm bench result holds no start_times: save it with --save-detailed by a newer vLLM")
+    rows = []
+    for row, start_s in enumerate(found["start_times"]):
+        tokens, error = int(found["output_lens"][row]), found["errors"][row]
+        times = list(accumulate([start_s + found["ttfts"][row], *found["itls"][row]]))
+        rows.append(Recording(
+            row=row, scheduled_s=start_s, sent_s=start_s, asked_tokens=max(1, tokens), token_s=[] if error else times,
+            usage=Usage(input_tokens=int(found["input_lens"][row]), output_tokens=tokens),
+            status=FAILED if error or not tokens else OK, error=str(error or ""),
+        ))  # fmt: skip
+    limit = found.get("max_concurrency")
+    label = str(limit) if limit else f"{found.get('request_rate', '?')}/s"
+    return (_imported("vllm bench", label, rows),)
+
+
+def from_guidellm(found: Mapping[str, Any]) -> tuple[Imported, ...]:
+    """Return the loads of a GuideLLM report; it keeps first and last token of a request, and when it was to start."""
+    loads = []
+    for number, load in enumerate(found["benchmarks"]):
+        kinds = (("successful", OK), ("errored", FAILED), ("incomplete", UNFINISHED))
+        rows = [_guidellm_row(one, status) for kind, status in kinds for one in load["requests"].get(kind) or ()]
+        strategy = (load.get("config") or {}).get("strategy") or {}
+        label = strategy.get("streams") or strategy.get("max_concurrency") or strategy.get("rate") or number
+        if rows:
+            loads.append(_imported("GuideLLM", str(label), rows, gaps_known=False))
+    if not loads:
+        raise BadInputError("the GuideLLM report holds no request: write it with all requests kept")
+    return tuple(loads)
+
+
+def _guidellm_row(one: Mapping[str, Any], status: int) -> Recording:
+    times = one["info"]["timings"]
+    sent_s = times.get("request_start") or times.get("resolve_start")
+    due_s = min(filter(None, (times.get("targeted_start"), sent_s)), default=nan)
+    tokens = int(one.get("output_tokens") or times.get("token_iterations") or 0)
+    ends = [times.get("first_token_iteration"), times.get("last_token_iteration")]
+    known = [at for at in ends if at is not None]
+    return Recording(
+        row=0, scheduled_s=due_s, sent_s=sent_s or nan, asked_tokens=max(1, tokens), token_s=known[: max(1, tokens)],
+        usage=Usage(input_tokens=int(one.get("prompt_tokens") or 0), output_tokens=tokens),
+        status=status if status != OK or (known and tokens) else FAILED,
+    )  # fmt: skip
+
+
+def from_aiperf(found: Sequence[Mapping[str, Any]]) -> tuple[Imported, ...]:
+    """Return the load of an AIPerf profile_export.jsonl, warm-up left out; due is when its credit was issued."""
+    rows = [
+        _aiperf_row(one["metadata"], one.get("metrics") or {}, one.get("error"))
+        for one in found
+        if one["metadata"].get("benchmark_phase") != "warmup"
+    ]
+    many = all(len(one.token_s) > 2 or one.output_tokens <= 2 for one in rows if one.status == OK)
+    return (_imported("AIPerf", "AIPerf", rows, gaps_known=many),)
+
+
+def _aiperf_row(when: Mapping[str, Any], said: Mapping[str, Any], error: Any) -> Recording:
+    sent_s = when["request_start_ns"] * 1e-9
+    issued = when.get("credit_issued_ns")
+    first, whole = (_metric_s(said, *names) for names in (("time_to_first_token", "ttft"), ("request_latency",)))
+    answer = _metric_s(said, "time_to_first_output_token", "ttfo")
+    tokens = int(_metric(said, "output_sequence_length") or 0)
+    ok = not error and not when.get("was_cancelled") and tokens > 0 and first is not None and whole is not None
+    times = _aiperf_times(said, sent_s, first, whole) if ok and first is not None and whole is not None else []
+    return Recording(
+        row=0, scheduled_s=min(sent_s, issued * 1e-9) if issued else sent_s, sent_s=sent_s, asked_tokens=max(1, tokens),
+        token_s=times[:1] if tokens == 1 else times, first_answer_s=nan if answer is None else sent_s + answer,
+        usage=Usage(
+            input_tokens=int(_metric(said, "input_sequence_length") or 0), output_tokens=tokens,
+            think_tokens=int(_metric(said, "reasoning_token_count") or 0),
+        ),
+        status=OK if ok else UNFINISHED if when.get("was_cancelled") else FAILED, error=str(error or ""),
+    )  # fmt: skip
+
+
+def _aiperf_times(said: Mapping[str, Any], sent_s: float, first: float, whole: float) -> list[float]:
+    """Return when each chunk came, where the gaps were kept; else first and last."""
+    gaps = _metric(said, "inter_chunk_latency")
+    if isinstance(gaps, list) and gaps:
+        unit = SECONDS[said["inter_chunk_latency"].get("unit", "ms")]
+        return list(accumulate([sent_s + first, *(gap * unit for gap in gaps)]))
+    return [sent_s + first, sent_s + max(first, whole)]
+
+
+def _metric(said: Mapping[str, Any], name: str) -> Any:
+    value = said.get(name)
+    return value.get("value") if isinstance(value, Mapping) else value
+
+
+def _metric_s(said: Mapping[str, Any], *names: str) -> float | None:
+    for name in names:
+        value = _metric(said, name)
+        if value is not None:
+            unit = said[name].get("unit", "ms") if isinstance(said[name], Mapping) else "ms"
+            return float(value) * SECONDS[unit]
+    return None
+
+
+def from_inference_perf(found: Sequence[Mapping[str, Any]]) -> tuple[Imported, ...]:
+    """Return the load of inference-perf's per_request_lifecycle_metrics.json, of this version or older ones."""
+    rows = []
+    for one in found:
+        about = one.get("info") or {}
+        streamed = about.get("response_metrics") or about
+        times = [float(at) for at in streamed.get("output_token_times") or ()]
+        error, tokens = one.get("error"), int(streamed.get("output_tokens") or len(times))
+        rows.append(Recording(
+            row=0, scheduled_s=one.get("scheduled_time") or one["start_time"], sent_s=one["start_time"],
+            asked_tokens=max(1, tokens), token_s=times,
+            usage=Usage(input_tokens=int(about.get("input_tokens") or 0), output_tokens=tokens),
+            status=FAILED if error or not times else OK, error=str(error or ""),
+        ))  # fmt: skip
+    return (_imported("inference-perf", "inference-perf", rows),)
+
+
+def _imported(tool: str, label: str, rows: list[Recording], *, gaps_known: bool = True) -> Imported:
+    """Return a load with its rows by when they were due, from time zero; what was never due is left out."""
+    due = sorted((one for one in rows if isfinite(one.scheduled_s)), key=lambda one: one.scheduled_s)
+    if not due:
+        raise BadInputError(f"the {tool} result holds no request")
+    zero = due[0].scheduled_s
+    for number, one in enumerate(due):
+        one.row = number
+        one.scheduled_s -= zero
+        one.sent_s -= zero
+        one.first_answer_s -= zero
+        one.token_s = [at - zero for at in one.token_s]
+    return Imported(tool=tool, label=label, run=as_run(due, gaps_known=gaps_known))
+
+
+def _parsed(text: str) -> Any:
+    """Return one JSON document, or the list of a JSON lines file."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return list(_lines(text))
+
+
+def _lines(text: str) -> Iterator[Any]:
+    for line in text.split("\n"):
+        if line.strip():
+            yield json.loads(line)
+
+
+def _rows_with(*names: str) -> Callable[[Any], bool]:
+    def fits(found: Any) -> bool:
+        return isinstance(found, list) and bool(found) and isinstance(found[0], dict) and set(names) <= set(found[0])
+
+    return fits
+
+
+def _object_with(*names: str) -> Callable[[Any], bool]:
+    return lambda found: isinstance(found, dict) and set(names) <= set(found)
+
+
+READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], tuple[Imported, ...]]], ...] = (
+    (_object_with("benchmarks"), from_guidellm),
+    (_object_with("request_throughput", "total_input_tokens"), from_vllm_bench),
+    (_object_with("metadata", "metrics"), lambda found: from_aiperf([found])),
+    (_rows_with("metadata", "metrics"), from_aiperf),
+    (_rows_with("start_time", "end_time", "info"), from_inference_perf),
+)
+"""How the file of each tool is recognised, and who reads it."""

@@ -1,0 +1,307 @@
+"""`sizewell batch` against a server that misbehaves: every prompt ends in exactly one file, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import sizewell
+from driver.double import Answer, Dialect, Double, Fault, plain, prompt_of
+
+Served = tuple[str, Double]
+
+
+def _lines(path: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def _answers(path: str = "prompts.answers.jsonl") -> dict[str, str]:
+    return {line["custom_id"]: line["answer"] for line in _lines(path)}
+
+
+def _write(name: str, *prompts: str) -> str:
+    Path(name).write_text("\n".join(prompts) + "\n")
+    return name
+
+
+OPENAI = "\n".join(
+    json.dumps({"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body})
+    for name, body in [
+        ("a", {"messages": [{"role": "user", "content": "one"}]}),
+        ("b", {"messages": [{"role": "user", "content": "two"}], "temperature": 0}),
+    ]
+)
+TAGGED = json.dumps(
+    {
+        "system_prompt": "be kind",
+        "user_prompts": [{"question_tag": "a", "content": "one"}, {"question_tag": "b", "content": "two"}],
+    },
+    indent=1,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("prompts.jsonl", OPENAI),
+        ("prompts.json", TAGGED),
+        ("prompts.csv", 'custom_id,prompt\na,one\nb,"two"\n'),
+        ("prompts.jsonl", '{"custom_id": "a", "prompt": "one"}\r\n\r\n{"custom_id": "b", "prompt": "two"}'),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_every_dialect_is_told_and_answered_under_its_own_ids(say: Any, double: Served, name: str, text: str) -> None:
+    Path(name).write_text(text)
+    said = say("batch", name, "--url", double[0])
+    assert said.code == 0, said.err
+    assert _answers() == {"a": "answer to one", "b": "answer to two"}
+
+
+@pytest.mark.usefixtures("here")
+def test_the_system_prompt_model_and_fields_are_sent(say: Any, double: Served) -> None:
+    Path("p.json").write_text(TAGGED)
+    say("batch", "p.json", "--url", double[0] + "/v1/chat/completions", "--max-tokens", "7", "--field", "top_p=0.5")
+    body = double[1].bodies[0]
+    assert body["messages"][0] == {"role": "system", "content": "be kind"}
+    assert (body["model"], body["max_tokens"], body["top_p"]) == ("double", 7, 0.5)
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_answered_is_not_asked_again_however_the_input_moves(say: Any, double: Served) -> None:
+    say("batch", _write("prompts.txt", "one", "two", "three"), "--url", double[0])
+    say("batch", _write("prompts.txt", "four", "three", "one", "five"), "--url", double[0])
+    assert sorted(double[1].seen) == ["five", "four", "one", "three", "two"]
+    say("batch", "prompts.txt", "--url", double[0], "--temperature", "0.5")
+    assert len(double[1].seen) == 9, "other sampling asks again"
+
+
+@pytest.mark.usefixtures("here")
+def test_equal_lines_are_asked_each_and_equal_ids_once(say: Any, double: Served) -> None:
+    say("batch", _write("prompts.txt", "same", "same", "other"), "--url", double[0])
+    assert sorted(double[1].seen) == ["other", "same", "same"]
+    say("batch", "prompts.txt", "--url", double[0])
+    assert len(double[1].seen) == 3
+    row = '{"custom_id": "a", "prompt": "one"}'
+    said = say("batch", _write("twice.jsonl", row, row), "--url", double[0])
+    assert "1 rows repeat" in said.err
+    assert double[1].seen.count("one") == 1
+    said = say("batch", _write("twice.jsonl", row, row.replace("one", "two")), "--url", double[0])
+    assert said.code == 2
+    assert "twice.jsonl:2" in said.complaint
+
+
+@pytest.mark.parametrize("fault", ["reset", "truncate", "malformed", "error-event", 429, 500, 503, 408])
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.usefixtures("here", "impatient")
+def test_passing_trouble_is_survived(say: Any, double: Served, fault: Fault | int, stream: bool) -> None:
+    failed: set[str] = set()
+
+    def script(body: dict[str, Any], number: int) -> Answer:
+        if prompt_of(body) in failed or (fault == "error-event" and not stream):
+            return plain(body, number)
+        failed.add(prompt_of(body))
+        return Answer(status=fault, error="busy") if isinstance(fault, int) else Answer(text="x" * 30, fault=fault)
+
+    double[1].script = script
+    prompts = [f"prompt {number}" for number in range(20)]
+    said = say(
+        "batch", _write("prompts.txt", *prompts), "--url", double[0], *(["--stream"] if stream else []), "--json"
+    )
+    assert said.code == 0, said.err
+    assert sorted(_answers().values()) == sorted(f"answer to {prompt}" for prompt in prompts)
+    assert said.document["retried"] == (0 if fault == "error-event" and not stream else 20)
+    assert Path("prompts.errors.jsonl").read_text() == ""
+
+
+@pytest.mark.usefixtures("here", "impatient")
+def test_a_refused_request_is_asked_once_and_kept_apart(say: Any, double: Served) -> None:
+    double[1].script = lambda body, number: (
+        Answer(status=400, error="too long") if prompt_of(body) == "bad" else plain(body, number)
+    )
+    said = say("batch", _write("prompts.txt", "good", "bad"), "--url", double[0])
+    assert said.code == 1
+    assert double[1].seen.count("bad") == 1
+    (error,) = _lines("prompts.errors.jsonl")
+    assert error["error"] == {"code": "http_400", "message": "too long"}
+    assert list(_answers().values()) == ["answer to good"]
+    double[1].script = plain
+    assert say("batch", "prompts.txt", "--url", double[0]).code == 0
+    assert Path("prompts.errors.jsonl").read_text() == ""
+    assert double[1].seen.count("good") == 1
+
+
+@pytest.mark.parametrize("fault", ["stall", "slow-headers"])
+@pytest.mark.usefixtures("here", "impatient")
+def test_a_stalled_answer_runs_into_its_limit(say: Any, double: Served, fault: Fault) -> None:
+    double[1].script = lambda *_: Answer(text="never", fault=fault)
+    said = say("batch", _write("p.txt", "a"), "--url", double[0], "--timeout", "100ms", "--retries", "1", "--stream")
+    assert said.code == 1
+    assert [line["error"]["code"] for line in _lines("p.errors.jsonl")] == ["timeout"]
+    assert len(double[1].seen) == 2
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("dialect", ["reasoning", "reasoning_content", "tags", "unopened"])
+@pytest.mark.usefixtures("here")
+def test_reasoning_is_kept_apart_in_every_dialect(say: Any, double: Served, dialect: Dialect, stream: bool) -> None:
+    double[1].script = lambda *_: Answer(text="ja, natürlich ☃", think="überlegen", dialect=dialect, cut_bytes=7)
+    said = say("batch", _write("p.txt", "a"), "--url", double[0], *(["--stream"] if stream else []))
+    (line,) = _lines("p.answers.jsonl")
+    assert (line["reasoning"], line["answer"]) == ("überlegen", "ja, natürlich ☃")
+    assert "warning" not in said.err
+
+
+@pytest.mark.usefixtures("here")
+def test_missing_and_unclosed_reasoning_are_counted(say: Any, double: Served) -> None:
+    forms: dict[str, Dialect] = {"a": "reasoning", "b": "none", "c": "unclosed"}
+    double[1].script = lambda body, _: Answer(text="yes", dialect=forms[prompt_of(body)])
+    said = say("batch", _write("p.txt", *forms), "--url", double[0], "--json")
+    counts = [said.document[name] for name in ("with_reasoning", "without_reasoning", "unclosed_reasoning")]
+    assert counts == [2, 1, 1]
+    assert "1 of 3 answers came without reasoning" in said.err
+
+
+@pytest.mark.usefixtures("here")
+def test_the_document_obeys_its_schema(say: Any, double: Served) -> None:
+    schema = json.loads((Path(sizewell.__file__).parent / "cli" / "schemas" / "batch.json").read_text())
+    said = say("batch", _write("p.txt", "a"), "--url", double[0], "--json", "--usd-per-hour", "$10")
+    jsonschema.Draft202012Validator(schema).validate(said.document)
+
+
+@pytest.mark.usefixtures("here")
+def test_the_window_is_kept_full_and_never_exceeded(say: Any, double: Served) -> None:
+    slow = {"prompt 0"}
+    double[1].script = lambda body, _: Answer(text="x", delay_s=0.5 if prompt_of(body) in slow else 0.01)
+    prompts = [f"prompt {number}" for number in range(100)]
+    said = say("batch", _write("p.txt", *prompts), "--url", double[0], "--window", "5", "--json")
+    assert double[1].most_in_flight == 5
+    assert said.document["elapsed_s"] < 0.5 + 0.35, "one slow answer must not hold up the others"
+
+
+@pytest.mark.usefixtures("here")
+def test_the_window_comes_from_the_server_or_the_plan(say: Any, double: Served) -> None:
+    double[1].settings = {"server_args": {"max_running_requests": 48}}
+    words = ("batch", _write("p.txt", "a"), "--url", double[0], "--json")
+    assert say(*words).document["window"] == 48
+    pools = [{"role": "both", "replicas": 2, "settings": {"max_num_seqs": 112}}]
+    Path("plan.json").write_text(json.dumps({"plans": [{"deployment": {"pools": pools}}]}))
+    assert say(*words, "--plan", "plan.json").document["window"] == 224
+    assert say(*words, "--window", "3").document["window"] == 3
+
+
+@pytest.mark.usefixtures("here")
+def test_no_output_ever_holds_the_key(say: Any, double: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = 'sk-"very\\secret'
+    monkeypatch.setenv("SIZEWELL_API_KEY", key)
+    double[1].script = lambda body, _: (
+        Answer(status=401, error=f"bad key {key}") if prompt_of(body) == "a" else Answer(text=f"your key is {key}")
+    )
+    said = say("batch", _write("p.txt", "a", "b"), "--url", double[0])
+    assert double[1].headers[0]["authorization"] == f"Bearer {key}"
+    written = "".join(path.read_text() for path in Path().iterdir()) + said.out + said.err
+    assert "very" not in written
+    assert written.count("[API key]") == 3, "once in the error, twice in the answer: its body and its text"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_long_error_is_cut_after_the_key_is_taken_out(
+    say: Any, double: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setenv("SIZEWELL_API_KEY", "sk-secret-0123456789")
+    double[1].script = lambda *_: Answer(status=400, error="x" * 1990 + "sk-secret-0123456789" + "y" * 9000)
+    say("batch", _write("p.txt", "a"), "--url", double[0])
+    (line,) = _lines("p.errors.jsonl")
+    assert "sk-" not in line["error"]["message"]
+    assert len(line["error"]["message"]) == 2000
+
+
+@pytest.mark.usefixtures("here")
+def test_shards_cover_the_input_once(say: Any, double: Served) -> None:
+    prompts = [f"prompt {number}" for number in range(40)]
+    _write("p.txt", *prompts)
+    for index in range(3):
+        assert say("batch", "p.txt", "--url", double[0], "--shard", f"{index}/3").code == 0
+    assert sorted(double[1].seen) == sorted(prompts)
+    assert sum(len(_lines(f"p.{index}-of-3.answers.jsonl")) for index in range(3)) == 40
+
+
+@pytest.mark.usefixtures("here")
+def test_answers_come_in_input_order_on_request(say: Any, double: Served) -> None:
+    double[1].script = lambda body, number: Answer(text=prompt_of(body), delay_s=0.05 if number % 2 else 0.0)
+    prompts = [str(number) for number in range(20)]
+    say("batch", _write("p.txt", *prompts), "--url", double[0], "--ordered", "ordered.jsonl")
+    assert [line["answer"] for line in _lines("ordered.jsonl")] == prompts
+    assert [line["answer"] for line in _lines("p.answers.jsonl")] != prompts
+
+
+@pytest.mark.usefixtures("here")
+def test_a_torn_last_line_is_healed(say: Any, double: Served) -> None:
+    words = ("batch", _write("p.txt", "a", "b"), "--url", double[0])
+    say(*words)
+    whole = Path("p.answers.jsonl").read_bytes()
+    Path("p.answers.jsonl").write_bytes(whole[:-10])
+    say(*words)
+    assert sorted(_answers("p.answers.jsonl").values()) == ["answer to a", "answer to b"]
+    assert len(double[1].seen) == 3
+
+
+@pytest.mark.usefixtures("here")
+def test_a_file_of_something_else_is_not_touched(say: Any, double: Served) -> None:
+    Path("mine.json").write_text('{"precious": 1}')
+    said = say("batch", _write("p.txt", "a"), "--url", double[0], "-o", "mine.json")
+    assert (said.code, Path("mine.json").read_text()) == (2, '{"precious": 1}')
+
+
+@pytest.mark.usefixtures("here")
+def test_several_servers_share_the_work(say: Any, double: Served) -> None:
+    from driver.double import running
+
+    with running() as (other, second):
+        for one in (double[1], second):
+            one.script = lambda *_: Answer(text="x", delay_s=0.02)
+        prompts = [f"prompt {number}" for number in range(40)]
+        say("batch", _write("p.txt", *prompts), "--url", double[0], "--url", other, "--window", "8")
+        assert abs(len(second.seen) - 20) <= 6
+
+
+@pytest.mark.usefixtures("here")
+def test_tokens_and_cost_are_counted_over_runs(say: Any, double: Served) -> None:
+    say("batch", _write("p.txt", "a"), "--url", double[0])
+    said = say("batch", _write("p.txt", "a", "b c"), "--url", double[0], "--usd-per-mtok", "$2", "--json").document
+    assert said["usage"] == {"input_tokens": 3, "output_tokens": 8, "think_tokens": 0}
+    assert said["usage_now"] == {"input_tokens": 2, "output_tokens": 4, "think_tokens": 0}
+    assert said["usd"] == pytest.approx(8e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "names"),
+    [
+        (("--url", "http://127.0.0.1:9"), 5, "does not answer"),
+        (("--url", "http://me:pass@host"), 2, "keys come from the environment"),
+        (("--url", "ftp://host"), 2, "is no address"),
+        (("--url", "http://127.0.0.1:9", "--shard", "3/3"), 2, "I from 0"),
+        (("--url", "http://127.0.0.1:9", "--api-key-env", "UNSET_KEY"), 2, "UNSET_KEY"),
+        (("--url", "http://127.0.0.1:9", "-o", "p.txt"), 2, "four files"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_what_cannot_be_meant_is_one_line(say: Any, words: tuple[str, ...], code: int, names: str) -> None:
+    said = say("batch", _write("p.txt", "a"), *words)
+    assert said.code == code
+    assert names in said.complaint
+    assert "pass@" not in said.err
+
+
+@pytest.mark.parametrize("words", [("batch", "p.txt", "--url", "host"), ("bench", "--url", "host")])
+@pytest.mark.usefixtures("here")
+def test_without_the_extra_one_line_names_it(say: Any, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    _write("p.txt", "a")
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    said = say(*words)
+    assert said.code == 2
+    assert "sizewell[drive]" in said.complaint

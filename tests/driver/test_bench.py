@@ -1,0 +1,255 @@
+"""`sizewell bench` measures what a scripted server does, from when requests were due, and says what spoils it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+import sizewell
+from driver.double import Answer, Double
+from sizewell.driver.client import opened
+from sizewell.driver.endpoints import Secret
+from sizewell.driver.load import Load
+from sizewell.driver.recording import as_run
+from sizewell.driver.wording import Wording
+from sizewell.traffic.requests import Requests
+from sizewell.traffic.score import score
+
+Served = tuple[str, Double]
+WORDS = ("--api", "chat", "--input", "20", "--answer", "5", "--warmup", "0")
+
+
+def _paced(first_s: float, gap_s: float, tokens: int = 5) -> Any:
+    """A server whose every answer begins after `first_s` and brings a token each `gap_s`."""
+    return lambda body, _: Answer(
+        text="tok", repeat=tokens, tokens=tokens, delay_s=first_s, gap_s=gap_s, prompt_tokens=20
+    )
+
+
+async def _played(url: str, requests: Requests, until_s: float = 60.0) -> Any:
+    async with opened(Secret(), 30.0) as client:
+        wording = Wording(model="double", salt=1, api="chat")
+        return await Load(client=client, url=url, wording=wording, requests=requests, until_s=until_s).play()
+
+
+@pytest.mark.usefixtures("here")
+def test_latencies_are_those_of_the_server(say: Any, double: Served) -> None:
+    double[1].script = _paced(0.1, 0.02)
+    said = say("bench", "--url", double[0], "--concurrency", "1,4", *WORDS, "--requests", "8", "--json")
+    assert said.code == 0, said.err
+    for point in said.document["points"]:
+        felt = point["score"]
+        assert felt["ok"] == 8
+        # the role's chunk, which is no token, comes a gap before the first one; the comment before it too
+        assert felt["ttft"]["mean_s"] == pytest.approx(0.14, abs=0.02)
+        assert felt["tpot"]["mean_s"] == pytest.approx(0.02, abs=0.004)
+    slow, fast = (point["score"]["wall"]["output_tokens_per_s"] for point in said.document["points"])
+    assert fast == pytest.approx(4 * slow, rel=0.15)
+
+
+def test_a_stalled_server_shows_in_every_latency_of_an_open_loop(double: Served) -> None:
+    """No coordinated omission: requests due during a stall count the wait, however they were sent."""
+    import asyncio
+    import time
+
+    begun = time.monotonic()
+
+    def script(_body: dict[str, Any], _number: int) -> Answer:
+        held = max(0.0, begun + 1.0 - time.monotonic())
+        return Answer(text="tok", tokens=1, delay_s=held)
+
+    double[1].script = script
+    arrivals = np.arange(1, 41) * 0.02
+    run = as_run(asyncio.run(_played(double[0], Requests.of(arrivals, 5, 1))))
+    felt = score(run)
+    assert felt.ok == 40
+    assert felt.ttft.p99_s is None, "forty values have no p99"
+    waits = run.first_token_s - run.scheduled_s
+    assert waits.max() > 0.7
+    assert np.median(run.sent_s - run.scheduled_s) < 0.1, "an open loop does not wait for answers"
+    np.testing.assert_allclose(run.scheduled_s, arrivals)
+
+
+def test_a_closed_loop_keeps_its_concurrency_and_counts_from_when_it_was_free(double: Served) -> None:
+    import asyncio
+
+    double[1].script = _paced(0.02, 0.0)
+    run = as_run(asyncio.run(_played(double[0], Requests.of(0.0, 5, np.full(30, 5), concurrency=6))))
+    assert double[1].most_in_flight == 6
+    assert (run.sent_s >= run.scheduled_s).all()
+    assert np.diff(np.sort(run.scheduled_s))[:5].max() < 0.01
+
+
+def test_a_later_turn_waits_for_the_one_before(double: Served) -> None:
+    import asyncio
+    from dataclasses import replace
+
+    double[1].script = _paced(0.05, 0.0)
+    two = replace(Requests.of([0.0, 0.1], 5, 5), after=np.array([-1, 0]))
+    run = as_run(asyncio.run(_played(double[0], two)))
+    assert run.scheduled_s[1] == pytest.approx(run.last_token_s[0] + 0.1, abs=0.03)
+
+
+def test_what_is_in_flight_at_the_end_is_unfinished(double: Served) -> None:
+    import asyncio
+
+    double[1].script = lambda *_: Answer(text="x", delay_s=30.0)
+    run = as_run(asyncio.run(_played(double[0], Requests.of([0.0, 0.01], 5, 5), until_s=0.3)))
+    felt = score(run)
+    assert (felt.offered, felt.unfinished, felt.ttft.n) == (2, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (Answer(status=429, error="full"), "rejected"),
+        (Answer(status=500, error="died"), "failed"),
+        (Answer(text="x" * 30, fault="reset"), "failed"),
+        (Answer(text="x" * 30, fault="malformed"), "failed"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_failures_never_enter_latencies(say: Any, double: Served, answer: Answer, status: str) -> None:
+    plain = _paced(0.01, 0.001)
+    double[1].script = lambda body, number: answer if number % 2 == 0 else plain(body, number)
+    said = say("bench", "--url", double[0], "--users", "1", "--requests", "20", *WORDS, "--json", "--strict")
+    felt = said.document["points"][0]["score"]
+    assert (felt["ok"], felt[status], felt["ttft"]["n"]) == (10, 10, 10)
+    assert said.code == 4
+    assert "requests not served" in said.err
+
+
+@pytest.mark.parametrize("dialect", ["reasoning", "reasoning_content", "tags", "unopened"])
+@pytest.mark.usefixtures("here")
+def test_the_first_answer_token_comes_after_thinking(say: Any, double: Served, dialect: Any) -> None:
+    double[1].script = lambda *_: Answer(text="yes", think="hmm" * 10, dialect=dialect, gap_s=0.01, tokens=11)
+    said = say("bench", "--url", double[0], "--users", "1", "--requests", "3", *WORDS, "--json")
+    felt = said.document["points"][0]["score"]
+    assert felt["ttfa"]["mean_s"] > felt["ttft"]["mean_s"] + 0.08
+
+
+@pytest.mark.usefixtures("here")
+def test_gates_name_short_answers_cache_hits_and_few_rounds(say: Any, double: Served) -> None:
+    double[1].script = _paced(0.0, 0.0, tokens=3)
+    double[1].grow = {"vllm:prefix_cache_queries_total": 100.0, "vllm:prefix_cache_hits_total": 60.0}
+    said = say("bench", "--url", double[0], "--concurrency", "8", "--requests", "16", *WORDS, "--json")
+    missed = " ".join(said.document["missed"])
+    for name in ("prefix cache hits is 0.6", "output lengths is 0.4", "rounds is 2"):
+        assert name in missed
+    gates = {gate["name"]: gate["held"] for gate in said.document["points"][0]["gates"]}
+    assert gates["input lengths"] is True
+    assert gates["requests not served"] is True
+
+
+@pytest.mark.usefixtures("here")
+def test_two_runs_share_no_prompt_and_a_salt_repeats_them(say: Any, double: Served) -> None:
+    words = ("bench", "--url", double[0], "--users", "1", "--requests", "2", "--input", "50", "--warmup", "0", "--json")
+    first, second = say(*words), say(*words)
+    assert first.code == 0, first.err
+    third = say(*words, "--salt", str(first.document["salt"]))
+    prompts = [str(body["prompt"]) for body in double[1].bodies]
+    assert second.document["salt"] != first.document["salt"] == third.document["salt"]
+    assert len(set(prompts[1:3] + prompts[4:6])) == 4
+    assert prompts[7:9] == prompts[1:3]
+    assert all(len(body["prompt"]) == 50 for body in double[1].bodies[1:3])
+
+
+@pytest.mark.usefixtures("here")
+def test_predicted_stands_beside_measured_for_the_same_requests(say: Any, double: Served) -> None:
+    double[1].script = _paced(0.01, 0.002)
+    words = ("bench", "llama-3.1-8b", "--on", "h100", "--url", double[0], "--concurrency", "1,2", *WORDS)
+    said = say(*words, "--requests", "8", "--json")
+    plan = say("explain", "llama-3.1-8b", "--on", "h100", "--json").document
+    Path("plan.json").write_text(json.dumps(plan))
+    for point in said.document["points"]:
+        assert point["predicted"]["origin"] == "simulated"
+        assert point["predicted"]["ok"] == 8
+    by_plan = say("bench", "--plan", "plan.json", "--url", double[0], "--users", "2", "--requests", "8", *WORDS)
+    assert by_plan.code == 0, by_plan.err
+    assert "predicted" in by_plan.out
+    assert max(map(len, by_plan.out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("fails_at", [0, 2])
+@pytest.mark.usefixtures("here")
+def test_a_key_a_server_repeats_is_shown_nowhere(
+    say: Any, double: Served, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:  # fmt: skip
+    key = "sk-very-secret"
+    monkeypatch.setenv("SIZEWELL_API_KEY", key)
+    plain = _paced(0.0, 0.0)
+    double[1].script = lambda body, number: (
+        Answer(status=401, error=f"bad key {key}") if number > fails_at else plain(body, number)
+    )
+    said = say("bench", "--url", double[0], "--users", "1", "--requests", "4", *WORDS, "--record", "t.jsonl")
+    written = "".join(path.read_text() for path in Path().iterdir()) + said.out + said.err
+    assert said.code == (0 if fails_at else 5)
+    assert key not in written
+    assert "[API key]" in written
+
+
+@pytest.mark.usefixtures("here")
+def test_the_document_obeys_its_schema(say: Any, double: Served) -> None:
+    schema = json.loads((Path(sizewell.__file__).parent / "cli" / "schemas" / "bench.json").read_text())
+    double[1].script = _paced(0.0, 0.0)
+    words = ("bench", "llama-3.1-8b", "--on", "h100", "--url", double[0], "--users", "1", "--requests", "3", *WORDS)
+    jsonschema.Draft202012Validator(schema).validate(say(*words, "--ttft", "1s", "--json").document)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_search_finds_what_holds_the_limits(say: Any, double: Served) -> None:
+    """A server of six slots: the seventh request waits for one."""
+    double[1].script = lambda *_: Answer(
+        text="tok", tokens=1, delay_s=0.05 if double[1].in_flight <= 6 else 0.5, prompt_tokens=20
+    )
+    words = ("--saturate", "--ttft", "200ms", "--statistic", "mean", *WORDS[:4], "--answer", "1", "--warmup", "0")
+    said = say("bench", "--url", double[0], *words, "--json").document
+    assert said["found_concurrency"] in (5, 6, 7)
+    assert len(said["points"]) <= 8
+
+
+@pytest.mark.usefixtures("here")
+def test_the_files_hold_what_was_measured(say: Any, double: Served) -> None:
+    double[1].script = _paced(0.01, 0.002)
+    files = ("--rows", "r.csv", "--record", "t.jsonl", "--report", "llmd.json", "--plots", "p.html")
+    say("bench", "--url", double[0], "--rates", "50,100", "--requests", "20", *WORDS, *files)
+    rows = Path("r-50-per-s.csv").read_text().splitlines()
+    lines = [json.loads(line) for line in Path("t.jsonl").read_text().splitlines()]
+    report = json.loads(Path("llmd-100-per-s.json").read_text())
+    assert (len(rows), len(lines)) == (21, 40)
+    assert all(len(line["token_s"]) == 5 for line in lines)
+    assert report["results"]["request_performance"]["aggregate"]["requests"]["total"] == 20
+    assert "Throughput" in Path("p.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("--users", "2", "--rates", "3"), "both say what is offered"),
+        (("llama-3.1-8b",), "needs both a model and its hardware"),
+        (("llama-3.1-8b", "--on", "h100", "--plan", "p.json"), "give one of the two"),
+        (("nonsense-9000", "--on", "h100"), "nonsense-9000"),
+        (("--concurrency", "2,x"), "is no count"),
+        (("--plots", "p.png"), "plots are"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_flags_that_cannot_be_meant_are_refused_before_any_load(
+    say: Any, double: Served, words: Any, names: str
+) -> None:
+    said = say("bench", "--url", double[0], *words)
+    assert said.code == 2
+    assert names in said.complaint
+    assert double[1].seen == []
+
+
+@pytest.mark.usefixtures("here")
+def test_a_server_that_is_not_there_is_one_line(say: Any) -> None:
+    said = say("bench", "--url", "http://127.0.0.1:9", "--users", "1")
+    assert said.code == 5
+    assert "does not answer" in said.complaint

@@ -1,0 +1,140 @@
+"""Results of other tools: their own formulas, applied by hand, give what our score of the imported run gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sizewell.driver.other_tools import read_results
+from sizewell.specs.errors import BadInputError
+from sizewell.traffic.score import score
+
+VLLM = {
+    "request_throughput": 1.0, "total_input_tokens": 300, "max_concurrency": 2, "request_rate": "inf",
+    "input_lens": [100, 200, 50], "output_lens": [3, 2, 0], "ttfts": [0.1, 0.2, 0.0], "errors": ["", "", "boom"],
+    "itls": [[0.05, 0.07], [0.1], []], "start_times": [10.0, 11.5, 12.0],
+}  # fmt: skip
+GUIDELLM = {
+    "benchmarks": [
+        {
+            "config": {"strategy": {"streams": 4}},
+            "requests": {
+                "successful": [
+                    {
+                        "prompt_tokens": 10,
+                        "output_tokens": 5,
+                        "info": {
+                            "timings": {
+                                "targeted_start": 99.9,
+                                "request_start": 100.0,
+                                "first_token_iteration": 100.5,
+                                "last_token_iteration": 100.9,
+                                "token_iterations": 5,
+                            }
+                        },
+                    }
+                ],
+                "errored": [{"info": {"timings": {"request_start": 101.0}}}],
+            },
+        }
+    ]
+}
+AIPERF = [
+    {
+        "metadata": {"benchmark_phase": "warmup", "request_start_ns": 1, "request_end_ns": 2},
+        "metrics": {},
+    },
+    {
+        "metadata": {"request_start_ns": 2_000_000_000, "credit_issued_ns": 1_900_000_000},
+        "metrics": {
+            "time_to_first_token": {"value": 200.0, "unit": "ms"},
+            "time_to_first_output_token": {"value": 300.0, "unit": "ms"},
+            "request_latency": {"value": 0.6, "unit": "s"},
+            "inter_chunk_latency": {"value": [100.0, 100.0, 200.0], "unit": "ms"},
+            "input_sequence_length": {"value": 50, "unit": "tokens"},
+            "output_sequence_length": {"value": 4, "unit": "tokens"},
+            "reasoning_token_count": {"value": 1, "unit": "tokens"},
+        },
+    },
+    {"metadata": {"request_start_ns": 3_000_000_000}, "metrics": {}, "error": {"code": 500}},
+]  # fmt: skip
+INFERENCE_PERF = [
+    {
+        "start_time": 5.0, "end_time": 5.5, "request": "{}", "error": None,
+        "info": {"input_tokens": 7, "response_metrics": {"output_tokens": 3, "output_token_times": [5.1, 5.3, 5.5]}},
+    },
+    {"start_time": 6.0, "end_time": 6.2, "error": None,
+     "info": {"input_tokens": 7, "output_tokens": 2, "output_token_times": [6.1, 6.2]}},
+]  # fmt: skip
+
+
+def _read(tmp_path: Path, found: Any, lines: bool = False) -> Any:
+    path = tmp_path / "results.json"
+    path.write_text("\n".join(map(json.dumps, found)) if lines else json.dumps(found))
+    return read_results(path)
+
+
+def test_vllm_bench(tmp_path: Path) -> None:
+    (load,) = _read(tmp_path, VLLM)
+    felt = score(load.run)
+    assert (load.tool, load.label, felt.ok, felt.failed) == ("vllm bench", "2", 2, 1)
+    assert felt.ttft.mean_s == pytest.approx(0.15)
+    assert felt.tpot.mean_s == pytest.approx(np.mean([0.12 / 2, 0.1]))
+    assert felt.itl.mean_s == pytest.approx(np.mean([0.05, 0.07, 0.1]))
+    assert felt.e2e.mean_s == pytest.approx(np.mean([0.22, 0.3]))
+
+
+def test_guidellm_whose_tpot_holds_the_first_token(tmp_path: Path) -> None:
+    (load,) = _read(tmp_path, GUIDELLM)
+    felt = score(load.run)
+    assert (felt.ok, felt.failed, felt.itl.n) == (1, 1, 0)
+    assert felt.tpot.mean_s == pytest.approx(0.4 / 4), "what GuideLLM calls inter-token latency"
+    assert felt.ttft.mean_s == pytest.approx(0.6), "from when it was due"
+
+
+def test_aiperf(tmp_path: Path) -> None:
+    (load,) = _read(tmp_path, AIPERF, lines=True)
+    felt = score(load.run)
+    assert (felt.offered, felt.ok, felt.failed) == (2, 1, 1)
+    assert felt.ttft.mean_s == pytest.approx(0.3)
+    assert felt.ttfa.mean_s == pytest.approx(0.4)
+    assert felt.tpot.mean_s == pytest.approx(0.4 / 3), "what AIPerf calls inter-token latency"
+    assert load.run.think_tokens.tolist() == [1, 0]
+
+
+def test_inference_perf_of_two_versions(tmp_path: Path) -> None:
+    (load,) = _read(tmp_path, INFERENCE_PERF)
+    felt = score(load.run)
+    assert felt.ok == 2
+    assert felt.ttft.mean_s == pytest.approx(0.1)
+    assert felt.tpot.mean_s == pytest.approx(np.mean([0.2, 0.1]))
+
+
+@pytest.mark.parametrize(
+    ("found", "names"),
+    [
+        ({"x": 1}, "is no result of"),
+        ([], "is no result of"),
+        ({**VLLM, "start_times": None}, "not as its tool writes it"),
+        ({key: value for key, value in VLLM.items() if key != "start_times"}, "--save-detailed"),
+        ({"benchmarks": [{"requests": {}}]}, "holds no request"),
+        ({"benchmarks": "?"}, "not as its tool writes it"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(tmp_path: Path, found: Any, names: str) -> None:
+    with pytest.raises(BadInputError, match=names):
+        _read(tmp_path, found)
+
+
+@pytest.mark.usefixtures("here")
+def test_imported_results_are_scored_and_predicted(say: Any) -> None:
+    Path("v.json").write_text(json.dumps(VLLM))
+    said = say("bench", "llama-3.1-8b", "--on", "h100", "--import", "v.json", "--json")
+    assert said.code == 0, said.err
+    (point,) = said.document["points"]
+    assert point["score"]["tpot"]["mean_s"] == pytest.approx(0.08)
+    assert point["predicted"]["ok"] == 3
