@@ -124,9 +124,12 @@ def read_llama(path: Path) -> tuple[str, str, Parser]:
         stream = archive.extractfile(member)
         text = stream.read().decode() if stream else ""
     found = Parser()
-    for head in re.findall(r"add_opt\(common_arg\(\s*\{([^}]*)\},\s*(\"?)", text):
-        names = [name for name in re.findall(r'"(-[^"]+)"', head[0]) if name.startswith("--")]
-        (found.values if head[1] else found.switches).update(names)
+    # What takes a value has a second parameter in the function that stores it.
+    for names, more in re.findall(
+        r"add_opt\(common_arg\(\s*\{([^}]*)\}.*?\[\]\(common_params & \w*\s*(,|\))", text, re.DOTALL
+    ):
+        flags = re.findall(r'"(--[^"]+)"', names)
+        (found.values if more == "," else found.switches).update(flags)
     found.environment |= set(re.findall(r'set_env\("(\w+)"\)', text)) | {"GGML_CUDA_DISABLE_GRAPHS"}
     return "llama.cpp", LLAMA_BUILDS[release], found
 

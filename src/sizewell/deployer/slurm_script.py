@@ -74,11 +74,12 @@ WATCH = r"""
 # A step does not inherit the cores of its job.
 srun --kill-on-bad-exit=1 --label --cpus-per-task="$SLURM_CPUS_PER_TASK" bash -c start_node &
 step=$! stopping=0
-trap 'stopping=1; kill -TERM "$step" 2>/dev/null || true' TERM INT
+# srun itself would answer the signal by killing every task at once: hand it to them, so that they drain.
+trap 'stopping=1; scancel --signal=TERM "$SLURM_JOB_ID.0" || true' TERM INT
 
 fail() {
   echo "sizewell: $*" >&2
-  kill -TERM "$step" 2>/dev/null || true
+  kill -TERM "$step" 2>/dev/null || true  # here nothing is left to drain
   wait "$step" || true
   exit 1
 }
