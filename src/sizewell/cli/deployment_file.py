@@ -21,26 +21,25 @@ SETTINGS = ("max_num_seqs", "max_num_batched_tokens", "memory_fraction", "specul
 """Settings that are called the same in a plan and as a flag."""
 
 
-def read_deployment_file(path: str, ctx: click.Context) -> dict[str, Any]:
-    """Return a file's values by parameter name of the command being run, each checked as its flag would be.
+def read_deployment_file(path: str, number: int, ctx: click.Context) -> dict[str, Any]:
+    """Return a file's values by parameter name of the command being run; of several plans, the `number`-th.
 
     Raises BadInputError for a file that is neither a plan nor flags, and for a plan it does not hold.
     """
     if path.lower().endswith(".json"):
-        return _plan(path, ctx)
+        return _plan(path, number, ctx)
     from sizewell.cli.workload_file import read_workload_file
 
     return read_workload_file(path, ctx)
 
 
-def _plan(path: str, ctx: click.Context) -> dict[str, Any]:
+def _plan(path: str, number: int, ctx: click.Context) -> dict[str, Any]:
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise BadInputError(f"{path}: cannot be read: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != PLAN_SCHEMA:
         raise BadInputError(f"{path}: is not what `sizewell plan --json` writes ({PLAN_SCHEMA})")
-    number = ctx.params.get("plan") or 1
     plans = document["plans"]
     if not 1 <= number <= len(plans):
         raise BadInputError(f"{path}: holds {len(plans)} plans, there is no --plan {number}")

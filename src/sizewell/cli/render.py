@@ -33,22 +33,28 @@ if TYPE_CHECKING:
     from sizewell.specs.deployment import Deployment
 
 TARGETS = ("command", "compose", "slurm", "kubernetes", "systemd")
+SOURCE = "sizewell.render.source"
 STYLES = ("none", "conda", "venv", "apptainer", "module")
 
 
-def _file_first(ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    if value is not None:
+def _file_first(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Read the file once both flags that choose from it are known, in whatever order they were given."""
+    said = ctx.meta.setdefault(SOURCE, {})
+    said[param.name] = value
+    if len(said) == 2 and said["source"] is not None:
         from sizewell.cli.deployment_file import read_deployment_file
 
-        ctx.default_map = {**(ctx.default_map or {}), **read_deployment_file(value, ctx)}
+        read = read_deployment_file(said["source"], said["plan"] or 1, ctx)
+        ctx.default_map = {**(ctx.default_map or {}), **read}
     return value
 
 
 def _source_flags() -> Decorator:
     told = "A plan (JSON of `sizewell plan --json`), or flags as YAML or TOML."
+    which = "Which plan of the file [1, the best]."
     return stack(
-        quantity("--plan", COUNT, "Which plan of the file [1, the best].", is_eager=True),
         click.option("--from", "source", metavar="FILE", is_eager=True, callback=_file_first, help=told),
+        quantity("--plan", COUNT, which, is_eager=True, callback=_file_first),
     )
 
 
