@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sizewell.deployer import shell, words
 from sizewell.deployer.launch import Launch
 from sizewell.deployer.terms import Artefact, Priced
+from sizewell.specs.errors import BadInputError
 
 SCRIPT = "serve.sh"
 DEVICES = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES"}
@@ -14,7 +15,12 @@ DEVICES = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES"}
 
 
 def render(launch: Launch) -> Mapping[str, str]:
-    """Return the script: `serve.sh [REPLICA]`, and on several nodes HEAD_ADDRESS and NODE_RANK set for each."""
+    """Return the script: `serve.sh [REPLICA]`, and on several nodes HEAD_ADDRESS and NODE_RANK set for each.
+
+    Raises BadInputError where vLLM would need Ray.
+    """
+    if launch.nodes > 1 and launch.site.slurm.launcher == "ray":
+        raise BadInputError("a script does not start Ray: leave --launcher ray out, or render for slurm")
     lines = [
         "#!/usr/bin/env bash",
         *shell.head(Priced.of(launch), [launch.flags.note]),

@@ -28,11 +28,17 @@ def head(priced: Priced, notes: Sequence[str]) -> list[str]:
 def engine_array(words: Sequence[str], flags: Sequence[Flag], indent: str = "") -> list[str]:
     """Return the lines of a bash array `engine` that holds a command, a word and its reason a line."""
     inside = f"{indent}  "
-    lines = [f"{indent}engine=(", f"{inside}{shlex.join(words)}"]
+    lines = [f"{indent}engine=(", inside + " ".join(map(_quoted, words))]
     for flag in flags:
-        value = LIVE[flag.live] if flag.live else "" if flag.value is None else shlex.quote(flag.value)
+        value = LIVE[flag.live] if flag.live else "" if flag.value is None else _quoted(flag.value)
         lines.append(f"{inside}{flag.name}{' ' if value else ''}{value}  # {flag.why}")
     return [*lines, f"{indent})"]
+
+
+def _quoted(text: str) -> str:
+    """Return one word; a bare comma would look like a mistaken separator."""
+    quoted = shlex.quote(text)
+    return f"'{text}'" if quoted == text and "," in text else quoted
 
 
 def exports(variables: Sequence[Variable], indent: str = "") -> list[str]:

@@ -108,6 +108,9 @@ def _network(launch: Launch) -> list[str]:
     interface = shlex.quote(named) if named else """$(ip -o addr show to "$address" | awk '{print $2; exit}')"""
     host = {"vllm": "VLLM_HOST_IP", "sglang": "SGLANG_HOST_IP"}[launch.flags.engine]
     return [
+        "  local all address interface",
+        '  read -r -a all <<<"$addresses"',
+        "  address=${all[rank]}",
         f"  export {host}=$address  # differs from node to node",
         f"  interface={interface}",
         "  # Left to the libraries, they may choose an interface the other nodes cannot reach.",

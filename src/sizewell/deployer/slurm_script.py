@@ -29,9 +29,7 @@ mkdir -p "$state"
 trap 'rm -rf "$state"' EXIT
 export addresses head port rendezvous state gpus join_s"""
 
-JOIN = r"""  local rank=$SLURM_NODEID all address engine container interface status=0 stopping=0
-  read -r -a all <<<"$addresses"
-  address=${all[rank]}
+JOIN = r"""  local rank=$SLURM_NODEID engine container status=0 stopping=0
   : >"$state/joined-$SLURMD_NODENAME"
   trap 'stopping=1' TERM  # the engine gets the signal too: wait for it to drain"""
 
