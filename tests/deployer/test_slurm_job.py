@@ -112,3 +112,13 @@ def _slurm(launcher: str) -> object:
     from sizewell.deployer.launch import Slurm
 
     return Slurm(launcher=launcher)  # type: ignore[arg-type]
+
+
+def test_replicas_that_share_a_node_leave_room_for_each_other() -> None:
+    asked = launch(deployment("llama-3.1-8b", "8xh100", "vllm@0.33", Stated(tp=2, replicas=4)))
+    (text,) = render(asked, "slurm").values()
+    assert "--exclusive" not in text
+    assert 4 * int(re.findall(r"--cpus-per-task=(\d+)", text)[0]) < asked.materials.cpu_cores + 4
+    assert 4 * int(re.findall(r"--mem=(\d+)M", text)[0]) * 2**20 < asked.deployment.cluster.node.host.ram_bytes
+    (alone,) = render(launch(deployment("r1", "8xh200", "vllm@0.33", Stated(tp=8))), "slurm").values()
+    assert "--exclusive" in alone

@@ -53,7 +53,7 @@ def _place(launch: Launch) -> list[str]:
             "rendezvous=$((port + 1000))  # where the nodes meet",
         ]
     elif device and launch.pool.replicas > 1:
-        mine, each = launch.gpus_per_node, launch.deployment.cluster.gpus_per_node // launch.gpus_per_node
+        mine, each = launch.gpus_per_node, launch.replicas_per_node
         lines += [
             f"first=$((replica % {each} * {mine}))  # replicas of {mine}, {each} on each machine",
             f'{device}=$(seq -s , "$first" "$((first + {mine - 1}))")',

@@ -27,7 +27,7 @@ RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "habana.
 """What device plugins call their accelerators, by maker."""
 HEAD_LIVE: Mapping[Live, str] = {
     "port": str(PORT), "head": "$(LWS_LEADER_ADDRESS)", "rank": "$(LWS_WORKER_INDEX)", "rendezvous": str(RENDEZVOUS),
-    "meeting": f"$(LWS_LEADER_ADDRESS):{RENDEZVOUS}",
+    "meeting": f"$(LWS_LEADER_ADDRESS):{RENDEZVOUS}", "dispatch": str(RENDEZVOUS + 1),
 }  # fmt: skip
 """The group's controller sets these in every pod."""
 
@@ -153,8 +153,8 @@ def _secret(name: str, secret: str, key: str, *, optional: bool) -> Object:
 
 
 def _resources(launch: Launch) -> Object:
-    materials, gpu = launch.materials, launch.deployment.cluster.gpu
-    needs = {"cpu": str(materials.cpu_cores), "memory": f"{ceil(materials.host_ram_minimum_bytes / 2**30)}Gi"}
+    gpu = launch.deployment.cluster.gpu
+    needs = {"cpu": str(launch.cores), "memory": f"{ceil(launch.host_ram_bytes / 2**30)}Gi"}
     if gpu.kind == "cpu" or gpu.vendor not in RESOURCES:
         return {"requests": needs}
     accelerators = {RESOURCES[gpu.vendor]: str(launch.gpus_per_node)}

@@ -15,9 +15,9 @@ from sizewell.specs.errors import BadInputError
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Style = Literal["none", "conda", "venv", "apptainer", "module"]
 Launcher = Literal["mp", "ray"]
-Live = Literal["port", "head", "rank", "rendezvous", "meeting"]
+Live = Literal["port", "head", "rank", "rendezvous", "meeting", "dispatch"]
 """What only the running job knows: a free port, the first node's address, this node's number, the port ranks meet at,
-and that port with the address."""
+that port with the address, and the port requests are handed on at."""
 SLOWEST_LOADS = 3
 """How many times the predicted start a probe waits: storage is shared, and others read too."""
 
@@ -120,6 +120,21 @@ class Launch:
     def gpus_per_node(self) -> int:
         """Accelerators one replica takes on each of its nodes."""
         return self.pool.parallelism.gpus // self.nodes
+
+    @property
+    def replicas_per_node(self) -> int:
+        """Replicas that share one node."""
+        return min(self.deployment.cluster.gpus_per_node // self.gpus_per_node, self.pool.replicas)
+
+    @property
+    def cores(self) -> int:
+        """CPU cores of one replica on one node: its share of what the node needs."""
+        return ceil(self.materials.cpu_cores / self.replicas_per_node)
+
+    @property
+    def host_ram_bytes(self) -> float:
+        """Host memory of one replica on one node, the same way."""
+        return self.materials.host_ram_minimum_bytes / self.replicas_per_node
 
     @property
     def exposed(self) -> bool:

@@ -16,7 +16,7 @@ from sizewell.specs.errors import BadInputError
 PRICED = "# priced: "
 LIVE: Mapping[Live, str] = {
     "port": '"$port"', "head": '"$head"', "rank": '"$rank"', "rendezvous": '"$rendezvous"',
-    "meeting": '"$head:$rendezvous"',
+    "meeting": '"$head:$rendezvous"', "dispatch": '"$((rendezvous + 1))"',
 }  # fmt: skip
 
 

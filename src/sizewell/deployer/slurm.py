@@ -58,7 +58,8 @@ def _file(launch: Launch) -> str:
 
 
 def _directives(launch: Launch) -> Iterator[str]:
-    site, materials, several = launch.site.slurm, launch.materials, launch.pool.replicas > 1
+    site, several = launch.site.slurm, launch.pool.replicas > 1
+    exclusive = site.exclusive and launch.replicas_per_node == 1  # replicas that share a node leave it to each other
     for word, allowed in PLAIN.items():
         value = getattr(site, word)
         if value is not None and not re.fullmatch(allowed, value, re.ASCII):
@@ -68,14 +69,14 @@ def _directives(launch: Launch) -> Iterator[str]:
     yield "--ntasks-per-node=1"
     if launch.deployment.cluster.gpu.kind != "cpu":
         yield f"--gpus-per-node={launch.gpus_per_node}"
-    yield f"--cpus-per-task={materials.cpu_cores}"
-    yield "--mem=0" if site.exclusive else f"--mem={ceil(materials.host_ram_minimum_bytes / 2**20)}M"
+    yield f"--cpus-per-task={launch.cores}"
+    yield "--mem=0" if exclusive else f"--mem={ceil(launch.host_ram_bytes / 2**20)}M"
     yield f"--time={site.time}"
     yield f"--signal=B:TERM@{NOTICE_S}"
     yield f"--output=%x-{'%A_%a' if several else '%j'}.log"
     if several:
         yield f"--array=0-{launch.pool.replicas - 1}"
-    if site.exclusive:
+    if exclusive:
         yield "--exclusive"
     for word in ("partition", "account", "constraint"):
         if getattr(site, word):

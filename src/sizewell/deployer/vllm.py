@@ -109,14 +109,21 @@ def _method(launch: Launch) -> str:
 
 def joining(launch: Launch) -> Iterator[Flag]:
     """Yield what every node is told to find the others; vLLM's own launcher, or Ray on the first node alone."""
+    copies = launch.pool.parallelism.dp
     if launch.site.slurm.launcher == "ray":
+        if copies > 1:
+            raise BadInputError("data parallelism over nodes is not rendered for Ray: leave --launcher ray out")
         yield Flag(name="--distributed-executor-backend", value="ray", why="Ray places the ranks on the nodes")
         return
+    if not launch.flags.knows("--nnodes"):
+        raise BadInputError(f"vllm {launch.flags.release} joins nodes by Ray alone: --target slurm --launcher ray")
     yield Flag(name="--distributed-executor-backend", value="mp", why="vLLM's own processes, no Ray")
     yield Flag(name="--nnodes", value=str(launch.nodes), why="nodes of one replica")
     yield Flag(name="--node-rank", live="rank", why="this node's number")
     yield Flag(name="--master-addr", live="head", why="the first node")
     yield Flag(name="--master-port", live="rendezvous", why="where ranks meet, free on the first node")
+    if copies > 1:
+        yield Flag(name="--data-parallel-rpc-port", live="dispatch", why="where the first node hands requests on")
 
 
 FOLLOWER = Flag(name="--headless", why="only the first node answers clients")
