@@ -62,7 +62,7 @@ def _read_source(tree: ast.Module, found: Parser) -> None:
             _read_argument(node, switchable, found)
         if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "environment_variables":
             keys = node.value.keys if isinstance(node.value, ast.Dict) else []
-            found.environment |= {key.value for key in keys if isinstance(key, ast.Constant)}
+            found.environment |= set(_texts(key for key in keys if key is not None))
         if isinstance(node, ast.ClassDef) and node.name == "Envs":
             found.environment |= {_name(each.targets[0]) for each in node.body if isinstance(each, ast.Assign)}
     for owner, name, kind in _fields(tree):
@@ -88,13 +88,17 @@ def _is_namespace(node: ast.ClassDef) -> bool:
 
 
 def _read_argument(call: ast.Call, switchable: set[str], found: Parser) -> None:
-    flags = {a.value for a in call.args if isinstance(a, ast.Constant) and str(a.value).startswith("--")}
+    flags = {text for text in _texts(call.args) if text.startswith("--")}
     action = next((ast.unparse(k.value) for k in call.keywords if k.arg == "action"), "")
     from_field = any(k.arg is None for k in call.keywords)
     named = {flag.lstrip("-").replace("-", "_") for flag in flags}
     boolean = from_field and bool(named & switchable)
     valueless = boolean or any(word in action for word in VALUELESS)
     _add(flags, valueless, boolean or "BooleanOptional" in action, found)
+
+
+def _texts(nodes: Iterable[ast.expr]) -> Iterator[str]:
+    return (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def _add(flags: Iterable[str], switch: bool, negatable: bool, found: Parser) -> None:
