@@ -18,7 +18,7 @@ from zipfile import ZipFile
 
 DATA = Path(__file__).parents[1] / "src" / "sizewell" / "catalog" / "data" / "engine_flags"
 SOURCES = {
-    "vllm": re.compile(r"vllm/(engine/arg_utils|entrypoints/(openai|common)/cli_args|entrypoints/cli/serve|envs)\.py"),
+    "vllm": re.compile(r"vllm/(engine/arg_utils|entrypoints/\w+/cli_args|entrypoints/cli/serve|envs)\.py"),
     "sglang": re.compile(r"sglang/srt/(server_args|environ|arg_groups/fields/\w+)\.py"),
 }
 FRONT_ENDS = {"FrontendArgs", "BaseFrontendArgs"}
@@ -56,7 +56,9 @@ def read_wheel(path: Path) -> tuple[str, str, Parser]:
 
 
 def _read_source(tree: ast.Module, found: Parser) -> None:
-    switchable = {name for owner, name, kind in _fields(tree) if owner in SWITCHABLE and "bool" in kind}
+    # What may also be text takes a value.
+    boolean = ((owner, name) for owner, name, kind in _fields(tree) if "bool" in kind and "str" not in kind)
+    switchable = {name for owner, name in boolean if owner in SWITCHABLE}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
             _read_argument(node, switchable, found)
