@@ -46,7 +46,7 @@ def read_wheel(path: Path) -> tuple[str, str, Parser]:
     found = Parser()
     with ZipFile(path) as wheel:
         for name in filter(SOURCES[engine].fullmatch, wheel.namelist()):
-            _read_source(ast.parse(wheel.read(name)), found)
+            read_source(ast.parse(wheel.read(name)), found)
         if engine == "sglang":  # read all over its source, registered in one place only lately
             for name in wheel.namelist():
                 if name.startswith("sglang/srt/") and name.endswith(".py"):
@@ -55,7 +55,8 @@ def read_wheel(path: Path) -> tuple[str, str, Parser]:
     return engine, release, found
 
 
-def _read_source(tree: ast.Module, found: Parser) -> None:
+def read_source(tree: ast.Module, found: Parser) -> None:
+    """Add to `found` what one source file defines."""
     # What may also be text takes a value.
     boolean = ((owner, name) for owner, name, kind in _fields(tree) if "bool" in kind and "str" not in kind)
     switchable = {name for owner, name in boolean if owner in SWITCHABLE}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tools.engine_flags import SOURCES, Parser, read_source
 
 from launches import deployment, launch
 from sizewell.deployer import words
@@ -59,3 +61,14 @@ def test_the_parser_knows_every_flag(parser: dict[str, bool], stated: Stated, ch
     assert {flag.name: flag.takes_value for flag in said if flag} == {
         flag.name: parser.get(flag.name) for flag in said if flag
     }
+
+
+def test_the_extraction_reads_what_the_parser_knows(parser: dict[str, bool]) -> None:
+    (packages,) = PYTHON.parents[1].glob("lib/python3*/site-packages")
+    found = Parser()
+    for path in (packages / "vllm").rglob("*.py"):
+        if SOURCES["vllm"].fullmatch(str(path.relative_to(packages))):
+            read_source(ast.parse(path.read_text()), found)
+    real = {flag: valued for flag, valued in parser.items() if flag.startswith("--") and flag != "--help"}
+    switches = dict.fromkeys(found.switches, False)
+    assert {**dict.fromkeys(found.values, True), **switches} == real
