@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": "Explain one deployment: memory ledger, step cost, floors, what bounds it.",
     "simulate": "Play requests through one deployment, step by step, and score how they are served.",
     "sweep": "Simulate every combination of some flags, on all cores or a Ray cluster.",
+    "render": "Write the files that start a deployment: command, compose, SLURM, Kubernetes, systemd.",
     "fit": "List what runs on the machine you have.",
     "validate": "Predict measured figures from a file and report the error by group.",
     "measure": "Measure this machine and compare it with what is predicted (needs PyTorch).",

@@ -68,7 +68,7 @@ def _file_first(ctx: click.Context, _param: click.Parameter, value: str | None) 
     if value is not None:
         from sizewell.cli.workload_file import read_workload_file
 
-        ctx.default_map = read_workload_file(value, ctx)
+        ctx.default_map = {**(ctx.default_map or {}), **read_workload_file(value, ctx)}
     return value
 
 

@@ -34,7 +34,7 @@ from sizewell.planner.support import unsupported
 from sizewell.simulator.facts import Router
 from sizewell.specs.deployment import Deployment, Formats
 from sizewell.specs.engine import EngineName, EngineSpec
-from sizewell.specs.errors import BadInputError
+from sizewell.specs.errors import BadInputError, NoFeasiblePlanError
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.weight_format import parse_weight_format
@@ -214,16 +214,31 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
         playing = Playing(memories=tuple(ledgers), efficiencies=efficiencies, code=CodeFolder.usual())
         rehearsal = rehearse(deployment, workload, given, slo, playing)
         given = with_simulated_means(given, rehearsal)
-    materials = bill_of_materials(
+    return Explanation(
+        deployment=deployment, workload=workload, memory=memory, served=given, step=step,
+        materials=_materials(deployment, memory), rehearsal=rehearsal,
+    )  # fmt: skip
+
+
+def materials_that_fit(deployment: Deployment) -> BillOfMaterials:
+    """Return what the nodes of a deployment need beside accelerators.
+
+    Raises NoFeasiblePlanError for one that does not fit: nobody shall wait for its weights to load and fail.
+    """
+    memory = ledger(deployment)
+    _refuse_too_much_offload(deployment, memory)
+    if not memory.fits:
+        raise NoFeasiblePlanError(f"{memory.verdict}: `sizewell explain` shows where the memory goes")
+    return _materials(deployment, memory)
+
+
+def _materials(deployment: Deployment, memory: MemoryLedger) -> BillOfMaterials:
+    return bill_of_materials(
         deployment,
         checkpoint_bytes=checkpoint_bytes(deployment.model, deployment.weight_format),
         rank_weight_bytes=memory.weight_bytes,
         storages=shown_storages(),
     )
-    return Explanation(
-        deployment=deployment, workload=workload, memory=memory, served=given, step=step, materials=materials,
-        rehearsal=rehearsal,
-    )  # fmt: skip
 
 
 def _refuse_too_much_offload(deployment: Deployment, memory: MemoryLedger) -> None:

@@ -1,0 +1,94 @@
+"""Shell text: words quoted one by one, each with its reason, and read back.
+
+Names reach a script only through `shlex.quote`; what the running job knows, through a quoted variable.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+
+from sizewell.deployer.launch import Flag, Live, Variable
+from sizewell.deployer.terms import Priced
+from sizewell.specs.errors import BadInputError
+
+PRICED = "# priced: "
+LIVE: Mapping[Live, str] = {
+    "port": '"$port"', "head": '"$head"', "rank": '"$rank"', "rendezvous": '"$rendezvous"',
+    "meeting": '"$head:$rendezvous"', "dispatch": '"$((rendezvous + 1))"',
+}  # fmt: skip
+
+
+def head(priced: Priced, notes: Sequence[str]) -> list[str]:
+    """Return the first comment lines of a script: what was priced, and notes."""
+    return [f"{PRICED}{priced.text}", *(f"# {note}" for note in notes if note)]
+
+
+def engine_array(words: Sequence[str], flags: Sequence[Flag], indent: str = "") -> list[str]:
+    """Return the lines of a bash array `engine` that holds a command, a word and its reason a line."""
+    inside = f"{indent}  "
+    lines = [f"{indent}engine=(", inside + " ".join(map(_quoted, words))]
+    for flag in flags:
+        value = LIVE[flag.live] if flag.live else "" if flag.value is None else _quoted(flag.value)
+        lines.append(f"{inside}{flag.name}{' ' if value else ''}{value}  # {flag.why}")
+    return [*lines, f"{indent})"]
+
+
+def _quoted(text: str) -> str:
+    """Return one word; a bare comma would look like a mistaken separator."""
+    quoted = shlex.quote(text)
+    return f"'{text}'" if quoted == text and "," in text else quoted
+
+
+def exports(variables: Sequence[Variable], indent: str = "") -> list[str]:
+    """Return lines that set variables, each with its reason."""
+    return [f"{indent}export {each.name}={shlex.quote(each.value)}  # {each.why}" for each in variables]
+
+
+def read_priced(text: str) -> Priced:
+    """Return what a script's head says was priced; raises BadInputError without such a line."""
+    for line in text.split("\n"):
+        if line.startswith(PRICED):
+            return Priced.read(line.removeprefix(PRICED))
+    raise BadInputError("not a rendered script: it does not say what was priced")
+
+
+def read_engine(text: str) -> list[str]:
+    """Return the words of the array `engine`, variables as they stand; raises BadInputError without one."""
+    found = re.search(r"^ *engine=\($", text, re.MULTILINE)
+    if not found:
+        raise BadInputError("not a rendered script: it holds no engine=( … )")
+    return shlex.split("".join(_inside(text[found.end() :])), comments=True)
+
+
+def _inside(text: str) -> Iterator[str]:
+    """Yield the characters up to the bracket that closes the array, which is neither quoted nor in a comment."""
+    quote, comment = "", False
+    for mark in text:
+        if comment:
+            comment = mark != "\n"
+        elif quote:
+            quote = "" if mark == quote else quote
+        elif mark == ")":
+            return
+        elif mark in "'\"":
+            quote = mark
+        else:
+            comment = mark == "#"
+        yield mark
+
+
+def read_exports(text: str) -> list[str]:
+    """Return the names of the variables a script sets."""
+    lines = (line.strip() for line in text.split("\n"))
+    return [line.removeprefix("export ").partition("=")[0] for line in lines if line.startswith("export ")]
+
+
+def read_constants(text: str) -> dict[str, int]:
+    """Return the numbers a script keeps in its `readonly` line."""
+    for line in text.split("\n"):
+        if line.startswith("readonly "):
+            pairs = (word.split("=") for word in line.split()[1:])
+            return {name: int(value) for name, value in pairs}
+    raise BadInputError("not a rendered script: it keeps no numbers")

@@ -1,0 +1,109 @@
+"""What a rendered artefact says, once read back: compared with the deployment, it shows that nothing was changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from sizewell.deployer.launch import Launch
+from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.specs.errors import BadInputError
+from sizewell.specs.kv_format import parse_kv_format
+
+Words = Mapping[str, str | None]
+"""Flag → its value; None for a switch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """What no flag says: the checkpoint, and the hardware it was priced on."""
+
+    model: str
+    weight_format: str
+    engine: str
+    gpu: str
+    node: str
+    gpus_per_node: int
+    nodes: int
+
+    @classmethod
+    def of(cls, launch: Launch) -> Priced:
+        """Return it for a launch."""
+        deployment, cluster = launch.deployment, launch.deployment.cluster
+        return cls(
+            model=deployment.model.name,
+            weight_format=deployment.weight_format,
+            engine=f"{deployment.engine.name}@{deployment.engine.version}",
+            gpu=cluster.gpu.key,
+            node=cluster.node.key,
+            gpus_per_node=cluster.gpus_per_node,
+            nodes=cluster.nodes,
+        )
+
+    @property
+    def text(self) -> str:
+        """One line of ASCII, the same every time."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, text: str) -> Priced:
+        """Return what a line says; raises BadInputError for one that was not rendered."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise BadInputError(f"not a rendered artefact: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the engine is told."""
+
+    model_path: str
+    served_name: str
+    kv_format: str
+    parallelism: Parallelism
+    settings: EngineSettings
+
+    @classmethod
+    def of(cls, launch: Launch) -> Terms:
+        """Return what a launch has to tell."""
+        return cls(
+            model_path=launch.site.model_path,
+            served_name=launch.site.served_name,
+            kv_format=parse_kv_format(launch.deployment.kv_format),
+            parallelism=launch.pool.parallelism,
+            settings=launch.pool.settings,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """A rendered deployment read back: `replicas`, each over `nodes` with `gpus_per_node` of their accelerators."""
+
+    priced: Priced
+    terms: Terms
+    replicas: int
+    nodes: int
+    gpus_per_node: int
+
+    @classmethod
+    def of(cls, launch: Launch) -> Artefact:
+        """Return what an artefact of a launch must say."""
+        return cls(
+            priced=Priced.of(launch), terms=Terms.of(launch), replicas=launch.pool.replicas, nodes=launch.nodes,
+            gpus_per_node=launch.gpus_per_node,
+        )  # fmt: skip
+
+
+def spoken(words: Sequence[str]) -> Words:
+    """Return flags with their values; a word after a flag is its value unless it is a flag too."""
+    said: dict[str, str | None] = {}
+    place = 0
+    while place < len(words):
+        word, after = words[place], words[place + 1] if place + 1 < len(words) else "--"
+        valued = word.startswith("--") and not after.startswith("--")
+        if word.startswith("--"):
+            said[word] = after if valued else None
+        place += 2 if valued else 1
+    return said

@@ -1,0 +1,170 @@
+"""vLLM's words: `vllm serve` with the limits that were priced, and those words read back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from sizewell.deployer.launch import Flag, Launch, Variable
+from sizewell.deployer.terms import Terms, spoken
+from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.specs.errors import BadInputError
+from sizewell.specs.kv_format import parse_kv_format
+
+KV_WORDS = {"fp8": "fp8", "fp8_ds_mla": "fp8_ds_mla", "bf16": "bfloat16", "nvfp4": "nvfp4"}
+QUANTIZATION = {"awq-int4": "awq_marlin", "gptq-int4": "gptq_marlin", "fp8": "fp8"}
+"""Weight formats a checkpoint does not announce clearly enough; the others are read from its own config."""
+DRAIN_S = 90
+"""Seconds running requests get to end; less than schedulers wait between their two signals."""
+ANY_MTP = (0, 11)
+"""From here on one method name stands for the prediction layers of every model."""
+
+
+def program(launch: Launch) -> tuple[str, ...]:
+    """Return the words before the flags."""
+    return ("vllm", "serve", launch.site.model_path)
+
+
+def flags(launch: Launch) -> Iterator[Flag]:
+    """Yield the words one node is told, in the order a reader wants them, without those that join nodes."""
+    site = launch.site
+    yield Flag(name="--served-model-name", value=site.served_name, why="what clients ask for")
+    yield Flag(name="--host", value=site.host, why="where it listens")
+    yield Flag(name="--port", live="port", why="where clients connect")
+    yield from _cut(launch)
+    yield from _limits(launch.pool.settings)
+    yield from _formats(launch)
+    if launch.flags.knows("--shutdown-timeout"):
+        yield Flag(name="--shutdown-timeout", value=str(DRAIN_S), why="running requests end before it stops")
+    if site.reasoning_parser:
+        if launch.flags.knows("--enable-reasoning"):
+            yield Flag(name="--enable-reasoning", why="this release splits thinking from answers only when told so")
+        yield Flag(name="--reasoning-parser", value=site.reasoning_parser, why="thinking apart from the answer")
+    if site.trust_remote_code:
+        yield Flag(name="--trust-remote-code", why="asked for: code in the checkpoint may run")
+
+
+def _cut(launch: Launch) -> Iterator[Flag]:
+    cut = launch.pool.parallelism
+    yield Flag(name="--tensor-parallel-size", value=str(cut.tp), why="accelerators each matrix is cut over")
+    if cut.pp > 1:
+        yield Flag(name="--pipeline-parallel-size", value=str(cut.pp), why="stages the layers are cut into")
+    if cut.dp > 1:
+        yield Flag(name="--data-parallel-size", value=str(cut.dp), why="ranks that share experts, each with a cache")
+    if cut.ep > 1:
+        yield Flag(name="--enable-expert-parallel", why="experts lie whole on ranks instead of cut over them")
+
+
+def _limits(settings: EngineSettings) -> Iterator[Flag]:
+    cached, chunked = settings.prefix_caching, settings.chunked_prefill
+    yield Flag(name="--max-num-seqs", value=str(settings.max_num_seqs), why="sequences of one step, as priced")
+    yield Flag(
+        name="--max-num-batched-tokens", value=str(settings.max_num_batched_tokens), why="tokens of one step, as priced"
+    )
+    yield Flag(name="--max-model-len", value=str(settings.max_model_len_tokens), why="longest sequence, as priced")
+    yield Flag(
+        name="--gpu-memory-utilization", value=repr(settings.memory_fraction), why="share of memory, headroom left out"
+    )
+    yield Flag(name=f"--{'' if cached else 'no-'}enable-prefix-caching", why="said because releases differ")
+    yield Flag(name=f"--{'' if chunked else 'no-'}enable-chunked-prefill", why="said because releases differ")
+    if settings.enforce_eager:
+        yield Flag(name="--enforce-eager", why="priced without CUDA graphs")
+    if settings.offload_bytes:
+        offload = repr(settings.offload_bytes / 2**30)
+        yield Flag(name="--cpu-offload-gb", value=offload, why="GiB of weights in host memory, per accelerator")
+
+
+def _formats(launch: Launch) -> Iterator[Flag]:
+    deployment, drafts = launch.deployment, launch.pool.settings.speculative_tokens
+    kv, weights = parse_kv_format(deployment.kv_format), _stored(launch)
+    if kv != "auto":
+        if kv not in KV_WORDS:
+            raise BadInputError(f"vllm keeps no {kv} cache: choose auto or one of {', '.join(KV_WORDS)}")
+        yield Flag(name="--kv-cache-dtype", value=KV_WORDS[kv], why="format of the KV cache, as priced")
+    if weights in QUANTIZATION:
+        yield Flag(name="--quantization", value=QUANTIZATION[weights], why="kernels for the weights, as priced")
+    if weights == "awq-int4":
+        yield Flag(name="--dtype", value="float16", why="AWQ kernels multiply in fp16")
+    if drafts:
+        said = json.dumps({"method": _method(launch), "num_speculative_tokens": drafts}, separators=(",", ":"))
+        yield Flag(name="--speculative-config", value=said, why="drafts from the model's own prediction layers")
+
+
+def _stored(launch: Launch) -> str:
+    model, weights = launch.deployment.model, launch.deployment.weight_format
+    if weights == "native" and model.weight_format in ("awq-int4", "gptq-int4"):
+        return model.weight_format
+    return weights
+
+
+def _method(launch: Launch) -> str:
+    release = tuple(int(part) for part in re.findall(r"\d+", launch.flags.release)[:2])
+    if release >= ANY_MTP:
+        return "mtp"
+    if not launch.deployment.model.architecture.startswith("DeepseekV3"):
+        raise BadInputError(f"vllm {launch.flags.release} drafts with DeepSeek's prediction layers only")
+    return "deepseek_mtp"
+
+
+def joining(launch: Launch) -> Iterator[Flag]:
+    """Yield what every node is told to find the others; vLLM's own launcher, or Ray on the first node alone."""
+    copies = launch.pool.parallelism.dp
+    if launch.site.slurm.launcher == "ray":
+        if copies > 1:
+            raise BadInputError("data parallelism over nodes is not rendered for Ray: leave --launcher ray out")
+        yield Flag(name="--distributed-executor-backend", value="ray", why="Ray places the ranks on the nodes")
+        return
+    if not launch.flags.knows("--nnodes"):
+        raise BadInputError(f"vllm {launch.flags.release} joins nodes by Ray alone: --target slurm --launcher ray")
+    yield Flag(name="--distributed-executor-backend", value="mp", why="vLLM's own processes, no Ray")
+    yield Flag(name="--nnodes", value=str(launch.nodes), why="nodes of one replica")
+    yield Flag(name="--node-rank", live="rank", why="this node's number")
+    yield Flag(name="--master-addr", live="head", why="the first node")
+    yield Flag(name="--master-port", live="rendezvous", why="where ranks meet, free on the first node")
+    if copies > 1:
+        yield Flag(name="--data-parallel-rpc-port", live="dispatch", why="where the first node hands requests on")
+
+
+FOLLOWER = Flag(name="--headless", why="only the first node answers clients")
+"""What the nodes after the first are told besides."""
+
+
+def environment(launch: Launch) -> Iterator[Variable]:
+    """Yield the variables the engine reads."""
+    if launch.deployment.cluster.gpu.vendor == "amd":
+        yield Variable(name="SAFETENSORS_FAST_GPU", value="1", why="weights go to the accelerator directly")
+        yield Variable(name="VLLM_ROCM_USE_AITER", value="1", why="AMD's own kernels")
+        if launch.deployment.model.is_moe:
+            yield Variable(name="VLLM_ROCM_USE_AITER_MOE", value="1", why="AMD's own kernels for experts")
+    yield Variable(name="VLLM_NO_USAGE_STATS", value="1", why="nothing is reported to anybody")
+
+
+def read(words: Sequence[str], variables: frozenset[str]) -> Terms:
+    """Return what a command line tells the engine."""
+    del variables
+    said = spoken(words)
+    cut = Parallelism(
+        tp=int(said["--tensor-parallel-size"] or 1),
+        pp=int(said.get("--pipeline-parallel-size") or 1),
+        dp=int(said.get("--data-parallel-size") or 1),
+    )
+    spread = cut.tp * cut.dp if "--enable-expert-parallel" in said else 1
+    drafting = json.loads(said.get("--speculative-config") or "{}")
+    return Terms(
+        model_path=words[2],
+        served_name=said["--served-model-name"] or "",
+        kv_format=parse_kv_format(said.get("--kv-cache-dtype") or "auto"),
+        parallelism=Parallelism(tp=cut.tp, pp=cut.pp, dp=cut.dp, ep=spread),
+        settings=EngineSettings(
+            max_num_seqs=int(said["--max-num-seqs"] or 0),
+            max_num_batched_tokens=int(said["--max-num-batched-tokens"] or 0),
+            max_model_len_tokens=int(said["--max-model-len"] or 0),
+            memory_fraction=float(said["--gpu-memory-utilization"] or 0),
+            enforce_eager="--enforce-eager" in said,
+            prefix_caching="--enable-prefix-caching" in said,
+            chunked_prefill="--enable-chunked-prefill" in said,
+            speculative_tokens=drafting.get("num_speculative_tokens", 0),
+            offload_bytes=float(said.get("--cpu-offload-gb") or 0) * 2**30,
+        ),
+    )

@@ -1,0 +1,44 @@
+"""What the command line of one engine release understands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sizewell.specs.engine import EngineName
+from sizewell.specs.errors import BadInputError, nearest_names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFlags:
+    """Flags and environment variables of a release: `values` take a value, `switches` none.
+
+    `environment` is empty where the release keeps no list of its variables. `note` says when another release's flags
+    stand in, because nobody read those of the version asked for.
+    """
+
+    engine: EngineName
+    release: str
+    values: frozenset[str]
+    switches: frozenset[str]
+    environment: frozenset[str]
+    note: str = ""
+
+    def knows(self, flag: str) -> bool:
+        """Return whether the release understands a flag."""
+        return flag in self.values or flag in self.switches
+
+    def check(self, flag: str, *, takes_value: bool) -> None:
+        """Refuse a flag the release does not understand that way; raises BadInputError with the nearest names."""
+        known = self.values if takes_value else self.switches
+        if flag in known:
+            return
+        near = ", ".join(nearest_names(flag, known))
+        hint = f"; it knows {near}" if near else ""
+        kind = "" if takes_value else " as a switch"
+        raise BadInputError(f"{self.engine} {self.release} has no flag {flag}{kind}{hint}: name another --engine")
+
+    def check_variable(self, name: str) -> None:
+        """Refuse an engine's own environment variable that the release does not read; raises BadInputError."""
+        prefix = {"vllm": "VLLM_", "sglang": "SGLANG_", "llama.cpp": "LLAMA_"}[self.engine]
+        if name.startswith(prefix) and name not in self.environment:
+            raise BadInputError(f"{self.engine} {self.release} does not read {name}: name another --engine")

@@ -1,0 +1,159 @@
+"""`sizewell render`: a deployment said in flags, in a file, or taken from a plan, becomes files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sizewell.deployer.render import TARGETS, read_back
+from sizewell.specs.deployment import EngineSettings, Parallelism
+
+Say = Callable[..., Any]
+R1 = ("r1", "--on", "8xh200", "--tp", "8")
+
+
+@pytest.fixture(scope="module")
+def plan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `sizewell plan --json` writes, with several engines, cuts and formats."""
+    from contextlib import redirect_stdout
+
+    from sizewell.cli.main import run
+
+    path = tmp_path_factory.mktemp("plan") / "plan.json"
+    words = ["plan", "r1", "--users", "300", "--tpot", "60ms", "--max-nodes", "2", "--quantize", "--top", "6", "--json"]
+    with path.open("w") as stream, redirect_stdout(stream):
+        assert run(words) == 0
+    return path
+
+
+def test_flags_a_yaml_and_a_toml_file_say_the_same(say: Say, tmp_path: Path) -> None:
+    by_flags = say("render", *R1, "--max-num-seqs", "64", "--enforce-eager", "--served-model-name", "a b").out
+    facts = {"model": "r1", "on": "8xh200", "tp": "8", "max_num_seqs": "64", "served_model_name": "a b"}
+    yaml_lines = [f"{key}: {value}" for key, value in facts.items()]
+    (tmp_path / "d.yaml").write_text("\n".join([*yaml_lines, "enforce-eager: true", ""]))
+    toml_lines = [f'{key} = "{value}"' for key, value in facts.items()]
+    (tmp_path / "d.toml").write_text("\n".join([*toml_lines, "enforce_eager = true", ""]))
+    assert (
+        by_flags == say("render", "--from", tmp_path / "d.yaml").out == say("render", "--from", tmp_path / "d.toml").out
+    )
+    assert "--max-num-seqs 64" in by_flags
+
+
+def test_flags_win_over_the_file(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text("model: r1\non: 8xh200\ntp: 8\nmax_num_seqs: 64\n")
+    assert "--max-num-seqs 32 " in say("render", "--from", tmp_path / "d.yaml", "--max-num-seqs", "32").out
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_plan_is_rendered_as_it_was_priced(say: Say, plan_file: Path, target: str) -> None:
+    plans = json.loads(plan_file.read_text())["plans"]
+    assert len(plans) > 2
+    for number, plan in enumerate(plans, start=1):
+        planned = plan["deployment"]
+        said = say(
+            "render", "--from", plan_file, "--plan", number, "--target", target, "--model-path", "/weights", "--json"
+        )
+        if target in ("compose", "systemd") and planned["nodes"] > 1:
+            assert said.code == 2
+            continue
+        assert said.code == 0
+        assert said.document["deployment"] == planned
+        back = read_back(said.document["files"], target)
+        (pool,) = planned["pools"]
+        settings = dict(pool["settings"])
+        assert back.terms.parallelism == Parallelism(**pool["parallelism"])
+        assert back.terms.settings == EngineSettings(**settings)
+        assert (back.replicas, back.priced.gpu, back.priced.node) == (pool["replicas"], planned["gpu"], planned["node"])
+
+
+def test_a_plan_made_elsewhere_is_refused(say: Say, plan_file: Path, tmp_path: Path) -> None:
+    document = json.loads(plan_file.read_text())
+    document["plans"][0]["deployment"]["pools"][0]["settings"]["prefix_caching"] = False
+    (tmp_path / "p.json").write_text(json.dumps(document))
+    said = say("render", "--from", tmp_path / "p.json", "--model-path", "/weights")
+    assert said.code == 2
+    assert "plan again" in said.complaint
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words", "match"),
+    [
+        ("d.yaml", "model: r1\non: 8xh200\nmax_num_seq: 3\n", (), "max_num_seqs"),
+        ("d.yaml", "on: 8xh200\n", (), "MODEL"),
+        ("d.yaml", "model: r1\n", (), "--on"),
+        ("d.json", "{}", (), "sizewell plan --json"),
+        ("d.json", "{", (), "cannot be read"),
+        ("d.json", '{"schema": "sizewell/plan/1", "plans": [], "question": {}}', (), "holds 0 plans"),
+        ("d.yaml", "model: r1\non: 8xh200\ntp: 3\n", (), "does not divide"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_refused(
+    say: Say, tmp_path: Path, name: str, text: str, words: tuple[str, ...], match: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    said = say("render", "--from", tmp_path / name, *words)
+    assert said.code == 2
+    assert match in said.err
+
+
+def test_what_does_not_fit_is_not_rendered(say: Say) -> None:
+    said = say("render", "r1", "--on", "8xh100", "--tp", "8")
+    assert said.code == 3
+    assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (("r1", "--on", "8xa100-80gb", "--tp", "8", "--weight-format", "awq-int4"), "--model-path"),
+        (("llama-3.1-8b", "--on", "1xrtx-4090", "--engine", "llama.cpp", "--weight-format", "q4_k_m"), "GGUF"),
+        ((*R1, "--engine", "vllm@0.6.6", "--ep", "8"), "--enable-expert-parallel"),
+        ((*R1, "--engine", "vllm@0.5.0"), "oldest known"),
+        ((*R1, "--target", "slurm", "--style", "conda"), "--environment"),
+        ((*R1, "--target", "systemd", "--host", "0.0.0.0"), "proxy"),
+        ((*R1, "--target", "slurm", "--partition", "a b"), "--partition"),
+    ],
+)
+def test_a_refusal_names_the_next_step(say: Say, words: tuple[str, ...], match: str) -> None:
+    said = say("render", *words)
+    assert said.code == 2
+    assert match in said.complaint
+
+
+def test_a_folder_is_written_whole_and_never_over_something(say: Say, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "job"
+    said = say("render", *R1, "--target", "slurm", "--output", folder)
+    script = folder / "deepseek-r1.sbatch"
+    assert said.out == f"{script}\n"
+    assert script.stat().st_mode & 0o111
+    before = script.read_text()
+    script.write_text("mine")
+    assert "--force" in say("render", *R1, "--target", "slurm", "--output", folder).complaint
+    assert script.read_text() == "mine"
+    assert say("render", *R1, "--target", "slurm", "--output", folder, "--force").code == 0
+    assert script.read_text() == before
+    assert [path.name for path in folder.iterdir()] == [script.name]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = say("render", *R1, "--output", tmp_path / "file" / "x")
+    assert said.code == 2
+    assert "cannot be written" in said.complaint
+
+
+def test_who_listens_to_others_asks_for_a_key(say: Say) -> None:
+    script = say("render", *R1, "--host", "0.0.0.0").out
+    assert "VLLM_API_KEY:?" in script
+    assert say("render", *R1).out.count("API_KEY") == 0
+
+
+def test_no_secret_reaches_a_file(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_TOKEN", "VLLM_API_KEY", "SGLANG_API_KEY"):
+        monkeypatch.setenv(name, "hunter2")
+    for target in TARGETS:
+        assert "hunter2" not in say("render", *R1, "--target", target, "--json").out

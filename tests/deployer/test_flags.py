@@ -1,0 +1,131 @@
+"""Every flag exists in the release it is said to; the tables come from the released packages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from launches import deployment, launch
+from sizewell.catalog.engine_flags import list_flag_releases, read_engine_flags
+from sizewell.deployer import words
+from sizewell.deployer.launch import Launch, Slurm
+from sizewell.deployer.render import TARGETS, render
+from sizewell.planner.stated import Stated
+from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.specs.engine import EngineName
+from sizewell.specs.errors import BadInputError
+
+RELEASES = [(engine, release) for engine in ("vllm", "sglang") for release in list_flag_releases(engine)]
+CUTS = (Parallelism(tp=8), Parallelism(tp=8, ep=8), Parallelism(dp=8, ep=8), Parallelism(tp=4, pp=2))
+REFUSED = {
+    ("vllm", "0.6.6"): {
+        "--enable-expert-parallel", "--data-parallel-size", "--speculative-config", "--no-enable-chunked-prefill",
+    },
+    ("sglang", "0.4.6"): {"--pp-size"},
+}  # fmt: skip
+"""What a release has no word for; everything else it is told."""
+
+
+def settings() -> list[EngineSettings]:
+    """Return every combination of what can be on or off."""
+    return [
+        EngineSettings(
+            max_num_seqs=64, max_num_batched_tokens=8192, max_model_len_tokens=4096, memory_fraction=0.9,
+            enforce_eager=eager, prefix_caching=cached, chunked_prefill=chunked, speculative_tokens=drafts,
+            offload_bytes=offload,
+        )
+        for eager, cached, chunked, drafts, offload in product(
+            (False, True), (False, True), (False, True), (0, 2), (0.0, 2.0**30)
+        )
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("engine", "release"), RELEASES)
+def test_every_combination_of_settings_is_said_in_words_the_release_knows(
+    engine: EngineName, release: str, one_node: Launch
+) -> None:
+    flags = read_engine_flags(engine, release)
+    spec = replace(one_node.deployment.engine, name=engine, version=release)
+    missing = set()
+    for cut, setting, kv in product(CUTS, settings(), ("auto", "fp8")):
+        pool = replace(one_node.pool, parallelism=cut, settings=setting)
+        built = replace(one_node.deployment, engine=spec, kv_format=kv, pools=(pool,))
+        asked = replace(one_node, deployment=built, flags=flags)
+        try:
+            said = words.flags(asked)
+        except BadInputError as refusal:
+            missing.add(str(refusal).partition("has no flag ")[2].split()[0].rstrip(";:"))
+            continue
+        assert all(flags.knows(flag.name) for flag in said)
+        assert all((flag.name in flags.values) == flag.takes_value for flag in said)
+    assert missing == REFUSED.get((engine, release), set())
+
+
+@pytest.mark.parametrize(("engine", "release"), RELEASES)
+@pytest.mark.parametrize("launcher", ["mp", "ray"])
+def test_nodes_are_joined_by_what_the_release_knows(
+    engine: EngineName, release: str, launcher: str, two_nodes: Launch
+) -> None:
+    spec = replace(two_nodes.deployment.engine, name=engine, version=release)
+    site = replace(two_nodes.site, slurm=Slurm(launcher=launcher))  # type: ignore[arg-type]
+    built = replace(two_nodes.deployment, engine=spec)
+    pool = replace(two_nodes.pool, parallelism=Parallelism(tp=16))
+    asked = replace(
+        two_nodes, deployment=replace(built, pools=(pool,)), site=site, flags=read_engine_flags(engine, release)
+    )
+    without_launcher = engine == "vllm" and not asked.flags.knows("--nnodes")
+    if (launcher == "mp" and without_launcher) or (launcher == "ray" and engine == "sglang"):
+        with pytest.raises(BadInputError):
+            words.flags(asked)
+    else:
+        assert {flag.name for flag in words.flags(asked)} & {"--nnodes", "--distributed-executor-backend"}
+
+
+def test_releases_differ_as_their_notes_say() -> None:
+    assert read_engine_flags("vllm", "0.8.5").knows("--enable-reasoning")
+    assert not read_engine_flags("vllm", "0.33").knows("--enable-reasoning")
+    assert not read_engine_flags("vllm", "0.10.2").knows("--nnodes")
+    assert read_engine_flags("vllm", "0.14").knows("--nnodes")
+    assert "VLLM_USE_FLASHINFER_MOE_FP4" not in read_engine_flags("vllm", "0.33").environment
+    assert len(list_flag_releases("vllm")) >= 6
+    assert len(list_flag_releases("sglang")) >= 4
+
+
+def test_a_release_between_two_gets_the_older_ones_flags_and_says_so() -> None:
+    flags = read_engine_flags("vllm", "0.12.1")
+    assert flags.release == "0.10.2"
+    assert "0.12.1 were not read" in flags.note
+    assert read_engine_flags("vllm", "0.33").note == ""
+    assert "0.9.9" in read_engine_flags("sglang", "0.9.9").note
+
+
+def test_older_than_any_release_read_is_refused() -> None:
+    with pytest.raises(BadInputError, match=r"oldest known are 0\.6\.6"):
+        read_engine_flags("vllm", "0.4.0")
+
+
+def test_an_unknown_flag_is_refused_with_the_nearest_name() -> None:
+    flags = read_engine_flags("vllm", "0.33")
+    with pytest.raises(BadInputError, match="--max-num-seqs"):
+        flags.check("--max-num-seq", takes_value=True)
+    with pytest.raises(BadInputError, match="as a switch"):
+        flags.check("--max-num-seqs", takes_value=False)
+    with pytest.raises(BadInputError, match="does not read VLLM_USE_FLASHINFER_MOE_FP4"):
+        flags.check_variable("VLLM_USE_FLASHINFER_MOE_FP4")
+
+
+@pytest.mark.parametrize(
+    ("stated", "match"),
+    [
+        (Stated(tp=2, dp=2), "not rendered for"),
+        (Stated(memory_fraction=0.5), "--memory-fraction"),
+        (Stated(offload_bytes=2.0**30), "whole layers"),
+    ],
+)
+def test_llama_cpp_refuses_what_it_has_no_words_for(stated: Stated, match: str) -> None:
+    asked = launch(deployment("llama-3.1-8b", "4xrtx-4090", "llama.cpp", stated))
+    for target in TARGETS:
+        with pytest.raises(BadInputError, match=match):
+            render(asked, target)

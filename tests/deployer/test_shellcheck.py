@@ -1,0 +1,57 @@
+"""Scripts have nothing a careful reader of shell would stop at."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from launches import HOSTILE, deployment, launch
+from sizewell.deployer.launch import Launch, Slurm, Style
+from sizewell.deployer.render import render
+from sizewell.planner.stated import Stated
+
+SHELLCHECK = Path(sys.executable).parent / "shellcheck"
+STYLES: tuple[Style, ...] = ("none", "conda", "venv", "apptainer", "module")
+
+
+def clean(*texts: str, severity: str = "style") -> None:
+    """Fail with what shellcheck says of some scripts."""
+    for text in texts:
+        words = [SHELLCHECK, f"--severity={severity}", "-"]
+        done = subprocess.run(words, input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+def scripts(asked: Launch) -> list[str]:
+    """Return the scripts of a launch; only a job starts Ray."""
+    by_ray = asked.nodes > 1 and asked.site.slurm.launcher == "ray"
+    return [text for target in ("slurm", *(() if by_ray else ("command",))) for text in render(asked, target).values()]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_way_to_start_is_clean(style: Style, one_node: Launch, two_nodes: Launch) -> None:
+    for asked, launcher, host in product((one_node, two_nodes), ("mp", "ray"), ("127.0.0.1", "0.0.0.0")):
+        slurm = Slurm(style=style, environment="an environment", launcher=launcher)  # type: ignore[arg-type]
+        clean(*scripts(replace(asked, site=replace(asked.site, slurm=slurm, host=host))))
+
+
+def test_other_engines_and_replicas_are_clean() -> None:
+    clean(
+        *scripts(launch(deployment("r1", "16xh100", "sglang@0.5.23", Stated(tp=16)), host="0.0.0.0")),
+        *scripts(launch(deployment("llama-3.1-8b", "2xrtx-4090", "llama.cpp"))),
+        *scripts(launch(deployment("llama-3.1-8b", "8xh100", "vllm@0.33", Stated(tp=2, replicas=4)))),
+        *scripts(launch(deployment("llama-3.1-8b", "8xmi300x", "vllm@0.33", Stated(tp=1, replicas=8)))),
+    )
+
+
+def test_hostile_names_are_clean(two_nodes: Launch) -> None:
+    for name in HOSTILE:
+        slurm = Slurm(style="venv", environment=name)
+        site = replace(two_nodes.site, served_name=name, model_path=name, slurm=slurm)
+        # Below a warning it asks whether a name that looks like shell is meant literally: it is.
+        clean(*scripts(replace(two_nodes, site=site)), severity="warning")
