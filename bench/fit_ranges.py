@@ -37,7 +37,8 @@ SHARED = {
     "burst_share": Guess(0.3, 0.05, 2.0, 1.0),
 }
 TAGGED = {
-    "engine:vllm": {"far_step_s": Guess(8e-3, 1e-3, 1.2e-2, 1.0), "far_collective_s": Guess(4e-4, 5e-5, 8e-4, 0.6)},
+    "engine:vllm": {"far_step_s": Guess(8e-3, 1e-3, 1.2e-2, 1.0)},
+    "steps:eager": {"far_collective_s": Guess(4e-4, 5e-5, 8e-4, 0.6)},
     "engine:trtllm": ("host_step_s", "host_sequence_s", "request_s", "burst_share", "relative_fixed"),
     "engine:sglang": ("host_step_s", "host_sequence_s", "request_s", "burst_share", "relative_fixed"),
     "engine:trtllm-pytorch": {"prefill_launch_s": Guess(4e-5, 1e-6, 1e-4, 0.7)},

@@ -15,7 +15,7 @@ from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, StepWork, step_work
 from sizewell.specs.deployment import EngineSettings, Formats
-from sizewell.specs.engine import EngineSpec, engine_tags
+from sizewell.specs.engine import EAGER_TAG, EngineSpec, engine_tags
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 
@@ -109,7 +109,7 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         row=row,
         machines=Machines.of([facts.cluster]),
         engine=engine,
-        tags=engine_tags(engine, row.engine_version if engine in {row.engine, "sglang"} else ""),
+        tags=_tags(row, engine, policy),
         lengths=lengths,
         rate_per_s=row.request_rate_per_s or _mean_rate(row.notes),
         max_sequences=_seats(row) or float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),
@@ -127,6 +127,11 @@ def _seats(row: PointRow) -> float | None:
     """Return how many requests ran at once, where a table says that the others waited."""
     said = _AT_ONCE.search(row.notes)
     return float(said[1]) if said else None
+
+
+def _tags(row: PointRow, engine: str, policy: StepPolicy) -> tuple[str, ...]:
+    release = row.engine_version if engine in {row.engine, "sglang"} else ""
+    return (*engine_tags(engine, release), *((EAGER_TAG,) if policy.eager else ()))
 
 
 def _is_chosen(row: PointRow) -> bool:

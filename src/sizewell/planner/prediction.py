@@ -65,7 +65,7 @@ class _Serving:
     def settled(self) -> tuple[Rates, int]:
         """Return the rates of one decoding replica and how many there are."""
         machines = Machines.of([self.deployment.cluster])
-        reached = Reached.of(machines, self.efficiencies, also=self.deployment.engine.tags)
+        reached = Reached.of(machines, self.efficiencies, also=self.deployment.tags)
         by_role = {pool.role: pool for pool in self.deployment.pools}
         if set(by_role) == {"both"}:
             pool = by_role["both"]
@@ -96,7 +96,7 @@ class _Serving:
     def certainty(self) -> Certainty:
         """How sure predictions are."""
         load = load_tag("open_loop" if self.workload.users is None else "closed_loop")
-        tags = (*machine_tags(self.deployment.cluster), *self.deployment.engine.tags, load)
+        tags = (*machine_tags(self.deployment.cluster), *self.deployment.tags, load)
         return Certainty(efficiencies=self.efficiencies, tags=tags)
 
     @property

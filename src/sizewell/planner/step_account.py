@@ -54,7 +54,7 @@ def deployment_steps(
 ) -> StepTable:
     """Return the step times of one replica of a deployment's decoding pool on its own cluster."""
     pool = deployment.pools[-1]
-    reached = Reached.of(Machines.of([deployment.cluster]), efficiencies, also=deployment.engine.tags)
+    reached = Reached.of(Machines.of([deployment.cluster]), efficiencies, also=deployment.tags)
     formats = Formats(weight=deployment.weight_format, kv=deployment.kv_format)
     policy = StepPolicy.of(pool.settings, deployment.engine)
     return step_table(step_work(deployment.model, formats, pool.parallelism, lengths, policy, grid), reached)

@@ -57,7 +57,7 @@ def deployed_facts(
 ) -> ReplicaFacts:
     """Return what the simulator must know of one replica of a pool, whose memory ledger is `memory`."""
     chosen = deployment.pools[pool]
-    reached = Reached.of(Machines.of([deployment.cluster]), efficiencies, deployment.engine.name)
+    reached = Reached.of(Machines.of([deployment.cluster]), efficiencies, also=deployment.tags)
     surface = make_surface(
         deployment.model,
         Formats(weight=deployment.weight_format, kv=deployment.kv_format),
@@ -106,7 +106,7 @@ def kv_network(deployment: Deployment, memories: Sequence[MemoryLedger], efficie
     elif cluster.node.scale_out.bytes_per_s <= 0 and cluster.nodes > 1:
         raise BadInputError(f"nothing joins the nodes {cluster.node.key}: name a --kv-network")
     near = named is None and cluster.scale_up_gpus >= cluster.gpus
-    reached = Reached.of(Machines.of([cluster]), efficiencies, deployment.engine.name)
+    reached = Reached.of(Machines.of([cluster]), efficiencies, also=deployment.tags)
     by_role = {pool.role: memory.layout for pool, memory in zip(deployment.pools, memories, strict=True)}
     front, back = by_role["prefill"], by_role["decode"]
     sent = front.bytes_per_block * back.block_tokens / front.block_tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sizewell.specs.engine import EngineSpec
+from sizewell.specs.engine import EAGER_TAG, EngineSpec
 from sizewell.specs.hardware import ClusterSpec, LinkSpec
 from sizewell.specs.model import ModelSpec
 
@@ -97,3 +97,9 @@ class Deployment:
     def gpus(self) -> int:
         """Accelerators all pools occupy."""
         return sum(pool.replicas * pool.parallelism.gpus for pool in self.pools)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Tags by which a calibration may speak of it, beside its machines: its engine's, and of eager steps."""
+        eager = self.engine.launch == "eager" or any(pool.settings.enforce_eager for pool in self.pools)
+        return (*self.engine.tags, *((EAGER_TAG,) if eager else ()))

@@ -23,6 +23,10 @@ GENERATIONS: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
 SGLang's overlapped scheduler, then prefill recorded in pieces; TensorRT-LLM's C++ batch manager, then PyTorch."""
 
 
+EAGER_TAG = "steps:eager"
+"""Tag of deployments whose hosts issue every kernel: those of several nodes do so at different moments."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchDefaults:
     """Defaults for accelerators with at least `memory_bytes_from` of total memory."""
