@@ -58,7 +58,9 @@ class Door:
 
     def __post_init__(self) -> None:
         if self.host in OPEN_HOSTS and not self.api_key:
-            raise BadInputError(f"--host {self.host or '*'} is open to anybody: set SIZEWELL_API_KEY, or stay on 127.0.0.1")
+            raise BadInputError(
+                f"--host {self.host or '*'} is open to anybody: set SIZEWELL_API_KEY, or stay on 127.0.0.1"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

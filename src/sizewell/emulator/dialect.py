@@ -50,10 +50,15 @@ class Dialect:
             return ("reasoning_content",)
         return ("reasoning", "reasoning_content") if self.release < (0, 16) else ("reasoning",)
 
+    @property
+    def finishes_apart(self) -> bool:
+        """Whether the reason for the end comes in an event of its own, behind the last token's."""
+        return self.engine == "sglang"
+
     def error(self, status: int, message: str, kind: str = "BadRequestError", param: str | None = None) -> Any:
         """Return the body of an error: nested in newer vLLM, flat in SGLang and before."""
         told = {"message": message, "type": kind, "param": param, "code": status}
-        if self.engine == "vllm" and self.release >= (0, 10):
+        if self.engine == "vllm" and self.release >= (0, 10, 2):
             return {"error": told}
         return {"object": "error", **told}
 
@@ -65,17 +70,10 @@ class Dialect:
         """Return the complaint about a prompt, with what is to be generated where that was said."""
         if self.engine == "sglang":
             return self._too_long_sglang(limit, prompt, asked)
-        if self.release < (0, 15):
-            if asked is None:
-                return (
-                    f"This model's maximum context length is {limit} tokens. However, you requested {prompt} tokens in "
-                    "the messages, Please reduce the length of the messages."
-                )
-            return (
-                f"This model's maximum context length is {limit} tokens. However, you requested {asked + prompt} tokens "
-                f"({prompt} in the messages, {asked} in the completion). Please reduce the length of the messages or "
-                "completion."
-            )
+        if self.release < (0, 10, 2):
+            return self._too_long_before(limit, prompt, asked)
+        if self.release < (0, 14):
+            return self._too_long_between(limit, prompt, asked)
         output = asked or 0
         return (
             f"This model's maximum context length is {limit} tokens. However, you requested {output} output tokens and "
@@ -91,4 +89,27 @@ class Dialect:
             f"total of {prompt + asked} tokens: {prompt} tokens from the input messages and {asked} tokens for the "
             "completion. Please reduce the number of tokens in the input messages or the completion to fit within the "
             "limit."
+        )
+
+    def _too_long_before(self, limit: int, prompt: int, asked: int | None) -> str:
+        if asked is None:
+            return (
+                f"This model's maximum context length is {limit} tokens. However, you requested {prompt} tokens in the "
+                "messages, Please reduce the length of the messages."
+            )
+        return (
+            f"This model's maximum context length is {limit} tokens. However, you requested {asked + prompt} tokens "
+            f"({prompt} in the messages, {asked} in the completion). Please reduce the length of the messages or "
+            "completion."
+        )
+
+    def _too_long_between(self, limit: int, prompt: int, asked: int | None) -> str:
+        if asked is None or prompt >= limit:
+            return (
+                f"This model's maximum context length is {limit} tokens. However, your request has {prompt} input "
+                "tokens. Please reduce the length of the input messages."
+            )
+        return (
+            f"'max_tokens' or 'max_completion_tokens' is too large: {asked}. This model's maximum context length is "
+            f"{limit} tokens and your request has {prompt} input tokens ({asked} > {limit} - {prompt})."
         )

@@ -106,6 +106,11 @@ class Live:
         due_s = self.world.agenda[0].time_s if clock.due > 0 else inf
         return float(min(due_s, self.world.states.wake_s[:: self.world.rules[0].ranks].min()))
 
+    @property
+    def now_s(self) -> float:
+        """When something last happened."""
+        return float(self.world.clock[0].now_s)
+
     def offer(self, asked: Asked, now_s: float) -> int | None:
         """Let a request come now and return its number; None where none is free or it can never be served."""
         facts = self.fleet.replica
@@ -217,5 +222,3 @@ def _empty_world(fleet: Fleet, most: int) -> World:
         segment_id=np.zeros(most * SEGMENTS, dtype=np.int64),
         segment_tokens=np.zeros(most * SEGMENTS, dtype=np.int64),
     )
-
-
