@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-
-import numpy as np
+from math import inf
 
 from sizewell.simulator.live import Asked, Landed, Live
-from sizewell.traffic.requests import Floats
 
 
 class Pace:
@@ -19,6 +17,7 @@ class Pace:
         self._loop = asyncio.get_running_loop()
         self._origin = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Let time begin now."""
@@ -29,10 +28,9 @@ class Pace:
         """Simulated seconds since the start."""
         return (self._loop.time() - self._origin) * self.speed
 
-    def lateness_s(self, times_s: Floats) -> Floats:
+    def lateness_s(self, time_s: float) -> float:
         """Return how many real seconds ago something was due."""
-        late: Floats = (self.now_s - times_s) / self.speed
-        return late
+        return (self.now_s - time_s) / self.speed
 
     def offer(self, asked: Asked) -> int | None:
         """Let a request come now; what was due before has happened by then."""
@@ -42,16 +40,13 @@ class Pace:
         return number
 
     def cancel(self, request: int) -> None:
-        """Take a request back."""
-        self._move()
+        """Take a request back. It need not be brought up to date first: nobody waits for what it gains."""
         self.live.cancel(request)
-        self._plan()
 
     def stop(self) -> None:
         """Let time stand still from now on."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stopped = True
+        self._forget()
 
     def _move(self) -> None:
         now_s = self.now_s
@@ -61,10 +56,15 @@ class Pace:
                 self._deliver(landed)
 
     def _plan(self) -> None:
-        self.stop()
+        self._forget()
         next_s = self.live.next_s
-        if np.isfinite(next_s):
+        if next_s < inf and not self._stopped:
             self._timer = self._loop.call_at(self._origin + next_s / self.speed, self._act)
+
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _act(self) -> None:
         self._move()

@@ -33,7 +33,10 @@ class Server:
         self.service: Service | None = None
 
     async def run(self, ready: Callable[[str], None] = lambda address: None) -> None:
-        """Serve until SIGINT or SIGTERM comes, or the engine is dead and gone. Raises BadInputError for a taken port."""
+        """Serve until SIGINT or SIGTERM comes, or the engine is dead and gone.
+
+        Raises BadInputError for a port that is taken.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._over.set)
@@ -85,9 +88,7 @@ class Server:
             exchange.respond(503, self.emulation.dialect.error(503, "still loading", "ServiceUnavailableError"))
         elif exchange.method == "POST" and exchange.path in ("/v1/chat/completions", "/v1/completions"):
             self.service.take(exchange, chat="chat" in exchange.path)
-        elif exchange.method in ("GET", "HEAD"):
-            self._tell(exchange, self.service)
-        elif exchange.path == "/ping":
+        elif exchange.method in ("GET", "HEAD") or exchange.path == "/ping":
             self._tell(exchange, self.service)
         else:
             self._unknown(exchange)

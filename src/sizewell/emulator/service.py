@@ -44,6 +44,8 @@ class Service:
 
     def __init__(self, emulation: Emulation, store: CodeStore | None = None) -> None:
         self.emulation, self.dialect = emulation, emulation.dialect
+        # Compiling takes seconds: another world of the same shape goes through it before anybody waits.
+        _play_once(Live(emulation.fleet, most=1, compiled=emulation.compiled, store=store))
         self.live = Live(emulation.fleet, compiled=emulation.compiled, store=store)
         self.world = self.live.world
         self.pace = Pace(self.live, emulation.speed, self._deliver)
@@ -75,11 +77,12 @@ class Service:
         if fate.status is not None:
             exchange.respond(fate.status, self.dialect.error(fate.status, "injected failure", "InternalServerError"))
             return
+        came_s = self.pace.now_s
         number = self.pace.offer(_asked(ask, exchange))
         if number is None:
             exchange.respond(503, self.dialect.error(503, "no room for another request", "ServiceUnavailableError"))
             return
-        self._served[number] = Served(Answer(exchange, ask, self.emulation), fate, self.pace.now_s)
+        self._served[number] = Served(Answer(exchange, ask, self.emulation), fate, came_s)
         self._queued.add(number)
         exchange.on_close = lambda: self._give_up(number)
 
@@ -213,6 +216,13 @@ class Service:
         queries = numbers.get("prefix_queries", 0.0)
         numbers["cache_hit_fraction"] = numbers.get("prefix_hits", 0.0) / queries if queries else 0.0
         numbers["tokens_per_s"] = numbers.get("generated_tokens", 0.0) / max(self.pace.now_s, 1e-9)
+
+
+def _play_once(live: Live) -> None:
+    number = live.offer(Asked(input_tokens=1, think_tokens=0, answer_tokens=1), 0.0)
+    live.advance(live.next_s)
+    if number is not None:
+        live.cancel(number)
 
 
 def _asked(ask: Ask, exchange: Exchange) -> Asked:

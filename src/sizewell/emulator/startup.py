@@ -20,7 +20,7 @@ def load_lines(emulation: Emulation) -> Iterator[tuple[float, str]]:
     load_s = emulation.failures.load_s
     yield 0.0, f"vLLM API server version {emulation.dialect.version}"
     yield 0.0, f"Starting to load model {emulation.name}..."
-    for shard in range(SHARDS + 1):
+    for shard in range(SHARDS + 1 if load_s else 0):
         share = 0.8 * shard / SHARDS
         yield share, f"Loading safetensors checkpoint shards: {100 * shard // SHARDS:3d}% Completed | {shard}/{SHARDS}"
     yield 0.8, f"Loading weights took {0.8 * load_s:.2f} seconds"

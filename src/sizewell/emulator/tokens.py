@@ -70,10 +70,10 @@ def pieces(data: bytes) -> tuple[tuple[int, int], ...]:
     """Return the pieces of whole tokens, each by the name of its content and its number of tokens."""
     found: list[tuple[int, int]] = []
     total = len(data) // TOKEN_BYTES
-    for begin, end in zip(_borders(), _borders()[1:], strict=False):
+    for begin, border in zip(_borders(), _borders()[1:], strict=False):
         if begin >= total:
             break
-        end = min(end, total)
+        end = min(border, total)
         part = data[begin * TOKEN_BYTES : end * TOKEN_BYTES]
         found.append((int.from_bytes(blake2b(part, digest_size=8).digest(), "little") >> 2, end - begin))
     return tuple(found)

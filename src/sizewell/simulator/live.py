@@ -6,6 +6,7 @@ and taken back when a sequence has ended. Every step is formed, none jumped over
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, NamedTuple
@@ -88,9 +89,8 @@ class Live:
         facts = replace(fleet.replica, jumps=False)
         self.fleet = replace(fleet, replica=facts)
         self.world = _empty_world(self.fleet, most)
-        self._play, self._come, self._go = (
-            Twin(each, store) if compiled else each for each in (engine.play, come_at, give_up)
-        )
+        functions: tuple[Callable[[Any], int], ...] = (engine.play, come_at, give_up)
+        self._play, self._come, self._go = (Twin(each, store) if compiled else each for each in functions)
         self._blank = self.world.sequences[:1].copy()
         self._free = list(range(most - 1, -1, -1))
         self._active = np.zeros(most, dtype=np.bool_)
@@ -192,7 +192,7 @@ def give_up(given: Going) -> int:
     """Take a sequence out of its engine, wherever it is; batches in flight that hold it compute it for nothing."""
     world, request = given.world, given.request
     sequence = world.sequences[request]
-    if sequence.place != WAITING and sequence.place != RUNNING:
+    if sequence.place not in (WAITING, RUNNING):
         return 0
     held = engine_of(world, sequence.engine)
     state = held.state[0]
