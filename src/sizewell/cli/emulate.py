@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from sizewell.cli.options import (
     stack,
 )
 from sizewell.cli.quantities import COUNT, DURATION, FACTOR, FRACTION, SEED, SIGMA, TOKENS
-from sizewell.specs.errors import BadInputError, NoFeasiblePlanError
+from sizewell.specs.errors import NoFeasiblePlanError
 
 if TYPE_CHECKING:
     from sizewell.cli.options import Decorator
@@ -117,7 +118,10 @@ async def _serve(emulation: Emulation, door: Door, deployment: Deployment, how: 
     def ready(address: str) -> None:
         _announce(address, emulation, deployment, how["as_json"])
 
-    await Server(emulation, door, say, CodeFolder.usual()).run(ready)
+    server = Server(emulation, door, say, CodeFolder.usual())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, server.stop)
+    await server.run(ready)
 
 
 def _announce(address: str, emulation: Emulation, deployment: Deployment, as_json: bool) -> None:
@@ -173,8 +177,6 @@ def _emulation(given: dict[str, Any], deployment: Deployment, memory: MemoryLedg
     from sizewell.simulator.deployment import deployed_facts
     from sizewell.simulator.facts import Fleet
 
-    if given["speed"] is not None and given["speed"] <= 0:
-        raise BadInputError(f"--speed {given['speed']:g}: time must go on: give more than 0")
     seed = given["seed"] or 0
     facts = deployed_facts(deployment, memory, read_efficiencies(), seed=seed)
     engine = deployment.engine

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import signal
 import time
 from collections.abc import Callable
 from math import isfinite
@@ -33,13 +32,11 @@ class Server:
         self.service: Service | None = None
 
     async def run(self, ready: Callable[[str], None] = lambda address: None) -> None:
-        """Serve until SIGINT or SIGTERM comes, or the engine is dead and gone.
+        """Serve until stopped, or the engine is dead and gone.
 
         Raises BadInputError for a port that is taken.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._over.set)
         try:
             listening = await loop.create_server(self._connection, self.door.host, self.door.port, backlog=4096)
         except OSError as error:

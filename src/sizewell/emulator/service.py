@@ -120,16 +120,16 @@ class Service:
         self._note_admissions()
         engines = self.world.sequences.engine[landed.request]
         self._count(landed, engines)
-        rows = zip(landed.request.tolist(), landed.gained.tolist(), landed.time_s.tolist(), strict=True)
+        rows = zip(landed.request.tolist(), landed.gained.tolist(), landed.oldest_s.tolist(), strict=True)
         late = self.late
-        for number, gained, time_s in rows:
+        for number, gained, oldest_s in rows:
             served = self._served[number]
             if served.fate.token < served.ask.output_tokens:
                 self._spoil(number, served, gained)
             else:
                 served.answer.gain(gained)
             if late is not None:
-                late(self.pace.lateness_s(time_s))
+                late(self.pace.lateness_s(oldest_s))
         for number in landed.request[landed.ended].tolist():
             self._finish(number)
 
@@ -177,15 +177,12 @@ class Service:
 
     def _count(self, landed: Landed, engines: Any) -> None:
         first = landed.before == 0
-        # Tokens that land together have no time between them.
-        gaps = np.where(first, 0.0, landed.time_s - landed.since_s) / np.where(first, 1, landed.gained)
         came = np.array([self._served[number].came_s for number in landed.request[first].tolist()])
-        ttft_s = landed.time_s[first] - came
+        ttft_s = landed.since_s[first] - came
         for number in np.unique(engines).tolist():
             mine = engines == number
-            later = mine & ~first
             self.metrics.engines[number].add("generated_tokens", float(landed.gained[mine].sum()))
-            self.metrics.observe_all(number, "itl_s", np.repeat(gaps[later], landed.gained[later]))
+            self.metrics.observe_all(number, "itl_s", np.repeat(landed.gap_s[mine], landed.gaps[mine]))
             self.metrics.observe_all(number, "ttft_s", ttft_s[mine[first]])
 
     def _count_request(self, number: int, served: Served) -> None:

@@ -65,8 +65,8 @@ class Asked:
 class Landed:
     """What came since it was last asked, one entry for each request that gained tokens [k].
 
-    `before` tokens were known already; the last of the new ones came at `time_s`, the one before them at `since_s`
-    (NaN for the first).
+    `before` tokens were known already; the last of the new ones came at `time_s`, and `since_s` is when the last known
+    one did, or the first of the new ones where none was known.
     """
 
     request: Ints
@@ -75,6 +75,24 @@ class Landed:
     time_s: Floats
     since_s: Floats
     ended: NDArray[np.bool_]
+
+    @property
+    def gaps(self) -> Ints:
+        """Gaps between tokens from `since_s` to `time_s` [k]."""
+        gaps: Ints = self.gained - (self.before == 0)
+        return gaps
+
+    @property
+    def gap_s(self) -> Floats:
+        """Mean of those gaps [k]; 0 where there is none."""
+        mean: Floats = (self.time_s - self.since_s) / np.maximum(self.gaps, 1)
+        return mean
+
+    @property
+    def oldest_s(self) -> Floats:
+        """When the first of the new tokens came [k], as if they came evenly."""
+        oldest: Floats = np.where(self.before == 0, self.since_s, self.since_s + self.gap_s)
+        return oldest
 
 
 class Live:
@@ -160,7 +178,8 @@ class Live:
     def _landed(self) -> Landed:
         sequences, rows = self.world.sequences, np.flatnonzero(self._active)
         rows = rows[sequences.generated[rows] > self._seen[rows]]
-        before, since_s, time_s = self._seen[rows], self._since_s[rows], sequences.last_s[rows]
+        before, time_s = self._seen[rows], sequences.last_s[rows]
+        since_s = np.where(before == 0, sequences.first_s[rows], self._since_s[rows])
         generated = sequences.generated[rows]
         self._seen[rows], self._since_s[rows] = generated, time_s
         return Landed(
