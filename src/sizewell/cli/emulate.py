@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 API_KEY = "SIZEWELL_API_KEY"
 ROUTERS = ("round-robin", "least-requests", "least-tokens", "session", "prefix")
 REASONINGS = ("auto", "reasoning", "reasoning_content", "both", "text")
+STATUSES = ("429", "500", "502", "503", "504")
 LENGTH_STEP_TOKENS = 1024
 
 
@@ -64,7 +65,7 @@ def _failure_flags() -> Decorator:
     return stack(
         quantity("--load-time", DURATION, "Answer 503 so long while weights load [0]."),
         quantity("--error-rate", FRACTION, "Share of requests refused at once [0]."),
-        click.option("--error-status", type=click.Choice(["500", "502", "503", "504", "429"]), default="503"),
+        click.option("--error-status", type=click.Choice(STATUSES), default="503", help="Their status [503]."),
         quantity("--reset-rate", FRACTION, "Share whose connection is lost in the middle [0]."),
         quantity("--stall-rate", FRACTION, "Share that goes silent in the middle [0]."),
         quantity("--stall-time", DURATION, "For how long [for ever]."),

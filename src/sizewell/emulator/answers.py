@@ -29,21 +29,24 @@ class Answer:
         self._created = int(time.time())
         self._fields = emulation.dialect.reasoning_fields if ask.chat and ask.think_tokens else ()
         self._tagged = ask.chat and ask.think_tokens > 0 and not self._fields
-        self._thought = _Event(self._chunk(self._delta(MARK, thought=True)))
-        self._said = _Event(self._chunk(self._delta(MARK, thought=False)))
+        # Tokens below the border come in a field of their own; from the last one on they are not sent as those before.
+        self._border = ask.think_tokens if self._fields else 0
+        self._last = 0 if self._tagged or not ask.stream else ask.output_tokens - 1
+        self._thought = _one_token(self._chunk(self._delta(MARK, thought=True)))
+        self._said = _one_token(self._chunk(self._delta(MARK, thought=False)))
 
     def gain(self, count: int) -> None:
         """Send the next `count` tokens; behind the last one comes the end."""
-        before, self.generated = self.generated, self.generated + count
-        if not self.ask.stream:
-            if self.generated >= self.ask.output_tokens:
-                self.exchange.respond(200, self._whole())
-        elif count == 1 and 0 < before < self.ask.output_tokens - 1 and not self._tagged:
+        before = self.generated
+        self.generated = before + count
+        if count == 1 and 0 < before < self._last:
             event = self._thought if before < self._border else self._said
             start = before * TOKEN_BYTES
-            self.exchange.write(self.text[start : start + TOKEN_BYTES].join(event.one_token))
-        else:
+            self.exchange.write(self.text[start : start + TOKEN_BYTES].join(event))
+        elif self.ask.stream:
             self._send(before)
+        elif self.generated >= self.ask.output_tokens:
+            self.exchange.respond(200, self._whole())
 
     def fail(self, status: int, body: Any) -> None:
         """End with an error: a status where nothing was sent, else an event in the stream."""
@@ -51,11 +54,6 @@ class Answer:
             self.exchange.end_stream(chunk(_event(body)) + chunk(DONE))
         else:
             self.exchange.respond(status, body)
-
-    @property
-    def _border(self) -> int:
-        """Tokens that come in a field of their own."""
-        return self.ask.think_tokens if self._fields else 0
 
     def _send(self, before: int) -> None:
         """Send the first tokens, the last ones, and those that are part thought and part answer."""
@@ -136,15 +134,13 @@ class Answer:
         return {"role": "assistant", "content": said or None, **dict.fromkeys(self._fields, thought)}
 
 
-class _Event:
-    """An event whose text is filled in: the pieces around it, framed for one token."""
-
-    def __init__(self, template: dict[str, Any]) -> None:
-        pieces = [part.encode() for part in _written(template).split(json.dumps(MARK)[1:-1])]
-        size = sum(map(len, pieces)) + TOKEN_BYTES * (len(pieces) - 1)
-        pieces[0] = b"%x\r\n" % size + pieces[0]
-        pieces[-1] += b"\r\n"
-        self.one_token = pieces
+def _one_token(template: dict[str, Any]) -> list[bytes]:
+    """Return the pieces of an event around its text, framed as a chunk for the text of one token."""
+    pieces = [part.encode() for part in _written(template).split(json.dumps(MARK)[1:-1])]
+    size = sum(map(len, pieces)) + TOKEN_BYTES * (len(pieces) - 1)
+    pieces[0] = b"%x\r\n" % size + pieces[0]
+    pieces[-1] += b"\r\n"
+    return pieces
 
 
 def _written(body: Any) -> str:

@@ -124,10 +124,10 @@ class Service:
         late = self.late
         for number, gained, oldest_s in rows:
             served = self._served[number]
-            if served.fate.token < served.ask.output_tokens:
-                self._spoil(number, served, gained)
-            else:
+            if served.fate is UNHARMED:
                 served.answer.gain(gained)
+            else:
+                self._spoil(number, served, gained)
             if late is not None:
                 late(self.pace.lateness_s(oldest_s))
         for number in landed.request[landed.ended].tolist():
