@@ -40,6 +40,7 @@ class Ask:
     prompt: bytes
     think_tokens: int
     answer_tokens: int
+    most_tokens: int
     finish: Literal["stop", "length"]
     seed: int
     stream: bool
@@ -77,11 +78,12 @@ def read_ask(data: bytes, emulation: Emulation, *, chat: bool) -> Ask:
         said = dialect.too_long(emulation.max_model_len_tokens, len(prompt) // TOKEN_BYTES, asked)
         raise Refusal(400, dialect.error(400, said, param="input_tokens"))
     seed = content_seed(prompt)
-    think, answer, finish = _lengths(body, emulation, seed, asked if asked is not None else room)
+    most = asked if asked is not None else room
+    think, answer, finish = _lengths(body, emulation, seed, most)
     options = body.get("stream_options") or {}
     return Ask(
         chat=chat, prompt=prompt, think_tokens=think if chat else 0, answer_tokens=answer + (0 if chat else think),
-        finish=finish, seed=seed, stream=body.get("stream") is True,
+        most_tokens=most, finish=finish, seed=seed, stream=body.get("stream") is True,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
         echo=_echo(body, chat=chat), user=str(body.get("user") or ""), priority=_whole(body, "priority", dialect) or 0,
     )  # fmt: skip

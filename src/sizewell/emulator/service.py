@@ -16,7 +16,7 @@ from sizewell.emulator.http import Exchange
 from sizewell.emulator.metric_names import Meaning
 from sizewell.emulator.metrics import Metrics
 from sizewell.emulator.pace import Pace
-from sizewell.emulator.tokens import pieces
+from sizewell.emulator.tokens import content_seed, pieces
 from sizewell.simulator.compiled import CodeStore
 from sizewell.simulator.live import Asked, Landed, Live
 
@@ -66,7 +66,7 @@ class Service:
     def take(self, exchange: Exchange, *, chat: bool) -> None:
         """Serve a chat or completion request, or refuse it as the engine would."""
         if self.dead:
-            exchange.respond(500, self.dialect.error(500, DEAD, "InternalServerError"))
+            self._say_dead(exchange)
             return
         try:
             ask = read_ask(exchange.body, self.emulation, chat=chat)
@@ -79,6 +79,10 @@ class Service:
             return
         came_s = self.pace.now_s
         number = self.pace.offer(_asked(ask, exchange))
+        # What was due before this request may have been the engine's last.
+        if self.dead:
+            self._say_dead(exchange)
+            return
         if number is None:
             exchange.respond(503, self.dialect.error(503, "no room for another request", "ServiceUnavailableError"))
             return
@@ -95,7 +99,7 @@ class Service:
         served, self._served = self._served, {}
         for each in served.values():
             each.answer.exchange.on_close = None
-            each.answer.fail(500, self.dialect.error(500, DEAD, "InternalServerError"))
+            each.answer.fail(500, self._death())
         self._on_death()
 
     def metrics_text(self) -> str:
@@ -104,6 +108,12 @@ class Service:
         for number in range(len(self.world.states)):
             self._note_state(number)
         return self.metrics.text()
+
+    def _death(self) -> Any:
+        return self.dialect.error(500, DEAD, "InternalServerError")
+
+    def _say_dead(self, exchange: Exchange) -> None:
+        exchange.respond(500, self._death())
 
     def _give_up(self, number: int) -> None:
         served = self._served.pop(number, None)
@@ -150,7 +160,11 @@ class Service:
         """Send what was held back; from now on nothing is."""
         served.fate = UNHARMED
         held, served.held = served.held, 0
-        if not self.dead and not served.answer.exchange.connection.transport.is_closing():
+        if served.answer.exchange.connection.transport.is_closing():
+            return
+        if self.dead:
+            served.answer.fail(500, self._death())
+        else:
             served.answer.gain(held)
 
     def _finish(self, number: int) -> None:
@@ -166,8 +180,8 @@ class Service:
 
     def _note_admissions(self) -> None:
         """Note who has left the queue since it was last looked at."""
-        cached = self.world.sequences.cached
-        for number in [each for each in self._queued if cached[each] >= 0]:
+        cached, queued = self.world.sequences.cached, np.fromiter(self._queued, np.int64, len(self._queued))
+        for number in queued[cached[queued] >= 0].tolist():
             self._queued.discard(number)
             served = self._served[number]
             served.admitted_s = self.live.now_s
@@ -196,7 +210,7 @@ class Service:
         seen: dict[Meaning, float] = {
             "e2e_s": last_s - served.came_s, "queue_s": admitted_s - served.came_s, "prefill_s": first_s - admitted_s,
             "decode_s": decode_s, "inference_s": last_s - admitted_s, "request_prompt_tokens": ask.prompt_tokens,
-            "request_output_tokens": ask.output_tokens, "request_most_tokens": ask.output_tokens, "request_n": 1,
+            "request_output_tokens": ask.output_tokens, "request_most_tokens": ask.most_tokens, "request_n": 1,
             "request_preemptions": float(sequence.preemptions), "tpot_s": decode_s / max(ask.output_tokens - 1, 1),
         }  # fmt: skip
         for meaning, value in seen.items():
@@ -224,7 +238,7 @@ def _play_once(live: Live) -> None:
 
 def _asked(ask: Ask, exchange: Exchange) -> Asked:
     """Return a request as the simulator takes it: what it holds and will hold, by name."""
-    session = hash(exchange.headers.get("x-session-id") or ask.user) & 0x7FFF_FFFF
+    session = content_seed((exchange.headers.get("x-session-id") or ask.user).encode("utf-8", "replace")) >> 33
     return Asked(
         input_tokens=ask.prompt_tokens, think_tokens=ask.think_tokens, answer_tokens=ask.answer_tokens,
         segments=pieces(ask.prompt + ask.text), session=session, priority=ask.priority,
