@@ -2,6 +2,7 @@
 
     python bench/emulator.py            # 2,000 streams of R1 on four nodes of eight H200, 40 s
     python bench/emulator.py 500 1000   # other numbers of streams
+    python bench/emulator.py --own-core # at real-time priority, as on a machine of its own; needs the right to it
 Lateness of a token is when its bytes were handed to the system, after the moment the simulation gives it. The reader
 counts what arrives and when, so that nothing is lost on the way; gaps are what one stream sees between its chunks.
 `core` is the share of its core the emulator used, `waited` the share of time other processes had it.
@@ -45,8 +46,10 @@ def emulation() -> Emulation:
     return emulate.emulation_of(given)[0]
 
 
-def serve(pipe: Connection) -> None:
+def serve(pipe: Connection, own_core: bool) -> None:
     """Serve on one core and tell how late tokens were sent."""
+    if own_core:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
     asyncio.run(_serve(pipe))
 
@@ -130,10 +133,10 @@ def _asked(host: str, port: int, number: int) -> socket.socket:
     return made
 
 
-def measure(streams: int) -> None:
+def measure(streams: int, own_core: bool) -> None:
     """Print one row."""
     here, there = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(there,))
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(there, own_core))
     server.start()
     found = read(here.recv(), streams, here)
     server.join()
@@ -150,10 +153,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("streams", type=int, nargs="*", default=[STREAMS])
+    parser.add_argument("--own-core", action="store_true", help="real-time priority")
+    given = parser.parse_args()
     print(f"{MODEL} on {MACHINE}, {REPLICAS} replicas; lateness and gaps in ms")
     print("streams  chunks/s     core  waited  late p50      p99    p99.9   gap p50   gap p99  bar")
-    for streams in parser.parse_args().streams:
-        measure(streams)
+    for streams in given.streams:
+        measure(streams, given.own_core)
 
 
 if __name__ == "__main__":

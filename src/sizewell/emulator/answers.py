@@ -32,6 +32,7 @@ class Answer:
         # Tokens below the border come in a field of their own; from the last one on they are not sent as those before.
         self._border = ask.think_tokens if self._fields else 0
         self._last = 0 if self._tagged or not ask.stream else ask.output_tokens - 1
+        self._ready = b""
         self._thought = _one_token(self._chunk(self._delta(MARK, thought=True)))
         self._said = _one_token(self._chunk(self._delta(MARK, thought=False)))
 
@@ -39,14 +40,21 @@ class Answer:
         """Send the next `count` tokens; behind the last one comes the end."""
         before = self.generated
         self.generated = before + count
-        if count == 1 and 0 < before < self._last:
-            event = self._thought if before < self._border else self._said
-            start = before * TOKEN_BYTES
-            self.exchange.write(self.text[start : start + TOKEN_BYTES].join(event))
+        if count == 1 and self._ready:
+            self.exchange.write(self._ready)
         elif self.ask.stream:
             self._send(before)
         elif self.generated >= self.ask.output_tokens:
             self.exchange.respond(200, self._whole())
+
+    def prepare(self) -> None:
+        """Make the next token's event ready, so that it can be sent the moment the token comes."""
+        at = self.generated
+        if 0 < at < self._last:
+            event = self._thought if at < self._border else self._said
+            self._ready = self.text[at * TOKEN_BYTES : (at + 1) * TOKEN_BYTES].join(event)
+        else:
+            self._ready = b""
 
     def fail(self, status: int, body: Any) -> None:
         """End with an error: a status where nothing was sent, else an event in the stream."""

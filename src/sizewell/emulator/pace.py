@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from math import inf
 
 from sizewell.simulator.live import Asked, Landed, Live
+
+EARLY_S = 0.001
+"""The event loop's timers are late by up to a millisecond: it is woken so much earlier and sleeps the rest exactly."""
 
 
 class Pace:
@@ -16,6 +20,7 @@ class Pace:
         self.live, self.speed, self._deliver = live, speed, deliver
         self._loop = asyncio.get_running_loop()
         self._origin = self._loop.time()
+        self._due_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
@@ -59,7 +64,8 @@ class Pace:
         self._forget()
         next_s = self.live.next_s
         if next_s < inf and not self._stopped:
-            self._timer = self._loop.call_at(self._origin + next_s / self.speed, self._act)
+            self._due_s = self._origin + next_s / self.speed
+            self._timer = self._loop.call_at(self._due_s - EARLY_S, self._act)
 
     def _forget(self) -> None:
         if self._timer is not None:
@@ -67,5 +73,8 @@ class Pace:
             self._timer = None
 
     def _act(self) -> None:
+        early_s = self._due_s - self._loop.time()
+        if early_s > 0:
+            time.sleep(early_s)
         self._move()
         self._plan()

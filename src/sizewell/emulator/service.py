@@ -25,11 +25,10 @@ DEAD = "EngineCore encountered an issue. See stack trace (above) for the root ca
 
 @dataclass(slots=True)
 class Served:
-    """A request in the engine: its answer, when it came, when it was admitted, and what is to go wrong with it."""
+    """A request in the engine: its answer, when it was admitted, and what is to go wrong with it."""
 
     answer: Answer
     fate: Fate
-    came_s: float
     admitted_s: float = np.nan
     held: int = 0
 
@@ -55,6 +54,7 @@ class Service:
         self.late: Callable[[float], None] | None = None
         self._served: dict[int, Served] = {}
         self._queued: set[int] = set()
+        self._came_s = np.full(len(self.world.sequences), np.nan)
         self._ended = 0
         self._on_death: Callable[[], None] = lambda: None
 
@@ -86,7 +86,8 @@ class Service:
         if number is None:
             exchange.respond(503, self.dialect.error(503, "no room for another request", "ServiceUnavailableError"))
             return
-        self._served[number] = Served(Answer(exchange, ask, self.emulation), fate, came_s)
+        self._served[number] = Served(Answer(exchange, ask, self.emulation), fate)
+        self._came_s[number] = came_s
         self._queued.add(number)
         exchange.on_close = lambda: self._give_up(number)
 
@@ -126,12 +127,9 @@ class Service:
         return max(int(self.world.sequences.engine[number]), 0)
 
     def _deliver(self, landed: Landed) -> None:
-        """Send the tokens that landed, and count them."""
-        self._note_admissions()
-        engines = self.world.sequences.engine[landed.request]
-        self._count(landed, engines)
-        rows = zip(landed.request.tolist(), landed.gained.tolist(), landed.oldest_s.tolist(), strict=True)
-        late = self.late
+        """Send the tokens that landed; whatever else there is to do comes after."""
+        numbers, late = landed.request.tolist(), self.late
+        rows = zip(numbers, landed.gained.tolist(), landed.oldest_s.tolist(), strict=True)
         for number, gained, oldest_s in rows:
             served = self._served[number]
             if served.fate is UNHARMED:
@@ -140,8 +138,13 @@ class Service:
                 self._spoil(number, served, gained)
             if late is not None:
                 late(self.pace.lateness_s(oldest_s))
+        self._note_admissions()
+        self._count(landed, self.world.sequences.engine[landed.request])
         for number in landed.request[landed.ended].tolist():
             self._finish(number)
+        for number in numbers:
+            if number in self._served:
+                self._served[number].answer.prepare()
 
     def _spoil(self, number: int, served: Served, gained: int) -> None:
         """Let a request meet its fate in the middle: its connection is lost, or it goes silent for a while."""
@@ -191,8 +194,7 @@ class Service:
 
     def _count(self, landed: Landed, engines: Any) -> None:
         first = landed.before == 0
-        came = np.array([self._served[number].came_s for number in landed.request[first].tolist()])
-        ttft_s = landed.since_s[first] - came
+        ttft_s = landed.since_s[first] - self._came_s[landed.request[first]]
         for number in np.unique(engines).tolist():
             mine = engines == number
             self.metrics.engines[number].add("generated_tokens", float(landed.gained[mine].sum()))
@@ -202,13 +204,14 @@ class Service:
     def _count_request(self, number: int, served: Served) -> None:
         engine, ask, sequence = self._engine_of(number), served.ask, self.world.sequences[number]
         figures = self.metrics.engines[engine]
+        came_s = float(self._came_s[number])
         figures.finished[ask.finish] += 1
         figures.add("requests", 1)
         figures.add("prompt_tokens", ask.prompt_tokens)
         admitted_s, first_s, last_s = served.admitted_s, float(sequence.first_s), float(sequence.last_s)
         decode_s = last_s - first_s
         seen: dict[Meaning, float] = {
-            "e2e_s": last_s - served.came_s, "queue_s": admitted_s - served.came_s, "prefill_s": first_s - admitted_s,
+            "e2e_s": last_s - came_s, "queue_s": admitted_s - came_s, "prefill_s": first_s - admitted_s,
             "decode_s": decode_s, "inference_s": last_s - admitted_s, "request_prompt_tokens": ask.prompt_tokens,
             "request_output_tokens": ask.output_tokens, "request_most_tokens": ask.most_tokens, "request_n": 1,
             "request_preemptions": float(sequence.preemptions), "tpot_s": decode_s / max(ask.output_tokens - 1, 1),

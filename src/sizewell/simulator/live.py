@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from typing import Any, NamedTuple
 
@@ -107,8 +108,12 @@ class Live:
         facts = replace(fleet.replica, jumps=False)
         self.fleet = replace(fleet, replica=facts)
         self.world = _empty_world(self.fleet, most)
-        functions: tuple[Callable[[Any], int], ...] = (engine.play, come_at, give_up)
-        self._play, self._come, self._go = (Twin(each, store) if compiled else each for each in functions)
+        self._play: Callable[[], int] = partial(engine.play, self.world)
+        self._come: Callable[[Coming], int] = come_at
+        self._go: Callable[[Going], int] = give_up
+        if compiled:
+            self._play = Twin(engine.play, store).on(self.world)
+            self._come, self._go = Twin(come_at, store), Twin(give_up, store)
         self._blank = self.world.sequences[:1].copy()
         self._free = list(range(most - 1, -1, -1))
         self._active = np.zeros(most, dtype=np.bool_)
@@ -153,7 +158,7 @@ class Live:
     def advance(self, now_s: float) -> Landed:
         """Play until `now_s` and return what came of it."""
         self.world.clock[0].horizon_s = now_s
-        while self._play(self.world) == engine.MORE:
+        while self._play() == engine.MORE:
             pass
         landed = self._landed()
         self._gone += landed.request[landed.ended].tolist()
