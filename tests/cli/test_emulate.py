@@ -18,6 +18,10 @@ import jsonschema
 import pytest
 
 import sizewell
+from sizewell.cli import emulate
+from sizewell.cli.documents import deployment_object
+from sizewell.cli.main import sizewell as sizewell_command
+from sizewell.cli.output import json_ready
 
 Say = Callable[..., Any]
 SCHEMA = json.loads((Path(sizewell.__file__).parent / "cli" / "schemas" / "emulate.json").read_text())
@@ -50,6 +54,35 @@ def ask(document: Any, path: str, body: Any = None) -> tuple[int, bytes]:
     connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body))
     answer = connection.getresponse()
     return answer.status, answer.read()
+
+
+def test_a_plan_is_emulated_as_it_was_priced(say: Say, tmp_path: Path) -> None:
+    answer = say("plan", "llama-3.1-8b", "--gpu", "h100", "--users", "8", "--json")
+    (tmp_path / "plan.json").write_text(answer.out)
+    priced = answer.document["plans"][0]
+    context = sizewell_command.make_context("sizewell", ["-q", "emulate"], resilient_parsing=True)
+    words = ["--plan", str(tmp_path / "plan.json")]
+    given = emulate.command.make_context("emulate", list(words), parent=context).params
+    emulation, deployment = emulate.emulation_of(given)
+    assert json_ready(deployment_object(deployment)) == priced["deployment"]
+    assert emulation.memory.kv_tokens == priced["memory"]["kv_tokens"]
+    changed = emulate.command.make_context("emulate", [*words, "--max-num-seqs", "7"], parent=context).params
+    assert emulate.emulation_of(changed)[0].fleet.replica.max_num_seqs == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "word"),
+    [
+        ("{", 2, "not JSON"),
+        ("[]", 2, "sizewell plan --json"),
+        ('{"schema": "sizewell/plan/1", "plans": []}', 3, "no plan held"),
+        ('{"schema": "sizewell/plan/1", "plans": [{}]}', 2, "deployment"),
+    ],
+)
+def test_what_is_no_plan_is_said(say: Say, tmp_path: Path, text: str, code: int, word: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    said = say("emulate", "--plan", str(tmp_path / "plan.json"))
+    assert said.code == code and word in said.complaint
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])

@@ -21,6 +21,7 @@ from sizewell.cli.options import (
     setup_of,
     stack,
 )
+from sizewell.cli.plan_file import plan_flag
 from sizewell.cli.quantities import COUNT, DURATION, FACTOR, FRACTION, SEED, SIGMA, TOKENS
 from sizewell.specs.errors import NoFeasiblePlanError
 
@@ -78,6 +79,7 @@ def _failure_flags() -> Decorator:
 @click.command("emulate")
 @click.argument("model")
 @assume()
+@plan_flag()
 @deployment_flags()
 @format_flags(multiple=False)
 @settings_flags()
