@@ -20,6 +20,8 @@ COMMANDS = {
     "plan": "Find the hardware and settings that serve a model within your limits.",
     "explain": "Explain one deployment: memory ledger, step cost, floors, what bounds it.",
     "simulate": "Play requests through one deployment, step by step, and score how they are served.",
+    "emulate": "Serve a model over HTTP at the pace of hardware you do not have.",
+    "runs": "List, show and compare kept runs: predicted beside measured.",
     "sweep": "Simulate every combination of some flags, on all cores or a Ray cluster.",
     "render": "Write the files that start a deployment: command, compose, SLURM, Kubernetes, systemd.",
     "fit": "List what runs on the machine you have.",

@@ -58,6 +58,7 @@ def _file_flags() -> Decorator:
 @click.option("--router", type=click.Choice(ROUTERS), default=ROUTERS[0], help="Who gets a request [round-robin].")
 @click.option("--without-one", is_flag=True, help="Play the same requests with a replica fewer of each pool as well.")
 @_file_flags()
+@click.option("--keep", metavar="NAME", help="Keep the run under a name, for `sizewell runs`.")
 @click.option("--strict", is_flag=True, help="End with code 4 when a limit is missed or a request is not served.")
 @as_json()
 @click.pass_context
@@ -71,6 +72,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     _check_files(given)
     found = simulated(ctx, given)
     _write_files(given, found)
+    _keep(given, found)
     _answer(given, found)
     if not found.memory.fits:
         ctx.exit(NOT_FEASIBLE)
@@ -136,6 +138,19 @@ def _write_files(given: dict[str, Any], found: Simulation) -> None:
     for flag in ("rows", "timeline", "chrome_trace", "plots"):
         if given[flag] is not None:
             talk(f"wrote {given[flag]}")
+
+
+def _keep(given: dict[str, Any], found: Simulation) -> None:
+    if given["keep"] is None or found.run is None:
+        return
+    from sizewell.cli.documents import deployment_object
+    from sizewell.cli.output import json_ready
+    from sizewell.cli.simulate_document import traffic_object
+    from sizewell.records.store import Records
+
+    deployment, traffic = json_ready(deployment_object(found.deployment)), json_ready(traffic_object(found.offered))
+    number = Records.usual().keep_run(found.run, given["keep"], deployment, traffic)
+    talk(f"kept as run {number}: sizewell runs show {number}")
 
 
 def _plot(path: Path, found: Simulation) -> None:

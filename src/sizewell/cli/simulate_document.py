@@ -23,7 +23,7 @@ def simulation_object(found: Simulation) -> Object:
             "kv_tokens": found.memory.kv_tokens,
         },
         "router": found.router,
-        "traffic": _traffic_object(found.offered),
+        "traffic": traffic_object(found.offered),
         "limits": found.slo,
         "score": found.score,
         "measured": found.measured,
@@ -35,7 +35,8 @@ def simulation_object(found: Simulation) -> Object:
     }
 
 
-def _traffic_object(offered: Offered) -> Object:
+def traffic_object(offered: Offered) -> Object:
+    """Return what was offered, in numbers."""
     these = offered.requests
     return {
         "source": offered.source,

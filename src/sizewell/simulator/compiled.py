@@ -43,9 +43,18 @@ class Twin:
         self.function, self.store = function, store
 
     def __call__(self, world: Any) -> int:
+        return self.on(world)()
+
+    def on(self, world: Any) -> Callable[[], int]:
+        """Return the call on one world, for who makes it often; its arrays must stay where they are."""
         code = _loaded(self.function, shape_of(world), self.store)
         memory = np.array(packed(world), dtype=np.int64)
-        return int(code(memory.ctypes.data))
+        address = memory.ctypes.data
+
+        def call(_kept: Any = (memory, world)) -> int:
+            return int(code(address))
+
+        return call
 
 
 def _loaded(function: Any, shape: Shape, store: CodeStore | None) -> Callable[[int], int]:

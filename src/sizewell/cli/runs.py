@@ -1,0 +1,172 @@
+"""`sizewell runs`: what was simulated and measured, kept, and compared with each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from sizewell.cli.options import as_json
+from sizewell.cli.output import amount, duration, print_json, show, table
+from sizewell.specs.errors import BadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from sizewell.records.store import RunEntry
+    from sizewell.traffic.score import Score
+
+STATISTICS = ("mean", "p50", "p99")
+FELT = ("ttft", "ttfa", "tpot", "itl", "e2e")
+NUMBER = click.IntRange(min=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One figure of two runs; `ratio` is the second over the first, None where either is missing."""
+
+    figure: str
+    first: float | None
+    second: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        """The second over the first."""
+        if self.first is None or self.second is None or self.first == 0:
+            return None
+        return self.second / self.first
+
+
+@click.group("runs")
+def command() -> None:
+    """List, show and compare kept runs.
+
+    `sizewell simulate --keep NAME` keeps one. They lie in $SIZEWELL_HOME, else in the user's data folder.
+    """
+
+
+@command.command("list")
+@as_json()
+def list_runs(as_json: bool) -> None:
+    """List all runs, the oldest first."""
+    from sizewell.records.store import Records
+
+    entries = Records.usual().runs()
+    if as_json:
+        print_json("runs", {"kind": "list", "runs": [_entry_object(entry) for entry in entries]})
+    elif entries:
+        heads = (">id", "|made", "name", "origin", "model", "on", ">requests")
+        show(table("", heads, [_row(entry) for entry in entries]))
+    else:
+        click.echo("no runs are kept: sizewell simulate --keep NAME keeps one", err=True)
+
+
+@command.command("show")
+@click.argument("number", type=NUMBER, metavar="ID")
+@as_json()
+def show_run(number: int, as_json: bool) -> None:
+    """Show how the requests of run ID were served."""
+    entry, score = _scored(number)
+    if as_json:
+        print_json("runs", {"kind": "show", "run": _entry_object(entry), "score": score})
+        return
+    rows = [(name.upper(), *(_felt(score, name, statistic) for statistic in STATISTICS)) for name in FELT]
+    show(_headline(entry), table("Latencies of served requests", ("latency", ">mean", ">p50", ">p99"), rows))
+    show(f"{score.ok} of {score.offered} requests served, {score.preemptions} preemptions")
+    if score.wall is not None:
+        rates = score.wall
+        show(f"{amount(rates.output_tokens_per_s)} output tokens/s, {amount(rates.requests_per_s)} requests/s")
+
+
+@command.command("compare")
+@click.argument("first", type=NUMBER, metavar="A")
+@click.argument("second", type=NUMBER, metavar="B")
+@as_json()
+def compare_runs(first: int, second: int, as_json: bool) -> None:
+    """Compare run B with run A, such as measured with predicted, figure by figure."""
+    if first == second:
+        raise BadInputError(f"run {first} is the same as itself: give two runs")
+    (one, one_score), (other, other_score) = _scored(first), _scored(second)
+    figures = list(compared(one_score, other_score))
+    notes = list(differences(one, other))
+    if as_json:
+        rows = [{"figure": f.figure, "first": f.first, "second": f.second, "ratio": f.ratio} for f in figures]
+        runs = {"first": _entry_object(one), "second": _entry_object(other)}
+        print_json("runs", {"kind": "compare", **runs, "figures": rows, "notes": notes})
+        return
+    heads = ("figure", f">{first} {one.origin}", f">{second} {other.origin}", ">B over A")
+    cells = [(f.figure, _said(f.figure, f.first), _said(f.figure, f.second), _times(f.ratio)) for f in figures]
+    show(_headline(one), _headline(other), table("", heads, cells), *notes)
+
+
+def compared(first: Score, second: Score) -> Iterator[Compared]:
+    """Yield the figures both scores have in common, times in seconds."""
+    for name in FELT:
+        for statistic in STATISTICS:
+            pair = [getattr(getattr(each, name), f"{statistic}_s") for each in (first, second)]
+            if pair != [None, None]:
+                yield Compared(figure=f"{name}_{statistic}_s", first=pair[0], second=pair[1])
+    for field in ("output_tokens_per_s", "requests_per_s"):
+        pair = [getattr(each.wall, field, None) for each in (first, second)]
+        yield Compared(figure=field, first=pair[0], second=pair[1])
+    yield Compared(figure="attainment_fraction", first=first.attainment_fraction, second=second.attainment_fraction)
+
+
+def differences(first: RunEntry, second: RunEntry) -> Iterator[str]:
+    """Yield what was not the same in two runs beside what is compared."""
+    for word, one, other in (
+        ("deployment", first.deployment, second.deployment),
+        ("load", first.workload, second.workload),
+    ):
+        names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+        if names:
+            yield f"the {word} differs in {', '.join(names)}"
+
+
+def _scored(number: int) -> tuple[RunEntry, Score]:
+    from sizewell.records.store import Records
+    from sizewell.traffic.score import score
+
+    entry, run = Records.usual().run(number)
+    return entry, score(run)
+
+
+def _entry_object(entry: RunEntry) -> Mapping[str, Any]:
+    return {
+        "id": entry.id, "made_at": entry.made_at, "name": entry.name, "origin": entry.origin, "plan": entry.plan,
+        "requests": entry.requests, "deployment": entry.deployment, "workload": entry.workload,
+    }  # fmt: skip
+
+
+def _row(entry: RunEntry) -> tuple[str, ...]:
+    return (
+        str(entry.id), entry.made_at[:16].replace("T", " "), entry.name, entry.origin,
+        str(entry.deployment.get("model", "")), _place(entry), f"{entry.requests:,}",
+    )  # fmt: skip
+
+
+def _headline(entry: RunEntry) -> str:
+    what = f"{entry.deployment.get('model', 'unknown model')} on {_place(entry)}"
+    return f"run {entry.id} {entry.name!r}, {entry.origin}: {what}, {entry.requests:,} requests"
+
+
+def _place(entry: RunEntry) -> str:
+    said = entry.deployment
+    return f"{said['gpus']} × {said['gpu']}" if "gpus" in said and "gpu" in said else "unknown hardware"
+
+
+def _felt(score: Score, name: str, statistic: str) -> str:
+    value = getattr(getattr(score, name), f"{statistic}_s")
+    return "–" if value is None else duration(value)
+
+
+def _said(figure: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return duration(value) if figure.endswith("_s") and not figure.endswith("per_s") else amount(value)
+
+
+def _times(ratio: float | None) -> str:
+    return "–" if ratio is None else f"× {ratio:.3f}"

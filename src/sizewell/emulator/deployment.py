@@ -1,0 +1,82 @@
+"""What is emulated: a deployment with its numbers, the lengths its model would answer with, and how it fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+
+from sizewell.costs.ledger import MemoryLedger
+from sizewell.emulator.dialect import Dialect
+from sizewell.simulator.facts import Fleet
+from sizewell.specs.errors import BadInputError
+
+OPEN_HOSTS = ("0.0.0.0", "::", "")
+"""Addresses that take connections from anywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """How long the model answers where the client does not decide: means, and the sigma of a lognormal about them."""
+
+    think_tokens: float = 0.0
+    answer_tokens: float = 500.0
+    sigma: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failures:
+    """What goes wrong. Fractions are of requests; `error_status` answers `error_fraction` of them at once.
+
+    A stalled stream goes silent in the middle for `stall_s`; a reset one loses its connection. The engine dies after
+    so many requests or seconds; the process ends `dead_s` later. Until `load_s` have gone by nothing is served.
+    """
+
+    error_fraction: float = 0.0
+    error_status: int = 503
+    stall_fraction: float = 0.0
+    stall_s: float = inf
+    reset_fraction: float = 0.0
+    die_after_requests: int | None = None
+    die_after_s: float = inf
+    dead_s: float = inf
+    load_s: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """Where the server listens, who may come in, and how much one request may bring.
+
+    Raises BadInputError for an address anybody can reach without a key.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_key: str | None = field(default=None, repr=False)
+    most_body_bytes: int = 64 * 2**20
+
+    def __post_init__(self) -> None:
+        if self.host in OPEN_HOSTS and not self.api_key:
+            raise BadInputError(
+                f"--host {self.host or '*'} is open to anybody: set SIZEWELL_API_KEY, or stay on 127.0.0.1"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emulation:
+    """One deployment as it is emulated; `name` is what clients call the model, `speed` how much faster time goes."""
+
+    name: str
+    fleet: Fleet
+    memory: MemoryLedger
+    dialect: Dialect
+    lengths: Lengths = Lengths()
+    failures: Failures = Failures()
+    speed: float = 1.0
+    compiled: bool = True
+
+    @property
+    def max_model_len_tokens(self) -> int:
+        """Longest sequence, prompt and answer together."""
+        return self.fleet.replica.max_model_len_tokens

@@ -1,0 +1,202 @@
+"""HTTP/1.1 as far as an engine's clients speak it, over asyncio: bounded heads and bodies, keep-alive, chunked streams.
+
+A request becomes an `Exchange` once it is whole; whoever serves it answers at once or writes to it for as long as the
+client listens. Writing a chunk costs one call and one system call, which is what a server of thousands of streams
+does all day.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+MOST_HEAD_BYTES = 64 * 1024
+MOST_UNREAD_BYTES = 4 * 2**20
+"""A client that lets so much of its answer lie unread is dropped."""
+REASONS = {
+    200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed",
+    413: "Content Too Large", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
+    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+}  # fmt: skip
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class BadRequest(Exception):
+    """A request that is not HTTP as we speak it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+class Exchange:
+    """One request and the way back to its client. `on_close` is called where the client leaves before the end."""
+
+    def __init__(self, connection: Connection, words: tuple[str, str], headers: dict[str, str], body: bytes) -> None:
+        self.connection, self.headers, self.body = connection, headers, body
+        self.method = words[0]
+        self.path = words[1].partition("?")[0]
+        self.on_close: Callable[[], None] | None = None
+        self.write = connection.transport.write
+
+    def respond(self, status: int, body: Any, kind: str = "application/json") -> None:
+        """Answer with one body: bytes as they are, anything else as JSON."""
+        data = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":")).encode()
+        head = f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: {kind}\r\ncontent-length: {len(data)}\r\n\r\n"
+        self.write(head.encode() + (b"" if self.method == "HEAD" else data))
+        self.connection.done(self)
+
+    def start_stream(self) -> None:
+        """Begin an answer of server-sent events; what is written from now on are chunks."""
+        self.write(STREAM_HEAD)
+
+    def end_stream(self, last: bytes) -> None:
+        """Write the last chunks and end the answer."""
+        self.write(last + LAST_CHUNK)
+        self.connection.done(self)
+
+    def reset(self) -> None:
+        """Drop the connection without a word."""
+        self.on_close = None
+        self.connection.transport.abort()
+
+
+def chunk(data: bytes) -> bytes:
+    """Return data as one chunk of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection: requests one after the other."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, serve: Callable[[Exchange], None], most_body_bytes: int, open_ones: set[Connection]) -> None:
+        self._serve, self._most_body_bytes, self._open_ones = serve, most_body_bytes, open_ones
+        self._unread = bytearray()
+        self._current: Exchange | None = None
+        self._invited = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=MOST_UNREAD_BYTES)
+        self._open_ones.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever writes an answer that nobody reads it."""
+        del exc
+        self._open_ones.discard(self)
+        current, self._current = self._current, None
+        if current is not None and current.on_close is not None:
+            current.on_close()
+
+    def pause_writing(self) -> None:
+        """Drop a client that does not read."""
+        self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Collect what comes and serve requests that are whole."""
+        self._unread += data
+        if self._current is not None and len(self._unread) > self._most_body_bytes:
+            self.transport.abort()
+        self._go_on()
+
+    def done(self, exchange: Exchange) -> None:
+        """Note that an answer is complete."""
+        self._current = None
+        if exchange.headers.get("connection", "").lower() == "close":
+            self.transport.close()
+        elif self._unread:
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._current is not None or not self._unread or self.transport.is_closing():
+            return
+        try:
+            found = self._whole_request()
+        except BadRequest as problem:
+            refused = Exchange(self, ("GET", "/"), {"connection": "close"}, b"")
+            refused.respond(problem.status, {"error": {"message": problem.message, "code": problem.status}})
+            return
+        if found is not None:
+            self._invited = False
+            self._current = found
+            self._serve(found)
+
+    def _whole_request(self) -> Exchange | None:
+        """Return the next request if all of it is here; raises BadRequest."""
+        end = self._unread.find(b"\r\n\r\n")
+        if end < 0 or end > MOST_HEAD_BYTES:
+            if len(self._unread) > MOST_HEAD_BYTES:
+                raise BadRequest(431, f"the head of a request is longer than {MOST_HEAD_BYTES} bytes")
+            return None
+        method, target, headers = _head(bytes(self._unread[:end]))
+        found = _body(self._unread, end + 4, headers, self._most_body_bytes)
+        if found is None:
+            if headers.get("expect", "").lower() == "100-continue" and not self._invited:
+                self._invited = True
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            return None
+        body, used = found
+        del self._unread[:used]
+        return Exchange(self, (method, target), headers, body)
+
+
+def _head(head: bytes) -> tuple[str, str, dict[str, str]]:
+    first, *rest = head.decode("latin-1").split("\r\n")
+    words = first.split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/"):
+        raise BadRequest(400, "the first line is no HTTP request")
+    if words[2] != "HTTP/1.1":
+        raise BadRequest(505, f"{words[2]} is not spoken here: HTTP/1.1 is")
+    headers: dict[str, str] = {}
+    for line in rest:
+        name, colon, value = line.partition(":")
+        if not colon or not name or name != name.strip():
+            raise BadRequest(400, "a header line is malformed")
+        headers[name.lower()] = value.strip()
+    return words[0], words[1], headers
+
+
+def _body(data: bytearray, start: int, headers: dict[str, str], most: int) -> tuple[bytes, int] | None:
+    """Return the body and where it ends, None while it is incomplete."""
+    if "transfer-encoding" in headers:
+        if headers["transfer-encoding"].lower() != "chunked" or "content-length" in headers:
+            raise BadRequest(400, "a body comes with content-length or chunked, nothing else")
+        return _chunked_body(data, start, most)
+    said = headers.get("content-length", "0")
+    if not (said.isascii() and said.isdigit()):
+        raise BadRequest(400, "content-length is no number")
+    if len(said) > 15 or int(said) > most:
+        raise BadRequest(413, f"a body may have {most} bytes")
+    end = start + int(said)
+    return (bytes(data[start:end]), end) if len(data) >= end else None
+
+
+def _chunked_body(data: bytearray, at: int, most: int) -> tuple[bytes, int] | None:
+    body = bytearray()
+    while True:
+        line_end = data.find(b"\r\n", at)
+        if line_end < 0:
+            return None
+        try:
+            size = int(bytes(data[at:line_end]).split(b";")[0], 16)
+        except ValueError:
+            raise BadRequest(400, "a chunk has no size") from None
+        if size < 0 or len(body) + size > most:
+            raise BadRequest(413, f"a body may have {most} bytes")
+        at = line_end + 2 + size + 2
+        if len(data) < at:
+            return None
+        body += data[line_end + 2 : at - 2]
+        if size == 0:
+            return bytes(body), at

@@ -1,0 +1,118 @@
+"""What the engine counts, in the text Prometheus reads, under the names its version has."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+import numpy as np
+
+from sizewell.emulator.metric_names import Meaning, Metric, metrics_of
+from sizewell.traffic.requests import Floats
+
+
+class Histogram:
+    """Observations counted in buckets; the last one has no bound."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = np.array(bounds)
+        self.counts = np.zeros(len(bounds) + 1, dtype=np.int64)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def observe_all(self, values: Floats) -> None:
+        """Count many values."""
+        places = np.searchsorted(self.bounds, values, side="left")
+        self.counts += np.bincount(places, minlength=len(self.counts))
+        self.total += float(values.sum())
+
+    def lines(self, name: str, labels: Mapping[str, str]) -> Iterable[str]:
+        """Return the lines of the text format: cumulative buckets, sum and count."""
+        bounds = [*(_number(bound) for bound in self.bounds.tolist()), "+Inf"]
+        for bound, count in zip(bounds, accumulate(self.counts.tolist()), strict=True):
+            yield f"{name}_bucket{_braces({**labels, 'le': bound})} {count}"
+        yield f"{name}_sum{_braces(labels)} {_number(self.total)}"
+        yield f"{name}_count{_braces(labels)} {int(self.counts.sum())}"
+
+
+@dataclass(slots=True)
+class EngineFigures:
+    """What one engine has counted: numbers by meaning, requests by how they ended, and histograms."""
+
+    numbers: dict[Meaning, float] = field(default_factory=dict)
+    finished: dict[str, int] = field(default_factory=lambda: {"stop": 0, "length": 0, "abort": 0})
+    histograms: dict[Meaning, Histogram] = field(default_factory=dict)
+
+    def add(self, meaning: Meaning, value: float) -> None:
+        """Count on."""
+        self.numbers[meaning] = self.numbers.get(meaning, 0.0) + value
+
+
+class Metrics:
+    """The figures of all engines of a deployment, told in the names of one engine version."""
+
+    def __init__(self, engine: str, release: tuple[int, ...], model: str, engines: int) -> None:
+        self.metrics = metrics_of(engine, release)
+        self.engines = [EngineFigures() for _ in range(engines)]
+        self._numbered = engine == "vllm"
+        self._model = model
+        for figures in self.engines:
+            for metric in self.metrics:
+                if metric.bounds:
+                    figures.histograms.setdefault(metric.meaning, Histogram(metric.bounds))
+
+    def observe(self, engine: int, meaning: Meaning, value: float) -> None:
+        """Count one value of an engine, where its version tells such values."""
+        histogram = self.engines[engine].histograms.get(meaning)
+        if histogram is not None:
+            histogram.observe(value)
+
+    def observe_all(self, engine: int, meaning: Meaning, values: Floats) -> None:
+        """Count many values of an engine."""
+        histogram = self.engines[engine].histograms.get(meaning)
+        if histogram is not None and len(values):
+            histogram.observe_all(values)
+
+    def text(self) -> str:
+        """Return everything in the Prometheus text format."""
+        lines: list[str] = []
+        for metric in self.metrics:
+            lines += [f"# HELP {metric.name} {metric.says}", f"# TYPE {metric.name} {metric.kind}"]
+            for number, figures in enumerate(self.engines):
+                lines += self._lines(metric, figures, self._labels(number))
+        return "\n".join(lines) + "\n"
+
+    def _labels(self, engine: int) -> dict[str, str]:
+        labels = {"model_name": self._model}
+        if self._numbered or len(self.engines) > 1:
+            labels |= {"engine": str(engine)} if self._numbered else {"dp_rank": str(engine)}
+        return labels
+
+    def _lines(self, metric: Metric, figures: EngineFigures, labels: dict[str, str]) -> Iterable[str]:
+        if metric.meaning == "finished":
+            for reason, count in figures.finished.items():
+                yield f"{metric.name}{_braces({**labels, 'finished_reason': reason})} {count}"
+        elif metric.bounds:
+            yield from figures.histograms[metric.meaning].lines(metric.name, labels)
+        else:
+            extra = dict(metric.labels)
+            yield f"{metric.name}{_braces({**labels, **extra})} {_number(figures.numbers.get(metric.meaning, 0.0))}"
+
+
+def _braces(labels: Mapping[str, str]) -> str:
+    inside = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+    return f"{{{inside}}}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _number(value: float) -> str:
+    return repr(float(value))

@@ -1,0 +1,125 @@
+"""The server: doors and routes, start-up, the end, whichever way it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Callable
+from math import isfinite
+
+from sizewell.emulator.deployment import Door, Emulation
+from sizewell.emulator.http import Connection, Exchange
+from sizewell.emulator.service import Service
+from sizewell.emulator.startup import load_lines, ready_line
+from sizewell.simulator.compiled import CodeStore
+from sizewell.specs.errors import BadInputError
+
+OPEN_PATHS = ("/health", "/ping", "/version", "/metrics", "/health_generate", "/get_model_info")
+"""Paths that need no key, as on the engines."""
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+Say = Callable[[str], None]
+
+
+class Server:
+    """An emulated deployment on a port. `say` takes log lines; `ready` is told the address once it listens."""
+
+    def __init__(self, emulation: Emulation, door: Door, say: Say, store: CodeStore | None = None) -> None:
+        self.emulation, self.door, self._say, self._store = emulation, door, say, store
+        self.connections: set[Connection] = set()
+        self.loaded = False
+        self._over = asyncio.Event()
+        self.service: Service | None = None
+
+    async def run(self, ready: Callable[[str], None] = lambda address: None) -> None:
+        """Serve until stopped, or the engine is dead and gone.
+
+        Raises BadInputError for a port that is taken.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            listening = await loop.create_server(self._connection, self.door.host, self.door.port, backlog=4096)
+        except OSError as error:
+            raise BadInputError(f"{self.door.host}:{self.door.port} cannot be listened on: {error.strerror}") from error
+        async with listening:
+            host, port = listening.sockets[0].getsockname()[:2]
+            address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            ready(address)
+            loading = asyncio.create_task(self._load(address))
+            await self._over.wait()
+            loading.cancel()
+            for connection in list(self.connections):
+                connection.transport.abort()
+
+    def stop(self) -> None:
+        """End the server."""
+        self._over.set()
+
+    async def _load(self, address: str) -> None:
+        """Start the engine, as slowly as asked for, and see to its death."""
+        failures, begun_s = self.emulation.failures, time.monotonic()
+        service = Service(self.emulation, self._store)
+        for share, line in load_lines(self.emulation):
+            await asyncio.sleep(max(0.0, begun_s + share * failures.load_s - time.monotonic()))
+            self._say(line)
+        self.service = service
+        service.start(self._on_death)
+        self._say(ready_line(self.emulation, address))
+        if isfinite(failures.die_after_s):
+            await asyncio.sleep(failures.die_after_s)
+            service.die()
+
+    def _on_death(self) -> None:
+        self._say("ERROR EngineCore encountered a fatal error.")
+        if isfinite(self.emulation.failures.dead_s):
+            asyncio.get_running_loop().call_later(self.emulation.failures.dead_s, self._over.set)
+
+    def _connection(self) -> Connection:
+        return Connection(self._serve, self.door.most_body_bytes, self.connections)
+
+    def _serve(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        if not self._may_enter(exchange):
+            exchange.respond(401, {"error": "Unauthorized"})
+        elif self.service is None:
+            exchange.respond(503, self.emulation.dialect.error(503, "still loading", "ServiceUnavailableError"))
+        elif exchange.method == "POST" and exchange.path in ("/v1/chat/completions", "/v1/completions"):
+            self.service.take(exchange, chat="chat" in exchange.path)
+        elif exchange.method in ("GET", "HEAD") or exchange.path == "/ping":
+            self._tell(exchange, self.service)
+        else:
+            self._unknown(exchange)
+
+    def _may_enter(self, exchange: Exchange) -> bool:
+        if self.door.api_key is None or exchange.path in OPEN_PATHS:
+            return True
+        scheme, _, key = exchange.headers.get("authorization", "").partition(" ")
+        given, wanted = key.strip().encode("utf-8", "replace"), self.door.api_key.encode()
+        return scheme.lower() == "bearer" and hmac.compare_digest(given, wanted)
+
+    def _tell(self, exchange: Exchange, service: Service) -> None:
+        path = exchange.path
+        if path in ("/health", "/ping", "/health_generate"):
+            exchange.respond(503 if service.dead else 200, b"", "text/plain")
+        elif path == "/metrics":
+            exchange.respond(200, service.metrics_text().encode(), TEXT)
+        elif path == "/version":
+            exchange.respond(200, {"version": self.emulation.dialect.version})
+        elif path == "/v1/models":
+            exchange.respond(200, self._models())
+        elif path == "/get_model_info" and self.emulation.dialect.engine == "sglang":
+            exchange.respond(200, {"model_path": self.emulation.name, "is_generation": True})
+        else:
+            self._unknown(exchange)
+
+    def _models(self) -> object:
+        owner = self.emulation.dialect.engine
+        model = {
+            "id": self.emulation.name, "object": "model", "created": int(time.time()), "owned_by": owner,
+            "root": self.emulation.name, "parent": None, "max_model_len": self.emulation.max_model_len_tokens,
+        }  # fmt: skip
+        return {"object": "list", "data": [model]}
+
+    def _unknown(self, exchange: Exchange) -> None:
+        known = exchange.path in (*OPEN_PATHS, "/v1/models", "/v1/chat/completions", "/v1/completions")
+        exchange.respond(405 if known else 404, {"detail": "Method Not Allowed" if known else "Not Found"})

@@ -1,0 +1,115 @@
+"""Failures come when and as often as asked for, and look like those of a real engine."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import time
+
+import pytest
+
+from emulated import emulated, serving
+from sizewell.emulator.deployment import Failures
+from sizewell.emulator.failing import Failing
+
+BROKEN = (http.client.IncompleteRead, http.client.RemoteDisconnected, ConnectionResetError)
+
+
+def test_nothing_is_served_until_it_is_loaded() -> None:
+    begun = time.monotonic()
+    with serving(emulated(speed=100.0, failures=Failures(load_s=0.6))) as served:
+        assert served.ask("/health").status == 503
+        assert served.chat(max_tokens=1).status == 503
+        assert not any("Starting vLLM" in line for line in served.lines)
+        served.wait()
+        assert time.monotonic() - begun >= 0.6
+        assert served.chat(max_tokens=1).status == 200
+        assert any(line.startswith("GPU KV cache size: ") for line in served.lines)
+
+
+def test_a_share_is_refused() -> None:
+    failures = Failures(error_fraction=0.3, error_status=502, seed=1)
+    with serving(emulated(speed=1000.0, failures=failures)) as served:
+        served.wait()
+        codes = [served.chat(max_tokens=1).status for _ in range(100)]
+    assert set(codes) == {200, 502}
+    assert 15 <= codes.count(502) <= 45
+
+
+def test_shares_are_those_asked_for() -> None:
+    failing = Failing(Failures(error_fraction=0.1, reset_fraction=0.2, stall_fraction=0.3))
+    fates = [failing.fate(100) for _ in range(5000)]
+    assert sum(fate.status is not None for fate in fates) / 5000 == pytest.approx(0.1, abs=0.03)
+    assert sum(fate.resets for fate in fates) / 5000 == pytest.approx(0.2, abs=0.03)
+    assert sum(fate.stall_s > 0 for fate in fates) / 5000 == pytest.approx(0.3, abs=0.03)
+    assert all(0 <= fate.token < 100 for fate in fates if fate.resets)
+
+
+def test_a_reset_stream_breaks_off_and_frees_its_sequence() -> None:
+    with serving(emulated(speed=100.0, failures=Failures(reset_fraction=1.0))) as served:
+        served.wait()
+        for stream in (True, False):
+            with pytest.raises(BROKEN):
+                served.chat(max_tokens=200, stream=stream, ignore_eos=True)
+        assert served.settles("vllm:num_requests_running", 0)
+        assert served.settles("vllm:kv_cache_usage_perc", 0)
+
+
+def test_a_stalled_stream_goes_on_and_loses_nothing() -> None:
+    failures = Failures(stall_fraction=1.0, stall_s=0.5)
+    with serving(emulated(speed=100.0, failures=failures)) as served:
+        served.wait()
+        begun = time.monotonic()
+        events = served.chat(max_tokens=50, ignore_eos=True, stream=True).events
+        assert time.monotonic() - begun >= 0.5
+        assert len("".join(event["choices"][0]["delta"].get("content", "") for event in events)) == 200
+        assert served.chat(max_tokens=50, ignore_eos=True).document["usage"]["completion_tokens"] == 50
+
+
+def test_a_stall_for_ever_ends_when_the_client_leaves() -> None:
+    with serving(emulated(speed=100.0, failures=Failures(stall_fraction=1.0))) as served:
+        served.wait()
+        body = b'{"prompt": "x", "max_tokens": 50, "ignore_eos": true, "stream": true}'
+        with socket.create_connection((served.host, served.port), timeout=0.5) as client:
+            client.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+            with pytest.raises(TimeoutError):
+                while client.recv(65_536):
+                    pass
+        assert served.settles("vllm:num_requests_running", 0)
+
+
+def test_a_dead_engine_leaves_the_door_open() -> None:
+    with serving(emulated(speed=100.0, failures=Failures(die_after_requests=3))) as served:
+        served.wait()
+        assert [served.chat(max_tokens=2).status for _ in range(5)] == [200, 200, 200, 500, 500]
+        assert served.ask("/health").status == 503
+        assert served.chat(max_tokens=2).document["error"]["type"] == "InternalServerError"
+        assert served.ask("/v1/models").status == 200
+
+
+def test_a_dying_engine_breaks_off_what_it_does_and_the_server_ends() -> None:
+    failures = Failures(die_after_s=0.4, dead_s=0.4)
+    with serving(emulated(failures=failures)) as served:
+        served.wait()
+        answer = served.chat(max_tokens=3000, ignore_eos=True, stream=True)
+        assert answer.events[-1]["error"]["code"] == 500
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            try:
+                assert served.ask("/health").status == 503
+            except (OSError, http.client.HTTPException):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the server is still there")
+
+
+def test_a_client_that_reads_nothing_is_dropped() -> None:
+    with serving(emulated(speed=1000.0)) as served:
+        served.wait()
+        with socket.create_connection((served.host, served.port), timeout=10) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            body = b'{"prompt": "x", "max_tokens": 4000, "ignore_eos": true, "stream": true}'
+            head = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+            client.sendall((head + body) * 30)
+            assert served.settles("vllm:num_requests_running", 0)
