@@ -191,7 +191,7 @@ def settings_flags() -> Decorator:
 
 
 def setup_of(given: Mapping[str, Any]) -> Setup:
-    """Return how one deployment is set up, as its flags say."""
+    """Return how one deployment is set up, as its flags say; not every command has those of pools and caches."""
     from sizewell.catalog.hardware import read_link
     from sizewell.cli.questions import Setup
     from sizewell.planner.stated import Stated
@@ -211,11 +211,11 @@ def setup_of(given: Mapping[str, Any]) -> Setup:
         offload_bytes=given["offload_bytes"] or 0.0,
         speculative_tokens=given["speculative_tokens"] or 0,
         draft_acceptance=given["acceptance"],
-        pin_prefixes=given["pin_prefixes"],
-        kv_host_bytes=given["kv_host_memory"] or 0.0,
-        prefill=given["prefill"],
-        decode=given["decode"],
-        kv_network=read_link(given["kv_network"]) if given["kv_network"] else None,
+        pin_prefixes=given.get("pin_prefixes", False),
+        kv_host_bytes=given.get("kv_host_memory") or 0.0,
+        prefill=given.get("prefill"),
+        decode=given.get("decode"),
+        kv_network=read_link(given["kv_network"]) if given.get("kv_network") else None,
     )
     formats = Formats(weight=given["weight_format"] or "native", kv=given["kv_format"] or "auto")
     return Setup(engine=given["engine"] or "auto", formats=formats, stated=stated)
