@@ -32,7 +32,7 @@ demo: $(STAMP)  ## the main job end to end, as much of the loop as exists
 	@$(BIN)/python bench/demo.py
 
 test: $(STAMP)  ## everything that needs nothing outside
-	$(BIN)/python -m pytest -m 'not real'
+	$(BIN)/python -m pytest -n 2 -m 'not real'
 
 test-real: $(REAL_STAMP) $(VLLM_STAMP)  ## everything, and the tests against real components
 	$(REAL)/bin/python -m pytest

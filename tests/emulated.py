@@ -85,8 +85,8 @@ class Served:
         return {labels: float(value) for labels, value in found}
 
     def settles(self, name: str, value: float) -> bool:
-        """Return whether a metric reaches a value, over all its labels, within five seconds."""
-        until = time.monotonic() + 5
+        """Return whether a metric reaches a value, over all its labels, within half a minute."""
+        until = time.monotonic() + 30
         while time.monotonic() < until:
             if sum(self.figures(name).values()) == value:
                 return True
