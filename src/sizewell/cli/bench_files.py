@@ -8,28 +8,20 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sizewell.cli.whole_files import check_writable, whole_file
-from sizewell.specs.errors import BadInputError
+from sizewell.cli.whole_files import whole_file
 
 if TYPE_CHECKING:
     from sizewell.cli.bench_runs import Answer, Point
     from sizewell.cli.svg import Chart
 
 FLAGS = ("rows", "record", "report", "plots")
-PLOT_SUFFIXES = (".html", ".svg")
 
 
 def check(given: dict[str, Any]) -> None:
     """Refuse places that cannot be written before any load is offered; raises BadInputError."""
-    from sizewell.cli.run_files import check_parquet
+    from sizewell.cli.run_files import check_files
 
-    for flag in FLAGS:
-        if given[flag] is not None:
-            check_writable(Path(given[flag]))
-    if given["rows"] is not None:
-        check_parquet(Path(given["rows"]))
-    if given["plots"] is not None and Path(given["plots"]).suffix.lower() not in PLOT_SUFFIXES:
-        raise BadInputError(f"--plots {given['plots']}: plots are {' or '.join(PLOT_SUFFIXES)}: name one so")
+    check_files(given, FLAGS)
 
 
 def write(given: dict[str, Any], answer: Answer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from math import isnan
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sizewell.cli.whole_files import whole_file
+from sizewell.cli.whole_files import check_writable, whole_file
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.run import RUN_COLUMNS, STATUS_NAMES
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sizewell.traffic.run import Run, Timeline
 
 TIMELINE_COLUMNS = ("time_s", "running", "waiting", "kv_used_fraction", "preemptions", "tokens")
+PLOT_SUFFIXES = (".html", ".svg")
 ROWS_AT_ONCE = 50_000
 MICROSECONDS = 1e6
 NO_PARQUET = "Parquet files need pyarrow: pip install 'sizewell[parquet]', or name a file that ends in .csv"
@@ -84,10 +85,15 @@ def _write_parquet(path: Path, run: Run) -> None:
         parquet.write_table(table, file)
 
 
-def check_parquet(path: Path) -> None:
-    """Refuse a Parquet file early where it cannot be written; raises BadInputError."""
-    if path.suffix.lower() == ".parquet":
+def check_files(given: Mapping[str, Any], flags: Iterable[str]) -> None:
+    """Refuse places named by `flags` that cannot be written before any work is done for them; raises BadInputError."""
+    for flag in flags:
+        if given[flag] is not None:
+            check_writable(Path(given[flag]))
+    if given["rows"] is not None and Path(given["rows"]).suffix.lower() == ".parquet":
         _pyarrow()
+    if given["plots"] is not None and Path(given["plots"]).suffix.lower() not in PLOT_SUFFIXES:
+        raise BadInputError(f"--plots {given['plots']}: plots are {' or '.join(PLOT_SUFFIXES)}: name one so")
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -23,7 +23,6 @@ from sizewell.cli.options import (
 from sizewell.cli.output import progress, talk
 from sizewell.cli.pool_flags import pool_flags
 from sizewell.cli.traffic_flags import offered, traffic_flags
-from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
     from sizewell.cli.options import Decorator
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 NOT_FEASIBLE = 3
 LIMIT_MISSED = 4
 ROUTERS = ("round-robin", "least-requests", "least-tokens", "session", "prefix")
-PLOT_SUFFIXES = (".html", ".svg")
 
 
 def _file_flags() -> Decorator:
@@ -69,7 +67,9 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     that are rejected or unfinished, and an overloaded engine, are outcomes the score names. The same question and
     seed give the same answer.
     """
-    _check_files(given)
+    from sizewell.cli.run_files import check_files
+
+    check_files(given, ("rows", "timeline", "chrome_trace", "plots"))
     found = simulated(ctx, given)
     _write_files(given, found)
     _keep(given, found)
@@ -106,20 +106,6 @@ def _answer(given: dict[str, Any], found: Simulation) -> None:
         from sizewell.cli.simulate_page import show_simulation
 
         show_simulation(found)
-
-
-def _check_files(given: dict[str, Any]) -> None:
-    """Refuse places that cannot be written before any work is done for them."""
-    from sizewell.cli.run_files import check_parquet
-    from sizewell.cli.whole_files import check_writable
-
-    for flag in ("rows", "timeline", "chrome_trace", "plots"):
-        if given[flag] is not None:
-            check_writable(Path(given[flag]))
-    if given["rows"] is not None:
-        check_parquet(Path(given["rows"]))
-    if given["plots"] is not None and Path(given["plots"]).suffix.lower() not in PLOT_SUFFIXES:
-        raise BadInputError(f"--plots {given['plots']}: plots are {' or '.join(PLOT_SUFFIXES)}: name one so")
 
 
 def _write_files(given: dict[str, Any], found: Simulation) -> None:
