@@ -12,10 +12,10 @@ import click
 from sizewell.cli.output import WIDTH
 
 if TYPE_CHECKING:
-    from sizewell.observer.doctor.findings import Finding
+    from sizewell.observer.doctor.findings import Finding, Verdict
     from sizewell.specs.deployment import Deployment
 
-VERDICTS = ("fail", "warn", "pass", "skipped")
+VERDICTS: tuple[Verdict, ...] = ("fail", "warn", "pass", "skipped")
 INDENT = 8
 
 

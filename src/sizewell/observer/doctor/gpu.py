@@ -72,13 +72,15 @@ def _visible(facts: GpuFacts) -> tuple[tuple[GpuState, ...], int]:
         return facts.gpus, 0
     seen: list[GpuState] = []
     for word in (part.strip() for part in facts.visible.split(",")):
-        chosen = [
-            g for g in facts.gpus if word == str(g.index) or (word.startswith("GPU-") and g.uuid.startswith(word))
-        ]
+        chosen = [gpu for gpu in facts.gpus if _means(word, gpu)]
         if not chosen:
             break  # the runtime stops at the first it does not know
         seen += [gpu for gpu in chosen if gpu not in seen]
     return tuple(seen), len(facts.gpus) - len(seen)
+
+
+def _means(word: str, gpu: GpuState) -> bool:
+    return word == str(gpu.index) or (word.startswith("GPU-") and gpu.uuid.startswith(word))
 
 
 def _count(seen: Sequence[GpuState], unseen: int, facts: GpuFacts, needs: Needs | None) -> Finding:
@@ -162,17 +164,14 @@ HELD_BYTES = 0.5 * GIB
 
 def _holders(gpu: GpuState) -> str:
     """Return who holds memory of an accelerator; empty where nobody to speak of does."""
-    known = [process for process in gpu.processes if (process.used_bytes or 0) > HELD_BYTES]
-    if known:
-        each = [
-            f"{process.pid} ({process.name.rpartition('/')[2]}) {gib(process.used_bytes or 0)}" for process in known
-        ]
+    known = [(process, process.used_bytes or 0.0) for process in gpu.processes]
+    large = [(process, used) for process, used in known if used > HELD_BYTES]
+    if large:
+        each = [f"{process.pid} ({process.name.rpartition('/')[2]}) {gib(used)}" for process, used in large]
         return f"GPU {gpu.index} is held by {', '.join(each)}"
     taken = (gpu.total_bytes or 0) - (gpu.free_bytes or 0)
     if taken > HELD_BYTES + LESS_MEMORY * (gpu.total_bytes or 0):
-        who = (
-            f"processes {', '.join(str(p.pid) for p in gpu.processes)}" if gpu.processes else "processes not seen here"
-        )
+        who = ", ".join(str(process.pid) for process in gpu.processes) or "nobody seen from here (a container, a user)"
         return f"GPU {gpu.index}: {gib(taken)} are held by {who}"
     return ""
 
@@ -180,9 +179,8 @@ def _holders(gpu: GpuState) -> str:
 def _sliced(seen: Sequence[GpuState], needs: Needs | None) -> Iterator[Finding]:
     sliced = [gpu for gpu in seen if gpu.mig]
     if sliced:
-        verb = "fail" if needs else "warn"
         yield _gpu(
-            check="mig", verdict=verb, found=f"GPU {_numbers(sliced)} is cut into MIG slices",
+            check="mig", verdict="fail" if needs else "warn", found=f"GPU {_numbers(sliced)} is cut into MIG slices",
             needed="whole accelerators, as priced", fix="nvidia-smi -mig 0, with nothing running, as root",
         )  # fmt: skip
     closed = [gpu for gpu in seen if gpu.compute_mode not in ("Default", "Exclusive_Process")]

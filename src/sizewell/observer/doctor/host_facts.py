@@ -119,7 +119,7 @@ def _groups(root: Path, controller: str) -> list[Path]:
     """Return the folders of this process's control group and those above it: version 2, or 1 for a controller."""
     found: list[Path] = []
     for line in _text(root / "proc/self/cgroup").splitlines():
-        _, names, place = (line.split(":", 2) + ["", ""])[:3]
+        _, names, place = [*line.split(":", 2), "", ""][:3]
         if names and controller not in names.split(","):
             continue
         base = root / "sys/fs/cgroup" / (controller if names else "")
@@ -149,7 +149,7 @@ def _group_memory(root: Path) -> tuple[float | None, float | None]:
 def _quota(root: Path) -> float | None:
     found: list[float] = []
     for folder in _groups(root, "cpu"):
-        quota, period = (_text(folder / "cpu.max").split() + ["", ""])[:2]
+        quota, period = [*_text(folder / "cpu.max").split(), "", ""][:2]
         if not quota:
             quota = _text(folder / "cpu.cfs_quota_us").strip()
             period = _text(folder / "cpu.cfs_period_us").strip()

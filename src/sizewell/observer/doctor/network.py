@@ -1,4 +1,4 @@
-"""Judges the network: which interface collectives would take, whether nodes can find each other, whether ports are free."""
+"""Judges the network: the interface collectives would take, whether nodes find each other, free ports, the hub."""
 
 from __future__ import annotations
 
