@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,6 +232,7 @@ def _known() -> Known:
     from sizewell.catalog.hardware import gpu_in_log, list_hosts
     from sizewell.observer.doctor.needs import Known
 
+    @cache
     def gpu(name: str, memory_gib: float | None) -> GpuSpec | None:
         try:
             return gpu_in_log(name, memory_gib, name_alone=True)

@@ -13,6 +13,8 @@ from sizewell.observer.doctor.asking import PATIENCE_S, Answer, ask
 Vendor = Literal["nvidia", "amd", "apple", "none"]
 VENDOR_IDS: dict[str, Vendor] = {"0x10de": "nvidia", "0x1002": "amd"}
 PCI = Path("/sys/bus/pci/devices")
+WIRED_FRACTION = 0.75
+"""What macOS lets a GPU take of the memory unless iogpu.wired_limit_mb says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +93,11 @@ def read_gpus(timeout_s: float = PATIENCE_S, pci: Path = PCI) -> GpuFacts:
 
 
 def parse_apple(answer: Answer) -> GpuFacts:
-    """Return a Mac as one accelerator with all of its memory; an Intel Mac has none of use."""
+    """Return a Mac as one accelerator with the share of its memory that Metal takes; an Intel Mac has none of use."""
     lines = answer.out.split("\n")
     if not lines[0].startswith("Apple") or not lines[1:] or not lines[1].isdigit():
         return GpuFacts(vendor="none")
-    total = float(lines[1])
+    total = WIRED_FRACTION * float(lines[1])
     return GpuFacts(vendor="apple", gpus=(GpuState(index=0, name=lines[0].strip(), total_bytes=total),))
 
 
