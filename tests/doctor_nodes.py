@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +14,8 @@ from sizewell.planner.stated import Stated
 
 Era = Literal["v10", "v11", "v12", "v13"]
 KNOWN: Known = _known()
-NOWHERE = Place(model=Path("/models/r1"), arrived=True, port=8000)
-MISMATCH = (
-    "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 550.54\n"  # exit code 18
-)
+NOWHERE = Place(model=Path("/models/r1"), arrived=False)
+MISMATCH = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 550.54\n"  # exit code 18
 NO_DRIVER = (
     "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure that the latest NVIDIA "
     "driver is installed and running.\n"
@@ -27,7 +25,7 @@ LOST = "Unable to determine the device handle for GPU0000:81:00.0: Unknown Error
 
 def needs(model: str = "r1", on: str = "8xh200", stated: Stated | None = None, engine: str = "vllm@0.33") -> Needs:
     """Return what a node of a stated deployment needs."""
-    return _needs(deployment(model, on, engine, stated), NOWHERE)
+    return replace(_needs(deployment(model, on, engine, stated), NOWHERE), hub=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +121,9 @@ def matrix(ways: Sequence[Sequence[str]], *, coloured: bool = False) -> str:
     names = [f"GPU{n}" for n in range(len(ways))]
     head = "\t".join(["", *names, "NIC0", "CPU Affinity", "NUMA Affinity", "GPU NUMA ID"])
     lines = [f"\x1b[4m{head}\x1b[0m" if coloured else head]
-    lines += ["\t".join([name, *row, "PXB", "0-55,112-167", "0", "", "N/A"]) for name, row in zip(names, ways, strict=True)]
+    lines += [
+        "\t".join([name, *row, "PXB", "0-55,112-167", "0", "", "N/A"]) for name, row in zip(names, ways, strict=True)
+    ]
     lines.append("\t".join(["NIC0", *["PXB"] * len(ways), " X "]))
     return "\n".join([*lines, "", "Legend:", "", "  X    = Self", "  SYS  = Connection traversing PCIe"])
 

@@ -144,6 +144,7 @@ def _place_and_needs(
 def _weights(deployment: Deployment | None, named: str | None) -> tuple[Path, bool]:
     """Return the folder or file of the weights, and whether they should be there: a folder somebody named is."""
     from sizewell.catalog.hub_cache import cache_folder, cached_snapshot, is_hub_id
+    from sizewell.observer.doctor.disk_facts import WEIGHTS
 
     if named:
         path = Path(named).expanduser()
@@ -151,7 +152,7 @@ def _weights(deployment: Deployment | None, named: str | None) -> tuple[Path, bo
             return (path.parent if path.name == "config.json" else path), deployment is not None
     name = named if named and is_hub_id(named) else deployment.model.name if deployment else ""
     snapshot = cached_snapshot(name) if name and is_hub_id(name) else None
-    if snapshot is not None and any(snapshot.glob("*.safetensors")):
+    if snapshot is not None and any(file.suffix in WEIGHTS for file in snapshot.iterdir()):
         return snapshot, True
     return cache_folder(), False
 
@@ -161,6 +162,7 @@ def _needs(deployment: Deployment, place: Place) -> Needs:
     from sizewell.cli import questions
     from sizewell.costs.checkpoint import checkpoint_bytes
     from sizewell.costs.ledger import ledger
+    from sizewell.deployer.launch import SLOWEST_LOADS
     from sizewell.observer.doctor.needs import Needs
 
     materials = questions.materials_that_fit(deployment)
@@ -172,6 +174,7 @@ def _needs(deployment: Deployment, place: Place) -> Needs:
         materials=materials,
         checkpoint_bytes=checkpoint_bytes(deployment.model, deployment.weight_format),
         gpu_bytes=ledger(deployment).total_bytes if takes_all else fraction * gpu.total_bytes,
+        patience_s=SLOWEST_LOADS * max(load.cold_s for load in materials.loads),
         cuda=cuda_of(engine.name, engine.version) if gpu.vendor == "nvidia" else None,
         unknown_flags=_flag_check(deployment, materials, place),
         hub=None if place.arrived else _hub_check(deployment),
@@ -221,7 +224,7 @@ def _launch(deployment: Deployment, materials: Any, place: Place) -> Launch:
 
     flags = read_engine_flags(deployment.engine.name, deployment.engine.version)
     site = Site(
-        model_path=str(place.model), served_name=deployment.model.name, host=place.host, port=place.port or 8000,
+        model_path=str(place.model), served_name=deployment.model.name, host=place.host, port=place.port,
         reasoning_parser=usual_parser(deployment.model.name, flags),
     )  # fmt: skip
     return Launch(deployment=deployment, site=site, flags=flags, materials=materials)

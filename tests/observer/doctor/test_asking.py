@@ -71,6 +71,20 @@ def test_a_hanging_nvidia_smi_is_told_in_time(tools: Path) -> None:
     assert (facts.vendor, facts.trouble) == ("nvidia", "nvidia-smi does not answer")
 
 
+def test_a_tool_left_over_from_another_board_is_no_trouble(tools: Path) -> None:
+    """Its complaint counts where the bus shows such a board, and where there is no bus to look at."""
+    (tools / "nvidia-smi").write_text("#!/bin/sh\necho NVIDIA-SMI has failed; exit 9\n")
+    (tools / "nvidia-smi").chmod(0o755)
+    device = tools / "pci" / "0000:00:02.0"
+    assert read_gpus(pci=tools / "pci").trouble == "NVIDIA-SMI has failed"
+    device.mkdir(parents=True)
+    (device / "class").write_text("0x030000\n")
+    (device / "vendor").write_text("0x8086\n")
+    assert read_gpus(pci=tools / "pci").vendor == "none"
+    (device / "vendor").write_text("0x10de\n")
+    assert read_gpus(pci=tools / "pci").trouble == "NVIDIA-SMI has failed"
+
+
 def test_boards_are_read_from_the_bus_where_no_tool_is(tools: Path) -> None:
     for slot, (kind, maker) in enumerate([("0x030200", "0x10de"), ("0x020000", "0x15b3"), ("0x030000", "0x1002")]):
         device = tools / "pci" / f"0000:0{slot}:00.0"

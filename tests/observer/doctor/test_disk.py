@@ -44,6 +44,7 @@ def test_a_fast_disk_with_the_checkpoint_passes_and_says_how_long_a_start_takes(
     ("changed", "place", "check", "verdict"),
     [
         (replace(FAST, present_bytes=0.5 * R1.checkpoint_bytes), ARRIVED, "checkpoint", "fail"),
+        (replace(FAST, present_bytes=0.0, unreadable=163), ARRIVED, "checkpoint", "fail"),
         (replace(FAST, free_bytes=1300 * GIB), ARRIVED, "space", "warn"),
         (replace(FAST, free_bytes=1401 * GIB), ARRIVED, "space", "pass"),
         (replace(FAST, present_bytes=0.0, free_bytes=640 * GIB), COMING, "space", "fail"),
@@ -151,4 +152,4 @@ def test_the_nearest_mount_names_the_file_system(tmp_path: Path) -> None:
 
 
 def test_the_place_of_nothing_yet_needs_no_checkpoint() -> None:
-    assert "checkpoint" not in judged(FAST, place=NOWHERE.__class__(model=Path("/x"), arrived=False))
+    assert "checkpoint" not in judged(FAST, place=NOWHERE)

@@ -32,10 +32,7 @@ def read(boards: Sequence[Board], era: Era = "v13", **more: str) -> GpuFacts:
 def judged(facts: GpuFacts, wanted: Needs | None = None, cuda: str | None = None) -> dict[str, Finding]:
     found = [*judge_gpus(facts, wanted, KNOWN, cuda), *judge_health(facts)]
     assert len({finding.check for finding in found}) == len(found)
-    for finding in found:
-        assert bool(finding.fix) == (finding.verdict in ("warn", "fail") and finding.check != "kind") or finding.check in (
-            "kind", "memory",
-        ), finding  # fmt: skip
+    assert all(bool(finding.fix) == (finding.verdict in ("warn", "fail")) for finding in found)
     return {finding.check: finding for finding in found}
 
 
@@ -67,7 +64,12 @@ def test_a_desktop_board_that_says_little_is_not_ill(era: Era, unsaid: str) -> N
         (Board(uncorrectable="3"), "ecc", "fail", "GPU 0: 3"),
         (Board(pending="Yes"), "ecc", "warn", "waits for a reset"),
         (Board(failure="Yes"), "ecc", "fail", "no spare"),
-        (Board(active=["sw_power_cap", "hw_thermal_slowdown", "sw_thermal_slowdown"]), "throttling", "warn", "power cap"),
+        (
+            Board(active=["sw_power_cap", "hw_thermal_slowdown", "sw_thermal_slowdown"]),
+            "throttling",
+            "warn",
+            "power cap",
+        ),
         (Board(limit_w="400.00 W"), "power", "warn", "to 400 W"),
         (Board(lanes="8x"), "pcie", "warn", "x8 of x16"),
         (Board(fabric="In Progress"), "nvswitch", "fail", "In Progress"),

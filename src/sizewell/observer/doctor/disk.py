@@ -7,7 +7,7 @@ from functools import partial
 
 from sizewell.observer.doctor.disk_facts import DiskFacts
 from sizewell.observer.doctor.findings import Finding, gib
-from sizewell.observer.doctor.needs import SLOWEST_LOADS, Needs, Place
+from sizewell.observer.doctor.needs import Needs, Place
 from sizewell.planner.bill_of_materials import FREE_DISK_FRACTION
 
 _disk = partial(Finding, subject="disk")
@@ -35,6 +35,10 @@ def _arrived(facts: DiskFacts, needs: Needs) -> Finding:
     needed = gib(needs.checkpoint_bytes)
     if facts.present_bytes >= COMPLETE * needs.checkpoint_bytes:
         return _disk(check="checkpoint", verdict="pass", found=found, needed=needed)
+    if facts.unreadable:
+        fix = "let this user read them (chmod a+r), or run as the one who may"
+        found = f"{facts.unreadable} files of weights in {facts.folder} cannot be read by this user"
+        return _disk(check="checkpoint", verdict="fail", found=found, needed=needed, fix=fix)
     fix = "copy or download the checkpoint again, or name its folder with --model-path"
     return _disk(check="checkpoint", verdict="fail", found=found, needed=needed, fix=fix)
 
@@ -46,6 +50,7 @@ def _room(facts: DiskFacts, needs: Needs | None, place: Place) -> Finding:
     left = facts.free_bytes - missing
     share = left / facts.total_bytes if facts.total_bytes else 0.0
     found = f"{gib(facts.free_bytes)} of {gib(facts.total_bytes)} free on {facts.file_system} under {facts.folder}"
+    found += "" if facts.exists else ", which is not there yet"
     figures = {"free_bytes": facts.free_bytes, "total_bytes": facts.total_bytes}
     needed = f"{gib(missing)} for the checkpoint, and {FREE_DISK_FRACTION:.0%} left free after it"
     if not missing:
@@ -81,9 +86,9 @@ def _rate(facts: DiskFacts, needs: Needs | None) -> Finding:
     start, slowest = reading + needs.start_beside_reading_s, needs.slowest_start_s
     figures |= {"read_s": reading, "start_s": start}
     found += f"; reading the checkpoint takes {reading:,.0f} s, a start {start:,.0f} s"
-    needed = f"a start within {slowest:,.0f} s, the slowest predicted; {SLOWEST_LOADS * slowest:,.0f} s is given up"
+    needed = f"a start within {slowest:,.0f} s, the slowest predicted; after {needs.patience_s:,.0f} s jobs give up"
     fix = "copy the checkpoint to a local disk first, or raise the patience of probes and jobs (SIZEWELL_READY_S)"
-    if start > SLOWEST_LOADS * slowest:
+    if start > needs.patience_s:
         return _disk(check="read rate", verdict="fail", found=found, needed=needed, fix=fix, figures=figures)
     if start > slowest:
         return _disk(check="read rate", verdict="warn", found=found, needed=needed, fix=fix, figures=figures)

@@ -8,7 +8,6 @@ import mmap
 import os
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,7 +39,10 @@ class ReadRate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskFacts:
-    """The file system under a folder, which need not exist yet; `present_bytes` of weights lie in it."""
+    """The file system under a folder, which need not exist yet; `present_bytes` of weights lie in it.
+
+    `unreadable` files of weights are there for other users only.
+    """
 
     folder: Path
     exists: bool
@@ -50,15 +52,17 @@ class DiskFacts:
     read_only: bool
     writable: bool
     present_bytes: float = 0.0
+    unreadable: int = 0
     rate: ReadRate | None = None
     not_measured: str = ""
 
 
 def read_disk(model: Path, *, measure: bool = True, mounts: Path = Path("/proc/mounts")) -> DiskFacts:
     """Return what there is of a checkpoint's folder or file, and read the largest file of it, or one of our own."""
-    folder = model if model.is_dir() else model.parent
+    folder = model.parent if model.is_file() or model.suffix in WEIGHTS else model
     there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
-    files = list(_weights(model))
+    all_files = _weights(model)
+    files = [file for file in all_files if os.access(file, os.R_OK)]
     space = os.statvfs(there)
     kind = _file_system(there, mounts)
     rate, why = (None, "asked not to")
@@ -75,17 +79,19 @@ def read_disk(model: Path, *, measure: bool = True, mounts: Path = Path("/proc/m
         read_only=bool(space.f_flag & os.ST_RDONLY),
         writable=os.access(there, os.W_OK),
         present_bytes=float(sum(file.stat().st_size for file in files)),
+        unreadable=len(all_files) - len(files),
         rate=rate,
         not_measured=why,
     )
 
 
-def _weights(model: Path) -> Iterator[Path]:
-    """Yield the files of a checkpoint that can be read; links of the hub's cache are followed."""
-    found = [model] if model.is_file() else sorted(model.glob("*")) if model.is_dir() else []
-    for file in found:
-        if file.suffix in WEIGHTS and file.is_file() and os.access(file, os.R_OK):
-            yield file
+def _weights(model: Path) -> list[Path]:
+    """Return the files of a checkpoint, links of the hub's cache followed; of several formats the one engines load."""
+    if model.is_file():
+        return [model]
+    found = [file for file in sorted(model.glob("*")) if file.suffix in WEIGHTS and file.is_file()]
+    safe = [file for file in found if file.suffix == WEIGHTS[0]]
+    return safe or found
 
 
 def _file_system(folder: Path, mounts: Path) -> str:

@@ -33,6 +33,6 @@ def examine(needs: Needs | None, place: Place, known: Known, say: Callable[[str]
     yield from judge_host(read_host(), needs, known)
     say(f"reading {place.model} for a few seconds")
     yield from judge_disk(read_disk(place.model), needs, place)
-    ports = tuple(place.port + server for server in range(needs.servers if needs else 1)) if place.port else ()
+    ports = tuple(place.port + server for server in range(needs.servers if needs else 1))
     yield from judge_network(read_network(place.host, ports), needs, place.interface, ports)
     yield from judge_engines(engines, needs)

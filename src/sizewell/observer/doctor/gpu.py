@@ -48,7 +48,7 @@ def judge_gpus(facts: GpuFacts, needs: Needs | None, known: Known, engine_cuda: 
 
 def _trouble(facts: GpuFacts) -> Finding:
     said = facts.trouble
-    cure = next((cure for words, cure in CURES if words in said.lower()), "run nvidia-smi by hand and read dmesg")
+    cure = next((cure for words, cure in CURES if words in said.lower()), "run the driver's tool by hand, read dmesg")
     return _gpu(check="driver", verdict="fail", found=said, needed="a driver that answers", fix=cure)
 
 
@@ -87,12 +87,14 @@ def _count(seen: Sequence[GpuState], unseen: int, facts: GpuFacts, needs: Needs 
     names = ", ".join(f"{sum(g.name == name for g in seen)} × {name}" for name in dict.fromkeys(g.name for g in seen))
     hidden = f"; {unseen} hidden by the environment ({facts.visible!r})" if unseen else ""
     found = f"{names or 'none visible'}{hidden}"
+    needed = f"{needs.gpus} of a node" if needs else ""
+    if len(seen) >= (needs.gpus if needs else 1):
+        return _gpu(check="count", verdict="pass", found=found, needed=needed)
+    fix = "unset CUDA_VISIBLE_DEVICES (HIP_VISIBLE_DEVICES), or ask the scheduler for more"
+    fix = fix if unseen else "take another node, or plan again"
     if needs is None:
-        return _gpu(check="count", verdict="pass" if seen else "warn", found=found)
-    if len(seen) >= needs.gpus:
-        return _gpu(check="count", verdict="pass", found=found, needed=f"{needs.gpus} of a node")
-    fix = "unset CUDA_VISIBLE_DEVICES, or ask the scheduler for more" if unseen else "take another node, or plan again"
-    return _gpu(check="count", verdict="fail", found=found, needed=f"{needs.gpus} of a node", fix=fix)
+        return _gpu(check="count", verdict="warn", found=found, fix=fix)
+    return _gpu(check="count", verdict="fail", found=found, needed=needed, fix=fix)
 
 
 def judge_driver(facts: GpuFacts, needs: Needs | None, known: Known, engine_cuda: str | None) -> Finding:
@@ -101,8 +103,7 @@ def judge_driver(facts: GpuFacts, needs: Needs | None, known: Known, engine_cuda
     wanted = engine_cuda or (needs.cuda if needs else None)
     here, there = _release(facts.cuda), _release(wanted)
     if here is None or there is None:
-        why = "the driver does not say which CUDA it runs" if here is None else ""
-        return _gpu(check="driver", verdict="pass" if here else "warn", found=f"{said}{'; ' + why if why else ''}")
+        return _gpu(check="driver", verdict="pass" if there is None else "skipped", found=said)
     needed = f"CUDA {wanted}, which {'the installed engine' if engine_cuda else 'the planned release'} is built for"
     if here >= there:
         return _gpu(check="driver", verdict="pass", found=said, needed=needed)
@@ -123,7 +124,9 @@ def _kinds(seen: Sequence[GpuState], needs: Needs | None, known: Known) -> Itera
     kinds = {gpu.index: known.gpu(gpu.name, gpu.total_bytes / GIB if gpu.total_bytes else None) for gpu in seen}
     keys = list(dict.fromkeys(kind.key if kind else "unknown to the catalogue" for kind in kinds.values()))
     if needs is None:
-        yield _gpu(check="kind", verdict="pass" if len(keys) == 1 else "warn", found=", ".join(keys))
+        mixed = len(keys) > 1
+        fix = "let an engine see boards of one kind only (CUDA_VISIBLE_DEVICES)" if mixed else ""
+        yield _gpu(check="kind", verdict="warn" if mixed else "pass", found=", ".join(keys), fix=fix)
         return
     wanted = needs.cluster.gpu
     others = [gpu for gpu in seen if (kind := kinds[gpu.index]) is not None and kind.key != wanted.key]

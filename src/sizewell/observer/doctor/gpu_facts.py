@@ -13,6 +13,8 @@ from sizewell.observer.doctor.asking import PATIENCE_S, Answer, ask
 Vendor = Literal["nvidia", "amd", "apple", "none"]
 VENDOR_IDS: dict[str, Vendor] = {"0x10de": "nvidia", "0x1002": "amd"}
 PCI = Path("/sys/bus/pci/devices")
+WINDOWS_GPU = Path("/dev/dxg")
+"""Where Windows lends its GPU to Linux, past the bus."""
 WIRED_FRACTION = 0.75
 """What macOS lets a GPU take of the memory unless iogpu.wired_limit_mb says otherwise."""
 
@@ -79,7 +81,9 @@ def read_gpus(timeout_s: float = PATIENCE_S, pci: Path = PCI) -> GpuFacts:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     answer = ask(["nvidia-smi", "-q", "-x"], timeout_s)
     if answer.problem != "absent":
-        return parse_nvidia(answer, bus, visible)
+        facts = parse_nvidia(answer, bus, visible)
+        if facts.gpus or answer.problem == "hung" or _may_hide_boards(bus, pci):
+            return facts
     for words, parse in (
         (["rocm-smi", "--showproductname", "--showmeminfo", "vram", "--showdriverversion", "--json"], parse_rocm_smi),
         (["amd-smi", "static", "--json"], parse_amd_smi),
@@ -99,6 +103,11 @@ def parse_apple(answer: Answer) -> GpuFacts:
         return GpuFacts(vendor="none")
     total = WIRED_FRACTION * float(lines[1])
     return GpuFacts(vendor="apple", gpus=(GpuState(index=0, name=lines[0].strip(), total_bytes=total),))
+
+
+def _may_hide_boards(bus: tuple[Vendor, ...], pci: Path) -> bool:
+    """Return whether a complaint of nvidia-smi may be about a board, and not be that of a tool left over from one."""
+    return "nvidia" in bus or not any(pci.glob("*")) or WINDOWS_GPU.exists()
 
 
 def _on_bus(pci: Path) -> tuple[Vendor, ...]:

@@ -39,7 +39,10 @@ def _errors(gpus: Sequence[GpuState]) -> Finding:
         found = f"GPU {_numbers(pending)} waits for a reset to repair its memory"
         return _gpu(check="ecc", verdict="warn", found=found, needed="none", fix="nvidia-smi -r, as root, or reboot")
     if all(gpu.uncorrected is None for gpu in gpus):
-        return _gpu(check="ecc", verdict="skipped", found="these boards do not count memory errors, or it is off")
+        off = any(gpu.ecc is False for gpu in gpus)
+        return _gpu(
+            check="ecc", verdict="skipped", found="ECC is off" if off else "these boards count no memory errors"
+        )
     return _gpu(check="ecc", verdict="pass", found="no memory errors since the driver was loaded")
 
 

@@ -32,7 +32,6 @@ class HostFacts:
     shm_bytes: float | None = None
     memlock_bytes: float | None = None
     open_files: float | None = None
-    container: bool = False
 
     @property
     def usable_ram_bytes(self) -> float:
@@ -65,7 +64,6 @@ def read_host(root: Path = Path("/")) -> HostFacts:
         numa_nodes=max(1, len(list((root / "sys/devices/system/node").glob("node[0-9]*")))),
         numa_balancing=_text(root / "proc/sys/kernel/numa_balancing").strip() == "1",
         shm_bytes=_shm(root),
-        container=any((root / name).exists() for name in (".dockerenv", "run/.containerenv")),
         **_limits(),
     )
 

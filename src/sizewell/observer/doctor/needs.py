@@ -11,23 +11,21 @@ from sizewell.planner.bill_of_materials import BillOfMaterials
 from sizewell.specs.deployment import Deployment
 from sizewell.specs.hardware import ClusterSpec, GpuSpec, HostSpec
 
-SLOWEST_LOADS = 3
-"""A rendered artefact gives up on a start after so many times the slowest predicted one."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What a deployment needs of each node.
 
-    `gpu_bytes` must be free on each accelerator; `cuda` is what the engine's release is built for (None: not known).
-    `unknown_flags` returns the flags a version of the engine would refuse; `hub` asks where the weights come from and
-    returns its complaint, and is None where nothing has to be downloaded.
+    `gpu_bytes` must be free on each accelerator; rendered jobs wait `patience_s` for a start. `cuda` is what the
+    engine's release is built for (None: not known); `unknown_flags` returns the flags a version of the engine would
+    refuse; `hub` asks where the weights come from and returns its complaint (None: nothing is downloaded).
     """
 
     deployment: Deployment
     materials: BillOfMaterials
     checkpoint_bytes: float
     gpu_bytes: float
+    patience_s: float
     cuda: str | None
     unknown_flags: Callable[[str], Sequence[str]]
     hub: Callable[[], str] | None = None
@@ -73,13 +71,13 @@ class Needs:
 class Place:
     """Where the engine is to run on this node: `model` is a checkpoint's folder or file, or where it will be put.
 
-    `arrived` says whether the checkpoint should be there already; without a port none is tried.
+    `arrived` says whether the checkpoint should be there already.
     """
 
     model: Path
     arrived: bool
     host: str = "127.0.0.1"
-    port: int | None = None
+    port: int = 8000
     interface: str | None = None
 
 

@@ -25,8 +25,7 @@ def judge_network(
     if needs is not None and several:
         yield _speed(facts, needs, interface)
         yield _rdma(facts, needs)
-    if ports:
-        yield _ports(facts, ports)
+    yield _ports(facts, ports)
     if needs is not None:
         yield _hub(needs)
 

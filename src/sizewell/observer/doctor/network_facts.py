@@ -53,7 +53,7 @@ class NetworkFacts:
 def read_network(host: str, ports: tuple[int, ...], root: Path = Path("/")) -> NetworkFacts:
     """Return what the kernel and the resolver say; each port is bound for a moment to see whether it is free."""
     hostname = socket.gethostname()
-    names = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "VLLM_HOST_IP")
+    names = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")
     return NetworkFacts(
         hostname=hostname,
         resolved=_resolved(hostname),
