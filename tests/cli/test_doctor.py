@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,35 @@ def test_weights_are_looked_for_where_the_engine_would(say: Say, node: Path, mon
     (snapshot / "model.safetensors").symlink_to(node / "own" / "model.safetensors")
     monkeypatch.setenv("HF_HUB_CACHE", str(node / "hub"))
     assert _by_check(say(*words).document)["disk", "checkpoint"]["verdict"] == "pass"
+
+
+@pytest.mark.parametrize(("answer", "verdict"), [(200, "pass"), (401, "fail"), (404, "fail"), (503, "fail")])
+def test_the_hub_is_asked_for_one_small_file(
+    say: Say, monkeypatch: pytest.MonkeyPatch, answer: int, verdict: str
+) -> None:
+    asked = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(answer)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        said = say("doctor", "qwen3-0.6b", "--on", "rtx-4090", "--json")
+        server.shutdown()
+    hub = _by_check(said.document)["network", "hub"]
+    assert asked == ["/Qwen/Qwen3-0.6B/resolve/main/config.json"]
+    assert hub["verdict"] == verdict
+    assert bool(hub["fix"]) == (verdict == "fail")
 
 
 def test_ctrl_c_is_one_line_and_leaves_nobody_behind(node: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_driver_that_hangs_is_told_so() -> None:
 def test_one_board_lost_of_eight_fails_beside_the_seven() -> None:
     facts = parse_nvidia(Answer(out=LOST + smi([Board()] * 7), code=0))
     found = list(judge_gpus(facts, R1, KNOWN, None))
-    assert [finding.verdict for finding in found[:2]] == ["fail", "fail"]
+    assert [(finding.check, finding.verdict) for finding in found[:2]] == [("boards", "fail"), ("count", "fail")]
     assert "fell off the bus" in found[0].fix
     assert found[1].found.startswith("7 × NVIDIA H200")
 

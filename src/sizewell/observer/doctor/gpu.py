@@ -49,7 +49,8 @@ def judge_gpus(facts: GpuFacts, needs: Needs | None, known: Known, engine_cuda: 
 def _trouble(facts: GpuFacts) -> Finding:
     said = facts.trouble
     cure = next((cure for words, cure in CURES if words in said.lower()), "run the driver's tool by hand, read dmesg")
-    return _gpu(check="driver", verdict="fail", found=said, needed="a driver that answers", fix=cure)
+    check = "boards" if facts.gpus else "driver"
+    return _gpu(check=check, verdict="fail", found=said, needed="a driver that answers", fix=cure)
 
 
 def _none(facts: GpuFacts, needs: Needs | None) -> Finding:
@@ -99,7 +100,7 @@ def _count(seen: Sequence[GpuState], unseen: int, facts: GpuFacts, needs: Needs 
 
 def judge_driver(facts: GpuFacts, needs: Needs | None, known: Known, engine_cuda: str | None) -> Finding:
     """Return whether the driver runs the CUDA an engine is built for: of its release, or of its major at least."""
-    said = f"{facts.driver}, CUDA up to {facts.cuda}" if facts.cuda else f"{facts.driver}"
+    said = (facts.driver or "of a release it does not say") + (f", CUDA up to {facts.cuda}" if facts.cuda else "")
     wanted = engine_cuda or (needs.cuda if needs else None)
     here, there = _release(facts.cuda), _release(wanted)
     if here is None or there is None:
