@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sizewell.cli.options import Decorator
     from sizewell.deployer.launch import Launch
     from sizewell.observer.doctor.needs import Known, Needs, Place
+    from sizewell.planner.bill_of_materials import BillOfMaterials
     from sizewell.specs.deployment import Deployment
     from sizewell.specs.hardware import GpuSpec
 
@@ -199,10 +200,12 @@ def _hub_check(deployment: Deployment) -> Callable[[], str]:
     return complaint
 
 
-def _flag_check(deployment: Deployment, materials: Any, place: Place) -> Callable[[str], Sequence[str]]:
+def _flag_check(
+    deployment: Deployment, materials: BillOfMaterials, place: Place
+) -> Callable[[str], Sequence[str] | None]:
     """Return a function that lists the flags of the rendered deployment which a version would refuse."""
 
-    def unknown(version: str) -> Sequence[str]:
+    def unknown(version: str) -> Sequence[str] | None:
         from sizewell.catalog.engine_flags import read_engine_flags
         from sizewell.deployer import words
 
@@ -210,14 +213,14 @@ def _flag_check(deployment: Deployment, materials: Any, place: Place) -> Callabl
             installed = read_engine_flags(deployment.engine.name, version)
             said = words.flags(_launch(deployment, materials, place))
         except SizewellError:
-            return ()  # releases nobody read, or a deployment that no target can say: there is nothing to compare
+            return None  # a release nobody read, or a deployment that no target can say
         values, switches = installed.values, installed.switches
         return [flag.name for flag in said if flag.name not in (values if flag.takes_value else switches)]
 
     return unknown
 
 
-def _launch(deployment: Deployment, materials: Any, place: Place) -> Launch:
+def _launch(deployment: Deployment, materials: BillOfMaterials, place: Place) -> Launch:
     from sizewell.catalog.engine_flags import read_engine_flags
     from sizewell.deployer.launch import Launch, Site
     from sizewell.deployer.reasoning import usual_parser

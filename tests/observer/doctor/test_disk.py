@@ -45,6 +45,7 @@ def test_a_fast_disk_with_the_checkpoint_passes_and_says_how_long_a_start_takes(
     [
         (replace(FAST, present_bytes=0.5 * R1.checkpoint_bytes), ARRIVED, "checkpoint", "fail"),
         (replace(FAST, present_bytes=0.0, unreadable=163), ARRIVED, "checkpoint", "fail"),
+        (replace(FAST, total_bytes=0.0, free_bytes=0.0), ARRIVED, "space", "skipped"),
         (replace(FAST, free_bytes=1300 * GIB), ARRIVED, "space", "warn"),
         (replace(FAST, free_bytes=1401 * GIB), ARRIVED, "space", "pass"),
         (replace(FAST, present_bytes=0.0, free_bytes=640 * GIB), COMING, "space", "fail"),

@@ -97,6 +97,7 @@ def test_a_release_without_a_flag_of_the_plan_fails_by_its_name() -> None:
     assert found["flags"].verdict == "fail"
     assert "--shutdown-timeout" in found["flags"].found
     assert "--engine vllm@0.10" in found["flags"].fix
+    assert judged(replace(VLLM, version="0.5.4"))["flags"].verdict == "skipped"
     assert judged(replace(VLLM, version="0.33.1+cu130"))["version"].verdict == "pass"
 
 

@@ -47,8 +47,10 @@ def _room(facts: DiskFacts, needs: Needs | None, place: Place) -> Finding:
     missing = 0.0
     if needs is not None and not place.arrived:
         missing = max(0.0, needs.checkpoint_bytes - facts.present_bytes)
+    if not facts.total_bytes:
+        return _disk(check="space", verdict="skipped", found=f"{facts.file_system} under {facts.folder} has no size")
     left = facts.free_bytes - missing
-    share = left / facts.total_bytes if facts.total_bytes else 0.0
+    share = left / facts.total_bytes
     found = f"{gib(facts.free_bytes)} of {gib(facts.total_bytes)} free on {facts.file_system} under {facts.folder}"
     found += "" if facts.exists else ", which is not there yet"
     figures = {"free_bytes": facts.free_bytes, "total_bytes": facts.total_bytes}

@@ -70,6 +70,10 @@ def _plain(version: str) -> str:
 
 def _flags(facts: EngineFacts, needs: Needs) -> Finding:
     unknown = needs.unknown_flags(facts.version or "")
+    if unknown is None:
+        return _engine(
+            check="flags", verdict="skipped", found=f"the flags of {facts.version} or the plan's are not known"
+        )
     if not unknown:
         return _engine(check="flags", verdict="pass", found="it knows every flag the plan is rendered with")
     fix = f"render for what is installed: --engine {facts.name}@{_plain(facts.version or '')}"

@@ -36,7 +36,8 @@ def judge_host(facts: HostFacts, needs: Needs | None, known: Known) -> Iterator[
 
 def _processor(facts: HostFacts, needs: Needs | None) -> Finding:
     more = f", {facts.quota_cores:.3g} by the container's limit" if facts.usable_cores < facts.cores else ""
-    found = f"{facts.cpu}: {facts.cores} cores of {facts.threads} threads{more}"
+    cores = f"{facts.cores} core{'' if facts.cores == 1 else 's'}"
+    found = f"{facts.cpu}: {cores} of {facts.threads} threads{more}"
     figures = {"cores": facts.usable_cores}
     if needs is None or facts.usable_cores >= needs.materials.cpu_cores:
         needed = f"{needs.materials.cpu_cores} cores" if needs else ""

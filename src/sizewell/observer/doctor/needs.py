@@ -18,7 +18,8 @@ class Needs:
 
     `gpu_bytes` must be free on each accelerator; rendered jobs wait `patience_s` for a start. `cuda` is what the
     engine's release is built for (None: not known); `unknown_flags` returns the flags a version of the engine would
-    refuse; `hub` asks where the weights come from and returns its complaint (None: nothing is downloaded).
+    refuse (None: nobody knows); `hub` asks where the weights come from and returns its complaint (None: nothing is
+    downloaded).
     """
 
     deployment: Deployment
@@ -27,7 +28,7 @@ class Needs:
     gpu_bytes: float
     patience_s: float
     cuda: str | None
-    unknown_flags: Callable[[str], Sequence[str]]
+    unknown_flags: Callable[[str], Sequence[str] | None]
     hub: Callable[[], str] | None = None
 
     @property
