@@ -131,6 +131,7 @@ def test_a_plan_another_catalogue_made_is_refused(say: Say, node: Path) -> None:
         (("--on", "8xh200"), 2, "name a model or a plan"),
         (("r1", "--on", "1xh100", "--tp", "1"), 3, "weights do not fit"),
         (("nowhere.json",), 2, "cannot be read"),
+        (("some/config.json", "--on", "h100"), 2, "config.json"),
         (("a.json", "--from", "b.json"), 2, "two plans"),
         (("r1", "--on", "8xh200", "--on", "h100"), 2, "given twice"),
         (("--port", "0"), 2, "--port"),

@@ -44,7 +44,7 @@ def _file_first(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     said[param.name] = value
     if len(said) < 3:
         return value
-    named = said["model"] if said["model"] and said["model"].lower().endswith(FILES) else None
+    named = said["model"] if _names_a_plan(said["model"]) else None
     if named and said["source"]:
         raise BadInputError(f"{named} and --from {said['source']} are two plans: give one of the two")
     if named or said["source"]:
@@ -56,6 +56,10 @@ def _file_first(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
             said["model"] = read.get("model")
             ctx.set_parameter_source("model", click.core.ParameterSource.DEFAULT_MAP)
     return value
+
+
+def _names_a_plan(argument: str | None) -> bool:
+    return argument is not None and argument.lower().endswith(FILES) and Path(argument).name != "config.json"
 
 
 def _source_flags() -> Decorator:
