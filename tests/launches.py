@@ -7,11 +7,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sizewell.catalog.engine_flags import list_flag_releases, read_engine_flags
+from sizewell.catalog.engine_flags import list_flag_releases, read_engine_flags, read_router_flags
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.models import read_model
 from sizewell.cli.questions import Setup, machine, materials_that_fit, stated_on
 from sizewell.deployer.launch import Launch, Site, Slurm
+from sizewell.cli.pool_flags import parse_pool
 from sizewell.planner.stated import Stated
 from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism
 from sizewell.traffic.workload import Workload
@@ -32,7 +33,13 @@ def launch(built: Deployment, **site: Any) -> Launch:
     """Return a launch of a deployment at a site, with the flags of its engine's release."""
     named = {"model_path": built.model.name, "served_name": built.model.name, **site}
     flags = read_engine_flags(built.engine.name, built.engine.version)
-    return Launch(deployment=built, site=Site(**named), flags=flags, materials=materials_that_fit(built))
+    router = read_router_flags(built.engine.name)
+    return Launch(deployment=built, site=Site(**named), flags=flags, materials=materials_that_fit(built), router=router)
+
+
+def split(prefill: str, decode: str, **more: Any) -> Stated:
+    """Return pools as they are stated on a command line: `2xTP4`."""
+    return Stated(prefill=parse_pool(prefill), decode=parse_pool(decode), **more)
 
 
 HOSTILE = [

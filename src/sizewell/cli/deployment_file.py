@@ -21,45 +21,43 @@ SETTINGS = ("max_num_seqs", "max_num_batched_tokens", "memory_fraction", "specul
 """Settings that are called the same in a plan and as a flag."""
 
 
-def read_deployment_file(path: str, number: int, ctx: click.Context) -> dict[str, Any]:
-    """Return a file's values by parameter name of the command being run; of several plans, the `number`-th.
+def read_deployment_file(path: str, which: tuple[int, int | None], ctx: click.Context) -> dict[str, Any]:
+    """Return a file's values by parameter name of the command being run.
 
-    Raises BadInputError for a file that is neither a plan nor flags, and for a plan it does not hold.
+    `which` of several plans, and which split of the best one (None: the plan as it is). Raises BadInputError for a
+    file that is neither a plan nor flags, and for a plan or split it does not hold.
     """
     if path.lower().endswith(".json"):
-        return _plan(path, number, ctx)
+        return _plan(path, which, ctx)
     from sizewell.cli.workload_file import read_workload_file
 
     return read_workload_file(path, ctx)
 
 
-def _plan(path: str, number: int, ctx: click.Context) -> dict[str, Any]:
+def _plan(path: str, which: tuple[int, int | None], ctx: click.Context) -> dict[str, Any]:
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise BadInputError(f"{path}: cannot be read: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != PLAN_SCHEMA:
         raise BadInputError(f"{path}: is not what `sizewell plan --json` writes ({PLAN_SCHEMA})")
-    plans = document["plans"]
-    if not 1 <= number <= len(plans):
-        raise BadInputError(f"{path}: holds {len(plans)} plans, there is no --plan {number}")
-    ctx.meta[STATED] = stated = plans[number - 1]["deployment"]
-    return {**_flags(path, stated), **_load(document["question"]["workload"])}
+    number, split = which
+    found = document["plans"] if split is None else document.get("splits", [])
+    asked, what = (number, "plan") if split is None else (split, "split")
+    if not 1 <= asked <= len(found):
+        raise BadInputError(f"{path}: holds {len(found)} {what}s, there is no --{what} {asked}")
+    ctx.meta[STATED] = stated = found[asked - 1]["deployment"]
+    return {**_flags(stated), **_load(document["question"]["workload"])}
 
 
-def _flags(path: str, stated: Mapping[str, Any]) -> dict[str, Any]:
-    if len(stated["pools"]) != 1:
-        raise BadInputError(f"{path}: prefill and decode in separate pools are not rendered: choose another --plan")
-    (pool,) = stated["pools"]
-    settings, cut = pool["settings"], pool["parallelism"]
-    engine = stated["engine"]
+def _flags(stated: Mapping[str, Any]) -> dict[str, Any]:
+    settings, engine = stated["pools"][0]["settings"], stated["engine"]
     said = {
         "model": stated["model"],
         "machine": f"{stated['gpus_per_node']}x{stated['gpu']}",
         "nodes": stated["nodes"],
         "node": stated["node"],
-        "replicas": pool["replicas"],
-        **cut,
+        **_pools(stated),
         "engine": f"{engine['name']}@{engine['version']}",
         "weight_format": stated["weight_format"],
         "kv_format": stated["kv_format"],
@@ -71,7 +69,21 @@ def _flags(path: str, stated: Mapping[str, Any]) -> dict[str, Any]:
         del said["speculative_tokens"]
     if settings["offload_bytes"]:
         said["offload_bytes"] = f"{settings['offload_bytes'] / 2**30!r}GiB"
+    if settings["kv_host_bytes"]:
+        said["kv_host_memory"] = f"{settings['kv_host_bytes'] / 2**30!r}GiB"
     return {name: value if isinstance(value, bool) else str(value) for name, value in said.items()}
+
+
+def _pools(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the replicas of one pool are cut, or those of two."""
+    pools = stated["pools"]
+    if len(pools) == 1:
+        return {"replicas": pools[0]["replicas"], **pools[0]["parallelism"]}
+    named = {"kv_network": stated["kv_network"]} if stated["kv_network"] else {}
+    for pool in pools:
+        cut = "x".join(f"{name}{size}" for name, size in pool["parallelism"].items())
+        named[pool["role"]] = f"{pool['replicas']}x{cut}"
+    return named
 
 
 def _load(workload: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,4 +117,5 @@ def _changed(ctx: click.Context) -> bool:
     spoken = click.core.ParameterSource.COMMANDLINE
     said = {"model", "machine", "nodes", "node", "replicas", "tp", "pp", "dp", "ep", "engine", "weight_format"}
     said |= {"kv_format", "max_model_len", "enforce_eager", "offload_bytes", *SETTINGS}
+    said |= {"prefill", "decode", "kv_network", "kv_host_memory", "pin_prefixes"}
     return any(ctx.get_parameter_source(name) == spoken for name in said)

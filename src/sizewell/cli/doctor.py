@@ -225,7 +225,7 @@ def _flag_check(
 
 
 def _launch(deployment: Deployment, materials: BillOfMaterials, place: Place) -> Launch:
-    from sizewell.catalog.engine_flags import read_engine_flags
+    from sizewell.catalog.engine_flags import read_engine_flags, read_router_flags
     from sizewell.deployer.launch import Launch, Site
     from sizewell.deployer.reasoning import usual_parser
 
@@ -234,7 +234,8 @@ def _launch(deployment: Deployment, materials: BillOfMaterials, place: Place) ->
         model_path=str(place.model), served_name=deployment.model.name, host=place.host, port=place.port,
         reasoning_parser=usual_parser(deployment.model.name, flags),
     )  # fmt: skip
-    return Launch(deployment=deployment, site=site, flags=flags, materials=materials)
+    router = read_router_flags(deployment.engine.name)
+    return Launch(deployment=deployment, site=site, flags=flags, materials=materials, router=router)
 
 
 def _known() -> Known:

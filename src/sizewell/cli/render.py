@@ -22,6 +22,7 @@ from sizewell.cli.options import (
     workload_flags,
     workload_of,
 )
+from sizewell.cli.pool_flags import pool_flags
 from sizewell.cli.quantities import COUNT
 from sizewell.specs.errors import BadInputError
 
@@ -41,10 +42,10 @@ def _file_first(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Read the file once both flags that choose from it are known, in whatever order they were given."""
     said = ctx.meta.setdefault(SOURCE, {})
     said[param.name] = value
-    if len(said) == 2 and said["source"] is not None:
+    if len(said) == 3 and said["source"] is not None:
         from sizewell.cli.deployment_file import read_deployment_file
 
-        read = read_deployment_file(said["source"], said["plan"] or 1, ctx)
+        read = read_deployment_file(said["source"], (said["plan"] or 1, said["split"]), ctx)
         ctx.default_map = {**(ctx.default_map or {}), **read}
     return value
 
@@ -52,9 +53,11 @@ def _file_first(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 def _source_flags() -> Decorator:
     told = "A plan (JSON of `sizewell plan --json`), or flags as YAML or TOML."
     which = "Which plan of the file [1, the best]."
+    split = "Which split of its best plan, as `sizewell plan --split` lists them [none: the plan as it is]."
     return stack(
         click.option("--from", "source", metavar="FILE", is_eager=True, callback=_file_first, help=told),
         quantity("--plan", COUNT, which, is_eager=True, callback=_file_first),
+        quantity("--split", COUNT, split, is_eager=True, callback=_file_first),
     )
 
 
@@ -65,6 +68,7 @@ def _site_flags() -> Decorator:
         click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens; others need a key."),
         click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="First port."),
         click.option("--image", default="", metavar="IMAGE", help="Container image [the engine's own]."),
+        click.option("--router-image", default="", metavar="IMAGE", help="Image of the router before two pools."),
         click.option("--reasoning-parser", metavar="NAME", help="Parser of thinking, or none [the model's]."),
         click.option("--trust-remote-code", is_flag=True, help="Run code that lies in the checkpoint."),
     )
@@ -98,6 +102,7 @@ def _slurm_flags() -> Decorator:
 @deployment_flags()
 @format_flags(multiple=False)
 @settings_flags()
+@pool_flags()
 @workload_flags()
 @_site_flags()
 @_slurm_flags()
@@ -142,7 +147,7 @@ def _deployment(ctx: click.Context, given: Mapping[str, Any]) -> Deployment:
 
 
 def _files(deployment: Deployment, given: Mapping[str, Any]) -> Mapping[str, str]:
-    from sizewell.catalog.engine_flags import read_engine_flags
+    from sizewell.catalog.engine_flags import read_engine_flags, read_router_flags
     from sizewell.cli import questions
     from sizewell.deployer.launch import Launch, Site
     from sizewell.deployer.reasoning import usual_parser
@@ -156,12 +161,15 @@ def _files(deployment: Deployment, given: Mapping[str, Any]) -> Mapping[str, str
         host=given["host"],
         port=given["port"],
         image=given["image"],
+        router_image=given["router_image"],
         reasoning_parser=None if parser == "none" else parser,
         trust_remote_code=given["trust_remote_code"],
         slurm=_slurm(given),
     )
     materials = questions.materials_that_fit(deployment)
-    return render(Launch(deployment=deployment, site=site, flags=flags, materials=materials), given["target"])
+    router = read_router_flags(deployment.engine.name)
+    launch = Launch(deployment=deployment, site=site, flags=flags, materials=materials, router=router)
+    return render(launch, given["target"])
 
 
 def _slurm(given: Mapping[str, Any]) -> Slurm:

@@ -64,6 +64,8 @@ def _refuse(launch: Launch) -> None:
         raise BadInputError(
             f"llama.cpp is not rendered for {cut} on {launch.nodes} nodes: use --tp or --pp on one node"
         )
+    if settings.kv_host_bytes:
+        raise BadInputError("llama.cpp keeps no second cache in host memory: leave --kv-host-memory out")
     if settings.offload_bytes or settings.speculative_tokens:
         raise BadInputError("llama.cpp moves whole layers and drafts with another model: leave both out")
     if settings.memory_fraction != launch.deployment.engine.memory_fraction:
@@ -74,6 +76,12 @@ def _refuse(launch: Launch) -> None:
 
 def joining(launch: Launch) -> Iterator[Flag]:
     """Yield nothing: it runs on one node."""
+    del launch
+    yield from ()
+
+
+def handover(launch: Launch) -> Iterator[Flag]:
+    """Yield nothing: it hands no cache over."""
     del launch
     yield from ()
 
