@@ -14,6 +14,7 @@ from sizewell.deployer.render import render
 from sizewell.planner.stated import Stated
 from stand_in_job import PATIENCE_S, job, wait_for
 
+
 def test_it_says_where_it_answers_and_drains_on_the_signal(two_nodes: Launch, tmp_path: Path) -> None:
     with job(render(two_nodes, "slurm"), 2, tmp_path) as running:
         log = wait_for("answers on node1", tmp_path)

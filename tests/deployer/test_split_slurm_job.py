@@ -47,7 +47,8 @@ def test_pools_on_one_node_share_no_port_and_drain(one_node: Launch, tmp_path: P
     ports = re.findall(r"--port (\d+)", log) + re.findall(r"--prometheus-port (\d+)", log)
     assert len(set(ports)) == 5
     asked = re.findall(r"--(prefill|decode) http://127.0.0.1:(\d+)", said["router"][0])
-    assert {port for _, port in asked} == set(re.findall(r"--port (\d+)", " ".join([*said["kv_producer"], *said["kv_consumer"]])))
+    engines = " ".join([*said["kv_producer"], *said["kv_consumer"]])
+    assert {port for _, port in asked} == set(re.findall(r"--port (\d+)", engines))
     assert [pool for pool, _ in asked] == ["prefill", "prefill", "decode"]
     assert (tmp_path / "log").read_text().count("drained") == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job.sbatch", "log", "step"]
@@ -55,6 +56,7 @@ def test_pools_on_one_node_share_no_port_and_drain(one_node: Launch, tmp_path: P
 
 def test_pools_over_nodes_find_their_heads(three_nodes: Launch, tmp_path: Path) -> None:
     with job(render(three_nodes, "slurm"), 3, tmp_path, VLLM_API_KEY="sesame") as running:
+        wait_for("--node-rank 1", tmp_path)
         log = wait_for("answers on node1", tmp_path)
         running.send_signal(signal.SIGTERM)
         assert running.wait(PATIENCE_S) == 0

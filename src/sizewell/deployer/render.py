@@ -14,8 +14,6 @@ from sizewell.deployer import (
     split_compose,
     split_kubernetes,
     split_slurm,
-
-
     split_systemd,
     systemd,
 )

@@ -135,7 +135,9 @@ def handover(launch: Launch) -> Iterator[Flag]:
             yield Flag(name="--disaggregation-decode-tp", value=ranks_there, why="ranks of the pool that answers")
             yield Flag(name="--disaggregation-decode-dp", value=str(decode.dp), why="attention ranks there")
         if in_turn:
-            yield Flag(name="--load-balance-method", value="round_robin", why="the other pool counts ranks the same way")
+            yield Flag(
+                name="--load-balance-method", value="round_robin", why="the other pool counts ranks the same way"
+            )
         return
     if told and prefill.pp > 1:
         yield Flag(name="--disaggregation-prefill-pp", value=str(prefill.pp), why="stages of the pool that prompts")

@@ -109,7 +109,11 @@ def read_constants(text: str) -> dict[str, int]:
 def pool_numbers(launch: Launch) -> list[str]:
     """Return how many replicas each pool has, and on how many nodes each stands, as numbers a script keeps."""
     told = ((part.pool.role, part.pool.replicas, part.nodes) for part in launch.parts)
-    return [f"{role}_{what}={many}" for role, *counts in told for what, many in zip(("replicas", "nodes"), counts, strict=True)]
+    return [
+        f"{role}_{what}={many}"
+        for role, *counts in told
+        for what, many in zip(("replicas", "nodes"), counts, strict=True)
+    ]
 
 
 def worker_words(role: str, address: str, port: str, handover: str, has_port: bool) -> list[str]:

@@ -61,7 +61,9 @@ def _place(launch: Launch, placed: tuple[Seat, ...]) -> list[str]:
     else:
         lines.append("address=127.0.0.1  # all on this machine")
     if any(part.nodes > 1 for part in launch.parts):
-        lines.append(f"head=${{HEAD_ADDRESS:-$address}} rendezvous=$((port + {MEETING}))  # where a replica's nodes meet")
+        lines.append(
+            f"head=${{HEAD_ADDRESS:-$address}} rendezvous=$((port + {MEETING}))  # where a replica's nodes meet"
+        )
     device = DEVICES.get(launch.deployment.cluster.gpu.vendor)
     if device:
         firsts = " ".join(str(seat.first) for seat in placed)
@@ -73,7 +75,7 @@ def _place(launch: Launch, placed: tuple[Seat, ...]) -> list[str]:
             f"  export {device}",
             "fi",
         ]
-    return [*lines, ": \"$address $handover $metrics\"  # not every program is told each of them"]
+    return [*lines, ': "$address $handover $metrics"  # not every program is told each of them']
 
 
 def _key(launch: Launch) -> list[str]:
@@ -110,10 +112,11 @@ def _router(launch: Launch, placed: tuple[Seat, ...]) -> list[str]:
             f'  read -r -a addresses <<<"${{{variable}{usual}}}"',
             f"  for ((each = 0; each < {name}_replicas; each++)); do",
             f"    port=$(({launch.site.port} + {PORTS_EACH} * ({mine[0].number} + each + 1)))",
-            *shell.worker_words(name, "${addresses[each]}", "$port", f"$((port + {HANDOVER}))", router.has_port(launch)),
+            *shell.worker_words(
+                name, "${addresses[each]}", "$port", f"$((port + {HANDOVER}))", router.has_port(launch)
+            ),
             "  done",
         ]
     if router.keyed(launch):
         lines += [f"  {line}" for line in router.key_words(launch)]
     return [*lines, "  ;;"]
-

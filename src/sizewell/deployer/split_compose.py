@@ -23,7 +23,9 @@ def render(launch: Launch) -> Mapping[str, str]:
     if launch.deployment.cluster.nodes > 1:
         raise BadInputError("compose runs on one machine: render for slurm or kubernetes, or a plan of one node")
     if launch.exposed:
-        raise BadInputError(f"pools share this machine's network, not {launch.site.host}: put a proxy before the router")
+        raise BadInputError(
+            f"pools share this machine's network, not {launch.site.host}: put a proxy before the router"
+        )
     services, flags = {}, list(router.flags(launch))
     for seat in seats(launch):
         mine, value_of = launch.parts[seat.part], partial(on_this_machine, launch, seat.number)

@@ -5,9 +5,15 @@ from __future__ import annotations
 RUN = r"""
 # One program of a node: it gets the signal too, and drains; one that ends by itself has failed, whatever it says.
 run() {
-  local status=0 stopping=0
+  local status=0 stopping=0 child
+  "${container[@]}" "${engine[@]}" &
+  child=$!
   trap 'stopping=1' TERM
-  "${container[@]}" "${engine[@]}" || status=$?
+  trap 'stopping=1; kill -TERM "$child" 2>/dev/null || true' USR1  # another has failed
+  while kill -0 "$child" 2>/dev/null; do
+    status=0
+    wait "$child" || status=$?
+  done
   ((stopping)) && exit 0
   echo "sizewell: $1 $2 on $SLURMD_NODENAME ended with $status" >&2
   exit 1
@@ -70,4 +76,6 @@ PARTS = r"""  given=${!device:-$(seq -s , 0 "$((gpus - 1))")}  # what the schedu
     done
     exit 0
   fi
+  # Not every scheduler finds what a task leaves behind.
+  kill -USR1 "${pids[@]}" 2>/dev/null || true
   exit $((status ? status : 1))"""

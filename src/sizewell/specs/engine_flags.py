@@ -8,7 +8,6 @@ from typing import Literal
 from sizewell.specs.engine import EngineName
 from sizewell.specs.errors import BadInputError, nearest_names
 
-
 RouterName = Literal["vllm-router", "sglang-router"]
 ProgramName = EngineName | RouterName
 """What has a command line whose flags were read."""
