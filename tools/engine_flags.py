@@ -1,8 +1,8 @@
 """Writes catalog/data/engine_flags from released packages: `python -m tools.engine_flags FOLDER`.
 
-FOLDER holds the wheels, one `pip download --no-deps --only-binary :all: vllm==0.33.0` (sglang==…, vllm-router==…) each, and the source
-archive of llama-cpp-python, which contains llama.cpp. Nothing is imported or run: the parsers' definitions are read
-from the source, so that a wheel built for another machine tells as much as one that would run here.
+FOLDER holds the wheels, one `pip download --no-deps --only-binary :all: vllm==0.33.0` (sglang==…, vllm-router==…) each,
+and the source archive of llama-cpp-python, which contains llama.cpp. Nothing is imported or run: the parsers'
+definitions are read from the source, so that a wheel built for another machine tells as much as one for this.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def wide() -> Launch:
 
 @pytest.mark.parametrize("target", TARGETS)
 @given(asked=split_launches())
-@how(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@how(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 def test_an_artefact_reads_back_to_both_pools(target: str, asked: Launch) -> None:
     try:
         files = dict(render(asked, target))

@@ -21,27 +21,26 @@ SETTINGS = ("max_num_seqs", "max_num_batched_tokens", "memory_fraction", "specul
 """Settings that are called the same in a plan and as a flag."""
 
 
-def read_deployment_file(path: str, which: tuple[int, int | None], ctx: click.Context) -> dict[str, Any]:
-    """Return a file's values by parameter name of the command being run.
+def read_deployment_file(path: str, number: int, ctx: click.Context, split: int | None = None) -> dict[str, Any]:
+    """Return a file's values by parameter name of the command being run; of several plans, the `number`-th.
 
-    `which` of several plans, and which split of the best one (None: the plan as it is). Raises BadInputError for a
-    file that is neither a plan nor flags, and for a plan or split it does not hold.
+    `split` chooses one of the best plan's splits instead. Raises BadInputError for a file that is neither a plan nor
+    flags, and for a plan or split it does not hold.
     """
     if path.lower().endswith(".json"):
-        return _plan(path, which, ctx)
+        return _plan(path, number, split, ctx)
     from sizewell.cli.workload_file import read_workload_file
 
     return read_workload_file(path, ctx)
 
 
-def _plan(path: str, which: tuple[int, int | None], ctx: click.Context) -> dict[str, Any]:
+def _plan(path: str, number: int, split: int | None, ctx: click.Context) -> dict[str, Any]:
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise BadInputError(f"{path}: cannot be read: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != PLAN_SCHEMA:
         raise BadInputError(f"{path}: is not what `sizewell plan --json` writes ({PLAN_SCHEMA})")
-    number, split = which
     found = document["plans"] if split is None else document.get("splits", [])
     asked, what = (number, "plan") if split is None else (split, "split")
     if not 1 <= asked <= len(found):

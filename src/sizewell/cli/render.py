@@ -45,7 +45,7 @@ def _file_first(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     if len(said) == 3 and said["source"] is not None:
         from sizewell.cli.deployment_file import read_deployment_file
 
-        read = read_deployment_file(said["source"], (said["plan"] or 1, said["split"]), ctx)
+        read = read_deployment_file(said["source"], said["plan"] or 1, ctx, said["split"])
         ctx.default_map = {**(ctx.default_map or {}), **read}
     return value
 

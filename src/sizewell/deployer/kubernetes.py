@@ -148,11 +148,8 @@ def _environment(launch: Launch) -> list[Object | str]:
     said: list[Object | str] = []
     own: Object = {"fieldRef": {"fieldPath": "status.podIP"}}
     for each in words.environment(launch):
-        given = (
-            {"valueFrom": own}
-            if each.live == "address"
-            else {"value": HEAD_LIVE[each.live] if each.live else each.value}
-        )
+        value = HEAD_LIVE.get(each.live, "") if each.live else each.value
+        given = {"valueFrom": own} if each.live == "address" else {"value": value}
         said += [Why(each.why), {"name": each.name, **given}]
     said += [Why("weights are downloaded once, into the claim"), {"name": "HF_HOME", "value": CACHE}]
     said += [Why("for gated models, where the Secret exists"), secret("HF_TOKEN", "hf-token", "token", optional=True)]

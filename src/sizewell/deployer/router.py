@@ -19,7 +19,7 @@ MODES: Mapping[ProgramName, str] = {
     "sglang-router": "--pd-disaggregation",
 }
 ENGINES_KEY = "OPENAI_API_KEY"
-"""Where vllm-router takes the key it shows to the engines (seen in its requests, 0.1.17); SGLang's is told by a flag."""
+"""Where vllm-router takes the key it shows to engines (seen in requests of 0.1.17); SGLang's is told by a flag."""
 PLACE: tuple[Live, Live, Live] = ("address", "port", "handover")
 """What it has to know of every engine."""
 LOOK_S = 5

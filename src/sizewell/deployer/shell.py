@@ -108,18 +108,11 @@ def read_constants(text: str) -> dict[str, int]:
 
 def pool_numbers(launch: Launch) -> list[str]:
     """Return how many replicas each pool has, and on how many nodes each stands, as numbers a script keeps."""
-    told = ((part.pool.role, part.pool.replicas, part.nodes) for part in launch.parts)
     return [
-        f"{role}_{what}={many}"
-        for role, *counts in told
-        for what, many in zip(("replicas", "nodes"), counts, strict=True)
+        f"{part.pool.role}_{what}={many}"
+        for part in launch.parts
+        for what, many in (("replicas", part.pool.replicas), ("nodes", part.nodes))
     ]
-
-
-def worker_words(role: str, address: str, port: str, handover: str, has_port: bool) -> list[str]:
-    """Return the lines that name one engine to the router, whose array is `engine`."""
-    beside = f' "{handover}"' if role == "prefill" and has_port else ""
-    return [f'    engine+=(--{role} "http://{address}:{port}"{beside})']
 
 
 def read_pools(text: str, constants: Mapping[str, int]) -> Artefact:

@@ -1,4 +1,4 @@
-"""A script that becomes one program of a split deployment: `serve.sh prefill 0`, `serve.sh decode 1`, `serve.sh router`."""
+"""A script that becomes one program of a split deployment: `serve.sh prefill 0`, `serve.sh decode 1`, `… router`."""
 
 from __future__ import annotations
 
@@ -101,6 +101,7 @@ def _engine(launch: Launch) -> list[str]:
 
 
 def _router(launch: Launch, placed: tuple[Seat, ...]) -> list[str]:
+    beside = f' "$((port + {HANDOVER}))"' if router.has_port(launch) else ""
     lines = ["router)", *shell.engine_array(router.program(launch), router.flags(launch), "  ")]
     for part, name in enumerate(("prefill", "decode")):
         mine = [seat for seat in placed if seat.part == part]
@@ -112,9 +113,7 @@ def _router(launch: Launch, placed: tuple[Seat, ...]) -> list[str]:
             f'  read -r -a addresses <<<"${{{variable}{usual}}}"',
             f"  for ((each = 0; each < {name}_replicas; each++)); do",
             f"    port=$(({launch.site.port} + {PORTS_EACH} * ({mine[0].number} + each + 1)))",
-            *shell.worker_words(
-                name, "${addresses[each]}", "$port", f"$((port + {HANDOVER}))", router.has_port(launch)
-            ),
+            f'    engine+=(--{name} "http://${{addresses[each]}}:$port"{beside if part == 0 else ""})',
             "  done",
         ]
     if router.keyed(launch):

@@ -1,4 +1,4 @@
-"""A compose file of a split deployment: a service for each replica and the router before them, on this machine alone."""
+"""A compose file of a split deployment: a service for each replica and the router before them, on one machine."""
 
 from __future__ import annotations
 

@@ -35,8 +35,9 @@ def render(launch: Launch) -> Mapping[str, str]:
     for number in range(launch.pool.replicas):
         first = number * launch.gpus_per_node
         mine = [str(first + place) for place in range(launch.gpus_per_node)]
-        told = environment(launch, lambda live: "", mine)
-        said = flag_lines(words.flags(launch), lambda live: str(launch.site.port + number))
+        live: Mapping[Live, str] = {"port": str(launch.site.port + number)}
+        told = environment(launch, live.__getitem__, mine)
+        said = flag_lines(words.flags(launch), live.__getitem__)
         units[f"{launch.name}-{number}.service"] = unit(
             launch, f"Engine {launch.name}, replica {number}", words.program(launch), told, said
         )
