@@ -1,0 +1,128 @@
+"""How a started deployment stands: what its job, its log and its endpoint say, judged together."""
+
+from __future__ import annotations
+
+from sizewell.specs.standing import Cause, Failure, HttpFacts, JobFacts, LogFacts, Stage, Standing
+
+CANCELLED_REASONS = ("cancelled", "stopped", "deleted")
+STOP_CODES = (-15, -2, 130, 143)
+"""What a process ends with that was asked to: SIGTERM and SIGINT, as Python and as shells number them."""
+KILL_CODES = (-9, 137)
+_JOB_CAUSES: tuple[tuple[str, Cause, str], ...] = (
+    ("TIMEOUT", "walltime", "the job's time was up: ask for more (--time)"),
+    ("DEADLINE", "walltime", "the job's deadline has passed: ask for a later one, or for less time"),
+    ("OUT_OF_ME", "host-memory", "the job used more host memory than it asked for: ask for more (--mem)"),
+    ("OOMKILLED", "host-memory", "the pod used more host memory than its limit: raise it"),
+    ("NODE_FAIL", "node-missing", "a node failed: start again, without it (--exclude)"),
+    ("BOOT_FAIL", "node-missing", "a node did not boot: start again, without it (--exclude)"),
+    ("PREEMPTED", "cancelled", "the scheduler took the machines back: start again, or in a partition that does not"),
+    ("EVICTED", "cancelled", "the cluster evicted the pod: see its events for what ran short"),
+    ("ERRIMAGE", "missing-file", "the image cannot be pulled: check its name and the pull secret"),
+    ("IMAGEPULL", "missing-file", "the image cannot be pulled: check its name and the pull secret"),
+)
+_OWN_WORDS: frozenset[Cause] = frozenset({"unknown", "engine-death"})
+_KILLED = "it was killed (signal 9), most often by a host short of memory: see dmesg, and ask for more (--mem)"
+_ENDED = "the engine ended though nobody stopped it, whatever its exit code: see the end of its log"
+
+
+def judge(job: JobFacts, log: LogFacts, http: HttpFacts, *, was_ready: bool = False) -> Standing:
+    """Return the standing of one replica; `was_ready` says whether it gave a token before.
+
+    READY only with a token. A job that ended though nobody stopped it has failed, exit code 0 or not.
+    """
+    if job.stage == "waiting":
+        return Standing(stage="PENDING", reason=job.reason or "waiting for machines")
+    if job.stage == "ended":
+        return _ended(job, log, was_ready)
+    if http.gave_token:
+        return _answering(http)
+    if log.failure is not None and log.failure.cause != "unknown":
+        return _failed(log.failure, log.failure.cause)
+    if was_ready:
+        return Standing(stage="DEGRADED", reason=_silence(log, http), failure=log.failure)
+    return _starting(job, log, http)
+
+
+def _answering(http: HttpFacts) -> Standing:
+    if http.healthy:
+        return Standing(stage="READY", reason="a token came back", loaded_fraction=1.0, remaining_s=0.0)
+    return Standing(stage="DEGRADED", reason=f"a token came back, but it is not healthy: {http.error or 'no /health'}")
+
+
+def _silence(log: LogFacts, http: HttpFacts) -> str:
+    if log.stage == "ended":
+        return "it is shutting down"
+    if not http.listens:
+        return f"it was ready and no longer answers{_because(http)}"
+    return f"it was ready and gives no token{_because(http)}"
+
+
+def _because(http: HttpFacts) -> str:
+    return f": {http.error}" if http.error else ""
+
+
+def _starting(job: JobFacts, log: LogFacts, http: HttpFacts) -> Standing:
+    stage, reason = _progress(job, log, http)
+    if log.failure is not None:
+        reason = f"{reason}; the log shows an error that may end it: {log.failure.evidence[0].strip()[:200]}"
+    return Standing(
+        stage=stage,
+        reason=reason,
+        loaded_fraction=log.loaded_fraction,
+        load_bytes_per_s=log.load_bytes_per_s,
+        remaining_s=log.remaining_s,
+        failure=log.failure,
+    )
+
+
+def _progress(job: JobFacts, log: LogFacts, http: HttpFacts) -> tuple[Stage, str]:
+    if log.stage == "ended":
+        return "DEGRADED", "it is shutting down"
+    if log.stage == "serving" or http.listens:
+        return "WARMING", f"it listens, but no token came back yet{_because(http)}"
+    if log.stage == "warming":
+        return "WARMING", "weights are loaded; profiling, compiling and recording graphs"
+    if log.stage == "loading":
+        return "LOADING", "weights are being read"
+    if log.stage == "started":
+        return "LOADING", "the engine has started; no weights read yet"
+    where = f" on {', '.join(job.nodes)}" if job.nodes else ""
+    return "ALLOCATED", f"the job runs{where}; the engine has said nothing yet"
+
+
+def _ended(job: JobFacts, log: LogFacts, was_ready: bool) -> Standing:
+    named = _job_failure(job)
+    said = log.failure if log.failure is not None and log.failure.cause not in _OWN_WORDS else None
+    if said is None and named is None and _was_stopped(job, log):
+        return Standing(stage="ENDED", reason=job.reason or "it was stopped")
+    if job.reason.lower().startswith(CANCELLED_REASONS):
+        return Standing(stage="ENDED", reason=job.reason, failure=said)
+    failure = said or named or log.failure or _unexplained(job, log, was_ready)
+    how = f"exit code {job.exit_code}" if job.exit_code is not None else "no exit code"
+    return _failed(failure, f"{failure.cause}: the job ended ({job.reason or how})")
+
+
+def _was_stopped(job: JobFacts, log: LogFacts) -> bool:
+    if job.reason.lower().startswith(CANCELLED_REASONS):
+        return True
+    return log.failure is None and (job.exit_code in STOP_CODES or log.stage == "ended")
+
+
+def _job_failure(job: JobFacts) -> Failure | None:
+    reason = job.reason.upper().replace(" ", "_")
+    for word, cause, advice in _JOB_CAUSES:
+        if reason.startswith(word):
+            return Failure(cause=cause, evidence=(job.reason,), advice=advice)
+    if job.exit_code in KILL_CODES and not reason.startswith("CANCELLED"):
+        return Failure(cause="host-memory", evidence=(f"exit code {job.exit_code}",), advice=_KILLED)
+    return None
+
+
+def _unexplained(job: JobFacts, log: LogFacts, was_ready: bool) -> Failure:
+    cause: Cause = "engine-death" if was_ready or log.stage in ("serving", "ended") else "unknown"
+    evidence = " ".join(part for part in (job.reason, f"exit code {job.exit_code}") if part)
+    return Failure(cause=cause, evidence=(evidence,), advice=_ENDED)
+
+
+def _failed(failure: Failure, reason: str) -> Standing:
+    return Standing(stage="FAILED", reason=reason, failure=failure)
