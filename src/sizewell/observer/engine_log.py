@@ -59,10 +59,13 @@ class EngineLog:
         if self._progress.read(line.message):
             self._reach("loading", line)
             return
+        known = False
         for engine, wording in self._wordings():
             if line.level != "error" and (found := wording.pattern.match(line.message)):
                 self._take(engine, wording, found.groupdict(), line)
-        self._failures.read(line)
+                known = True
+        if not known:
+            self._failures.read(line)
 
     def _wordings(self) -> Iterator[tuple[str, Wording]]:
         for engine, wordings in ENGINES.items():
@@ -72,7 +75,7 @@ class EngineLog:
     def _take(self, engine: str, wording: Wording, found: dict[str, str | None], line: LogLine) -> None:
         if wording.stage == "serving" and self._engine is None:
             return  # web servers of all kinds say so: not a word on which engine it is
-        if wording.stage == "started" and self._is_over and line.node == self._node:
+        if wording.is_first and self._is_over and line.node == self._node:
             self._forget()
         self._engine = engine
         self._version = self._version or found.pop("version", None)
@@ -81,7 +84,7 @@ class EngineLog:
 
     @property
     def _is_over(self) -> bool:
-        return self._stage == "ended" or self._failures.died
+        return self._stage == "ended" or self._failures.failure is not None
 
     def _reach(self, stage: LogStage, line: LogLine) -> None:
         if STAGES.index(stage) <= STAGES.index(self._stage):

@@ -56,20 +56,19 @@ SYMPTOMS: tuple[Symptom, ...] = (
     ),
     _symptom(
         "out-of-memory", "start", _LOWER_SHARE,
-        r"on startup is less than desired \w+ memory utilization", r"on startup is less than the engine's budget",
+        r"on startup is less than desired GPU memory utilization", r"on startup is less than the engine's budget",
         r"The memory capacity is unbalanced\. Some GPUs may be occupied",
     ),
     _symptom(
         "host-memory", "always", _HOST_MEMORY,
         r"\boom[-_]kill", r"Out [Oo]f [Mm]emory: Killed process", r"srun: error: .*: Out Of Memory", r"\bOOMKilled\b",
         r"low on memory.*[Ww]orker.*killed|killed due to the node running low on memory",
-        r"sizewell: the engine on node .* ended with 137$", r"^(?:\S+: line \d+: +\d+ )?Killed(?: |$)",
-        r"Failed core proc\(s\): \{[^}]*: -9\b",
+        r"sizewell: the engine on node .* ended with 137$", r"Failed core proc\(s\): \{[^}]*: -9\b",
     ),
     _symptom(
         "host-memory", "start", _HOST_MEMORY,
         r"DefaultCPUAllocator: (?:can't allocate|not enough) memory", r"std::bad_alloc", r"^MemoryError\b",
-        r"\[Errno 12\] Cannot allocate memory",
+        r"\[Errno 12\] Cannot allocate memory", r"on startup is less than desired CPU memory utilization",
     ),
     _symptom("host-memory", "start", _SHM, r"/dev/shm.*No space left", r"Bus error", r"creating shared memory segment"),
     _symptom(
@@ -89,12 +88,14 @@ SYMPTOMS: tuple[Symptom, ...] = (
     _symptom(
         "gated-model", "start", "accept the model's licence on its page, and set HF_TOKEN to a token that may read it",
         r"GatedRepoError", r"Access to model \S+ is restricted", r"[Cc]annot access gated repo",
-        r"You are trying to access a gated repo", r"(?<!Not Found for url: )\b403 Client Error", r"Invalid user token",
+        r"You are trying to access a gated repo", r"403 Client Error", r"Invalid user token",
     ),
     _symptom(
         "missing-file", "start", _PATH,
-        r"Repo id must be .*: '?[./~]", r"local directory specified: '?[./~]", r"^OSError: [./~]\S* (?:is not a local|does not)",
-        r"\bFileNotFoundError: (?!.*'(?:ninja|nvcc|gcc)')", r"Cannot find any model weights", r"does not appear to have a file named",
+        r"Repo id must be .*: '?[./~]", r"local directory specified: '?[./~]",
+        r"^OSError: [./~]\S* (?:is not a local|does not)",
+        r"\bFileNotFoundError: (?!.*'(?:ninja|nvcc|gcc)')", r"Cannot find any model weights",
+        r"does not appear to have a file named",
         r"SafetensorError: ", r"failed to open GGUF|failed to open (?:model )?file|gguf_init_from_file: failed to open",
         r"model is corrupted or incomplete", r"appears path-like, but doesn't exist", r"invalid magic characters",
     ),
@@ -111,13 +112,20 @@ SYMPTOMS: tuple[Symptom, ...] = (
     ),
     _symptom(
         "bad-flag", "start", _FLAG,
-        r"^\S+(?: \w+)?: error: ", r"unrecognized arguments: ", r"validation errors? for \w+", r"error: invalid argument: ",
+        r"^(?:vllm|sglang|llama-server|\S+\.py)(?: \w+)*: error: ",
+        r"unrecognized arguments: ", r"validation errors? for \w+", r"error: invalid argument: ",
         r"error while handling argument", r"greater than the derived (?:max_model_len|context_length)",
         r"Unknown quantization method", r"must be divisible by tensor parallel size|not divisible by tp",
-        r"only supported on GPUs with compute capability", r"quantization method \S+ is not supported for the current GPU",
-        r"trust_remote_code=True", r"cannot be larger than the number of available GPUs", r"is larger than the number of available GPUs",
+        r"only supported on GPUs with compute capability",
+        r"quantization method \S+ is not supported for the current GPU",
+        r"argument `trust_remote_code=True`", r"contains custom code which must be executed",
+        r"cannot be larger than the number of available GPUs",
+        r"is larger than the number of available GPUs",
     ),
-    _symptom("disk-full", "start", "free space, or point HF_HOME and the caches elsewhere", r"No space left on device", r"Disk quota exceeded"),
+    _symptom(
+        "disk-full", "start", "free space, or point HF_HOME and the caches elsewhere",
+        r"No space left on device", r"Disk quota exceeded",
+    ),
     _symptom(
         "interface", "start", _NETWORK,
         r"no socket interface found", r"Unable to find (?:address|interface) for", r"unsupported gloo device",
@@ -135,16 +143,21 @@ SYMPTOMS: tuple[Symptom, ...] = (
     ),
     _symptom(
         "interface", "hint", _NETWORK,
-        r"Gloo connectFullMesh failed", r"ncclSystemError", r"ncclRemoteError", r"NCCL error: (?:unhandled system|remote process)",
+        r"Gloo connectFullMesh failed", r"ncclSystemError", r"ncclRemoteError",
+        r"NCCL error: (?:unhandled system|remote process)",
         r"ibv_\w+ failed", r"Using the loopback address as fallback",
     ),
-    _symptom("walltime", "always", "ask for more time (--time), or start sooner after the allocation", r"DUE TO TIME LIMIT"),
+    _symptom(
+        "walltime", "always", "ask for more time (--time), or start sooner after the allocation",
+        r"DUE TO TIME LIMIT",
+    ),
     _symptom(
         "driver", "start", _DRIVER,
         r"NVIDIA driver on your system is too old", r"driver version is insufficient", r"no kernel image is available",
         r"Failed to infer device type", r"No CUDA GPUs are available", r"Found no NVIDIA driver", r"CUDA unknown error",
         r"system not yet initialized", r"forward compatibility was attempted", r"unsupported toolchain",
-        r"uncorrectable ECC error", r"lib(?:cuda|cudart|cublas|amdhip64)\S*: cannot open shared object", r"invalid device ordinal",
+        r"uncorrectable ECC error", r"lib(?:cuda|cudart|cublas|amdhip64)\S*: cannot open shared object",
+        r"invalid device ordinal",
     ),
 )  # fmt: skip
 """From the most to the least telling: a line counts for the first that knows it."""
@@ -169,4 +182,5 @@ OF_A_RUNNING_ENGINE: frozenset[Cause] = frozenset(
 )
 """What an engine that served can die of; a request may mention the others and hurt nobody else."""
 UNKNOWN_ADVICE = "the reason is new to sizewell: read the log above these lines, the first exception is the cause"
-DEATH_ADVICE = "the engine ended by itself: start it again, and see the host's kernel log (dmesg) for a kill or a GPU fault"
+
+DEATH_ADVICE = "the engine ended by itself: start it again; the kernel log (dmesg) tells of kills and GPU faults"

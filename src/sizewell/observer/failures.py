@@ -80,11 +80,6 @@ class FailureReader:
             return Failure(cause="unknown", evidence=tuple(evidence), advice=UNKNOWN_ADVICE)
         return None
 
-    @property
-    def died(self) -> bool:
-        """Whether the log itself says that the engine or a part of it is gone."""
-        return bool(self._deaths)
-
     def _accuses(self, symptom: Symptom) -> bool:
         if symptom.weight == "always":
             return True

@@ -28,7 +28,9 @@ _ENDED = "the engine ended though nobody stopped it, whatever its exit code: see
 def judge(job: JobFacts, log: LogFacts, http: HttpFacts, *, was_ready: bool = False) -> Standing:
     """Return the standing of one replica; `was_ready` says whether it gave a token before.
 
-    READY only with a token. A job that ended though nobody stopped it has failed, exit code 0 or not.
+    READY only with a token. A job that ended though nobody stopped it has failed, exit code 0 or not; it was stopped
+    where its reason starts with `cancelled`, `stopped` or `deleted`, where a signal to end shows in its exit code,
+    or where the engine says in its log that it was asked to.
     """
     if job.stage == "waiting":
         return Standing(stage="PENDING", reason=job.reason or "waiting for machines")
@@ -91,31 +93,29 @@ def _progress(job: JobFacts, log: LogFacts, http: HttpFacts) -> tuple[Stage, str
 
 
 def _ended(job: JobFacts, log: LogFacts, was_ready: bool) -> Standing:
-    named = _job_failure(job)
     said = log.failure if log.failure is not None and log.failure.cause not in _OWN_WORDS else None
-    if said is None and named is None and _was_stopped(job, log):
-        return Standing(stage="ENDED", reason=job.reason or "it was stopped")
     if job.reason.lower().startswith(CANCELLED_REASONS):
         return Standing(stage="ENDED", reason=job.reason, failure=said)
-    failure = said or named or log.failure or _unexplained(job, log, was_ready)
+    named = _named_by_job(job)
+    if named is None and log.failure is None and (job.exit_code in STOP_CODES or log.stage == "ended"):
+        return Standing(stage="ENDED", reason=job.reason or "it was stopped")
+    failure = said or named or log.failure or _killed(job) or _unexplained(job, log, was_ready)
     how = f"exit code {job.exit_code}" if job.exit_code is not None else "no exit code"
     return _failed(failure, f"{failure.cause}: the job ended ({job.reason or how})")
 
 
-def _was_stopped(job: JobFacts, log: LogFacts) -> bool:
-    if job.reason.lower().startswith(CANCELLED_REASONS):
-        return True
-    return log.failure is None and (job.exit_code in STOP_CODES or log.stage == "ended")
-
-
-def _job_failure(job: JobFacts) -> Failure | None:
+def _named_by_job(job: JobFacts) -> Failure | None:
     reason = job.reason.upper().replace(" ", "_")
     for word, cause, advice in _JOB_CAUSES:
         if reason.startswith(word):
             return Failure(cause=cause, evidence=(job.reason,), advice=advice)
-    if job.exit_code in KILL_CODES and not reason.startswith("CANCELLED"):
-        return Failure(cause="host-memory", evidence=(f"exit code {job.exit_code}",), advice=_KILLED)
     return None
+
+
+def _killed(job: JobFacts) -> Failure | None:
+    if job.exit_code not in KILL_CODES:
+        return None
+    return Failure(cause="host-memory", evidence=(f"exit code {job.exit_code}",), advice=_KILLED)
 
 
 def _unexplained(job: JobFacts, log: LogFacts, was_ready: bool) -> Failure:

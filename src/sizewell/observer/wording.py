@@ -14,16 +14,19 @@ GIB, MIB = 2.0**30, 2.0**20
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """A line some releases print: it proves a stage of the start, and its named groups are figures with their unit."""
+    """A line some releases print: it proves a stage of the start, and its named groups are figures with their unit.
+
+    `is_first` marks the lines a start begins with: printed again, they are another start.
+    """
 
     pattern: re.Pattern[str]
     stage: LogStage
-    releases: str
+    is_first: bool = False
 
 
-def wording(stage: LogStage, releases: str, pattern: str) -> Wording:
-    """Return a wording; `releases` says who prints it."""
-    return Wording(re.compile(pattern), stage, releases)
+def wording(stage: LogStage, pattern: str, *, is_first: bool = False) -> Wording:
+    """Return a wording; the pattern is matched from a message's start."""
+    return Wording(re.compile(pattern), stage, is_first)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,110 @@
+"""One bounded HTTP exchange with a server that may be starting, overloaded, hostile or gone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from sizewell.specs.address import Secret
+
+MOST_BODY_BYTES = 2**20
+_READ_BYTES = 2**16
+_SHOWN_CHARACTERS = 300
+
+
+class NoAnswerError(Exception):
+    """Nothing usable came back; `listens` says whether somebody took the connection."""
+
+    def __init__(self, message: str, *, listens: bool) -> None:
+        super().__init__(message)
+        self.listens = listens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A status and at most 1 MiB of body."""
+
+    status: int
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The body as an object; empty where it is none."""
+        try:
+            found = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def message(self) -> str:
+        """What an error body says: OpenAI's shape, older vLLM's, FastAPI's, or the text itself; one line."""
+        error = self.json.get("error")
+        said = error.get("message") if isinstance(error, dict) else error
+        said = said or self.json.get("message") or self.json.get("detail") or self.body.decode("utf-8", "replace")
+        return " ".join(str(said).split())[:_SHOWN_CHARACTERS]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A base URL, the key to show there and the moment, by the monotonic clock, when patience ends."""
+
+    url: str
+    secret: Secret = field(default_factory=Secret)
+    until_s: float
+
+    def get(self, path: str) -> Answer:
+        """Return the answer to a GET; raises NoAnswerError."""
+        return self._exchange("GET", path, None)
+
+    def post(self, path: str, body: dict[str, Any]) -> Answer:
+        """Return the answer to a POST of JSON; raises NoAnswerError."""
+        return self._exchange("POST", path, json.dumps(body).encode())
+
+    def _exchange(self, method: str, path: str, body: bytes | None) -> Answer:
+        """Redirects are not followed: the key goes nowhere else."""
+        parts = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=self._left_s())
+        try:
+            self._connect(connection)
+            headers = {"Accept": "application/json", **self.secret.headers}
+            headers |= {"Content-Type": "application/json"} if body is not None else {}
+            connection.request(method, parts.path + path, body=body, headers=headers)
+            response = connection.getresponse()
+            return Answer(status=response.status, body=self._bounded(connection, response))
+        except TimeoutError:
+            raise NoAnswerError("no whole answer in time", listens=True) from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            said = self.secret.hide(f"connection broken: {type(error).__name__} {error}".strip())
+            raise NoAnswerError(said, listens=True) from None
+        finally:
+            connection.close()
+
+    def _connect(self, connection: http.client.HTTPConnection) -> None:
+        try:
+            connection.connect()
+        except OSError as error:
+            raise NoAnswerError(f"cannot connect: {error.strerror or error}", listens=False) from None
+
+    def _bounded(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> bytes:
+        """Read the body under the one deadline: a socket's own timeout starts again with every byte that drips."""
+        pieces, size = [], 0
+        while piece := response.read1(_READ_BYTES):
+            size += len(piece)
+            if size > MOST_BODY_BYTES:
+                raise NoAnswerError(f"an answer exceeds {MOST_BODY_BYTES} bytes", listens=True)
+            pieces.append(piece)
+            if connection.sock is not None:
+                connection.sock.settimeout(self._left_s())
+        return b"".join(pieces)
+
+    def _left_s(self) -> float:
+        left = self.until_s - time.monotonic()
+        if left <= 0:
+            raise NoAnswerError("no whole answer in time", listens=True)
+        return left
