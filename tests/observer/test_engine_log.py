@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from observer.engine_logs import Sample, samples
-from sizewell.emulator.startup import load_lines
 from sizewell.observer.engine_log import EngineLog, read_engine_log
 from sizewell.observer.standing import judge
 from sizewell.specs.standing import HttpFacts, JobFacts
@@ -77,7 +76,7 @@ def test_the_corpus_is_as_wide_as_promised() -> None:
 def test_feeding_piecemeal_changes_nothing(sample: Sample, cuts: list[int]) -> None:
     edges = sorted({0, len(sample.text), *(cut for cut in cuts if cut < len(sample.text))})
     pieces, lines = EngineLog(), EngineLog()
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         pieces.feed_text(sample.text[start:end])
     pieces.feed_text("\n")
     whole = sample.text.split("\n")
@@ -151,7 +150,9 @@ def test_the_time_left_is_right_within_a_quarter_from_a_fifth_on(
     log = EngineLog()
     for n in range(done + 1):
         minutes, seconds = divmod(int(took[n]), 60)
-        log.feed([f"Loading safetensors checkpoint shards: 1% Completed | {n}/{files} [{minutes:02d}:{seconds:02d}<?, x]"])
+        log.feed(
+            [f"Loading safetensors checkpoint shards: 1% Completed | {n}/{files} [{minutes:02d}:{seconds:02d}<?, x]"]
+        )
     left = took[files] - took[done]
 
     if done / files >= 0.2 and done - free >= 1:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Timer
 from typing import Any
 from urllib.parse import urlsplit
 
 from sizewell.specs.address import Secret
 
 MOST_BODY_BYTES = 2**20
-_READ_BYTES = 2**16
 _SHOWN_CHARACTERS = 300
 
 
@@ -70,41 +72,49 @@ class Server:
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=self._left_s())
+        cut = Timer(0.0, lambda: None)
         try:
-            self._connect(connection)
+            cut = self._connect(connection)
             headers = {"Accept": "application/json", **self.secret.headers}
             headers |= {"Content-Type": "application/json"} if body is not None else {}
             connection.request(method, parts.path + path, body=body, headers=headers)
             response = connection.getresponse()
-            return Answer(status=response.status, body=self._bounded(connection, response))
-        except TimeoutError:
-            raise NoAnswerError("no whole answer in time", listens=True) from None
+            answer = Answer(status=response.status, body=_bounded(response))
+            self._left_s()
+            return answer
         except (OSError, http.client.HTTPException, ValueError) as error:
+            self._left_s()
             said = self.secret.hide(f"connection broken: {type(error).__name__} {error}".strip())
             raise NoAnswerError(said, listens=True) from None
         finally:
+            cut.cancel()
             connection.close()
 
-    def _connect(self, connection: http.client.HTTPConnection) -> None:
+    def _connect(self, connection: http.client.HTTPConnection) -> Timer:
+        """Connect; return the clock that cuts the line: a socket's own timeout starts again with every byte."""
         try:
             connection.connect()
         except OSError as error:
             raise NoAnswerError(f"cannot connect: {error.strerror or error}", listens=False) from None
-
-    def _bounded(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> bytes:
-        """Read the body under the one deadline: a socket's own timeout starts again with every byte that drips."""
-        pieces, size = [], 0
-        while piece := response.read1(_READ_BYTES):
-            size += len(piece)
-            if size > MOST_BODY_BYTES:
-                raise NoAnswerError(f"an answer exceeds {MOST_BODY_BYTES} bytes", listens=True)
-            pieces.append(piece)
-            if connection.sock is not None:
-                connection.sock.settimeout(self._left_s())
-        return b"".join(pieces)
+        cut = Timer(self._left_s(), _hang_up, (connection.sock,))
+        cut.daemon = True
+        cut.start()
+        return cut
 
     def _left_s(self) -> float:
         left = self.until_s - time.monotonic()
         if left <= 0:
             raise NoAnswerError("no whole answer in time", listens=True)
         return left
+
+
+def _hang_up(connected: socket.socket) -> None:
+    with suppress(OSError):  # it was closed in the meantime
+        connected.shutdown(socket.SHUT_RDWR)
+
+
+def _bounded(response: http.client.HTTPResponse) -> bytes:
+    found = response.read(MOST_BODY_BYTES + 1)
+    if len(found) > MOST_BODY_BYTES:
+        raise NoAnswerError(f"an answer exceeds {MOST_BODY_BYTES} bytes", listens=True)
+    return found
