@@ -72,7 +72,7 @@ def test_the_corpus_is_as_wide_as_promised() -> None:
 
 
 @given(sample=st.sampled_from(EVERY), cuts=st.lists(st.integers(0, 12_000), max_size=30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_feeding_piecemeal_changes_nothing(sample: Sample, cuts: list[int]) -> None:
     edges = sorted({0, len(sample.text), *(cut for cut in cuts if cut < len(sample.text))})
     pieces, lines = EngineLog(), EngineLog()
@@ -96,7 +96,7 @@ def test_feeding_piecemeal_changes_nothing(sample: Sample, cuts: list[int]) -> N
         "/opt/a.py:3: UserWarning: {}", "n1:8:8 [0] NCCL INFO {}", "0.00.300.000 W load: {}",
     ]),
 )  # fmt: skip
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_scary_words_at_a_harmless_level_harm_nobody(
     sample: Sample, at: float, word: str, node: str, level: str
 ) -> None:
@@ -139,7 +139,7 @@ def test_the_pace_of_loading_needs_the_size_of_the_checkpoint() -> None:
 
 
 @given(files=st.integers(5, 200), pace=st.floats(1.0, 90.0), cached=st.floats(0, 0.09), at=st.floats(0.2, 0.99))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_time_left_is_right_within_a_quarter_from_a_fifth_on(
     files: int, pace: float, cached: float, at: float
 ) -> None:

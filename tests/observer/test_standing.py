@@ -74,7 +74,9 @@ def test_how_far_the_load_is_comes_along() -> None:
         (ended("NODE_FAIL", 1), SERVING, "node-missing"),
         (ended("PREEMPTED", 0), SERVING, "cancelled"),
         (ended("DeadlineExceeded", None), SERVING, "walltime"),
-        (ended("ImagePullBackOff", None), SILENT, "missing-file"),
+        (JobFacts(stage="waiting", reason="ImagePullBackOff"), SILENT, "missing-file"),
+        (JobFacts(stage="waiting", reason="CrashLoopBackOff"), failing("no-kv-memory"), "no-kv-memory"),
+        (JobFacts(stage="waiting", reason="CrashLoopBackOff"), SILENT, "unknown"),
     ],
 )
 def test_a_job_nobody_stopped_has_failed(job: JobFacts, log: LogFacts, cause: Cause) -> None:

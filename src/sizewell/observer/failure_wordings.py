@@ -55,6 +55,10 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"on kv cache allocation is less than requested memory for kv",
     ),
     _symptom(
+        "no-kv-memory", "start", "the KV cache is too small for what runs at once: fewer --max-running-requests",
+        r"(?:Prefill|Decode) out of memory",
+    ),
+    _symptom(
         "out-of-memory", "start", _LOWER_SHARE,
         r"on startup is less than desired GPU memory utilization", r"on startup is less than the engine's budget",
         r"The memory capacity is unbalanced\. Some GPUs may be occupied",
@@ -130,6 +134,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "interface", "start", _NETWORK,
         r"no socket interface found", r"Unable to find (?:address|interface) for", r"unsupported gloo device",
         r"ProcessGroupGloo.*interface", r"Failed to find a valid network interface",
+        r"NCCL [Ee]rror(?: \d+)?: unhandled system error",
     ),
     _symptom(
         "node-missing", "start", _JOIN,
@@ -144,7 +149,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     _symptom(
         "interface", "hint", _NETWORK,
         r"Gloo connectFullMesh failed", r"ncclSystemError", r"ncclRemoteError",
-        r"NCCL error: (?:unhandled system|remote process)",
+        r"NCCL error: remote process",
         r"ibv_\w+ failed", r"Using the loopback address as fallback",
     ),
     _symptom(
@@ -166,9 +171,10 @@ DEATHS = re.compile(
     r"EngineCore failed to start|EngineCore encountered a fatal error|EngineDeadError|Engine core initialization failed"
     r"|[Ee]ngine core proc \S+ died unexpectedly|Worker ?[Pp]roc.* died unexpectedly"
     r"|WorkerProc (?:failed to start|initialization failed)|Engine process failed to start"
-    r"|Background loop (?:has errored|is stopped)|Engine loop has died|Engine background task failed"
+    r"|Error executing method .* might cause deadlock|Background loop (?:has errored|is stopped)|Engine loop has died"
+    r"|Engine background task failed"
     r"|(?:Scheduler|TpModelWorker\w*|DataParallelController|DetokenizerManager|TokenizerManager) hit an exception"
-    r"|Received sigquit from a child process|Rank \d+ scheduler (?:is dead|died)|Watchdog timeout|watchdog timeout"
+    r"|Received sigquit from a child proc|Rank \d+ scheduler (?:is dead|died)|Watchdog timeout|watchdog timeout"
     r"|Initialization failed\. (?:Please see|warmup)|exiting due to model loading error|terminate called after throwing"
     r"|^GGML_ASSERT|Segmentation fault|Segfault encountered|Fatal Python error|core dumped"
     r"|sizewell: the engine on node .* ended with|sizewell: the engine ended"
@@ -178,7 +184,7 @@ CANCELLED = re.compile(r"slurmstepd: error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCE
 EXCEPTION = re.compile(r"(?:[a-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit)(?::|$)")
 """The last line of a traceback."""
 OF_A_RUNNING_ENGINE: frozenset[Cause] = frozenset(
-    {"out-of-memory", "host-memory", "driver", "disk-full", "interface", "node-missing", "walltime"}
+    {"out-of-memory", "no-kv-memory", "host-memory", "driver", "disk-full", "interface", "node-missing", "walltime"}
 )
 """What an engine that served can die of; a request may mention the others and hurt nobody else."""
 UNKNOWN_ADVICE = "the reason is new to sizewell: read the log above these lines, the first exception is the cause"

@@ -31,6 +31,7 @@ class FailureReader:
         self._suspects: dict[int, list[str]] = {}
         self._deaths: list[str] = []
         self._exceptions: list[str] = []
+        self._last_words: list[str] = []
         self._served = False
         self._stopped = False
 
@@ -46,7 +47,7 @@ class FailureReader:
         if DEATHS.search(line.message):
             _note(self._deaths, line)
         elif EXCEPTION.match(line.message):
-            _note(self._exceptions, line)
+            _note(self._last_words if self._deaths else self._exceptions, line)
 
     def _symptoms(self, line: LogLine) -> Iterator[int]:
         for number, symptom in enumerate(SYMPTOMS):
@@ -60,6 +61,7 @@ class FailureReader:
         self._suspects.clear()
         self._deaths.clear()
         self._exceptions.clear()
+        self._last_words.clear()
         self._served = True
 
     def stops(self) -> None:
@@ -68,16 +70,16 @@ class FailureReader:
 
     @property
     def failure(self) -> Failure | None:
-        """The failure, or None. Cause `unknown` with an exception may still be survived while the process runs."""
+        """The failure, or None. Cause `unknown` is an exception that may be survived: nothing says the engine is gone."""
         accused = [(number, SYMPTOMS[number]) for number in self._suspects if self._accuses(SYMPTOMS[number])]
         if accused:
             number, symptom = max(accused, key=lambda one: _DEPTH.get(one[1].cause, _DEEPEST))
             return Failure(cause=symptom.cause, evidence=tuple(self._suspects[number]), advice=symptom.advice)
-        if self._deaths and self._served:
-            return Failure(cause="engine-death", evidence=tuple(self._deaths), advice=DEATH_ADVICE)
-        if self._deaths or (self._exceptions and not self._served and not self._stopped):
-            evidence = self._exceptions or self._deaths
-            return Failure(cause="unknown", evidence=tuple(evidence), advice=UNKNOWN_ADVICE)
+        if self._deaths:
+            advice = DEATH_ADVICE if self._served else UNKNOWN_ADVICE
+            return Failure(cause="engine-death", evidence=(*self._last_words, *self._deaths), advice=advice)
+        if self._exceptions and not self._served and not self._stopped:
+            return Failure(cause="unknown", evidence=tuple(self._exceptions), advice=UNKNOWN_ADVICE)
         return None
 
     def _accuses(self, symptom: Symptom) -> bool:

@@ -16,6 +16,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _AROUND = re.compile(
     r"""\s*(?:
       \[?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*\]?\s                           # docker, kubectl --timestamps
+    | \d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d[.,]\d+\ (?:-\ \S+\ -\ [A-Z]+\ -|\[\w+\]\ \(\w+\))\s  # a launcher's own log
     | \w{3}\ [ \d]\d\ \d\d:\d\d:\d\d\ \S+\ [\w./-]+\[\d+\]:\s              # journald
     | [\w.-]+\s+\|\s                                                       # docker compose
     | (?P<node>\d{1,4}):\s                                                 # srun --label

@@ -17,6 +17,7 @@ _JOB_CAUSES: tuple[tuple[str, Cause, str], ...] = (
     ("BOOT_FAIL", "node-missing", "a node did not boot: start again, without it (--exclude)"),
     ("PREEMPTED", "cancelled", "the scheduler took the machines back: start again, or in a partition that does not"),
     ("EVICTED", "cancelled", "the cluster evicted the pod: see its events for what ran short"),
+    ("INVALIDIMAGE", "missing-file", "the image has no such name: check it"),
     ("ERRIMAGE", "missing-file", "the image cannot be pulled: check its name and the pull secret"),
     ("IMAGEPULL", "missing-file", "the image cannot be pulled: check its name and the pull secret"),
 )
@@ -33,7 +34,7 @@ def judge(job: JobFacts, log: LogFacts, http: HttpFacts, *, was_ready: bool = Fa
     or where the engine says in its log that it was asked to.
     """
     if job.stage == "waiting":
-        return Standing(stage="PENDING", reason=job.reason or "waiting for machines")
+        return _waiting(job, log)
     if job.stage == "ended":
         return _ended(job, log, was_ready)
     if http.gave_token:
@@ -43,6 +44,16 @@ def judge(job: JobFacts, log: LogFacts, http: HttpFacts, *, was_ready: bool = Fa
     if was_ready:
         return Standing(stage="DEGRADED", reason=_silence(log, http), failure=log.failure)
     return _starting(job, log, http)
+
+
+def _waiting(job: JobFacts, log: LogFacts) -> Standing:
+    """Kubernetes calls it waiting when a container cannot be made, or ended and will be started again."""
+    named = _named_by_job(job)
+    if named is None and job.reason.startswith("CrashLoop"):
+        named = log.failure or _unexplained(job, log, was_ready=False)
+    if named is not None:
+        return _failed(named, f"{named.cause}: {job.reason}")
+    return Standing(stage="PENDING", reason=job.reason or "waiting for machines")
 
 
 def _answering(http: HttpFacts) -> Standing:
