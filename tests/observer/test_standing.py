@@ -32,7 +32,7 @@ def failing(cause: Cause, stage: str = "loading") -> LogFacts:
         (RUNNING, LogFacts(stage="started"), NOBODY, "LOADING", "no weights"),
         (RUNNING, LogFacts(stage="loading", loaded_fraction=0.4, remaining_s=9.0), NOBODY, "LOADING", "weights"),
         (RUNNING, LogFacts(stage="warming"), NOBODY, "WARMING", "graphs"),
-        (RUNNING, SERVING, NOBODY, "WARMING", "no token"),
+        (RUNNING, SERVING, NOBODY, "WARMING", "does not answer yet"),
         (RUNNING, SERVING, HttpFacts(listens=True, healthy=True, error="500 no"), "WARMING", "500 no"),
         (RUNNING, SERVING, TOKEN, "READY", "token"),
         (RUNNING, SILENT, TOKEN, "READY", "token"),

@@ -70,7 +70,7 @@ class FailureReader:
 
     @property
     def failure(self) -> Failure | None:
-        """The failure, or None. Cause `unknown` is an exception that may be survived: nothing says the engine is gone."""
+        """The failure, or None; cause `unknown` is an exception that may be survived: nothing says it was fatal."""
         accused = [(number, SYMPTOMS[number]) for number in self._suspects if self._accuses(SYMPTOMS[number])]
         if accused:
             number, symptom = max(accused, key=lambda one: _DEPTH.get(one[1].cause, _DEEPEST))

@@ -91,8 +91,10 @@ def _starting(job: JobFacts, log: LogFacts, http: HttpFacts) -> Standing:
 def _progress(job: JobFacts, log: LogFacts, http: HttpFacts) -> tuple[Stage, str]:
     if log.stage == "ended":
         return "DEGRADED", "it is shutting down"
-    if log.stage == "serving" or http.listens:
+    if http.listens:
         return "WARMING", f"it listens, but no token came back yet{_because(http)}"
+    if log.stage == "serving":
+        return "WARMING", f"it says that it serves, but does not answer yet{_because(http)}"
     if log.stage == "warming":
         return "WARMING", "weights are loaded; profiling, compiling and recording graphs"
     if log.stage == "loading":
