@@ -157,3 +157,45 @@ def test_the_time_left_is_right_within_a_quarter_from_a_fifth_on(
 
     if done / files >= 0.2 and done - free >= 1:
         assert log.facts().remaining_s == pytest.approx(left, rel=0.25, abs=2.0 * files / done)
+
+
+DIED = "ERROR 05-06 21:20:00 [core.py:1] EngineCore encountered a fatal error."
+STARTED = "INFO 05-06 20:59:10 [core.py:105] Initializing a V1 LLM engine (v0.20.2) with config: model='m'"
+
+
+def cause_of(*lines: str) -> str | None:
+    failure = read_engine_log(lines).failure
+    return failure.cause if failure else None
+
+
+def test_what_did_no_harm_at_the_start_is_no_reason_to_die_later() -> None:
+    survived = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+
+    assert cause_of(STARTED, survived) == "out-of-memory"
+    assert cause_of(STARTED, survived, "INFO:     Application startup complete.", DIED) == "engine-death"
+
+
+def test_a_late_node_does_not_make_a_failure_forgotten() -> None:
+    banner = "INFO 05-06 20:59:01 [api_server.py:1] vLLM API server version 0.20.2"
+    full = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+
+    assert cause_of(f"0: {banner}", f"0: {full}", f"1: {banner}") == "out-of-memory"
+    assert cause_of(f"0: {banner}", f"0: {full}", f"0: {banner}") is None, "the same node starts again"
+
+
+def test_settings_an_engine_repeats_accuse_nobody() -> None:
+    settings_line = (
+        "[2025-11-10 19:59:00] server_args=ServerArgs(model_path='/data/std::bad_alloc', trust_remote_code=True)"
+    )
+
+    assert cause_of(settings_line) is None
+
+
+def test_a_draft_model_is_another_load() -> None:
+    shards = "Loading safetensors checkpoint shards:"
+    bars = ("100% Completed | 4/4 [00:40<00:00, 10s/it]", "0% Completed | 0/16 [00:00<?, ?it/s]",
+            "50% Completed | 8/16 [00:24<00:24, 3s/it]")  # fmt: skip
+    facts = read_engine_log(f"{shards} {bar}" for bar in bars)
+
+    assert facts.loaded_fraction == pytest.approx(0.5)
+    assert facts.remaining_s == pytest.approx(24.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sizewell.specs.standing import Cause, Failure, HttpFacts, JobFacts, LogFacts, Stage, Standing
 
 CANCELLED_REASONS = ("cancelled", "stopped", "deleted")
@@ -22,6 +24,12 @@ _JOB_CAUSES: tuple[tuple[str, Cause, str], ...] = (
     ("IMAGEPULL", "missing-file", "the image cannot be pulled: check its name and the pull secret"),
 )
 _OWN_WORDS: frozenset[Cause] = frozenset({"unknown", "engine-death"})
+_SAID: Mapping[str, tuple[Stage, str]] = {
+    "started": ("LOADING", "the engine has started; no weights read yet"),
+    "loading": ("LOADING", "weights are being read"),
+    "warming": ("WARMING", "weights are loaded; profiling, compiling and recording graphs"),
+    "ended": ("DEGRADED", "it is shutting down"),
+}
 _KILLED = "it was killed (signal 9), most often by a host short of memory: see dmesg, and ask for more (--mem)"
 _ENDED = "the engine ended though nobody stopped it, whatever its exit code: see the end of its log"
 
@@ -89,20 +97,14 @@ def _starting(job: JobFacts, log: LogFacts, http: HttpFacts) -> Standing:
 
 
 def _progress(job: JobFacts, log: LogFacts, http: HttpFacts) -> tuple[Stage, str]:
-    if log.stage == "ended":
-        return "DEGRADED", "it is shutting down"
-    if http.listens:
+    if http.listens and log.stage != "ended":
         return "WARMING", f"it listens, but no token came back yet{_because(http)}"
     if log.stage == "serving":
         return "WARMING", f"it says that it serves, but does not answer yet{_because(http)}"
-    if log.stage == "warming":
-        return "WARMING", "weights are loaded; profiling, compiling and recording graphs"
-    if log.stage == "loading":
-        return "LOADING", "weights are being read"
-    if log.stage == "started":
-        return "LOADING", "the engine has started; no weights read yet"
-    where = f" on {', '.join(job.nodes)}" if job.nodes else ""
-    return "ALLOCATED", f"the job runs{where}; the engine has said nothing yet"
+    if log.stage == "nothing":
+        where = f" on {', '.join(job.nodes)}" if job.nodes else ""
+        return "ALLOCATED", f"the job runs{where}; the engine has said nothing yet"
+    return _SAID[log.stage]
 
 
 def _ended(job: JobFacts, log: LogFacts, was_ready: bool) -> Standing:
