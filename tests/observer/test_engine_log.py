@@ -199,3 +199,28 @@ def test_a_draft_model_is_another_load() -> None:
 
     assert facts.loaded_fraction == pytest.approx(0.5)
     assert facts.remaining_s == pytest.approx(24.0)
+
+
+@pytest.mark.parametrize(
+    ("why", "cause", "stage"),
+    [
+        ("", None, "ended"),
+        (" DUE TO TIME LIMIT", "walltime", "serving"),
+        (" DUE TO PREEMPTION", "cancelled", "serving"),
+        (" DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS", "node-missing", "serving"),
+    ],
+)
+def test_the_scheduler_says_why_a_job_ends(why: str, cause: str | None, stage: str) -> None:
+    end = f"slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-10-11T08:10:00{why} ***"
+    facts = read_engine_log([STARTED, "INFO:     Application startup complete.", end])
+
+    assert (facts.failure.cause if facts.failure else None) == cause
+    assert facts.stage == stage
+
+
+def test_a_log_without_line_ends_does_not_fill_the_memory() -> None:
+    log = EngineLog()
+    for _ in range(40):
+        log.feed_text("x" * 100_000)
+
+    assert len(log._partial) < 2**20

@@ -14,6 +14,7 @@ from sizewell.observer.wording import STAGES, LogStage, Wording, keep
 from sizewell.specs.standing import LogFacts
 
 _ENDS = re.compile(r"[\r\n]+")
+_MOST_WAITING = 2**20
 _FIRST_ENGINE_BLOCK_TOKENS = (16, 8, 32, 64, 128, 256)
 """Block sizes of vLLM's first engine, its default first."""
 
@@ -47,9 +48,10 @@ class EngineLog:
                     self._read(read_line(part))
 
     def feed_text(self, text: str) -> None:
-        """Take in the text that was added to a log; a line whose end has not come yet waits for it."""
+        """Take in the text that was added to a log; a line whose end has not come yet waits for it, a mebibyte long."""
         whole = self._partial + text
         end = max(whole.rfind("\n"), whole.rfind("\r")) + 1
+        end = end if len(whole) - end < _MOST_WAITING else len(whole)
         self._partial = whole[end:]
         self.feed([whole[:end]])
 

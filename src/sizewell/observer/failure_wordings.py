@@ -77,7 +77,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     _symptom("host-memory", "start", _SHM, r"/dev/shm.*No space left", r"Bus error", r"creating shared memory segment"),
     _symptom(
         "out-of-memory", "start", _LESS_GPU_MEMORY,
-        r"\b(?:CUDA|HIP|XPU) out of memory", r"CUDA error: out of memory", r"Cuda failure.*out of memory",
+        r"\b(?:CUDA|HIP|XPU|MPS backend) out of memory", r"CUDA error: out of memory", r"Cuda failure.*out of memory",
         r"hipErrorOutOfMemory", r"not enough GPU memory", r"cudaMalloc failed: out of memory",
         r"unable to allocate (?!CPU)\w+ buffer", r"ErrorOutOfDeviceMemory", r"OutOfMemoryError\b",
     ),
@@ -140,7 +140,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "node-missing", "start", _JOIN,
         r"waiting for clients\. \d+/\d+ clients joined", r"client socket has timed out", r"DistStoreError",
         r"sizewell: never joined", r"never reached Ray at", r"job step ended before these nodes joined",
-        r"Cannot provide a placement group", r"DUE TO NODE FAILURE", r"Did not receive response from front-end process",
+        r"Cannot provide a placement group", r"Did not receive response from front-end process",
     ),
     _symptom(
         "node-missing", "hint", _JOIN,
@@ -151,6 +151,11 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"Gloo connectFullMesh failed", r"ncclSystemError", r"ncclRemoteError",
         r"NCCL error: remote process",
         r"ibv_\w+ failed", r"Using the loopback address as fallback",
+    ),
+    _symptom("node-missing", "always", "a node failed: start again, without it (--exclude)", r"DUE TO NODE FAILURE"),
+    _symptom(
+        "cancelled", "always", "the scheduler took the machines back: start again, or where it does not",
+        r"DUE TO PREEMPTION",
     ),
     _symptom(
         "walltime", "always", "ask for more time (--time), or start sooner after the allocation",
@@ -180,7 +185,7 @@ DEATHS = re.compile(
     r"|sizewell: the engine on node .* ended with|sizewell: the engine ended"
 )
 """What is printed when an engine or a part of it is gone: consequences, never the reason."""
-CANCELLED = re.compile(r"slurmstepd: error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+(?! DUE TO)")
+CANCELLED = re.compile(r"slurmstepd: error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+(?: \*\*\*|$)")
 EXCEPTION = re.compile(r"(?:[a-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit)(?::|$)")
 """The last line of a traceback."""
 OF_A_RUNNING_ENGINE: frozenset[Cause] = frozenset(

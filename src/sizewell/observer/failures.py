@@ -19,7 +19,7 @@ from sizewell.specs.standing import Cause, Failure
 MOST_EVIDENCE = 3
 _SOURCE = " " * 4
 """How a traceback indents the lines of code it shows: they name errors that may not have happened."""
-_DEPTH: dict[Cause, int] = {"walltime": 1, "node-missing": 1, "interface": 1}
+_DEPTH: dict[Cause, int] = {"walltime": 1, "cancelled": 1, "node-missing": 1, "interface": 1}
 _DEEPEST = 2
 """Peers miss a rank that died: what one rank says of itself is nearer to the cause than what others say of it."""
 

@@ -31,7 +31,7 @@ _LEVELLED = re.compile(
     r"""(?:
       (?P<name>DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)
         (?::\s*(?:[\w.]+:\s?)?|\s+\d\d-\d\d\ \d\d:\d\d:\d\d(?:\.\d+)?\s(?:\[[^\]]*\]|[\w./-]+:\d+\])\s?|\s+)
-    | \[?(?P<letter>[WEIF])\d{4}\ \d\d:\d\d:\d\d\.\d+\s[^\]]*\]\s*   # torch
+    | \[?(?P<letter>[WEIF])\d{3,4}\ \d\d:\d\d:\d\d\.\d+\s[^\]]*\]\s*   # torch
     | (?P<initial>[DIWE])\s(?=\w+[ :])                                   # llama.cpp --log-prefix
     )""",
     re.VERBOSE,
@@ -53,8 +53,9 @@ class LogLine:
 
 
 def read_line(text: str) -> LogLine:
-    """Return one line, free of line ends, with its message apart; only the first 4,000 characters are read."""
-    message, node = _COLOUR.sub("", text[:MOST_CHARACTERS]), ""
+    """Return one line, free of line ends, with its message apart; only the first 4,000 characters are kept."""
+    text = text[:MOST_CHARACTERS]
+    message, node = _COLOUR.sub("", text), ""
     while found := _AROUND.match(message):
         node = node or found["node"] or ""
         message = message[found.end() :]

@@ -112,7 +112,8 @@ def _ended(job: JobFacts, log: LogFacts, was_ready: bool) -> Standing:
     if job.reason.lower().startswith(CANCELLED_REASONS):
         return Standing(stage="ENDED", reason=job.reason, failure=said)
     named = _named_by_job(job)
-    if named is None and log.failure is None and (job.exit_code in STOP_CODES or log.stage == "ended"):
+    asked = job.exit_code in STOP_CODES or (log.stage == "ended" and log.failure is None)
+    if named is None and said is None and asked:
         return Standing(stage="ENDED", reason=job.reason or "it was stopped")
     failure = said or named or log.failure or _killed(job) or _unexplained(job, log, was_ready)
     how = f"exit code {job.exit_code}" if job.exit_code is not None else "no exit code"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sizewell.costs.ledger import GIB, MemoryLedger
@@ -80,11 +80,8 @@ def against_ledger(log: LogFacts, ledger: MemoryLedger, engine: EngineSpec) -> t
 def _line(name: str, unit: Unit, said: float | None, planned: Figure, reason: str) -> StartupLine | None:
     if said is None:
         return None
-    found = {"name": name, "unit": unit, "said": said, "planned": planned.value}
-    plain = StartupLine(**found, low=planned.low, high=planned.high)  # type: ignore[arg-type]
-    if not plain.differs:
-        return plain
-    return StartupLine(**found, low=planned.low, high=planned.high, reason=reason)  # type: ignore[arg-type]
+    line = StartupLine(name=name, unit=unit, said=said, planned=planned.value, low=planned.low, high=planned.high)
+    return replace(line, reason=reason) if line.differs else line
 
 
 def _scaled(room: Figure, value: float) -> Figure:
