@@ -133,6 +133,12 @@ def test_a_sick_server_may_still_give_a_token() -> None:
     assert "503" in facts.error
 
 
+def test_health_is_asked_last_for_what_becomes_ready_meanwhile() -> None:
+    _, script = asked({"/v1/completions": TEXT})
+
+    assert [path for path, _, _ in script.asked] == ["/v1/completions", "/health"]
+
+
 def test_a_server_without_health_is_as_healthy_as_its_token() -> None:
     facts, _ = asked({"/health": (404, b""), "/v1/completions": TEXT})
 
@@ -206,7 +212,8 @@ def test_a_server_that_drips_or_hangs_has_until_the_deadline(path: str) -> None:
 
     assert time.monotonic() - start < 2.0
     assert facts.listens
-    assert facts.gave_token is (path == "/health"), "a stuck /health leaves time for the token"
+    assert facts.healthy is (path != "/health")
+    assert facts.gave_token is (path == "/health"), "neither eats the time of the other"
     assert "in time" in facts.error
 
 

@@ -34,6 +34,7 @@ def failing(cause: Cause, stage: str = "loading") -> LogFacts:
         (RUNNING, LogFacts(stage="warming"), NOBODY, "WARMING", "graphs"),
         (RUNNING, SERVING, NOBODY, "WARMING", "does not answer yet"),
         (RUNNING, SERVING, HttpFacts(listens=True, healthy=True, error="500 no"), "WARMING", "500 no"),
+        (RUNNING, LogFacts(stage="loading"), HttpFacts(listens=True, error="503"), "LOADING", "weights"),
         (RUNNING, SERVING, TOKEN, "READY", "token"),
         (RUNNING, SILENT, TOKEN, "READY", "token"),
         (RUNNING, SERVING, replace(TOKEN, healthy=False, error="/health says 503"), "DEGRADED", "503"),

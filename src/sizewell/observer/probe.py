@@ -11,8 +11,8 @@ from sizewell.observer.exchange import Answer, NoAnswerError, Server
 from sizewell.specs.address import KEY_VARIABLES, base_url, secret_from
 from sizewell.specs.standing import HttpFacts
 
-HEALTH_SHARE = 0.3
-"""Of the time there is, what /health may take: a stuck engine must not eat the time its token would need."""
+TOKEN_SHARE = 0.7
+"""Of the time there is, what the token may take: a stuck engine must leave time to ask for its health."""
 _PROMPT = "1"
 _WANTS_KEY = f"it wants an API key: set {KEY_VARIABLES[0]}"
 _ANOTHER_DIALECT = (400, 404, 405, 422, 500, 501)
@@ -25,19 +25,18 @@ def ask(url: str, model: str | None, timeout_s: float) -> HttpFacts:
     """
     secret, address = secret_from(os.environ), base_url(url)
     now = time.monotonic()
-    server = Server(url=address, secret=secret, until_s=now + timeout_s)
-    health = Server(url=address, secret=secret, until_s=now + timeout_s * HEALTH_SHARE)
     try:
-        healthy, error = _health(health)
+        gave, why = _token(Server(url=address, secret=secret, until_s=now + timeout_s * TOKEN_SHARE), model)
     except NoAnswerError as broken:
         if not broken.listens:
             return HttpFacts(error=str(broken))
-        healthy, error = False, f"/health: {broken}"
-    try:
-        gave, why = _token(server, model)
-    except NoAnswerError as broken:
         gave, why = False, str(broken)
-    said = "; ".join(part for part in (error, "" if gave else why) if part)
+    try:
+        # Asked last: what becomes ready meanwhile is ready.
+        healthy, error = _health(Server(url=address, secret=secret, until_s=now + timeout_s))
+    except NoAnswerError as broken:
+        healthy, error = False, f"/health: {broken}"
+    said = "; ".join(part for part in (error, why) if part)
     return HttpFacts(listens=True, healthy=healthy, gave_token=gave, error=secret.hide(said))
 
 

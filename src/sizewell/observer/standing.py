@@ -97,6 +97,8 @@ def _starting(job: JobFacts, log: LogFacts, http: HttpFacts) -> Standing:
 
 
 def _progress(job: JobFacts, log: LogFacts, http: HttpFacts) -> tuple[Stage, str]:
+    if log.stage in ("started", "loading") and not http.healthy:
+        return _SAID[log.stage]  # some listen while they load
     if http.listens and log.stage != "ended":
         return "WARMING", f"it listens, but no token came back yet{_because(http)}"
     if log.stage == "serving":
