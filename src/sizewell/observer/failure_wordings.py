@@ -101,7 +101,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"\bFileNotFoundError: (?!.*'(?:ninja|nvcc|gcc)')", r"Cannot find any model weights",
         r"does not appear to have a file named",
         r"SafetensorError: ", r"failed to open GGUF|failed to open (?:model )?file|gguf_init_from_file: failed to open",
-        r"is not a valid JSON file", r"model is corrupted or incomplete", r"appears path-like, but doesn't exist", r"invalid magic characters",
+        r"is not a valid JSON file", r"model is corrupted or incomplete",
+        r"appears path-like, but doesn't exist", r"invalid magic characters",
     ),
     _symptom(
         "no-such-model", "start", "check the model's name; offline, it must be in the cache of every node (HF_HOME)",
