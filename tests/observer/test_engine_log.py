@@ -191,6 +191,12 @@ def test_settings_an_engine_repeats_accuse_nobody() -> None:
     assert cause_of(settings_line) is None
 
 
+def test_compiling_is_no_longer_loading() -> None:
+    line = "(Worker pid=1) INFO 11-29 21:29:38 [cpu_model_runner.py:87] Warming up model for the compilation..."
+
+    assert read_engine_log([STARTED, line]).stage == "warming"
+
+
 def test_a_draft_model_is_another_load() -> None:
     shards = "Loading safetensors checkpoint shards:"
     bars = ("100% Completed | 4/4 [00:40<00:00, 10s/it]", "0% Completed | 0/16 [00:00<?, ?it/s]",

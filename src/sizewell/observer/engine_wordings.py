@@ -20,6 +20,7 @@ VLLM = (
         r"Filesystem type for checkpoints: .*Checkpoint size: (?P<checkpoint_gib>[\d.]+) GiB",
     ),
     wording("loading", r"Loading weights took (?P<load_s>[\d.]+) s"),
+    wording("warming", r"Warming up model for the compilation|Compile and warming up model "),
     wording("warming", r"Loading model weights took (?P<weights_gib>[\d.]+) Gi?B"),
     wording(
         "warming",
