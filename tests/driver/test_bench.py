@@ -13,10 +13,10 @@ import pytest
 import sizewell
 from driver.double import Answer, Double
 from sizewell.driver.client import opened
-from sizewell.driver.endpoints import Secret
 from sizewell.driver.load import Load
 from sizewell.driver.recording import as_run
 from sizewell.driver.wording import Wording
+from sizewell.specs.address import Secret
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.score import score
 

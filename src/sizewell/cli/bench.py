@@ -128,7 +128,7 @@ def _job(given: dict[str, Any]) -> BenchJob:
     from sizewell.cli.request_fields import fields_of
     from sizewell.driver.bench import BenchJob
     from sizewell.driver.client import load_aiohttp
-    from sizewell.driver.endpoints import base_url, secret_from
+    from sizewell.specs.address import base_url, secret_from
 
     load_aiohttp()
     return BenchJob(
