@@ -53,6 +53,7 @@ def look(runner: Runner, expected: Expected) -> tuple[Look, ...]:
 
 def _look(runner: Runner, expected: Expected, number: int, job: JobFacts) -> Look:
     from sizewell.observer.engine_log import read_engine_log
+    from sizewell.observer.probe import ask
     from sizewell.observer.standing import judge
 
     started = expected.started
@@ -60,25 +61,15 @@ def _look(runner: Runner, expected: Expected, number: int, job: JobFacts) -> Loo
     if job.stage == "running":
         with runner.reach(number) as there:
             url = there if isinstance(there, str) else ""
-            http = _asked(there, started.model) if isinstance(there, str) else there
+            http = ask(there, started.model, PROBE_S) if isinstance(there, str) else there
     # Read after the questions: who answers has said all it says at start.
     lines = runner.lines(number)
     log = read_engine_log(lines, checkpoint_bytes=started.ledger.get("checkpoint_bytes"))
-    if log.stage in ("nothing", "started", "loading") and not http.healthy and started.ready_at is None:
-        http = HttpFacts()  # some listen while they load: the log says more
     standing = judge(job, log, http, was_ready=started.ready_at is not None)
     return Look(
         number=number, job=job, log=log, standing=standing, url=url, startup=expected.lines(log),
         tail=tuple(lines[-TAIL_LINES:]),
     )  # fmt: skip
-
-
-def _asked(url: str, model: str) -> HttpFacts:
-    """Return what a server answers; one that became ready between the two questions is asked again."""
-    from sizewell.observer.probe import ask
-
-    http = ask(url, model, PROBE_S)
-    return ask(url, model, PROBE_S) if http.gave_token and not http.healthy else http
 
 
 def overall(looks: Sequence[Look]) -> Standing:
