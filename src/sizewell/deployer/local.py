@@ -23,6 +23,7 @@ from sizewell.specs.standing import HttpFacts, JobFacts
 GATE = 'read -r _ && exec "$@" </dev/null'
 """The process waits here until it has been written down; where that never happens its input ends, and so does it."""
 KILL_S = 10.0
+KIN_S = 10.0
 PAUSE_S = 0.05
 
 
@@ -105,6 +106,9 @@ class Local:
             if is_alive(int(part.id), part.born):
                 send(int(part.id), signal.SIGTERM)
         _wait(lambda: not self._living(parts), self._started.stop_s)
+        if not self._living(parts):
+            # What cleans up behind an engine outlives it by a moment.
+            _wait(lambda: not self._kin(), min(KIN_S, self._started.stop_s))
         killed = self._living(parts) != [] or self._kin() != []
         _wait(self._kill_all, KILL_S)
         removed = [name for number in range(len(parts)) for name in remove_leftovers(self.lines(number))]
