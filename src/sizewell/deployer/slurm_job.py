@@ -18,13 +18,12 @@ from sizewell.deployer.log_file import follow, read_lines
 from sizewell.deployer.programs import PATIENCE_S, run
 from sizewell.deployer.slurm_queue import Entry, entries, node_address
 from sizewell.deployer.started import Keep, Part, Started, Stopped
-from sizewell.specs.errors import BadInputError
+from sizewell.specs.errors import BadInputError, UnreachableError
 from sizewell.specs.standing import HttpFacts, JobFacts
 
 TICKET = "job"
 """The file `sbatch` itself writes the job's number to: it is known even when whoever submitted it is killed."""
 ANSWERS = re.compile(r"sizewell: answers on (\S+), port (\d+)")
-LABEL = re.compile(r"^ *\d+: ")
 GONE = JobFacts(stage="ended", reason="UNKNOWN")
 KILL_S = 90.0
 PAUSE_S = 0.5
@@ -46,6 +45,8 @@ class Slurm:
                 )  # fmt: skip
             except FileNotFoundError as error:
                 raise BadInputError("there is no sbatch here: run this where jobs are submitted") from error
+            except subprocess.TimeoutExpired as error:
+                raise UnreachableError(f"sbatch did not answer within {PATIENCE_S:g} s") from error
         if done.returncode != 0:
             raise BadInputError(f"SLURM refuses the job: {' '.join(done.stderr.split())}")
         self._started = replace(self._started, parts=self._parts())
@@ -75,13 +76,12 @@ class Slurm:
         return entries(parts[0].id.partition("_")[0]) if parts else {}
 
     def lines(self, number: int) -> list[str]:
-        """Return the log of a replica's job, without the number of the node before each line."""
+        """Return the log of a replica's job, each line behind the number of its node."""
         parts = self._parts()
-        log = read_lines(self._folder / parts[number].log) if number < len(parts) else []
-        return [LABEL.sub("", line) for line in log]
+        return read_lines(self._folder / parts[number].log) if number < len(parts) else []
 
     def follow(self, number: int) -> Iterator[str]:
-        """Yield it as it grows, nodes and all; nothing of one that was never submitted."""
+        """Yield it as it grows; nothing of one that was never submitted."""
         parts = self._parts()
         if number >= len(parts):
             return iter(())
