@@ -232,7 +232,6 @@ def test_the_files_hold_what_was_measured(say: Any, double: Served) -> None:
     [
         (("--users", "2", "--rates", "3"), "both say what is offered"),
         (("llama-3.1-8b",), "needs both a model and its hardware"),
-        (("llama-3.1-8b", "--on", "h100", "--plan", "p.json"), "give one of the two"),
         (("nonsense-9000", "--on", "h100"), "nonsense-9000"),
         (("--concurrency", "2,x"), "is no count"),
         (("--plots", "p.png"), "plots are"),
