@@ -65,6 +65,17 @@ ASSUMED = {
     "relative_hbm": (1.0, 0.15, "measured: the curves as they are"),
     "relative_link": (1.0, 0.2, "measured: the curves as they are"),
     "link_host": (0.6, 0.3, "assumed before any fit"),
+    "hbm_host": (
+        0.65, 0.25,
+        "assumed: of the stated rate of one socket's memory, 0.8 is what STREAM reaches and 0.8 of that what token "
+        "generation on a CPU does",
+    ),
+    "flops_host": (
+        0.5, 0.5,
+        "assumed: integer dot products of quantised weights on AVX2 and AVX-512, unpacking included, beside the FP32 "
+        "rate of the vector units",
+    ),
+    "host_turn_s": (5e-5, 0.5, "assumed: one copy of rows and one wait each way between accelerator and host"),
     "link_far": (0.7, 0.3, "assumed before any fit"),
     "eager_launch_s": (3e-5, 0.4, "assumed: eager steps of an 8B model on one fast accelerator take 10 to 14 ms"),
     "far_step_s": (2e-3, 1.0, "assumed: one message to each node before a step and one back"),

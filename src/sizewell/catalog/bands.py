@@ -30,6 +30,8 @@ BANDS: Mapping[str, tuple[float, float]] = {
     "networks.bytes_per_s": (0.01e9, 10e12),
     "networks.latency_s": (0.01e-6, 10e-3),
     "hosts.cores": (1, 2048),
+    "hosts.sockets": (1, 16),
+    "hosts.flops_per_s": (1e9, 1e15),
     "hosts.ram_bytes": (1 * GIB, 65_536 * GIB),
     "hosts.ram_bytes_per_s": (1e9, 20e12),
     "hosts.disk_read_bytes_per_s": (0, 1e12),
@@ -58,7 +60,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "nodes": NODE_FIELDS,
     "networks": ("key", "name", "aliases", "kind", "bytes_per_s", "latency_s", "rdma"),
     "hosts": (
-        "key", "cpu", "cores", "ram_bytes", "ram_bytes_per_s", "disk_bytes", "disk_read_bytes_per_s", "power_w",
+        "key", "cpu", "cores", "sockets", "flops_per_s", "ram_bytes", "ram_bytes_per_s", "disk_bytes",
+        "disk_read_bytes_per_s", "power_w",
     ),
     "storage": ("key", "name", "read_bytes_per_s", "shared", "aggregate_read_bytes_per_s", "basis"),
     "prices": (

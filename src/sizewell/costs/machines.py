@@ -33,6 +33,8 @@ class Machines:
     far_bytes_per_s: Floats
     far_latency_s: Floats
     host_link_bytes_per_s: Floats
+    host_bytes_per_s: Floats
+    host_flops_per_s: Floats
     tags: tuple[tuple[str, ...], ...]
 
     @classmethod
@@ -50,6 +52,8 @@ class Machines:
             far_bytes_per_s=_array(_far_rate(c) for c in clusters),
             far_latency_s=_array(c.node.scale_out.latency_s for c in clusters),
             host_link_bytes_per_s=_array(c.gpu.host_link_bytes_per_s or c.node.host.ram_bytes_per_s for c in clusters),
+            host_bytes_per_s=_array(c.node.host.ram_bytes_per_s for c in clusters),
+            host_flops_per_s=_array(c.node.host.flops_per_s for c in clusters),
             tags=tuple(machine_tags(c) for c in clusters),
         )
 
@@ -172,6 +176,7 @@ def machine_tags(cluster: ClusterSpec) -> tuple[str, ...]:
         f"kind:{gpu.kind}",
         f"gpu:{gpu.key}",
         f"near:{'fabric' if _is_fast(cluster) else 'slot'}",
+        f"sockets:{cluster.node.host.sockets}",
     )
 
 

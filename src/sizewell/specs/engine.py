@@ -60,8 +60,9 @@ class EngineSpec:
     `absorbed` says what is kept of latent up-projections, `latent_head_on_all` that latent models hold the head on
     every pipeline stage. `wide_output_groups`: the grouped output projection of compressed attention is served in 16
     bits; `expert_scale_copies`: the loader's float32 scales of MXFP4 experts stay beside the repacked ones; both on
-    Hopper and older. `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version
-    was resolved.
+    Hopper and older. `offload` says whether weights in host memory come to the accelerator at every step or are
+    computed with where they lie, except in steps of `copied_from_tokens` or more. `printed_tokens` says what its "KV
+    cache size: N tokens" means. `note` tells how the version was resolved.
     """
 
     name: EngineName
@@ -99,6 +100,8 @@ class EngineSpec:
     embedding_on_host: bool = False
     absorbed: Literal["none", "products", "copies"] = "copies"
     latent_head_on_all: bool = False
+    offload: Literal["streams", "computes"] = "streams"
+    copied_from_tokens: int = 0
     encoder_copies: int = 0
     widens_encoder_outputs: bool = False
     experts_share_buffers: bool = True

@@ -88,11 +88,16 @@ class GpuSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSpec:
-    """The machine around the accelerators: cores, memory, local disk, power without accelerators."""
+    """The machine around the accelerators: cores, memory, local disk, power without accelerators.
+
+    `flops_per_s` is what the vector units of all cores do in FP32; memory and cores of all `sockets` are counted.
+    """
 
     key: str
     cpu: str
     cores: int
+    sockets: int
+    flops_per_s: float
     ram_bytes: float
     ram_bytes_per_s: float
     disk_bytes: float
