@@ -101,12 +101,12 @@ class NodeFile:
 def fitted(node: NodeSpec, gpu: GpuSpec, links: Callable[[str], LinkSpec]) -> NodeSpec:
     """Return the node as it is with this card in it.
 
-    A slot runs at the lower generation and width of board and card; bridged pairs reach the other cards over PCIe.
+    A slot runs at the lower generation and width of board and card; islands of bridged cards meet over PCIe.
     """
     card = _PCIE.fullmatch(gpu.host_link or "")
     if not card:
         return node
-    if node.topology == "pairs":
+    if node.scale_up_domain < node.max_gpus:
         return replace(node, peer_link=links(card.group()))
     board = _PCIE.fullmatch(node.scale_up.key)
     if not board:

@@ -205,7 +205,7 @@ def host_link_s(launch: Launch, reached: Reached) -> Floats:
 
 def dispatch_s(operators: Sequence[Operator], reached: Reached) -> Floats:
     """Return seconds to hand a step to several nodes and back, shape [M]; none where one node holds the replica."""
-    seconds: Floats = (reached.machines.near_gpus < _ranks(operators)) * reached.factors["far_step_s"]
+    seconds: Floats = (reached.machines.node_gpus < _ranks(operators)) * reached.factors["far_step_s"]
     return seconds
 
 

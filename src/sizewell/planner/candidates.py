@@ -81,6 +81,9 @@ def machines(nodes_by_gpu: Sequence[tuple[GpuSpec, Sequence[NodeSpec]]], *, ever
     for gpu, nodes in nodes_by_gpu:
         for node in nodes:
             for count in node.gpu_counts if every_count else (max(node.gpu_counts),):
-                wiring = (gpu.key, count, node.scale_up.key, node.topology, node.scale_out.key, node.scale_out_ports)
+                wiring = (
+                    gpu.key, count, node.scale_up.key, node.topology, node.scale_up_domain, node.scale_out.key,
+                    node.scale_out_ports,
+                )  # fmt: skip
                 found.setdefault(wiring, Machine(gpu, node, count))
     return tuple(found.values())

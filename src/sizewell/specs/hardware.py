@@ -121,9 +121,9 @@ class StorageSpec:
 class NodeSpec:
     """A server or desktop of `gpu_counts` accelerators, wired by `scale_up` inside and `scale_out` outside.
 
-    `scale_up_domain` is how many accelerators share the fast links (72 in an NVL72, across nodes; 2 where bridges
-    join pairs, whose other peers are reached over `peer_link` through the host). Without a second accelerator the
-    topology is `none` and `scale_up` is the link out. `gpu_keys` are the accelerators it can hold, `gpu_counts` the
+    `scale_up_domain` is how many accelerators share the fast links: 72 in an NVL72, across nodes; 2 or 4 where bridges
+    join islands inside a node, which reach each other over `peer_link` through the host. Without a second accelerator
+    the topology is `none` and `scale_up` is the link out. `gpu_keys` are the accelerators it can hold, `gpu_counts` the
     numbers it is built or rented with; `provider` names the cloud that rents it.
     """
 
@@ -178,3 +178,8 @@ class ClusterSpec:
         """Accelerators that reach each other over the fast links: across nodes only in a rack-wide domain."""
         spans_nodes = self.node.scale_up_domain > self.node.max_gpus
         return min(self.node.scale_up_domain, self.gpus if spans_nodes else self.gpus_per_node)
+
+    @property
+    def together_gpus(self) -> int:
+        """Accelerators that reach each other without a network."""
+        return max(self.scale_up_gpus, self.gpus_per_node)
