@@ -208,6 +208,7 @@ def machine_tags(cluster: ClusterSpec) -> tuple[str, ...]:
         f"gpu:{gpu.key}",
         f"near:{'fabric' if _is_fast(cluster) else 'slot'}",
         f"sockets:{cluster.node.host.sockets}",
+        *((f"cpu-sockets:{cluster.node.host.sockets}",) if gpu.kind == "cpu" else ()),
     )
 
 

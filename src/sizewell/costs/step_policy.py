@@ -47,7 +47,7 @@ class StepPolicy:
             drafts=settings.speculative_tokens,
             offload_bytes=settings.offload_bytes if engine.offload == "streams" else 0.0,
             balanced=engine.name in BALANCED,
-            host_bytes=settings.offload_bytes if engine.offload == "computes" else 0.0,
+            host_bytes=settings.offload_bytes if engine.computes_on_host(settings.offload_bytes) else 0.0,
             copied_from_tokens=engine.copied_from_tokens,
         )
 

@@ -29,6 +29,7 @@ from sizewell.planner.question import Question
 from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse, with_simulated_means
 from sizewell.planner.step_table import StepTable, step_table, step_work
 from sizewell.specs.deployment import Deployment, Pool
+from sizewell.specs.engine import HOST_TAG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,9 @@ class Settler:
         """Return the intervals that held 80 % of published points under such a load; `sizewell validate` measures."""
         load = load_tag("open_loop" if self.demand.users is None else "closed_loop")
         machine = column.yard.reached.machines.tags[column.rows[row]]
-        return Certainty(efficiencies=self.facts.efficiencies, tags=(*machine, *column.variant.engine.tags, load))
+        variant = column.variant
+        on_host = (HOST_TAG,) if variant.engine.computes_on_host(variant.settings.offload_bytes) else ()
+        return Certainty(efficiencies=self.facts.efficiencies, tags=(*machine, *variant.engine.tags, *on_host, load))
 
     def _details(self, deployment: Deployment, table: StepTable, memory: MemoryUse, certainty: Certainty) -> Details:
         materials = bill_of_materials(

@@ -23,6 +23,9 @@ GENERATIONS: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
 SGLang's overlapped scheduler, then prefill recorded in pieces; TensorRT-LLM's C++ batch manager, then PyTorch."""
 
 
+HOST_TAG = "weights:on-host"
+"""Tag of deployments whose hosts compute with some of the weights."""
+
 EAGER_TAG = "steps:eager"
 """Tag of deployments whose hosts issue every kernel: those of several nodes do so at different moments."""
 
@@ -126,6 +129,10 @@ class EngineSpec:
     def tags(self) -> tuple[str, ...]:
         """The tags by which a calibration may speak of this release."""
         return engine_tags(self.name, self.version)
+
+    def computes_on_host(self, offload_bytes: float) -> bool:
+        """Return whether weights of that size in host memory are computed with there."""
+        return self.offload == "computes" and offload_bytes > 0
 
     def on(self, vendor: str, capability: str | None = None) -> EngineSpec:
         """Return the same release as built for a vendor's accelerators, with the kernels a `capability` runs.
