@@ -24,6 +24,7 @@ BANDS: Mapping[str, tuple[float, float]] = {
     "gpus.pcie.lanes": (1, 32),
     "nodes.gpu_counts": (1, 32),
     "nodes.max_nodes": (1, 10_000),
+    "nodes.small_host.gpus": (1, 32),
     "nodes.power_w": (10, 200_000),
     "nodes.scale_out.ports": (1, 64),
     "nodes.scale_up.domain_gpus": (1, 1024),
@@ -53,7 +54,8 @@ GPU_FIELDS = (
 NODE_FIELDS = (
     "key", "name", "aliases", "gpu", "gpus", "accepts", "standard", "standard_for", "template", "provider",
     "gpu_counts", "scale_up.network", "scale_up.topology", "scale_up.domain_gpus", "scale_up.from",
-    "scale_out.network", "scale_out.ports", "scale_out.from", "host", "power_w", "max_nodes",
+    "scale_out.network", "scale_out.ports", "scale_out.from", "host", "small_host.host", "small_host.gpus",
+    "small_host.from", "power_w", "max_nodes",
 )  # fmt: skip
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "gpus": GPU_FIELDS,

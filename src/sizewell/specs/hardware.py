@@ -6,7 +6,7 @@ Only facts live here. What an engine really reaches of them is a `Calibration`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sizewell.specs.encoding import ComputeType
@@ -124,7 +124,8 @@ class NodeSpec:
     `scale_up_domain` is how many accelerators share the fast links: 72 in an NVL72, across nodes; 2 or 4 where bridges
     join islands inside a node, which reach each other over `peer_link` through the host. Without a second accelerator
     the topology is `none` and `scale_up` is the link out. `gpu_keys` are the accelerators it can hold, `gpu_counts` the
-    numbers it is built or rented with; `provider` names the cloud that rents it.
+    numbers it is built or rented with; up to `small_host_gpus` of them sit around `small_host`. `provider` names the
+    cloud that rents it.
     """
 
     key: str
@@ -143,7 +144,13 @@ class NodeSpec:
     standard: bool = False
     provider: str | None = None
     peer_link: LinkSpec | None = None
+    small_host: HostSpec | None = None
+    small_host_gpus: int = 0
     aliases: tuple[str, ...] = field(default=())
+
+    def holding(self, gpus: int) -> NodeSpec:
+        """Return the node as it is built for so many accelerators: few of them need no large host."""
+        return replace(self, host=self.small_host) if self.small_host and gpus <= self.small_host_gpus else self
 
     @property
     def max_gpus(self) -> int:
