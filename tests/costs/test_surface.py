@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -16,7 +17,6 @@ from sizewell.catalog.hardware import list_gpus, nodes_for
 from sizewell.catalog.models import read_model
 from sizewell.costs.batch import Batch
 from sizewell.costs.machines import Machines, Reached
-from sizewell.costs.operators import step_operators
 from sizewell.costs.step import price
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.surface import StepBatch, StepSurface, decode_run_s, decode_steps_within, interval_s, step_s
@@ -37,6 +37,7 @@ CASES = (
     ("deepseek-ai/DeepSeek-R1", Parallelism(tp=2, dp=8, ep=16), StepPolicy(chunk_tokens=8192, drafts=2)),
     ("deepseek-ai/DeepSeek-V3.2", Parallelism(tp=8), StepPolicy(chunk_tokens=8192)),
     ("Qwen/Qwen3-Next-80B-A3B-Instruct", Parallelism(tp=2), StepPolicy(chunk_tokens=8192, offload_bytes=1e9)),
+    ("openai/gpt-oss-120b", Parallelism(), StepPolicy(chunk_tokens=2048, host_bytes=40e9, copied_from_tokens=32)),
     ("google/gemma-3-27b-it", Parallelism(tp=2), StepPolicy(chunk_tokens=2048, front_end=False)),
 )
 
@@ -58,8 +59,8 @@ def surface(case: int, machine: str) -> StepSurface:
 def priced(case: int, machine: str, batch: Batch) -> float:
     name, cut, policy = CASES[case]
     model = read_model(name)
-    drafts = policy.drafts if batch.has_decode else 0
-    operators = step_operators(model, Formats(), cut, batch, drafts)
+    policy = policy if batch.has_decode else replace(policy, drafts=0)
+    operators = policy.operators(model, Formats(), cut, batch)
     return float(price(operators, reached(machine), policy.launch(model, cut, batch)).total_s[0, 0])
 
 

@@ -118,6 +118,8 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
         batch_defaults=tuple(_defaults(tier) for tier in facts["batch_defaults"]),
         mla_row_elements=facts.get("mla_row_elements") or None,
         fraction_rule=facts.get("fraction_rule", "fixed"),
+        offload=facts.get("offload", "streams"),
+        copied_from_tokens=facts.get("copied_from_tokens", 0),
         wide_output_groups=facts.get("wide_output_groups", False),
         expert_scale_copies=facts.get("expert_scale_copies", False),
         **plain,

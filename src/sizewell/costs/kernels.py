@@ -148,7 +148,7 @@ def spend(curves: Floats, work: KernelWork, rates: Rates) -> Spent:
     each = (rates.per_plain_flop[aside] * plain_rows[aside])[:, :, None]
     arithmetic[aside] += each * (work.flops[aside] / work.rows[aside])[:, None, :]
     stream = (per_byte / hbm_share)[:, :, None] * work.stream_bytes[:, None, :]
-    seconds = _joined(stream, arithmetic)
+    seconds = joined(stream, arithmetic)
     passing = np.flatnonzero(work.row_bytes.any(axis=1))
     seconds[passing] += (per_byte / row_share[passing])[:, :, None] * work.row_bytes[passing, None, :]
     counted = np.flatnonzero(work.units.any(axis=1))
@@ -157,14 +157,14 @@ def spend(curves: Floats, work: KernelWork, rates: Rates) -> Spent:
     return Spent(arithmetic, stream, seconds, fixed)
 
 
-def _joined(one: Floats, other: Floats) -> Floats:
-    """Return (one⁴ + other⁴)^¼: a little more than the larger, most where both are alike."""
+def joined(one: Floats, other: Floats) -> Floats:
+    """Return ‖one, other‖₄ = (one⁴ + other⁴)^¼: a little more than the larger, most where both are alike."""
     first, second = one * one, other * other
     first *= first
     second *= second
     first += second
-    joined: Floats = np.sqrt(np.sqrt(first, out=first), out=first)
-    return joined
+    norm: Floats = np.sqrt(np.sqrt(first, out=first), out=first)
+    return norm
 
 
 def _curve(operator: Operator, reached: Reached) -> Floats:

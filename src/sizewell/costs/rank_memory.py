@@ -10,6 +10,7 @@ import numpy as np
 
 from sizewell.costs.batch import Floats
 from sizewell.costs.cache_kinds import CacheRules, layer_kinds
+from sizewell.costs.host_layers import host_layers
 from sizewell.costs.kv_cache import CacheLayout, cache_layout
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.overhead import deep_stack_lines, gather_lines, overhead_lines
@@ -155,13 +156,14 @@ def rank_memory_with(
     rules = cache_rules(model, settings, engine)
     buffers = (*gather_lines(model, formats, settings, engine), *deep_stack_lines(model, settings, engine))
     bounds = stage_bounds(len(model.layers), cut.pp, engine.pp_remainder)
+    host_bytes = _host_bytes(weights, cut, settings, engine)
     stages: list[StageMemory] = []
     known: dict[int, StageMemory] = {}
     for span, lines in zip(bounds, weights.stage_lines(cut, weight_rules(settings, engine)), strict=True):
         if id(lines) not in known:
             layers = _counted(model, span, draft=settings.speculative_tokens > 0)
             known[id(lines)] = StageMemory(
-                weights=offloaded((*lines, *buffers), settings.offload_bytes),
+                weights=offloaded((*lines, *buffers), host_bytes),
                 layout=cache_layout(layer_kinds(model, layers, kv_format, cut.tp, rules), rules),
             )
         stages.append(known[id(lines)])
@@ -170,6 +172,14 @@ def rank_memory_with(
         stages=tuple(stages), overhead=overhead, engine=engine, settings=settings, cut=cut,
         compressed=_is_compressed(model),
     )  # fmt: skip
+
+
+def _host_bytes(weights: Weights, cut: Parallelism, settings: EngineSettings, engine: EngineSpec) -> float:
+    """Return what lies in host memory: engines that compute there move whole groups of layers."""
+    if engine.offload == "streams" or not settings.offload_bytes:
+        return settings.offload_bytes
+    moved = host_layers(weights.model, weights.weight_format, cut, settings.offload_bytes)
+    return max(settings.offload_bytes, sum(each.bytes for each in moved))
 
 
 def with_max_num_seqs(memory: RankMemory, model: ModelSpec, formats: Formats, max_num_seqs: int) -> RankMemory:

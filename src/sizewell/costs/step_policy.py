@@ -8,8 +8,11 @@ from math import ceil
 import numpy as np
 
 from sizewell.costs.batch import Batch
+from sizewell.costs.host_work import HostSplit
+from sizewell.costs.operators import step_operators
 from sizewell.costs.step import Launch
-from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.costs.work import Operator
+from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.model import ModelSpec
 
@@ -20,7 +23,8 @@ BALANCED = frozenset({"trtllm"})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPolicy:
     """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
-    proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host. A
+    proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host, and
+    `host_bytes` of each lie there to be computed with, in steps of fewer than `copied_from_tokens`. A
     `front_end` sends the tokens of served requests; benchmarks inside the engine have none. `balanced` engines hold
     prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts.
     """
@@ -31,6 +35,8 @@ class StepPolicy:
     offload_bytes: float = 0.0
     front_end: bool = True
     balanced: bool = False
+    host_bytes: float = 0.0
+    copied_from_tokens: int = 0
 
     @classmethod
     def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
@@ -39,9 +45,23 @@ class StepPolicy:
             chunk_tokens=settings.max_num_batched_tokens,
             eager=settings.enforce_eager or engine.launch == "eager",
             drafts=settings.speculative_tokens,
-            offload_bytes=settings.offload_bytes,
+            offload_bytes=settings.offload_bytes if engine.offload == "streams" else 0.0,
             balanced=engine.name in BALANCED,
+            host_bytes=settings.offload_bytes if engine.computes_on_host(settings.offload_bytes) else 0.0,
+            copied_from_tokens=engine.copied_from_tokens,
         )
+
+    def operators(self, model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch) -> tuple[Operator, ...]:
+        """Return the operators of a step, with what the host computes as operators of their own."""
+        found = step_operators(model, formats, cut, batch, self.drafts)
+        split = self.host_split(model, formats, cut)
+        return split.split(found, batch.tokens) if split else found
+
+    def host_split(self, model: ModelSpec, formats: Formats, cut: Parallelism) -> HostSplit | None:
+        """Return how operators are split between accelerator and host; None where the host computes nothing."""
+        if not self.host_bytes:
+            return None
+        return HostSplit.of(model, formats.weight, cut, self.host_bytes, self.copied_from_tokens)
 
     def launch(self, model: ModelSpec, cut: Parallelism, batch: Batch) -> Launch:
         """Return how the steps of `batch` are issued to one replica."""

@@ -89,10 +89,17 @@ class _Tables:
         return float(max(self.model.max_context_tokens, 4096))
 
     def _main(self, sequences: Floats) -> tuple[Operator, ...]:
-        return step_operators(self.model, self.formats, self.cut, Batch.decode(sequences, 1.0))
+        batch = Batch.decode(sequences, 1.0)
+        return self._placed(step_operators(self.model, self.formats, self.cut, batch), batch)
 
-    def _expansion(self, tokens: Floats) -> list[Operator]:
-        return expansion_operators(self.model, self.formats, self.cut, Batch.decode(tokens, 1.0))
+    def _expansion(self, tokens: Floats) -> tuple[Operator, ...]:
+        batch = Batch.decode(tokens, 1.0)
+        return self._placed(expansion_operators(self.model, self.formats, self.cut, batch), batch)
+
+    def _placed(self, operators: Sequence[Operator], batch: Batch) -> tuple[Operator, ...]:
+        """Return operators with what the host computes apart."""
+        split = self.policy.host_split(self.model, self.formats, self.cut)
+        return split.split(operators, batch.tokens) if split else tuple(operators)
 
     def _drafts(self, sequences: Floats, context_tokens: ArrayLike = 1.0) -> list[Operator]:
         if not self.policy.drafts:
@@ -188,7 +195,7 @@ class _Tables:
 
     def _issue(self) -> Issue:
         both = Batch.mixed(self.cut.dp, 1.0, self.cut.dp, 0.0, self.cut.dp)
-        main = step_operators(self.model, self.formats, self.cut, both)
+        main = self._placed(step_operators(self.model, self.formats, self.cut, both), both)
         decode = _launches(main, (DECODE,))
         prefill = _launches(main, (PREFILL,))
         launch = self.policy.launch(self.model, self.cut, both)

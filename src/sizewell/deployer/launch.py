@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
 
+from sizewell.costs.host_layers import Group, host_layers
+from sizewell.costs.stages import stage_bounds
 from sizewell.planner.bill_of_materials import BillOfMaterials
 from sizewell.specs.deployment import Deployment, Pool
 from sizewell.specs.engine_flags import EngineFlags
@@ -18,6 +21,8 @@ Launcher = Literal["mp", "ray"]
 Live = Literal["port", "head", "rank", "rendezvous", "meeting", "dispatch"]
 """What only the running job knows: a free port, the first node's address, this node's number, the port ranks meet at,
 that port with the address, and the port requests are handed on at."""
+OnHost = Mapping[Group, tuple[int, ...]]
+"""Groups of weights in host memory, and the blocks they are of."""
 SLOWEST_LOADS = 3
 """How many times the predicted start a probe waits: storage is shared, and others read too."""
 
@@ -117,6 +122,24 @@ class Launch:
     def nodes(self) -> int:
         """Nodes of one replica."""
         return ceil(self.pool.parallelism.gpus / self.deployment.cluster.gpus_per_node)
+
+    @property
+    def on_host(self) -> OnHost:
+        """Blocks whose weights lie in host memory to be computed with there, by group; none where bytes are said.
+
+        Of each pipeline stage those are all blocks up to the last one that moved.
+        """
+        deployment, cut, size = self.deployment, self.pool.parallelism, self.pool.settings.offload_bytes
+        if deployment.engine.offload == "streams" or not size:
+            return {}
+        layers = len(deployment.model.layers)
+        starts = [first for first, _ in stage_bounds(layers, cut.pp, deployment.engine.pp_remainder)]
+        return {
+            each.group: tuple(
+                block for start in starts for block in range(start, start + each.blocks[-1] + 1) if block < layers
+            )
+            for each in host_layers(deployment.model, deployment.weight_format, cut, size)
+        }
 
     @property
     def gpus_per_node(self) -> int:

@@ -38,7 +38,7 @@ class Yard:
     has_rdma: Mask
     builds: tuple[EngineSpec, ...]
     build: Rows
-    fast_gpus: Floats
+    together_gpus: Floats
     watts_per_gpu: Floats
     memory_bytes: Floats
     host_bytes_per_gpu: Floats
@@ -64,7 +64,7 @@ class Yard:
             has_rdma=np.array([m.node.scale_out.rdma for m in machines], dtype=bool),
             builds=builds,
             build=np.array([builds.index(each) for each in built], dtype=np.intp),
-            fast_gpus=_array([m.cluster_for(widest).scale_up_gpus for m in machines]),
+            together_gpus=_array([m.cluster_for(widest).together_gpus for m in machines]),
             watts_per_gpu=_array([node_power_w(m) for m in machines]) / per_node,
             memory_bytes=_array([m.gpu.total_bytes for m in machines]),
             host_bytes_per_gpu=_array([_host_bytes(m) for m in machines]),
@@ -80,7 +80,7 @@ class Yard:
         nodes = cut.gpus / self.gpus_per_node
         joined = np.where(self.has_rdma, np.minimum(self.max_nodes, max_nodes), 1.0)
         whole = (nodes == np.floor(nodes)) & (nodes <= joined)
-        across: Mask = whole & ((cut.tp <= self.fast_gpus) | (cut.tp == cut.gpus))
+        across: Mask = whole & ((cut.tp <= self.together_gpus) | (cut.tp == cut.gpus))
         return (nodes <= 1) | across
 
 

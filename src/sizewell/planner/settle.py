@@ -9,7 +9,9 @@ from math import ceil
 import numpy as np
 
 from sizewell.costs.checkpoint import checkpoint_bytes
+from sizewell.costs.host_work import ON_HOST
 from sizewell.costs.ledger import MemoryLedger, ledger
+from sizewell.costs.machines import machine_tags
 from sizewell.costs.rank_memory import rank_memory_with
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.weights import Weights
@@ -27,6 +29,7 @@ from sizewell.planner.question import Question
 from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse, with_simulated_means
 from sizewell.planner.step_table import StepTable, step_table, step_work
 from sizewell.specs.deployment import Deployment, Pool
+from sizewell.specs.engine import HOST_TAG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +83,9 @@ class Settler:
         """Return the intervals that held 80 % of published points under such a load; `sizewell validate` measures."""
         load = load_tag("open_loop" if self.demand.users is None else "closed_loop")
         machine = column.yard.reached.machines.tags[column.rows[row]]
-        return Certainty(efficiencies=self.facts.efficiencies, tags=(*machine, *column.variant.engine.tags, load))
+        variant = column.variant
+        on_host = (HOST_TAG,) if variant.engine.computes_on_host(variant.settings.offload_bytes) else ()
+        return Certainty(efficiencies=self.facts.efficiencies, tags=(*machine, *variant.engine.tags, *on_host, load))
 
     def _details(self, deployment: Deployment, table: StepTable, memory: MemoryUse, certainty: Certainty) -> Details:
         materials = bill_of_materials(
@@ -91,12 +96,14 @@ class Settler:
         )
         ahead = (float(table.sequences[0]) - 1) / 2
         moved = deployment.pools[0].settings.offload_bytes
-        resident_s = float(table.decode_s[0, 0] - table.decode.parts["host link"][0, 0]) if moved else 0.0
+        elsewhere = (part for name, part in table.decode.parts.items() if name == "host link" or name.endswith(ON_HOST))
+        resident_s = float(table.decode_s[0, 0] - sum(part[0, 0] for part in elsewhere))
+        reached = self.facts.efficiencies.values((*machine_tags(deployment.cluster), *deployment.tags))
         return Details(
             materials=materials,
             burst_ttft_s=certainty.figure("ttft", float(table.alone_s[0] + ahead * table.prompt_s[0, 0])),
             break_even=break_even(deployment, materials.power_w, self.facts.prices),
-            placement=placement(deployment, moved, resident_s) if moved else None,
+            placement=placement(deployment, moved, resident_s, reached) if moved else None,
         )
 
     def _deployment(self, variant: Variant, machine: Machine, replicas: int) -> Deployment:

@@ -10,7 +10,6 @@ import numpy as np
 
 from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.machines import Reached
-from sizewell.costs.operators import step_operators
 from sizewell.costs.step import Launch, StepTime, price
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.work import Operator
@@ -125,7 +124,7 @@ def step_work(
     micro = np.maximum(sequences / cut.pp, np.minimum(sequences, 1.0))
     decode = Batch.decode(micro, lengths.decode_context_tokens, 1 + policy.drafts)
     batch = decode.beside(_mixed(micro, lengths, chunk, policy), _alone(lengths, policy))
-    operators = step_operators(model, formats, cut, batch, policy.drafts)
+    operators = policy.operators(model, formats, cut, batch)
     return StepWork(
         sequences=sequences,
         lengths=lengths,

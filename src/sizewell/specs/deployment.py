@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sizewell.specs.engine import EAGER_TAG, EngineSpec
+from sizewell.specs.engine import EAGER_TAG, HOST_TAG, EngineSpec
 from sizewell.specs.hardware import ClusterSpec, LinkSpec
 from sizewell.specs.model import ModelSpec
 
@@ -100,6 +100,9 @@ class Deployment:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Tags by which a calibration may speak of it, beside its machines: its engine's, and of eager steps."""
+        """Tags by which a calibration may speak of it, beside its machines: its engine's, and of eager steps and hosts
+        that compute.
+        """
+        on_host = any(self.engine.computes_on_host(pool.settings.offload_bytes) for pool in self.pools)
         eager = self.engine.launch == "eager" or any(pool.settings.enforce_eager for pool in self.pools)
-        return (*self.engine.tags, *((EAGER_TAG,) if eager else ()))
+        return (*self.engine.tags, *((EAGER_TAG,) if eager else ()), *((HOST_TAG,) if on_host else ()))

@@ -23,6 +23,9 @@ GENERATIONS: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
 SGLang's overlapped scheduler, then prefill recorded in pieces; TensorRT-LLM's C++ batch manager, then PyTorch."""
 
 
+HOST_TAG = "weights:on-host"
+"""Tag of deployments whose hosts compute with some of the weights."""
+
 EAGER_TAG = "steps:eager"
 """Tag of deployments whose hosts issue every kernel: those of several nodes do so at different moments."""
 
@@ -60,8 +63,9 @@ class EngineSpec:
     `absorbed` says what is kept of latent up-projections, `latent_head_on_all` that latent models hold the head on
     every pipeline stage. `wide_output_groups`: the grouped output projection of compressed attention is served in 16
     bits; `expert_scale_copies`: the loader's float32 scales of MXFP4 experts stay beside the repacked ones; both on
-    Hopper and older. `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version
-    was resolved.
+    Hopper and older. `offload` says whether weights in host memory come to the accelerator at every step or are
+    computed with where they lie, except in steps of `copied_from_tokens` or more. `printed_tokens` says what its "KV
+    cache size: N tokens" means. `note` tells how the version was resolved.
     """
 
     name: EngineName
@@ -99,6 +103,8 @@ class EngineSpec:
     embedding_on_host: bool = False
     absorbed: Literal["none", "products", "copies"] = "copies"
     latent_head_on_all: bool = False
+    offload: Literal["streams", "computes"] = "streams"
+    copied_from_tokens: int = 0
     encoder_copies: int = 0
     widens_encoder_outputs: bool = False
     experts_share_buffers: bool = True
@@ -123,6 +129,10 @@ class EngineSpec:
     def tags(self) -> tuple[str, ...]:
         """The tags by which a calibration may speak of this release."""
         return engine_tags(self.name, self.version)
+
+    def computes_on_host(self, offload_bytes: float) -> bool:
+        """Return whether weights of that size in host memory are computed with there."""
+        return self.offload == "computes" and offload_bytes > 0
 
     def on(self, vendor: str, capability: str | None = None) -> EngineSpec:
         """Return the same release as built for a vendor's accelerators, with the kernels a `capability` runs.
