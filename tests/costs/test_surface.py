@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -194,3 +195,17 @@ def test_compiled_functions_say_the_same(data: st.DataObject, case: int) -> None
     ask(plain)
     Twin(ask)(fast)
     assert fast.answers == pytest.approx(plain.answers, rel=1e-13)
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_a_length_no_sequence_reaches_changes_nothing_below(case: int) -> None:
+    name, cut, policy = CASES[case]
+    bounded = replace(policy, longest_tokens=8192)
+    short = make_surface(read_model(name), Formats(), cut, bounded, reached("h100-sxm-80gb"))
+    assert short.tables.values.size < surface(case, "h100-sxm-80gb").tables.values.size
+    for batch in (
+        StepBatch(40.0, 40.0 * 8000, 0.0, 0.0, 0.0, 0.0),
+        StepBatch(1.0, 1.0, 1900.0, 1.0, 0.0, 1900.0**2 / 2),
+        StepBatch(7.0, 7.0 * 900, 1500.0, 3.0, 9000.0, 500 * (3000 + 250) * 3.0),
+    ):
+        assert step_s(short, batch) == step_s(surface(case, "h100-sxm-80gb"), batch)

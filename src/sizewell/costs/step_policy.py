@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 
@@ -22,7 +22,8 @@ class StepPolicy:
     """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
     proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host. A
     `front_end` sends the tokens of served requests; benchmarks inside the engine have none. `balanced` engines hold
-    prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts.
+    prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts. No
+    sequence is longer than `longest_tokens`.
     """
 
     chunk_tokens: int
@@ -31,6 +32,7 @@ class StepPolicy:
     offload_bytes: float = 0.0
     front_end: bool = True
     balanced: bool = False
+    longest_tokens: float = inf
 
     @classmethod
     def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
@@ -41,6 +43,7 @@ class StepPolicy:
             drafts=settings.speculative_tokens,
             offload_bytes=settings.offload_bytes,
             balanced=engine.name in BALANCED,
+            longest_tokens=settings.max_model_len_tokens,
         )
 
     def launch(self, model: ModelSpec, cut: Parallelism, batch: Batch) -> Launch:
