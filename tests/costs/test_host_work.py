@@ -17,6 +17,7 @@ from sizewell.costs.host_layers import host_layers
 from sizewell.costs.host_work import ON_HOST
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.mlp_work import read_experts
+from sizewell.costs.operators import RankModel
 from sizewell.costs.step import StepTime, price
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.specs.deployment import Formats, Parallelism
@@ -43,7 +44,7 @@ def desktop() -> Reached:
 
 def step(model: ModelSpec, batch: Batch, host_gib: float, reached: Reached) -> StepTime:
     policy = StepPolicy(chunk_tokens=512, host_bytes=host_gib * GIB, copied_from_tokens=32)
-    operators = policy.operators(model, Formats(), ONE, batch)
+    operators = policy.operators(RankModel.of(model, Formats(), ONE), batch)
     return price(operators, reached, policy.launch(model, ONE, batch))
 
 
@@ -58,7 +59,7 @@ def test_no_step_beats_the_memory_of_its_host_or_its_link(
     model, reached = read_model(name), everything()
     batch = Batch.mixed([sequences], context, [prompt], context / 2)
     policy = StepPolicy(chunk_tokens=512, host_bytes=gib * GIB, copied_from_tokens=32)
-    operators = policy.operators(model, Formats(), ONE, batch)
+    operators = policy.operators(RankModel.of(model, Formats(), ONE), batch)
     time = price(operators, reached, policy.launch(model, ONE, batch))
     assert (time.total_s >= time.floor_s).all()
     assert np.allclose(sum(time.parts.values()), time.total_s)

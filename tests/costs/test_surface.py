@@ -17,6 +17,7 @@ from sizewell.catalog.hardware import list_gpus, nodes_for
 from sizewell.catalog.models import read_model
 from sizewell.costs.batch import Batch
 from sizewell.costs.machines import Machines, Reached
+from sizewell.costs.operators import RankModel
 from sizewell.costs.step import price
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.surface import StepBatch, StepSurface, decode_run_s, decode_steps_within, interval_s, step_s
@@ -60,7 +61,7 @@ def priced(case: int, machine: str, batch: Batch) -> float:
     name, cut, policy = CASES[case]
     model = read_model(name)
     policy = policy if batch.has_decode else replace(policy, drafts=0)
-    operators = policy.operators(model, Formats(), cut, batch)
+    operators = policy.operators(RankModel.of(model, Formats(), cut), batch)
     return float(price(operators, reached(machine), policy.launch(model, cut, batch)).total_s[0, 0])
 
 
@@ -195,3 +196,17 @@ def test_compiled_functions_say_the_same(data: st.DataObject, case: int) -> None
     ask(plain)
     Twin(ask)(fast)
     assert fast.answers == pytest.approx(plain.answers, rel=1e-13)
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_a_length_no_sequence_reaches_changes_nothing_below(case: int) -> None:
+    name, cut, policy = CASES[case]
+    bounded = replace(policy, longest_tokens=8192)
+    short = make_surface(read_model(name), Formats(), cut, bounded, reached("h100-sxm-80gb"))
+    assert short.tables.values.size < surface(case, "h100-sxm-80gb").tables.values.size
+    for batch in (
+        StepBatch(40.0, 40.0 * 8000, 0.0, 0.0, 0.0, 0.0),
+        StepBatch(1.0, 1.0, 1900.0, 1.0, 0.0, 1900.0**2 / 2),
+        StepBatch(7.0, 7.0 * 900, 1500.0, 3.0, 9000.0, 500 * (3000 + 250) * 3.0),
+    ):
+        assert step_s(short, batch) == step_s(surface(case, "h100-sxm-80gb"), batch)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from sizewell.costs.weights import rank_tensor_bytes
-from sizewell.specs.deployment import Parallelism
+from sizewell.costs.weights import Weights, rank_tensor_bytes
+from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.specs.engine import EngineSpec
 from sizewell.specs.layers import MoeMlp
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
@@ -52,6 +53,14 @@ def host_layers(model: ModelSpec, weight_format: str, cut: Parallelism, host_byt
     Stages of a pipeline are alike: blocks are those of the first one.
     """
     return tuple(_moves(model, weight_format, cut, host_bytes))
+
+
+def bytes_on_host(weights: Weights, cut: Parallelism, settings: EngineSettings, engine: EngineSpec) -> float:
+    """Return what of a rank lies in host memory: engines that compute there move whole groups of layers."""
+    if engine.offload == "streams" or not settings.offload_bytes:
+        return settings.offload_bytes
+    moved = host_layers(weights.model, weights.weight_format, cut, settings.offload_bytes)
+    return max(settings.offload_bytes, sum(each.bytes for each in moved))
 
 
 def _moves(model: ModelSpec, weight_format: str, cut: Parallelism, host_bytes: float) -> Iterator[Moved]:

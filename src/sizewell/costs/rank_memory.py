@@ -10,7 +10,8 @@ import numpy as np
 
 from sizewell.costs.batch import Floats
 from sizewell.costs.cache_kinds import CacheRules, layer_kinds
-from sizewell.costs.host_layers import host_layers
+from sizewell.costs.expert_padding import expert_formats
+from sizewell.costs.host_layers import bytes_on_host
 from sizewell.costs.kv_cache import CacheLayout, cache_layout
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.overhead import deep_stack_lines, gather_lines, overhead_lines
@@ -127,7 +128,7 @@ class RankMemory:
             least = np.minimum(least, held)
         return np.maximum(least, 0.0)
 
-    @property
+    @cached_property
     def layout(self) -> CacheLayout:
         """The cache layout of the stage whose blocks are largest."""
         return max((stage.layout for stage in self.stages), key=lambda layout: layout.bytes_per_block)
@@ -145,48 +146,98 @@ def rank_memory(
 
     A rank is the fullest of its stage; data-parallel ranks are alike.
     """
-    return rank_memory_with(Weights(model, formats.weight), formats.kv, cut, settings, engine)
+    return RankMemories(Weights(model, formats.weight)).memory(formats.kv, cut, settings, engine)
 
 
-def rank_memory_with(
-    weights: Weights, kv_format: str, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
-) -> RankMemory:
-    """Return the same of weights that may be counted already in part."""
-    model, formats = weights.model, Formats(weight=weights.weight_format, kv=kv_format)
-    rules = cache_rules(model, settings, engine)
-    buffers = (*gather_lines(model, formats, settings, engine), *deep_stack_lines(model, settings, engine))
-    bounds = stage_bounds(len(model.layers), cut.pp, engine.pp_remainder)
-    host_bytes = _host_bytes(weights, cut, settings, engine)
-    stages: list[StageMemory] = []
-    known: dict[int, StageMemory] = {}
-    for span, lines in zip(bounds, weights.stage_lines(cut, weight_rules(settings, engine)), strict=True):
-        if id(lines) not in known:
-            layers = _counted(model, span, draft=settings.speculative_tokens > 0)
-            known[id(lines)] = StageMemory(
-                weights=offloaded((*lines, *buffers), host_bytes),
-                layout=cache_layout(layer_kinds(model, layers, kv_format, cut.tp, rules), rules),
+class RankMemories:
+    """The memory of ranks of one model in one format: what cuts, settings and builds have in common is counted once."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self._told: dict[EngineSpec, EngineSpec] = {}
+        self._rules: dict[tuple[str, EngineSettings, EngineSpec], _Ruled] = {}
+        self._stages: dict[tuple[object, ...], tuple[StageMemory, ...]] = {}
+
+    def memory(self, kv_format: str, cut: Parallelism, settings: EngineSettings, engine: EngineSpec) -> RankMemory:
+        """Return the memory of one rank of a replica."""
+        model, formats = self.weights.model, Formats(weight=self.weights.weight_format, kv=kv_format)
+        return RankMemory(
+            stages=self._stages_of(formats, cut, settings, engine),
+            overhead=overhead_lines(model, formats, cut, settings, engine),
+            engine=engine,
+            settings=settings,
+            cut=cut,
+            compressed=_is_compressed(model),
+        )
+
+    @cached_property
+    def _expert_formats(self) -> frozenset[str]:
+        return expert_formats(self.weights.model, self.weights.weight_format)
+
+    def telling(self, engine: EngineSpec) -> EngineSpec:
+        """Return a build without what makes no difference to these weights: kernels for experts they do not have."""
+        if engine not in self._told:
+            told, formats = engine, self._expert_formats
+            if "mxfp4" not in formats:
+                told = replace(told, mxfp4_padding="none", expert_scale_copies=False)
+            if not any(name.startswith("fp8") or name in {"bf16", "fp16"} for name in formats):
+                told = replace(told, fp8_experts="grouped", grouped_fp8_experts=False)
+            self._told[engine] = told
+        return self._told[engine]
+
+    def with_max_num_seqs(self, memory: RankMemory, kv_format: str, max_num_seqs: int) -> RankMemory:
+        """Return the same rank under another limit on sequences: weights and cache stay, overhead is counted again."""
+        if max_num_seqs == memory.settings.max_num_seqs:
+            return memory
+        formats = Formats(weight=self.weights.weight_format, kv=kv_format)
+        settings = replace(memory.settings, max_num_seqs=max_num_seqs)
+        overhead = overhead_lines(self.weights.model, formats, memory.cut, settings, memory.engine)
+        return RankMemory(
+            stages=memory.stages, overhead=overhead, engine=memory.engine, settings=settings, cut=memory.cut,
+            compressed=memory.compressed,
+        )  # fmt: skip
+
+    def _stages_of(
+        self, formats: Formats, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
+    ) -> tuple[StageMemory, ...]:
+        ruled = self._ruled(formats, settings, engine)
+        held = self.weights.stage_lines(cut, ruled.weights)
+        # Lines that are counted once are one object, which the weights keep alive.
+        key = (id(held), formats.kv, cut, ruled, settings.offload_bytes, engine.offload)
+        if key not in self._stages:
+            bounds = stage_bounds(len(self.weights.model.layers), cut.pp, engine.pp_remainder)
+            host_bytes = bytes_on_host(self.weights, cut, settings, engine)
+            known: dict[int, StageMemory] = {}
+            for span, lines in zip(bounds, held, strict=True):
+                if id(lines) not in known:
+                    weights = offloaded((*lines, *ruled.buffers), host_bytes)
+                    known[id(lines)] = StageMemory(weights=weights, layout=self._layout(formats, cut, ruled, span))
+            self._stages[key] = tuple(known[id(lines)] for lines in held)
+        return self._stages[key]
+
+    def _layout(self, formats: Formats, cut: Parallelism, ruled: _Ruled, span: tuple[int, int]) -> CacheLayout:
+        layers = _counted(self.weights.model, span, draft=ruled.weights.mtp)
+        return cache_layout(layer_kinds(self.weights.model, layers, formats.kv, cut.tp, ruled.cache), ruled.cache)
+
+    def _ruled(self, formats: Formats, settings: EngineSettings, engine: EngineSpec) -> _Ruled:
+        key = (formats.kv, settings, engine)
+        if key not in self._rules:
+            model = self.weights.model
+            self._rules[key] = _Ruled(
+                weights=weight_rules(settings, engine),
+                cache=cache_rules(model, settings, engine),
+                buffers=(*gather_lines(model, formats, settings, engine), *deep_stack_lines(model, settings, engine)),
             )
-        stages.append(known[id(lines)])
-    overhead = overhead_lines(model, formats, cut, settings, engine)
-    return RankMemory(
-        stages=tuple(stages), overhead=overhead, engine=engine, settings=settings, cut=cut,
-        compressed=_is_compressed(model),
-    )  # fmt: skip
+        return self._rules[key]
 
 
-def _host_bytes(weights: Weights, cut: Parallelism, settings: EngineSettings, engine: EngineSpec) -> float:
-    """Return what lies in host memory: engines that compute there move whole groups of layers."""
-    if engine.offload == "streams" or not settings.offload_bytes:
-        return settings.offload_bytes
-    moved = host_layers(weights.model, weights.weight_format, cut, settings.offload_bytes)
-    return max(settings.offload_bytes, sum(each.bytes for each in moved))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ruled:
+    """What an engine under some settings does to weights and cache, however they are cut."""
 
-
-def with_max_num_seqs(memory: RankMemory, model: ModelSpec, formats: Formats, max_num_seqs: int) -> RankMemory:
-    """Return the same rank under another limit on sequences: weights and cache stay, the overhead is counted again."""
-    settings = replace(memory.settings, max_num_seqs=max_num_seqs)
-    overhead = overhead_lines(model, formats, memory.cut, settings, memory.engine)
-    return replace(memory, settings=settings, overhead=overhead)
+    weights: WeightRules
+    cache: CacheRules
+    buffers: tuple[LedgerLine, ...]
 
 
 def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:

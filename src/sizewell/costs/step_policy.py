@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 
 from sizewell.costs.batch import Batch
 from sizewell.costs.host_work import HostSplit
-from sizewell.costs.operators import step_operators
+from sizewell.costs.operators import RankModel
 from sizewell.costs.step import Launch
 from sizewell.costs.work import Operator
-from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
+from sizewell.specs.deployment import EngineSettings, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.model import ModelSpec
 
@@ -26,7 +27,8 @@ class StepPolicy:
     proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host, and
     `host_bytes` of each lie there to be computed with, in steps of fewer than `copied_from_tokens`. A
     `front_end` sends the tokens of served requests; benchmarks inside the engine have none. `balanced` engines hold
-    prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts.
+    prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts. No
+    sequence is longer than `longest_tokens`.
     """
 
     chunk_tokens: int
@@ -37,6 +39,7 @@ class StepPolicy:
     balanced: bool = False
     host_bytes: float = 0.0
     copied_from_tokens: int = 0
+    longest_tokens: float = inf
 
     @classmethod
     def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
@@ -49,19 +52,21 @@ class StepPolicy:
             balanced=engine.name in BALANCED,
             host_bytes=settings.offload_bytes if engine.computes_on_host(settings.offload_bytes) else 0.0,
             copied_from_tokens=engine.copied_from_tokens,
+            longest_tokens=settings.max_model_len_tokens,
         )
 
-    def operators(self, model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch) -> tuple[Operator, ...]:
+    def operators(self, ranked: RankModel, batch: Batch) -> tuple[Operator, ...]:
         """Return the operators of a step, with what the host computes as operators of their own."""
-        found = step_operators(model, formats, cut, batch, self.drafts)
-        split = self.host_split(model, formats, cut)
-        return split.split(found, batch.tokens) if split else found
+        return self.placed(ranked, ranked.step(batch, self.drafts), batch)
 
-    def host_split(self, model: ModelSpec, formats: Formats, cut: Parallelism) -> HostSplit | None:
-        """Return how operators are split between accelerator and host; None where the host computes nothing."""
+    def placed(self, ranked: RankModel, operators: Sequence[Operator], batch: Batch) -> tuple[Operator, ...]:
+        """Return some operators of a step with what the host computes apart."""
         if not self.host_bytes:
-            return None
-        return HostSplit.of(model, formats.weight, cut, self.host_bytes, self.copied_from_tokens)
+            return tuple(operators)
+        split = HostSplit.of(
+            ranked.model, ranked.held.weight_format, ranked.cut, self.host_bytes, self.copied_from_tokens
+        )
+        return split.split(operators, batch.tokens)
 
     def launch(self, model: ModelSpec, cut: Parallelism, batch: Batch) -> Launch:
         """Return how the steps of `batch` are issued to one replica."""
