@@ -43,13 +43,18 @@ def read_deployment(path: Path) -> Mapping[str, Any]:
 
 def planned(path: Path) -> tuple[str, str, int, str, Setup]:
     """Return model, machine (`8xGPU`), nodes, kind of node and setup of a planned deployment of one pool."""
+    found = read_deployment(path)
+    if len(found["pools"]) != 1:
+        raise BadInputError(f"{path}: {len(found['pools'])} pools: only a plan of one pool is predicted")
+    return setup_from(found)
+
+
+def setup_from(found: Mapping[str, Any]) -> tuple[str, str, int, str, Setup]:
+    """Return the same of a deployment of one pool as JSON tells it."""
     from sizewell.cli.questions import Setup
     from sizewell.planner.stated import Stated
     from sizewell.specs.deployment import Formats
 
-    found = read_deployment(path)
-    if len(found["pools"]) != 1:
-        raise BadInputError(f"{path}: {len(found['pools'])} pools: only a plan of one pool is predicted")
     (pool,) = found["pools"]
     cut, said = pool["parallelism"], pool["settings"]
     stated = Stated(

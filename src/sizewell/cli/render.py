@@ -114,7 +114,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
     deployment = _deployment(ctx, given)
     check_as_planned(deployment, ctx)
-    files = _files(deployment, given)
+    files = files_of(deployment, given)
     if given["output"] is not None:
         from sizewell.deployer.folder import write
 
@@ -141,7 +141,8 @@ def _deployment(ctx: click.Context, given: Mapping[str, Any]) -> Deployment:
     )
 
 
-def _files(deployment: Deployment, given: Mapping[str, Any]) -> Mapping[str, str]:
+def files_of(deployment: Deployment, given: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the files that start a deployment at the site the flags describe, by path."""
     from sizewell.catalog.engine_flags import read_engine_flags
     from sizewell.cli import questions
     from sizewell.deployer.launch import Launch, Site
