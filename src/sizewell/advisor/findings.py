@@ -33,7 +33,8 @@ COLD = 0.2
 """Share of prompt tokens that should have been found in the cache and was not, beyond which it is cold."""
 STORM = 0.25
 """Preemptions for each request that ends."""
-FULL = 0.9
+FULL, SEATED = 0.85, 0.9
+"""Mean share of the cache in use, and of the seats, from which they are full: sequences end and begin in waves."""
 SLOW, FAST = 1.7, 0.6
 """Measured over predicted time between tokens outside of which the prediction is of another machine."""
 SHOWN = 0.1
@@ -208,7 +209,7 @@ def _fullness(case: Case) -> str:
 
 
 def _seats_are_full(case: Case) -> bool:
-    return case.deployment is not None and (case.seen.running or 0.0) >= FULL * seats(case.deployment)
+    return case.deployment is not None and (case.seen.running or 0.0) >= SEATED * seats(case.deployment)
 
 
 def _queue(case: Case) -> Finding | None:

@@ -65,10 +65,14 @@ class Observation:
 
     @property
     def in_flight(self) -> float | None:
-        """Requests in the server, waiting ones included."""
+        """Requests in the server, waiting ones included: as gauges say, or rate × time (Little) where that is more.
+
+        Gauges of short requests are often read between two of them.
+        """
         if self.running is None or self.waiting is None:
             return None
-        return self.running + self.waiting
+        by_times = (self.finished_per_s or 0.0) * (self.e2e_s or 0.0)
+        return max(self.running + self.waiting, by_times)
 
     @property
     def queues(self) -> bool:
