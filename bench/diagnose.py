@@ -80,8 +80,8 @@ CONDITIONS = (
     ),
     Condition(
         name="long answers in a small cache", label="preemption storm",
-        flags=f"{SMALL} --memory-fraction 0.35 --max-model-len 8192",
-        traffic=Traffic(in_flight=256, prompt=50, output=1200), speed=15.0, warm_s=4.0,
+        flags=f"{SMALL} --memory-fraction 0.28 --max-model-len 8192",
+        traffic=Traffic(in_flight=128, prompt=50, output=600), speed=5.0, warm_s=3.0,
     ),
     Condition(name="long prompts, short answers", label="prefill compute", flags=SMALL, traffic=Traffic(in_flight=4, prompt=7000, output=8), speed=4.0),
     Condition(name="few short sequences on a large model", label="weights bandwidth", flags="llama-3.1-70b --on 4xh100 --tp 4", traffic=Traffic(in_flight=8, output=300), speed=8.0),
@@ -94,7 +94,7 @@ CONDITIONS = (
         name="TP16 over a slow network", label="interconnect", flags="llama-3.1-70b --on 8xh100 --nodes 2 --node gcp-a3-highgpu-8g --tp 16 --pp 1",
         traffic=Traffic(in_flight=64, prompt=100, output=300), speed=4.0,
     ),
-    Condition(name="more than sixteen seats take", label="queueing", flags=f"{SMALL} --max-num-seqs 16", traffic=Traffic(per_s=40, output=200), speed=4.0),
+    Condition(name="more than sixteen seats take", label="queueing", flags=f"{SMALL} --max-num-seqs 16", traffic=Traffic(per_s=20, output=200), speed=4.0),
     Condition(name="a client busy with itself", label="client", flags=SMALL, traffic=Traffic(per_s=20, output=50, pause_s=0.4), speed=4.0),
     Condition(name="hardly any traffic", label="idle GPUs", flags=SMALL, traffic=Traffic(per_s=0.1, output=50), speed=20.0),
     Condition(
@@ -166,7 +166,7 @@ class Client:
 
     async def ask(self, session: aiohttp.ClientSession) -> None:
         """Send one request and read its answer; the server's end comes before the last ones."""
-        with suppress(aiohttp.ClientError):
+        with suppress(aiohttp.ClientError, RuntimeError):
             async with session.post(f"{self.url}/v1/completions", json=self.body()) as answer:
                 await answer.read()
 

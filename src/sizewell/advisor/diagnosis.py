@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sizewell.advisor.advice import Adviser, Change, Tried
+from sizewell.advisor.case import Case, Finding, Label
 from sizewell.advisor.changes import Before, cut_as
-from sizewell.advisor.findings import Case, Finding, Label, findings
+from sizewell.advisor.findings import findings
 from sizewell.advisor.mix import Mix
 from sizewell.advisor.observation import Observation
 from sizewell.advisor.pace import Pace, pace

@@ -7,21 +7,11 @@ only a server that does neither is as fast as its steps. Thresholds are stated w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, get_args
 
-from sizewell.advisor.mix import Mix
+from sizewell.advisor.case import Case, Finding, ms
+from sizewell.advisor.causes import SHOWN, causes
 from sizewell.advisor.observation import ClientFacts, Observation
-from sizewell.advisor.pace import Pace, held, seats
-from sizewell.costs.ledger import MemoryLedger
-from sizewell.specs.deployment import Deployment
-
-Label = Literal[
-    "idle GPUs", "client", "cold prefix cache", "preemption storm", "replicated MLA KV", "KV capacity", "queueing",
-    "prefill compute", "weights bandwidth", "decode attention", "decode compute", "interconnect",
-    "host/launch overhead", "pipeline bubble", "slower than predicted", "unknown",
-]  # fmt: skip
-LABELS: tuple[Label, ...] = get_args(Label)
+from sizewell.advisor.pace import held, seats
 
 IDLE = 0.5
 """Sequences at work below which accelerators wait more than half the time."""
@@ -35,50 +25,8 @@ STORM = 0.25
 """Preemptions for each request that ends."""
 FULL, SEATED = 0.85, 0.9
 """Mean share of the cache in use, and of the seats, from which they are full: sequences end and begin in waves."""
-SLOW, FAST = 1.7, 0.6
-"""Measured over predicted time between tokens outside of which the prediction is of another machine."""
-SHOWN = 0.1
-"""Share of the time between tokens from which a cause is worth a line."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that binds, the share of time or work it takes where that is known, and the figures that show it."""
-
-    label: Label
-    share: float | None
-    evidence: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """What is known of a server or plan. Without a deployment only what metrics say by themselves can be found.
-
-    `pace` is what the deployment should do on the observed `mix`; `without_graphs_s` what issuing every kernel costs
-    of it; `expected_cached_fraction` what the workload's prompts share.
-    """
-
-    seen: Observation
-    deployment: Deployment | None = None
-    memory: MemoryLedger | None = None
-    mix: Mix | None = None
-    pace: Pace | None = None
-    eager_s: float = 0.0
-    expected_cached_fraction: float | None = None
-
-    @property
-    def slowness(self) -> float | None:
-        """Measured over predicted time between tokens."""
-        if self.pace is None or not self.seen.itl_s:
-            return None
-        return self.seen.itl_s / self.pace.token_s
-
-    @property
-    def replicates_latents(self) -> bool:
-        """Whether every rank of a replica keeps the same latent cache."""
-        if self.deployment is None:
-            return False
-        return self.deployment.model.is_latent and self.deployment.pools[-1].parallelism.tp > 1
+SLOW = 1.7
+"""Measured over predicted time between tokens from which it is not the hardware that was stated, or not all of it."""
 
 
 def findings(case: Case) -> tuple[Finding, ...]:
@@ -87,7 +35,7 @@ def findings(case: Case) -> tuple[Finding, ...]:
     found = [finding for rule in rules if (finding := rule(case)) is not None]
     if not any(finding.label == "idle GPUs" and finding.share == 1.0 for finding in found):
         named = {finding.label for finding in found}
-        found += [each for each in _causes(case) if each.label not in named]
+        found += [each for each in causes(case) if each.label not in named]
     return tuple(found) or (_nothing(case),)
 
 
@@ -243,67 +191,8 @@ def _slow(case: Case) -> Finding | None:
     return Finding(label="slower than predicted", share=1 - 1 / ratio, evidence=lines)
 
 
-def _causes(case: Case) -> list[Finding]:
-    """Return what the time between tokens goes to by the cost model, the longest first."""
-    pace = case.pace
-    if pace is None:
-        return []
-    seconds = dict(pace.causes)
-    if case.eager_s:
-        # Messages are late where hosts issue every kernel: what graphs would save is one cause, wherever it shows.
-        seconds["host/launch overhead"] = max(seconds["host/launch overhead"], case.eager_s)
-    found = []
-    for name, spent in sorted(seconds.items(), key=lambda item: -item[1]):
-        share = spent / pace.token_s
-        if share >= SHOWN:
-            found.append(_cause(case, name, share, pace))
-    return found
-
-
-def _cause(case: Case, name: str, share: float, pace: Pace) -> Finding:
-    label: Label = name  # type: ignore[assignment]
-    lines = [f"{share:.0%} of {ms(pace.token_s)} between tokens, {pace.sequences:,.1f} sequences on each replica"]
-    lines += _details(case, name, pace)
-    if name == "decode attention" and case.replicates_latents:
-        lines.append("every tensor-parallel rank reads the whole latent cache")
-        label = "replicated MLA KV"
-    return Finding(label=label, share=share, evidence=tuple(lines))
-
-
-def _details(case: Case, name: str, pace: Pace) -> list[str]:
-    if name == "weights bandwidth":
-        return [f"memory moves {pace.mbu:.0%} of its stated rate, arithmetic {pace.mfu:.1%}"]
-    if name == "decode attention" and case.mix is not None:
-        return [f"each sequence reads {case.mix.context_tokens:,.0f} tokens of cache for each token"]
-    if name == "prefill compute" and case.mix is not None:
-        return [f"{case.mix.computed_tokens:.2g} prompt tokens are computed for each token generated"]
-    if name == "host/launch overhead" and case.eager_s:
-        return [f"hosts issue every kernel (eager): {ms(case.eager_s)} of it, late messages among them"]
-    if name == "interconnect":
-        late, wire = (pace.waits.get(each, 0.0) for each in ("link latency", "link"))
-        return [f"messages wait {ms(late)} for each other and travel {ms(wire)}{_span(case)}"]
-    return []
-
-
-def _span(case: Case) -> str:
-    if case.deployment is None:
-        return ""
-    cut, cluster = case.deployment.pools[-1].parallelism, case.deployment.cluster
-    nodes = -(-cut.tp * cut.dp // cluster.gpus_per_node)
-    return (
-        f", over {nodes} nodes by {cluster.node.scale_out.name}" if nodes > 1 else f", by {cluster.node.scale_up.name}"
-    )
-
-
 def _nothing(case: Case) -> Finding:
     if case.deployment is None:
         line = "nobody queues and nothing is lost: what the steps themselves wait for shows only with the hardware"
         return Finding(label="unknown", share=None, evidence=(line,))
     return Finding(label="unknown", share=None, evidence=("the server does not tell enough",))
-
-
-def ms(seconds: float) -> str:
-    """Return seconds as people read them in a sentence."""
-    if seconds >= 1:
-        return f"{seconds:.3g} s"
-    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"

@@ -165,4 +165,4 @@ def _used(steps: _Steps, often: float) -> tuple[float, float]:
         busy_s = busy_s + (np.broadcast_to(flops, 2) / rate if rate > 0 else 0.0)
     read_s = np.broadcast_to(steps.work.hbm_bytes, 2) / float(machines.bytes_per_s[0])
     mean = [each[DECODE] + often * (each[MIXED] - each[DECODE]) for each in (busy_s, read_s)]
-    return mean[0] / steps.seconds(DECODE), mean[1] / steps.seconds(DECODE)
+    return float(mean[0]) / steps.seconds(DECODE), float(mean[1]) / steps.seconds(DECODE)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sizewell.advisor.advice import Adviser, Change
+from sizewell.advisor.case import Case, Finding
 from sizewell.advisor.changes import Before
 from sizewell.advisor.diagnosis import expected
-from sizewell.advisor.findings import Case, Finding, findings
+from sizewell.advisor.findings import findings
 from sizewell.advisor.mix import Mix
 from sizewell.advisor.observation import Observation
 from sizewell.advisor.pace import Pace, held
@@ -35,9 +36,11 @@ class Planned:
 
     @property
     def mix(self) -> Mix:
-        """The mix of work with everybody who waits."""
-        caching = self.deployment.pools[-1].settings.prefix_caching
-        return Mix.of_workload(self.workload, self.sequences + self.waiting, prefix_caching=caching)
+        """The mix of work with everybody who waits; a pool that decodes computes no prompts."""
+        pool = self.deployment.pools[-1]
+        caching = pool.settings.prefix_caching
+        mix = Mix.of_workload(self.workload, self.sequences + self.waiting, prefix_caching=caching)
+        return replace(mix, cached_fraction=1.0) if pool.role == "decode" else mix
 
     @property
     def waiting(self) -> float:

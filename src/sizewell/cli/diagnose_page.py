@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sizewell.advisor.advice import Change, Tried
+    from sizewell.advisor.case import Finding
     from sizewell.advisor.diagnosis import Diagnosis
-    from sizewell.advisor.findings import Finding
     from sizewell.advisor.observation import Observation
     from sizewell.specs.deployment import Deployment
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from sizewell.advisor.diagnosis import Known
     from sizewell.advisor.observation import ClientFacts, Observation
+    from sizewell.cli.questions import Setup
     from sizewell.observer.exposition import Page
     from sizewell.specs.deployment import Deployment
 
@@ -105,7 +106,7 @@ def _run(number: int, given: Mapping[str, Any], client: ClientFacts | None) -> t
     entry, run = Records.usual().run(number)
     deployment = _stated(given)
     if deployment is None and len(entry.deployment.get("pools", ())) == 1:
-        deployment = _built(*setup_from(entry.deployment), given["assume"])
+        deployment = _built(setup_from(entry.deployment), given["assume"])
     return observed(run, client), _known(deployment, given)
 
 
@@ -114,19 +115,21 @@ def _stated(given: Mapping[str, Any]) -> Deployment | None:
     from sizewell.cli.plan_file import planned
 
     if given["plan_file"] is not None:
-        return _built(*planned(Path(given["plan_file"])), given["assume"])
+        return _built(planned(Path(given["plan_file"])), given["assume"])
     if given["machine"] is None:
         return None
     if given["model"] is None:
         raise BadInputError("the metrics do not say which model it is: name it, MODEL --on 8xh200")
-    return _built(given["model"], given["machine"], given["nodes"], given["node"], setup_of(given), given["assume"])
+    said = given["model"], given["machine"], given["nodes"], given["node"], setup_of(given)
+    return _built(said, given["assume"])
 
 
-def _built(model: str, machine: str, nodes: int | None, node: str | None, setup: Any, assumed: Any) -> Deployment:
+def _built(stated: tuple[str, str, int | None, str | None, Setup], assumed: Any) -> Deployment:
     from sizewell.catalog.models import read_model
     from sizewell.cli import questions
     from sizewell.traffic.workload import Workload
 
+    model, machine, nodes, node, setup = stated
     place = questions.machine(machine, nodes, node, setup.stated.replicas or 1)
     spec = read_model(model, assume=assumed)
     load = Workload(input_tokens=1.0, answer_tokens=1.0, users=1.0)

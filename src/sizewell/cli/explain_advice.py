@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sizewell.cli.documents import Object
-from sizewell.cli.output import duration, gib, table
+from sizewell.cli.output import duration, gib, table, talk
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,6 +35,9 @@ def advised(planned: Planned | None, *, changes: bool) -> Advice | None:
 
     if planned is None:
         return None
+    if changes and len(planned.deployment.pools) > 1:
+        talk("changes are proposed for deployments of one pool")
+        changes = False
     who = adviser()
     return Advice(reading=read_plan(planned, who), changes=advise_plan(planned, who, TOP) if changes else None)
 
