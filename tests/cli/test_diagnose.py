@@ -49,6 +49,16 @@ def test_a_kept_run(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found["changes"][0]["name"].startswith("max_num_seqs")
 
 
+def test_the_json_of_a_run_says_what_means_can(say: Say, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    load = ("--rate", "6/s", "--requests", "80", "--input", "300", "--answer", "200")
+    path.write_text(say("simulate", "llama-3.1-8b", "--on", "h100", *load, "--json").out)
+    found = say("diagnose", path, "--json").document
+    assert found["label"] == "weights bandwidth"
+    assert found["slowness"] == pytest.approx(1, abs=0.15)
+    assert found["missing"] == ["waiting", "kv_used_fraction"]
+
+
 def test_a_live_server_names_itself(say: Say, tmp_path: Path) -> None:
     kept = tmp_path / "readings.txt"
     with serving(emulated(speed=5.0)) as served:
@@ -93,6 +103,7 @@ def test_what_the_sender_measured_is_taken_from_a_bench(say: Say, tmp_path: Path
         ((READINGS, "r1"), 2, "--on"),
         ((__file__,), 2, "holds no metrics"),
         ((READINGS, "--client", READINGS), 2, "bench"),
+        ((Path(__file__).parents[2] / "bench" / "results" / "accuracy.json",), 2, "is no run"),
     ],
 )
 def test_what_cannot_be_meant(

@@ -26,14 +26,15 @@ class Change:
     """One change and what it brings while as many requests are in flight as now.
 
     `gain_fraction` is of tokens per second; `token_s` what one sequence then waits between tokens, `sequences` how
-    many decode at once. `after_first_fraction` is the gain when it is made on top of the first change; None for the
-    first itself and where the two cannot be had together.
+    many decode at once and `mix` what they are then. `after_first_fraction` is the gain when it is made on top of the
+    first change; None for the first itself and where the two cannot be had together.
     """
 
     name: str
     why: str
     effort: int
     deployment: Deployment
+    mix: Mix
     gain_fraction: float
     token_s: float
     tokens_per_s: float
@@ -78,16 +79,14 @@ class Adviser:
         memory = ledger(asked.deployment)
         change = self._priced(asked, mix, now, {}) if now else None
         if change is None:
-            why = (
-                memory.verdict if not memory.fits else "nothing is in flight" if now is None else "no engine starts it"
-            )
-            return Tried(name=asked.name, change=None, why_not=why)
+            why = "no engine starts it" if now else "nothing is in flight"
+            return Tried(name=asked.name, change=None, why_not=why if memory.fits else memory.verdict)
         if first is not None:
             (pool,), (cut,) = first.deployment.pools, asked.deployment.pools
             both = replace(pool, parallelism=cut.parallelism, replicas=cut.replicas)
             then = replace(asked, deployment=replace(first.deployment, pools=(both,)))
-            on_top = self._rate(first.deployment, ledger(first.deployment), mix)
-            priced = self._priced(then, mix, on_top, {}) if on_top else None
+            on_top = self._rate(first.deployment, ledger(first.deployment), first.mix)
+            priced = self._priced(then, first.mix, on_top, {}) if on_top else None
             change = replace(change, after_first_fraction=priced.gain_fraction if priced else None)
         return Tried(name=asked.name, change=change)
 
@@ -106,11 +105,12 @@ class Adviser:
         if name not in weights:
             weights[name] = Weights(deployment.model, name)
         memory = ledger(deployment, weights=weights[name])
-        after = self._rate(deployment, memory, _mix_after(candidate, memory, mix)) if memory.fits else None
+        left = _mix_after(candidate, memory, mix)
+        after = self._rate(deployment, memory, left) if memory.fits else None
         if after is None:
             return None
         return Change(
-            name=candidate.name, why=candidate.why, effort=candidate.effort, deployment=deployment,
+            name=candidate.name, why=candidate.why, effort=candidate.effort, deployment=deployment, mix=left,
             gain_fraction=after.tokens_per_s / now.tokens_per_s - 1, token_s=after.token_s,
             tokens_per_s=after.tokens_per_s, sequences=after.tokens_per_s * after.token_s,
         )  # fmt: skip
@@ -123,15 +123,15 @@ class Adviser:
         """Return the others with what they bring once the first is made."""
         first, *others = chosen
         memory = ledger(first.deployment)
-        changed = replace(before, deployment=first.deployment, memory=memory)
-        now = self._rate(first.deployment, memory, before.mix)
+        changed = replace(before, deployment=first.deployment, memory=memory, mix=first.mix)
+        now = self._rate(first.deployment, memory, first.mix)
         names = {change.name for change in others}
         again = {each.name: each for each in candidates(changed) if each.name in names}
         weights: dict[str, Weights] = {}
         told = []
         for change in others:
             then = again.get(change.name)
-            priced = self._priced(then, before.mix, now, weights) if then and now else None
+            priced = self._priced(then, first.mix, now, weights) if then and now else None
             told.append(replace(change, after_first_fraction=priced.gain_fraction if priced else None))
         return tuple(told)
 

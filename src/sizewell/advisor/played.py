@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sizewell.advisor.observation import ClientFacts, Observation
@@ -48,6 +50,41 @@ def observed(run: Run, client: ClientFacts | None = None) -> Observation:
         request_output_tokens=float(run.output_tokens[run.served].mean()),
         client=client or _late(run),
         missing=() if state else ("waiting", "kv_used_fraction"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A run of which only means were kept; `preemptions` are of all its `requests` together."""
+
+    requests_per_s: float
+    output_tokens_per_s: float
+    requests: int
+    preemptions: int
+    ttft_s: float
+    itl_s: float | None
+    e2e_s: float
+    prompt_tokens: float
+    output_tokens: float
+    cached_fraction: float | None
+
+
+def summarised(run: Summary, client: ClientFacts | None = None) -> Observation:
+    """Return what means say of a server: sequences at work by Little's law; who waited and the cache are not known."""
+    return Observation(
+        running=run.requests_per_s * (run.e2e_s - run.ttft_s),
+        preemptions_per_s=run.requests_per_s * run.preemptions / max(run.requests, 1),
+        prompt_tokens_per_s=run.requests_per_s * run.prompt_tokens,
+        generated_tokens_per_s=run.output_tokens_per_s,
+        cached_fraction=run.cached_fraction,
+        finished_per_s=run.requests_per_s,
+        ttft_s=run.ttft_s,
+        itl_s=run.itl_s,
+        e2e_s=run.e2e_s,
+        request_prompt_tokens=run.prompt_tokens,
+        request_output_tokens=run.output_tokens,
+        client=client,
+        missing=("waiting", "kv_used_fraction"),
     )
 
 

@@ -58,7 +58,7 @@ def _knowledge_flags() -> Decorator:
 @settings_flags()
 @as_json()
 def command(**given: Any) -> None:
-    """Name what binds TARGET: a server's URL, a file of its /metrics, or the number of a kept run.
+    """Name what binds TARGET: a server's URL, a file of its /metrics, the number of a kept run, or a run's JSON.
 
     MODEL --on 8xh200 and the flags of `sizewell explain`, or --plan, say what it runs on: then steps are priced, and
     changes proposed with their gain. A URL names its model itself. Without hardware, what metrics alone show is said.

@@ -32,6 +32,8 @@ def looked_at(given: Mapping[str, Any]) -> tuple[Observation, Known]:
     if target.isdecimal():
         return _run(int(target), given, client)
     path = Path(target)
+    if "://" not in target and path.suffix == ".json" and path.exists():
+        return _document(path, given, client)
     if "://" not in target and path.exists():
         return _readings(_read(path), target, given, client)
     return _server(target, given, client)
@@ -108,6 +110,31 @@ def _run(number: int, given: Mapping[str, Any], client: ClientFacts | None) -> t
     if deployment is None and len(entry.deployment.get("pools", ())) == 1:
         deployment = _built(setup_from(entry.deployment), given["assume"])
     return observed(run, client), _known(deployment, given)
+
+
+def _document(path: Path, given: Mapping[str, Any], client: ClientFacts | None) -> tuple[Observation, Known]:
+    """Return what the JSON of `simulate` or `bench` says: means, and the deployment where it names one."""
+    from sizewell.advisor.played import Summary, summarised
+    from sizewell.cli.plan_file import setup_from
+
+    try:
+        whole = json.loads(_read(path))
+        point = whole["points"][-1] if "points" in whole else {**whole, **whole["traffic"]}
+        score = point["score"]
+        rates = score["steady"] or score["wall"]
+        output = rates["output_tokens_per_s"] / rates["requests_per_s"]
+        summary = Summary(
+            **{name: rates[name] for name in ("requests_per_s", "output_tokens_per_s")},
+            **{f"{name}_s": score[name]["mean_s"] for name in ("ttft", "itl", "e2e")},
+            **{name: score[name] for name in ("preemptions", "cached_fraction")},
+            requests=score["ok"], prompt_tokens=point["mean_input_tokens"], output_tokens=output,
+        )  # fmt: skip
+        deployment = _stated(given)
+        if deployment is None and point["deployment"] is not None and len(point["deployment"]["pools"]) == 1:
+            deployment = _built(setup_from(point["deployment"]), given["assume"])
+        return summarised(summary, client), _known(deployment, given)
+    except (ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, RecursionError) as error:
+        raise BadInputError(f"{path}: is no run: write one with sizewell simulate or bench, --json") from error
 
 
 def _stated(given: Mapping[str, Any]) -> Deployment | None:
