@@ -24,6 +24,7 @@ COMMANDS = {
     "runs": "List, show and compare kept runs: predicted beside measured.",
     "sweep": "Simulate every combination of some flags, on all cores or a Ray cluster.",
     "render": "Write the files that start a deployment: command, compose, SLURM, Kubernetes, systemd.",
+    "doctor": "Check this machine before weights load: GPUs, memory, disk, network, engine.",
     "fit": "List what runs on the machine you have.",
     "validate": "Predict measured figures from a file and report the error by group.",
     "measure": "Measure this machine and compare it with what is predicted (needs PyTorch).",
