@@ -23,7 +23,6 @@ from sizewell.specs.errors import BadInputError
 if TYPE_CHECKING:
     from sizewell.cli.options import Decorator
 
-WINDOW_S, EVERY_S = 30.0, 5.0
 TOP = 5
 
 
