@@ -163,20 +163,24 @@ def _deployment(given: dict[str, Any]) -> tuple[Deployment, MemoryLedger]:
 
 def _emulation(given: dict[str, Any], deployment: Deployment, memory: MemoryLedger) -> Emulation:
     from sizewell.catalog.calibrations import read_efficiencies
+    from sizewell.catalog.engine_metrics import read_engine_metrics
     from sizewell.emulator.deployment import Emulation, Lengths
     from sizewell.emulator.dialect import Dialect
     from sizewell.simulator.deployment import deployed_facts
     from sizewell.simulator.facts import Fleet
+    from sizewell.specs.engine_metrics import metrics_in
 
     seed = given["seed"] or 0
     facts = deployed_facts(deployment, memory, read_efficiencies(), seed=seed)
     engine = deployment.engine
+    dialect = Dialect(engine=engine.name, version=engine.version, reasoning=given["reasoning"])
     answer = given["answer"] if given["answer"] is not None else 500.0
     return Emulation(
         name=given["name"] or deployment.model.name,
         fleet=Fleet(replica=facts, replicas=deployment.pools[0].replicas, router=given["router"]),
         memory=memory,
-        dialect=Dialect(engine=engine.name, version=engine.version, reasoning=given["reasoning"]),
+        dialect=dialect,
+        metrics=metrics_in(read_engine_metrics(engine.name), dialect.release),
         lengths=Lengths(
             think_tokens=given["think"] or 0.0, answer_tokens=answer, sigma=given["length_sigma"] or 0.0, seed=seed
         ),

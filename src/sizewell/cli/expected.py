@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sizewell.deployer.started import Started
@@ -36,6 +36,7 @@ class Expected:
     def _deployment(self) -> Deployment | None:
         from sizewell.cli.documents import deployment_object
         from sizewell.cli.output import json_ready
+        from sizewell.cli.plan_file import rebuilt
         from sizewell.specs.errors import SizewellError
 
         try:
@@ -43,29 +44,3 @@ class Expected:
         except SizewellError:
             return None
         return built if json_ready(deployment_object(built)) == self.started.deployment else None
-
-
-def rebuilt(document: Mapping[str, Any], model: str, assumed: tuple[str, ...]) -> Deployment:
-    """Return the deployment a document of one pool states, of a model as it was named."""
-    from sizewell.catalog.models import read_model
-    from sizewell.cli import questions
-    from sizewell.planner.stated import Stated
-    from sizewell.specs.deployment import Formats
-    from sizewell.traffic.workload import Workload
-
-    (pool,) = document["pools"]
-    cut, settings, engine = pool["parallelism"], dict(pool["settings"]), document["engine"]
-    settings.pop("prefix_caching")
-    settings.pop("chunked_prefill")
-    return questions.stated_on(
-        read_model(model, assume=assumed),
-        questions.machine(
-            f"{document['gpus_per_node']}x{document['gpu']}", document["nodes"], document["node"], pool["replicas"]
-        ),
-        Workload(input_tokens=1.0, answer_tokens=1.0, users=1.0),
-        questions.Setup(
-            engine=f"{engine['name']}@{engine['version']}",
-            formats=Formats(weight=document["weight_format"], kv=document["kv_format"]),
-            stated=Stated(**cut, replicas=pool["replicas"], **settings),
-        ),
-    )

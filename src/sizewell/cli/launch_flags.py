@@ -61,7 +61,7 @@ def launch_of(ctx: click.Context, given: Mapping[str, Any]) -> Launch:
 
     deployment = _deployment(ctx, given)
     check_as_planned(deployment, ctx)
-    return _launch(deployment, given)
+    return launch_at(deployment, given)
 
 
 def _file_first(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
@@ -126,7 +126,8 @@ def _deployment(ctx: click.Context, given: Mapping[str, Any]) -> Deployment:
     )
 
 
-def _launch(deployment: Deployment, given: Mapping[str, Any]) -> Launch:
+def launch_at(deployment: Deployment, given: Mapping[str, Any]) -> Launch:
+    """Return what is to be started of a deployment at the site the flags describe."""
     from sizewell.catalog.engine_flags import read_engine_flags
     from sizewell.cli import questions
     from sizewell.deployer.launch import Launch, Site

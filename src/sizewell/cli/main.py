@@ -35,6 +35,7 @@ COMMANDS = {
     "calibrate": "Fit the efficiencies of your machine to figures you measured.",
     "batch": "Send a file of prompts to live servers; resumable at any moment.",
     "bench": "Measure a live server under a load, beside what is predicted for it.",
+    "diagnose": "Name what binds a live server or a run, with evidence, and the change that helps most.",
     "catalog": "Show the facts everything rests on, each with its source.",
 }
 """Sub-command → one line of help. Each lives in the module `sizewell.cli.<name>` as `command`."""

@@ -151,9 +151,11 @@ def _explain_best(answer: Answer, given: dict[str, Any]) -> None:
     if not (given["explain"] and answer.plans):
         return
     from sizewell.cli import questions
+    from sizewell.cli.explain_advice import advised
     from sizewell.cli.explain_page import show_explanation
 
     best = answer.plans[0].deployment
     length = best.pools[0].settings.max_model_len_tokens
     explained = questions.explain_deployment(best, answer.question.workload)
-    show_explanation(explained, (int(answer.question.workload.context_tokens), length), ())
+    contexts = (int(answer.question.workload.context_tokens), length)
+    show_explanation(explained, contexts, (), advised(explained.planned, changes=False))

@@ -145,6 +145,32 @@ def read_deployment_file(path: str, number: int, ctx: click.Context) -> dict[str
     return {**planned.flags(), **planned.load_flags()}
 
 
+def rebuilt(document: Mapping[str, Any], model: str, assumed: tuple[str, ...]) -> Deployment:
+    """Return the deployment a document of one pool states, of a model as it was named."""
+    from sizewell.catalog.models import read_model
+    from sizewell.cli import questions
+    from sizewell.planner.stated import Stated
+    from sizewell.specs.deployment import Formats
+    from sizewell.traffic.workload import Workload
+
+    (pool,) = document["pools"]
+    cut, settings, engine = pool["parallelism"], dict(pool["settings"]), document["engine"]
+    settings.pop("prefix_caching", None)
+    settings.pop("chunked_prefill", None)
+    return questions.stated_on(
+        read_model(model, assume=assumed),
+        questions.machine(
+            f"{document['gpus_per_node']}x{document['gpu']}", document["nodes"], document["node"], pool["replicas"]
+        ),
+        Workload(input_tokens=1.0, answer_tokens=1.0, users=1.0),
+        questions.Setup(
+            engine=f"{engine['name']}@{engine['version']}",
+            formats=Formats(weight=document["weight_format"], kv=document["kv_format"]),
+            stated=Stated(**cut, replicas=pool["replicas"], **settings),
+        ),
+    )
+
+
 def check_as_planned(deployment: Deployment, ctx: click.Context) -> None:
     """Refuse a deployment that is not, field by field, the one the plan holds; raises BadInputError.
 

@@ -165,8 +165,9 @@ def _key(launch: Launch) -> list[str]:
 
 
 def _besides(launch: Launch, ray: bool) -> list[str]:
-    flag, lines = words.follower(launch), []
-    if flag is not None and launch.nodes > 1 and not ray:
+    # Releases that join nodes by Ray alone know no such flag: it is asked for where it is used.
+    flag, lines = None if ray else words.follower(launch), []
+    if flag is not None and launch.nodes > 1:
         lines.append(f"  ((rank == 0)) || engine+=({flag.name})  # {flag.why}")
     if launch.exposed and launch.flags.engine == "sglang":
         lines.append('  engine+=(--api-key "$SGLANG_API_KEY")  # it reads no variable')
