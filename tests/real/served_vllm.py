@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,10 +119,8 @@ def answers(url: str) -> bool:
 
 def _stop(started: subprocess.Popen[bytes]) -> None:
     started.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         started.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        pass
     for pid, _ in processes(started.pid):
         os.kill(pid, signal.SIGKILL)
     started.wait(STOP_S)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from served_vllm import Served, serving
 
 pytestmark = pytest.mark.real
