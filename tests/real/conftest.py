@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,13 +45,13 @@ def ray_cluster() -> Iterator[str]:
     started = subprocess.Popen(
         [RAY, "start", "--head", "--block", "--port", str(port), "--num-cpus", "2", "--node-ip-address", "127.0.0.1",
          "--include-dashboard", "false", "--disable-usage-stats", "--temp-dir", str(folder)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
         _wait_until_up(f"127.0.0.1:{port}", started)
         yield f"127.0.0.1:{port}"
     finally:
-        started.terminate()
+        os.killpg(started.pid, signal.SIGKILL)  # asked to end, it would drain for half a minute
         started.wait(timeout=60)
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Rendered jobs that start a real vLLM over two nodes of a real SLURM: ready, asked, cancelled, and nothing left behind."""
+"""Rendered jobs with a real vLLM over two nodes of a real SLURM: ready, asked, cancelled, nothing left behind."""
 
 from __future__ import annotations
 
@@ -59,18 +59,26 @@ def until(good: Callable[[], bool], folder: Path, seconds: float = PATIENCE_S) -
         time.sleep(0.25)
 
 
-def of_job(number: str, slurm: Slurm) -> list[str]:
-    """Return the processes that a job of this cluster started, by what they carry in their environment."""
+def of_job(number: str, slurm: Slurm) -> dict[int, str]:
+    """Return the processes of a job of this cluster with their titles: those that carry its marks, and their children.
+
+    An engine that gives its processes titles overwrites what they carry.
+    """
     marks = (f"SLURM_JOB_ID={number}".encode(), f"SLURM_CONF={slurm['SLURM_CONF']}".encode())
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            carried = (place / "environ").read_bytes().split(b"\0")
-            if all(mark in carried for mark in marks):
-                found.append((place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:
-            continue  # it ended meanwhile, or is none of ours
-    return found
+    said = command(["ps", "-eo", "pid=,ppid=,args="], slurm).splitlines()
+    rows = {int(pid): (int(parent), title) for pid, parent, title in (line.split(maxsplit=2) for line in said)}
+    found = {pid for pid in rows if all(mark in carried(pid) for mark in marks)}
+    while more := {pid for pid, (parent, _) in rows.items() if parent in found} - found:
+        found |= more
+    return {pid: rows[pid][1] for pid in found}
+
+
+def carried(pid: int) -> list[bytes]:
+    """Return the environment of a process; nothing of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def idle(slurm: Slurm) -> bool:
@@ -86,17 +94,20 @@ def test_two_nodes_serve_one_engine_and_a_cancelled_job_leaves_nothing(
     found = re.search(r"answers on gpu1, port (\d+)", log(tmp_path))
     assert found, log(tmp_path)[-6000:]
     assert {"0: ", "1: "} <= {line[:3] for line in log(tmp_path).splitlines()}, "both nodes speak"
-    rows = [{"custom_id": str(row), "prompt": "hello", "max_tokens": TOKENS, "ignore_eos": True} for row in range(16)]
-    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    row = {"prompt": "hello", "max_tokens": TOKENS, "ignore_eos": True}
+    rows = [json.dumps({"custom_id": str(number), **row}) for number in range(PROMPTS)]
+    (tmp_path / "p.jsonl").write_text("\n".join(rows))
     words = [sys.executable, "-m", "sizewell", "batch", "p.jsonl", "--url", f"127.0.0.1:{found[1]}", "--stream"]
     done = subprocess.run([*words, "--json"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr + log(tmp_path)[-6000:]
     answered = json.loads(done.stdout)
     assert (answered["answered"], answered["usage"]["output_tokens"]) == (PROMPTS, PROMPTS * TOKENS)
-    assert any("VLLM" in title for title in of_job(number, slurm))
+    running = of_job(number, slurm)
+    assert sum("VLLM" in title for title in running.values()) >= 2, running
     command(["scancel", number], slurm)
     until(lambda: state(number, slurm) == "CANCELLED" and idle(slurm), tmp_path, 120)
-    assert of_job(number, slurm) == []
+    assert of_job(number, slurm) == {}
+    assert [pid for pid in running if Path(f"/proc/{pid}").exists()] == []
 
 
 def folder_with_ray(folder: Path) -> Path:
@@ -106,7 +117,7 @@ def folder_with_ray(folder: Path) -> Path:
     ray = Path(subprocess.run([ray_python, "-c", where], capture_output=True, text=True, check=True).stdout.strip())
     (folder / "bin").mkdir(parents=True)
     parts.mkdir()
-    for path in (ray, *ray.parent.glob("ray-*.dist-info")):
+    for path in (ray, ray.parent / "msgpack", *ray.parent.glob("ray-*.dist-info")):
         (parts / path.name).symlink_to(path)
     scripts = {
         "vllm": f'exec {PYTHON.parent}/vllm "$@"',
