@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NODES = ("gpu1", "gpu2")
@@ -69,6 +69,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     try:
         _wait_until_idle(environment)
         yield environment
+        _end_jobs(environment)
     finally:
         for each in reversed(running):
             each.send_signal(signal.SIGTERM)
@@ -97,6 +98,13 @@ def _configure(folder: Path) -> Path:
     path = folder / "slurm.conf"
     path.write_text("\n".join([*lines, ""]))
     return path
+
+
+def _end_jobs(environment: dict[str, str]) -> None:
+    """Cancel what a failed test left running: its processes would outlive the daemons."""
+    subprocess.run(["scancel", "--user", "root"], env=environment, check=False)
+    with suppress(TimeoutError):
+        _wait_until_idle(environment)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -144,9 +144,7 @@ def test_nodes_join_ray_and_what_vllm_says_ends_the_job(slurm: Slurm, tiny_model
     both = folder_with_ray(tmp_path / "both")
     (tmp_path / "job").mkdir()
     words = ("--launcher", "ray", "--style", "venv", "--environment", str(both))
-    # Ray's own sockets need a short path, and its nodes here share one machine.
-    site = {**slurm, "RAY_TMPDIR": "/tmp", "SIZEWELL_JOIN_S": "180", "RAY_object_store_memory": str(10**8)}
-    number = submitted(tiny_model, tmp_path / "job", site, *words)
+    number = submitted(tiny_model, tmp_path / "job", {**slurm, "SIZEWELL_JOIN_S": "180"}, *words)
     until(lambda: state(number, slurm) not in ("PENDING", "RUNNING", "COMPLETING"), tmp_path / "job")
     said = log(tmp_path / "job")
     assert state(number, slurm) == "FAILED", said[-6000:]

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from sizewell.specs.errors import BadInputError
+from sizewell.specs.errors import BadInputError, UnreachableError
 
 
 @contextmanager
 def connected(address: str) -> Iterator[Any]:
     """Give the library `ray` for the length of a block, connected to `auto` or the `host:port` of a cluster's head.
 
-    Raises BadInputError where Ray is not installed or no cluster answers.
+    Raises BadInputError where Ray is not installed or no cluster answers, UnreachableError where it is lost meanwhile.
     """
     try:
         ray = import_module("ray")
@@ -28,6 +28,10 @@ def connected(address: str) -> Iterator[Any]:
         raise BadInputError(f"--ray {address}: no Ray cluster answers there ({str(error).splitlines()[0]})") from error
     try:
         yield ray
+    except ray.exceptions.RayTaskError:  # our own fault on a node: it keeps its traceback
+        raise
+    except ray.exceptions.RayError as error:
+        raise UnreachableError(f"--ray {address}: the cluster gave the work up: {error}") from error
     finally:
         ray.shutdown()
 
