@@ -29,6 +29,8 @@ PROMPT_IDS = 256
 PATIENCE_S = 240.0
 REPEATS, STANDARD_ERRORS = 4, 4
 ALIKE = 0.03
+CLOCKS = 0.10
+"""How far the client's time per token may be from the engine's: a first token waits longer on its way than a last one."""
 FIGURES = ("tok/s", "TPOT", "TTFT")
 Figures = Mapping[str, float]
 Pairs = Sequence[tuple[Figures, Figures]]
@@ -77,7 +79,7 @@ def test_it_measures_what_the_engines_own_clocks_do(vllm: Served) -> None:
     mean_s = grown["request_time_per_output_token_seconds_sum"] / 48
     ours_s = point["score"]["tpot"]["mean_s"]
     print(f"TPOT: sizewell {ours_s:.6f} s, the engine {mean_s:.6f} s")
-    assert ours_s == pytest.approx(mean_s, rel=ALIKE)
+    assert ours_s == pytest.approx(mean_s, rel=CLOCKS)
     # The client is further away: connection, tokens put in order and text made of them.
     first_s = grown["time_to_first_token_seconds_sum"] / 49
     assert -0.003 <= point["score"]["ttft"]["mean_s"] - first_s <= 0.5
