@@ -30,7 +30,7 @@ PATIENCE_S = 240.0
 REPEATS, STANDARD_ERRORS = 4, 4
 ALIKE = 0.03
 CLOCKS = 0.10
-"""How far the client's time per token may be from the engine's: a first token waits longer on its way than a last one."""
+"""How far the client's time per token may be from the engine's: a first token takes longer to arrive."""
 FIGURES = ("tok/s", "TPOT", "TTFT")
 Figures = Mapping[str, float]
 Pairs = Sequence[tuple[Figures, Figures]]
