@@ -16,9 +16,9 @@ from sizewell.driver import batch_ray
 from sizewell.driver.answers import read_answers
 from sizewell.driver.batch import Sending
 from sizewell.driver.batch_job import BatchJob, opened_batch, run_batch
-from sizewell.driver.endpoints import Secret
 from sizewell.driver.failures import Backoff
 from sizewell.driver.prompts import Row
+from sizewell.specs.address import Secret
 
 KEY = "a-key-nobody-shall-see"
 CLUSTER = SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0})

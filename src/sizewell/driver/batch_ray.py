@@ -18,10 +18,11 @@ from typing import Any
 from sizewell.driver.batch import Batch, Files, Sending, count_reply
 from sizewell.driver.batch_job import BatchJob, Opened, Outcome, Say, completed, opened_batch
 from sizewell.driver.client import opened
-from sizewell.driver.endpoints import Endpoint, Secret
+from sizewell.driver.endpoints import Endpoint
 from sizewell.driver.exchange import reply_of
 from sizewell.driver.progress import Progress
 from sizewell.driver.prompts import Prompt
+from sizewell.specs.address import Secret
 
 PARTS_PER_CORE = 4
 """Parts a core's share is cut into, one after another: cores differ, and so do answers."""
