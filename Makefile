@@ -35,6 +35,7 @@ test: $(STAMP)  ## everything that needs nothing outside
 	$(BIN)/python -m pytest -n 2 -m 'not real'
 
 test-real: $(REAL_STAMP) $(VLLM_STAMP)  ## everything, and the tests against real components
+	@tests/real/install_system_parts.sh
 	$(REAL)/bin/python -m pytest
 
 lint: $(STAMP)

@@ -37,7 +37,7 @@ LOADS = ("concurrency", "rates", "saturate", "users", "rate", "trace")
 
 def _server_flags() -> Decorator:
     return stack(
-        click.option("--url", metavar="URL", help="The server."),
+        click.option("--url", "urls", multiple=True, metavar="URL", help="The server; several are measured as one."),
         click.option("--import", "imported", metavar="FILE", help="Score another tool's results instead."),
         click.option("--model", "served", metavar="NAME", help="Model to ask for [the first the server lists]."),
         click.option("--api-key-env", metavar="NAME", help="Variable with the key [SIZEWELL_API_KEY, OPENAI_API_KEY]."),
@@ -108,7 +108,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 def _check(given: dict[str, Any]) -> None:
     """Refuse flags that say the same thing twice, or half of one."""
-    if (given["url"] is None) == (given["imported"] is None):
+    if bool(given["urls"]) == (given["imported"] is not None):
         raise BadInputError("say what to measure: --url http://HOST:PORT, or --import a file of results")
     loads = [flag for flag in LOADS if given[flag.replace("-", "_")] not in (None, False)]
     if len(loads) > 1:
@@ -125,7 +125,7 @@ def _job(given: dict[str, Any]) -> BenchJob:
 
     load_aiohttp()
     return BenchJob(
-        url=base_url(given["url"]),
+        urls=tuple(dict.fromkeys(base_url(url) for url in given["urls"])),
         secret=secret_from(os.environ, given["api_key_env"]),
         salt=int.from_bytes(os.urandom(6)) if given["salt"] is None else given["salt"],
         model=given["served"],

@@ -64,7 +64,7 @@ def bench(ctx: click.Context, given: dict[str, Any], job: BenchJob, slo: Slo) ->
     points = tuple(_point(given, one, slo, predicts) for one in found)
     limits = any(point.score.limits for point in points)
     return Answer(
-        url=job.url, model=model, salt=job.salt, slo=slo, points=points, searched=given["saturate"],
+        url=", ".join(job.urls), model=model, salt=job.salt, slo=slo, points=points, searched=given["saturate"],
         found_concurrency=searched_for(probes(found, slo), limits) if given["saturate"] else None,
     )  # fmt: skip
 
