@@ -71,6 +71,8 @@ def _flags(path: str, stated: Mapping[str, Any]) -> dict[str, Any]:
         del said["speculative_tokens"]
     if settings["offload_bytes"]:
         said["offload_bytes"] = f"{settings['offload_bytes'] / 2**30!r}GiB"
+    if settings.get("kv_cache_bytes"):
+        said["kv_cache_memory"] = f"{settings['kv_cache_bytes'] / 2**30!r}GiB"
     return {name: value if isinstance(value, bool) else str(value) for name, value in said.items()}
 
 
@@ -104,5 +106,5 @@ def check_as_planned(deployment: Deployment, ctx: click.Context) -> None:
 def _changed(ctx: click.Context) -> bool:
     spoken = click.core.ParameterSource.COMMANDLINE
     said = {"model", "machine", "nodes", "node", "replicas", "tp", "pp", "dp", "ep", "engine", "weight_format"}
-    said |= {"kv_format", "max_model_len", "enforce_eager", "offload_bytes", *SETTINGS}
+    said |= {"kv_format", "max_model_len", "enforce_eager", "offload_bytes", "kv_cache_memory", *SETTINGS}
     return any(ctx.get_parameter_source(name) == spoken for name in said)

@@ -57,7 +57,7 @@ def planned(path: Path) -> tuple[str, str, int, str, Setup]:
         max_num_seqs=said["max_num_seqs"], max_num_batched_tokens=said["max_num_batched_tokens"],
         max_model_len_tokens=said["max_model_len_tokens"], memory_fraction=said["memory_fraction"],
         enforce_eager=said["enforce_eager"], offload_bytes=said["offload_bytes"],
-        speculative_tokens=said["speculative_tokens"],
+        speculative_tokens=said["speculative_tokens"], kv_cache_bytes=said.get("kv_cache_bytes", 0.0),
     )  # fmt: skip
     formats = Formats(weight=found["weight_format"], kv=found["kv_format"])
     engine = f"{found['engine']['name']}@{found['engine']['version']}"

@@ -69,4 +69,6 @@ def _flags(path: Path, said: Mapping[str, Any]) -> Mapping[str, Any]:
         "memory_fraction": settings["memory_fraction"], "enforce_eager": settings["enforce_eager"],
         "offload_bytes": f"{settings['offload_bytes'] / 1e9}GB",
     }  # fmt: skip
+    if settings.get("kv_cache_bytes"):
+        flags["kv_cache_memory"] = f"{settings['kv_cache_bytes'] / 2**30!r}GiB"
     return flags | ({"speculative_tokens": settings["speculative_tokens"]} if settings["speculative_tokens"] else {})
