@@ -60,7 +60,10 @@ def _tokenizer() -> Any:
     from transformers import PreTrainedTokenizerFast
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = {word: number for number, word in enumerate((*SPECIAL, *letters))}
+    known = (*SPECIAL, *letters)
+    # Every token the model may write needs a text: streams carry none for others.
+    more = (f"w{number}" for number in range(SIZES["vocab_size"] - len(known)))
+    words = {word: number for number, word in enumerate((*known, *more))}
     raw = Tokenizer(models.BPE(vocab=words, merges=[]))
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     begin, end, pad = SPECIAL

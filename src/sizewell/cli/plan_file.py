@@ -15,21 +15,36 @@ if TYPE_CHECKING:
 MOST_BYTES = 256 * 2**20
 
 
-def planned_window(path: Path) -> int:
+def planned_window(plan: str | Path) -> int:
     """Return how many sequences the planned engines take at once, all replicas together."""
-    pools = read_deployment(path)["pools"]
+    pools = read_deployment(plan)["pools"]
     return sum(pool["replicas"] * pool["settings"]["max_num_seqs"] for pool in pools if pool["role"] != "prefill")
 
 
-def read_deployment(path: Path) -> Mapping[str, Any]:
+def is_kept(plan: str | Path) -> bool:
+    """Return whether a plan is named by its number in the records, and no file is called so."""
+    return str(plan).isdecimal() and not Path(plan).exists()
+
+
+def plan_text(plan: str | Path) -> str:
+    """Return the document of a file, or of the kept plan of a number; raises BadInputError, OSError."""
+    if is_kept(plan):
+        from sizewell.records.store import Records
+
+        return json.dumps(Records.usual().document("plans", int(str(plan))))
+    path = Path(plan)
+    if path.stat().st_size > MOST_BYTES:
+        raise BadInputError(f"{path}: larger than {MOST_BYTES // 2**20} MiB, so no plan")
+    return path.read_text(encoding="utf-8")
+
+
+def read_deployment(path: str | Path) -> Mapping[str, Any]:
     """Return the deployment of the best plan of `sizewell plan --json`, or that of `explain` or `simulate --json`.
 
-    Raises BadInputError where the file is none of them.
+    Raises BadInputError where the file, or the kept plan of a number, is none of them.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise BadInputError(f"{path}: larger than {MOST_BYTES // 2**20} MiB, so no plan")
-        whole = json.loads(path.read_text(encoding="utf-8"))
+        whole = json.loads(plan_text(path))
         chosen = whole["plans"][0] if "plans" in whole else whole
         deployment: Mapping[str, Any] = chosen["deployment"]
         for pool in deployment["pools"]:
@@ -41,13 +56,17 @@ def read_deployment(path: Path) -> Mapping[str, Any]:
     return deployment
 
 
-def planned(path: Path) -> tuple[str, str, int, str, Setup]:
+def planned(path: str | Path) -> tuple[str, str, int, str, Setup]:
     """Return model, machine (`8xGPU`), nodes, kind of node and setup of a planned deployment of one pool."""
+    return restated(path, read_deployment(path))
+
+
+def restated(path: str | Path, found: Mapping[str, Any]) -> tuple[str, str, int, str, Setup]:
+    """Return the same of a deployment as it was written; `path` names it in errors."""
     from sizewell.cli.questions import Setup
     from sizewell.planner.stated import Stated
     from sizewell.specs.deployment import Formats
 
-    found = read_deployment(path)
     if len(found["pools"]) != 1:
         raise BadInputError(f"{path}: {len(found['pools'])} pools: only a plan of one pool is predicted")
     (pool,) = found["pools"]
@@ -62,4 +81,10 @@ def planned(path: Path) -> tuple[str, str, int, str, Setup]:
     formats = Formats(weight=found["weight_format"], kv=found["kv_format"])
     engine = f"{found['engine']['name']}@{found['engine']['version']}"
     setup = Setup(engine=engine, formats=formats, stated=stated)
-    return found["model"], f"{found['gpus_per_node']}x{found['gpu']}", found["nodes"], found["node"], setup
+    return (
+        found.get("read_from", found["model"]),
+        f"{found['gpus_per_node']}x{found['gpu']}",
+        found["nodes"],
+        found["node"],
+        setup,
+    )

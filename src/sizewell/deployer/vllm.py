@@ -83,7 +83,9 @@ def _cache_size(launch: Launch) -> Iterator[Flag]:
         return
     if not launch.flags.knows(CACHE_SIZE):
         raise BadInputError(f"vllm {launch.flags.release} is not told the size of its cache: leave --kv-cache-memory")
-    yield Flag(name=CACHE_SIZE, value=str(int(stated)), why="KV cache of each rank, as priced; the share then says nothing")
+    yield Flag(
+        name=CACHE_SIZE, value=str(int(stated)), why="KV cache of each rank, as priced; the share then says nothing"
+    )
 
 
 def _formats(launch: Launch) -> Iterator[Flag]:

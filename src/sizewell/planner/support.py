@@ -59,9 +59,7 @@ def format_runs(engine: EngineName, weight_format: str, gpu: GpuSpec) -> bool:
     return family in allowed
 
 
-def unsupported(
-    model: ModelSpec, weight_format: str, engine: EngineName, gpu: GpuSpec, *, asked: bool = False
-) -> str:
+def unsupported(model: ModelSpec, weight_format: str, engine: EngineName, gpu: GpuSpec, *, asked: bool = False) -> str:
     """Return why an engine, perhaps `asked` for by name, does not run a model's weights somewhere, or nothing."""
     if not engine_runs(engine, gpu, asked=asked):
         return f"{engine} does not run on {gpu.key}"
