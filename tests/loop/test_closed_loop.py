@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from emulated import Served, serving
 from sizewell.cli import emulate
 from sizewell.cli.main import sizewell
 
-HIDDEN = {"relative_hbm": 0.6, "host_step_s": 3.0}
-LARGE, SMALL, MACHINE = "llama-3.1-8b", "llama-3.2-1b", "h100-sxm-80gb"
-LOAD = ("--input", "500", "--answer", "24", "--requests", "12", "--warmup", "1")
+HIDDEN = {"relative_hbm": 0.5, "host_step_s": 3.0}
+MODEL, MACHINE = "llama-3.1-8b", "l4-24gb"
+LOAD = ("--input", "64", "--answer", "4", "--requests", "12", "--warmup", "1")
+"""Steps of a tenth of a second, which a busy machine does not disturb; exact runs show what short ones tell."""
 
 
 @pytest.fixture
@@ -35,17 +36,17 @@ def catalogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
 
 
 @contextmanager
-def server(model: str) -> Iterator[Served]:
+def server() -> Iterator[Served]:
     context = sizewell.make_context("sizewell", ["-q", "emulate"], resilient_parsing=True)
-    words = [model, "--on", "h100"]
+    words = [MODEL, "--on", MACHINE]
     given = emulate.command.make_context("emulate", words, parent=context).params
     with serving(emulate.emulation_of(given)[0]) as served:
         yield served.wait()
 
 
-def bench(say: Any, served: Served, model: str, *words: str) -> list[dict[str, Any]]:  # noqa: F811
+def bench(say: Any, served: Served, *words: str) -> list[dict[str, Any]]:  # noqa: F811
     url = f"http://{served.host}:{served.port}"
-    said: Said = say("-q", "bench", model, "--on", "h100", "--url", url, *LOAD, *words, "--json")
+    said: Said = say("-q", "bench", MODEL, "--on", MACHINE, "--url", url, *LOAD, *words, "--json")
     assert said.code == 0, said.err
     points: list[dict[str, Any]] = said.document["points"]
     return points
@@ -61,26 +62,19 @@ def test_a_hidden_machine_is_learnt_and_the_next_prediction_is_better(
     say: Any, catalogues: Callable[[str], None]  # noqa: F811
 ) -> None:  # fmt: skip
     catalogues("hidden")
-    with ExitStack() as stack:
-        servers = {model: stack.enter_context(server(model)) for model in (LARGE, SMALL)}
+    with server() as served:
         catalogues("own")
-        before = [
-            point
-            for model, served in servers.items()
-            for point in bench(say, served, model, "--concurrency", "1,6", "--keep", "first")
-        ]
+        before = bench(say, served, "--concurrency", "3,4,6", "--keep", "first")
         said = say("calibrate", "--from-runs", "--save", "mine", "--json")
         assert said.code == 0, said.err
         learnt = said.document
-        after = bench(say, servers[LARGE], LARGE, "--concurrency", "3")
-    assert error(before) > 0.3
+        after = bench(say, served, "--concurrency", "5")
+    assert error(before) > 0.5
     assert error(after) < 0.4 * error(before)
     assert learnt["after_fraction"] < 0.5 * learnt["before_fraction"]
-    factors = {item["factor"]: item for item in learnt["factors"]}
-    for name, value in HIDDEN.items():
-        assert factors[name]["determined"], factors
-        # Within twice the stated spread: the pace of a shared machine is not the emulated one to the last per cent.
-        assert abs(math.log(factors[name]["scale"] / value)) < 2 * math.log1p(factors[name]["spread_fraction"]), factors
+    (memory,) = (item for item in learnt["factors"] if item["factor"] == "relative_hbm")
+    assert memory["determined"]
+    assert abs(math.log(memory["scale"] / HIDDEN["relative_hbm"])) < 2 * math.log1p(memory["spread_fraction"]), memory
     listed = say("runs", "list", "--json").document["runs"]
     measured = [run for run in listed if run["origin"] == "measured"]
     assert learnt["runs"] == [run["id"] for run in measured] and all(run["predicted"] for run in measured)

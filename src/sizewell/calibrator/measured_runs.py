@@ -14,6 +14,7 @@ from sizewell.calibrator.own import ENGINE, HELD_BACK_EVERY, MACHINE
 from sizewell.costs.ledger import ledger
 from sizewell.simulator.compiled import CodeStore
 from sizewell.simulator.deployment import deployed
+from sizewell.simulator.facts import Disaggregated, Fleet
 from sizewell.simulator.simulate import Options, play
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment
@@ -31,10 +32,10 @@ MOST_CACHED = 0.02
 LEAST_SERVED = 0.95
 NUDGE = 0.1
 """ln of the change by which slopes are taken: steps are whole, so a smaller one may change nothing, or one step."""
+NEARBY = 0.2
+"""ln by which multipliers may have moved since slopes were taken."""
 RUN_NOISE = 0.05
 """Spread of a run's median between repetitions on one machine, ln."""
-FEW_TOKENS = 1000
-"""Output tokens of a run up to which compiling the simulator costs more than it saves."""
 OFFSET = 0.5
 """How far one machine under one engine may lie from what is believed of its kind, ln."""
 
@@ -91,6 +92,7 @@ class RunEvidence:
     reference: Efficiencies
     store: CodeStore | None = None
     known: dict[bytes, Floats] = field(default_factory=dict)
+    sloped: list[tuple[Floats, Floats]] = field(default_factory=list)
 
     @property
     def apart(self) -> NDArray[np.bool_]:
@@ -101,29 +103,45 @@ class RunEvidence:
     def observe(self, beliefs: Sequence[Belief], logs: Floats) -> Evidence:
         """Return errors ln(simulated / measured) and their slopes at multipliers exp(`logs`) [P]."""
         now = self._simulated(beliefs, logs)
-        slopes = [(self._simulated(beliefs, logs + step) - now) / NUDGE for step in NUDGE * np.eye(len(beliefs))]
         measured = np.concatenate([self._figures(at, each.run) for at, each in enumerate(self.runs)])
         group = np.repeat(np.arange(len(self.runs)), [2 * len(self._parts(at)) for at in range(len(self.runs))])
         return Evidence(
-            errors=now - measured, slopes=np.stack(slopes, axis=1),
+            errors=now - measured, slopes=self._slopes(beliefs, logs),
             weights=np.full(len(now), (NOISE / RUN_NOISE) ** 2), group=group.astype(np.int64),
         )  # fmt: skip
+
+    def _slopes(self, beliefs: Sequence[Belief], logs: Floats) -> Floats:
+        """Return the slopes [N, P]; those of a place nearby are taken again, which costs turns, not truth."""
+        for place, slopes in self.sloped:
+            if np.abs(place - logs).max() < NEARBY:
+                return slopes
+        now = self._simulated(beliefs, logs)
+        steps = NUDGE * np.eye(len(beliefs))
+        found = np.stack([(self._simulated(beliefs, logs + step) - now) / NUDGE for step in steps], axis=1)
+        self.sloped.append((logs, found))
+        return found
 
     def _simulated(self, beliefs: Sequence[Belief], logs: Floats) -> Floats:
         key = logs.round(9).tobytes()
         if key not in self.known:
             efficiencies = revised(self.reference, beliefs, logs, np.zeros(len(logs)), "tried")
-            self.known[key] = np.concatenate(
-                [self._figures(at, self._played(each, efficiencies)) for at, each in enumerate(self.runs)]
-            )
+            self.known[key] = np.concatenate(self._played(efficiencies))
         return self.known[key]
 
-    def _played(self, measured: MeasuredRun, efficiencies: Efficiencies) -> Run:
-        deployment = measured.deployment
-        memories = tuple(ledger(deployment, pool) for pool in range(len(deployment.pools)))
-        served = deployed(deployment, memories, efficiencies)
-        many = int(measured.requests.output_tokens.sum()) > FEW_TOKENS
-        return play(served, measured.requests, Options(compiled=many, store=self.store)).run
+    def _played(self, efficiencies: Efficiencies) -> list[Floats]:
+        """Return the figures of every run; runs of one deployment share what their steps cost."""
+        found: list[Floats] = []
+        built: list[tuple[Deployment, Fleet | Disaggregated]] = []
+        for at, measured in enumerate(self.runs):
+            served = next((each for known, each in built if known == measured.deployment), None)
+            if served is None:
+                pools = range(len(measured.deployment.pools))
+                memories = tuple(ledger(measured.deployment, pool) for pool in pools)
+                served = deployed(measured.deployment, memories, efficiencies)
+                built.append((measured.deployment, served))
+            options = Options(compiled=True, store=self.store)
+            found.append(self._figures(at, play(served, measured.requests, options).run))
+        return found
 
     def _parts(self, at: int) -> list[tuple[bool, slice]]:
         """Return whether each part of a run is apart, and which part of its requests it is."""
