@@ -107,25 +107,29 @@ def _indistinct(evidence: Evidence, beliefs: Sequence[Belief]) -> tuple[str, ...
 def _settled(
     observe: Observe, beliefs: Sequence[Belief], reasons: tuple[str, ...], rows: NDArray[np.bool_]
 ) -> tuple[Fitted, tuple[str, ...]]:
-    """Return the fit to some measurements of what they determine, and why the rest stays."""
+    """Return the fit to some measurements of what they determine, and why the rest stays.
+
+    Spreads grow where errors exceed the noise that was expected.
+    """
     fitted = _fitted(observe, beliefs, reasons, rows)
     known = determined(beliefs, fitted)
     open_still = "too little of what was measured depends on it"
     more = tuple(reason or ("" if sure else open_still) for reason, sure in zip(reasons, known, strict=True))
-    return (fitted if more == reasons else _fitted(observe, beliefs, more, rows)), more
+    fitted = fitted if more == reasons else _fitted(observe, beliefs, more, rows)
+    left = observe(fitted.logs).take(rows)
+    excess = max(1.0, float(np.mean(left.weights * left.errors**2)) ** 0.5 / NOISE)
+    prior = np.array([belief.spread for belief in beliefs])
+    return replace(fitted, spreads=np.minimum(fitted.spreads * excess, prior)), more
 
 
 def _fitted(observe: Observe, beliefs: Sequence[Belief], reasons: Sequence[str], rows: NDArray[np.bool_]) -> Fitted:
-    """Return multipliers of the beliefs without a reason to stay; spreads grow where errors exceed the noise."""
+    """Return multipliers of the beliefs without a reason to stay."""
     free = np.array([not reason for reason in reasons], dtype=np.float64)
     fitted = Fitted(logs=np.zeros(len(beliefs)), spreads=np.array([belief.spread for belief in beliefs]))
     for _ in range(TURNS):
         seen = observe(fitted.logs).take(rows)
         fitted = step(replace(seen, slopes=seen.slopes * free), beliefs, fitted.logs)
-    left = observe(fitted.logs).take(rows)
-    excess = max(1.0, float(np.mean(left.weights * left.errors**2)) ** 0.5 / NOISE)
-    prior = np.array([belief.spread for belief in beliefs])
-    return replace(fitted, spreads=np.minimum(fitted.spreads * excess, prior))
+    return fitted
 
 
 def _mean(errors: Floats) -> float:
