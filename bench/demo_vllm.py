@@ -137,11 +137,14 @@ def compare_cache(predicted: int, log_file: Path) -> None:
         raise DemoError(f"predicted {predicted:,} tokens of KV cache, the engine says {counted}")
 
 
-def error(document: Any) -> float:
-    """Return the mean size of error of predicted against measured medians of TTFT and TPOT, all loads of a bench."""
+def error(predicted: Any, measured: Any) -> float:
+    """Return the mean size of error of one bench's predicted medians of TTFT and TPOT against another's measured ones.
+
+    Both offered the same loads, so that a prediction made earlier is judged by what was measured later.
+    """
     logs = [
-        abs(log(point["predicted"][name]["p50_s"] / point["score"][name]["p50_s"]))
-        for point in document["points"]
+        abs(log(guess["predicted"][name]["p50_s"] / found["score"][name]["p50_s"]))
+        for guess, found in zip(predicted["points"], measured["points"], strict=True)
         for name in ("ttft", "tpot")
     ]
     return exp(sum(logs) / len(logs)) - 1
@@ -161,10 +164,11 @@ def walk(loop: Loop, family: str, machine_key: str) -> None:
         loop.say([*words, "--concurrency", "1,2,3,4,6,8", "--keep", family])
         measured = [one for one in loop.document("runs", "list")["runs"] if one["origin"] == "measured"]
         loop.say(["runs", "compare", str(measured[-1]["id"])])
-        before = error(loop.document(*words, "--concurrency", "2,5"))
+        first = loop.document(*words, "--concurrency", "2,5")
         loop.say(["calibrate", "--from-runs", *(str(one["id"]) for one in measured), "--save", "here"])
         again = loop.document(*words, "--concurrency", "2,5")
-    print(f"\n{family}: the next prediction is {error(again):.0%} off, {before:.0%} before calibrating", flush=True)
+    before, after = error(first, again), error(again, again)
+    print(f"\n{family}: the next prediction is {after:.0%} off, {before:.0%} before calibrating", flush=True)
 
 
 def main() -> int:
