@@ -23,8 +23,8 @@ import numpy as np
 
 from sizewell.driver import load as driver_load
 from sizewell.driver.client import opened
-from sizewell.driver.endpoints import Secret
 from sizewell.driver.wording import Wording
+from sizewell.specs.address import Secret
 from sizewell.traffic.requests import Requests
 
 CHUNKS_PER_S = 50.0

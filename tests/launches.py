@@ -12,10 +12,18 @@ from sizewell.catalog.engines import read_engine
 from sizewell.catalog.models import read_model
 from sizewell.cli.questions import Setup, machine, materials_that_fit, stated_on
 from sizewell.deployer.launch import Launch, Site, Slurm
+from sizewell.deployer.started import Part, Started
 from sizewell.planner.stated import Stated
 from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism
 from sizewell.traffic.workload import Workload
 
+STARTED = Started(
+    name="tiny", where="local", made_at="2026-11-29T20:00:00+00:00", model="m", host="127.0.0.1", port=8000, replicas=2,
+    file="serve.sh", stop_s=30.0, patience_s=600.0, commands=(("./serve.sh", "0"), ("./serve.sh", "1")),
+    parts=(Part(id="12", born="x:3", log="replica-0.log", port=8000),), source="m", assumed=("a=1",),
+    deployment={"model": "m"}, ledger={"kv_cache_tokens": 12},
+)  # fmt: skip
+"""One that was started here, as its folder keeps it."""
 LOAD = Workload(users=8, input_tokens=1000, answer_tokens=500)
 
 

@@ -19,7 +19,7 @@ from sizewell.specs.hardware import GpuSpec, HostSpec, LinkSpec, NodeSpec
 
 DATA = Path(sizewell.__file__).parent / "catalog" / "data"
 GIB = 2**30
-SOURCED_FOLDERS = ("gpus", "nodes", "networks", "hosts", "storage", "prices", "quality")
+SOURCED_FOLDERS = ("gpus", "nodes", "networks", "hosts", "storage", "prices", "quality", "drivers")
 SOURCED = sorted(path for folder in SOURCED_FOLDERS for path in (DATA / folder).glob("*.toml"))
 TESTED_ELSEWHERE = {"engine_flags", "models", "engines", "calibrations", "workloads"}
 GPUS = [gpu for gpu in list_gpus() if gpu.kind != "cpu"]
@@ -260,6 +260,6 @@ def test_every_model_of_the_index_has_a_config_that_parses() -> None:
 
 
 def test_no_data_folder_escapes_the_tests() -> None:
-    read_here = {"gpus", "nodes", "networks", "hosts", "storage", "models", "prices", "quality"}
+    read_here = {"gpus", "nodes", "networks", "hosts", "storage", "models", "prices", "quality", "drivers"}
     read_elsewhere = {"engines", "engine_flags", "calibrations", "workloads"}
     assert {folder.name for folder in DATA.iterdir()} == read_here | read_elsewhere

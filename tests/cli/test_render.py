@@ -87,7 +87,7 @@ def test_a_plan_made_elsewhere_is_refused(say: Say, plan_file: Path, tmp_path: P
         ("d.yaml", "model: r1\n", (), "--on"),
         ("d.json", "{}", (), "sizewell plan --json"),
         ("d.json", "{", (), "cannot be read"),
-        ("d.json", '{"schema": "sizewell/plan/1", "plans": [], "question": {}}', (), "holds 0 plans"),
+        ("d.json", '{"plans": [{"deployment": {"pools": []}}]}', ("--plan", "2"), "holds 1 plans"),
         ("d.yaml", "model: r1\non: 8xh200\ntp: 3\n", (), "does not divide"),
     ],
 )

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 import sizewell
-from sizewell.cli.plan_flag import deployment_flags_of
+from sizewell.cli.plan_file import read_planned
 from sizewell.records.store import Links, Records
 
 Say = Callable[..., Any]
@@ -64,8 +64,8 @@ def test_a_kept_plan_is_taken_by_its_number(kept: Say, tmp_path: Path) -> None:
     assert [one["name"] for one in listed["plans"]] == ["small", "stated"]
     assert "h100" in kept("runs", "list", "--of", "plans").out
     best = said.document["plans"][0]["deployment"]
-    assert deployment_flags_of("1")["machine"] == f"{best['gpus_per_node']}x{best['gpu']}"
-    assert deployment_flags_of("2")["machine"] == "1xh100-sxm-80gb"
+    assert read_planned("1").flags()["machine"] == f"{best['gpus_per_node']}x{best['gpu']}"
+    assert read_planned("2").flags()["machine"] == "1xh100-sxm-80gb"
     assert "there is no plan 9" in kept("emulate", "--plan", "9").complaint
 
 

@@ -13,10 +13,10 @@ import pytest
 import sizewell
 from driver.double import Answer, Double
 from sizewell.driver.client import opened
-from sizewell.driver.endpoints import Secret
 from sizewell.driver.load import Load
 from sizewell.driver.recording import as_run
 from sizewell.driver.wording import Wording
+from sizewell.specs.address import Secret
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.score import score
 
@@ -232,7 +232,6 @@ def test_the_files_hold_what_was_measured(say: Any, double: Served) -> None:
     [
         (("--users", "2", "--rates", "3"), "both say what is offered"),
         (("llama-3.1-8b",), "needs both a model and its hardware"),
-        (("llama-3.1-8b", "--on", "h100", "--plan", "p.json"), "give one of the two"),
         (("nonsense-9000", "--on", "h100"), "nonsense-9000"),
         (("--concurrency", "2,x"), "is no count"),
         (("--plots", "p.png"), "plots are"),

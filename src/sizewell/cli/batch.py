@@ -97,9 +97,9 @@ def _job(given: dict[str, Any]) -> BatchJob:
     from sizewell.driver.batch import Sending
     from sizewell.driver.batch_job import BatchJob
     from sizewell.driver.client import load_aiohttp
-    from sizewell.driver.endpoints import base_url, secret_from
     from sizewell.driver.failures import Backoff
     from sizewell.driver.prompt_files import read_rows
+    from sizewell.specs.address import base_url, secret_from
 
     load_aiohttp()
     shard = _shard(given["shard"])

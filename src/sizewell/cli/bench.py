@@ -10,17 +10,15 @@ import click
 from sizewell.cli.options import (
     OnceCommand,
     as_json,
-    assume,
-    deployment_flags,
-    format_flags,
+    one_deployment_flags,
     quantity,
-    settings_flags,
     slo_flags,
     slo_of,
     stack,
     statistic_flag,
     workload_flags,
 )
+from sizewell.cli.plan_file import plan_flag
 from sizewell.cli.quantities import COUNT, DURATION
 from sizewell.cli.traffic_flags import traffic_flags
 from sizewell.specs.errors import BadInputError
@@ -63,7 +61,7 @@ def _load_flags() -> Decorator:
 
 def _result_flags() -> Decorator:
     return stack(
-        click.option("--plan", "plan_file", metavar="FILE|N", help="A plan to predict by, instead of MODEL --on."),
+        plan_flag(),
         click.option("--keep", metavar="NAME", help="Keep what was measured and predicted, for `sizewell runs`."),
         click.option("--rows", metavar="OUT", help="Write a row for each request: .csv, or .parquet with pyarrow."),
         click.option("--record", metavar="OUT", help="Write every token's time: JSON lines."),
@@ -81,10 +79,7 @@ def _result_flags() -> Decorator:
 @traffic_flags()
 @slo_flags()
 @statistic_flag()
-@assume()
-@deployment_flags(required=False)
-@format_flags(multiple=False)
-@settings_flags()
+@one_deployment_flags(required=False)
 @_result_flags()
 @as_json()
 @click.pass_context
@@ -121,8 +116,6 @@ def _check(given: dict[str, Any]) -> None:
     loads = [flag for flag in LOADS if given[flag.replace("-", "_")] not in (None, False)]
     if len(loads) > 1:
         raise BadInputError(f"--{loads[0]} and --{loads[1]} both say what is offered: give one of the two")
-    if given["plan_file"] is not None and (given["model"] or given["machine"]):
-        raise BadInputError("--plan and MODEL --on both say what to predict: give one of the two")
     if (given["model"] is None) != (given["machine"] is None):
         raise BadInputError("predicting needs both a model and its hardware: MODEL --on 8xh200, or --plan")
 
@@ -131,7 +124,7 @@ def _job(given: dict[str, Any]) -> BenchJob:
     from sizewell.cli.request_fields import fields_of
     from sizewell.driver.bench import BenchJob
     from sizewell.driver.client import load_aiohttp
-    from sizewell.driver.endpoints import base_url, secret_from
+    from sizewell.specs.address import base_url, secret_from
 
     load_aiohttp()
     return BenchJob(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sizewell.cli.output import talk
 from sizewell.specs.errors import BadInputError
@@ -12,6 +12,7 @@ from sizewell.specs.errors import BadInputError
 if TYPE_CHECKING:
     from sizewell.calibrator.measured_runs import MeasuredRun
     from sizewell.calibrator.own import Own
+    from sizewell.cli.questions import Setup
     from sizewell.records.store import Records, RunEntry
     from sizewell.specs.deployment import Deployment
 
@@ -103,11 +104,39 @@ def _measured(records: Records, entries: Sequence[RunEntry], *, lenient: bool) -
 def _deployment(entry: RunEntry) -> Deployment:
     from sizewell.catalog.models import read_model
     from sizewell.cli import questions
-    from sizewell.cli.plan_file import restated
     from sizewell.traffic.workload import Workload
 
-    model, machine, nodes, node, setup = restated(f"run {entry.id}", entry.deployment)
+    model, machine, nodes, node, setup = _restated(f"run {entry.id}", entry.deployment)
     place = questions.machine(machine, nodes, node, setup.stated.replicas or 1)
     return questions.stated_on(
         read_model(model), place, Workload(input_tokens=1.0, answer_tokens=1.0, users=1.0), setup
     )  # fmt: skip
+
+
+def _restated(path: str, found: Mapping[str, Any]) -> tuple[str, str, int, str, Setup]:
+    """Return the same of a deployment as it was written; `path` names it in errors."""
+    from sizewell.cli.questions import Setup
+    from sizewell.planner.stated import Stated
+    from sizewell.specs.deployment import Formats
+
+    if len(found["pools"]) != 1:
+        raise BadInputError(f"{path}: {len(found['pools'])} pools: only a plan of one pool is predicted")
+    (pool,) = found["pools"]
+    cut, said = pool["parallelism"], pool["settings"]
+    stated = Stated(
+        tp=cut["tp"], pp=cut["pp"], dp=cut["dp"], ep=cut["ep"], replicas=pool["replicas"],
+        max_num_seqs=said["max_num_seqs"], max_num_batched_tokens=said["max_num_batched_tokens"],
+        max_model_len_tokens=said["max_model_len_tokens"], memory_fraction=said["memory_fraction"],
+        enforce_eager=said["enforce_eager"], offload_bytes=said["offload_bytes"],
+        speculative_tokens=said["speculative_tokens"], kv_cache_bytes=said.get("kv_cache_bytes", 0.0),
+    )  # fmt: skip
+    formats = Formats(weight=found["weight_format"], kv=found["kv_format"])
+    engine = f"{found['engine']['name']}@{found['engine']['version']}"
+    setup = Setup(engine=engine, formats=formats, stated=stated)
+    return (
+        found.get("read_from", found["model"]),
+        f"{found['gpus_per_node']}x{found['gpu']}",
+        found["nodes"],
+        found["node"],
+        setup,
+    )

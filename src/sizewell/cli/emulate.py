@@ -11,17 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.options import (
-    as_json,
-    assume,
-    deployment_flags,
-    format_flags,
-    quantity,
-    settings_flags,
-    setup_of,
-    stack,
-)
-from sizewell.cli.plan_flag import plan_flag
+from sizewell.cli.options import as_json, one_deployment_flags, quantity, setup_of, stack
+from sizewell.cli.plan_file import plan_flag
 from sizewell.cli.quantities import COUNT, DURATION, FACTOR, FRACTION, SEED, SIGMA, TOKENS
 from sizewell.specs.errors import NoFeasiblePlanError
 
@@ -78,11 +69,8 @@ def _failure_flags() -> Decorator:
 
 @click.command("emulate")
 @click.argument("model")
-@assume()
 @plan_flag()
-@deployment_flags()
-@format_flags(multiple=False)
-@settings_flags()
+@one_deployment_flags()
 @_door_flags()
 @_length_flags()
 @_failure_flags()

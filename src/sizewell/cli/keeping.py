@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from sizewell.cli.output import json_ready, talk
+from sizewell.cli.plan_file import TAKEN, is_kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +50,7 @@ def keep_bench(given: Mapping[str, Any], answer: Answer) -> None:
     if given["keep"] is None:
         return
     records = Records.usual()
-    plan = _plan_number(records, given["plan_file"], given["keep"])
+    plan = _plan_number(records, click.get_current_context().meta.get(TAKEN), given["keep"])
     numbers = [_keep_point(records, given, point, plan) for point in answer.points if len(point.measured.run)]
     said = ", ".join(map(str, numbers))
     talk(f"kept as run{'s' if len(numbers) > 1 else ''} {said}: sizewell runs show {numbers[0]}" if numbers else "")
@@ -63,8 +66,8 @@ def _keep_point(records: Records, given: Mapping[str, Any], point: Point, plan: 
     played, predicted = point.played, None
     deployment: dict[str, Any] = {}
     if played is not None:
-        deployment = kept_deployment(played.deployment, _model_of(given))
-        predicted = _keep_simulation(records, played, name, _model_of(given), plan)
+        deployment = kept_deployment(played.deployment, given["model"])
+        predicted = _keep_simulation(records, played, name, given["model"], plan)
     offer = point.measured.offer
     traffic = json_ready(traffic_object(Offered(requests=offer.requests, until_s=offer.until_s)))
     return records.keep_run(point.measured.run, name, deployment, traffic, Links(plan=plan, predicted=predicted))
@@ -92,16 +95,8 @@ def _origin(model: str) -> dict[str, str]:
     return {READ_FROM: str(path.resolve())} if path.exists() else {}
 
 
-def _model_of(given: Mapping[str, Any]) -> str:
-    from sizewell.cli.plan_file import planned
-
-    return given["model"] or planned(given["plan_file"])[0]
-
-
 def _plan_number(records: Records, plan: str | None, name: str) -> int | None:
     """Return the number of the plan that was named, kept now if it was a file."""
-    from sizewell.cli.plan_file import is_kept
-
     if plan is None or is_kept(plan):
         return None if plan is None else int(plan)
     return records.keep("plans", name, json.loads(Path(plan).read_text(encoding="utf-8")))

@@ -191,6 +191,11 @@ def settings_flags() -> Decorator:
     )
 
 
+def one_deployment_flags(*, required: bool = True) -> Decorator:
+    """Return all flags that state one deployment of a model."""
+    return stack(assume(), deployment_flags(required), format_flags(multiple=False), settings_flags())
+
+
 def setup_of(given: Mapping[str, Any]) -> Setup:
     """Return how one deployment is set up, as its flags say; not every command has those of pools and caches."""
     from sizewell.catalog.hardware import read_link

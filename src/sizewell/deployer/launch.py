@@ -69,7 +69,8 @@ class Site:
     """Names and places: none of them changes a limit.
 
     `model_path` is what the engine loads, `served_name` what clients ask for; `image` is the container image, and
-    `reasoning_parser` splits thinking from answers (None: leave both in the text).
+    `reasoning_parser` splits thinking from answers (None: leave both in the text). `name` is what schedulers call it
+    (empty: made from the served name).
     """
 
     model_path: str
@@ -80,6 +81,7 @@ class Site:
     reasoning_parser: str | None = None
     trust_remote_code: bool = False
     slurm: Slurm = field(default_factory=Slurm)
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +146,8 @@ class Launch:
     @property
     def name(self) -> str:
         """A name that every scheduler accepts: lower case letters, digits and dashes, at most 40."""
-        plain = re.sub(r"[^a-z0-9]+", "-", self.site.served_name.rpartition("/")[2].lower())
+        said = self.site.name or self.site.served_name.rpartition("/")[2]
+        plain = re.sub(r"[^a-z0-9]+", "-", said.lower())
         return plain[:40].strip("-") or "model"
 
     @property

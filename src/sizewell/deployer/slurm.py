@@ -7,6 +7,7 @@ that do not join in time, waits until the server answers, and drains it on the s
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,7 @@ def render(launch: Launch) -> Mapping[str, str]:
         "# Seconds the nodes have to start their parts, and the engine to answer, from the predicted load time.",
         f"join_s=${{SIZEWELL_JOIN_S:-{JOIN_S}}} ready_s=${{SIZEWELL_READY_S:-{launch.patience_s}}}",
         f"gpus={launch.gpus_per_node} asked={shlex.quote(_asked(launch))}  # of each node; where the server is asked",
+        f"token={shlex.quote(json.dumps(_one_token(launch)))} {_shown_key(launch)}",
         slurm_script.PLACES,
         *_start_node(launch),
         slurm_script.WATCH,
@@ -51,6 +53,17 @@ def render(launch: Launch) -> Mapping[str, str]:
 def _asked(launch: Launch) -> str:
     everywhere = launch.site.host in ("0.0.0.0", "::")
     return launch.site.host if launch.exposed and not everywhere else "127.0.0.1"
+
+
+def _one_token(launch: Launch) -> Mapping[str, object]:
+    return {"model": launch.site.served_name, "prompt": "1", "max_tokens": 1}
+
+
+def _shown_key(launch: Launch) -> str:
+    if not launch.exposed:
+        return "key=''  # what it is asked"
+    variable = f"${{{words.key_variable(launch)}:?others reach this server: set the key they must show}}"
+    return f'key="Authorization: Bearer {variable}"  # what it is asked, with the key'
 
 
 def _file(launch: Launch) -> str:

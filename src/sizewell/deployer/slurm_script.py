@@ -93,7 +93,13 @@ while absent=$(missing) && [[ -n $absent ]]; do
   ((SECONDS < join_s)) || fail "never joined within $join_s s: ${absent//$'\n'/ }"
   sleep 1
 done
-until curl -fsS -o /dev/null --max-time 5 "http://$asked:$port/health" 2>/dev/null; do
+# Healthy servers exist that generate nothing: it answers once one token came back.
+answers() {
+  curl -fsS -o /dev/null --max-time 5 "http://$asked:$port/health" 2>/dev/null &&
+    curl -fsS -o /dev/null --max-time 60 -H 'Content-Type: application/json' -H @- -d "$token" \
+      "http://$asked:$port/v1/completions" <<<"$key" 2>/dev/null
+}
+until answers; do
   ((stopping)) && break
   alive || fail "the engine ended before it was ready; its last lines are above"
   ((SECONDS < ready_s)) || fail "not ready after $ready_s s on ${hosts[*]}; see what each node says above"

@@ -11,12 +11,12 @@ from typing import Any
 
 from sizewell.driver.client import Client, opened
 from sizewell.driver.counters import Counters, read_counters
-from sizewell.driver.endpoints import Secret
 from sizewell.driver.gates import Gate, gates
 from sizewell.driver.load import Load
 from sizewell.driver.recording import Recording, as_run
 from sizewell.driver.servers import served_models, the_model
 from sizewell.driver.wording import Api, Wording
+from sizewell.specs.address import Secret
 from sizewell.specs.errors import UnreachableError
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.run import OK, Run

@@ -1,0 +1,1 @@
+"""Checks of a node before weights load: one file reads a subject, another judges what was read."""
