@@ -64,6 +64,7 @@ settings = st.builds(
     chunked_prefill=st.booleans(),
     speculative_tokens=st.integers(0, 32),
     offload_bytes=st.one_of(st.just(0.0), st.integers(1, 400).map(lambda gib: float(gib << 30))),
+    kv_cache_bytes=st.one_of(st.just(0.0), st.integers(1, 1 << 40).map(float)),
 )
 CUTS = {
     "1 node": [

@@ -158,7 +158,9 @@ def test_rates_of_types_keep_the_ratios_of_the_chip(gpu: GpuSpec) -> None:
     assert rates.get("fp32", 0.0) <= dense * 1.001
 
 
-@pytest.mark.parametrize("gpu", [gpu for gpu in GPUS if gpu.compute_capability], ids=lambda gpu: gpu.key)
+@pytest.mark.parametrize(
+    "gpu", [gpu for gpu in GPUS if gpu.compute_capability and gpu.kind == "gpu"], ids=lambda gpu: gpu.key
+)
 def test_narrow_types_exist_only_where_the_generation_has_them(gpu: GpuSpec) -> None:
     generation = float(gpu.compute_capability or 0)
     assert ("fp8" in gpu.flops_per_s) == (generation >= 8.9)

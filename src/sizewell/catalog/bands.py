@@ -14,9 +14,9 @@ GIB = 2.0**30
 BANDS: Mapping[str, tuple[float, float]] = {
     "gpus.memory.bytes": (2 * GIB, 16_384 * GIB),
     "gpus.memory.reported_bytes": (1 * GIB, 16_384 * GIB),
-    "gpus.memory.bytes_per_s": (10e9, 50e12),
+    "gpus.memory.bytes_per_s": (1e9, 50e12),
     "gpus.memory.l2_bytes": (0, 64 * GIB),
-    "gpus.flops_per_s.*": (10e9, 100e15),
+    "gpus.flops_per_s.*": (1e9, 100e15),
     "gpus.power.tdp_w": (5, 5000),
     "gpus.scale_up.bytes_per_s": (0.1e9, 10e12),
     "gpus.pcie.bytes_per_s": (0.1e9, 1e12),

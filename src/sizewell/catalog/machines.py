@@ -8,6 +8,7 @@ from typing import cast, get_args
 from sizewell.catalog.bands import VENDORS
 from sizewell.catalog.facts import Facts
 from sizewell.specs.encoding import ComputeType
+from sizewell.specs.engine import AMX
 from sizewell.specs.hardware import GpuKind, GpuSpec, HostSpec, LinkKind, LinkSpec, StorageBasis, StorageSpec
 
 USUAL_CORE_FLOPS_PER_S = 2.0e9 * 32
@@ -45,6 +46,8 @@ def gpu_from(facts: Facts) -> GpuSpec:
 
 def _capability(facts: Facts) -> str | None:
     said = facts.text("compute_capability", "")
+    if said == AMX and facts.text("kind") == "cpu":
+        return said
     if said and not re.fullmatch(r"\d{1,2}\.\d", said):
         raise facts.error("compute_capability", f'must be a number such as "8.9", found {said!r}')
     return said or None

@@ -62,6 +62,7 @@ def _load_flags() -> Decorator:
 def _result_flags() -> Decorator:
     return stack(
         plan_flag(),
+        click.option("--keep", metavar="NAME", help="Keep what was measured and predicted, for `sizewell runs`."),
         click.option("--rows", metavar="OUT", help="Write a row for each request: .csv, or .parquet with pyarrow."),
         click.option("--record", metavar="OUT", help="Write every token's time: JSON lines."),
         click.option("--report", metavar="OUT", help="Write an llm-d Benchmark Report v0.2.1: JSON."),
@@ -90,6 +91,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     environment. Exit code 1 when no request was served, 5 when the server does not answer.
     """
     from sizewell.cli import bench_files, bench_page, bench_runs
+    from sizewell.cli.keeping import keep_bench
 
     _check(given)
     bench_files.check(given)
@@ -99,6 +101,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     else:
         answer = bench_runs.bench(ctx, given, _job(given), slo)
     bench_files.write(given, answer)
+    keep_bench(given, answer)
     bench_page.say(answer, as_json=given["as_json"])
     if not any(point.score.ok for point in answer.points):
         ctx.exit(FAILED)

@@ -31,14 +31,24 @@ SAY_EVERY = 10
 class Point:
     """One load: as it was measured, its score, and what was predicted on which deployment, where it was.
 
-    `overload`: in words that the queue grew as long as requests came; empty where it did not.
+    `overload`: in words that the queue grew as long as requests came; empty where it did not. `played` is the
+    simulation behind the prediction.
     """
 
     measured: Measured
     score: Score
     overload: str = ""
-    predicted: Score | None = None
-    deployment: Deployment | None = None
+    played: Simulation | None = None
+
+    @property
+    def predicted(self) -> Score | None:
+        """What was predicted for the same requests."""
+        return self.played.score if self.played else None
+
+    @property
+    def deployment(self) -> Deployment | None:
+        """On which deployment."""
+        return self.played.deployment if self.played else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,8 +107,7 @@ def _point(given: dict[str, Any], one: Measured, slo: Slo, predicts: bool) -> Po
         measured=one,
         score=score(one.run, slo),
         overload=_overload(one),
-        predicted=played.score if played else None,
-        deployment=played.deployment if played else None,
+        played=played,
     )
 
 

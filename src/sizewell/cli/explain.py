@@ -38,6 +38,7 @@ LIMIT_MISSED = 4
 @workload_flags()
 @slo_flags()
 @click.option("--advise", is_flag=True, help="Propose changes, each with its predicted gain.")
+@click.option("--keep", metavar="NAME", help="Keep the answer under a name, for --plan and `sizewell runs`.")
 @as_json()
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> None:
@@ -62,13 +63,14 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     misses = missed(slo_of(given), workload, answer.served) if answer.served else ()
     contexts = _contexts(answer, workload.context_tokens)
     advice = advised(answer.planned, changes=given["advise"])
-    if given["as_json"]:
-        from sizewell.cli.documents import explanation_object
-        from sizewell.cli.output import print_json
-        from sizewell.cli.rehearsal_text import rehearsal_object
+    if given["keep"] is not None:
+        from sizewell.cli.keeping import keep_plan
 
-        told = {**explanation_object(answer, contexts), "rehearsal": rehearsal_object(answer.rehearsal)}
-        print_json("explain", {**told, "missed": misses, **advice_object(advice)})
+        keep_plan("explain", _document(answer, contexts, misses), given["keep"], given["model"])
+    if given["as_json"]:
+        from sizewell.cli.output import print_json
+
+        print_json("explain", {**_document(answer, contexts, misses), **advice_object(advice)})
     else:
         from sizewell.cli.explain_page import show_explanation
 
@@ -77,6 +79,14 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         ctx.exit(NOT_FEASIBLE)
     if misses:
         ctx.exit(LIMIT_MISSED)
+
+
+def _document(answer: Explanation, contexts: tuple[int, ...], misses: tuple[str, ...]) -> dict[str, object]:
+    from sizewell.cli.documents import explanation_object
+    from sizewell.cli.rehearsal_text import rehearsal_object
+
+    told = {**explanation_object(answer, contexts), "rehearsal": rehearsal_object(answer.rehearsal)}
+    return {**told, "missed": misses}
 
 
 def _contexts(answer: Explanation, asked_tokens: float) -> tuple[int, ...]:

@@ -59,7 +59,9 @@ def _engine_notes(deployment: Deployment) -> tuple[str, ...]:
 
 
 def _unsupported(deployment: Deployment) -> tuple[str, ...]:
-    why = unsupported(deployment.model, deployment.weight_format, deployment.engine.name, deployment.cluster.gpu)
+    why = unsupported(
+        deployment.model, deployment.weight_format, deployment.engine.name, deployment.cluster.gpu, asked=True
+    )
     return (f"NOT SUPPORTED: {why}; a plan would reject this, the figures say what it would be like",) if why else ()
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 PLAN_SCHEMA = "sizewell/plan/1"
 MOST_BYTES = 256 * 2**20
-STATED = "sizewell.plan_file"
-HELP = "Take the best plan of `sizewell plan --json` from a file; MODEL and flags given win."
+STATED, TAKEN = "sizewell.plan_file", "sizewell.plan_taken"
+HELP = "Take the best plan of `sizewell plan --json`, a file or the number of a kept one; MODEL and flags given win."
 SETTINGS = ("max_num_seqs", "max_num_batched_tokens", "memory_fraction", "speculative_tokens")
 """Settings that are called the same in a plan and as a flag."""
 SWITCHES = ("enforce_eager",)
@@ -48,7 +48,7 @@ class Planned:
         (pool,) = said["pools"]
         settings, engine = pool["settings"], said["engine"]
         values = {
-            "model": said["model"],
+            "model": said.get("read_from", said["model"]),
             "machine": f"{said['gpus_per_node']}x{said['gpu']}",
             "nodes": said["nodes"],
             "node": said["node"],
@@ -58,7 +58,8 @@ class Planned:
             "weight_format": said["weight_format"],
             "kv_format": said["kv_format"],
             "max_model_len": settings["max_model_len_tokens"],
-            "offload_bytes": f"{settings['offload_bytes'] / 2**30!r}GiB" if settings["offload_bytes"] else 0,
+            "offload_bytes": _gib(settings["offload_bytes"]),
+            "kv_cache_memory": _gib(settings.get("kv_cache_bytes", 0)),
             **{name: settings[name] for name in SETTINGS},
         }
         spoken = {name: str(value) for name, value in values.items() if value != 0}
@@ -93,7 +94,20 @@ def read_planned(path: str | Path, number: int = 1) -> Planned:
     return found
 
 
+def _gib(size_bytes: float) -> str | int:
+    return f"{size_bytes / 2**30!r}GiB" if size_bytes else 0
+
+
+def is_kept(plan: str | Path) -> bool:
+    """Return whether a plan is named by its number in the records, and no file is called so."""
+    return str(plan).isdecimal() and not Path(plan).exists()
+
+
 def _answer(path: str | Path) -> dict[str, Any]:
+    if is_kept(path):
+        from sizewell.records.store import Records
+
+        return dict(Records.usual().document("plans", int(str(path))))
     try:
         with Path(path).open("rb") as file:
             text = file.read(MOST_BYTES + 1)
@@ -123,12 +137,13 @@ def planned_window(path: Path) -> int:
 
 def plan_flag() -> Decorator:
     """Return the flag that fills in a deployment from a file."""
-    return click.option("--plan", metavar="FILE", is_eager=True, expose_value=False, callback=_filled, help=HELP)
+    return click.option("--plan", metavar="FILE|N", is_eager=True, expose_value=False, callback=_filled, help=HELP)
 
 
 def _filled(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     if value is not None:
         ctx.default_map = {**(ctx.default_map or {}), **read_planned(value).flags()}
+        ctx.meta[TAKEN] = value
 
 
 def read_deployment_file(path: str, number: int, ctx: click.Context) -> dict[str, Any]:
@@ -194,5 +209,5 @@ def check_as_planned(deployment: Deployment, ctx: click.Context) -> None:
 def _changed(ctx: click.Context) -> bool:
     spoken = click.core.ParameterSource.COMMANDLINE
     said = {"model", "machine", "nodes", "node", "replicas", "tp", "pp", "dp", "ep", "engine", "weight_format"}
-    said |= {"kv_format", "max_model_len", "offload_bytes", *SETTINGS, *SWITCHES}
+    said |= {"kv_format", "max_model_len", "offload_bytes", "kv_cache_memory", *SETTINGS, *SWITCHES}
     return any(ctx.get_parameter_source(name) == spoken for name in said)

@@ -69,6 +69,8 @@ def _settings(settings: EngineSettings) -> Iterator[str]:
         yield from ("--acceptance", repr(settings.draft_acceptance))
     if settings.kv_host_bytes:
         yield from ("--kv-host-memory", f"{settings.kv_host_bytes / 2**30!r}GiB")
+    if settings.kv_cache_bytes:
+        yield from ("--kv-cache-memory", f"{settings.kv_cache_bytes / 2**30!r}GiB")
     if settings.offload_bytes:
         yield from ("--offload-bytes", f"{settings.offload_bytes / 2**30!r}GiB")
 

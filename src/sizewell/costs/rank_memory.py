@@ -23,7 +23,6 @@ from sizewell.specs.engine import EngineSpec
 from sizewell.specs.layers import Attention, CompressedAttention, LatentAttention, Layer
 from sizewell.specs.model import ModelSpec
 
-LATENT_BLOCK_TOKENS = 64
 BASE_LINES = ("context", "collectives")
 """Lines that exist before an engine looks how much memory is free."""
 
@@ -84,6 +83,8 @@ class RankMemory:
         return float(self._budgets(np.array([total_bytes]), np.array([share]))[0])
 
     def _budgets(self, total_bytes: Floats, share: Floats) -> Floats:
+        if self.settings.kv_cache_bytes:
+            return np.full_like(total_bytes, self.resident_bytes + self.settings.kv_cache_bytes)
         if self.engine.profile == "sglang":
             return (total_bytes - self.base_bytes) * share
         if self.engine.profile == "llama.cpp":
@@ -111,6 +112,8 @@ class RankMemory:
 
     def kv_bytes(self, total_bytes: float, fraction: float | None = None) -> tuple[float, ...]:
         """Return what is left for the cache on each stage; negative where the rest does not fit."""
+        if self.settings.kv_cache_bytes:
+            return (self.settings.kv_cache_bytes,) * len(self.stages)
         budget = self.budget_bytes(total_bytes, fraction)
         return tuple(budget - stage.weight_bytes - self.inside_bytes for stage in self.stages)
 
@@ -121,7 +124,8 @@ class RankMemory:
     def _blocks(self, budgets: Floats) -> Floats:
         least = np.full_like(budgets, np.inf)
         for stage in {id(stage): stage for stage in self.stages}.values():
-            room, per_block = budgets - stage.weight_bytes - self.inside_bytes, stage.layout.bytes_per_block
+            stated, per_block = self.settings.kv_cache_bytes, stage.layout.bytes_per_block
+            room = np.full_like(budgets, stated) if stated else budgets - stage.weight_bytes - self.inside_bytes
             shared = self.engine.profile == "sglang" and stage.layout.state_bytes_per_sequence
             share = 1 / (1 + STATE_TO_TOKEN_RATIO) if shared else 1.0
             held = np.floor(room * share / per_block) if per_block else np.where(room > 0, 2.0**40, 0.0)
@@ -272,7 +276,7 @@ def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) 
     paged_latent = latent and padded is None and engine.profile == "v1"
     flat = engine.profile in {"sglang", "llama.cpp"} or _is_compressed(model)
     return CacheRules(
-        block_tokens=LATENT_BLOCK_TOKENS if paged_latent else engine.block_tokens,
+        block_tokens=engine.latent_block_tokens if paged_latent else engine.block_tokens,
         grouped=engine.grouped_cache,
         in_flight_tokens=engine.in_flight_batches * settings.max_num_batched_tokens,
         speculative_tokens=settings.speculative_tokens,

@@ -140,7 +140,8 @@ def _families(settled: Settler) -> Iterator[_Family]:
     served = {name: np.zeros(len(machines), dtype=bool) for name in question.weight_formats}
     last = list(facts.engines)[-1] if facts.engines else ""
     for engine in facts.engines.values():
-        runs = np.array([engine_runs(engine.name, machine.gpu) for machine in machines], dtype=bool)
+        asked = len(facts.engines) == 1
+        runs = np.array([engine_runs(engine.name, machine.gpu, asked=asked) for machine in machines], dtype=bool)
         if not runs.any() and engine.name != last:
             continue
         yard = Yard.of(machines, facts, engine, question.price_basis)

@@ -51,6 +51,7 @@ class EngineSettings:
     Each of `speculative_tokens` drafts is accepted with probability `draft_acceptance` if those before it were (None:
     as calibrated). `offload_bytes` of weights lie in host memory, for each accelerator; `kv_host_bytes` there keep
     cache, for each engine; with `pin_prefixes` what prompts of several sessions begin with is never evicted.
+    `kv_cache_bytes` is the size of a rank's cache where it is stated, whatever `memory_fraction` leaves (0: is not).
     """
 
     max_num_seqs: int
@@ -65,6 +66,7 @@ class EngineSettings:
     offload_bytes: float = 0.0
     kv_host_bytes: float = 0.0
     pin_prefixes: bool = False
+    kv_cache_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

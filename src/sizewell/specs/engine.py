@@ -12,6 +12,8 @@ from typing import Literal
 
 AMPERE, HOPPER = 8, 9
 """Major compute capabilities of the generations."""
+AMX = "amx"
+"""Capability of processors that multiply tiles of 16-bit numbers."""
 EngineName = Literal["vllm", "sglang", "llama.cpp"]
 
 GENERATIONS: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
@@ -41,6 +43,21 @@ class BatchDefaults:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CpuRules:
+    """What an engine does on a processor: no graphs, no context, larger blocks, and memory of its process besides.
+
+    `latent_block_tokens` holds where matrices are multiplied without AMX tiles; with them latents are cached in blocks
+    of `block_tokens` like everything else.
+    """
+
+    block_tokens: int
+    latent_block_tokens: int
+    process_bytes: float
+    max_num_batched_tokens: int
+    max_num_seqs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
     """An engine version's memory rules.
 
@@ -65,7 +82,8 @@ class EngineSpec:
     bits; `expert_scale_copies`: the loader's float32 scales of MXFP4 experts stay beside the repacked ones; both on
     Hopper and older. `offload` says whether weights in host memory come to the accelerator at every step or are
     computed with where they lie, except in steps of `copied_from_tokens` or more. `printed_tokens` says what its "KV
-    cache size: N tokens" means. `note` tells how the version was resolved.
+    cache size: N tokens" means. `latent_block_tokens` is the block of latent caches. `cpu` is what changes on a
+    processor (None: it does not run there). `note` tells how the version was resolved.
     """
 
     name: EngineName
@@ -105,6 +123,8 @@ class EngineSpec:
     latent_head_on_all: bool = False
     offload: Literal["streams", "computes"] = "streams"
     copied_from_tokens: int = 0
+    latent_block_tokens: int = 64
+    cpu: CpuRules | None = None
     encoder_copies: int = 0
     widens_encoder_outputs: bool = False
     experts_share_buffers: bool = True
@@ -140,6 +160,8 @@ class EngineSpec:
         vLLM: MXFP4 experts run in Triton on Hopper alone; FlashInfer on Blackwell and ROCm pad wider, Marlin elsewhere.
         Only Hopper and data-centre Blackwell reduce over multicast, whose buffers lie beside PyTorch.
         """
+        if vendor == "cpu" and self.cpu is not None:
+            return self._on_processor(self.cpu, tiles=capability == AMX)
         major = (capability or "9").partition(".")[0]
         if self.name == "sglang" and (vendor != "nvidia" or int(major) > HOPPER):
             return replace(self, wide_output_groups=False, expert_scale_copies=False)
@@ -158,6 +180,19 @@ class EngineSpec:
             sort_free_copies=0.0 if rocm else self.sort_free_copies,
             grouped_fp8_experts=self.grouped_fp8_experts and experts == "grouped" and not fused,
             marlin_copies_inputs=self.marlin_copies_inputs and vendor == "nvidia" and int(major) >= AMPERE,
+        )  # fmt: skip
+
+    def _on_processor(self, cpu: CpuRules, *, tiles: bool) -> EngineSpec:
+        """Return the release as built for processors; `tiles` says that they have AMX."""
+        usual = BatchDefaults(
+            memory_bytes_from=0, max_num_batched_tokens=cpu.max_num_batched_tokens, max_num_seqs=cpu.max_num_seqs
+        )
+        return replace(
+            self, block_tokens=cpu.block_tokens, batch_defaults=(usual,), in_flight_batches=1, launch="eager",
+            latent_block_tokens=cpu.block_tokens if tiles else cpu.latent_block_tokens,
+            non_torch_bytes_tp1=cpu.process_bytes, non_torch_bytes_tp=cpu.process_bytes, non_torch_bytes_per_rank=0.0,
+            graph_bytes=0.0, graph_bytes_per_layer=0.0, graph_bytes_per_moe_layer=0.0, context_bytes=0.0,
+            collective_bytes=0.0, sort_free_copies=0.0, grouped_fp8_experts=False, marlin_copies_inputs=False,
         )  # fmt: skip
 
     def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
