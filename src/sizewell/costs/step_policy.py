@@ -16,13 +16,17 @@ from sizewell.specs.model import ModelSpec
 BALANCED = frozenset({"trtllm"})
 """Engines whose data-parallel ranks take their prompts in the same step (attention_dp_config.enable_balance)."""
 
+PROMPTS_FIRST = frozenset({"sglang"})
+"""Engines that compute waiting prompts in steps of their own before they decode on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPolicy:
     """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
     proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host. A
     `front_end` sends the tokens of served requests; benchmarks inside the engine have none. `balanced` engines hold
-    prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts.
+    prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts. Where an
+    engine `mixes`, prompts ride on the steps of those that decode; else they have steps of their own.
     """
 
     chunk_tokens: int
@@ -31,6 +35,7 @@ class StepPolicy:
     offload_bytes: float = 0.0
     front_end: bool = True
     balanced: bool = False
+    mixes: bool = True
 
     @classmethod
     def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
@@ -41,6 +46,7 @@ class StepPolicy:
             drafts=settings.speculative_tokens,
             offload_bytes=settings.offload_bytes,
             balanced=engine.name in BALANCED,
+            mixes=engine.name not in PROMPTS_FIRST,
         )
 
     def launch(self, model: ModelSpec, cut: Parallelism, batch: Batch) -> Launch:
