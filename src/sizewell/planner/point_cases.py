@@ -130,7 +130,7 @@ def _seats(row: PointRow) -> float | None:
 
 
 def _tags(row: PointRow, engine: str, policy: StepPolicy) -> tuple[str, ...]:
-    release = row.engine_version if engine in {row.engine, "sglang"} else ""
+    release = (row.engine_version or row.date) if engine in {row.engine, "sglang"} else ""
     return (*engine_tags(engine, release), *((EAGER_TAG,) if policy.eager else ()))
 
 

@@ -81,11 +81,12 @@ class StepWork:
 class StepTable:
     """Seconds over M machines and a grid of B decoding sequences per replica.
 
-    `decode_s` [M, B] is a step that only decodes; `prompt_s` [M, B] what one prompt adds to the steps it rides on, `ride_s` [M, B] how long these last without it;
-    `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is below each `decode_s`,
-    `alone_floor_s` below each `alone_s`. `accepted_tokens` [M] come out of a step per sequence (1 without drafts),
-    `request_s` [M] goes by before a prefill, `burst` [M] is the share of requests that start together. Under pipeline
-    parallelism steps are micro-batches: `decode_s` is the trip of one, `stages` of them are under way.
+    `decode_s` [M, B] is a step that only decodes; `prompt_s` [M, B] what one prompt adds to the steps it rides on,
+    `ride_s` [M, B] how long these last without it; `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is
+    below each `decode_s`, `alone_floor_s` below each `alone_s`. `accepted_tokens` [M] come out of a step per sequence
+    (1 without drafts), `request_s` [M] goes by before a prefill, `burst` [M] is the share of requests that start
+    together. Under pipeline parallelism steps are micro-batches: `decode_s` is the trip of one, `stages` of them are
+    under way.
     """
 
     work: StepWork
