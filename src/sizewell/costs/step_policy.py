@@ -20,6 +20,9 @@ from sizewell.specs.model import ModelSpec
 BALANCED = frozenset({"trtllm"})
 """Engines whose data-parallel ranks take their prompts in the same step (attention_dp_config.enable_balance)."""
 
+PROMPTS_FIRST = frozenset({"sglang"})
+"""Engines that compute waiting prompts in steps of their own before they decode on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPolicy:
@@ -27,8 +30,9 @@ class StepPolicy:
     proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host, and
     `host_bytes` of each lie there to be computed with, in steps of fewer than `copied_from_tokens`. A
     `front_end` sends the tokens of served requests; benchmarks inside the engine have none. `balanced` engines hold
-    prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts. No
-    sequence is longer than `longest_tokens`.
+    prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts. Where an
+    engine `mixes`, prompts ride on the steps of those that decode; else they have steps of their own. No sequence is
+    longer than `longest_tokens`.
     """
 
     chunk_tokens: int
@@ -40,6 +44,7 @@ class StepPolicy:
     host_bytes: float = 0.0
     copied_from_tokens: int = 0
     longest_tokens: float = inf
+    mixes: bool = True
 
     @classmethod
     def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
@@ -53,6 +58,7 @@ class StepPolicy:
             host_bytes=settings.offload_bytes if engine.computes_on_host(settings.offload_bytes) else 0.0,
             copied_from_tokens=engine.copied_from_tokens,
             longest_tokens=settings.max_model_len_tokens,
+            mixes=engine.name not in PROMPTS_FIRST,
         )
 
     def operators(self, ranked: RankModel, batch: Batch) -> tuple[Operator, ...]:

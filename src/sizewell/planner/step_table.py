@@ -84,16 +84,18 @@ class StepWork:
 class StepTable:
     """Seconds over M machines and a grid of B decoding sequences per replica.
 
-    `decode_s` [M, B] is a step that only decodes; `prompt_s` [M, B] what one prompt adds to the steps it rides on;
-    `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is below each `decode_s`,
-    `alone_floor_s` below each `alone_s`. `accepted_tokens` [M] come out of a step per sequence (1 without drafts),
-    `request_s` [M] goes by before a prefill, `burst` [M] is the share of requests that start together. Under pipeline
-    parallelism steps are micro-batches: `decode_s` is the trip of one, `stages` of them are under way.
+    `decode_s` [M, B] is a step that only decodes; `prompt_s` [M, B] what one prompt adds to the steps it rides on,
+    `ride_s` [M, B] how long these last without it; `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is
+    below each `decode_s`, `alone_floor_s` below each `alone_s`. `accepted_tokens` [M] come out of a step per sequence
+    (1 without drafts), `request_s` [M] goes by before a prefill, `burst` [M] is the share of requests that start
+    together. Under pipeline parallelism steps are micro-batches: `decode_s` is the trip of one, `stages` of them are
+    under way.
     """
 
     work: StepWork
     decode_s: Floats
     prompt_s: Floats
+    ride_s: Floats
     alone_s: Floats
     floor_s: Floats
     alone_floor_s: Floats
@@ -197,11 +199,13 @@ def _step_table(work: StepWork, steps: StepTime, reached: Reached) -> StepTable:
     decode, mixed, alone = slice(grid), slice(grid, 2 * grid), slice(2 * grid, None)
     decode_s, mixed_s, alone_s = (steps.total_s[:, each] for each in (decode, mixed, alone))
     chunks_of_a_prompt = max(work.lengths.prompt_tokens, 1.0) / work.chunk
+    rides = np.maximum(chunks_of_a_prompt, 1.0) if work.policy.mixes else np.zeros_like(decode_s)
     added = np.maximum(mixed_s - decode_s, 0.0) / work.stages
     return StepTable(
         work=work,
         decode_s=decode_s,
         prompt_s=added * chunks_of_a_prompt,
+        ride_s=rides * decode_s,
         alone_s=alone_s[:, 0] + alone_s[:, 1:].sum(axis=1) / work.stages,
         floor_s=steps.floor_s[:, decode],
         alone_floor_s=steps.floor_s[:, alone].sum(axis=1) / work.stages,

@@ -16,13 +16,14 @@ AMX = "amx"
 """Capability of processors that multiply tiles of 16-bit numbers."""
 EngineName = Literal["vllm", "sglang", "llama.cpp"]
 
-GENERATIONS: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
-    "vllm": (((0, 0), "v0"), ((0, 8), "v1"), ((0, 12), "async")),
-    "sglang": (((0, 0), "plain"), ((0, 4), "overlapped"), ((0, 5), "recorded")),
-    "trtllm": (((0, 0), "c++"), ((1, 0), "pytorch")),
+GENERATIONS: Mapping[str, tuple[tuple[tuple[int, int], str, str], ...]] = {
+    "vllm": (((0, 0), "", "v0"), ((0, 8), "2025-03", "v1"), ((0, 12), "2025-12", "async")),
+    "sglang": (((0, 0), "", "plain"), ((0, 4), "2024-12", "overlapped"), ((0, 5), "2025-09", "recorded")),
+    "trtllm": (((0, 0), "", "c++"), ((1, 0), "2025-09", "pytorch")),
 }
-"""Where the loop around a step changed, by first release: vLLM's second engine, then scheduling beside the step;
-SGLang's overlapped scheduler, then prefill recorded in pieces; TensorRT-LLM's C++ batch manager, then PyTorch."""
+"""Where the loop around a step changed, by first release and its month: vLLM's second engine, then scheduling beside
+the step; SGLang's overlapped scheduler, then prefill recorded in pieces; TensorRT-LLM's C++ batch manager, then
+PyTorch."""
 
 
 HOST_TAG = "weights:on-host"
@@ -222,12 +223,18 @@ def _fp8_experts(vendor: str, capability: str) -> Literal["grouped", "triton", "
 
 
 def engine_tags(engine: str, version: str = "") -> tuple[str, ...]:
-    """Return the tags by which a calibration may speak of an engine: its name and, if known, its generation."""
-    named = re.match(r"v?(\d+)\.(\d+)", version)
+    """Return the tags by which a calibration may speak of an engine: its name and, if known, its generation.
+
+    `version` is a release (`0.11.2`), or the month it was new in (`2025-10`) where nobody said which it was.
+    """
+    named, dated = re.match(r"v?(\d+)\.(\d+)", version), re.match(r"20\d\d-\d\d", version)
     if not engine:
         return ()
-    if not named or engine not in GENERATIONS:
+    if not (named or dated) or engine not in GENERATIONS:
         return (f"engine:{engine}",)
-    release = (int(named[1]), int(named[2]))
-    generation = [name for first, name in GENERATIONS[engine] if release >= first][-1]
+    release = (int(named[1]), int(named[2])) if named else (0, 0)
+    known = [
+        name for first, month, name in GENERATIONS[engine] if (release >= first if named else version[:7] >= month)
+    ]
+    generation = known[-1]
     return f"engine:{engine}", f"engine:{engine}-{generation}"
