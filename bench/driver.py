@@ -23,8 +23,8 @@ import numpy as np
 
 from sizewell.driver import load as driver_load
 from sizewell.driver.client import opened
-from sizewell.driver.endpoints import Secret
 from sizewell.driver.wording import Wording
+from sizewell.specs.address import Secret
 from sizewell.traffic.requests import Requests
 
 CHUNKS_PER_S = 50.0
@@ -92,7 +92,7 @@ async def drive(url: str, streams: int, seconds: float) -> tuple[int, float, flo
     requests = Requests.of(0.0, 8, np.full(streams, round(seconds * CHUNKS_PER_S)), concurrency=streams)
     async with opened(Secret(), 600) as client:
         wording = Wording(model="double", salt=1, api="chat")
-        one = driver_load.Load(client=client, url=url, wording=wording, requests=requests)
+        one = driver_load.Load(client=client, urls=[url], wording=wording, requests=requests)
         begun, cpu = time.perf_counter(), time.process_time()
         found = await one.play()
         return sum(len(each.token_s) for each in found), time.perf_counter() - begun, time.process_time() - cpu

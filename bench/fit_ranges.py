@@ -65,6 +65,15 @@ ASSUMED = {
     "relative_hbm": (1.0, 0.15, "measured: the curves as they are"),
     "relative_link": (1.0, 0.2, "measured: the curves as they are"),
     "link_host": (0.6, 0.3, "assumed before any fit"),
+    "hbm_host": (
+        0.6, 0.3, "assumed: between products (0.65) and gathered experts (0.55) of processors in kernels.toml"
+    ),
+    "flops_host": (
+        0.5, 0.5,
+        "assumed: integer dot products of quantised weights on AVX2 and AVX-512, unpacking included, beside the FP32 "
+        "rate of the vector units",
+    ),
+    "host_turn_s": (5e-5, 0.5, "assumed: one copy of rows and one wait each way between accelerator and host"),
     "link_far": (0.7, 0.3, "assumed before any fit"),
     "eager_launch_s": (3e-5, 0.4, "assumed: eager steps of an 8B model on one fast accelerator take 10 to 14 ms"),
     "far_step_s": (2e-3, 1.0, "assumed: one message to each node before a step and one back"),
@@ -87,6 +96,34 @@ ASSUMED = {
     "tpot_p99_ratio": (1.2, 1.0, "assumed before any fit"),
 }
 
+BARRIER = (
+    "assumed: all threads wait for one another after each operator, more of them and farther apart on two sockets"
+)
+REPORTS = (
+    "assumed: processors were not among the measured machines; reports of one model and machine differ by more than half"
+)
+INTERLEAVED = (
+    "assumed: pages interleaved over two sockets serve cores of both at little more than one socket's rate"
+)
+ON_HOST = (
+    "assumed: no measured run had weights on its host; reports of one model and card differ by half with the memory "
+    "around it"
+)
+ASSUMED_OF_TAGS = {
+    "sockets:2": {"hbm_host": (0.33, 0.35, INTERLEAVED)},
+    "kind:cpu": {
+        "kernel_gap_s": (5e-6, 0.5, BARRIER), "tpot_spread": (0.6, 0.0, REPORTS), "ttft_spread": (1.5, 0.0, REPORTS),
+        "prefill_spread": (1.5, 0.0, REPORTS), "throughput_spread": (0.8, 0.0, REPORTS),
+        "e2e_spread": (0.6, 0.0, REPORTS),
+    },
+    "cpu-sockets:2": {"kernel_gap_s": (2e-5, 0.5, BARRIER)},
+    "weights:on-host": {
+        "tpot_spread": (0.5, 0.0, ON_HOST), "ttft_spread": (1.2, 0.0, ON_HOST), "prefill_spread": (1.2, 0.0, ON_HOST),
+        "throughput_spread": (0.7, 0.0, ON_HOST), "e2e_spread": (0.5, 0.0, ON_HOST),
+    },
+}  # fmt: skip
+"""What is not fitted and differs by machine: processors, and hosts of two sockets."""
+
 
 def start() -> Efficiencies:
     """Return the efficiencies before any fit."""
@@ -97,6 +134,8 @@ def start() -> Efficiencies:
         for tag, table in TAGGED.items()
         if isinstance(table, dict)
     }
+    for tag, told in ASSUMED_OF_TAGS.items():
+        own[tag] = {name: Factor(value=v, spread=s, source=why) for name, (v, s, why) in told.items()}
     return Efficiencies(name="default", factors={**first, **assumed}, overrides=own, curves=read_curves("kernels"))
 
 

@@ -124,5 +124,5 @@ def serving(emulation: Emulation, **door: Any) -> Iterator[Served]:
     finally:
         if thread.is_alive():
             loops[0].call_soon_threadsafe(server.stop)
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()

@@ -14,10 +14,18 @@ from sizewell.catalog.models import read_model
 from sizewell.cli.pool_flags import parse_pool
 from sizewell.cli.questions import Setup, machine, materials_that_fit, stated_on
 from sizewell.deployer.launch import Launch, Site, Slurm
+from sizewell.deployer.started import Part, Started
 from sizewell.planner.stated import Stated
 from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism, Pool
 from sizewell.traffic.workload import Workload
 
+STARTED = Started(
+    name="tiny", where="local", made_at="2026-11-29T20:00:00+00:00", model="m", host="127.0.0.1", port=8000, replicas=2,
+    file="serve.sh", stop_s=30.0, patience_s=600.0, commands=(("./serve.sh", "0"), ("./serve.sh", "1")),
+    parts=(Part(id="12", born="x:3", log="replica-0.log", port=8000),), source="m", assumed=("a=1",),
+    deployment={"model": "m"}, ledger={"kv_cache_tokens": 12},
+)  # fmt: skip
+"""One that was started here, as its folder keeps it."""
 LOAD = Workload(users=8, input_tokens=1000, answer_tokens=500)
 
 
@@ -64,6 +72,7 @@ settings = st.builds(
     chunked_prefill=st.booleans(),
     speculative_tokens=st.integers(0, 32),
     offload_bytes=st.one_of(st.just(0.0), st.integers(1, 400).map(lambda gib: float(gib << 30))),
+    kv_cache_bytes=st.one_of(st.just(0.0), st.integers(1, 1 << 40).map(float)),
 )
 CUTS = {
     "1 node": [

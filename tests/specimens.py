@@ -84,7 +84,7 @@ def deepseek_r1() -> ModelSpec:
 
 
 HOST = HostSpec(
-    key="host", cpu="cpu", cores=64, ram_bytes=2e12, ram_bytes_per_s=4e11, disk_bytes=8e12,
+    key="host", cpu="cpu", cores=64, sockets=2, flops_per_s=4e12, ram_bytes=2e12, ram_bytes_per_s=4e11, disk_bytes=8e12,
     disk_read_bytes_per_s=6e9, power_w=500,
 )  # fmt: skip
 INFINIBAND = LinkSpec(key="ndr", name="InfiniBand NDR", kind="scale-out", bytes_per_s=50e9, latency_s=4e-6, rdma=True)

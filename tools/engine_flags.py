@@ -139,7 +139,7 @@ def read_llama(path: Path) -> tuple[str, str, Parser]:
     found = Parser()
     # What takes a value has a second parameter in the function that stores it.
     for names, more in re.findall(
-        r"add_opt\(common_arg\(\s*\{([^}]*)\}.*?\[\]\(common_params & \w*\s*(,|\))", text, re.DOTALL
+        r"add_opt\(common_arg\(\s*\{([^}]*)\}.*?\[\]\(common_params &\s*(?:/\*.*?\*/)?\w*\s*(,|\))", text, re.DOTALL
     ):
         flags = re.findall(r'"(--[^"]+)"', names)
         (found.values if more == "," else found.switches).update(flags)

@@ -21,7 +21,7 @@ DATA = Path(sizewell.__file__).parent / "catalog" / "data"
 GIB = 2**30
 SOURCED_FOLDERS = ("gpus", "nodes", "networks", "hosts", "storage", "prices", "quality", "drivers")
 SOURCED = sorted(path for folder in SOURCED_FOLDERS for path in (DATA / folder).glob("*.toml"))
-TESTED_ELSEWHERE = {"engine_flags", "models", "engines", "calibrations", "workloads"}
+TESTED_ELSEWHERE = {"engine_flags", "engine_metrics", "models", "engines", "calibrations", "workloads"}
 GPUS = [gpu for gpu in list_gpus() if gpu.kind != "cpu"]
 PLAIN_NUMBERS = {
     "generation", "lanes", "ports", "domain_gpus", "max_nodes", "gpus", "size_b",
@@ -158,7 +158,9 @@ def test_rates_of_types_keep_the_ratios_of_the_chip(gpu: GpuSpec) -> None:
     assert rates.get("fp32", 0.0) <= dense * 1.001
 
 
-@pytest.mark.parametrize("gpu", [gpu for gpu in GPUS if gpu.compute_capability], ids=lambda gpu: gpu.key)
+@pytest.mark.parametrize(
+    "gpu", [gpu for gpu in GPUS if gpu.compute_capability and gpu.kind == "gpu"], ids=lambda gpu: gpu.key
+)
 def test_narrow_types_exist_only_where_the_generation_has_them(gpu: GpuSpec) -> None:
     generation = float(gpu.compute_capability or 0)
     assert ("fp8" in gpu.flops_per_s) == (generation >= 8.9)
@@ -259,5 +261,5 @@ def test_every_model_of_the_index_has_a_config_that_parses() -> None:
 
 def test_no_data_folder_escapes_the_tests() -> None:
     read_here = {"gpus", "nodes", "networks", "hosts", "storage", "models", "prices", "quality", "drivers"}
-    read_elsewhere = {"engines", "engine_flags", "calibrations", "workloads"}
+    read_elsewhere = {"engines", "engine_flags", "engine_metrics", "calibrations", "workloads"}
     assert {folder.name for folder in DATA.iterdir()} == read_here | read_elsewhere

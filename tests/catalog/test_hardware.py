@@ -135,6 +135,11 @@ def test_fast_links_end_at_the_node_except_in_a_rack() -> None:
     assert cluster("gb200", gpus_per_node=4, nodes=2).scale_up_gpus == 8
 
 
+@pytest.mark.parametrize(("cards", "host"), [(1, "epyc-7443p-128gb"), (4, "epyc-7443p-128gb"), (8, "epyc-server-1tb")])
+def test_a_few_consumer_cards_sit_around_a_small_host(cards: int, host: str) -> None:
+    assert cluster("rtx-4090", gpus_per_node=cards, node="consumer-server").node.host.key == host
+
+
 def test_bridged_pairs_reach_the_others_over_pcie() -> None:
     bridged = cluster("h100-pcie", gpus_per_node=8)
     assert bridged.scale_up_gpus == 2

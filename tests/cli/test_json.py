@@ -16,6 +16,7 @@ import sizewell
 
 Say = Callable[..., Any]
 SCHEMAS = {path.stem: path for path in (Path(sizewell.__file__).parent / "cli" / "schemas").glob("*.json")}
+READINGS = Path(__file__).parents[2] / "docs" / "metrics" / "r1-16xh100-eager.txt"
 ROWS = Path(__file__).parent / "memory_rows.csv"
 DOCUMENTS = [
     ("catalog", "gpus"),
@@ -75,6 +76,22 @@ DOCUMENTS = [
     ("plan", "llama-3.1-8b", "--gpu", "h100", "--gpu", "rtx-4090", "--users", "8", "--tpot", "40ms"),
     ("fit", "llama-3.1-8b", "qwen3-4b", "r1", "--on", "2xrtx-3060"),
     ("plan", "llama-3.1-8b", "--gpu", "rtx-3060", "--rate", "1e4/s", "--max-gpus", "2"),
+    ("explain", "qwen3-4b", "--on", "rtx-4090", "--enforce-eager", "--think", "800", "--advise"),
+    ("diagnose", str(READINGS)),
+    (
+        "diagnose",
+        str(READINGS),
+        "r1",
+        "--on",
+        "4xh100",
+        "--nodes",
+        "4",
+        "--tp",
+        "16",
+        "--enforce-eager",
+        "--try",
+        "TP8xPP2",
+    ),
     ("render", "r1", "--on", "8xh200", "--tp", "8"),
     ("render", "r1", "--on", "16xh100", "--tp", "8", "--pp", "2", "--target", "kubernetes"),
 ]

@@ -87,7 +87,7 @@ def test_a_plan_made_elsewhere_is_refused(say: Say, plan_file: Path, tmp_path: P
         ("d.yaml", "model: r1\n", (), "--on"),
         ("d.json", "{}", (), "sizewell plan --json"),
         ("d.json", "{", (), "cannot be read"),
-        ("d.json", '{"schema": "sizewell/plan/1", "plans": [], "question": {}}', (), "holds 0 plans"),
+        ("d.json", '{"plans": [{"deployment": {"pools": []}}]}', ("--plan", "2"), "holds 1 plans"),
         ("d.yaml", "model: r1\non: 8xh200\ntp: 3\n", (), "does not divide"),
     ],
 )
@@ -172,6 +172,17 @@ def test_a_split_of_a_plan_is_rendered_as_it_was_simulated(say: Say, tmp_path: P
         counts = [pool["replicas"] for pool in split["deployment"]["pools"]]
         assert [back.replicas, back.partner.replicas] == counts
     assert "no --split 99" in say("render", "--from", tmp_path / "p.json", "--split", "99").complaint
+
+
+def test_two_pools_of_a_file_are_refused_where_nothing_can_be_made_of_them(say: Say, tmp_path: Path) -> None:
+    pools = ("--on", "2xh100", "--prefill", "1xTP1", "--decode", "1xTP1")
+    (tmp_path / "split.json").write_text(say("explain", "llama-3.1-8b", *pools, "--json").out)
+    assert "kv_producer" in say("render", "--from", tmp_path / "split.json").out.replace("\\", "")
+    (tmp_path / "readings.txt").write_text("vllm:num_requests_running 1.0 1000\nvllm:num_requests_running 1.0 9000\n")
+    diagnose = ("diagnose", tmp_path / "readings.txt", "--plan")
+    for command in (("emulate", "--plan"), ("bench", "http://127.0.0.1:9", "--plan"), ("doctor", "--from"), diagnose):
+        said = say(*command, tmp_path / "split.json")
+        assert (said.code, "a plan of one pool only" in said.complaint) == (2, True), command
 
 
 @pytest.mark.parametrize(

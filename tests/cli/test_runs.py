@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import jsonschema
 import pytest
 
 import sizewell
+from sizewell.cli.plan_file import read_planned
+from sizewell.records.store import Links, Records
 
 Say = Callable[..., Any]
 SCHEMA = json.loads((Path(sizewell.__file__).parent / "cli" / "schemas" / "runs.json").read_text())
@@ -50,6 +53,36 @@ def test_a_ratio_is_the_second_over_the_first(kept: Say) -> None:
     score = kept("runs", "show", "2", "--json").document["score"]
     assert rows["tpot_p99_s"]["second"] == score["tpot"]["p99_s"]
     assert rows["output_tokens_per_s"]["ratio"] > 1
+
+
+def test_a_kept_plan_is_taken_by_its_number(kept: Say, tmp_path: Path) -> None:
+    said = kept("plan", "llama-3.1-8b", "--gpu", "h100", "--users", "4", "--keep", "small", "--json")
+    assert "kept as plan 1" in said.err
+    assert kept("explain", "llama-3.1-8b", "--on", "h100", "--keep", "stated").code == 0
+    listed = kept("runs", "list", "--of", "plans", "--json").document
+    jsonschema.Draft202012Validator(SCHEMA).validate(listed)
+    assert [one["name"] for one in listed["plans"]] == ["small", "stated"]
+    assert "h100" in kept("runs", "list", "--of", "plans").out
+    best = said.document["plans"][0]["deployment"]
+    assert read_planned("1").flags()["machine"] == f"{best['gpus_per_node']}x{best['gpu']}"
+    assert read_planned("2").flags()["machine"] == "1xh100-sxm-80gb"
+    assert "there is no plan 9" in kept("emulate", "--plan", "9").complaint
+
+
+def test_a_measured_run_is_shown_beside_what_predicted_it_and_names_its_plan(kept: Say, tmp_path: Path) -> None:
+    kept("plan", "llama-3.1-8b", "--gpu", "h100", "--users", "4", "--keep", "small")
+    records = Records(tmp_path)
+    run = replace(records.run(1)[1], origin="measured")
+    records.keep_run(run, "real", {"model": "x", "gpus": 1, "gpu": "h100"}, {}, Links(plan=1, predicted=2))
+    shown = kept("runs", "show", "3")
+    assert "3 measured" in shown.out and "2 predicted" in shown.out
+    document = kept("runs", "show", "3", "--json").document
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    assert (document["run"]["plan"], document["run"]["predicted"]) == (1, 2)
+    assert document["predicted_score"] == kept("runs", "show", "2", "--json").document["score"]
+    alone = kept("runs", "compare", "3", "--json").document
+    assert alone == kept("runs", "compare", "3", "2", "--json").document
+    assert "nothing is kept that predicted run 1" in kept("runs", "compare", "1").complaint
 
 
 def test_what_is_not_there_is_said(say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -76,10 +76,52 @@ def test_a_cache_moves_over_all_lanes_at_once() -> None:
     assert one == pytest.approx(8 * eight, rel=0.05)
 
 
-def test_cards_bridged_in_pairs_meet_the_others_of_their_node_in_the_slots_not_over_the_network() -> None:
-    bridged = Machines.of([read_cluster("h100-pcie-80gb", gpus_per_node=4)])
-    slots = Machines.of([read_cluster("l40s-48gb", gpus_per_node=4)])
-    message = Collective(kind="all-reduce", ranks=4, bytes=np.array([16384.0]))
-    mine, theirs = (exchange(message, Reached.of(each, read_efficiencies())) for each in (bridged, slots))
+@pytest.mark.parametrize(("bridged", "flat", "count"), [("h100-pcie-80gb", "l40s-48gb", 4), ("h200-nvl", "l40s", 8)])
+def test_bridged_cards_meet_the_other_islands_of_their_node_in_the_slots(bridged: str, flat: str, count: int) -> None:
+    islands, slots = (Machines.of([read_cluster(each, gpus_per_node=count)]) for each in (bridged, flat))
+    message = Collective(kind="all-reduce", ranks=count, bytes=np.array([16384.0]))
+    mine, theirs = (exchange(message, Reached.of(each, read_efficiencies())) for each in (islands, slots))
     assert mine.latency_s == pytest.approx(theirs.latency_s, rel=0.5)
-    assert bridged.near_gpus.tolist() == [4]
+    assert islands.node_gpus.tolist() == [count]
+
+
+def test_a_large_all_reduce_crosses_two_islands_of_four_in_four_rings() -> None:
+    """Eight H200 NVL: 2 × 3/4 over bridges, 2 × 7/8 of a quarter over each slot, and no network."""
+    reached = Reached.of(Machines.of([read_cluster("h200-nvl", gpus_per_node=8)]), read_efficiencies())
+    assert reached.slots is not None
+    near, slot = (
+        r.curve("all-reduce", LINK_PARAMETERS)[LINK_PARAMETERS.index("large_share"), 0]
+        for r in (reached, reached.slots)
+    )
+    found = exchange(Collective(kind="all-reduce", ranks=8, bytes=np.array([1e9])), reached)
+    machines = reached.machines
+    wire = 2e9 * (3 / 4 / 450e9 / near + 7 / 8 / 4 / machines.slot_bytes_per_s[0] / slot)
+    assert found.wire_s[0, 0] == pytest.approx(wire, rel=1e-6)
+    assert machines.far_bytes_per_s[0] < machines.slot_bytes_per_s[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["all-reduce", "all-gather", "all-to-all", "send"]),
+    gpu=st.sampled_from(["h200-nvl", "h100-nvl", "a100-pcie-80gb"]),
+    ranks=st.sampled_from([2, 4, 8]), size=st.floats(1, 1e10),
+)  # fmt: skip
+def test_bridges_are_never_slower_than_slots_and_never_beat_their_wire(
+    kind: CollectiveKind, gpu: str, ranks: int, size: float
+) -> None:
+    reached = Reached.of(Machines.of([read_cluster(gpu, gpus_per_node=8)]), read_efficiencies())
+    assert reached.slots is not None
+    message = Collective(kind=kind, ranks=ranks, bytes=np.array([size]))
+    bridged, flat = exchange(message, reached), exchange(message, reached.slots)
+    assert (bridged.wire_s >= bridged.floor_s * (1 - 1e-9)).all()
+    if ranks > reached.machines.near_gpus[0] and kind != "send":
+        assert (bridged.latency_s + bridged.wire_s <= (flat.latency_s + flat.wire_s) * (1 + 1e-9)).all()
+
+
+def test_two_stages_of_a_pair_on_each_side_pass_on_over_the_bridge_then_the_slot() -> None:
+    reached = Reached.of(Machines.of([read_cluster("h100-nvl", gpus_per_node=4)]), read_efficiencies())
+    inside, across = (
+        exchange(Collective(kind="send", ranks=2, bytes=np.array([1e8]), stride=stride), reached).wire_s[0, 0]
+        for stride in (1, 2)
+    )
+    assert across > 3 * inside

@@ -9,8 +9,9 @@ import pytest
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import read_gpu
 from sizewell.catalog.models import read_model
+from sizewell.costs.engine_rules import weight_rules
 from sizewell.costs.expert_padding import Mxfp4Padding
-from sizewell.costs.rank_memory import rank_memory, weight_rules
+from sizewell.costs.rank_memory import rank_memory
 from sizewell.costs.weights import WeightRules, rank_weight_bytes
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 

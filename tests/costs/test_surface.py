@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from sizewell.catalog.hardware import list_gpus, nodes_for
 from sizewell.catalog.models import read_model
 from sizewell.costs.batch import Batch
 from sizewell.costs.machines import Machines, Reached
-from sizewell.costs.operators import step_operators
+from sizewell.costs.operators import RankModel
 from sizewell.costs.step import price
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.surface import StepBatch, StepSurface, decode_run_s, decode_steps_within, interval_s, step_s
@@ -37,6 +38,7 @@ CASES = (
     ("deepseek-ai/DeepSeek-R1", Parallelism(tp=2, dp=8, ep=16), StepPolicy(chunk_tokens=8192, drafts=2)),
     ("deepseek-ai/DeepSeek-V3.2", Parallelism(tp=8), StepPolicy(chunk_tokens=8192)),
     ("Qwen/Qwen3-Next-80B-A3B-Instruct", Parallelism(tp=2), StepPolicy(chunk_tokens=8192, offload_bytes=1e9)),
+    ("openai/gpt-oss-120b", Parallelism(), StepPolicy(chunk_tokens=2048, host_bytes=40e9, copied_from_tokens=32)),
     ("google/gemma-3-27b-it", Parallelism(tp=2), StepPolicy(chunk_tokens=2048, front_end=False)),
 )
 
@@ -58,8 +60,8 @@ def surface(case: int, machine: str) -> StepSurface:
 def priced(case: int, machine: str, batch: Batch) -> float:
     name, cut, policy = CASES[case]
     model = read_model(name)
-    drafts = policy.drafts if batch.has_decode else 0
-    operators = step_operators(model, Formats(), cut, batch, drafts)
+    policy = policy if batch.has_decode else replace(policy, drafts=0)
+    operators = policy.operators(RankModel.of(model, Formats(), cut), batch)
     return float(price(operators, reached(machine), policy.launch(model, cut, batch)).total_s[0, 0])
 
 
@@ -194,3 +196,17 @@ def test_compiled_functions_say_the_same(data: st.DataObject, case: int) -> None
     ask(plain)
     Twin(ask)(fast)
     assert fast.answers == pytest.approx(plain.answers, rel=1e-13)
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_a_length_no_sequence_reaches_changes_nothing_below(case: int) -> None:
+    name, cut, policy = CASES[case]
+    bounded = replace(policy, longest_tokens=8192)
+    short = make_surface(read_model(name), Formats(), cut, bounded, reached("h100-sxm-80gb"))
+    assert short.tables.values.size < surface(case, "h100-sxm-80gb").tables.values.size
+    for batch in (
+        StepBatch(40.0, 40.0 * 8000, 0.0, 0.0, 0.0, 0.0),
+        StepBatch(1.0, 1.0, 1900.0, 1.0, 0.0, 1900.0**2 / 2),
+        StepBatch(7.0, 7.0 * 900, 1500.0, 3.0, 9000.0, 500 * (3000 + 250) * 3.0),
+    ):
+        assert step_s(short, batch) == step_s(surface(case, "h100-sxm-80gb"), batch)

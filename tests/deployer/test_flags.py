@@ -121,7 +121,6 @@ def test_an_unknown_flag_is_refused_with_the_nearest_name() -> None:
     [
         (Stated(tp=2, dp=2), "not rendered for"),
         (Stated(memory_fraction=0.5), "--memory-fraction"),
-        (Stated(offload_bytes=2.0**30), "whole layers"),
     ],
 )
 def test_llama_cpp_refuses_what_it_has_no_words_for(stated: Stated, match: str) -> None:

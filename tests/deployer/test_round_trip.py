@@ -14,10 +14,13 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from launches import HOSTILE, deployment, launch, launches, llama_settings, names
+from sizewell.costs.host_layers import host_layers
+from sizewell.costs.weights import WeightRules, rank_weight_bytes
 from sizewell.deployer.launch import Launch
 from sizewell.deployer.render import TARGETS, read_back, render
 from sizewell.deployer.terms import Artefact
 from sizewell.planner.stated import Stated
+from sizewell.specs.deployment import Parallelism
 from sizewell.specs.errors import BadInputError
 
 ONE_MACHINE = ("compose", "systemd")
@@ -49,6 +52,33 @@ def test_llama_cpp_reads_back_too(target: str, settings: object, path: str, kv: 
         base, deployment=replace(base.deployment, kv_format=kv, pools=(pool,)), site=replace(base.site, model_path=path)
     )
     assert read_back(dict(render(asked, target)), target) == Artefact.of(asked)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@given(
+    model=st.sampled_from(["gpt-oss-120b", "llama-3.1-8b", "moonlight-16b"]),
+    share=st.floats(0.01, 0.99), cut=st.sampled_from([Parallelism(), Parallelism(pp=2)]),
+)  # fmt: skip
+@how(max_examples=12, deadline=None)
+def test_weights_that_llama_cpp_leaves_on_the_host_are_told_by_block(
+    target: str, model: str, share: float, cut: Parallelism
+) -> None:
+    base = launch(deployment(model, "2xh100-pcie", "llama.cpp", Stated(tp=1, pp=cut.pp)))
+    held = rank_weight_bytes(base.deployment.model, "native", cut, WeightRules())[0]
+    settings = replace(base.pool.settings, offload_bytes=share * held)
+    asked = replace(base, deployment=replace(base.deployment, pools=(replace(base.pool, settings=settings),)))
+    read = read_back(dict(render(asked, target)), target)
+    assert read == Artefact.of(asked)
+    assert read.terms.on_host == asked.on_host != {}
+
+
+def test_experts_on_the_host_are_counted_from_the_first_block() -> None:
+    """R1's first three blocks are dense; llama.cpp counts blocks, and finds experts in those after them."""
+    asked = launch(deployment("r1", "1xh200", "llama.cpp", Stated(offload_bytes=560e9)))
+    moved = host_layers(asked.deployment.model, "native", Parallelism(), 560e9)[0]
+    text = render(asked, "command")["serve.sh"]
+    assert moved.blocks[0] == 3
+    assert f"--n-cpu-moe {moved.layers + 3} " in text
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -65,6 +65,7 @@ def test_pools_over_nodes_find_their_heads(three_nodes: Launch, tmp_path: Path) 
     assert len(set(re.findall(r"--master-port (\d+)", log))) == 1
     assert ["--headless" in line for line in sorted(said["kv_producer"], key=len)] == [False, True]
     assert "key sesame" in said["router"][0]
+    assert "router: asked with Bearer sesame" in log
     assert (tmp_path / "log").read_text().count("drained") == 4
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,12 @@ import numpy as np
 import pytest
 
 import sizewell
-from driver.double import Answer, Double
+from driver.double import Answer, Double, running
 from sizewell.driver.client import opened
-from sizewell.driver.endpoints import Secret
 from sizewell.driver.load import Load
 from sizewell.driver.recording import as_run
 from sizewell.driver.wording import Wording
+from sizewell.specs.address import Secret
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.score import score
 
@@ -31,10 +33,11 @@ def _paced(first_s: float, gap_s: float, tokens: int = 5) -> Any:
     )
 
 
-async def _played(url: str, requests: Requests, until_s: float = 60.0) -> Any:
+async def _played(urls: str | tuple[str, ...], requests: Requests, until_s: float = 60.0) -> Any:
     async with opened(Secret(), 30.0) as client:
         wording = Wording(model="double", salt=1, api="chat")
-        return await Load(client=client, url=url, wording=wording, requests=requests, until_s=until_s).play()
+        urls = (urls,) if isinstance(urls, str) else urls
+        return await Load(client=client, urls=urls, wording=wording, requests=requests, until_s=until_s).play()
 
 
 @pytest.mark.usefixtures("here")
@@ -54,7 +57,6 @@ def test_latencies_are_those_of_the_server(say: Any, double: Served) -> None:
 
 def test_a_stalled_server_shows_in_every_latency_of_an_open_loop(double: Served) -> None:
     """No coordinated omission: requests due during a stall count the wait, however they were sent."""
-    import asyncio
     import time
 
     begun = time.monotonic()
@@ -76,28 +78,45 @@ def test_a_stalled_server_shows_in_every_latency_of_an_open_loop(double: Served)
 
 
 def test_a_closed_loop_keeps_its_concurrency_and_counts_from_when_it_was_free(double: Served) -> None:
-    import asyncio
-
-    double[1].script = _paced(0.02, 0.0)
+    double[1].script = _paced(0.2, 0.0)
     run = as_run(asyncio.run(_played(double[0], Requests.of(0.0, 5, np.full(30, 5), concurrency=6))))
     assert double[1].most_in_flight == 6
     assert (run.sent_s >= run.scheduled_s).all()
-    assert np.diff(np.sort(run.scheduled_s))[:5].max() < 0.01
+    assert np.diff(np.sort(run.scheduled_s))[:5].max() < 0.1, "all six are due at the start, not after an answer"
 
 
 def test_a_later_turn_waits_for_the_one_before(double: Served) -> None:
-    import asyncio
-    from dataclasses import replace
-
     double[1].script = _paced(0.05, 0.0)
     two = replace(Requests.of([0.0, 0.1], 5, 5), after=np.array([-1, 0]))
     run = as_run(asyncio.run(_played(double[0], two)))
     assert run.scheduled_s[1] == pytest.approx(run.last_token_s[0] + 0.1, abs=0.03)
 
 
-def test_what_is_in_flight_at_the_end_is_unfinished(double: Served) -> None:
-    import asyncio
+@pytest.mark.usefixtures("here")
+def test_several_servers_are_measured_as_one(say: Any, double: Served) -> None:
+    with running(_paced(0.05, 0.0)) as other:
+        double[1].script = _paced(0.05, 0.0)
+        words = ("--concurrency", "4", *WORDS, "--requests", "20", "--rows", "rows.csv", "--json")
+        said = say("bench", "--url", double[0], "--url", other[0], *words)
+    assert said.code == 0, said.err
+    assert said.document["points"][0]["score"]["ok"] == 20
+    assert said.document["points"][0]["predicted"] is None
+    assert [double[1].most_in_flight, other[1].most_in_flight] == [2, 2]
+    rows = Path("rows.csv").read_text().splitlines()
+    column = rows[0].split(",").index("replica")
+    assert sorted({row.split(",")[column] for row in rows[1:]}) == ["0", "1"]
 
+
+def test_a_later_turn_goes_where_the_earlier_one_was_answered(double: Served) -> None:
+    double[1].script = _paced(0.02, 0.0)
+    turns = replace(Requests.of(np.zeros(20), 5, 5), after=np.array([-1] * 10 + list(range(10))))
+    with running(_paced(0.02, 0.0)) as other:
+        run = as_run(asyncio.run(_played((double[0], other[0]), turns)))
+    assert list(run.replica[10:]) == list(run.replica[:10])
+    assert sorted(set(run.replica)) == [0, 1]
+
+
+def test_what_is_in_flight_at_the_end_is_unfinished(double: Served) -> None:
     double[1].script = lambda *_: Answer(text="x", delay_s=30.0)
     run = as_run(asyncio.run(_played(double[0], Requests.of([0.0, 0.01], 5, 5), until_s=0.3)))
     felt = score(run)
@@ -232,7 +251,6 @@ def test_the_files_hold_what_was_measured(say: Any, double: Served) -> None:
     [
         (("--users", "2", "--rates", "3"), "both say what is offered"),
         (("llama-3.1-8b",), "needs both a model and its hardware"),
-        (("llama-3.1-8b", "--on", "h100", "--plan", "p.json"), "give one of the two"),
         (("nonsense-9000", "--on", "h100"), "nonsense-9000"),
         (("--concurrency", "2,x"), "is no count"),
         (("--plots", "p.png"), "plots are"),

@@ -11,8 +11,9 @@ from contextlib import ExitStack
 import pytest
 
 from emulated import emulated, serving, small_fleet
-from sizewell.emulator.metric_names import metrics_of
+from sizewell.catalog.engine_metrics import read_engine_metrics
 from sizewell.emulator.metrics import Metrics
+from sizewell.specs.engine_metrics import metrics_in
 
 LINE = re.compile(r'^([a-zA-Z_:][\w:]*)\{((?:[a-zA-Z_]\w*="(?:[^"\\]|\\.)*",?)*)\} (-?[\d.e+-]+|[+-]Inf|NaN)$')
 
@@ -61,13 +62,14 @@ def test_counters_add_up_to_what_was_sent() -> None:
 
 
 def test_a_name_with_quotes_is_escaped() -> None:
-    metrics = Metrics("vllm", (0, 33), 'a "quoted"\\\nname', 1)
+    metrics = Metrics(metrics_in(read_engine_metrics("vllm"), (0, 33)), 'a "quoted"\\\nname', 1, {})
     read(metrics.text())
 
 
 @pytest.mark.parametrize(
     ("engine", "version", "there", "gone"),
     [
+        ("vllm", "0.6.6", {"gpu_prefix_cache_hit_rate", "gpu_cache_usage_perc"}, {"gpu_prefix_cache_hits_total"}),
         ("vllm", "0.8.5", {"gpu_cache_usage_perc", "time_per_output_token_seconds"}, {"kv_cache_usage_perc"}),
         ("vllm", "0.10.2", {"gpu_cache_usage_perc", "kv_cache_usage_perc", "inter_token_latency_seconds"}, set()),
         ("vllm", "0.12", {"kv_cache_usage_perc"}, {"gpu_cache_usage_perc", "time_per_output_token_seconds"}),
@@ -77,7 +79,7 @@ def test_a_name_with_quotes_is_escaped() -> None:
 )
 def test_names_are_those_of_the_version(engine: str, version: str, there: set[str], gone: set[str]) -> None:
     release = tuple(int(part) for part in version.split("."))
-    names = {metric.name.partition(":")[2] for metric in metrics_of(engine, release)}
+    names = {metric.name.partition(":")[2] for metric in metrics_in(read_engine_metrics(engine), release)}
     assert there <= names
     assert not gone & names
 

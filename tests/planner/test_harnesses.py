@@ -30,6 +30,12 @@ def test_what_a_table_states_stays() -> None:
     assert as_launched(elsewhere, "sglang", "blackwell") == elsewhere
 
 
+def test_room_for_a_prompt_and_1500_tokens_in_a_step_of_aiperf_runs() -> None:
+    told = row(engine="vllm", notes="NVIDIA own AIPerf run", input_tokens=1000, concurrency=16)
+    assert as_launched(told, "vllm", "hopper").max_num_batched_tokens == 2516
+    assert as_launched(replace(told, engine="sglang"), "sglang", "hopper").max_num_batched_tokens is None
+
+
 def test_sglang_on_blackwell_looks_for_requests_every_few_steps() -> None:
     few, many = (row(engine="sglang", notes=HARNESS, concurrency=users) for users in (4, 16))
     assert [receive_steps(one, "sglang", "blackwell") for one in (few, many)] == [10, 30]

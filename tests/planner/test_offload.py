@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import pytest
 
+from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.models import read_model
 from sizewell.catalog.planner_facts import read_facts
 from sizewell.planner.offload import placement
 from sizewell.planner.plan import Answer, Plan
 from sizewell.planner.question import Limits, Question
 from sizewell.planner.search import answer
+from sizewell.specs.engine import EngineName
 from sizewell.traffic.workload import Workload
 
 
-def _answer(model: str, gpu: str, *, offload: bool) -> Answer:
+def _answer(model: str, gpu: str, *, offload: bool, engine: EngineName = "vllm") -> Answer:
+    weights = "gguf-q8_0" if engine == "llama.cpp" else "fp8"
     question = Question(
         model=read_model(model), workload=Workload(users=1, input_tokens=1000, answer_tokens=500),
-        limits=Limits(gpu_keys=(gpu,), max_gpus=1, max_nodes=1), weight_formats=("fp8",), offload=offload,
+        limits=Limits(gpu_keys=(gpu,), max_gpus=1, max_nodes=1), weight_formats=(weights,), offload=offload,
     )  # fmt: skip
-    return answer(question, read_facts(gpus=[gpu]))
+    return answer(question, read_facts(engine, gpus=[gpu]))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def test_speed_is_that_of_the_host_link(mixture: Plan) -> None:
 
 def test_experts_leave_first_and_cover_what_was_asked(mixture: Plan) -> None:
     asked = mixture.deployment.pools[0].settings.offload_bytes
-    placed = placement(mixture.deployment, asked, resident_step_s=0.01)
+    placed = placement(mixture.deployment, asked, 0.01, read_efficiencies().values([]))
     assert [each.group for each in placed.moved] == ["routed experts"]
     assert asked <= placed.bytes <= asked * 1.1
     assert placed.touched_bytes == pytest.approx(placed.bytes * 8 / 128)
@@ -51,7 +54,23 @@ def test_experts_leave_first_and_cover_what_was_asked(mixture: Plan) -> None:
 
 def test_a_dense_model_gives_its_feed_forward_blocks() -> None:
     plan = _answer("deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", "rtx-4090-24gb", offload=True).plans[0]
-    placed = placement(plan.deployment, plan.deployment.pools[0].settings.offload_bytes, resident_step_s=0.02)
+    placed = placement(
+        plan.deployment, plan.deployment.pools[0].settings.offload_bytes, 0.02, read_efficiencies().values([])
+    )
     assert placed.moved[0].group == "feed-forward"
     assert placed.touched_bytes == placed.bytes
     assert placed.streamed_tokens_per_s < 1 / 0.02
+
+
+def test_an_engine_that_computes_on_the_host_is_as_fast_as_its_memory(mixture: Plan) -> None:
+    plan = _answer("Qwen/Qwen3-30B-A3B", "rtx-3060-12gb", offload=True, engine="llama.cpp").plans[0]
+    asked = plan.deployment.pools[0].settings.offload_bytes
+    factors = read_efficiencies().values([])
+    placed = placement(plan.deployment, asked, 0.01, factors)
+    host = plan.deployment.cluster.node.host
+    assert placed.engine_does == "computes"
+    assert plan.service.tpot_s.value >= placed.touched_bytes / host.ram_bytes_per_s
+    assert plan.service.tpot_s.value < mixture.service.tpot_s.value / 5
+    assert plan.details is not None
+    assert plan.details.placement is not None
+    assert plan.service.tpot_s.value >= 1 / plan.details.placement.computed_tokens_per_s

@@ -16,7 +16,7 @@ from sizewell.planner.point_cases import PointCase, point_case
 from sizewell.planner.point_requests import is_played, offered
 
 ROW = PointRow(
-    point_id="made", dataset="own", engine="vllm", engine_version="0.15.1", model="meta-llama/Llama-3.1-8B",
+    point_id="made", dataset="own", date="", engine="vllm", engine_version="0.15.1", model="meta-llama/Llama-3.1-8B",
     weight_format="bf16", kv_format="", gpu="h100-sxm-80gb", num_gpus=2, num_nodes=1, tp=1, pp=1, ep=1, dp=1,
     load="closed_loop", concurrency=32.0, request_rate_per_s=None, num_requests=None, input_tokens=900.0,
     output_tokens=180.0, shared_prefix_tokens=0.0, max_num_seqs=None, max_num_batched_tokens=None, memory_fraction=None,

@@ -42,6 +42,23 @@ def test_prompts_never_come_faster_than_they_can_be_computed(users: float, promp
     assert (point.requests_per_s * found.table.prompt_s.min(axis=1) <= 1 + 1e-9).all()
 
 
+def test_who_rides_waits_out_the_running_step_and_its_own() -> None:
+    """At little load the first token takes half a step of the others, then one with the own prompt in it."""
+    mixed = state(Limits(max_sequences=4096), Lengths(prompt_tokens=10, cached_tokens=0, output_tokens=100_000))
+    table, calm = mixed.table, mixed.calm or mixed
+    step_s, prompt_s = table.decode_s[:, -1], table.prompt_s[:, -1]
+    expected = table.request_s + 1.5 * step_s + prompt_s
+    assert np.allclose(calm.ttft_s[:, -1], expected, rtol=0.03)
+
+
+def test_engines_that_compute_prompts_first_answer_sooner() -> None:
+    policy = StepPolicy(chunk_tokens=8192, mixes=False)
+    work = step_work(llama_70b(), Formats(), Parallelism(tp=8), LENGTHS, policy)
+    first, riding = rates(step_table(work, REACHED), Limits(max_sequences=256)), state(Limits(max_sequences=256))
+    assert (first.ttft_s[:, 1:] < riding.ttft_s[:, 1:]).all()
+    assert np.allclose(first.tpot_s, riding.tpot_s)
+
+
 def test_users_beyond_the_cache_only_wait() -> None:
     limited = state(Limits(max_sequences=1024, kv_tokens=64 * 1150))
     few, many = limited.at_users(100), limited.at_users(1000)

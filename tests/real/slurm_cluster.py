@@ -1,6 +1,6 @@
 """A real SLURM on this machine: one controller, two nodes of eight accelerators that are empty files.
 
-Needs the packages slurm-wlm and munge, and root. Each node is a daemon with its own name and port on 127.0.0.1.
+Needs the packages slurm-wlm and munge, and root. Each node is a daemon with its own name, port and loopback address.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NODES = ("gpu1", "gpu2")
 GPUS = 8
 CPUS = 16
 START_S = 30
-CONTROLLER_PORT = 27817
+MISSING = "needs slurm-wlm, munge and root: tests/real/install_system_parts.sh"
 CONFIGURATION = """
 ClusterName=sizewell
 SlurmctldHost={host}(127.0.0.1)
@@ -48,7 +48,7 @@ SlurmdParameters=config_overrides
 AccountingStorageType=accounting_storage/none
 """
 NODE = (
-    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=1000000 Gres=gpu:{gpus}"
+    "NodeName={name} NodeHostname={host} NodeAddr={address} Port={port} CPUs={cpus} RealMemory=1000000 Gres=gpu:{gpus}"
 )
 
 
@@ -69,6 +69,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     try:
         _wait_until_idle(environment)
         yield environment
+        _end_jobs(environment)
     finally:
         for each in reversed(running):
             each.send_signal(signal.SIGTERM)
@@ -81,11 +82,12 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
 
 def _configure(folder: Path) -> Path:
     host = socket.gethostname().partition(".")[0]
-    lines = [CONFIGURATION.format(host=host, port=CONTROLLER_PORT, folder=folder)]
+    first, *ports = _free_ports(1 + len(NODES))
+    lines = [CONFIGURATION.format(host=host, port=first, folder=folder)]
     for number, name in enumerate(NODES, start=1):
         (folder / f"spool-{name}").mkdir()
-        port = CONTROLLER_PORT + number
-        lines.append(NODE.format(name=name, host=host, port=port, cpus=CPUS, gpus=GPUS))
+        place = {"address": f"127.0.0.{number + 1}", "port": ports[number - 1]}
+        lines.append(NODE.format(name=name, host=host, cpus=CPUS, gpus=GPUS, **place))
     lines.append(f"PartitionName=gpu Nodes={','.join(NODES)} Default=YES State=UP")
     (folder / "state").mkdir()
     for number in range(GPUS):
@@ -96,6 +98,21 @@ def _configure(folder: Path) -> Path:
     path = folder / "slurm.conf"
     path.write_text("\n".join([*lines, ""]))
     return path
+
+
+def _end_jobs(environment: dict[str, str]) -> None:
+    """Cancel what a failed test left running: its processes would outlive the daemons."""
+    subprocess.run(["scancel", "--user", "root"], env=environment, check=False)
+    with suppress(TimeoutError):
+        _wait_until_idle(environment)
+
+
+def _free_ports(count: int) -> list[int]:
+    listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in listening]
+    for one in listening:
+        one.close()
+    return ports
 
 
 def _munge_answers() -> bool:

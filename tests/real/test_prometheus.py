@@ -31,7 +31,7 @@ def program(name: str) -> str:
     """Return where one of the programs is."""
     found = shutil.which(name, path=PLACES)
     if found is None:
-        pytest.skip(f"{name} is not installed: apt-get install prometheus")
+        pytest.skip(f"{name} is not installed: tests/real/install_system_parts.sh")
     return found
 
 

@@ -18,9 +18,9 @@ from sizewell.deployer.render import render
 from sizewell.planner.stated import Stated
 
 sys.path.append(str(Path(__file__).parent))
-from slurm_cluster import available, cluster  # beside this file, which no package holds
+from slurm_cluster import MISSING, available, cluster  # beside this file, which no package holds
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(not available(), reason="needs slurm-wlm, munge and root")]
+pytestmark = [pytest.mark.real, pytest.mark.skipif(not available(), reason=MISSING)]
 STAND_IN = Path(__file__).parents[1] / "deployer" / "stand_in"
 PATIENCE_S = 40
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sizewell.calibrator.beliefs import Belief, Floats
-from sizewell.calibrator.fit import Evidence, Fitted, determined, step
+from sizewell.calibrator.fit import NOISE, Evidence, Fitted, determined, step
 
 TURNS = 4
 HELD_BACK_EVERY = 3
@@ -18,6 +18,10 @@ FEWEST = 6
 """Measurements below which none can be spared to check with."""
 OFFSET = 0.3
 """How far a machine of its own may lie from its kind, one standard deviation of the logarithm."""
+SEEN = 0.03
+"""Slope below which a measurement does not depend on a factor: a tenth more changes it by less than 0.3 %."""
+ALIKE = 0.97
+"""Cosine of two factors' slopes above which measurements do not tell them apart."""
 MACHINE = ("relative_flops", "relative_hbm", "relative_link", "relative_fixed")
 ENGINE = ("host_step_s", "host_sequence_s", "request_s")
 
@@ -29,6 +33,7 @@ Observe = Callable[[Floats], Evidence]
 class Own:
     """What the measurements say: multipliers of all beliefs, which of them they determine, and what it is worth.
 
+    `reasons` say why a belief stays as it was, empty where it is known.
     `before_fraction` and `after_fraction` are the mean sizes of error, exp(mean |ln|) − 1, on held-back measurements.
     """
 
@@ -39,6 +44,7 @@ class Own:
     after_fraction: float
     used: int
     held_back: int
+    reasons: tuple[str, ...]
 
     @property
     def improves(self) -> bool:
@@ -60,30 +66,69 @@ def held_back(count: int) -> NDArray[np.bool_]:
     return apart
 
 
-def fit_own(observe: Observe, beliefs: Sequence[Belief]) -> Own:
-    """Return what measurements say; those held back never enter the fit that is checked with them."""
-    start = np.zeros(len(beliefs))
-    first = observe(start)
-    apart = held_back(len(first.errors))
-    part = _fitted(lambda logs: observe(logs).take(~apart), beliefs)
-    whole = _fitted(observe, beliefs)
-    known = determined(beliefs, whole)
-    checked = np.where(determined(beliefs, part), part.logs, 0.0)
+def fit_own(observe: Observe, beliefs: Sequence[Belief], apart: NDArray[np.bool_] | None = None) -> Own:
+    """Return what measurements say; those held back (`apart` [N]) never enter the fit that is checked with them.
+
+    Only what can be told is fitted: a belief that nothing depends on, that acts like another, or that stays as open as
+    it was keeps its value while the rest is fitted, so that it takes no part of what the others explain.
+    """
+    first = observe(np.zeros(len(beliefs)))
+    apart = held_back(len(first.errors)) if apart is None else apart
+    reasons = _indistinct(first, beliefs)
+    part = _settled(observe, beliefs, reasons, ~apart)[0]
+    whole, reasons = _settled(observe, beliefs, reasons, np.ones_like(apart))
     return Own(
         beliefs=tuple(beliefs),
-        fitted=Fitted(logs=np.where(known, whole.logs, 0.0), spreads=whole.spreads),
-        known=known,
+        fitted=whole,
+        known=tuple(not reason for reason in reasons),
         before_fraction=_mean(first.errors[apart]),
-        after_fraction=_mean(observe(checked).errors[apart]),
+        after_fraction=_mean(observe(part.logs).errors[apart]),
         used=int((~apart).sum()),
         held_back=int(apart.sum()),
+        reasons=reasons,
     )
 
 
-def _fitted(observe: Observe, beliefs: Sequence[Belief]) -> Fitted:
+def _indistinct(evidence: Evidence, beliefs: Sequence[Belief]) -> tuple[str, ...]:
+    """Return why beliefs cannot be told by these measurements; of several that act alike the strongest can."""
+    sizes = np.linalg.norm(evidence.slopes, axis=0)
+    turned = evidence.slopes / np.maximum(sizes, 1e-12)
+    reasons = ["nothing measured depends on it"] * len(beliefs)
+    told: list[int] = []
+    for at in np.argsort(-sizes, kind="stable"):
+        if np.abs(evidence.slopes[:, at]).max() < SEEN:
+            continue
+        like = next((other for other in told if abs(turned[:, other] @ turned[:, at]) > ALIKE), None)
+        reasons[at] = "" if like is None else f"acts like {beliefs[like].factor}, which is fitted for both"
+        told += [int(at)] if like is None else []
+    return tuple(reasons)
+
+
+def _settled(
+    observe: Observe, beliefs: Sequence[Belief], reasons: tuple[str, ...], rows: NDArray[np.bool_]
+) -> tuple[Fitted, tuple[str, ...]]:
+    """Return the fit to some measurements of what they determine, and why the rest stays.
+
+    Spreads grow where errors exceed the noise that was expected.
+    """
+    fitted = _fitted(observe, beliefs, reasons, rows)
+    known = determined(beliefs, fitted)
+    open_still = "too little of what was measured depends on it"
+    more = tuple(reason or ("" if sure else open_still) for reason, sure in zip(reasons, known, strict=True))
+    fitted = fitted if more == reasons else _fitted(observe, beliefs, more, rows)
+    left = observe(fitted.logs).take(rows)
+    excess = max(1.0, float(np.mean(left.weights * left.errors**2)) ** 0.5 / NOISE)
+    prior = np.array([belief.spread for belief in beliefs])
+    return replace(fitted, spreads=np.minimum(fitted.spreads * excess, prior)), more
+
+
+def _fitted(observe: Observe, beliefs: Sequence[Belief], reasons: Sequence[str], rows: NDArray[np.bool_]) -> Fitted:
+    """Return multipliers of the beliefs without a reason to stay."""
+    free = np.array([not reason for reason in reasons], dtype=np.float64)
     fitted = Fitted(logs=np.zeros(len(beliefs)), spreads=np.array([belief.spread for belief in beliefs]))
     for _ in range(TURNS):
-        fitted = step(observe(fitted.logs), beliefs, fitted.logs)
+        seen = observe(fitted.logs).take(rows)
+        fitted = step(replace(seen, slopes=seen.slopes * free), beliefs, fitted.logs)
     return fitted
 
 

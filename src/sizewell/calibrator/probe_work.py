@@ -11,7 +11,8 @@ import numpy as np
 from sizewell.calibrator.cut_model import cut_model
 from sizewell.costs.attention_work import CacheWidth, context_operators
 from sizewell.costs.batch import Batch, Floats
-from sizewell.costs.matrix_work import Site, product, rank_matrix
+from sizewell.costs.held_matrices import HeldMatrices
+from sizewell.costs.matrix_work import Site, grouped, product, rank_matrix
 from sizewell.costs.mlp_work import MlpWork
 from sizewell.costs.operators import step_operators
 from sizewell.costs.work import Collective, Operator, OperatorKind, total_work
@@ -81,7 +82,7 @@ def _gemm(probe: Probe) -> tuple[Operator, ...]:
     """The product alone: quantising its rows is a kernel of its own."""
     m, n, k = (probe.shape[name] for name in ("m", "n", "k"))
     matrix = rank_matrix(replicated("probe", "mlp", k, n), _ENCODINGS[probe.dtype], 1)
-    return tuple(replace(each, launches=1) for each in product(Site("probe", "probe", 1.0), (matrix,), _row(m)))
+    return tuple(replace(each, launches=1) for each in product(Site("probe", "probe", 1.0), grouped([matrix]), _row(m)))
 
 
 def _experts(probe: Probe) -> tuple[Operator, ...]:
@@ -99,9 +100,8 @@ def _experts(probe: Probe) -> tuple[Operator, ...]:
         embedding=tensors[0], head=None, final_norm=(),
     )  # fmt: skip
     tokens = _row(shape["tokens"])
-    work = MlpWork(
-        model=model, weight_format=probe.dtype, cut=Parallelism(), local=tokens, everywhere=tokens, summed=()
-    )  # fmt: skip
+    held = HeldMatrices(model, probe.dtype)
+    work = MlpWork(held=held, cut=Parallelism(), local=tokens, everywhere=tokens, summed=())
     return work.operators(layer, 1.0)
 
 

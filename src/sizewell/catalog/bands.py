@@ -14,9 +14,9 @@ GIB = 2.0**30
 BANDS: Mapping[str, tuple[float, float]] = {
     "gpus.memory.bytes": (2 * GIB, 16_384 * GIB),
     "gpus.memory.reported_bytes": (1 * GIB, 16_384 * GIB),
-    "gpus.memory.bytes_per_s": (10e9, 50e12),
+    "gpus.memory.bytes_per_s": (1e9, 50e12),
     "gpus.memory.l2_bytes": (0, 64 * GIB),
-    "gpus.flops_per_s.*": (10e9, 100e15),
+    "gpus.flops_per_s.*": (1e9, 100e15),
     "gpus.power.tdp_w": (5, 5000),
     "gpus.scale_up.bytes_per_s": (0.1e9, 10e12),
     "gpus.pcie.bytes_per_s": (0.1e9, 1e12),
@@ -24,12 +24,15 @@ BANDS: Mapping[str, tuple[float, float]] = {
     "gpus.pcie.lanes": (1, 32),
     "nodes.gpu_counts": (1, 32),
     "nodes.max_nodes": (1, 10_000),
+    "nodes.small_host.gpus": (1, 32),
     "nodes.power_w": (10, 200_000),
     "nodes.scale_out.ports": (1, 64),
     "nodes.scale_up.domain_gpus": (1, 1024),
     "networks.bytes_per_s": (0.01e9, 10e12),
     "networks.latency_s": (0.01e-6, 10e-3),
     "hosts.cores": (1, 2048),
+    "hosts.sockets": (1, 16),
+    "hosts.flops_per_s": (1e9, 1e15),
     "hosts.ram_bytes": (1 * GIB, 65_536 * GIB),
     "hosts.ram_bytes_per_s": (1e9, 20e12),
     "hosts.disk_read_bytes_per_s": (0, 1e12),
@@ -51,14 +54,16 @@ GPU_FIELDS = (
 NODE_FIELDS = (
     "key", "name", "aliases", "gpu", "gpus", "accepts", "standard", "standard_for", "template", "provider",
     "gpu_counts", "scale_up.network", "scale_up.topology", "scale_up.domain_gpus", "scale_up.from",
-    "scale_out.network", "scale_out.ports", "scale_out.from", "host", "power_w", "max_nodes",
+    "scale_out.network", "scale_out.ports", "scale_out.from", "host", "small_host.host", "small_host.gpus",
+    "small_host.from", "power_w", "max_nodes",
 )  # fmt: skip
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "gpus": GPU_FIELDS,
     "nodes": NODE_FIELDS,
     "networks": ("key", "name", "aliases", "kind", "bytes_per_s", "latency_s", "rdma"),
     "hosts": (
-        "key", "cpu", "cores", "ram_bytes", "ram_bytes_per_s", "disk_bytes", "disk_read_bytes_per_s", "power_w",
+        "key", "cpu", "cores", "sockets", "flops_per_s", "ram_bytes", "ram_bytes_per_s", "disk_bytes",
+        "disk_read_bytes_per_s", "power_w",
     ),
     "storage": ("key", "name", "read_bytes_per_s", "shared", "aggregate_read_bytes_per_s", "basis"),
     "prices": (

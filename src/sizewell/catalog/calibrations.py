@@ -22,13 +22,15 @@ SHIPPED_NAMES = ("default", "kernels")
 NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 
 
-def read_efficiencies(name: str = "default") -> Efficiencies:
-    """Return the shipped efficiencies called `name`, scaled by the user's own calibrations.
+def read_efficiencies(name: str = "default", *, without: str | None = None) -> Efficiencies:
+    """Return the shipped efficiencies called `name`, scaled by the user's own calibrations (but one `without` which).
 
     Raises BadInputError for a share outside (0, 1] or a calibration of the user's that cannot be read.
     """
     found = _shipped(name)
     for path in _own_files():
+        if path.stem == without:
+            continue
         found = _scaled(found, path)
     return found
 
@@ -71,7 +73,8 @@ def _scaled(shipped: Efficiencies, path: Path) -> Efficiencies:
             kept = scales.setdefault(tag, {})
             times = kept[factor].value if factor in kept else 1.0
             kept[factor] = replace(scale, value=scale.value * times)
-    tags = frozenset(tag for tag in more if tag.startswith(("gpu:", "engine:")))
+    parts = {part for tag in more for part in tag.split("+")}
+    tags = frozenset(part for part in parts if part.startswith(("gpu:", "engine:")))
     return replace(shipped, name=f"{shipped.name}+{path.stem}", scales=scales, measured=shipped.measured | tags)
 
 

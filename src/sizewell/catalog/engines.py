@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, cast
 
-from sizewell.specs.engine import BatchDefaults, EngineName, EngineSpec
+from sizewell.specs.engine import BatchDefaults, CpuRules, EngineName, EngineSpec
 from sizewell.specs.errors import UnknownNameError
 
 _GIB = 2**30
@@ -118,10 +118,23 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
         batch_defaults=tuple(_defaults(tier) for tier in facts["batch_defaults"]),
         mla_row_elements=facts.get("mla_row_elements") or None,
         fraction_rule=facts.get("fraction_rule", "fixed"),
+        offload=facts.get("offload", "streams"),
+        copied_from_tokens=facts.get("copied_from_tokens", 0),
         wide_output_groups=facts.get("wide_output_groups", False),
         expert_scale_copies=facts.get("expert_scale_copies", False),
+        cpu=_cpu_rules(facts["cpu"]) if "cpu" in facts else None,
         **plain,
         **{field: facts[key] * _GIB for field, key in sizes.items()},
+    )
+
+
+def _cpu_rules(facts: dict[str, Any]) -> CpuRules:
+    return CpuRules(
+        block_tokens=facts["block_tokens"],
+        latent_block_tokens=facts["latent_block_tokens"],
+        process_bytes=facts["process_gib"] * _GIB,
+        max_num_batched_tokens=facts["max_num_batched_tokens"],
+        max_num_seqs=facts["max_num_seqs"],
     )
 
 

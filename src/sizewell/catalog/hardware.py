@@ -94,7 +94,7 @@ def cluster(
     if best is None or nodes < 1:
         most = max(fitting, key=lambda c: c.max_nodes)
         raise BadInputError(f"{nodes} nodes of {card.key}: {most.key} is joined in 1 to {most.max_nodes}")
-    return ClusterSpec(gpu=card, node=best, gpus_per_node=gpus_per_node, nodes=nodes)
+    return ClusterSpec(gpu=card, node=best.holding(gpus_per_node), gpus_per_node=gpus_per_node, nodes=nodes)
 
 
 def _choices(card: GpuSpec, node: str | None) -> tuple[NodeSpec, ...]:

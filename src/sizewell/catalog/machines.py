@@ -8,8 +8,11 @@ from typing import cast, get_args
 from sizewell.catalog.bands import VENDORS
 from sizewell.catalog.facts import Facts
 from sizewell.specs.encoding import ComputeType
+from sizewell.specs.engine import AMX
 from sizewell.specs.hardware import GpuKind, GpuSpec, HostSpec, LinkKind, LinkSpec, StorageBasis, StorageSpec
 
+USUAL_CORE_FLOPS_PER_S = 2.0e9 * 32
+"""What a core of a file that states no rate is taken to do: 2 GHz, two 256-bit multiply-adds a cycle; assumed."""
 COMPUTE_TYPES: tuple[ComputeType, ...] = get_args(ComputeType)
 
 
@@ -43,6 +46,8 @@ def gpu_from(facts: Facts) -> GpuSpec:
 
 def _capability(facts: Facts) -> str | None:
     said = facts.text("compute_capability", "")
+    if said == AMX and facts.text("kind") == "cpu":
+        return said
     if said and not re.fullmatch(r"\d{1,2}\.\d", said):
         raise facts.error("compute_capability", f'must be a number such as "8.9", found {said!r}')
     return said or None
@@ -90,6 +95,8 @@ def host_from(facts: Facts) -> HostSpec:
         key=facts.text("key"),
         cpu=facts.text("cpu"),
         cores=int(facts.number("cores", least=1)),
+        sockets=int(facts.optional_number("sockets") or 1),
+        flops_per_s=facts.optional_number("flops_per_s") or facts.number("cores", least=1) * USUAL_CORE_FLOPS_PER_S,
         ram_bytes=facts.number("ram_bytes", least=1),
         ram_bytes_per_s=facts.number("ram_bytes_per_s", least=1),
         disk_bytes=facts.number("disk_bytes"),

@@ -58,7 +58,7 @@ def _answers(rows: Sequence[MemoryRow], *, logged_peak: bool) -> tuple[MemoryPre
 
 def _engine(rows: Sequence[MemoryRow], gpu: GpuSpec | None) -> EngineSpec:
     version = max((row.engine_version for row in rows), key=len)
-    capability = float(gpu.compute_capability) if gpu and gpu.compute_capability else _AMPERE
+    capability = float(gpu.compute_capability) if gpu and gpu.kind == "gpu" and gpu.compute_capability else _AMPERE
     if rows[0].engine == "vllm" and capability < _AMPERE and version.startswith(_FIRST_ENGINE_KEPT):
         version = f"{version} V0"
     engine = read_engine(rows[0].engine, version)

@@ -75,7 +75,9 @@ class NodeFile:
             scale_up_domain=int(facts.plain_number("scale_up.domain_gpus")) if inside else 1,
             scale_out=scale_out,
             scale_out_ports=int(facts.plain_number("scale_out.ports")),
-            host=self._host(),
+            host=self._host("host"),
+            small_host=self._host("small_host.host") if facts.has("small_host") else None,
+            small_host_gpus=self._small_host_gpus(),
             power_w=facts.number("power_w", least=1),
             max_nodes=int(facts.plain_number("max_nodes")),
             template=bool(self.accepts),
@@ -91,22 +93,28 @@ class NodeFile:
         except UnknownNameError as error:
             raise self.facts.error(f"{field}.network", f"names an {error}") from error
 
-    def _host(self) -> HostSpec:
+    def _host(self, field: str) -> HostSpec:
         try:
-            return self.hosts(self.facts.text("host"))
+            return self.hosts(self.facts.text(field))
         except UnknownNameError as error:
-            raise self.facts.error("host", f"names an {error}") from error
+            raise self.facts.error(field, f"names an {error}") from error
+
+    def _small_host_gpus(self) -> int:
+        if not self.facts.has("small_host"):
+            return 0
+        self.facts.check_source("small_host", self.facts.text("small_host.from"))
+        return int(self.facts.plain_number("small_host.gpus"))
 
 
 def fitted(node: NodeSpec, gpu: GpuSpec, links: Callable[[str], LinkSpec]) -> NodeSpec:
     """Return the node as it is with this card in it.
 
-    A slot runs at the lower generation and width of board and card; bridged pairs reach the other cards over PCIe.
+    A slot runs at the lower generation and width of board and card; islands of bridged cards meet over PCIe.
     """
     card = _PCIE.fullmatch(gpu.host_link or "")
     if not card:
         return node
-    if node.topology == "pairs":
+    if node.scale_up_domain < node.max_gpus:
         return replace(node, peer_link=links(card.group()))
     board = _PCIE.fullmatch(node.scale_up.key)
     if not board:

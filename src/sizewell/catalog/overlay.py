@@ -46,3 +46,16 @@ def remembered_files(kind: str, overlay: Path) -> dict[str, Path]:
 def is_shipped(path: Path) -> bool:
     """Return whether a data file came with sizewell."""
     return path.is_relative_to(SHIPPED)
+
+
+def write_files(files: Mapping[str, str]) -> list[Path]:
+    """Write files into the user's own catalogue, each whole or not at all, and return where they lie."""
+    written = []
+    for name, text in files.items():
+        path = overlay_folder() / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+        written.append(path)
+    return written

@@ -37,6 +37,6 @@ def row_engine(row: PointRow) -> EngineSpec:
     if family not in {"vllm", "sglang", "llama.cpp"}:
         return read_engine("vllm")
     try:
-        return read_engine(family, row.engine_version or None)
+        return read_engine(family, row.engine_version or row.date or None)
     except SizewellError:
         return read_engine(family)

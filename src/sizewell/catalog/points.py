@@ -35,6 +35,7 @@ def _row(path: Path, number: int, raw: dict[str, str], metrics: tuple[str, ...])
         return PointRow(
             point_id=fields.text("point_id"),
             dataset=fields.text("dataset"),
+            date=fields.text("date"),
             engine=fields.text("engine"),
             engine_version=fields.text("engine_version"),
             model=fields.text("model"),

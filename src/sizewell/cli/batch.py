@@ -35,6 +35,7 @@ def _server_flags() -> Decorator:
         quantity("--timeout", DURATION, "Longest wait for one whole answer [1h]."),
         click.option("--retries", type=click.IntRange(0, 100), default=DEFAULT_RETRIES, help="Further tries [5]."),
         click.option("--stream", is_flag=True, help="Ask for streams, which proxies cut less often."),
+        click.option("--ray", metavar="ADDRESS", help="Send from a Ray cluster: auto, or host:port of its head."),
     )  # fmt: skip
 
 
@@ -75,10 +76,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     in flight). docs/drive.md has the formats.
     """
     job = _job(given)
-    from sizewell.driver.batch_job import run_batch
-
     _check_places(given, job)
-    found = run_batch(job, lambda line: talk(job.secret.hide(line)))
+    found = _run(job, given["ray"])
     if given["ordered"] is not None:
         _write_ordered(Path(given["ordered"]), job, found)
     _answer(given, job, found)
@@ -91,15 +90,30 @@ def command(ctx: click.Context, /, **given: Any) -> None:
             ctx.exit(code)
 
 
+def _run(job: BatchJob, ray_address: str | None) -> Outcome:
+    from sizewell.driver.batch_job import run_batch
+
+    def say(line: str) -> None:
+        talk(job.secret.hide(line))
+
+    if ray_address is None:
+        return run_batch(job, say)
+    from sizewell.cli.ray_cluster import connected
+    from sizewell.driver.batch_ray import run_on_ray
+
+    with connected(ray_address) as ray:
+        return run_on_ray(job, ray, say)
+
+
 def _job(given: dict[str, Any]) -> BatchJob:
     from sizewell.cli.plan_file import planned_window
     from sizewell.cli.request_fields import fields_of
     from sizewell.driver.batch import Sending
     from sizewell.driver.batch_job import BatchJob
     from sizewell.driver.client import load_aiohttp
-    from sizewell.driver.endpoints import base_url, secret_from
     from sizewell.driver.failures import Backoff
     from sizewell.driver.prompt_files import read_rows
+    from sizewell.specs.address import base_url, secret_from
 
     load_aiohttp()
     shard = _shard(given["shard"])

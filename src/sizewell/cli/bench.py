@@ -10,17 +10,15 @@ import click
 from sizewell.cli.options import (
     OnceCommand,
     as_json,
-    assume,
-    deployment_flags,
-    format_flags,
+    one_deployment_flags,
     quantity,
-    settings_flags,
     slo_flags,
     slo_of,
     stack,
     statistic_flag,
     workload_flags,
 )
+from sizewell.cli.plan_file import plan_flag
 from sizewell.cli.quantities import COUNT, DURATION
 from sizewell.cli.traffic_flags import traffic_flags
 from sizewell.specs.errors import BadInputError
@@ -39,7 +37,7 @@ LOADS = ("concurrency", "rates", "saturate", "users", "rate", "trace")
 
 def _server_flags() -> Decorator:
     return stack(
-        click.option("--url", metavar="URL", help="The server."),
+        click.option("--url", "urls", multiple=True, metavar="URL", help="The server; several are measured as one."),
         click.option("--import", "imported", metavar="FILE", help="Score another tool's results instead."),
         click.option("--model", "served", metavar="NAME", help="Model to ask for [the first the server lists]."),
         click.option("--api-key-env", metavar="NAME", help="Variable with the key [SIZEWELL_API_KEY, OPENAI_API_KEY]."),
@@ -63,7 +61,8 @@ def _load_flags() -> Decorator:
 
 def _result_flags() -> Decorator:
     return stack(
-        click.option("--plan", "plan_file", metavar="FILE", help="A plan's JSON to predict by, instead of MODEL --on."),
+        plan_flag(),
+        click.option("--keep", metavar="NAME", help="Keep what was measured and predicted, for `sizewell runs`."),
         click.option("--rows", metavar="OUT", help="Write a row for each request: .csv, or .parquet with pyarrow."),
         click.option("--record", metavar="OUT", help="Write every token's time: JSON lines."),
         click.option("--report", metavar="OUT", help="Write an llm-d Benchmark Report v0.2.1: JSON."),
@@ -80,10 +79,7 @@ def _result_flags() -> Decorator:
 @traffic_flags()
 @slo_flags()
 @statistic_flag()
-@assume()
-@deployment_flags(required=False)
-@format_flags(multiple=False)
-@settings_flags()
+@one_deployment_flags(required=False)
 @_result_flags()
 @as_json()
 @click.pass_context
@@ -95,6 +91,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     environment. Exit code 1 when no request was served, 5 when the server does not answer.
     """
     from sizewell.cli import bench_files, bench_page, bench_runs
+    from sizewell.cli.keeping import keep_bench
 
     _check(given)
     bench_files.check(given)
@@ -104,6 +101,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     else:
         answer = bench_runs.bench(ctx, given, _job(given), slo)
     bench_files.write(given, answer)
+    keep_bench(given, answer)
     bench_page.say(answer, as_json=given["as_json"])
     if not any(point.score.ok for point in answer.points):
         ctx.exit(FAILED)
@@ -113,13 +111,11 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 def _check(given: dict[str, Any]) -> None:
     """Refuse flags that say the same thing twice, or half of one."""
-    if (given["url"] is None) == (given["imported"] is None):
+    if bool(given["urls"]) == (given["imported"] is not None):
         raise BadInputError("say what to measure: --url http://HOST:PORT, or --import a file of results")
     loads = [flag for flag in LOADS if given[flag.replace("-", "_")] not in (None, False)]
     if len(loads) > 1:
         raise BadInputError(f"--{loads[0]} and --{loads[1]} both say what is offered: give one of the two")
-    if given["plan_file"] is not None and (given["model"] or given["machine"]):
-        raise BadInputError("--plan and MODEL --on both say what to predict: give one of the two")
     if (given["model"] is None) != (given["machine"] is None):
         raise BadInputError("predicting needs both a model and its hardware: MODEL --on 8xh200, or --plan")
 
@@ -128,11 +124,11 @@ def _job(given: dict[str, Any]) -> BenchJob:
     from sizewell.cli.request_fields import fields_of
     from sizewell.driver.bench import BenchJob
     from sizewell.driver.client import load_aiohttp
-    from sizewell.driver.endpoints import base_url, secret_from
+    from sizewell.specs.address import base_url, secret_from
 
     load_aiohttp()
     return BenchJob(
-        url=base_url(given["url"]),
+        urls=tuple(dict.fromkeys(base_url(url) for url in given["urls"])),
         secret=secret_from(os.environ, given["api_key_env"]),
         salt=int.from_bytes(os.urandom(6)) if given["salt"] is None else given["salt"],
         model=given["served"],

@@ -31,14 +31,24 @@ SAY_EVERY = 10
 class Point:
     """One load: as it was measured, its score, and what was predicted on which deployment, where it was.
 
-    `overload`: in words that the queue grew as long as requests came; empty where it did not.
+    `overload`: in words that the queue grew as long as requests came; empty where it did not. `played` is the
+    simulation behind the prediction.
     """
 
     measured: Measured
     score: Score
     overload: str = ""
-    predicted: Score | None = None
-    deployment: Deployment | None = None
+    played: Simulation | None = None
+
+    @property
+    def predicted(self) -> Score | None:
+        """What was predicted for the same requests."""
+        return self.played.score if self.played else None
+
+    @property
+    def deployment(self) -> Deployment | None:
+        """On which deployment."""
+        return self.played.deployment if self.played else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,14 +67,14 @@ class Answer:
 def bench(ctx: click.Context, given: dict[str, Any], job: BenchJob, slo: Slo) -> Answer:
     """Return the answer to a bench's flags; talks about its progress."""
     offers = next_offer(ctx, given, slo)
-    predicts = given["machine"] is not None or given["plan_file"] is not None
+    predicts = given["machine"] is not None
     if predicts:
         _stated(given, None)  # a name that is not known is better refused before minutes of load than after
     model, found = run_bench(job, offers, _told)
     points = tuple(_point(given, one, slo, predicts) for one in found)
     limits = any(point.score.limits for point in points)
     return Answer(
-        url=job.url, model=model, salt=job.salt, slo=slo, points=points, searched=given["saturate"],
+        url=", ".join(job.urls), model=model, salt=job.salt, slo=slo, points=points, searched=given["saturate"],
         found_concurrency=searched_for(probes(found, slo), limits) if given["saturate"] else None,
     )  # fmt: skip
 
@@ -73,7 +83,7 @@ def imported(given: dict[str, Any], slo: Slo) -> Answer:
     """Return what another tool measured, scored by our definitions; predicted for the same arrivals and lengths."""
     from sizewell.driver.other_tools import read_results
 
-    predicts = given["machine"] is not None or given["plan_file"] is not None
+    predicts = given["machine"] is not None
     loads = read_results(Path(given["imported"]))
     points = tuple(_point(given, _as_measured(load.label, load.run), slo, predicts) for load in loads)
     return Answer(url=given["imported"], model=loads[0].tool, salt=0, slo=slo, points=points)
@@ -97,8 +107,7 @@ def _point(given: dict[str, Any], one: Measured, slo: Slo, predicts: bool) -> Po
         measured=one,
         score=score(one.run, slo),
         overload=_overload(one),
-        predicted=played.score if played else None,
-        deployment=played.deployment if played else None,
+        played=played,
     )
 
 
@@ -129,15 +138,10 @@ def _stated(given: dict[str, Any], load: Any) -> Deployment:
     from sizewell.catalog.models import read_model
     from sizewell.cli import questions, simulations
     from sizewell.cli.options import setup_of
-    from sizewell.cli.plan_file import planned
     from sizewell.cli.traffic_flags import Offered
     from sizewell.traffic.requests import Requests
 
-    if given["plan_file"] is not None:
-        model, machine, nodes, node, setup = planned(Path(given["plan_file"]))
-    else:
-        model, machine, nodes, node = given["model"], given["machine"], given["nodes"], given["node"]
-        setup = setup_of(given)
-    place = questions.machine(machine, nodes, node, setup.stated.replicas or 1)
+    setup = setup_of(given)
+    place = questions.machine(given["machine"], given["nodes"], given["node"], setup.stated.replicas or 1)
     load = load or Offered(requests=Requests.of(0.0, 1, 1))
-    return simulations.stated_for(read_model(model, assume=given["assume"]), place, load, setup)
+    return simulations.stated_for(read_model(given["model"], assume=given["assume"]), place, load, setup)

@@ -31,17 +31,47 @@ FITTED = (
 
 
 @click.command("calibrate")
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-)
+@click.argument("measured", nargs=-1, metavar="FILE... | RUN...")
+@click.option("--from-runs", is_flag=True, help="Take kept runs by number [all of the last one's machine and engine].")
 @click.option("--save", metavar="NAME", help="Keep it in your catalogue; every command then uses it.")
 @as_json()
-def command(files: tuple[Path, ...], save: str | None, as_json: bool) -> None:
-    """Fit the efficiencies of your machine to measured points in FILES.
+@click.pass_context
+def command(ctx: click.Context, measured: tuple[str, ...], from_runs: bool, save: str | None, as_json: bool) -> None:
+    """Fit the efficiencies of your machine to measured points in files, or to runs that were kept.
 
-    FILES are CSV tables in the format of measured points (docs/accuracy.md). A third of the figures is held back; a
-    calibration that does not predict those better than the shipped one is not saved (exit code 4).
+    FILEs are CSV tables in the format of measured points (docs/accuracy.md); RUNs are numbers of `sizewell runs list`,
+    kept by `sizewell bench --keep` (docs/closed-loop.md). A third of the figures is held back; a calibration that does
+    not predict those better than the one in force is not saved (exit code 4).
     """
+    if from_runs:
+        from sizewell.cli import calibrate_runs
+
+        own, about = calibrate_runs.fitted(measured, save)
+        told: dict[str, object] = {"about": about.machine, "runs": about.runs}
+        source = f"sizewell calibrate --from-runs {' '.join(map(str, about.runs))}"
+    else:
+        files = _files(ctx, measured)
+        own, told = _fitted(files), {"about": None, "runs": []}
+        source = f"sizewell calibrate {' '.join(file.name for file in files)}"
+    document = {**told, **_document(own)}
+    if as_json:
+        print_json("calibrate", document)
+    else:
+        _show(own)
+    if save is not None:
+        _save(own, save, source)
+        if from_runs:
+            calibrate_runs.keep(save, document)
+
+
+def _files(ctx: click.Context, named: Sequence[str]) -> list[Path]:
+    if not named:
+        raise BadInputError("say what was measured: files of points, or --from-runs")
+    kind = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+    return [Path(kind.convert(name, None, ctx)) for name in named]
+
+
+def _fitted(files: Sequence[Path]) -> Own:
     from sizewell.calibrator.own import FEWEST, fit_own, own_beliefs
 
     cases = _cases(files)
@@ -50,13 +80,7 @@ def command(files: tuple[Path, ...], save: str | None, as_json: bool) -> None:
     count = sum(len(_metrics(case)) for case in cases)
     if count < FEWEST:
         raise BadInputError(f"{count} figures to fit: give at least {FEWEST}, so that some can be held back")
-    own = fit_own(lambda logs: observe(beliefs, logs), beliefs)
-    if as_json:
-        print_json("calibrate", _document(own))
-    else:
-        _show(own)
-    if save is not None:
-        _save(own, save, files)
+    return fit_own(lambda logs: observe(beliefs, logs), beliefs)
 
 
 def _cases(files: Sequence[Path]) -> list[PointCase]:
@@ -112,8 +136,9 @@ def _document(own: Own) -> dict[str, object]:
                 "scale": math.exp(log),
                 "spread_fraction": math.expm1(spread),
                 "determined": known,
+                "why": own.reasons[at],
             }
-            for belief, log, spread, known in _lines(own)
+            for at, (belief, log, spread, known) in enumerate(_lines(own))
         ],
     }
 
@@ -128,26 +153,26 @@ def _lines(own: Own) -> list[tuple[Belief, float, float, bool]]:
 def _show(own: Own) -> None:
     rows = [
         (belief.tag, belief.factor, f"× {math.exp(log):.3g}" if known else "as shipped",
-         f"± {math.expm1(spread):.0%}" if known else "not determined by these figures")
-        for belief, log, spread, known in _lines(own)
+         f"± {math.expm1(spread):.0%}" if known else own.reasons[at])
+        for at, (belief, log, spread, known) in enumerate(_lines(own))
     ]  # fmt: skip
     show(table("What your figures say", ("on", "factor", ">scale", "spread"), rows))
     show(
-        f"{own.held_back} held-back figures: mean error {own.before_fraction:.1%} as shipped, "
+        f"{own.held_back} held-back figures: mean error {own.before_fraction:.1%} before, "
         f"{own.after_fraction:.1%} calibrated on the other {own.used}"
     )
 
 
-def _save(own: Own, name: str, files: Sequence[Path]) -> None:
+def _save(own: Own, name: str, measured: str) -> None:
     from sizewell.catalog.calibrations import save_scales
     from sizewell.specs.calibration import Factor
 
     if not own.improves:
         raise MissedGateError(
-            f"not saved: held-back figures are predicted {own.after_fraction:.1%} off, {own.before_fraction:.1%} as "
-            "shipped; measure more, or more varied, loads"
+            f"not saved: held-back figures are predicted {own.after_fraction:.1%} off, {own.before_fraction:.1%} "
+            "before; measure more, or more varied, loads"
         )
-    source = f"sizewell calibrate {' '.join(file.name for file in files)}: {own.used + own.held_back} figures"
+    source = f"{measured}: {own.used + own.held_back} figures"
     scales: dict[str, dict[str, Factor]] = {}
     for belief, log, spread, known in _lines(own):
         if known:

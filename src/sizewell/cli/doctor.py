@@ -48,7 +48,7 @@ def _file_first(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     if named and said["source"]:
         raise BadInputError(f"{named} and --from {said['source']} are two plans: give one of the two")
     if named or said["source"]:
-        from sizewell.cli.deployment_file import read_deployment_file
+        from sizewell.cli.plan_file import read_deployment_file
 
         read = read_deployment_file(named or said["source"], said["plan"] or 1, ctx)
         ctx.default_map = {**(ctx.default_map or {}), **read}
@@ -119,7 +119,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 def _deployment(ctx: click.Context, given: Mapping[str, Any]) -> Deployment:
     from sizewell.catalog.models import read_model
     from sizewell.cli import questions
-    from sizewell.cli.deployment_file import check_as_planned
+    from sizewell.cli.plan_file import check_as_planned
 
     if not given["machine"]:
         raise BadInputError(f"{given['model']}: on which machine? say --on 8xh200, or give a plan's file")

@@ -64,6 +64,7 @@ def _pool_object(pool: Pool) -> Object:
         "draft_acceptance": settings.draft_acceptance,
         "offload_bytes": settings.offload_bytes,
         "kv_host_bytes": settings.kv_host_bytes,
+        "kv_cache_bytes": settings.kv_cache_bytes,
         "pin_prefixes": settings.pin_prefixes,
     }
     return {"role": pool.role, "replicas": pool.replicas, "parallelism": pool.parallelism, "settings": said}

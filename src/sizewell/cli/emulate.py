@@ -11,17 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.options import (
-    as_json,
-    assume,
-    deployment_flags,
-    format_flags,
-    quantity,
-    settings_flags,
-    setup_of,
-    stack,
-)
-from sizewell.cli.plan_flag import plan_flag
+from sizewell.cli.options import as_json, one_deployment_flags, quantity, setup_of, stack
+from sizewell.cli.plan_file import plan_flag
 from sizewell.cli.quantities import COUNT, DURATION, FACTOR, FRACTION, SEED, SIGMA, TOKENS
 from sizewell.specs.errors import NoFeasiblePlanError
 
@@ -78,11 +69,8 @@ def _failure_flags() -> Decorator:
 
 @click.command("emulate")
 @click.argument("model")
-@assume()
 @plan_flag()
-@deployment_flags()
-@format_flags(multiple=False)
-@settings_flags()
+@one_deployment_flags()
 @_door_flags()
 @_length_flags()
 @_failure_flags()
@@ -175,20 +163,24 @@ def _deployment(given: dict[str, Any]) -> tuple[Deployment, MemoryLedger]:
 
 def _emulation(given: dict[str, Any], deployment: Deployment, memory: MemoryLedger) -> Emulation:
     from sizewell.catalog.calibrations import read_efficiencies
+    from sizewell.catalog.engine_metrics import read_engine_metrics
     from sizewell.emulator.deployment import Emulation, Lengths
     from sizewell.emulator.dialect import Dialect
     from sizewell.simulator.deployment import deployed_facts
     from sizewell.simulator.facts import Fleet
+    from sizewell.specs.engine_metrics import metrics_in
 
     seed = given["seed"] or 0
     facts = deployed_facts(deployment, memory, read_efficiencies(), seed=seed)
     engine = deployment.engine
+    dialect = Dialect(engine=engine.name, version=engine.version, reasoning=given["reasoning"])
     answer = given["answer"] if given["answer"] is not None else 500.0
     return Emulation(
         name=given["name"] or deployment.model.name,
         fleet=Fleet(replica=facts, replicas=deployment.pools[0].replicas, router=given["router"]),
         memory=memory,
-        dialect=Dialect(engine=engine.name, version=engine.version, reasoning=given["reasoning"]),
+        dialect=dialect,
+        metrics=metrics_in(read_engine_metrics(engine.name), dialect.release),
         lengths=Lengths(
             think_tokens=given["think"] or 0.0, answer_tokens=answer, sigma=given["length_sigma"] or 0.0, seed=seed
         ),

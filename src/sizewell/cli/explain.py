@@ -37,16 +37,19 @@ LIMIT_MISSED = 4
 @settings_flags()
 @workload_flags()
 @slo_flags()
+@click.option("--advise", is_flag=True, help="Propose changes, each with its predicted gain.")
+@click.option("--keep", metavar="NAME", help="Keep the answer under a name, for --plan and `sizewell runs`.")
 @as_json()
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> None:
-    """Explain MODEL on stated hardware: every line of its memory with the formula, and what the nodes need.
+    """Explain MODEL on stated hardware: every line of its memory with the formula, what binds it, what the nodes need.
 
     MODEL is a shipped name, a Hugging Face id, a folder or a config.json. Exit code 3 when it does not fit, 4 when it
     misses a limit on speed or cannot keep up with --rate.
     """
     from sizewell.catalog.models import read_model
     from sizewell.cli import questions
+    from sizewell.cli.explain_advice import advice_object, advised
     from sizewell.planner.step_account import missed
 
     workload = workload_of(ctx, given)
@@ -59,21 +62,31 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     )
     misses = missed(slo_of(given), workload, answer.served) if answer.served else ()
     contexts = _contexts(answer, workload.context_tokens)
-    if given["as_json"]:
-        from sizewell.cli.documents import explanation_object
-        from sizewell.cli.output import print_json
-        from sizewell.cli.rehearsal_text import rehearsal_object
+    advice = advised(answer.planned, changes=given["advise"])
+    if given["keep"] is not None:
+        from sizewell.cli.keeping import keep_plan
 
-        told = {**explanation_object(answer, contexts), "rehearsal": rehearsal_object(answer.rehearsal)}
-        print_json("explain", {**told, "missed": misses})
+        keep_plan("explain", _document(answer, contexts, misses), given["keep"], given["model"])
+    if given["as_json"]:
+        from sizewell.cli.output import print_json
+
+        print_json("explain", {**_document(answer, contexts, misses), **advice_object(advice)})
     else:
         from sizewell.cli.explain_page import show_explanation
 
-        show_explanation(answer, contexts, misses)
+        show_explanation(answer, contexts, misses, advice)
     if not answer.memory.fits:
         ctx.exit(NOT_FEASIBLE)
     if misses:
         ctx.exit(LIMIT_MISSED)
+
+
+def _document(answer: Explanation, contexts: tuple[int, ...], misses: tuple[str, ...]) -> dict[str, object]:
+    from sizewell.cli.documents import explanation_object
+    from sizewell.cli.rehearsal_text import rehearsal_object
+
+    told = {**explanation_object(answer, contexts), "rehearsal": rehearsal_object(answer.rehearsal)}
+    return {**told, "missed": misses}
 
 
 def _contexts(answer: Explanation, asked_tokens: float) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sizewell.cli.explain_advice import advice_parts
 from sizewell.cli.output import amount, duration, gib, show, spread, table
 from sizewell.cli.rehearsal_text import rehearsal_lines
 from sizewell.planner.support import unsupported
@@ -12,6 +13,7 @@ from sizewell.planner.support import unsupported
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sizewell.cli.explain_advice import Advice
     from sizewell.cli.questions import Explanation
     from sizewell.costs.ledger import MemoryLedger
     from sizewell.costs.lines import LedgerLine
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from sizewell.traffic.workload import Workload
 
 
-def show_explanation(answer: Explanation, contexts: Sequence[int], misses: Sequence[str]) -> None:
+def show_explanation(
+    answer: Explanation, contexts: Sequence[int], misses: Sequence[str], advice: Advice | None
+) -> None:
     """Print an explanation: what it is, its memory, what the nodes need."""
     show(
         *headline(answer.deployment),
@@ -33,6 +37,7 @@ def show_explanation(answer: Explanation, contexts: Sequence[int], misses: Seque
         *(rehearsal_lines(answer.rehearsal) if answer.rehearsal else ()),
         *(f"LIMIT MISSED: {miss}" for miss in misses),
         *((step_table(answer.step), step_line(answer.step), "") if answer.step else ()),
+        *(advice_parts(advice) if advice else ()),
         materials_table(answer.materials),
     )
 
@@ -54,7 +59,9 @@ def _engine_notes(deployment: Deployment) -> tuple[str, ...]:
 
 
 def _unsupported(deployment: Deployment) -> tuple[str, ...]:
-    why = unsupported(deployment.model, deployment.weight_format, deployment.engine.name, deployment.cluster.gpu)
+    why = unsupported(
+        deployment.model, deployment.weight_format, deployment.engine.name, deployment.cluster.gpu, asked=True
+    )
     return (f"NOT SUPPORTED: {why}; a plan would reject this, the figures say what it would be like",) if why else ()
 
 

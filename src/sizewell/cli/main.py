@@ -25,12 +25,17 @@ COMMANDS = {
     "sweep": "Simulate every combination of some flags, on all cores or a Ray cluster.",
     "render": "Write the files that start a deployment: command, compose, SLURM, Kubernetes, systemd.",
     "doctor": "Check this machine before weights load: GPUs, memory, disk, network, engine.",
+    "up": "Start a deployment here, on SLURM or on Kubernetes, and watch it until it answers.",
+    "status": "Show how started deployments stand.",
+    "logs": "Print what a started deployment wrote.",
+    "down": "End a started deployment.",
     "fit": "List what runs on the machine you have.",
     "validate": "Predict measured figures from a file and report the error by group.",
     "measure": "Measure this machine and compare it with what is predicted (needs PyTorch).",
     "calibrate": "Fit the efficiencies of your machine to figures you measured.",
     "batch": "Send a file of prompts to live servers; resumable at any moment.",
     "bench": "Measure a live server under a load, beside what is predicted for it.",
+    "diagnose": "Name what binds a live server or a run, with evidence, and the change that helps most.",
     "catalog": "Show the facts everything rests on, each with its source.",
 }
 """Sub-command → one line of help. Each lives in the module `sizewell.cli.<name>` as `command`."""

@@ -68,6 +68,7 @@ def _kinds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     "--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FIGURES.csv",
     help="Where to write the figures [figures-MACHINE-DATE-TIME.csv here].",
 )  # fmt: skip
+@click.option("--save", is_flag=True, help="Put a machine the catalogue lacks into your own, as measured.")
 @click.option("--all", "everything", is_flag=True, help="Show every figure, not only what each kind reached.")
 @as_json()
 @click.pass_context
@@ -81,6 +82,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     from sizewell.cli import measure_page
 
     answer = _measured(given)
+    if given["save"]:
+        _save(answer)
     if given["as_json"]:
         measure_page.print_document(answer)
     else:
@@ -116,6 +119,15 @@ def _measured(given: dict[str, Any]) -> Answer:
         device=device, machine=machine, cluster=_cluster(gpu, device.count) if gpu else None, catalogue_files={},
         out=out, measured=measured, rows=(), missing_types=dict(missing),
     ), models)  # fmt: skip
+
+
+def _save(answer: Answer) -> None:
+    from sizewell.catalog.overlay import write_files
+
+    if not answer.catalogue_files:
+        talk(f"{answer.machine} is in the catalogue, or too little was measured to describe it: nothing to save")
+    for path in write_files(answer.catalogue_files):
+        talk(f"wrote {path}; name the machine with --on {answer.machine}")
 
 
 def _check_place(out: Path) -> None:

@@ -187,7 +187,13 @@ def settings_flags() -> Decorator:
         quantity("--speculative-tokens", COUNT, "Draft tokens per step from the model's own prediction layers [0]."),
         quantity("--acceptance", FRACTION, "Share of drafts accepted if those before were [as calibrated]."),
         quantity("--offload-bytes", BYTES, "Weights kept in host memory, per accelerator [0]."),
+        quantity("--kv-cache-memory", BYTES, "KV cache of each rank [what the memory fraction leaves]; vLLM only."),
     )
+
+
+def one_deployment_flags(*, required: bool = True) -> Decorator:
+    """Return all flags that state one deployment of a model."""
+    return stack(assume(), deployment_flags(required), format_flags(multiple=False), settings_flags())
 
 
 def setup_of(given: Mapping[str, Any]) -> Setup:
@@ -213,6 +219,7 @@ def setup_of(given: Mapping[str, Any]) -> Setup:
         draft_acceptance=given["acceptance"],
         pin_prefixes=given.get("pin_prefixes", False),
         kv_host_bytes=given.get("kv_host_memory") or 0.0,
+        kv_cache_bytes=given["kv_cache_memory"] or 0.0,
         prefill=given.get("prefill"),
         decode=given.get("decode"),
         kv_network=read_link(given["kv_network"]) if given.get("kv_network") else None,

@@ -27,6 +27,7 @@ from sizewell.specs.errors import BadInputError
 if TYPE_CHECKING:
     from sizewell.planner.plan import Answer
     from sizewell.planner.question import Limits, Question
+    from sizewell.planner.splitting import Split
     from sizewell.specs.model import ModelSpec
 
 NOT_FEASIBLE = 3
@@ -49,6 +50,7 @@ PRICES = ("on-demand", "spot", "reserved-1y", "reserved-3y", "purchase")
 @click.option("--offload", is_flag=True, help="Allow weights in host memory.")
 @click.option("--split", is_flag=True, help="Simulate the best plan split into prefill and decode pools as well.")
 @quantity("--top", COUNT, "Plans to show, one per accelerator [5].")
+@click.option("--keep", metavar="NAME", help="Keep the answer under a name, for --plan and `sizewell runs`.")
 @click.option("--explain", is_flag=True, help="Explain the best plan line by line, and every rejection.")
 @as_json()
 @click.pass_context
@@ -66,12 +68,11 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     answer = questions.plan(question, engine=given["engine"] or "auto", top=given["top"] or 5)
     found = questions.split_best(answer) if given["split"] and answer.plans else ()
     detail(f"{answer.candidates:,} candidates in {perf_counter() - began:.2f} s")
+    _keep(answer, found, given)
     if given["as_json"]:
         from sizewell.cli.output import print_json
-        from sizewell.cli.plan_document import answer_object
-        from sizewell.cli.split_page import splits_object
 
-        print_json("plan", {**answer_object(answer), "splits": splits_object(found)})
+        print_json("plan", _document(answer, found))
     else:
         from sizewell.cli.output import show
         from sizewell.cli.plan_page import show_answer
@@ -83,6 +84,20 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         _explain_best(answer, given)
     if not answer.plans:
         ctx.exit(NOT_FEASIBLE)
+
+
+def _document(answer: Answer, found: tuple[Split, ...]) -> dict[str, object]:
+    from sizewell.cli.plan_document import answer_object
+    from sizewell.cli.split_page import splits_object
+
+    return {**answer_object(answer), "splits": splits_object(found)}
+
+
+def _keep(answer: Answer, found: tuple[Split, ...], given: dict[str, Any]) -> None:
+    if given["keep"] is not None and answer.plans:
+        from sizewell.cli.keeping import keep_plan
+
+        keep_plan("plan", _document(answer, found), given["keep"], given["model"])
 
 
 def _restated(answer: Answer, given: dict[str, Any]) -> str:
@@ -151,9 +166,11 @@ def _explain_best(answer: Answer, given: dict[str, Any]) -> None:
     if not (given["explain"] and answer.plans):
         return
     from sizewell.cli import questions
+    from sizewell.cli.explain_advice import advised
     from sizewell.cli.explain_page import show_explanation
 
     best = answer.plans[0].deployment
     length = best.pools[0].settings.max_model_len_tokens
     explained = questions.explain_deployment(best, answer.question.workload)
-    show_explanation(explained, (int(answer.question.workload.context_tokens), length), ())
+    contexts = (int(answer.question.workload.context_tokens), length)
+    show_explanation(explained, contexts, (), advised(explained.planned, changes=False))

@@ -76,6 +76,7 @@ def _details_object(details: Details | None) -> Object | None:
             "moved": placed.moved,
             "streamed_tokens_per_s": placed.streamed_tokens_per_s,
             "computed_tokens_per_s": placed.computed_tokens_per_s,
+            "engine_does": placed.engine_does,
         },
     }
 

@@ -131,9 +131,10 @@ def _power(counted_w: float, needs: BillOfMaterials) -> str:
 
 
 def _placement_line(placed: Placement) -> str:
-    moved = ", ".join(f"{each.group} of the last {each.layers} of {each.of_layers} layers" for each in placed.moved)
+    moved = ", ".join(f"{each.group} of the first {each.layers} of {each.of_layers} layers" for each in placed.moved)
+    does = "brings them over at every step" if placed.engine_does == "streams" else "computes with them there"
     return (
-        f"in host memory: {moved} ({gib(placed.bytes)} GiB a GPU); one user gets at most "
+        f"in host memory: {moved} ({gib(placed.bytes)} GiB a GPU), this engine {does}; one user gets at most "
         f"{placed.streamed_tokens_per_s:.1f} tokens/s streaming what a token touches, "
         f"{placed.computed_tokens_per_s:.1f} computing it on the host"
     )

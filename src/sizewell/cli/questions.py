@@ -42,6 +42,7 @@ from sizewell.traffic.score import NO_LIMITS
 from sizewell.traffic.workload import Slo, Workload
 
 if TYPE_CHECKING:
+    from sizewell.advisor.planned import Planned
     from sizewell.planner.fit import Fitting, Misfit
     from sizewell.planner.prediction import Prediction
     from sizewell.planner.step_account import StepAccount
@@ -70,8 +71,8 @@ USUAL_ENGINES: tuple[EngineName, ...] = ("vllm", "llama.cpp")
 class Explanation:
     """One deployment explained: its memory, what it gives, where a step's time goes, and what its nodes need.
 
-    `served` and `step` are None where it does not fit; `served` repeats the means of the `rehearsal`, where there is
-    one.
+    `served`, `step` and `planned` (what the advisor reads) are None where it does not fit; `served` repeats the means
+    of the `rehearsal`, where there is one.
     """
 
     deployment: Deployment
@@ -81,6 +82,7 @@ class Explanation:
     step: StepAccount | None
     materials: BillOfMaterials
     rehearsal: Rehearsal | None = None
+    planned: Planned | None = None
 
 
 def plan(question: Question, *, engine: str = "auto", top: int = 10) -> Answer:
@@ -217,7 +219,26 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
     return Explanation(
         deployment=deployment, workload=workload, memory=memory, served=given, step=step,
         materials=_materials(deployment, memory), rehearsal=rehearsal,
+        planned=_planned(deployment, ledgers[-1], workload, given, step) if given and step else None,
     )  # fmt: skip
+
+
+def _planned(
+    deployment: Deployment, memory: MemoryLedger, workload: Workload, given: Prediction, step: StepAccount
+) -> Planned:
+    from sizewell.advisor.planned import Planned
+
+    replicas = deployment.pools[-1].replicas
+    return Planned(
+        deployment=deployment,
+        memory=memory,
+        workload=workload,
+        sequences=given.sequences_per_replica * replicas,
+        most=given.most_sequences_per_replica * replicas,
+        ttft_s=given.ttft_s.value,
+        tpot_s=given.tpot_s.value,
+        prefill_s=step.prefill_s,
+    )
 
 
 def materials_that_fit(deployment: Deployment) -> BillOfMaterials:

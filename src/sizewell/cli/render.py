@@ -2,110 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.options import (
-    OnceCommand,
-    as_json,
-    assume,
-    deployment_flags,
-    format_flags,
-    quantity,
-    settings_flags,
-    setup_of,
-    stack,
-    workload_flags,
-    workload_of,
-)
-from sizewell.cli.pool_flags import pool_flags
-from sizewell.cli.quantities import COUNT
-from sizewell.specs.errors import BadInputError
+from sizewell.cli.launch_flags import LaunchCommand, launch_flags, launch_of
+from sizewell.cli.options import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sizewell.cli.options import Decorator
-    from sizewell.deployer.launch import Slurm
-    from sizewell.specs.deployment import Deployment
-
 TARGETS = ("command", "compose", "slurm", "kubernetes", "systemd")
-SOURCE = "sizewell.render.source"
-STYLES = ("none", "conda", "venv", "apptainer", "module")
 
 
-def _file_first(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """Read the file once both flags that choose from it are known, in whatever order they were given."""
-    said = ctx.meta.setdefault(SOURCE, {})
-    said[param.name] = value
-    if len(said) == 3 and said["source"] is not None:
-        from sizewell.cli.deployment_file import read_deployment_file
-
-        read = read_deployment_file(said["source"], said["plan"] or 1, ctx, said["split"])
-        ctx.default_map = {**(ctx.default_map or {}), **read}
-    return value
-
-
-def _source_flags() -> Decorator:
-    told = "A plan (JSON of `sizewell plan --json`), or flags as YAML or TOML."
-    which = "Which plan of the file [1, the best]."
-    split = "Which split of its best plan, as `sizewell plan --split` lists them [none: the plan as it is]."
-    return stack(
-        click.option("--from", "source", metavar="FILE", is_eager=True, callback=_file_first, help=told),
-        quantity("--plan", COUNT, which, is_eager=True, callback=_file_first),
-        quantity("--split", COUNT, split, is_eager=True, callback=_file_first),
-    )
-
-
-def _site_flags() -> Decorator:
-    return stack(
-        click.option("--model-path", metavar="PATH", help="What the engine loads [the model's name or folder]."),
-        click.option("--served-model-name", metavar="NAME", help="What clients ask for [the model's name]."),
-        click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens; others need a key."),
-        click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="First port."),
-        click.option("--image", default="", metavar="IMAGE", help="Container image [the engine's own]."),
-        click.option("--router-image", default="", metavar="IMAGE", help="Image of the router before two pools."),
-        click.option("--reasoning-parser", metavar="NAME", help="Parser of thinking, or none [the model's]."),
-        click.option("--trust-remote-code", is_flag=True, help="Run code that lies in the checkpoint."),
-    )
-
-
-def _slurm_flags() -> Decorator:
-    return stack(
-        click.option("--partition", help="SLURM partition."),
-        click.option("--account", help="SLURM account."),
-        click.option("--constraint", help="SLURM node features."),
-        click.option("--time", default="1-00:00:00", show_default=True, help="SLURM time limit."),
-        click.option(
-            "--exclusive/--shared", default=True, show_default=True, help="Whole nodes, or only what it needs."
-        ),
-        click.option(
-            "--style", type=click.Choice(STYLES), default="none", show_default=True, help="How it is installed."
-        ),
-        click.option("--environment", metavar="NAME", help="Conda name, venv folder, apptainer image or modules."),
-        click.option(
-            "--launcher", type=click.Choice(["mp", "ray"]), default="mp", show_default=True, help="vLLM's nodes."
-        ),
-        click.option("--interface", help="Network interface between nodes [the one that carries their address]."),
-    )
-
-
-@click.command("render", cls=OnceCommand)
-@_source_flags()
-@click.argument("model")
+@click.command("render", cls=LaunchCommand)
 @click.option("--target", type=click.Choice(TARGETS), default="command", show_default=True, help="What to write.")
-@assume()
-@deployment_flags()
-@format_flags(multiple=False)
-@settings_flags()
-@pool_flags()
-@workload_flags()
-@_site_flags()
-@_slurm_flags()
+@launch_flags()
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Write files there, not to stdout.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @as_json()
@@ -115,11 +29,10 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
     MODEL and the flags are those of `sizewell explain`, or come from a file (--from). Exit code 3 when it does not fit.
     """
-    from sizewell.cli.deployment_file import check_as_planned
+    from sizewell.deployer.render import render
 
-    deployment = _deployment(ctx, given)
-    check_as_planned(deployment, ctx)
-    files = _files(deployment, given)
+    launch = launch_of(ctx, given)
+    files = render(launch, given["target"])
     if given["output"] is not None:
         from sizewell.deployer.folder import write
 
@@ -128,69 +41,10 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         from sizewell.cli.documents import deployment_object
         from sizewell.cli.output import print_json
 
-        answer = {"target": given["target"], "deployment": deployment_object(deployment), "files": files}
+        answer = {"target": given["target"], "deployment": deployment_object(launch.deployment), "files": files}
         print_json("render", answer)
     else:
         _show(files, given["output"])
-
-
-def _deployment(ctx: click.Context, given: Mapping[str, Any]) -> Deployment:
-    from sizewell.catalog.models import read_model
-    from sizewell.cli import questions
-
-    return questions.stated_on(
-        read_model(given["model"], assume=given["assume"]),
-        questions.machine(given["machine"], given["nodes"], given["node"], given["replicas"] or 1),
-        workload_of(ctx, given),
-        setup_of(given),
-    )
-
-
-def _files(deployment: Deployment, given: Mapping[str, Any]) -> Mapping[str, str]:
-    from sizewell.catalog.engine_flags import read_engine_flags, read_router_flags
-    from sizewell.cli import questions
-    from sizewell.deployer.launch import Launch, Site
-    from sizewell.deployer.reasoning import usual_parser
-    from sizewell.deployer.render import render
-
-    flags = read_engine_flags(deployment.engine.name, deployment.engine.version)
-    parser = given["reasoning_parser"] or usual_parser(deployment.model.name, flags)
-    site = Site(
-        model_path=given["model_path"] or _usual_path(deployment, given["model"]),
-        served_name=given["served_model_name"] or deployment.model.name,
-        host=given["host"],
-        port=given["port"],
-        image=given["image"],
-        router_image=given["router_image"],
-        reasoning_parser=None if parser == "none" else parser,
-        trust_remote_code=given["trust_remote_code"],
-        slurm=_slurm(given),
-    )
-    materials = questions.materials_that_fit(deployment)
-    router = read_router_flags(deployment.engine.name)
-    launch = Launch(deployment=deployment, site=site, flags=flags, materials=materials, router=router)
-    return render(launch, given["target"])
-
-
-def _slurm(given: Mapping[str, Any]) -> Slurm:
-    from sizewell.deployer.launch import Slurm
-
-    words = ("partition", "account", "constraint", "time", "exclusive", "style", "environment", "launcher", "interface")
-    return Slurm(**{word: given[word] for word in words})
-
-
-def _usual_path(deployment: Deployment, asked: str) -> str:
-    """Return the model's folder where one was named, else its name on the hub."""
-    model, weights = deployment.model, deployment.weight_format
-    on_load = weights == "fp8" and model.weight_format in ("bf16", "fp16")
-    if deployment.engine.name == "llama.cpp":
-        raise BadInputError("llama.cpp loads a GGUF file: say which with --model-path")
-    if weights not in ("native", model.weight_format) and not on_load:
-        raise BadInputError(
-            f"{model.name} is stored as {model.weight_format}: name the {weights} one with --model-path"
-        )
-    folder = os.path.dirname(asked) if asked.endswith("config.json") else asked
-    return os.path.abspath(folder) if os.path.isdir(folder) else model.name
 
 
 def _show(files: Mapping[str, str], folder: Path | None) -> None:

@@ -19,8 +19,12 @@ def explain_command(deployment: Deployment, workload: Workload, model: str, assu
     `model` and `assume` are taken as they were typed.
     """
     facts = [word for fact in assume for word in ("--assume", fact)]
-    words = ["sizewell", "explain", model, *facts, *_place(deployment), *_formats(deployment)]
-    return _folded([*words, *_settings(deployment.pools[0].settings), *_load(workload)])
+    return _folded(["sizewell", "explain", model, *facts, *deployment_words(deployment), *_load(workload)])
+
+
+def deployment_words(deployment: Deployment) -> list[str]:
+    """Return the flags that state a deployment of one pool."""
+    return [*_place(deployment), *_formats(deployment), *_settings(deployment.pools[0].settings)]
 
 
 def _folded(words: Sequence[str]) -> str:
@@ -65,6 +69,8 @@ def _settings(settings: EngineSettings) -> Iterator[str]:
         yield from ("--acceptance", repr(settings.draft_acceptance))
     if settings.kv_host_bytes:
         yield from ("--kv-host-memory", f"{settings.kv_host_bytes / 2**30!r}GiB")
+    if settings.kv_cache_bytes:
+        yield from ("--kv-cache-memory", f"{settings.kv_cache_bytes / 2**30!r}GiB")
     if settings.offload_bytes:
         yield from ("--offload-bytes", f"{settings.offload_bytes / 2**30!r}GiB")
 

@@ -12,14 +12,17 @@ from sizewell.cli.output import amount, duration, print_json, show, table
 from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
+
+    from rich.table import Table
 
     from sizewell.records.store import RunEntry
     from sizewell.traffic.score import Score
 
 STATISTICS = ("mean", "p50", "p99")
 FELT = ("ttft", "ttfa", "tpot", "itl", "e2e")
+KINDS = ("runs", "plans", "calibrations")
 NUMBER = click.IntRange(min=1)
 
 
@@ -43,34 +46,63 @@ class Compared:
 def command() -> None:
     """List, show and compare kept runs.
 
-    `sizewell simulate --keep NAME` keeps one. They lie in $SIZEWELL_HOME, else in the user's data folder.
+    `sizewell simulate --keep NAME` and `sizewell bench --keep NAME` keep them. They lie in $SIZEWELL_HOME, else in the
+    user's data folder.
     """
 
 
 @command.command("list")
+@click.option("--of", "kind", type=click.Choice(KINDS), default=KINDS[0], show_default=True, help="What to list.")
 @as_json()
-def list_runs(as_json: bool) -> None:
-    """List all runs, the oldest first."""
+def list_runs(kind: str, as_json: bool) -> None:
+    """List all runs, plans or calibrations, the oldest first."""
     from sizewell.records.store import Records
 
+    if kind != "runs":
+        _list_documents(kind, as_json)
+        return
     entries = Records.usual().runs()
     if as_json:
         print_json("runs", {"kind": "list", "runs": [_entry_object(entry) for entry in entries]})
     elif entries:
-        heads = (">id", "|made", "name", "origin", "model", "on", ">requests")
+        heads = (">id", "|made", "name", "origin", "model", "on", ">requests", ">plan", ">predicted by")
         show(table("", heads, [_row(entry) for entry in entries]))
     else:
         click.echo("no runs are kept: sizewell simulate --keep NAME keeps one", err=True)
+
+
+def _list_documents(kind: str, as_json: bool) -> None:
+    from sizewell.records.store import Records
+
+    entries = Records.usual().kept("plans" if kind == "plans" else "calibrations")
+    if as_json:
+        made = [{"id": one.id, "made_at": one.made_at, "name": one.name, "document": one.document} for one in entries]
+        print_json("runs", {"kind": "list", kind: made})
+    elif entries:
+        rows = [(str(one.id), _made(one.made_at), one.name, _subject(one.document)) for one in entries]
+        show(table("", (">id", "|made", "name", "of"), rows))
+    else:
+        click.echo(f"no {kind} are kept", err=True)
+
+
+def _subject(document: Mapping[str, Any]) -> str:
+    """Return what a plan or a calibration is about."""
+    if "deployment" in document or document.get("plans"):
+        said = document["deployment"] if "deployment" in document else document["plans"][0]["deployment"]
+        return f"{said['model']} on {said['gpus']} × {said['gpu']} under {said['engine']['name']}"
+    before, after = document.get("before_fraction", 0.0), document.get("after_fraction", 0.0)
+    return f"{document.get('about', 'unknown')}: error {before:.0%} before, {after:.0%} after"
 
 
 @command.command("show")
 @click.argument("number", type=NUMBER, metavar="ID")
 @as_json()
 def show_run(number: int, as_json: bool) -> None:
-    """Show how the requests of run ID were served."""
+    """Show how the requests of run ID were served, and beside it what had been predicted for them."""
     entry, score = _scored(number)
+    beside = None if entry.predicted is None else _scored(entry.predicted)[1]
     if as_json:
-        print_json("runs", {"kind": "show", "run": _entry_object(entry), "score": score})
+        print_json("runs", {"kind": "show", "run": _entry_object(entry), "score": score, "predicted_score": beside})
         return
     rows = [(name.upper(), *(_felt(score, name, statistic) for statistic in STATISTICS)) for name in FELT]
     show(_headline(entry), table("Latencies of served requests", ("latency", ">mean", ">p50", ">p99"), rows))
@@ -78,14 +110,17 @@ def show_run(number: int, as_json: bool) -> None:
     if score.wall is not None:
         rates = score.wall
         show(f"{amount(rates.output_tokens_per_s)} output tokens/s, {amount(rates.requests_per_s)} requests/s")
+    if beside is not None:
+        show(_figures_table((f"{number} {entry.origin}", f"{entry.predicted} predicted"), compared(score, beside)))
 
 
 @command.command("compare")
 @click.argument("first", type=NUMBER, metavar="A")
-@click.argument("second", type=NUMBER, metavar="B")
+@click.argument("second", type=NUMBER, metavar="[B]", required=False)
 @as_json()
-def compare_runs(first: int, second: int, as_json: bool) -> None:
-    """Compare run B with run A, such as measured with predicted, figure by figure."""
+def compare_runs(first: int, second: int | None, as_json: bool) -> None:
+    """Compare run B with run A, such as predicted with measured, figure by figure; without B what predicted A."""
+    second = second or _predicted_of(first)
     if first == second:
         raise BadInputError(f"run {first} is the same as itself: give two runs")
     (one, one_score), (other, other_score) = _scored(first), _scored(second)
@@ -96,9 +131,22 @@ def compare_runs(first: int, second: int, as_json: bool) -> None:
         runs = {"first": _entry_object(one), "second": _entry_object(other)}
         print_json("runs", {"kind": "compare", **runs, "figures": rows, "notes": notes})
         return
-    heads = ("figure", f">{first} {one.origin}", f">{second} {other.origin}", ">B over A")
+    heads = (f"{first} {one.origin}", f"{second} {other.origin}")
+    show(_headline(one), _headline(other), _figures_table(heads, figures), *notes)
+
+
+def _predicted_of(number: int) -> int:
+    from sizewell.records.store import Records
+
+    found = Records.usual().run(number)[0].predicted
+    if found is None:
+        raise BadInputError(f"nothing is kept that predicted run {number}: give the run to compare it with")
+    return found
+
+
+def _figures_table(heads: tuple[str, str], figures: Iterable[Compared]) -> Table:
     cells = [(f.figure, _said(f.figure, f.first), _said(f.figure, f.second), _times(f.ratio)) for f in figures]
-    show(_headline(one), _headline(other), table("", heads, cells), *notes)
+    return table("", ("figure", *(f">{head}" for head in heads), ">second over first"), cells)
 
 
 def compared(first: Score, second: Score) -> Iterator[Compared]:
@@ -136,15 +184,24 @@ def _scored(number: int) -> tuple[RunEntry, Score]:
 def _entry_object(entry: RunEntry) -> Mapping[str, Any]:
     return {
         "id": entry.id, "made_at": entry.made_at, "name": entry.name, "origin": entry.origin, "plan": entry.plan,
-        "requests": entry.requests, "deployment": entry.deployment, "workload": entry.workload,
+        "predicted": entry.predicted, "requests": entry.requests, "deployment": entry.deployment,
+        "workload": entry.workload,
     }  # fmt: skip
 
 
 def _row(entry: RunEntry) -> tuple[str, ...]:
     return (
-        str(entry.id), entry.made_at[:16].replace("T", " "), entry.name, entry.origin,
-        str(entry.deployment.get("model", "")), _place(entry), f"{entry.requests:,}",
+        str(entry.id), _made(entry.made_at), entry.name, entry.origin, str(entry.deployment.get("model", "")),
+        _place(entry), f"{entry.requests:,}", _number(entry.plan), _number(entry.predicted),
     )  # fmt: skip
+
+
+def _made(made_at: str) -> str:
+    return made_at[:16].replace("T", " ")
+
+
+def _number(found: int | None) -> str:
+    return "" if found is None else str(found)
 
 
 def _headline(entry: RunEntry) -> str:

@@ -127,16 +127,10 @@ def _write_files(given: dict[str, Any], found: Simulation) -> None:
 
 
 def _keep(given: dict[str, Any], found: Simulation) -> None:
-    if given["keep"] is None or found.run is None:
-        return
-    from sizewell.cli.documents import deployment_object
-    from sizewell.cli.output import json_ready
-    from sizewell.cli.simulate_document import traffic_object
-    from sizewell.records.store import Records
+    if given["keep"] is not None:
+        from sizewell.cli.keeping import keep_simulation
 
-    deployment, traffic = json_ready(deployment_object(found.deployment)), json_ready(traffic_object(found.offered))
-    number = Records.usual().keep_run(found.run, given["keep"], deployment, traffic)
-    talk(f"kept as run {number}: sizewell runs show {number}")
+        keep_simulation(found, given["keep"], given["model"])
 
 
 def _plot(path: Path, found: Simulation) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sizewell.cli.output import json_ready
-from sizewell.specs.errors import BadInputError, SizewellError
+from sizewell.specs.errors import SizewellError
 
 FELT = ("ttft", "ttfa", "tpot", "itl", "e2e")
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
@@ -102,36 +102,14 @@ def on_cores(cases: Sequence[tuple[str, ...]], cores: int | None, ended: Callabl
 
 def on_ray(cases: Sequence[tuple[str, ...]], address: str, ended: Callable[[int], None] | None) -> list[Outcome]:
     """Return the outcomes of all cases, in order, from a Ray cluster on whose nodes sizewell is installed."""
-    try:
-        import ray
-    except ImportError as error:
-        raise BadInputError("--ray needs Ray: pip install 'sizewell[ray]'") from error
-    _check_listens(address)
-    try:
-        ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise BadInputError(f"--ray {address}: no Ray cluster answers there ({str(error).splitlines()[0]})") from error
-    try:
+    from sizewell.cli.ray_cluster import connected
+
+    with connected(address) as ray:
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
         size = max(1, -(-len(cases) // (cores * CHUNKS)))
         part = ray.remote(simulate_all)
         parts = [part.remote(list(cases[at : at + size])) for at in range(0, len(cases), size)]
         return _told([], (one for waiting in parts for one in ray.get(waiting)), ended)
-    finally:
-        ray.shutdown()
-
-
-def _check_listens(address: str) -> None:
-    """Refuse an address where nobody listens at once: Ray itself would wait for minutes."""
-    import socket
-
-    host, colon, port = address.rpartition(":")
-    if not (colon and port.isdigit()):
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        raise BadInputError(f"--ray {address}: no Ray cluster answers there ({error})") from error
 
 
 def _told(found: list[Outcome], more: Any, ended: Callable[[int], None] | None) -> list[Outcome]:

@@ -16,7 +16,7 @@ from sizewell.costs.expert_workspaces import (
     kept_workspace_bytes,
     most_workspace_bytes,
 )
-from sizewell.costs.lines import LedgerLine
+from sizewell.costs.lines import Input, LedgerLine
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.layers import (
@@ -41,7 +41,9 @@ def activation_line(
     tokens = settings.max_num_batched_tokens
     workspace = kept_workspace_bytes(model, formats, cut, tokens, engine)
     encoder = encoder_line(model, cut, tokens, engine)
-    others = [forward_line(model, formats, cut, settings, engine), *([_estimate(encoder)] if encoder else [])]
+    others = [forward_line(model, formats, cut, settings, engine)]
+    if encoder:
+        others.append(_estimated(encoder.name, encoder.bytes, encoder.formula, encoder.inputs))
     lines = [*others, _sampler(model, settings, engine, engine.sampler_copies, workspace)]
     peak = max(lines, key=lambda line: line.bytes)
     low, high = peak.low, peak.high
@@ -51,13 +53,15 @@ def activation_line(
     # Some releases and back ends keep the workspaces of 8-bit experts beside the sampler, others do not.
     if engine.grouped_fp8_experts and not workspace:
         high += most_workspace_bytes(model, formats, cut, tokens)
+    if (low, high) == (peak.low, peak.high):
+        return peak
     return replace(peak, low_bytes=low, high_bytes=high)
 
 
-def _estimate(line: LedgerLine) -> LedgerLine:
+def _estimated(name: str, size: float, formula: str, inputs: tuple[Input, ...]) -> LedgerLine:
     return LedgerLine(
-        name=line.name, bytes=line.bytes, formula=line.formula, inputs=line.inputs, provenance="derived",
-        low_bytes=line.bytes * (1 - _SPREAD), high_bytes=line.bytes * (1 + _SPREAD),
+        name=name, bytes=size, formula=formula, inputs=inputs, provenance="derived",
+        low_bytes=size * (1 - _SPREAD), high_bytes=size * (1 + _SPREAD),
     )  # fmt: skip
 
 
@@ -73,18 +77,16 @@ def _sampler(
     kept = min(rows, engine.sampler_buffer_rows) * model.vocabulary * 4.0
     kept += workspace + encoder_bytes(model, tokens, engine)
     hidden = engine.hidden_copies * tokens * model.hidden * 2
-    return _estimate(
-        LedgerLine(
-            name="activation peak: sampler",
-            bytes=logits + hidden + kept,
-            formula="{copies} × {rows} rows × {vocabulary} logits × 4 B + {kept} × {tokens} tokens × {hidden} × 2 B"
-            " + {workspace} B of workspace",
-            inputs=(
-                ("copies", copies), ("rows", rows), ("vocabulary", model.vocabulary),
-                ("kept", engine.hidden_copies), ("tokens", tokens), ("hidden", model.hidden),
-                ("workspace", kept),
-            ),
-        )
+    return _estimated(
+        "activation peak: sampler",
+        logits + hidden + kept,
+        "{copies} × {rows} rows × {vocabulary} logits × 4 B + {kept} × {tokens} tokens × {hidden} × 2 B"
+        " + {workspace} B of workspace",
+        (
+            ("copies", copies), ("rows", rows), ("vocabulary", model.vocabulary),
+            ("kept", engine.hidden_copies), ("tokens", tokens), ("hidden", model.hidden),
+            ("workspace", kept),
+        ),
     )  # fmt: skip
 
 
@@ -117,17 +119,15 @@ def forward_line(
     widest = max(
         (_widest(layer, expert_hidden(layer, model.hidden), rule) for layer in model.layer_counts), default=0.0
     )
-    return _estimate(
-        LedgerLine(
-            name="activation peak: forward pass",
-            bytes=tokens * 2 * (copies * model.hidden + widest) + encoded,
-            formula="{tokens} tokens × 2 B × ({copies} × {hidden} hidden + {widest} of the widest layer)"
-            " + {encoded} B of encoder outputs",
-            inputs=(
-                ("tokens", tokens), ("copies", copies), ("hidden", model.hidden), ("widest", widest),
-                ("encoded", encoded),
-            ),
-        )
+    return _estimated(
+        "activation peak: forward pass",
+        tokens * 2 * (copies * model.hidden + widest) + encoded,
+        "{tokens} tokens × 2 B × ({copies} × {hidden} hidden + {widest} of the widest layer)"
+        " + {encoded} B of encoder outputs",
+        (
+            ("tokens", tokens), ("copies", copies), ("hidden", model.hidden), ("widest", widest),
+            ("encoded", encoded),
+        ),
     )  # fmt: skip
 
 

@@ -92,6 +92,11 @@ class Batch:
         )
 
     @property
+    def size(self) -> int:
+        """How many steps there are."""
+        return len(self.decode_sequences)
+
+    @property
     def decodes(self) -> Floats | float:
         """1 in steps that decode, 0 in others."""
         return _where(self.decode_sequences > 0)

@@ -7,7 +7,10 @@ of rate L an all-reduce takes the faster of
     two-phase   the same latency + phase_s + 2 × (n − 1) / n × bytes / (L × large_share)   reduce-scatter, all-gather
 
 and others one phase of the latter; across nodes it is hierarchical: near reduce-scatter, far all-reduce of each
-rank's slice, near all-gather. The parameters are the curve of the collective (costs/machines.py).
+rank's slice, near all-gather. Where bridges join islands of a node, libraries run rings over all its ranks, as many as
+an island has ways out: each slot carries (n − 1) / n of the bytes over the island's ranks in a phase, and can do with
+(islands − 1) / islands of them. Slots alone are used if that is faster. The parameters are the curve of the collective
+(costs/machines.py).
 """
 
 from __future__ import annotations
@@ -33,41 +36,74 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """How `ranks` neighbours fall onto nodes, shape [M, 1]."""
+    """How ranks fall onto `islands` of `near` neighbours in each of some `nodes`, shape [M, 1]; seconds of a byte."""
 
     near: Floats
+    islands: Floats
     nodes: Floats
     near_s_per_byte: Floats
+    slot_s_per_byte: Floats
     far_s_per_byte: Floats
     far_hop_s: Floats
 
+    @property
+    def together(self) -> Floats:
+        """Ranks of a node."""
+        return self.near * self.islands
+
+    @property
+    def ring_share(self) -> Floats:
+        """Share of a tensor that crosses a slot in a phase of rings over all ranks of a node, one ring for each way out
+        of an island.
+        """
+        return (self.together - 1) / self.together / self.near
+
 
 def exchange(collective: Collective, reached: Reached) -> Exchange:
-    """Return the time of one collective on every machine."""
+    """Return the time of one collective on every machine: over islands by level or flat, whichever takes less."""
     if collective.kind == "send":
         return _send(collective, reached)
-    span = _span(reached.machines, collective.ranks)
-    size = collective.bytes[None, :]
-    near, far = _wire_bytes(collective, span)
-    floor = np.maximum(near * span.near_s_per_byte * size, far * span.far_s_per_byte * size)
-    fixed_s, rank_s, phase_s, small_share, large_share = (
-        _column(row) for row in reached.curve(collective.kind, LINK_PARAMETERS)
+    by_level = _by_level(collective, reached, reached.slots or reached)
+    if reached.slots is None:
+        return by_level
+    flat = _by_level(collective, reached.slots, reached.slots)
+    better = flat.latency_s + flat.wire_s < by_level.latency_s + by_level.wire_s
+    return Exchange(
+        np.where(better, flat.latency_s, by_level.latency_s),
+        np.where(better, flat.wire_s, by_level.wire_s),
+        np.minimum(flat.floor_s, by_level.floor_s),
     )
+
+
+def _by_level(collective: Collective, reached: Reached, slots: Reached) -> Exchange:
+    """Return the time of a message that crosses islands through `slots`, nodes over the network."""
+    span, size = _span(reached.machines, collective.ranks), collective.bytes[None, :]
+    near, mid, far = _wire_bytes(collective, span)
+    seconds = near * span.near_s_per_byte, mid * span.slot_s_per_byte, far * span.far_s_per_byte
+    floor = np.maximum.reduce(np.broadcast_arrays(*seconds)) * size
+    fixed_s, rank_s, phase_s, small_share, large_share = _curve(collective, reached)
+    slot_fixed_s, slot_rank_s, slot_phase_s, _, slot_share = _curve(collective, slots)
+    apart = span.islands > 1
+    meeting = np.where(
+        apart, slot_fixed_s + (span.together - 1) * slot_rank_s, fixed_s + (span.near - 1) * rank_s
+    )  # fmt: skip
     net = _column(reached.factors["far_collective_s"])
-    meeting = fixed_s + (span.near - 1) * rank_s
-    latency = (
-        meeting + phase_s + (span.nodes > 1) * (net + 2 * np.ceil(np.log2(np.maximum(span.nodes, 1))) * span.far_hop_s)
-    )
+    hops = 2 * np.ceil(np.log2(np.maximum(span.nodes, 1))) * span.far_hop_s
+    latency = meeting + np.where(apart, slot_phase_s, phase_s) + (span.nodes > 1) * (net + hops)
+    link_far = _column(reached.factors["link_far"])
     phases = 2.0 if collective.kind == "all-reduce" else 1.0
-    near_s = near * span.near_s_per_byte / large_share
-    far_s = far * span.far_s_per_byte / _column(reached.factors["link_far"])
-    wire = phases * (near_s + far_s) * size
+    crossing = seconds[1] if collective.kind == "all-to-all" else apart * span.ring_share * span.slot_s_per_byte
+    wire = phases * (seconds[0] / large_share + crossing / slot_share + seconds[2] / link_far) * size
     if collective.kind == "all-reduce":
         one_shot = (span.near - 1) * span.near_s_per_byte / small_share * size
-        faster = (span.nodes == 1) & (one_shot + meeting < wire + latency)
+        faster = (span.nodes == 1) & ~apart & (one_shot + meeting < wire + latency)
         wire = np.where(faster, one_shot, wire)
         latency = np.where(faster, meeting, latency)
     return Exchange(np.broadcast_to(latency, wire.shape), wire, floor)
+
+
+def _curve(collective: Collective, reached: Reached) -> tuple[Floats, ...]:
+    return tuple(_column(row) for row in reached.curve(collective.kind, LINK_PARAMETERS))
 
 
 def transfer_s(size_bytes: Floats, reached: Reached, lanes: int) -> Floats:
@@ -77,38 +113,51 @@ def transfer_s(size_bytes: Floats, reached: Reached, lanes: int) -> Floats:
     return _column(machines.far_latency_s + reached.factors["far_collective_s"]) + size_bytes[None, :] / rate
 
 
-def _wire_bytes(collective: Collective, span: _Span) -> tuple[Floats, Floats]:
-    """Return the shares of the tensor one rank must send over near and far links in one phase, shape [M, 1]."""
+def _wire_bytes(collective: Collective, span: _Span) -> tuple[Floats, Floats, Floats]:
+    """Return the shares of the tensor one rank must send to its island, other islands and other nodes in one phase,
+    shape [M, 1].
+    """
     ranks = float(collective.ranks)
     if collective.kind == "all-to-all":
-        return (span.near - 1) / ranks, (ranks - span.near) / ranks
-    return (span.near - 1) / span.near, (span.nodes - 1) / span.nodes / span.near
+        return (span.near - 1) / ranks, (span.together - span.near) / ranks, (ranks - span.together) / ranks
+    return (
+        (span.near - 1) / span.near,
+        (span.islands - 1) / span.islands / span.near,
+        (span.nodes - 1) / span.nodes / span.together,
+    )
 
 
 def _span(machines: Machines, ranks: int) -> _Span:
     near = np.minimum(machines.near_gpus, float(ranks))
+    together = np.minimum(machines.node_gpus, float(ranks))
     return _Span(
         near=_column(near),
-        nodes=_column(np.ceil(ranks / near)),
+        islands=_column(together / near),
+        nodes=_column(np.ceil(ranks / together)),
         near_s_per_byte=_column(1 / machines.near_bytes_per_s),
+        slot_s_per_byte=_column(1 / machines.slot_bytes_per_s),
         far_s_per_byte=_column(1 / machines.far_bytes_per_s),
         far_hop_s=_column(machines.far_latency_s),
     )
 
 
 def _send(collective: Collective, reached: Reached) -> Exchange:
-    machines = reached.machines
-    borders = collective.ranks - 1
-    nodes = np.ceil(collective.ranks * collective.stride / machines.near_gpus)
-    far = _column(np.clip(nodes - 1, 0, borders))
-    size = collective.bytes[None, :]
-    near_s, far_s = size / _column(machines.near_bytes_per_s), size / _column(machines.far_bytes_per_s)
+    machines, slots = reached.machines, reached.slots or reached
+    borders, ranks = collective.ranks - 1, collective.ranks * collective.stride
+    far = np.clip(np.ceil(ranks / machines.node_gpus) - 1, 0, borders)
+    mid = np.clip(np.ceil(ranks / machines.near_gpus) - 1 - far, 0, borders - far)
     fixed_s, rank_s, phase_s, _, share = reached.curve("send", LINK_PARAMETERS)
-    latency = (borders - far) * _column(fixed_s + rank_s + phase_s) + far * _column(
-        machines.far_latency_s + reached.factors["far_collective_s"]
-    )
-    wire = (borders - far) * near_s / _column(share) + far * far_s / _column(reached.factors["link_far"])
-    return Exchange(np.broadcast_to(latency, wire.shape), wire, (borders - far) * near_s + far * far_s)
+    slot_fixed_s, slot_rank_s, slot_phase_s, _, slot_share = slots.curve("send", LINK_PARAMETERS)
+    network = machines.far_latency_s + reached.factors["far_collective_s"]
+    near = borders - far - mid
+    latency = (
+        near * (fixed_s + rank_s + phase_s) + mid * (slot_fixed_s + slot_rank_s + slot_phase_s) + far * network
+    )  # fmt: skip
+    seconds = near / machines.near_bytes_per_s, mid / machines.slot_bytes_per_s, far / machines.far_bytes_per_s
+    wire = seconds[0] / share + seconds[1] / slot_share + seconds[2] / reached.factors["link_far"]
+    size = collective.bytes[None, :]
+    taken = _column(wire) * size
+    return Exchange(np.broadcast_to(_column(latency), taken.shape), taken, _column(sum(seconds)) * size)
 
 
 def _column(values: Floats) -> Floats:

@@ -12,7 +12,9 @@ from math import ceil
 from typing import Literal
 
 from sizewell.specs.encoding import Encoding
+from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
+from sizewell.specs.weight_format import stored_encoding
 
 Mxfp4Padding = Literal["none", "inputs", "both", "wide"]
 HIDDEN_MULTIPLE, INTERMEDIATE_MULTIPLE, ROCM_EXTRA_INPUTS = 256, 128, 128
@@ -35,6 +37,13 @@ def expert_buffers(
     if rocm and down and encoding.bits_per_weight == 16:
         return (*buffers, *encoding.buffers(rows, columns + ROCM_EXTRA_INPUTS, matrices))
     return buffers
+
+
+def expert_formats(model: ModelSpec, weight_format: str) -> frozenset[str]:
+    """Return the names of the encodings in which routed experts are stored."""
+    layers = {id(layer): layer for layer in (*model.layers, *model.mtp_layers)}.values()
+    experts = (tensor for layer in layers for tensor in layer.tensors if tensor.role == "routed-experts")
+    return frozenset(stored_encoding(tensor, model, weight_format).name for tensor in experts)
 
 
 def _up(size: int, multiple: int) -> int:

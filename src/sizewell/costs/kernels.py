@@ -50,15 +50,15 @@ class KernelWork(NamedTuple):
     def of(cls, operators: Sequence[Operator]) -> KernelWork:
         """Return the work of all repeats of some operators."""
         nothing = np.zeros_like(operators[0].flops)
-        row_bytes = np.stack([o.row_bytes * o.repeats + nothing for o in operators])
+        row_bytes = np.array([o.row_bytes * o.repeats + nothing for o in operators])
         return cls(
-            flops=np.stack([o.flops * o.repeats for o in operators]),
-            stream_bytes=np.stack([o.hbm_bytes * o.repeats for o in operators]) - row_bytes,
+            flops=np.array([o.flops * o.repeats for o in operators]),
+            stream_bytes=np.array([o.hbm_bytes * o.repeats for o in operators]) - row_bytes,
             row_bytes=row_bytes,
-            rows=np.maximum(np.stack([o.rows for o in operators]), 1e-9),
-            units=np.stack([nothing if o.units is None else o.units * o.repeats for o in operators]),
-            products=np.stack([o.products * o.repeats + nothing for o in operators]),
-            depth=np.stack([o.depth * o.repeats + nothing for o in operators]),
+            rows=np.maximum(np.array([o.rows for o in operators]), 1e-9),
+            units=np.array([nothing if o.units is None else o.units * o.repeats for o in operators]),
+            products=np.array([o.products * o.repeats + nothing for o in operators]),
+            depth=np.array([o.depth * o.repeats + nothing for o in operators]),
         )
 
 
@@ -120,7 +120,7 @@ def _skewed(operators: Sequence[Operator], spent: Spent) -> Spent:
 
 
 def _rates(operators: Sequence[Operator], machines: Machines) -> Rates:
-    per_flop = 1 / np.stack([_flops_per_s(o, machines) for o in operators])
+    per_flop = 1 / np.array([_flops_per_s(o, machines) for o in operators])
     plain = np.maximum(1 / machines.flops_per_s["fp32"], per_flop)
     return Rates(per_flop, plain, 1 / machines.bytes_per_s)
 
@@ -148,7 +148,7 @@ def spend(curves: Floats, work: KernelWork, rates: Rates) -> Spent:
     each = (rates.per_plain_flop[aside] * plain_rows[aside])[:, :, None]
     arithmetic[aside] += each * (work.flops[aside] / work.rows[aside])[:, None, :]
     stream = (per_byte / hbm_share)[:, :, None] * work.stream_bytes[:, None, :]
-    seconds = _joined(stream, arithmetic)
+    seconds = joined(stream, arithmetic)
     passing = np.flatnonzero(work.row_bytes.any(axis=1))
     seconds[passing] += (per_byte / row_share[passing])[:, :, None] * work.row_bytes[passing, None, :]
     counted = np.flatnonzero(work.units.any(axis=1))
@@ -157,14 +157,14 @@ def spend(curves: Floats, work: KernelWork, rates: Rates) -> Spent:
     return Spent(arithmetic, stream, seconds, fixed)
 
 
-def _joined(one: Floats, other: Floats) -> Floats:
-    """Return (one⁴ + other⁴)^¼: a little more than the larger, most where both are alike."""
+def joined(one: Floats, other: Floats) -> Floats:
+    """Return ‖one, other‖₄ = (one⁴ + other⁴)^¼: a little more than the larger, most where both are alike."""
     first, second = one * one, other * other
     first *= first
     second *= second
     first += second
-    joined: Floats = np.sqrt(np.sqrt(first, out=first), out=first)
-    return joined
+    norm: Floats = np.sqrt(np.sqrt(first, out=first), out=first)
+    return norm
 
 
 def _curve(operator: Operator, reached: Reached) -> Floats:

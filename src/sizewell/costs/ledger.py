@@ -7,7 +7,7 @@ from typing import Literal
 
 from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.lines import LedgerLine
-from sizewell.costs.rank_memory import BASE_LINES, RankMemory, rank_memory_with
+from sizewell.costs.rank_memory import BASE_LINES, RankMemories, RankMemory
 from sizewell.costs.weights import Weights
 from sizewell.specs.deployment import Deployment, EngineSettings
 from sizewell.specs.errors import NoFeasiblePlanError
@@ -109,20 +109,19 @@ class MemoryLedger:
         )
 
 
-def ledger(deployment: Deployment, pool: int = 0, weights: Weights | None = None) -> MemoryLedger:
+def ledger(deployment: Deployment, pool: int = 0, memories: RankMemories | None = None) -> MemoryLedger:
     """Return the memory ledger of one replica of a pool, for the GPU with the least room per block.
 
-    `weights` may be counted already in part.
+    `memories` may be counted already in part.
     """
-    chosen = deployment.pools[pool]
-    memory = rank_memory_with(
-        weights or Weights(deployment.model, deployment.weight_format),
-        deployment.kv_format,
-        chosen.parallelism,
-        chosen.settings,
-        deployment.engine.on(deployment.cluster.gpu.vendor, deployment.cluster.gpu.compute_capability),
-    )
-    return ledger_of(memory, deployment.cluster.gpu.total_bytes)
+    chosen, gpu = deployment.pools[pool], deployment.cluster.gpu
+    engine = deployment.engine.on(gpu.vendor, gpu.compute_capability)
+    if memories is None:
+        memories = RankMemories(Weights(deployment.model, deployment.weight_format))
+    else:
+        engine = memories.telling(engine)
+    memory = memories.memory(deployment.kv_format, chosen.parallelism, chosen.settings, engine)
+    return ledger_of(memory, gpu.total_bytes)
 
 
 def ledger_of(memory: RankMemory, gpu_bytes: float) -> MemoryLedger:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,23 @@ from sizewell.specs.hardware import ClusterSpec
 
 COMPUTE_TYPES: tuple[ComputeType, ...] = ("fp32", "fp16", "bf16", "fp8", "int8", "fp4")
 NARROW: frozenset[str] = frozenset({"fp8", "int8", "fp4"})
-FAST_TOPOLOGIES = ("nvswitch", "all-to-all", "ring")
+FAST_TOPOLOGIES = ("nvswitch", "all-to-all", "ring", "pairs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machines:
-    """Stated rates of M clusters, each an array of shape [M]; link rates are per accelerator and direction."""
+    """Stated rates of M clusters, each an array of shape [M]; link rates are per accelerator and direction.
+
+    `near_gpus` meet at the near rate, `node_gpus` without a network: more where bridges join islands of a node, whose
+    accelerators reach other islands through their slots at `slot_bytes_per_s`.
+    """
 
     clusters: tuple[ClusterSpec, ...]
     bytes_per_s: Floats
     flops_per_s: Mapping[ComputeType, Floats]
     near_gpus: Floats
+    node_gpus: Floats
+    slot_bytes_per_s: Floats
     near_bytes_per_s: Floats
     near_latency_s: Floats
     near_switched: Floats
@@ -33,6 +39,8 @@ class Machines:
     far_bytes_per_s: Floats
     far_latency_s: Floats
     host_link_bytes_per_s: Floats
+    host_bytes_per_s: Floats
+    host_flops_per_s: Floats
     tags: tuple[tuple[str, ...], ...]
 
     @classmethod
@@ -42,7 +50,9 @@ class Machines:
             clusters=tuple(clusters),
             bytes_per_s=_array(c.gpu.bytes_per_s for c in clusters),
             flops_per_s={t: _array(c.gpu.peak_flops_per_s(t) for c in clusters) for t in COMPUTE_TYPES},
-            near_gpus=_array(_near_gpus(c) for c in clusters),
+            near_gpus=_array(c.scale_up_gpus for c in clusters),
+            node_gpus=_array(c.together_gpus for c in clusters),
+            slot_bytes_per_s=_array((c.node.peer_link or c.node.scale_up).bytes_per_s for c in clusters),
             near_bytes_per_s=_array(_near_rate(c) for c in clusters),
             near_latency_s=_array(c.node.scale_up.latency_s for c in clusters),
             near_switched=_array(c.node.topology in {"nvswitch", "all-to-all"} for c in clusters),
@@ -50,7 +60,28 @@ class Machines:
             far_bytes_per_s=_array(_far_rate(c) for c in clusters),
             far_latency_s=_array(c.node.scale_out.latency_s for c in clusters),
             host_link_bytes_per_s=_array(c.gpu.host_link_bytes_per_s or c.node.host.ram_bytes_per_s for c in clusters),
+            host_bytes_per_s=_array(c.node.host.ram_bytes_per_s for c in clusters),
+            host_flops_per_s=_array(c.node.host.flops_per_s for c in clusters),
             tags=tuple(machine_tags(c) for c in clusters),
+        )
+
+    @property
+    def has_islands(self) -> bool:
+        """Whether some node holds several islands."""
+        return bool((self.node_gpus > self.near_gpus).any())
+
+    def in_slots(self) -> Machines:
+        """Return the same where islands are not joined: all accelerators of their nodes meet in the slots."""
+        islands = self.node_gpus > self.near_gpus
+        slot, fabric = "near:slot", "near:fabric"
+        return replace(
+            self,
+            near_gpus=np.where(islands, self.node_gpus, self.near_gpus),
+            near_bytes_per_s=np.where(islands, self.slot_bytes_per_s, self.near_bytes_per_s),
+            tags=tuple(
+                tuple(slot if tag == fabric else tag for tag in tags) if apart else tags
+                for tags, apart in zip(self.tags, islands, strict=True)
+            ),
         )
 
     def take(self, rows: NDArray[np.intp]) -> Machines:
@@ -73,7 +104,8 @@ class Reached:
     """Machines with what is reached of them under one engine, whose tags come beside those of each machine.
 
     `factors` are arrays of shape [M]; of `shapes`, the curves of all classes and tags, those asked for are kept in
-    `curves` [parameters, M]; machines taken from a `whole` have those of their `rows` in it.
+    `curves` [parameters, M]; machines taken from a `whole` have those of their `rows` in it. `slots` are the same
+    machines met in their slots, None where none holds islands.
     """
 
     machines: Machines
@@ -83,6 +115,7 @@ class Reached:
     curves: dict[str, Floats] = field(default_factory=dict)
     whole: Reached | None = None
     rows: NDArray[np.intp] | None = None
+    slots: Reached | None = None
 
     @classmethod
     def of(
@@ -101,6 +134,7 @@ class Reached:
             factors={name: _array(row[name] for row in rows) for name in efficiencies.factors},
             shapes=efficiencies.curves,
             tags=beside,
+            slots=cls.of(machines.in_slots(), efficiencies, engine, also) if machines.has_islands else None,
         )
 
     def take(self, rows: NDArray[np.intp]) -> Reached:
@@ -112,6 +146,7 @@ class Reached:
             tags=self.tags,
             whole=self,
             rows=rows,
+            slots=self.slots.take(rows) if self.slots else None,
         )
 
     def curve(self, name: str, names: Sequence[str]) -> Floats:
@@ -172,27 +207,21 @@ def machine_tags(cluster: ClusterSpec) -> tuple[str, ...]:
         f"kind:{gpu.kind}",
         f"gpu:{gpu.key}",
         f"near:{'fabric' if _is_fast(cluster) else 'slot'}",
+        f"sockets:{cluster.node.host.sockets}",
+        *((f"cpu-sockets:{cluster.node.host.sockets}",) if gpu.kind == "cpu" else ()),
     )
 
 
 def _is_fast(cluster: ClusterSpec) -> bool:
-    """Return whether ranks of a node meet over its fabric, or over the bridge of the only pair."""
-    node = cluster.node
-    bridged = node.topology == "pairs" and cluster.gpus_per_node <= node.scale_up_domain
-    return node.topology in FAST_TOPOLOGIES or bridged
-
-
-def _near_gpus(cluster: ClusterSpec) -> int:
-    """Return the accelerators that meet at the near rate: those of the fabric, else all in the slots of a node."""
-    return cluster.scale_up_gpus if _is_fast(cluster) else max(cluster.scale_up_gpus, cluster.gpus_per_node)
+    """Return whether ranks of a node meet over a fabric or bridges."""
+    return cluster.node.topology in FAST_TOPOLOGIES
 
 
 def _near_rate(cluster: ClusterSpec) -> float:
     """Return the card's rate over all its links on a fabric, else that of the slot it sits in."""
-    node = cluster.node
     if _is_fast(cluster):
-        return cluster.gpu.scale_up_bytes_per_s or node.scale_up.bytes_per_s
-    return (node.peer_link or node.scale_up).bytes_per_s
+        return cluster.gpu.scale_up_bytes_per_s or cluster.node.scale_up.bytes_per_s
+    return cluster.node.scale_up.bytes_per_s
 
 
 def _far_rate(cluster: ClusterSpec) -> float:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sizewell.costs.batch import Floats
 from sizewell.costs.work import Collective, Operator, OperatorKind
 from sizewell.specs.encoding import MXFP4, ComputeType, Encoding
-from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
-from sizewell.specs.weight_format import stored_encoding
 
 ACTIVATION_BYTES = 2
 """Activations travel in 16 bit between operators; what a quantised product reads is counted as that too."""
@@ -67,44 +65,74 @@ def rank_matrix(tensor: Tensor, encoding: Encoding, ways: int, matrices: int | N
     )
 
 
-def held_matrices(tensors: Iterable[Tensor], model: ModelSpec, weight_format: str, ways: int) -> tuple[RankMatrix, ...]:
-    """Return one rank's part of every matrix among `tensors`."""
-    return tuple(rank_matrix(t, stored_encoding(t, model, weight_format), ways) for t in tensors if t.is_matrix)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixGroup:
+    """Matrices of one kind that the same rows pass through: what a row takes, and what they take together."""
+
+    kind: OperatorKind
+    compute: ComputeType
+    flops_per_row: float
+    passed_bytes_per_row: float
+    bytes: float
+    products: int
+    depth: float
+    launches: int
+    block_scaled: bool
+    microscaled: bool
+
+    @classmethod
+    def of(cls, group: Sequence[RankMatrix]) -> MatrixGroup:
+        """Return matrices of one arithmetic type as a group."""
+        first = group[0]
+        quantised = 0 if first.dequantised or first.compute in {"bf16", "fp16", "fp32"} else 1
+        passed = sum(m.matrices * (m.outputs + m.inputs) for m in group) * ACTIVATION_BYTES
+        return cls(
+            kind="dequantised-gemm" if first.dequantised else "gemm",
+            compute=first.compute,
+            flops_per_row=float(2 * sum(m.parameters for m in group)),
+            passed_bytes_per_row=float(passed),
+            bytes=sum(m.bytes for m in group),
+            products=len(group),
+            depth=float(sum(m.inputs for m in group)),
+            launches=len(group) * (1 + quantised),
+            block_scaled=first.block_scaled,
+            microscaled=first.microscaled,
+        )
+
+    def product(self, site: Site, rows: Floats, collectives: tuple[Collective, ...] = ()) -> Operator:
+        """Return what it takes when `rows` tokens pass through every matrix and all weights are read once."""
+        passed = rows * self.passed_bytes_per_row
+        return Operator(
+            name=site.name,
+            part=site.part,
+            kind=self.kind,
+            compute=self.compute,
+            repeats=site.repeats,
+            flops=rows * self.flops_per_row,
+            hbm_bytes=passed + self.bytes,
+            rows=rows,
+            row_bytes=passed,
+            products=self.products,
+            depth=self.depth,
+            launches=self.launches,
+            block_scaled=self.block_scaled,
+            microscaled=self.microscaled,
+            collectives=collectives,
+        )
 
 
-def product(
-    site: Site, matrices: Sequence[RankMatrix], rows: Floats, collectives: tuple[Collective, ...] = ()
-) -> tuple[Operator, ...]:
-    """Return one operator per arithmetic type: `rows` tokens pass through every matrix, all weights are read once."""
+def grouped(matrices: Sequence[RankMatrix]) -> tuple[MatrixGroup, ...]:
+    """Return matrices by arithmetic type, in the order of first appearance."""
     groups: dict[tuple[object, ...], list[RankMatrix]] = {}
     for matrix in matrices:
         kind = (matrix.compute, matrix.dequantised, matrix.block_scaled, matrix.microscaled)
         groups.setdefault(kind, []).append(matrix)
+    return tuple(MatrixGroup.of(group) for group in groups.values())
+
+
+def product(
+    site: Site, groups: Sequence[MatrixGroup], rows: Floats, collectives: tuple[Collective, ...] = ()
+) -> tuple[Operator, ...]:
+    """Return one operator per group; messages follow the last."""
     last = len(groups) - 1
-    return tuple(
-        _product(site, group, rows, collectives if at == last else ()) for at, group in enumerate(groups.values())
-    )
-
-
-def _product(site: Site, group: Sequence[RankMatrix], rows: Floats, collectives: tuple[Collective, ...]) -> Operator:
-    first = group[0]
-    kind: OperatorKind = "dequantised-gemm" if first.dequantised else "gemm"
-    quantised = 0 if first.dequantised or first.compute in {"bf16", "fp16", "fp32"} else 1
-    passed = sum(m.matrices * (m.outputs + m.inputs) for m in group) * ACTIVATION_BYTES
-    return Operator(
-        name=site.name,
-        part=site.part,
-        kind=kind,
-        compute=first.compute,
-        repeats=site.repeats,
-        flops=rows * float(2 * sum(m.parameters for m in group)),
-        hbm_bytes=rows * float(passed) + sum(m.bytes for m in group),
-        rows=rows,
-        row_bytes=rows * float(passed),
-        products=len(group),
-        depth=float(sum(m.inputs for m in group)),
-        launches=len(group) * (1 + quantised),
-        block_scaled=first.block_scaled,
-        microscaled=first.microscaled,
-        collectives=collectives,
-    )
+    return tuple(group.product(site, rows, collectives if at == last else ()) for at, group in enumerate(groups))

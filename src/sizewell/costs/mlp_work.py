@@ -13,20 +13,11 @@ from math import log, sqrt
 import numpy as np
 
 from sizewell.costs.batch import Floats
-from sizewell.costs.matrix_work import (
-    ACTIVATION_BYTES,
-    RankMatrix,
-    Site,
-    held_matrices,
-    product,
-    rank_matrix,
-)
+from sizewell.costs.held_matrices import HeldMatrices
+from sizewell.costs.matrix_work import ACTIVATION_BYTES, RankMatrix, Site, product
 from sizewell.costs.work import Collective, Operator
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.layers import Layer, MoeMlp
-from sizewell.specs.model import ModelSpec
-from sizewell.specs.tensor import Tensor
-from sizewell.specs.weight_format import stored_encoding
 
 GROUPED_LAUNCHES = 12
 """Scores, top-k and its weights, alignment in two, two quantisations, two grouped products with an activation between,
@@ -64,8 +55,7 @@ class MlpWork:
     `summed` is the message that adds up the tensor-parallel parts of a block's output.
     """
 
-    model: ModelSpec
-    weight_format: str
+    held: HeldMatrices
     cut: Parallelism
     local: Floats
     everywhere: Floats
@@ -73,30 +63,19 @@ class MlpWork:
 
     def operators(self, layer: Layer, repeats: Floats | float) -> tuple[Operator, ...]:
         """Return the operators of a layer's feed-forward block, `repeats` times each."""
-        dense = [t for t in layer.tensors if t.role == "mlp"]
-        shared = [t for t in layer.tensors if t.role == "shared-experts"]
-        router = [t for t in layer.tensors if t.role == "router"]
-        routed = [t for t in layer.tensors if t.role == "routed-experts"]
-        found: list[Operator] = []
-        if dense:
-            found += self._product(dense, Site("mlp", "mlp", repeats), () if routed else self.summed)
-        if shared:
-            found += self._product(shared, Site("shared experts", "experts", repeats))
-        if router:
-            found += self._product(router, Site("router", "router", repeats))
+        held, routed = self.held.layer(layer, self.cut.tp), self.held.experts(layer, self.cut)
+        found = [
+            *product(Site("mlp", "mlp", repeats), held.mlp, self.local, () if routed else self.summed),
+            *product(Site("shared experts", "experts", repeats), held.shared, self.local),
+            *product(Site("router", "router", repeats), held.router, self.local),
+        ]
         if routed and isinstance(layer.mlp, MoeMlp):
-            found += self._routed(layer.mlp, routed, repeats, self._exchanged(layer.mlp) or self.summed)
+            found.append(self._routed(layer.mlp, routed, repeats, self._exchanged(layer.mlp) or self.summed))
         return tuple(found)
-
-    def _product(
-        self, tensors: Sequence[Tensor], site: Site, collectives: tuple[Collective, ...] = ()
-    ) -> tuple[Operator, ...]:
-        held = held_matrices(tensors, self.model, self.weight_format, self.cut.tp)
-        return product(site, held, self.local, collectives)
 
     @property
     def _row_bytes(self) -> float:
-        return float(self.model.hidden * ACTIVATION_BYTES)
+        return float(self.held.model.hidden * ACTIVATION_BYTES)
 
     def _exchanged(self, mlp: MoeMlp) -> tuple[Collective, ...]:
         """Messages that bring tokens of other data-parallel ranks to the experts and back."""
@@ -112,27 +91,26 @@ class MlpWork:
         return (gathered, gathered)
 
     def _routed(
-        self, mlp: MoeMlp, tensors: Sequence[Tensor], repeats: Floats | float, collectives: tuple[Collective, ...]
-    ) -> tuple[Operator, ...]:
-        held = [self._expert(tensor) for tensor in tensors]
+        self, mlp: MoeMlp, held: Sequence[RankMatrix], repeats: Floats | float, collectives: tuple[Collective, ...]
+    ) -> Operator:
         first = held[0]
         touched = read_experts(mlp, self.everywhere) / mlp.experts
         ranks = self.cut.ep if self.cut.ep > 1 else 1
         assigned = self.everywhere * mlp.top_k
         weights = sum(m.bytes for m in held)
         one_expert = sum(2 * m.outputs * m.inputs for m in held)
-        passed = sum(m.outputs + m.inputs for m in held) * ACTIVATION_BYTES
         per_rank = assigned / ranks
-        operator = Operator(
+        passed = per_rank * float(sum(m.outputs + m.inputs for m in held) * ACTIVATION_BYTES)
+        return Operator(
             name="routed experts",
             part="experts",
             kind="dequantised-experts" if first.dequantised else "experts",
             compute=first.compute,
             repeats=repeats,
             flops=per_rank * float(one_expert),
-            hbm_bytes=touched * weights + per_rank * float(passed),
+            hbm_bytes=touched * weights + passed,
             rows=assigned / np.maximum(touched * mlp.experts, 1e-9),
-            row_bytes=per_rank * float(passed),
+            row_bytes=passed,
             units=touched * float(mlp.experts / ranks),
             launches=GROUPED_LAUNCHES,
             skew=rank_skew(ranks, assigned) if ranks > 1 else None,
@@ -140,10 +118,3 @@ class MlpWork:
             microscaled=first.microscaled,
             collectives=collectives,
         )
-        return (operator,)
-
-    def _expert(self, tensor: Tensor) -> RankMatrix:
-        encoding = stored_encoding(tensor, self.model, self.weight_format)
-        if self.cut.ep > 1:
-            return rank_matrix(tensor, encoding, 1, max(1, -(-tensor.matrices // self.cut.ep)))
-        return rank_matrix(tensor, encoding, self.cut.tp * self.cut.dp)

@@ -5,19 +5,21 @@ Identical layers are priced once and counted; every array runs over the batch ax
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sizewell.costs.attention_work import CacheWidth, context_operators
 from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.cache_kinds import CacheRules, row_bytes
-from sizewell.costs.matrix_work import ACTIVATION_BYTES, Site, held_matrices, product
+from sizewell.costs.held_matrices import HeldMatrices
+from sizewell.costs.matrix_work import ACTIVATION_BYTES, Site, product
 from sizewell.costs.mlp_work import MlpWork
 from sizewell.costs.work import Collective, Operator
 from sizewell.specs.deployment import Formats, Parallelism
 from sizewell.specs.kv_format import kv_element_bytes
-from sizewell.specs.layers import Cached, LatentAttention, Layer, Mixer
+from sizewell.specs.layers import Cached, Layer, Mixer
 from sizewell.specs.model import ModelSpec
-from sizewell.specs.tensor import Tensor
 
 NORM_PASSES = 4
 """Times a hidden row crosses memory around one block: residual and normalised row, read and written."""
@@ -32,65 +34,84 @@ SAMPLER_LAUNCHES = 12
 def step_operators(
     model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch, drafts: int = 0
 ) -> tuple[Operator, ...]:
-    """Return the operators one rank runs in a step, all pipeline stages together.
-
-    The batch is one replica's (one micro-batch under pipeline parallelism). `drafts` tokens are proposed by the
-    model's own prediction layers for each decoding sequence; to verify them the batch carries 1 + drafts queries.
-    """
-    step = _Step(model, formats, cut, batch)
-    found: list[Operator] = []
-    for layer, repeats in model.layer_counts.items():
-        found += step.layer(layer, float(repeats))
-    found += step.around(batch.sampled)
-    if cut.pp > 1:
-        found.append(step.stage_border())
-    if drafts:
-        found += draft_operators(model, formats, cut, batch, drafts)
-    return tuple(found)
+    """Return the operators one rank runs in a step, all pipeline stages together; see `RankModel.step`."""
+    return RankModel.of(model, formats, cut).step(batch, drafts)
 
 
-def mixer_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch) -> list[Operator]:
-    """Return those operators of a step that move information between tokens, alike ones of all layers together."""
-    step = _Step(model, formats, cut, batch)
-    repeats: dict[Mixer, float] = {}
-    for layer, count in model.layer_counts.items():
-        if layer.mixer is not None:
-            repeats[layer.mixer] = repeats.get(layer.mixer, 0.0) + count
-    return [operator for mixer, count in repeats.items() for operator in step.mixer(mixer, count)]
+@dataclass(frozen=True, slots=True)
+class RankModel:
+    """A model as one rank of a cut runs it: its matrices are worked out once for all batches."""
 
+    held: HeldMatrices
+    kv_format: str
+    cut: Parallelism
 
-def expansion_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch) -> list[Operator]:
-    """Return those operators of a step that expand latent rows; none where no layer caches a latent."""
-    step = _Step(model, formats, cut, batch)
-    return [operator for layer, count in model.layer_counts.items() for operator in step.expansion(layer, float(count))]
+    @classmethod
+    def of(cls, model: ModelSpec, formats: Formats, cut: Parallelism) -> RankModel:
+        """Return a model of which nothing was worked out before."""
+        return cls(HeldMatrices(model, formats.weight), formats.kv, cut)
 
+    @property
+    def model(self) -> ModelSpec:
+        """The whole model."""
+        return self.held.model
 
-def draft_operators(model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch, drafts: int) -> list[Operator]:
-    """Return what proposing takes: each draft is one pass of a token of each sequence through the prediction layer
-    and the head.
-    """
-    one = Batch.decode(batch.decode_sequences, batch.context_tokens)
-    step = _Step(model, formats, cut, one)
-    found: list[Operator] = []
-    for layer in model.mtp_layers[:1]:
-        found += step.layer(layer, drafts * one.decodes)
-        found += step.head(one.sampled, drafts * one.decodes)
-    return found
+    def step(self, batch: Batch, drafts: int = 0) -> tuple[Operator, ...]:
+        """Return the operators of a step, all pipeline stages together.
+
+        The batch is one replica's (one micro-batch under pipeline parallelism). `drafts` tokens are proposed by the
+        model's own prediction layers for each decoding sequence; to verify them the batch carries 1 + drafts queries.
+        """
+        step = _Step(self, batch)
+        found: list[Operator] = []
+        for layer, repeats in self.model.layer_counts.items():
+            found += step.layer(layer, float(repeats))
+        found += step.around(batch.sampled)
+        if self.cut.pp > 1:
+            found.append(step.stage_border())
+        if drafts:
+            found += self.drafts(batch, drafts)
+        return tuple(found)
+
+    def mixers(self, batch: Batch) -> list[Operator]:
+        """Return those operators of a step that move information between tokens, alike ones of all layers together."""
+        step = _Step(self, batch)
+        repeats: dict[Mixer, float] = {}
+        for layer, count in self.model.layer_counts.items():
+            if layer.mixer is not None:
+                repeats[layer.mixer] = repeats.get(layer.mixer, 0.0) + count
+        return [operator for mixer, count in repeats.items() for operator in step.mixer(mixer, count)]
+
+    def expansions(self, batch: Batch) -> list[Operator]:
+        """Return those operators of a step that expand latent rows; none where no layer caches a latent."""
+        step = _Step(self, batch)
+        counts = self.model.layer_counts.items()
+        return [operator for layer, count in counts for operator in step.expansion(layer, float(count))]
+
+    def drafts(self, batch: Batch, drafts: int) -> list[Operator]:
+        """Return what proposing takes: each draft is one pass of a token of each sequence through the prediction layer
+        and the head.
+        """
+        one = Batch.decode(batch.decode_sequences, batch.context_tokens)
+        step = _Step(self, one)
+        found: list[Operator] = []
+        for layer in self.model.mtp_layers[:1]:
+            found += step.layer(layer, drafts * one.decodes)
+            found += step.head(one.sampled, drafts * one.decodes)
+        return found
 
 
 class _Step:
     """Holds what all layers of one step share."""
 
-    def __init__(self, model: ModelSpec, formats: Formats, cut: Parallelism, batch: Batch) -> None:
-        self.model, self.formats, self.cut = model, formats, cut
-        self.batch = batch.share(cut.dp)
+    def __init__(self, ranked: RankModel, batch: Batch) -> None:
+        self.model, self.kv_format, self.cut = ranked.model, ranked.kv_format, ranked.cut
+        self.held = ranked.held
+        self.batch = batch.share(self.cut.dp)
         self.tokens = self.batch.tokens
-        self.row_bytes = float(model.hidden * ACTIVATION_BYTES)
+        self.row_bytes = float(self.model.hidden * ACTIVATION_BYTES)
         self.summed = self._sum_over_ranks()
-        self.mlp = MlpWork(
-            model=model, weight_format=formats.weight, cut=cut,
-            local=self.tokens, everywhere=batch.tokens, summed=self.summed,
-        )  # fmt: skip
+        self.mlp = MlpWork(held=self.held, cut=self.cut, local=self.tokens, everywhere=batch.tokens, summed=self.summed)
 
     def layer(self, layer: Layer, repeats: Floats | float) -> list[Operator]:
         """Return the operators of one kind of layer."""
@@ -108,7 +129,7 @@ class _Step:
     def _width(self, mixer: Mixer) -> CacheWidth:
         """Rows take what the memory ledger says they take."""
         row = (
-            row_bytes(mixer, self.formats.kv, self.model, self.cut.tp, CacheRules())
+            row_bytes(mixer, self.kv_format, self.model, self.cut.tp, CacheRules())
             if isinstance(mixer, Cached)
             else 0.0
         )
@@ -116,15 +137,14 @@ class _Step:
             tp=self.cut.tp,
             row_bytes=row,
             state_element_bytes=float(self.model.recurrent_state_dtype_bytes),
-            narrow=kv_element_bytes(self.formats.kv, self.model) < ACTIVATION_BYTES,
+            narrow=kv_element_bytes(self.kv_format, self.model) < ACTIVATION_BYTES,
         )
 
     def _norms(self, layer: Layer, repeats: Floats | float) -> Operator:
         """Norms with residuals, rotation of queries and keys, activation between matrices: what touches rows only."""
         blocks = (layer.mixer is not None) + (layer.mlp is not None)
-        paired = [t for t in layer.tensors if t.role in {"mlp", "shared-experts"} and len(t.rows) > 1]
-        gated = sum(t.rank_rows(self.cut.tp) for t in paired)
-        kernels = 2 * blocks + _inner_norms(layer)
+        held = self.held.layer(layer, self.cut.tp)
+        kernels = 2 * blocks + held.inner_norms
         return Operator(
             name="norms and residuals",
             part="norms",
@@ -132,27 +152,23 @@ class _Step:
             compute="fp32",
             repeats=repeats,
             flops=self.tokens * float(8 * blocks * self.model.hidden),
-            hbm_bytes=self.tokens * (blocks * NORM_PASSES * self.row_bytes + GATE_PASSES * gated * ACTIVATION_BYTES),
+            hbm_bytes=self.tokens * (blocks * NORM_PASSES * self.row_bytes + GATE_PASSES * held.gated_bytes),
             rows=self.tokens,
             products=kernels,
             launches=kernels,
         )
 
     def _projections(self, layer: Layer, repeats: Floats | float) -> tuple[Operator, ...]:
-        tensors = [t for t in layer.tensors if t.role in {"attention", "indexer", "recurrent"}]
         site = Site("attention projections", "projections", repeats)
-        if isinstance(layer.mixer, LatentAttention):
-            tensors = [t for t in tensors if not _is_latent_expansion(t)]
-        held = held_matrices(tensors, self.model, self.formats.weight, self.cut.tp)
+        held = self.held.layer(layer, self.cut.tp).projections
         return (*product(site, held, self.tokens, self.summed), *self.expansion(layer, repeats))
 
     def expansion(self, layer: Layer, repeats: Floats | float) -> tuple[Operator, ...]:
         """kv_b: absorbed into queries and outputs in decode; in prefill it expands earlier cached rows again."""
-        if not isinstance(layer.mixer, LatentAttention):
+        held, batch = self.held.layer(layer, self.cut.tp).expansion, self.batch
+        if not held:
             return ()
-        tensors, batch = [t for t in layer.tensors if _is_latent_expansion(t)], self.batch
         again = batch.prefill_sequences * batch.prefill_context_tokens
-        held = held_matrices(tensors, self.model, self.formats.weight, self.cut.tp)
         return product(Site("latent expansion", "projections", repeats), held, self.tokens + again)
 
     def _sum_over_ranks(self) -> tuple[Collective, ...]:
@@ -184,8 +200,7 @@ class _Step:
             if self.cut.tp > 1
             else ()
         )
-        weight = self.model.head or self.model.embedding
-        held = held_matrices([weight], self.model, self.formats.weight, self.cut.tp)
+        held = self.held.head(self.cut.tp)
         sampler = Operator(
             name="sampler",
             part="sampler",
@@ -222,13 +237,3 @@ class _Step:
             launches=0,
             collectives=(passed,),
         )
-
-
-def _inner_norms(layer: Layer) -> int:
-    """Return the norm kernels inside a mixer: one each of queries and keys, one of each latent."""
-    names = [t.name for t in layer.tensors if t.role == "norm" and t.name.startswith("self_attn.") and "norm" in t.name]
-    return sum(2 if "qk" in name else 1 for name in names)
-
-
-def _is_latent_expansion(tensor: Tensor) -> bool:
-    return "kv_b" in tensor.name

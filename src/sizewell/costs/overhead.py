@@ -16,6 +16,8 @@ from sizewell.specs.model import ModelSpec
 from sizewell.specs.tensor import Tensor
 
 GIB = 2**30
+GRAPH_SPREAD = 0.6
+"""Bounds of what recorded graphs take."""
 
 
 def overhead_lines(
@@ -103,9 +105,10 @@ def _graphs(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine
     each = engine.graph_bytes_per_moe_layer if model.is_moe else engine.graph_bytes_per_layer
     sizes = engine.captured_sizes(settings.max_num_seqs, settings.max_num_batched_tokens)
     most = engine.captured_sizes(engine.capture_limit, engine.capture_limit)
+    size = engine.graph_bytes + layers * each * sizes / most
     line = LedgerLine(
         name="graphs",
-        bytes=engine.graph_bytes + layers * each * sizes / most,
+        bytes=size,
         formula="{fixed} B + {layers} layers × {each} B × {sizes} / {most} batch sizes",
         inputs=(
             ("fixed", engine.graph_bytes),
@@ -114,9 +117,12 @@ def _graphs(model: ModelSpec, cut: Parallelism, settings: EngineSettings, engine
             ("sizes", sizes),
             ("most", most),
         ),
+        provenance="calibrated",
         place="inside" if engine.graphs_in_budget else "outside",
+        low_bytes=size * (1 - GRAPH_SPREAD),
+        high_bytes=size * (1 + GRAPH_SPREAD),
     )
-    return (_spread(line, 0.6),)
+    return (line,)
 
 
 @lru_cache(maxsize=256)

@@ -10,18 +10,20 @@ import numpy as np
 
 from sizewell.costs.batch import Floats
 from sizewell.costs.cache_kinds import CacheRules, layer_kinds
+from sizewell.costs.engine_rules import cache_rules, is_compressed, weight_rules
+from sizewell.costs.expert_padding import expert_formats
+from sizewell.costs.host_layers import bytes_on_host
 from sizewell.costs.kv_cache import CacheLayout, cache_layout
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.overhead import deep_stack_lines, gather_lines, overhead_lines
 from sizewell.costs.stages import counted_layers, stage_bounds
-from sizewell.costs.token_pool import STATE_TO_TOKEN_RATIO, WINDOW_POOL_FRACTION
-from sizewell.costs.weights import VOCABULARY_PADDING, Absorbed, WeightRules, Weights, offloaded
+from sizewell.costs.token_pool import STATE_TO_TOKEN_RATIO
+from sizewell.costs.weights import WeightRules, Weights, offloaded
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
-from sizewell.specs.layers import Attention, CompressedAttention, LatentAttention, Layer
+from sizewell.specs.layers import Layer
 from sizewell.specs.model import ModelSpec
 
-LATENT_BLOCK_TOKENS = 64
 BASE_LINES = ("context", "collectives")
 """Lines that exist before an engine looks how much memory is free."""
 
@@ -82,6 +84,8 @@ class RankMemory:
         return float(self._budgets(np.array([total_bytes]), np.array([share]))[0])
 
     def _budgets(self, total_bytes: Floats, share: Floats) -> Floats:
+        if self.settings.kv_cache_bytes:
+            return np.full_like(total_bytes, self.resident_bytes + self.settings.kv_cache_bytes)
         if self.engine.profile == "sglang":
             return (total_bytes - self.base_bytes) * share
         if self.engine.profile == "llama.cpp":
@@ -109,6 +113,8 @@ class RankMemory:
 
     def kv_bytes(self, total_bytes: float, fraction: float | None = None) -> tuple[float, ...]:
         """Return what is left for the cache on each stage; negative where the rest does not fit."""
+        if self.settings.kv_cache_bytes:
+            return (self.settings.kv_cache_bytes,) * len(self.stages)
         budget = self.budget_bytes(total_bytes, fraction)
         return tuple(budget - stage.weight_bytes - self.inside_bytes for stage in self.stages)
 
@@ -119,14 +125,15 @@ class RankMemory:
     def _blocks(self, budgets: Floats) -> Floats:
         least = np.full_like(budgets, np.inf)
         for stage in {id(stage): stage for stage in self.stages}.values():
-            room, per_block = budgets - stage.weight_bytes - self.inside_bytes, stage.layout.bytes_per_block
+            stated, per_block = self.settings.kv_cache_bytes, stage.layout.bytes_per_block
+            room = np.full_like(budgets, stated) if stated else budgets - stage.weight_bytes - self.inside_bytes
             shared = self.engine.profile == "sglang" and stage.layout.state_bytes_per_sequence
             share = 1 / (1 + STATE_TO_TOKEN_RATIO) if shared else 1.0
             held = np.floor(room * share / per_block) if per_block else np.where(room > 0, 2.0**40, 0.0)
             least = np.minimum(least, held)
         return np.maximum(least, 0.0)
 
-    @property
+    @cached_property
     def layout(self) -> CacheLayout:
         """The cache layout of the stage whose blocks are largest."""
         return max((stage.layout for stage in self.stages), key=lambda layout: layout.bytes_per_block)
@@ -144,92 +151,98 @@ def rank_memory(
 
     A rank is the fullest of its stage; data-parallel ranks are alike.
     """
-    return rank_memory_with(Weights(model, formats.weight), formats.kv, cut, settings, engine)
+    return RankMemories(Weights(model, formats.weight)).memory(formats.kv, cut, settings, engine)
 
 
-def rank_memory_with(
-    weights: Weights, kv_format: str, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
-) -> RankMemory:
-    """Return the same of weights that may be counted already in part."""
-    model, formats = weights.model, Formats(weight=weights.weight_format, kv=kv_format)
-    rules = cache_rules(model, settings, engine)
-    buffers = (*gather_lines(model, formats, settings, engine), *deep_stack_lines(model, settings, engine))
-    bounds = stage_bounds(len(model.layers), cut.pp, engine.pp_remainder)
-    stages: list[StageMemory] = []
-    known: dict[int, StageMemory] = {}
-    for span, lines in zip(bounds, weights.stage_lines(cut, weight_rules(settings, engine)), strict=True):
-        if id(lines) not in known:
-            layers = _counted(model, span, draft=settings.speculative_tokens > 0)
-            known[id(lines)] = StageMemory(
-                weights=offloaded((*lines, *buffers), settings.offload_bytes),
-                layout=cache_layout(layer_kinds(model, layers, kv_format, cut.tp, rules), rules),
+class RankMemories:
+    """The memory of ranks of one model in one format: what cuts, settings and builds have in common is counted once."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self._told: dict[EngineSpec, EngineSpec] = {}
+        self._rules: dict[tuple[str, EngineSettings, EngineSpec], _Ruled] = {}
+        self._stages: dict[tuple[object, ...], tuple[StageMemory, ...]] = {}
+
+    def memory(self, kv_format: str, cut: Parallelism, settings: EngineSettings, engine: EngineSpec) -> RankMemory:
+        """Return the memory of one rank of a replica."""
+        model, formats = self.weights.model, Formats(weight=self.weights.weight_format, kv=kv_format)
+        return RankMemory(
+            stages=self._stages_of(formats, cut, settings, engine),
+            overhead=overhead_lines(model, formats, cut, settings, engine),
+            engine=engine,
+            settings=settings,
+            cut=cut,
+            compressed=is_compressed(model),
+        )
+
+    @cached_property
+    def _expert_formats(self) -> frozenset[str]:
+        return expert_formats(self.weights.model, self.weights.weight_format)
+
+    def telling(self, engine: EngineSpec) -> EngineSpec:
+        """Return a build without what makes no difference to these weights: kernels for experts they do not have."""
+        if engine not in self._told:
+            told, formats = engine, self._expert_formats
+            if "mxfp4" not in formats:
+                told = replace(told, mxfp4_padding="none", expert_scale_copies=False)
+            if not any(name.startswith("fp8") or name in {"bf16", "fp16"} for name in formats):
+                told = replace(told, fp8_experts="grouped", grouped_fp8_experts=False)
+            self._told[engine] = told
+        return self._told[engine]
+
+    def with_max_num_seqs(self, memory: RankMemory, kv_format: str, max_num_seqs: int) -> RankMemory:
+        """Return the same rank under another limit on sequences: weights and cache stay, overhead is counted again."""
+        if max_num_seqs == memory.settings.max_num_seqs:
+            return memory
+        formats = Formats(weight=self.weights.weight_format, kv=kv_format)
+        settings = replace(memory.settings, max_num_seqs=max_num_seqs)
+        overhead = overhead_lines(self.weights.model, formats, memory.cut, settings, memory.engine)
+        return RankMemory(
+            stages=memory.stages, overhead=overhead, engine=memory.engine, settings=settings, cut=memory.cut,
+            compressed=memory.compressed,
+        )  # fmt: skip
+
+    def _stages_of(
+        self, formats: Formats, cut: Parallelism, settings: EngineSettings, engine: EngineSpec
+    ) -> tuple[StageMemory, ...]:
+        ruled = self._ruled(formats, settings, engine)
+        held = self.weights.stage_lines(cut, ruled.weights)
+        # Lines that are counted once are one object, which the weights keep alive.
+        key = (id(held), formats.kv, cut, ruled, settings.offload_bytes, engine.offload)
+        if key not in self._stages:
+            bounds = stage_bounds(len(self.weights.model.layers), cut.pp, engine.pp_remainder)
+            host_bytes = bytes_on_host(self.weights, cut, settings, engine)
+            known: dict[int, StageMemory] = {}
+            for span, lines in zip(bounds, held, strict=True):
+                if id(lines) not in known:
+                    weights = offloaded((*lines, *ruled.buffers), host_bytes)
+                    known[id(lines)] = StageMemory(weights=weights, layout=self._layout(formats, cut, ruled, span))
+            self._stages[key] = tuple(known[id(lines)] for lines in held)
+        return self._stages[key]
+
+    def _layout(self, formats: Formats, cut: Parallelism, ruled: _Ruled, span: tuple[int, int]) -> CacheLayout:
+        layers = _counted(self.weights.model, span, draft=ruled.weights.mtp)
+        return cache_layout(layer_kinds(self.weights.model, layers, formats.kv, cut.tp, ruled.cache), ruled.cache)
+
+    def _ruled(self, formats: Formats, settings: EngineSettings, engine: EngineSpec) -> _Ruled:
+        key = (formats.kv, settings, engine)
+        if key not in self._rules:
+            model = self.weights.model
+            self._rules[key] = _Ruled(
+                weights=weight_rules(settings, engine),
+                cache=cache_rules(model, settings, engine),
+                buffers=(*gather_lines(model, formats, settings, engine), *deep_stack_lines(model, settings, engine)),
             )
-        stages.append(known[id(lines)])
-    overhead = overhead_lines(model, formats, cut, settings, engine)
-    return RankMemory(
-        stages=tuple(stages), overhead=overhead, engine=engine, settings=settings, cut=cut,
-        compressed=_is_compressed(model),
-    )  # fmt: skip
+        return self._rules[key]
 
 
-def with_max_num_seqs(memory: RankMemory, model: ModelSpec, formats: Formats, max_num_seqs: int) -> RankMemory:
-    """Return the same rank under another limit on sequences: weights and cache stay, the overhead is counted again."""
-    settings = replace(memory.settings, max_num_seqs=max_num_seqs)
-    overhead = overhead_lines(model, formats, memory.cut, settings, memory.engine)
-    return replace(memory, settings=settings, overhead=overhead)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ruled:
+    """What an engine under some settings does to weights and cache, however they are cut."""
 
-
-def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
-    """Return what the engine does to weights."""
-    plain = engine.profile == "llama.cpp"
-    return WeightRules(
-        padding=1 if plain else VOCABULARY_PADDING,
-        pp_remainder=engine.pp_remainder,
-        mtp=settings.speculative_tokens > 0,
-        absorbed="none" if plain else _absorbed(settings, engine),
-        latent_head_on_all=engine.latent_head_on_all,
-        reserved=engine.profile == "sglang" or engine.rocm,
-        rope_tables=not plain,
-        embedding_on_host=engine.embedding_on_host,
-        latent_rope_bytes=engine.latent_rope_bytes,
-        mxfp4_padding=engine.mxfp4_padding,
-        rocm=engine.rocm,
-        wide_output_groups=engine.wide_output_groups,
-        expert_scale_copies=engine.expert_scale_copies,
-    )
-
-
-def _absorbed(settings: EngineSettings, engine: EngineSpec) -> Absorbed:
-    """Products are computed where the parameters lie: offloaded ones never reach the accelerator."""
-    return "copies" if engine.absorbed == "products" and settings.offload_bytes else engine.absorbed
-
-
-def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> CacheRules:
-    """Return what the engine does with cache blocks."""
-    latent = any(isinstance(layer.mixer, LatentAttention) for layer in model.layer_counts)
-    padded = engine.mla_row_elements
-    paged_latent = latent and padded is None and engine.profile == "v1"
-    flat = engine.profile in {"sglang", "llama.cpp"} or _is_compressed(model)
-    return CacheRules(
-        block_tokens=LATENT_BLOCK_TOKENS if paged_latent else engine.block_tokens,
-        grouped=engine.grouped_cache,
-        in_flight_tokens=engine.in_flight_batches * settings.max_num_batched_tokens,
-        speculative_tokens=settings.speculative_tokens,
-        latent_row_elements=padded,
-        style="flat" if flat else "groups",
-        state_element_bytes=4 if engine.profile == "llama.cpp" else None,
-        window_pool_fraction=_window_pool(model) if engine.profile == "sglang" else None,
-    )
-
-
-def _window_pool(model: ModelSpec) -> float:
-    """Windowed layers get their own pool beside layers that attend to everything; alone they use the full one."""
-    spans = {bool(la.mixer.span_tokens) for la in model.layer_counts if isinstance(la.mixer, Attention)}
-    return WINDOW_POOL_FRACTION if len(spans) == 2 else 1.0
-
-
-def _is_compressed(model: ModelSpec) -> bool:
-    return any(isinstance(layer.mixer, CompressedAttention) for layer in model.layer_counts)
+    weights: WeightRules
+    cache: CacheRules
+    buffers: tuple[LedgerLine, ...]
 
 
 def _counted(model: ModelSpec, span: tuple[int, int], *, draft: bool) -> Iterable[tuple[Layer, int]]:

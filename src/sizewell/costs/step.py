@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from sizewell.costs.batch import Floats
 from sizewell.costs.collectives import exchange
+from sizewell.costs.host_work import hosted
 from sizewell.costs.kernels import kernel_seconds, kernels
 from sizewell.costs.machines import Reached
 from sizewell.costs.work import Collective, Operator
@@ -48,8 +49,8 @@ class StepTime:
     """Seconds of steps, arrays of shape [M, B].
 
     `total_s` is the sum of `parts`; `limits` splits it by what it waits for (compute, memory, link, link latency,
-    launch, host, front end, dispatch, host link, bubble). Under pipeline parallelism the step is the trip of one
-    micro-batch through all stages and the next one starts after `interval_s`.
+    launch, host, front end, dispatch, host link, host memory, host compute, bubble). Under pipeline parallelism the
+    step is the trip of one micro-batch through all stages and the next one starts after `interval_s`.
     """
 
     total_s: Floats
@@ -82,15 +83,22 @@ class StepTime:
 
 def price(operators: Sequence[Operator], reached: Reached, launch: Launch) -> StepTime:
     """Return the time of the step made of `operators` on every machine; shapes [M, B]."""
-    spent = kernels(operators, reached)
+    resident, on_host = _by_place(operators)
+    spent = kernels(resident, reached)
     messages = _messages(operators, reached)
     shape = spent.seconds.shape[1:]
-    parts: dict[str, Floats] = {}
-    for operator, seconds in zip(operators, spent.seconds, strict=True):
-        parts[operator.part] = parts[operator.part] + seconds if operator.part in parts else seconds
+    parts = _by_part(resident, spent.seconds)
     busy = sum(parts.values(), start=np.zeros(shape))
+    floor = spent.floor_s
     limits = {"compute": spent.compute_s}
     limits["memory"] = busy - limits["compute"] - spent.fixed_s
+    if on_host:
+        moved = hosted(on_host, reached)
+        parts |= _by_part(on_host, moved.seconds)
+        busy = busy + moved.seconds.sum(axis=0)
+        limits["memory"] = limits["memory"] + moved.accelerator_s
+        limits |= {"host memory": moved.memory_s, "host compute": moved.compute_s, "host link": moved.link_s}
+        floor = np.maximum(floor, moved.floor_s)
     latency: Floats | float = 0.0
     if messages:
         latency = messages.latency_s
@@ -102,7 +110,7 @@ def price(operators: Sequence[Operator], reached: Reached, launch: Launch) -> St
         parts[name] = limits[name] = np.broadcast_to(waited, shape)
         total = total + waited
     limits["launch"] = limits["launch"] + spent.fixed_s
-    floor = np.maximum(spent.floor_s, messages.floor_s) if messages else spent.floor_s
+    floor = np.maximum(floor, messages.floor_s) if messages else floor
     return StepTime(
         total_s=total, floor_s=floor, interval_s=total / launch.stages, parts=parts, limits=limits
     )  # fmt: skip
@@ -113,11 +121,26 @@ def working(operators: Sequence[Operator], reached: Reached) -> tuple[Floats, Fl
 
     What operators take adds up, so that some of a step's operators may be priced apart from the others.
     """
-    seconds: Floats = kernel_seconds(operators, reached).sum(axis=0)
+    resident, on_host = _by_place(operators)
+    seconds: Floats = kernel_seconds(resident, reached).sum(axis=0) if resident else np.zeros(1)
+    if on_host:
+        seconds = seconds + hosted(on_host, reached).seconds.sum(axis=0)
     messages = _messages(operators, reached)
     if messages is None:
         return seconds, np.zeros_like(seconds)
     return seconds + messages.wire_s, messages.latency_s
+
+
+def _by_place(operators: Sequence[Operator]) -> tuple[list[Operator], list[Operator]]:
+    """Return the operators of the accelerator, and those whose weights the host computes with."""
+    return [o for o in operators if o.host is None], [o for o in operators if o.host is not None]
+
+
+def _by_part(operators: Sequence[Operator], seconds: Floats) -> dict[str, Floats]:
+    parts: dict[str, Floats] = {}
+    for operator, taken in zip(operators, seconds, strict=True):
+        parts[operator.part] = parts[operator.part] + taken if operator.part in parts else taken
+    return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +205,7 @@ def host_link_s(launch: Launch, reached: Reached) -> Floats:
 
 def dispatch_s(operators: Sequence[Operator], reached: Reached) -> Floats:
     """Return seconds to hand a step to several nodes and back, shape [M]; none where one node holds the replica."""
-    seconds: Floats = (reached.machines.near_gpus < _ranks(operators)) * reached.factors["far_step_s"]
+    seconds: Floats = (reached.machines.node_gpus < _ranks(operators)) * reached.factors["far_step_s"]
     return seconds
 
 

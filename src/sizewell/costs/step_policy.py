@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 
 from sizewell.costs.batch import Batch
+from sizewell.costs.host_work import HostSplit
+from sizewell.costs.operators import RankModel
 from sizewell.costs.step import Launch
+from sizewell.costs.work import Operator
 from sizewell.specs.deployment import EngineSettings, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.model import ModelSpec
@@ -16,13 +20,19 @@ from sizewell.specs.model import ModelSpec
 BALANCED = frozenset({"trtllm"})
 """Engines whose data-parallel ranks take their prompts in the same step (attention_dp_config.enable_balance)."""
 
+PROMPTS_FIRST = frozenset({"sglang"})
+"""Engines that compute waiting prompts in steps of their own before they decode on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPolicy:
     """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
-    proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host. A
+    proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host, and
+    `host_bytes` of each lie there to be computed with, in steps of fewer than `copied_from_tokens`. A
     `front_end` sends the tokens of served requests; benchmarks inside the engine have none. `balanced` engines hold
-    prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts.
+    prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts. Where an
+    engine `mixes`, prompts ride on the steps of those that decode; else they have steps of their own. No sequence is
+    longer than `longest_tokens`.
     """
 
     chunk_tokens: int
@@ -31,6 +41,10 @@ class StepPolicy:
     offload_bytes: float = 0.0
     front_end: bool = True
     balanced: bool = False
+    host_bytes: float = 0.0
+    copied_from_tokens: int = 0
+    longest_tokens: float = inf
+    mixes: bool = True
 
     @classmethod
     def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
@@ -39,9 +53,26 @@ class StepPolicy:
             chunk_tokens=settings.max_num_batched_tokens,
             eager=settings.enforce_eager or engine.launch == "eager",
             drafts=settings.speculative_tokens,
-            offload_bytes=settings.offload_bytes,
+            offload_bytes=settings.offload_bytes if engine.offload == "streams" else 0.0,
             balanced=engine.name in BALANCED,
+            host_bytes=settings.offload_bytes if engine.computes_on_host(settings.offload_bytes) else 0.0,
+            copied_from_tokens=engine.copied_from_tokens,
+            longest_tokens=settings.max_model_len_tokens,
+            mixes=engine.name not in PROMPTS_FIRST,
         )
+
+    def operators(self, ranked: RankModel, batch: Batch) -> tuple[Operator, ...]:
+        """Return the operators of a step, with what the host computes as operators of their own."""
+        return self.placed(ranked, ranked.step(batch, self.drafts), batch)
+
+    def placed(self, ranked: RankModel, operators: Sequence[Operator], batch: Batch) -> tuple[Operator, ...]:
+        """Return some operators of a step with what the host computes apart."""
+        if not self.host_bytes:
+            return tuple(operators)
+        split = HostSplit.of(
+            ranked.model, ranked.held.weight_format, ranked.cut, self.host_bytes, self.copied_from_tokens
+        )
+        return split.split(operators, batch.tokens)
 
     def launch(self, model: ModelSpec, cut: Parallelism, batch: Batch) -> Launch:
         """Return how the steps of `batch` are issued to one replica."""

@@ -12,7 +12,7 @@ from sizewell.costs import surface as table
 from sizewell.costs.axis import Table, count_axis, put_together, smooth_axis
 from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.machines import Reached
-from sizewell.costs.operators import draft_operators, expansion_operators, mixer_operators, step_operators
+from sizewell.costs.operators import RankModel
 from sizewell.costs.step import dispatch_s, host_link_s, working
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.surface import Issue, StepSurface
@@ -28,6 +28,8 @@ EXPERTS, DECODE, PREFILL, SELECTION, STATE, EXPANSION = (
 SAMPLED = ("output head", "sampler")
 NOT_BY_TOKENS = (DECODE, PREFILL, SELECTION, STATE, EXPANSION, *SAMPLED)
 MOST_CHUNKS = 512.0
+MOST_CACHED = 8.0
+"""Sequences of full length whose cached rows are expanded in one step as its table knows."""
 MOST_TOKENS = 2.0**18
 """Tokens of a step that are priced one by one; steps of more wait for arithmetic, and lines go on straight."""
 
@@ -42,30 +44,29 @@ def make_surface(
     model: ModelSpec, formats: Formats, cut: Parallelism, policy: StepPolicy, reached: Reached
 ) -> StepSurface:
     """Return the step times of one replica on the first machine of `reached`, to the engine's token budget and the
-    model's longest context; beyond them lines go on straight.
+    longest context of model and engine; beyond them lines go on straight.
     """
     one = Batch.prefill(np.ones(1), 0.0)
-    mixers = frozenset(operator.name for operator in mixer_operators(model, formats, cut, one))
-    return _Tables(model, formats, cut, policy, reached.take(np.array([0])), mixers).surface()
+    ranked = RankModel.of(model, formats, cut)
+    mixers = frozenset(operator.name for operator in ranked.mixers(one))
+    return _Tables(ranked, policy, reached.take(np.array([0])), mixers).surface()
 
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
     """Grids hold one rank's own share; the batches priced are those of all `dp` ranks."""
 
-    model: ModelSpec
-    formats: Formats
-    cut: Parallelism
+    ranked: RankModel
     policy: StepPolicy
     reached: Reached
     mixers: frozenset[str]
 
     def surface(self) -> StepSurface:
-        policy, ranks = self.policy, self.cut.dp
+        policy, ranks = self.policy, self.ranked.cut.dp
         budget = float(max(policy.chunk_tokens, 2))
         tokens = count_axis(EXACT_TOKENS, budget, NEAR)
         everywhere = count_axis(EXACT_TOKENS, min(budget * ranks, MOST_TOKENS), NEAR)
-        cached = count_axis(EXACT_TOKENS, min(budget + self.longest, MOST_TOKENS), NEAR)
+        cached = count_axis(EXACT_TOKENS, min(budget + self._most_cached, MOST_TOKENS), NEAR)
         main, drafts = self._main(tokens * ranks), self._drafts(tokens * ranks)
         apart = () if ranks == 1 else (EXPERTS,)
         made = {
@@ -85,20 +86,32 @@ class _Tables:
 
     @property
     def longest(self) -> float:
-        """The longest context, tokens."""
-        return float(max(self.model.max_context_tokens, 4096))
+        """The longest context of one sequence, tokens."""
+        return float(max(min(self.ranked.model.max_context_tokens, self.policy.longest_tokens), 4096))
+
+    @property
+    def _most_held(self) -> float:
+        """The longest context the model has, whatever the engine admits: many sequences together may hold as much."""
+        return float(max(self.ranked.model.max_context_tokens, 4096))
+
+    @property
+    def _most_cached(self) -> float:
+        """Tokens that prompts of one step found in the cache: beyond as many, expanding them takes a straight line."""
+        return min(MOST_CACHED * self.longest, self._most_held)
 
     def _main(self, sequences: Floats) -> tuple[Operator, ...]:
-        return step_operators(self.model, self.formats, self.cut, Batch.decode(sequences, 1.0))
+        batch = Batch.decode(sequences, 1.0)
+        return self.policy.placed(self.ranked, self.ranked.step(batch), batch)
 
-    def _expansion(self, tokens: Floats) -> list[Operator]:
-        return expansion_operators(self.model, self.formats, self.cut, Batch.decode(tokens, 1.0))
+    def _expansion(self, tokens: Floats) -> tuple[Operator, ...]:
+        batch = Batch.decode(tokens, 1.0)
+        return self.policy.placed(self.ranked, self.ranked.expansions(batch), batch)
 
     def _drafts(self, sequences: Floats, context_tokens: ArrayLike = 1.0) -> list[Operator]:
         if not self.policy.drafts:
             return []
         batch = Batch.decode(sequences, context_tokens)
-        return draft_operators(self.model, self.formats, self.cut, batch, self.policy.drafts)
+        return self.ranked.drafts(batch, self.policy.drafts)
 
     def _line(
         self, points: Floats, operators: Sequence[Operator], only: Collection[str] | None = None,
@@ -125,9 +138,9 @@ class _Tables:
     def _decode(self, budget: float) -> dict[int, Table]:
         axes = (count_axis(32.0, budget, MIDDLE), smooth_axis(1.0, self.longest, MIDDLE, self._spans()))
         sequences, context = _mesh(axes)
-        batch = Batch.decode(sequences * self.cut.dp, context, 1 + self.policy.drafts)
-        main = mixer_operators(self.model, self.formats, self.cut, batch)
-        proposed = self._grid(axes, self._drafts(sequences * self.cut.dp, context), DECODE, SELECTION)
+        batch = Batch.decode(sequences * self.ranked.cut.dp, context, 1 + self.policy.drafts)
+        main = self.ranked.mixers(batch)
+        proposed = self._grid(axes, self._drafts(sequences * self.ranked.cut.dp, context), DECODE, SELECTION)
         return {
             table.DECODE: _sum(axes, self._grid(axes, main, DECODE), proposed),
             table.DECODE_ALONE: _sum(axes, self._grid(axes, main, DECODE, SELECTION), proposed),
@@ -136,7 +149,7 @@ class _Tables:
     def _prefill(self, budget: float) -> Table:
         axes = (
             np.array([1.0, MOST_CHUNKS]),
-            smooth_axis(1.0, budget, FINE),
+            smooth_axis(1.0, min(budget, self.longest), FINE),
             smooth_axis(0.5, self.longest, COARSE, self._spans()),
         )
         prompts, chunk, visible = _mesh(axes)
@@ -154,7 +167,7 @@ class _Tables:
     def _selection(self, budget: float) -> Table:
         if SELECTION not in self.mixers:
             return Table()
-        axes = (smooth_axis(1.0, budget, FINE), smooth_axis(1.0, self.longest * MOST_CHUNKS, COARSE))
+        axes = (smooth_axis(1.0, budget, FINE), smooth_axis(1.0, self._most_held * MOST_CHUNKS, COARSE))
         queries, held = _mesh(axes)
         return self._grid(axes, self._chunks(np.ones_like(queries), queries, held, held - queries), SELECTION)
 
@@ -166,15 +179,15 @@ class _Tables:
         return self._grid(axes, self._chunks(sequences, each, each, 0.0 * each), STATE)
 
     def _chunks(self, prompts: Floats, chunk: Floats, visible: Floats, cached: Floats) -> list[Operator]:
-        ranks = self.cut.dp
+        ranks = self.ranked.cut.dp
         tokens = prompts * chunk * ranks
         batch = Batch.prefill(tokens, np.maximum(cached, 0.0), prompts * ranks, pairs=tokens * visible)
-        return mixer_operators(self.model, self.formats, self.cut, batch)
+        return self.ranked.mixers(batch)
 
     def _spans(self) -> set[float]:
         """Contexts from which on a query sees no more."""
         found: set[float] = set()
-        for layer in (*self.model.layer_counts, *self.model.mtp_layers):
+        for layer in (*self.ranked.model.layer_counts, *self.ranked.model.mtp_layers):
             mixer = layer.mixer
             if isinstance(mixer, Attention):
                 found.add(float(mixer.span_tokens or mixer.sparse_top_k_tokens or 0))
@@ -187,15 +200,15 @@ class _Tables:
         return found - {0.0}
 
     def _issue(self) -> Issue:
-        both = Batch.mixed(self.cut.dp, 1.0, self.cut.dp, 0.0, self.cut.dp)
-        main = step_operators(self.model, self.formats, self.cut, both)
+        both = Batch.mixed(self.ranked.cut.dp, 1.0, self.ranked.cut.dp, 0.0, self.ranked.cut.dp)
+        main = self.policy.placed(self.ranked, self.ranked.step(both), both)
         decode = _launches(main, (DECODE,))
         prefill = _launches(main, (PREFILL,))
-        launch = self.policy.launch(self.model, self.cut, both)
+        launch = self.policy.launch(self.ranked.model, self.ranked.cut, both)
         factors = {name: float(values[0]) for name, values in self.reached.factors.items()}
         return Issue(
             launches=_launches(main) - decode - prefill,
-            decode_launches=decode + _launches(self._drafts(np.array([1.0 * self.cut.dp]))),
+            decode_launches=decode + _launches(self._drafts(np.array([1.0 * self.ranked.cut.dp]))),
             prefill_launches=prefill,
             gap_s=factors["kernel_gap_s"],
             eager_launch_s=factors["eager_launch_s"] if launch.eager else 0.0,

@@ -75,6 +75,7 @@ class Weights:
     def __init__(self, model: ModelSpec, weight_format: str) -> None:
         self.model, self.weight_format = model, weight_format
         self._holders: dict[tuple[int, int, int, WeightRules], _Holder] = {}
+        self._shards: dict[tuple[int, WeightRules], dict[int, _Held]] = {}
         self._stages: dict[tuple[Parallelism, WeightRules], tuple[tuple[LedgerLine, ...], ...]] = {}
 
     def stage_lines(self, cut: Parallelism, rules: WeightRules | None = None) -> tuple[tuple[LedgerLine, ...], ...]:
@@ -92,7 +93,9 @@ class Weights:
         # How layers are shared out over stages changes nothing about the tensors of one.
         shared = (cut.tp, cut.ep, cut.dp, rules)
         if shared not in self._holders:
-            self._holders[shared] = _Holder(self.model, self.weight_format, cut, rules)
+            # Nor does the number of ranks that share experts change anything about other tensors.
+            beside_experts = self._shards.setdefault((cut.tp, rules), {})
+            self._holders[shared] = _Holder(self, cut, rules, beside_experts)
         hold = self._holders[shared]
         found: list[tuple[LedgerLine, ...]] = []
         known: dict[object, tuple[LedgerLine, ...]] = {}
@@ -146,15 +149,19 @@ def _shard(tensor: Tensor, cut: Parallelism, padding: int) -> tuple[int, int, in
 class _Holder:
     """Counts layers and tensors once each, however often they repeat."""
 
-    def __init__(self, model: ModelSpec, weight_format: str, cut: Parallelism, rules: WeightRules) -> None:
-        self.model, self.weight_format, self.cut, self.rules = model, weight_format, cut, rules
+    def __init__(
+        self, weights: Weights, cut: Parallelism, rules: WeightRules, beside_experts: dict[int, _Held]
+    ) -> None:
+        self.model, self.weight_format, self.cut, self.rules = weights.model, weights.weight_format, cut, rules
         self._layers: dict[int, tuple[_Held, ...]] = {}
-        self._tensors: dict[int, _Held] = {}
+        self._experts: dict[int, _Held] = {}
+        self._beside_experts = beside_experts
 
     def tensor(self, tensor: Tensor) -> _Held:
-        if id(tensor) not in self._tensors:
-            self._tensors[id(tensor)] = self._held(tensor)
-        return self._tensors[id(tensor)]
+        known = self._experts if tensor.role == "routed-experts" else self._beside_experts
+        if id(tensor) not in known:
+            known[id(tensor)] = self._held(tensor)
+        return known[id(tensor)]
 
     def _held(self, tensor: Tensor) -> _Held:
         encoding = stored_encoding(tensor, self.model, self.weight_format)

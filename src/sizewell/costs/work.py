@@ -74,6 +74,17 @@ class Collective:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostSide:
+    """How an operator with weights in host memory runs: where `copied` [B] is 1 they come to the accelerator, where it
+    is 0 the host computes, and `passed_bytes` [B] of rows cross the host link a repeat; `sharers` ranks have one host.
+    """
+
+    copied: Floats
+    passed_bytes: Floats
+    sharers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
     """A kernel or a few alike, `repeats` times a step ([B] where steps differ); `flops`, `hbm_bytes` and `rows` are per
     repeat, shape [B].
@@ -84,7 +95,7 @@ class Operator:
     serve; `launches` counts all kernels. `skew` is how much longer the fullest rank takes than the mean one.
     `block_scaled` products rescale sums after every block of inputs; `microscaled` weights of four bits are multiplied
     by 8-bit rows where the hardware scales so; a `narrow_cache` holds 8-bit rows.
-    `part` is the line of the step it is reported under.
+    `part` is the line of the step it is reported under; `host` is set where its weights are computed with by the host.
     """
 
     name: str
@@ -105,6 +116,7 @@ class Operator:
     microscaled: bool = False
     narrow_cache: bool = False
     collectives: tuple[Collective, ...] = field(default=())
+    host: HostSide | None = None
 
     @property
     def curve(self) -> str:

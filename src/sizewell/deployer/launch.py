@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Literal
 
+from sizewell.costs.host_layers import Group, host_layers
+from sizewell.costs.stages import stage_bounds
 from sizewell.planner.bill_of_materials import BillOfMaterials
 from sizewell.specs.deployment import Deployment, Pool
 from sizewell.specs.engine_flags import EngineFlags
@@ -23,6 +26,8 @@ Live = Literal["port", "head", "rank", "rendezvous", "meeting", "dispatch", "add
 """What only the running job knows: a free port, the first node's address, this node's number, the port ranks meet at,
 that port with the address, the port requests are handed on at, this machine's address, the port two pools agree at
 before a cache travels, and the port of a router's metrics."""
+OnHost = Mapping[Group, tuple[int, ...]]
+"""Groups of weights in host memory, and the blocks they are of."""
 SLOWEST_LOADS = 3
 """How many times the predicted start a probe waits: storage is shared, and others read too."""
 
@@ -76,8 +81,8 @@ class Site:
     """Names and places: none of them changes a limit.
 
     `model_path` is what the engine loads, `served_name` what clients ask for; `image` is the container image,
-    `router_image` that of the router before several pools, and
-    `reasoning_parser` splits thinking from answers (None: leave both in the text).
+    `router_image` that of the router before several pools, and `reasoning_parser` splits thinking from answers (None:
+    leave both in the text). `name` is what schedulers call it (empty: made from the served name).
     """
 
     model_path: str
@@ -89,6 +94,7 @@ class Site:
     reasoning_parser: str | None = None
     trust_remote_code: bool = False
     slurm: Slurm = field(default_factory=Slurm)
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +146,24 @@ class Launch:
         return ceil(self.pool.parallelism.gpus / self.deployment.cluster.gpus_per_node)
 
     @property
+    def on_host(self) -> OnHost:
+        """Blocks whose weights lie in host memory to be computed with there, by group; none where bytes are said.
+
+        Of each pipeline stage those are all blocks up to the last one that moved.
+        """
+        deployment, cut, size = self.deployment, self.pool.parallelism, self.pool.settings.offload_bytes
+        if deployment.engine.offload == "streams" or not size:
+            return {}
+        layers = len(deployment.model.layers)
+        starts = [first for first, _ in stage_bounds(layers, cut.pp, deployment.engine.pp_remainder)]
+        return {
+            each.group: tuple(
+                block for start in starts for block in range(start, start + each.blocks[-1] + 1) if block < layers
+            )
+            for each in host_layers(deployment.model, deployment.weight_format, cut, size)
+        }
+
+    @property
     def gpus_per_node(self) -> int:
         """Accelerators one replica takes on each of its nodes."""
         return self.pool.parallelism.gpus // self.nodes
@@ -179,7 +203,8 @@ class Launch:
     @property
     def name(self) -> str:
         """A name that every scheduler accepts: lower case letters, digits and dashes, at most 40."""
-        plain = re.sub(r"[^a-z0-9]+", "-", self.site.served_name.rpartition("/")[2].lower())
+        said = self.site.name or self.site.served_name.rpartition("/")[2]
+        plain = re.sub(r"[^a-z0-9]+", "-", said.lower())
         return plain[:40].strip("-") or "model"
 
     @property

@@ -5,10 +5,12 @@ The context it is given is shared by its slots: sequences × longest sequence. I
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
-from sizewell.deployer.launch import Flag, Launch, Variable
-from sizewell.deployer.terms import Terms, spoken
+from sizewell.costs.host_layers import Group
+from sizewell.deployer.launch import Flag, Launch, OnHost, Variable
+from sizewell.deployer.terms import Terms, Words, spoken
 from sizewell.specs.deployment import EngineSettings, Parallelism
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.kv_format import parse_kv_format
@@ -17,6 +19,13 @@ KV_WORDS = {
     "bf16": "bf16", "fp16": "f16", "fp32": "f32", "q8_0": "q8_0", "q5_1": "q5_1", "q5_0": "q5_0", "q4_1": "q4_1",
     "q4_0": "q4_0", "iq4_nl": "iq4_nl",
 }  # fmt: skip
+TENSORS: Mapping[Group, str] = {
+    "routed experts": r"ffn_(gate|up|down)_exps",
+    "feed-forward": r"ffn_(gate|up|down)(_shexp)?\.weight",
+    "attention": r"(attn_[qkvo]\w*|ssm_\w+)\.weight",
+}
+"""Names that the tensors of each group have in a GGUF file."""
+OVERRIDE = re.compile(r"blk\\\.\(([\d|]+)\)\\\.([^=]+)=CPU")
 EVERY_LAYER = "999"
 WITHOUT_GRAPHS = "GGML_CUDA_DISABLE_GRAPHS"
 
@@ -39,6 +48,7 @@ def flags(launch: Launch) -> Iterator[Flag]:
     yield Flag(name="--port", live="port", why="where clients connect")
     if launch.deployment.cluster.gpu.kind != "cpu":
         yield Flag(name="--n-gpu-layers", value=EVERY_LAYER, why="every layer on the accelerator, as priced")
+    yield from _host_flags(launch.on_host)
     if cut.gpus > 1:
         split = "row" if cut.tp > 1 else "layer"
         yield Flag(name="--split-mode", value=split, why="how the accelerators share the model, as priced")
@@ -58,6 +68,30 @@ def flags(launch: Launch) -> Iterator[Flag]:
     yield Flag(name="--jinja", why="the model's own chat template")
 
 
+def _host_flags(moved: OnHost) -> Iterator[Flag]:
+    """Yield the short word for experts of the first blocks, and patterns of tensor names for everything else."""
+    patterns = dict(moved)
+    experts = patterns.get("routed experts", ())
+    if experts and experts == tuple(range(len(experts))):
+        del patterns["routed experts"]
+        yield Flag(name="--n-cpu-moe", value=str(len(experts)), why="blocks whose experts the host computes, as priced")
+    if patterns:
+        said = ",".join(
+            rf"blk\.({'|'.join(map(str, blocks))})\.{TENSORS[group]}=CPU" for group, blocks in patterns.items()
+        )
+        yield Flag(name="--override-tensor", value=said, why="weights the host computes with, as priced")
+
+
+def _read_host(said: Words) -> OnHost:
+    found: dict[Group, tuple[int, ...]] = {}
+    if "--n-cpu-moe" in said:
+        found["routed experts"] = tuple(range(int(said["--n-cpu-moe"] or 0)))
+    for blocks, tensors in OVERRIDE.findall(said.get("--override-tensor") or ""):
+        group = next(group for group, name in TENSORS.items() if name == tensors)
+        found[group] = tuple(map(int, blocks.split("|")))
+    return found
+
+
 def _refuse(launch: Launch) -> None:
     cut, settings = launch.pool.parallelism, launch.pool.settings
     if launch.nodes > 1 or cut.dp > 1 or cut.ep > 1 or (cut.tp > 1 and cut.pp > 1):
@@ -66,8 +100,8 @@ def _refuse(launch: Launch) -> None:
         )
     if settings.kv_host_bytes:
         raise BadInputError("llama.cpp keeps no second cache in host memory: leave --kv-host-memory out")
-    if settings.offload_bytes or settings.speculative_tokens:
-        raise BadInputError("llama.cpp moves whole layers and drafts with another model: leave both out")
+    if settings.speculative_tokens:
+        raise BadInputError("llama.cpp drafts with another model: leave the speculative tokens out")
     if settings.memory_fraction != launch.deployment.engine.memory_fraction:
         raise BadInputError("llama.cpp takes what memory it needs: leave --memory-fraction out")
     if not (settings.prefix_caching and settings.chunked_prefill):
@@ -113,4 +147,5 @@ def read(words: Sequence[str], variables: frozenset[str]) -> Terms:
             memory_fraction=1.0,
             enforce_eager=WITHOUT_GRAPHS in variables,
         ),
+        on_host=_read_host(said),
     )

@@ -81,7 +81,7 @@ def has_port(launch: Launch) -> bool:
 
 def keyed(launch: Launch) -> bool:
     """Return whether engines ask for a key: others than this machine reach them, or their router."""
-    return launch.exposed or launch.deployment.cluster.nodes > 1
+    return launch.exposed or (launch.split and launch.deployment.cluster.nodes > 1)
 
 
 def refuse_open(launch: Launch) -> None:

@@ -63,6 +63,8 @@ def _cut(launch: Launch) -> Iterator[Flag]:
 def _limits(launch: Launch) -> Iterator[Flag]:
     settings, ranks = launch.pool.settings, launch.pool.parallelism.dp
     running, tokens = str(settings.max_num_seqs * ranks), str(settings.max_num_batched_tokens * ranks)
+    if settings.kv_cache_bytes:
+        raise BadInputError("sglang is not told the size of its cache in bytes: leave --kv-cache-memory out")
     fraction, length = repr(settings.memory_fraction), str(settings.max_model_len_tokens)
     chunk = tokens if settings.chunked_prefill else UNCHUNKED
     yield Flag(name="--max-running-requests", value=running, why="sequences of one step, as priced, over all ranks")

@@ -7,13 +7,14 @@ that do not join in time, waits until the server answers, and drains it on the s
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 
-from sizewell.deployer import shell, slurm_script, words
+from sizewell.deployer import router, shell, slurm_script, words
 from sizewell.deployer.launch import OWN_ADDRESS, Launch
 from sizewell.deployer.terms import Artefact, Priced
 from sizewell.specs.errors import BadInputError
@@ -52,6 +53,7 @@ def told(launch: Launch, gpus: int) -> list[str]:
         "# Seconds the nodes have to start their parts, and the engine to answer, from the predicted load time.",
         f"join_s=${{SIZEWELL_JOIN_S:-{JOIN_S}}} ready_s=${{SIZEWELL_READY_S:-{launch.patience_s}}}",
         f"gpus={gpus} asked={shlex.quote(_asked(launch))}  # of each node; where the server is asked",
+        f"token={shlex.quote(json.dumps(_one_token(launch)))} {_shown_key(launch)}",
         slurm_script.PLACES,
     ]
 
@@ -71,6 +73,18 @@ class Room:
     ram_bytes: float
     exclusive: bool
     jobs: int = 1
+
+
+def _one_token(launch: Launch) -> Mapping[str, object]:
+    return {"model": launch.site.served_name, "prompt": "1", "max_tokens": 1}
+
+
+def _shown_key(launch: Launch) -> str:
+    if not router.keyed(launch):
+        return "key=''  # what it is asked"
+    reached = "these engines" if launch.split else "this server"
+    variable = f"${{{words.key_variable(launch)}:?others reach {reached}: set the key they must show}}"
+    return f'key="Authorization: Bearer {variable}"  # what it is asked, with the key'
 
 
 def _room(launch: Launch) -> Room:
@@ -178,8 +192,9 @@ def _key(launch: Launch) -> list[str]:
 
 
 def _besides(launch: Launch, ray: bool) -> list[str]:
-    flag, lines = words.follower(launch), []
-    if flag is not None and launch.nodes > 1 and not ray:
+    # Releases that join nodes by Ray alone know no such flag: it is asked for where it is used.
+    flag, lines = None if ray else words.follower(launch), []
+    if flag is not None and launch.nodes > 1:
         lines.append(f"  ((rank == 0)) || engine+=({flag.name})  # {flag.why}")
     if launch.exposed and launch.flags.engine == "sglang":
         lines.append('  engine+=(--api-key "$SGLANG_API_KEY")  # it reads no variable')

@@ -40,19 +40,32 @@ RUN = r"""  "${container[@]}" "${engine[@]}" || status=$?
   exit 1"""
 
 RAY = (
-    r"""  if ((rank > 0)); then
+    r"""  # Ray's own range holds our ports and those of other jobs, and Ray refuses to start: any free port will do.
+  local ray workers=(--min-worker-port=0 --max-worker-port=0)
+  if ((rank > 0)); then
     until (exec 3<>"/dev/tcp/$head/$rendezvous") 2>/dev/null; do
       ((SECONDS < join_s)) || { echo "sizewell: $SLURMD_NODENAME never reached Ray at $head" >&2; exit 1; }
       sleep 1
     done
     "${container[@]}" ray start --address="$head:$rendezvous" --node-ip-address="$address" --num-gpus="$gpus" \
-      --disable-usage-stats --block || status=$?
+      "${workers[@]}" --disable-usage-stats --block || status=$?
     ((stopping)) && exit 0
     echo "sizewell: Ray on node $rank ($SLURMD_NODENAME) ended with $status" >&2
     exit 1
   fi
   "${container[@]}" ray start --head --node-ip-address="$address" --port="$rendezvous" --num-gpus="$gpus" \
-    --include-dashboard=false --disable-usage-stats
+    "${workers[@]}" --ray-client-server-port="$((rendezvous + 1))" --include-dashboard=false --disable-usage-stats \
+    --block &
+  ray=$!
+  # Started without --block it would outlive the job wherever the scheduler does not track processes by cgroup.
+  trap 'kill -TERM "$ray" 2>/dev/null || true; wait "$ray" || true' EXIT
+  until (exec 3<>"/dev/tcp/$head/$rendezvous") 2>/dev/null; do
+    { kill -0 "$ray" 2>/dev/null && ((SECONDS < join_s)); } || {
+      echo "sizewell: Ray did not start on $SLURMD_NODENAME; see above" >&2
+      exit 1
+    }
+    sleep 1
+  done
   export RAY_ADDRESS=$head:$rendezvous
   "${container[@]}" python3 - "$addresses" "$join_s" <<'PYTHON'
 import sys, time
@@ -93,7 +106,13 @@ while absent=$(missing) && [[ -n $absent ]]; do
   ((SECONDS < join_s)) || fail "never joined within $join_s s: ${absent//$'\n'/ }"
   sleep 1
 done
-until curl -fsS -o /dev/null --max-time 5 "http://$asked:$port/health" 2>/dev/null; do
+# Healthy servers exist that generate nothing: it answers once one token came back.
+answers() {
+  curl -fsS -o /dev/null --max-time 5 "http://$asked:$port/health" 2>/dev/null &&
+    curl -fsS -o /dev/null --max-time 60 -H 'Content-Type: application/json' -H @- -d "$token" \
+      "http://$asked:$port/v1/completions" <<<"$key" 2>/dev/null
+}
+until answers; do
   ((stopping)) && break
   alive || fail "the engine ended before it was ready; its last lines are above"
   ((SECONDS < ready_s)) || fail "not ready after $ready_s s on ${hosts[*]}; see what each node says above"

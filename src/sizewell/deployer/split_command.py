@@ -64,18 +64,23 @@ def _place(launch: Launch, placed: tuple[Seat, ...]) -> list[str]:
         lines.append(
             f"head=${{HEAD_ADDRESS:-$address}} rendezvous=$((port + {MEETING}))  # where a replica's nodes meet"
         )
-    device = DEVICES.get(launch.deployment.cluster.gpu.vendor)
-    if device:
-        firsts = " ".join(str(seat.first) for seat in placed)
-        counts = " ".join(str(launch.parts[seat.part].gpus_per_node) for seat in placed)
-        lines += [
-            f"firsts=({firsts}) counts=({counts})  # accelerators of each replica on its machine",
-            "if ((number >= 0)); then",
-            f'  {device}=$(seq -s , "${{firsts[number]}}" "$((firsts[number] + counts[number] - 1))")',
-            f"  export {device}",
-            "fi",
-        ]
+    lines += _accelerators(launch, placed)
     return [*lines, ': "$address $handover $metrics"  # not every program is told each of them']
+
+
+def _accelerators(launch: Launch, placed: tuple[Seat, ...]) -> list[str]:
+    device = DEVICES.get(launch.deployment.cluster.gpu.vendor)
+    if not device:
+        return []
+    firsts = " ".join(str(seat.first) for seat in placed)
+    counts = " ".join(str(launch.parts[seat.part].gpus_per_node) for seat in placed)
+    return [
+        f"firsts=({firsts}) counts=({counts})  # accelerators of each replica on its machine",
+        "if ((number >= 0)); then",
+        f'  {device}=$(seq -s , "${{firsts[number]}}" "$((firsts[number] + counts[number] - 1))")',
+        f"  export {device}",
+        "fi",
+    ]
 
 
 def _key(launch: Launch) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
-from sizewell.deployer.launch import Launch
+from sizewell.deployer.launch import Launch, OnHost
 from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.kv_format import parse_kv_format
@@ -62,7 +62,7 @@ class Priced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What the engine is told."""
+    """What the engine is told; blocks whose weights lie `on_host`, by group, where it is told those and no bytes."""
 
     model_path: str
     served_name: str
@@ -70,6 +70,7 @@ class Terms:
     parallelism: Parallelism
     settings: EngineSettings
     role: PoolRole = "both"
+    on_host: OnHost = field(default_factory=dict)
 
     @classmethod
     def of(cls, launch: Launch) -> Terms:
@@ -79,8 +80,9 @@ class Terms:
             served_name=launch.site.served_name,
             kv_format=parse_kv_format(launch.deployment.kv_format),
             parallelism=launch.pool.parallelism,
-            settings=launch.pool.settings,
+            settings=replace(launch.pool.settings, offload_bytes=0.0) if launch.on_host else launch.pool.settings,
             role=launch.pool.role,
+            on_host=launch.on_host,
         )
 
 

@@ -22,6 +22,7 @@ ANY_RATIO, ANY_STAGES = (0, 14), (0, 33)
 """Of the releases read, the first whose NIXL connector takes a decode pool of fewer tensor ranks, and stages."""
 DRAIN_S = 90
 """Seconds running requests get to end; less than schedulers wait between their two signals."""
+CACHE_SIZE = "--kv-cache-memory-bytes"
 ANY_MTP = (0, 11)
 """From here on one method name stands for the prediction layers of every model."""
 
@@ -40,6 +41,7 @@ def flags(launch: Launch) -> Iterator[Flag]:
     yield from _cut(launch)
     yield from _limits(launch.pool.settings)
     yield from _host_cache(launch)
+    yield from _cache_size(launch)
     yield from _formats(launch)
     if launch.flags.knows("--shutdown-timeout"):
         yield Flag(name="--shutdown-timeout", value=str(DRAIN_S), why="running requests end before it stops")
@@ -79,6 +81,17 @@ def _limits(settings: EngineSettings) -> Iterator[Flag]:
     if settings.offload_bytes:
         offload = repr(settings.offload_bytes / 2**30)
         yield Flag(name="--cpu-offload-gb", value=offload, why="GiB of weights in host memory, per accelerator")
+
+
+def _cache_size(launch: Launch) -> Iterator[Flag]:
+    stated = launch.pool.settings.kv_cache_bytes
+    if not stated:
+        return
+    if not launch.flags.knows(CACHE_SIZE):
+        raise BadInputError(f"vllm {launch.flags.release} is not told the size of its cache: leave --kv-cache-memory")
+    yield Flag(
+        name=CACHE_SIZE, value=str(int(stated)), why="KV cache of each rank, as priced; the share then says nothing"
+    )
 
 
 def _formats(launch: Launch) -> Iterator[Flag]:
@@ -225,6 +238,7 @@ def read(words: Sequence[str], variables: frozenset[str]) -> Terms:
             speculative_tokens=drafting.get("num_speculative_tokens", 0),
             offload_bytes=float(said.get("--cpu-offload-gb") or 0) * 2**30,
             kv_host_bytes=(held_bytes or float(said.get("--kv-offloading-size") or 0) * 2**30) * cut.dp,
+            kv_cache_bytes=float(said.get(CACHE_SIZE) or 0),
         ),
         role=role,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sizewell.driver.endpoints import Secret
+from sizewell.specs.address import Secret
 from sizewell.specs.errors import BadInputError
 
 SYNC_EVERY_LINES = 64

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from sizewell.driver.answers import AnswerFile
 from sizewell.driver.client import Client
 from sizewell.driver.endpoints import Endpoint, least_busy
 from sizewell.driver.exchange import Reply, ask
@@ -29,12 +29,19 @@ class Sending:
     stream: bool = False
 
 
+class Sink(Protocol):
+    """Takes results one by one: a file, or what carries them to where the file is."""
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Keep one result."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
     """Where answers and final errors go."""
 
-    answers: AnswerFile
-    errors: AnswerFile
+    answers: Sink
+    errors: Sink
 
 
 class Batch:

@@ -14,11 +14,12 @@ from typing import Any
 from sizewell.driver.answers import AnswerFile, read_answers
 from sizewell.driver.batch import Batch, Files, Sending, watch
 from sizewell.driver.client import Client, opened
-from sizewell.driver.endpoints import Endpoint, Secret
+from sizewell.driver.endpoints import Endpoint
 from sizewell.driver.exchange import Usage
 from sizewell.driver.progress import Progress
 from sizewell.driver.prompts import Asking, Prompt, Prompts, Row, Shard, prompts_of
 from sizewell.driver.servers import USUAL_WINDOW, said_window, served_models, the_model
+from sizewell.specs.address import Secret
 
 Say = Callable[[str], None]
 
@@ -67,25 +68,58 @@ def run_batch(job: BatchJob, say: Say) -> Outcome:
     return asyncio.run(_run(job, say))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A batch whose files are open: what is left to ask, how many at once, and what is counted meanwhile.
+
+    `usage` is that of the answers there already are.
+    """
+
+    model: str
+    window: int
+    found: Prompts
+    left: tuple[Prompt, ...]
+    files: Files
+    progress: Progress
+    usage: Usage
+
+    def outcome(self, *, stopped: bool, lost_server: str) -> Outcome:
+        """Return what the batch has come to."""
+        return Outcome(
+            model=self.model, window=self.window, keys=tuple(prompt.key for prompt in self.found.prompts),
+            repeated=self.found.repeated, progress=self.progress, usage=self.usage + self.progress.sent_usage,
+            elapsed_s=time.monotonic() - self.progress.begun_s, stopped=stopped, lost_server=lost_server,
+        )  # fmt: skip
+
+
+async def completed(job: BatchJob, client: Client) -> tuple[str, int]:
+    """Return the model and window of a job, asked of its servers where it leaves them open; raises as `run_batch`."""
+    model = job.model or the_model(await served_models(client, job.urls[0]), None, job.urls[0])
+    return model, job.window or await _window(client, job.urls)
+
+
+@contextmanager
+def opened_batch(job: BatchJob, model: str, window: int, say: Say) -> Iterator[Opened]:
+    """Hold the files of a job for the length of a block; raises BadInputError for rows or files that cannot be."""
+    found = _mine(prompts_of(job.rows, Asking(model=model, fields=job.fields)), job.shard)
+    with AnswerFile(job.answers, job.secret) as answers, AnswerFile(job.errors, job.secret, empty=True) as errors:
+        done, usage = _answered(job.answers, found.prompts)
+        say(f"{len(found.prompts):,} prompts, {len(done):,} answered already; {model}, {window} at a time")
+        yield Opened(
+            model=model, window=window, found=found, usage=usage, files=Files(answers=answers, errors=errors),
+            left=tuple(prompt for prompt in found.prompts if prompt.key not in done),
+            progress=Progress(total=len(found.prompts), begun_s=time.monotonic(), resumed=len(done)),
+        )  # fmt: skip
+
+
 async def _run(job: BatchJob, say: Say) -> Outcome:
     async with opened(job.secret, job.timeout_s) as client:
-        model = job.model or the_model(await served_models(client, job.urls[0]), None, job.urls[0])
-        window = job.window or await _window(client, job.urls)
-        found = _mine(prompts_of(job.rows, Asking(model=model, fields=job.fields)), job.shard)
-        with AnswerFile(job.answers, job.secret) as answers, AnswerFile(job.errors, job.secret, empty=True) as errors:
-            done, usage = _answered(job.answers, found.prompts)
-            progress = Progress(total=len(found.prompts), begun_s=time.monotonic(), resumed=len(done))
-            say(f"{len(found.prompts):,} prompts, {len(done):,} answered already; {model}, {window} at a time")
+        with opened_batch(job, *await completed(job, client), say) as ready:
             endpoints = [Endpoint(url=url) for url in job.urls]
-            sending = replace(job.sending, window=window)
-            batch = Batch(client, endpoints, sending, Files(answers=answers, errors=errors), progress)
-            left = [prompt for prompt in found.prompts if prompt.key not in done]
-            await _watched(batch, left, job, (progress, say))
-    return Outcome(
-        model=model, window=window, keys=tuple(prompt.key for prompt in found.prompts), repeated=found.repeated,
-        progress=progress, usage=usage + progress.sent_usage, elapsed_s=time.monotonic() - progress.begun_s,
-        stopped=batch.stopped, lost_server=batch.lost_server,
-    )  # fmt: skip
+            sending = replace(job.sending, window=ready.window)
+            batch = Batch(client, endpoints, sending, ready.files, ready.progress)
+            await _watched(batch, ready.left, job, (ready.progress, say))
+            return ready.outcome(stopped=batch.stopped, lost_server=batch.lost_server)
 
 
 def _mine(found: Prompts, shard: Shard) -> Prompts:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
 from sizewell.driver.client import Client, opened
 from sizewell.driver.counters import Counters, read_counters
-from sizewell.driver.endpoints import Secret
 from sizewell.driver.gates import Gate, gates
 from sizewell.driver.load import Load
 from sizewell.driver.recording import Recording, as_run
 from sizewell.driver.servers import served_models, the_model
 from sizewell.driver.wording import Api, Wording
+from sizewell.specs.address import Secret
 from sizewell.specs.errors import UnreachableError
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.run import OK, Run
@@ -48,9 +50,12 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchJob:
-    """Everything a measurement is told. `warmup`: requests sent and forgotten before each load."""
+    """Everything a measurement is told. `warmup`: requests sent and forgotten before each load.
 
-    url: str
+    Several `urls` are measured as one server that serves one model.
+    """
+
+    urls: tuple[str, ...]
     secret: Secret
     salt: int
     model: str | None = None
@@ -70,48 +75,63 @@ def run_bench(job: BenchJob, next_offer: NextOffer, watch: Watch) -> tuple[str, 
     """Return the model that was asked for, and what was measured.
 
     `next_offer` sees what has been measured so far and says what to offer next, None to end; `watch` hears how many
-    requests of an offer have ended. Raises UnreachableError where the server does not answer one request.
+    requests of an offer have ended. Raises UnreachableError where a server does not answer one request.
     """
     return asyncio.run(_run(job, next_offer, watch))
 
 
 async def _run(job: BenchJob, next_offer: NextOffer, watch: Watch) -> tuple[str, tuple[Measured, ...]]:
     async with opened(job.secret, job.timeout_s) as client:
-        model = job.model or the_model(await served_models(client, job.url), None, job.url)
+        model = job.model or the_model(await served_models(client, job.urls[0]), None, job.urls[0])
         wording = Wording(
             model=model, salt=job.salt, api=job.api, vocabulary=job.vocabulary, ignore_eos=job.ignore_eos,
             fields=job.fields,
         )  # fmt: skip
-        wording = replace(wording, template_tokens=await _template_tokens(client, job.url, wording))
+        templates = [await _template_tokens(client, url, wording) for url in job.urls]
+        wording = replace(wording, template_tokens=templates[0])
         found: list[Measured] = []
         while (offer := next_offer(found)) is not None:
             await _warm_up(client, job, wording, offer)
             # The salt moves with each load: what one of them sent must not lie in the cache of the next.
             own = replace(wording, salt=job.salt + 1 + len(found))
-            found.append(await _measured(client, job.url, own, offer, watch))
+            found.append(await _measured(client, job.urls, own, offer, watch))
     return model, tuple(found)
 
 
-async def _measured(client: Client, url: str, wording: Wording, offer: Offer, watch: Watch) -> Measured:
-    before, begun_unix_s = await read_counters(client, url), time.time()
+async def _measured(
+    client: Client, urls: tuple[str, ...], wording: Wording, offer: Offer, watch: Watch
+) -> Measured:  # fmt: skip
+    before, begun_unix_s = await read_counters(client, urls), time.time()
     cpu_s, wall_s = time.process_time(), time.perf_counter()
     load = Load(
-        client=client, url=url, wording=wording, requests=offer.requests, until_s=offer.until_s,
+        client=client, urls=urls, wording=wording, requests=offer.requests, until_s=offer.until_s,
         watch=lambda ended: watch(offer, ended),
     )  # fmt: skip
-    recordings = tuple(await load.play())
+    with _short_pauses():
+        recordings = tuple(await load.play())
     cpu_fraction = (time.process_time() - cpu_s) / (time.perf_counter() - wall_s)
-    counted = (await read_counters(client, url)).since(before)
+    counted = (await read_counters(client, urls)).since(before)
     return Measured(
         offer=offer, run=as_run(recordings), recordings=recordings, counters=counted, cpu_fraction=cpu_fraction,
         gates=gates(offer.requests, recordings, cpu_fraction, counted), begun_unix_s=begun_unix_s,
     )  # fmt: skip
 
 
+@contextmanager
+def _short_pauses() -> Iterator[None]:
+    """Leave what exists already out of garbage collection: a full round over it takes 20 ms, in which tokens wait."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 async def _template_tokens(client: Client, url: str, wording: Wording) -> int:
     """Return how many tokens the server counts beyond those sent, by one small request; it must answer that one."""
     probe = Requests.of(0.0, PROBE_TOKENS, 1)
-    (one,) = await Load(client=client, url=url, wording=wording, requests=probe).play()
+    (one,) = await Load(client=client, urls=[url], wording=wording, requests=probe).play()
     if one.status != OK:
         raise UnreachableError(f"{url} does not answer a small request: {one.error or 'rejected'}")
     return max(0, one.usage.input_tokens - PROBE_TOKENS) if wording.api == "chat" else 0
@@ -122,4 +142,5 @@ async def _warm_up(client: Client, job: BenchJob, wording: Wording, offer: Offer
     count = min(usual if job.warmup is None else job.warmup, len(offer.requests))
     if count:
         some = replace(offer.requests.first(count), concurrency=count)
-        await Load(client=client, url=job.url, wording=replace(wording, salt=time.time_ns()), requests=some).play()
+        fresh = replace(wording, salt=time.time_ns())
+        await Load(client=client, urls=job.urls, wording=fresh, requests=some).play()

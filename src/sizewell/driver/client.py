@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 
-from sizewell.driver.endpoints import Secret
 from sizewell.driver.failures import ExchangeError, retry_after_s
+from sizewell.specs.address import Secret
 from sizewell.specs.errors import BadInputError
 
 NO_CLIENT = "sending requests needs aiohttp: pip install 'sizewell[drive]'"

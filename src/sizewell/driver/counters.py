@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sizewell.driver.client import Client
@@ -48,10 +48,10 @@ def counters_of(text: str) -> Counters:
     return Counters(**{key: next((sums[name] for name in names if name in sums), None) for key, names in NAMES.items()})
 
 
-async def read_counters(client: Client, url: str) -> Counters:
-    """Return what a server says; nothing where it does not publish metrics."""
+async def read_counters(client: Client, urls: Sequence[str]) -> Counters:
+    """Return what servers say together; nothing where one of them does not publish metrics."""
     try:
-        return counters_of(await client.get_text(f"{url}/metrics"))
+        return counters_of("\n".join([await client.get_text(f"{url}/metrics") for url in urls]))
     except ExchangeError:
         return Counters()
 

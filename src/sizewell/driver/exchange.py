@@ -67,7 +67,7 @@ async def ask(client: Client, base: str, prompt: Prompt, *, stream: bool = False
         found = await _streamed(response) if streamed else await read_json(response)
         refuse_error(found)
         request_id = response.headers.get("x-request-id") or str(found.get("id") or "")
-    return _reply(found, request_id)
+    return reply_of(found, request_id)
 
 
 async def _streamed(response: Any) -> dict[str, Any]:
@@ -80,7 +80,8 @@ async def _streamed(response: Any) -> dict[str, Any]:
     return whole.body()
 
 
-def _reply(body: Mapping[str, Any], request_id: str) -> Reply:
+def reply_of(body: Mapping[str, Any], request_id: str) -> Reply:
+    """Return the reply a body holds; raises ExchangeError where it holds none."""
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ExchangeError("malformed", "the answer holds no choice")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 
@@ -23,14 +24,15 @@ AHEAD_S = 0.5
 
 @dataclass(slots=True, kw_only=True)
 class Load:
-    """Requests played against one server; `recordings` holds what has become of those that were due.
+    """Requests played against servers; `recordings` holds what has become of those that were due.
 
     In an open loop a request is due when its arrival says; in a closed one, and for a later turn, when it became
-    free to go. At `until_s` the rest is given up.
+    free to go. At `until_s` the rest is given up. Of several servers the one with least in flight is next, in turn
+    where they are equal; a later turn goes where the earlier one was answered.
     """
 
     client: Client
-    url: str
+    urls: Sequence[str]
     wording: Wording
     requests: Requests
     until_s: float = inf
@@ -38,12 +40,16 @@ class Load:
     recordings: list[Recording] = field(default_factory=list)
     _begun_s: float = 0.0
     _ended: int = 0
+    _busy: list[tuple[int, int]] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
+    _broken: BaseException | None = None
     _after: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
 
     async def play(self) -> list[Recording]:
         """Send every request and return the recordings, when all have ended or `until_s` is over."""
         self._begun_s = time.perf_counter()
+        self._busy = [(0, 0)] * len(self.urls)
         if self.requests.concurrency is None:
             self._start(self._open_loop())
         else:
@@ -51,23 +57,28 @@ class Load:
             for _ in range(min(self.requests.concurrency, len(self.requests))):
                 self._start(self._closed_loop(waiting))
         try:
-            await self._all_ended()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), None if self.until_s == inf else self.until_s)
         finally:
-            for task in self._tasks:
+            left = list(self._tasks)
+            for task in left:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*left, return_exceptions=True)
+        if self._broken is not None:
+            raise self._broken
         return self.recordings
 
-    async def _all_ended(self) -> None:
-        while self._tasks and self._now_s() < self.until_s:
-            left = None if self.until_s == inf else self.until_s - self._now_s()
-            done, _ = await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                self._tasks.discard(task)
-                task.result()
-
     def _start(self, work: Coroutine[None, None, None]) -> None:
-        self._tasks.add(asyncio.create_task(work))
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._one_ended)
+
+    def _one_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            self._broken = self._broken or task.exception()
+        if self._broken is not None or not self._tasks:
+            self._over.set()
 
     def _now_s(self) -> float:
         return time.perf_counter() - self._begun_s
@@ -89,26 +100,37 @@ class Load:
             await self._at(row, self._now_s() + pause_s)
             pause_s = self.requests.think_s
 
-    async def _at(self, row: int, due_s: float) -> None:
+    async def _at(self, row: int, due_s: float, server: int | None = None) -> None:
         """Send one request when it is due; then those that wait for it."""
         one = Recording(row=row, scheduled_s=due_s, asked_tokens=int(self.requests.output_tokens[row]))
         data = self.wording.body(self.requests, row)
         wait_s = due_s - self._now_s()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
+        one.server = self._least_busy() if server is None else server
         self.recordings.append(one)
+        self._note(one.server, 1)
         await self._sent(one, data)
+        self._note(one.server, -1)
         self._ended += 1
         if self.watch is not None:
             self.watch(self._ended)
         for later in self._after.pop(row, ()):
-            self._start(self._at(later, self._now_s() + float(self.requests.arrival_s[later])))
+            self._start(self._at(later, self._now_s() + float(self.requests.arrival_s[later]), one.server))
+
+    def _least_busy(self) -> int:
+        return min(range(len(self._busy)), key=self._busy.__getitem__)
+
+    def _note(self, server: int, more: int) -> None:
+        """Keep what is in flight at a server, and how often it was chosen."""
+        in_flight, chosen = self._busy[server]
+        self._busy[server] = (in_flight + more, chosen + (more > 0))
 
     async def _sent(self, one: Recording, data: bytes) -> None:
         parser = EventParser()
         one.sent_s = self._now_s()
         try:
-            async with self.client.post(self.url + self.wording.path, data) as response:
+            async with self.client.post(self.urls[one.server] + self.wording.path, data) as response:
                 async for piece in response.content.iter_any():
                     now_s = self._now_s()
                     for event in parser.feed(piece):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import nan
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,14 @@ class Recording:
     """One request while it happens; times in seconds from the start of the run.
 
     `token_s`: when each piece that carries generated tokens came. `asked_tokens`: the output that was asked for.
+    `server`: the number of the one it was sent to, −1 where nobody says.
     """
 
     row: int
     scheduled_s: float
     asked_tokens: int
     sent_s: float = nan
+    server: int = -1
     token_s: list[float] = field(default_factory=list)
     first_answer_s: float = nan
     think_pieces: int = 0
@@ -36,6 +38,7 @@ class Recording:
     cached_tokens: int = 0
     status: int = UNFINISHED
     error: str = ""
+    _silent_end_s: float = nan
     _tags: TagStream = field(default_factory=TagStream)
 
     def take(self, chunk: Mapping[str, Any], now_s: float) -> None:
@@ -46,13 +49,22 @@ class Recording:
             cached = details.get("cached_tokens") if isinstance(details, dict) else 0
             self.cached_tokens = cached if isinstance(cached, int) else 0
         for choice in chunk.get("choices") or ():
+            before, finishes = len(self.token_s), bool(choice.get("finish_reason"))
             if "delta" in choice:
-                self._take_delta(choice["delta"] or {}, bool(choice.get("finish_reason")), now_s)
-            elif choice.get("text") or ("text" in choice and not choice.get("finish_reason")):
+                self._take_delta(choice["delta"] or {}, finishes, now_s)
+            elif choice.get("text") or ("text" in choice and not finishes):
                 self._token(now_s, answers=True)
+            if finishes and len(self.token_s) == before:
+                self._silent_end_s = now_s
 
     def end(self) -> None:
-        """Note that the stream ended well; an answer without a token has failed."""
+        """Note that the stream ended well; an answer without a token has failed.
+
+        A last chunk without text carried a token where the server counted more of them than came: the end mark, or a
+        part of a character.
+        """
+        if isfinite(self._silent_end_s) and self.usage.output_tokens > len(self.token_s):
+            self._token(self._silent_end_s, answers=not self.think_pieces)
         self.status = OK if self.token_s else FAILED
         self.error = "" if self.token_s else "the stream carried no token"
 
@@ -134,7 +146,7 @@ def as_run(recordings: Sequence[Recording], *, gaps_known: bool = True) -> Run:
         output_tokens=counts([one.output_tokens for one in rows]),
         cached_tokens=counts([one.cached_tokens for one in rows]),
         preemptions=counts([0] * len(rows)),
-        replica=counts([-1] * len(rows)),
+        replica=counts([one.server for one in rows]),
         status=np.array([one.status for one in rows], dtype=np.int8),
         gaps=GapCounts.of(column(gaps)),
         origin="measured",

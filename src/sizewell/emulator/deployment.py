@@ -8,6 +8,7 @@ from math import inf
 from sizewell.costs.ledger import MemoryLedger
 from sizewell.emulator.dialect import Dialect
 from sizewell.simulator.facts import Fleet
+from sizewell.specs.engine_metrics import Metric
 from sizewell.specs.errors import BadInputError
 
 OPEN_HOSTS = ("0.0.0.0", "::", "")
@@ -65,12 +66,15 @@ class Door:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emulation:
-    """One deployment as it is emulated; `name` is what clients call the model, `speed` how much faster time goes."""
+    """One deployment as it is emulated; `name` is what clients call the model, `metrics` what its engine tells,
+    `speed` how much faster time goes.
+    """
 
     name: str
     fleet: Fleet
     memory: MemoryLedger
     dialect: Dialect
+    metrics: tuple[Metric, ...] = ()
     lengths: Lengths = Lengths()
     failures: Failures = Failures()
     speed: float = 1.0
@@ -80,3 +84,14 @@ class Emulation:
     def max_model_len_tokens(self) -> int:
         """Longest sequence, prompt and answer together."""
         return self.fleet.replica.max_model_len_tokens
+
+    @property
+    def cache_settings(self) -> dict[str, str]:
+        """What vLLM says of its cache, by label."""
+        replica = self.fleet.replica
+        return {
+            "block_size": str(replica.block_tokens),
+            "enable_prefix_caching": str(replica.prefix_caching),
+            "gpu_memory_utilization": f"{self.memory.settings.memory_fraction:g}",
+            "num_gpu_blocks": str(replica.blocks),
+        }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
 import numpy as np
 
-from sizewell.emulator.metric_names import Meaning, Metric, metrics_of
+from sizewell.specs.engine_metrics import Meaning, Metric
 from sizewell.traffic.requests import Floats
+
+UNKNOWN = frozenset({"step_tokens"})
+"""What an emulated engine does not know of itself."""
 
 
 class Histogram:
@@ -55,13 +58,13 @@ class EngineFigures:
 
 
 class Metrics:
-    """The figures of all engines of a deployment, told in the names of one engine version."""
+    """The figures of all engines of a deployment, told as `metrics` of one version; `settings` are its cache's."""
 
-    def __init__(self, engine: str, release: tuple[int, ...], model: str, engines: int) -> None:
-        self.metrics = metrics_of(engine, release)
+    def __init__(self, metrics: Sequence[Metric], model: str, engines: int, settings: Mapping[str, str]) -> None:
+        self.metrics = [metric for metric in metrics if metric.meaning not in UNKNOWN]
         self.engines = [EngineFigures() for _ in range(engines)]
-        self._numbered = engine == "vllm"
-        self._model = model
+        self._numbered = any(metric.name.startswith("vllm:") for metric in metrics)
+        self._model, self._settings = model, settings
         for figures in self.engines:
             for metric in self.metrics:
                 if metric.bounds:
@@ -98,6 +101,8 @@ class Metrics:
         if metric.meaning == "finished":
             for reason, count in figures.finished.items():
                 yield f"{metric.name}{_braces({**labels, 'finished_reason': reason})} {count}"
+        elif metric.meaning == "cache_settings":
+            yield f"{metric.name}{_braces({**labels, **self._settings})} 1.0"
         elif metric.bounds:
             yield from figures.histograms[metric.meaning].lines(metric.name, labels)
         else:

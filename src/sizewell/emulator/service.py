@@ -13,12 +13,12 @@ from sizewell.emulator.asks import Ask, Refusal, read_ask
 from sizewell.emulator.deployment import Emulation
 from sizewell.emulator.failing import UNHARMED, Failing, Fate
 from sizewell.emulator.http import Exchange
-from sizewell.emulator.metric_names import Meaning
 from sizewell.emulator.metrics import Metrics
 from sizewell.emulator.pace import Pace
 from sizewell.emulator.tokens import content_seed, pieces
 from sizewell.simulator.compiled import CodeStore
 from sizewell.simulator.live import Asked, Landed, Live
+from sizewell.specs.engine_metrics import EMULATED_CLOCK, Meaning
 
 DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 
@@ -48,7 +48,7 @@ class Service:
         self.live = Live(emulation.fleet, compiled=emulation.compiled, store=store)
         self.world = self.live.world
         self.pace = Pace(self.live, emulation.speed, self._deliver)
-        self.metrics = Metrics(self.dialect.engine, self.dialect.release, emulation.name, len(self.world.states))
+        self.metrics = Metrics(emulation.metrics, emulation.name, len(self.world.states), emulation.cache_settings)
         self.failing = Failing(emulation.failures)
         self.dead = False
         self.late: Callable[[float], None] | None = None
@@ -108,7 +108,8 @@ class Service:
         self._note_admissions()
         for number in range(len(self.world.states)):
             self._note_state(number)
-        return self.metrics.text()
+        clock = f"# HELP {EMULATED_CLOCK} Time of the emulated engine.\n# TYPE {EMULATED_CLOCK} gauge\n"
+        return f"{self.metrics.text()}{clock}{EMULATED_CLOCK}{{}} {self.pace.now_s!r}\n"
 
     def _death(self) -> Any:
         return self.dialect.error(500, DEAD, "InternalServerError")
@@ -195,6 +196,8 @@ class Service:
     def _count(self, landed: Landed, engines: Any) -> None:
         first = landed.before == 0
         ttft_s = landed.since_s[first] - self._came_s[landed.request[first]]
+        for number in landed.request[first].tolist():
+            self.metrics.engines[self._engine_of(number)].add("prompt_tokens", self._served[number].ask.prompt_tokens)
         for number in np.unique(engines).tolist():
             mine = engines == number
             self.metrics.engines[number].add("generated_tokens", float(landed.gained[mine].sum()))
@@ -207,7 +210,6 @@ class Service:
         came_s = float(self._came_s[number])
         figures.finished[ask.finish] += 1
         figures.add("requests", 1)
-        figures.add("prompt_tokens", ask.prompt_tokens)
         admitted_s, first_s, last_s = served.admitted_s, float(sequence.first_s), float(sequence.last_s)
         decode_s = last_s - first_s
         seen: dict[Meaning, float] = {

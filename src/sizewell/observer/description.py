@@ -27,7 +27,7 @@ def device_key(device: Device) -> str:
 
 def described(device: Device, date: str) -> GpuSpec:
     """Return a device without rates; form, power and launch date are assumed."""
-    nvidia = device.vendor == "nvidia"
+    stated = device.vendor in ("nvidia", "cpu")
     return GpuSpec(
         key=device_key(device),
         name=device.name,
@@ -41,7 +41,7 @@ def described(device: Device, date: str) -> GpuSpec:
         flops_per_s={},
         tdp_w=_POWER_W[device.kind],
         launch_date=date,
-        compute_capability=device.capability if nvidia else None,
+        compute_capability=device.capability if stated else None,
         l2_bytes=device.cache_bytes,
         names_in_logs=(device.name,),
     )

@@ -107,7 +107,7 @@ def _cpu(torch: Torch) -> Device:
     memory = _host_bytes()
     return Device(
         backend="cpu", kind="cpu", vendor="cpu", name=_cpu_name(), memory_bytes=memory, free_bytes=memory * 0.5,
-        cache_bytes=_cpu_cache_bytes(), count=1, capability=None, cores=torch.get_num_threads(),
+        cache_bytes=_cpu_cache_bytes(), count=1, capability=_cpu_capability(), cores=torch.get_num_threads(),
         versions=_versions(torch, f"threads {torch.get_num_threads()}"),
     )  # fmt: skip
 
@@ -122,6 +122,11 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _cpu_capability() -> str | None:
+    """Return `amx` where the processor multiplies tiles, which changes what engines run on it."""
+    return "amx" if CPU_NAMES.exists() and " amx_tile " in CPU_NAMES.read_text() else None
 
 
 def _cpu_cache_bytes() -> float:

@@ -141,7 +141,7 @@ def _workers_per_node(deployment: Deployment) -> int:
 def _network(deployment: Deployment) -> str:
     cluster = deployment.cluster
     widest = max(pool.parallelism.gpus for pool in deployment.pools)
-    together = max(cluster.scale_up_gpus, cluster.gpus_per_node)
+    together = cluster.together_gpus
     if widest <= together:
         return "any: no replica crosses nodes, only requests and answers travel"
     link, ports = cluster.node.scale_out, cluster.node.scale_out_ports

@@ -37,7 +37,7 @@ class Machine:
         nodes, needed = self.nodes_for(cut, replicas), cut.gpus * replicas
         fitting = [count for count in self.node.gpu_counts if needed <= count <= self.gpus_per_node]
         held = min(fitting) if nodes == 1 and fitting else self.gpus_per_node
-        return ClusterSpec(gpu=self.gpu, node=self.node, gpus_per_node=held, nodes=nodes)
+        return ClusterSpec(gpu=self.gpu, node=self.node.holding(held), gpus_per_node=held, nodes=nodes)
 
     def nodes_for(self, cut: Parallelism, replicas: int = 1) -> int:
         """Return how many nodes `replicas` replicas of a cut occupy."""
@@ -81,6 +81,9 @@ def machines(nodes_by_gpu: Sequence[tuple[GpuSpec, Sequence[NodeSpec]]], *, ever
     for gpu, nodes in nodes_by_gpu:
         for node in nodes:
             for count in node.gpu_counts if every_count else (max(node.gpu_counts),):
-                wiring = (gpu.key, count, node.scale_up.key, node.topology, node.scale_out.key, node.scale_out_ports)
-                found.setdefault(wiring, Machine(gpu, node, count))
+                wiring = (
+                    gpu.key, count, node.scale_up.key, node.topology, node.scale_up_domain, node.scale_out.key,
+                    node.scale_out_ports,
+                )  # fmt: skip
+                found.setdefault(wiring, Machine(gpu, node.holding(count), count))
     return tuple(found.values())

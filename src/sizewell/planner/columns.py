@@ -38,7 +38,7 @@ class Yard:
     has_rdma: Mask
     builds: tuple[EngineSpec, ...]
     build: Rows
-    fast_gpus: Floats
+    together_gpus: Floats
     watts_per_gpu: Floats
     memory_bytes: Floats
     host_bytes_per_gpu: Floats
@@ -47,15 +47,16 @@ class Yard:
     def of(cls, machines: Sequence[Machine], facts: Facts, engine: EngineSpec, basis: PriceBasis) -> Yard:
         """Return machines with what an engine reaches of them; a machine without a known price costs infinity."""
         widest = Parallelism(tp=MAX_GPUS_PER_REPLICA)
+        clusters = [machine.cluster_for(widest) for machine in machines]
         prices = tuple(hourly_price(machine, basis, facts.prices) for machine in machines)
         per_node = _array([m.gpus_per_node for m in machines])
-        built = [engine.on(m.gpu.vendor, m.gpu.compute_capability) for m in machines]
+        kinds = [(machine.gpu.vendor, machine.gpu.compute_capability) for machine in machines]
+        build_of = {kind: engine.on(*kind) for kind in dict.fromkeys(kinds)}
+        built = [build_of[kind] for kind in kinds]
         builds = tuple(dict.fromkeys(built))
         return cls(
             machines=tuple(machines),
-            reached=Reached.of(
-                Machines.of([m.cluster_for(widest) for m in machines]), facts.efficiencies, also=engine.tags
-            ),
+            reached=Reached.of(Machines.of(clusters), facts.efficiencies, also=engine.tags),
             prices=prices,
             usd_per_gpu=_array([(p.usd_per_gpu or 0.0) if p.known else np.inf for p in prices]),
             usd_per_node=_array([p.usd_per_node or 0.0 for p in prices]),
@@ -64,7 +65,7 @@ class Yard:
             has_rdma=np.array([m.node.scale_out.rdma for m in machines], dtype=bool),
             builds=builds,
             build=np.array([builds.index(each) for each in built], dtype=np.intp),
-            fast_gpus=_array([m.cluster_for(widest).scale_up_gpus for m in machines]),
+            together_gpus=_array([cluster.together_gpus for cluster in clusters]),
             watts_per_gpu=_array([node_power_w(m) for m in machines]) / per_node,
             memory_bytes=_array([m.gpu.total_bytes for m in machines]),
             host_bytes_per_gpu=_array([_host_bytes(m) for m in machines]),
@@ -80,7 +81,7 @@ class Yard:
         nodes = cut.gpus / self.gpus_per_node
         joined = np.where(self.has_rdma, np.minimum(self.max_nodes, max_nodes), 1.0)
         whole = (nodes == np.floor(nodes)) & (nodes <= joined)
-        across: Mask = whole & ((cut.tp <= self.fast_gpus) | (cut.tp == cut.gpus))
+        across: Mask = whole & ((cut.tp <= self.together_gpus) | (cut.tp == cut.gpus))
         return (nodes <= 1) | across
 
 
@@ -130,9 +131,16 @@ class Column:
 
     def where(self, mask: Mask) -> Column:
         """Return the candidates a mask keeps, in one flat column."""
-        rest = [f.name for f in fields(self) if f.name not in {"variant", "yard"}]
-        arrays = {name: np.broadcast_to(getattr(self, name), mask.shape)[mask] for name in rest}
-        return Column(variant=self.variant, yard=self.yard, **arrays)
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        kept = {
+            name: (array if array.shape == mask.shape else np.broadcast_to(array, mask.shape))[mask]
+            for name, array in arrays.items()
+        }
+        return Column(variant=self.variant, yard=self.yard, **kept)
+
+
+ARRAYS = tuple(each.name for each in fields(Column) if each.name not in {"variant", "yard"})
+"""Fields of a column that have a value for each candidate."""
 
 
 def _host_bytes(machine: Machine) -> float:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
 
 from sizewell.costs.batch import Floats
-from sizewell.costs.rank_memory import RankMemory, rank_memory_with, with_max_num_seqs
+from sizewell.costs.rank_memory import RankMemories, RankMemory
 from sizewell.costs.step_policy import StepPolicy
-from sizewell.costs.weights import Weights
 from sizewell.planner.candidates import REPLICA_GRID, nodes_of
 from sizewell.planner.columns import Column, Mask, Rows, Shape, Variant, Yard
 from sizewell.planner.demand import Demand, position_of, value_at
@@ -23,7 +22,7 @@ from sizewell.planner.reasons import bound_reason, context_reason, load_reason, 
 from sizewell.planner.stated import usual_model_length
 from sizewell.planner.steady_state import Limits as Holding
 from sizewell.planner.steady_state import Rates, rates
-from sizewell.planner.step_table import StepTable, step_table, step_work
+from sizewell.planner.step_table import StepTable, StepWorks, step_tables
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 
@@ -42,6 +41,9 @@ TOKEN_BUDGETS = (2048, 4096, 8192, 16384)
 USABLE_RATE = 0.85
 """Share of a replica's request rate that a plan for independent arrivals counts on: above it queues run away."""
 
+Memories = Sequence[tuple[RankMemory, Sequence[int]]]
+"""Memories of ranks, each with the builds of the engine under which it is such."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
@@ -51,7 +53,8 @@ class Trial:
     demand: Demand
     yard: Yard
     engine: EngineSpec
-    weights: Weights
+    memories: RankMemories
+    works: StepWorks
     rows: Rows
     nearest: Nearest
 
@@ -69,17 +72,21 @@ class Trial:
         for is_small, tokens in TOKENS_PER_STEP.items():
             alike = rows[small == is_small]
             for kv_format in self.question.kv_formats if alike.size else ():
-                formats = Formats(weight=self.weights.weight_format, kv=kv_format)
+                formats = Formats(weight=self.memories.weights.weight_format, kv=kv_format)
                 settings = self._settings(SEQUENCE_LIMITS[0], tokens)
                 yield Variant(engine=self.engine, formats=formats, cut=cut, settings=settings), alike
 
     def refined(self, column: Column, row: int, missed: Collection[tuple[Shape, int]] = ()) -> Column:
         """Return the best not `missed` of a candidate and the same one under other token budgets of a step."""
         alone = column.where(np.arange(len(column.rows)) == row)
-        tried = [alone]
-        for tokens in (n for n in TOKEN_BUDGETS if n != column.variant.settings.max_num_batched_tokens):
-            settings = replace(column.variant.settings, max_num_batched_tokens=tokens, max_num_seqs=SEQUENCE_LIMITS[0])
-            tried += self.group(replace(column.variant, settings=settings), alone.rows)
+        tried, settings = [alone], replace(column.variant.settings, max_num_seqs=SEQUENCE_LIMITS[0])
+        others = [
+            replace(column.variant, settings=replace(settings, max_num_batched_tokens=tokens))
+            for tokens in TOKEN_BUDGETS
+            if tokens != column.budget
+        ]
+        for base, table in zip(others, self._tables(others, alone.rows), strict=True):
+            tried += self.group(base, alone.rows, table)
         ranking = Ranking(tried, self.question)
         for index in map(int, ranking.order()):
             found, at = ranking.at(index)
@@ -92,7 +99,7 @@ class Trial:
     def _offloaded(self, base: Variant, rows: Rows) -> Iterator[Column]:
         """Yield candidates that keep as little in host memory as makes room for one request of full length."""
         sparse = replace(base.settings, max_num_seqs=SEQUENCE_LIMITS[-1])
-        memory = rank_memory_with(self.weights, base.formats.kv, base.cut, sparse, base.engine)
+        memory = self.memories.memory(base.formats.kv, base.cut, sparse, base.engine)
         needed = memory.layout.request_blocks(ceil(self.demand.context_tokens)) * memory.layout.bytes_per_block
         totals = self.yard.memory_bytes[rows]
         room = np.array([min(memory.kv_bytes(total, memory.safe_fraction(total))) for total in totals])
@@ -103,8 +110,11 @@ class Trial:
             settings = replace(base.settings, offload_bytes=float(size))
             yield from self.group(replace(base, settings=settings), rows[useful & (short == size)])
 
-    def group(self, base: Variant, rows: Rows) -> Iterator[Column]:
-        """Yield what holds under each limit on sequences, a lower one only where it makes room for more of them."""
+    def group(self, base: Variant, rows: Rows, table: StepTable | None = None) -> Iterator[Column]:
+        """Yield what holds under each limit on sequences, a lower one only where it makes room for more of them.
+
+        `table` has the steps on all `rows` where they are priced already.
+        """
         whole = self._memories(base, rows)
         most = np.zeros(len(rows))
         gains: list[tuple[Variant, Floats]] = []
@@ -112,9 +122,10 @@ class Trial:
             worth = most < limit * base.cut.dp
             if not worth.any():
                 break
-            variant, sized = self._limited(base, whole, limit)
+            settings = replace(base.settings, max_num_seqs=limit)
+            variant = replace(base, settings=settings) if limit != base.settings.max_num_seqs else base
             held = np.zeros(len(rows))
-            held[worth] = np.minimum(self._room(variant, rows[worth], sized), limit * base.cut.dp)
+            held[worth] = np.minimum(self._room(variant, rows[worth], whole), limit * base.cut.dp)
             gains.append((variant, np.where(held > most, held, 0.0)))
             most = np.maximum(most, held)
             if not self._weights_fit(whole, rows):
@@ -122,41 +133,41 @@ class Trial:
         somewhere = most >= 1
         if not somewhere.any():
             return
-        unlimited = rates(self._table(base, rows[somewhere]), Holding(max_sequences=np.inf))
+        if table is None or not somewhere.all():
+            (table,) = self._tables([base], rows[somewhere])
+        unlimited = rates(table, Holding(max_sequences=np.inf))
         for variant, sequences in gains:
             if (sequences >= 1).any():
                 limits = Holding(max_sequences=sequences[somewhere])
                 yield from self._serving(variant, rows[somewhere], unlimited.within(limits), sequences[somewhere] >= 1)
 
-    def _memories(self, base: Variant, rows: Rows) -> dict[int, RankMemory]:
-        """Return the memory of a rank under each build of the engine that runs on some of the machines."""
-        return {
-            int(at): rank_memory_with(self.weights, base.formats.kv, base.cut, base.settings, self.yard.builds[at])
-            for at in np.unique(self.yard.build[rows])
-        }
+    def _memories(self, base: Variant, rows: Rows) -> Memories:
+        """Return the memory of a rank under each build of the engine on some of the machines, and which builds those
+        are.
+        """
+        alike: dict[EngineSpec, list[int]] = {}
+        for at in map(int, np.unique(self.yard.build[rows])):
+            alike.setdefault(self.memories.telling(self.yard.builds[at]), []).append(at)
+        memory = self.memories.memory
+        return [(memory(base.formats.kv, base.cut, base.settings, engine), builds) for engine, builds in alike.items()]
 
-    def _limited(
-        self, base: Variant, whole: Mapping[int, RankMemory], limit: int
-    ) -> tuple[Variant, Mapping[int, RankMemory]]:
-        """Return a variant and its memories under another limit on sequences."""
-        if limit == base.settings.max_num_seqs:
-            return base, whole
-        model = self.question.model
-        sized = {at: with_max_num_seqs(memory, model, base.formats, limit) for at, memory in whole.items()}
-        return replace(base, settings=replace(base.settings, max_num_seqs=limit)), sized
-
-    def _weights_fit(self, memories: Mapping[int, RankMemory], rows: Rows) -> bool:
+    def _weights_fit(self, whole: Memories, rows: Rows) -> bool:
         """Return whether any limit on sequences could make room on any machine."""
         roomiest = float(self.yard.memory_bytes[rows].max())
-        return any(memory.weight_bytes < memory.budget_bytes(roomiest) for memory in memories.values())
+        return any(memory.weight_bytes < memory.budget_bytes(roomiest) for memory, _ in whole)
 
-    def _room(self, variant: Variant, rows: Rows, memories: Mapping[int, RankMemory]) -> Floats:
-        """Return how many requests one replica's cache holds on each machine, by the engine's build there."""
+    def _room(self, variant: Variant, rows: Rows, whole: Memories) -> Floats:
+        """Return how many requests one replica's cache holds on each machine, by the engine's build there.
+
+        `whole` are memories under any limit on sequences.
+        """
+        built, limit = self.yard.build[rows], variant.settings.max_num_seqs
         room = np.zeros(len(rows))
-        for at, memory in memories.items():
-            here = self.yard.build[rows] == at
+        for memory, builds in whole:
+            here = np.logical_or.reduce([built == at for at in builds])
             if here.any():
-                room[here] = self._sequences(variant, memory, rows[here])
+                sized = self.memories.with_max_num_seqs(memory, variant.formats.kv, limit)
+                room[here] = self._sequences(variant, sized, rows[here])
         return room
 
     def _settings(self, sequences: int, tokens: int) -> EngineSettings:
@@ -185,10 +196,11 @@ class Trial:
             self.nearest.fail("context", rows[few], needed / blocks[few], short)
         return np.where(blocks >= needed, blocks / usual * variant.cut.dp, 0.0)
 
-    def _table(self, variant: Variant, rows: Rows) -> StepTable:
-        policy = StepPolicy.of(variant.settings, variant.engine)
-        work = step_work(self.question.model, variant.formats, variant.cut, self.demand.lengths, policy, GRID)
-        return step_table(work, self.yard.reached.take(rows))
+    def _tables(self, variants: Sequence[Variant], rows: Rows) -> list[StepTable]:
+        """Return the steps of variants that differ in their token budget alone."""
+        policies = tuple(StepPolicy.of(variant.settings, variant.engine) for variant in variants)
+        works = self.works.works(variants[0].formats, variants[0].cut, policies, GRID)
+        return step_tables(works, self.yard.reached.take(rows))
 
     def _serving(self, variant: Variant, rows: Rows, steady: Rates, held: Mask) -> Iterator[Column]:
         position = self.demand.last_within(steady)
@@ -256,6 +268,8 @@ class Trial:
             if bound is None:
                 continue
             over = alive & (values > bound)
+            if not over.any():
+                continue
             rows = np.broadcast_to(column.rows, over.shape)[over]
             self.nearest.fail(gate, rows, values[over] / bound, bound_reason(column.variant, values[over], bound, unit))
             alive = alive & ~over

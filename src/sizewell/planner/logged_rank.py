@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sizewell.costs.activations import forward_line
@@ -10,15 +10,21 @@ from sizewell.costs.ledger import GIB
 from sizewell.costs.lines import LedgerLine
 from sizewell.costs.rank_memory import RankMemory
 from sizewell.specs.deployment import Formats
+from sizewell.specs.engine import EngineSpec
 from sizewell.specs.memory_row import MemoryRow
 from sizewell.specs.model import ModelSpec
 
 
 def logged_stage_bytes(memory: RankMemory) -> float:
     """Return the weights of the rank whose lines reach a log: the driver's node holds the first stage."""
+    return logged_weight_bytes((*memory.stages[0].weights, *memory.overhead), memory.engine)
+
+
+def logged_weight_bytes(lines: Iterable[LedgerLine], engine: EngineSpec) -> float:
+    """Return what an engine calls its weights, of the lines of a rank."""
     # Adapters are loaded with the weights; SGLang prints how much free memory went down, more than the tensors.
-    counted = ("adapters", "beside PyTorch") if memory.engine.profile == "sglang" else ("adapters",)
-    return memory.stages[0].weight_bytes + sum(line.bytes for line in memory.overhead if line.name in counted)
+    counted = ("adapters", "beside PyTorch") if engine.profile == "sglang" else ("adapters",)
+    return sum(line.bytes for line in lines if line.name.startswith("weights: ") or line.name in counted)
 
 
 def logged_rank(rows: Sequence[MemoryRow], memory: RankMemory, model: ModelSpec, formats: Formats) -> RankMemory:

@@ -11,11 +11,13 @@ class PointRow:
     """One measured point; None or an empty text = not stated.
 
     Sizes count the whole deployment (`num_gpus` over all replicas and pools); `metrics` holds the measured values by
-    column name, in the unit the name states. `disaggregated` is the pool layout as text.
+    column name, in the unit the name states. `date` is when it was published: `2025`, `2025-10` or `2025-10-29`.
+    `disaggregated` is the pool layout as text.
     """
 
     point_id: str
     dataset: str
+    date: str
     engine: str
     engine_version: str
     model: str

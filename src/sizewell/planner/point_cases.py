@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.machines import Machines
 from sizewell.costs.rank_memory import rank_memory
-from sizewell.costs.step_policy import BALANCED, StepPolicy
+from sizewell.costs.step_policy import BALANCED, PROMPTS_FIRST, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
 from sizewell.planner.harnesses import as_launched, streams_single_tokens
 from sizewell.planner.measured_point import PointRow
@@ -130,7 +130,7 @@ def _seats(row: PointRow) -> float | None:
 
 
 def _tags(row: PointRow, engine: str, policy: StepPolicy) -> tuple[str, ...]:
-    release = row.engine_version if engine in {row.engine, "sglang"} else ""
+    release = (row.engine_version or row.date) if engine in {row.engine, "sglang"} else ""
     return (*engine_tags(engine, release), *((EAGER_TAG,) if policy.eager else ()))
 
 
@@ -164,6 +164,7 @@ def _policy(row: PointRow, engine: str, cluster: ClusterSpec) -> StepPolicy:
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
         drafts=drafts,
         balanced=engine in BALANCED,
+        mixes=engine not in PROMPTS_FIRST,
         front_end=streams_single_tokens(row, engine)
         and "MLPerf" not in row.notes
         and row.load != "static_batch"

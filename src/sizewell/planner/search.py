@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sizewell.costs.rank_memory import RankMemories
 from sizewell.costs.weights import Weights
 from sizewell.planner.candidates import Machine, cuts
 from sizewell.planner.columns import Column, Mask, Rows, Shape, Yard
@@ -15,11 +16,13 @@ from sizewell.planner.demand import Demand
 from sizewell.planner.evaluate import TOKEN_BUDGETS, Trial
 from sizewell.planner.facts import Facts
 from sizewell.planner.nearest import Nearest
-from sizewell.planner.plan import Answer, Gate, Plan, Rejection
+from sizewell.planner.plan import Answer, Gate, Rejection
 from sizewell.planner.question import Question
 from sizewell.planner.ranking import Ranking
 from sizewell.planner.reasons import simulated_reason
-from sizewell.planner.settle import Settler
+from sizewell.planner.rehearsal import Rehearsal
+from sizewell.planner.settle import Draft, Settler
+from sizewell.planner.step_table import StepWorks
 from sizewell.planner.support import engine_runs, format_runs
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
@@ -38,18 +41,22 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     Raises BadInputError when the facts hold no machine or the request exceeds the model's context.
     """
     _refuse_impossible(question, facts)
-    weights = {name: Weights(question.model, name) for name in question.weight_formats}
-    families = list(_families(question, facts, weights))
+    demand = Demand.of(question)
+    settled = Settler(
+        question=question, demand=demand, facts=facts, works=StepWorks(question.model, demand.lengths),
+        memories={name: RankMemories(Weights(question.model, name)) for name in question.weight_formats},
+    )  # fmt: skip
+    families = list(_families(settled))
     ranking = Ranking([column for family in families for column in family.found], question)
-    settled = Settler(question=question, demand=Demand.of(question), facts=facts, weights=weights)
     auditions = [_audition(settled, ranking, candidates) for candidates in ranking.best_per_gpu(top, TRIES)]
-    best = Ranking([each.column for each in auditions if each.holds], question)
-    held = [each.plan for each in auditions if each.holds]
+    best = Ranking([each.draft.column for each in auditions if each.holds], question)
+    held = [settled.plan(each.draft, each.rehearsal) for each in auditions if each.holds]
     plans = tuple(held[best.column[index]] for index in best.order())
+    frontier = [settled.plan(settled.draft(*ranking.at(index))) for index in ranking.frontier()]
     return Answer(
         question=question,
         plans=plans,
-        frontier=tuple(settled.plan(*ranking.at(index), detailed=False) for index in ranking.frontier()),
+        frontier=tuple(frontier),
         rejections=(
             *(each.rejection() for each in auditions if not each.holds),
             *_rejections(families, ranking.families()),
@@ -63,25 +70,19 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
 class _Audition:
     """The first candidate of an accelerator that held when it was played, or the last one that did not."""
 
-    column: Column
-    plan: Plan
+    draft: Draft
+    rehearsal: Rehearsal
     tried: int
 
     @property
     def holds(self) -> bool:
-        """Whether it held, as far as it can be played."""
-        return self.plan.rehearsal is None or self.plan.rehearsal.stated.holds
-
-    @property
-    def overloaded(self) -> bool:
-        """Whether more came than it can serve."""
-        return self.plan.rehearsal is not None and self.plan.rehearsal.stated.overloaded
+        """Whether it held."""
+        return self.rehearsal.stated.holds
 
     def rejection(self) -> Rejection:
         """Return what spoke against the last one."""
-        deployment, scored = self.plan.deployment, self.plan.rehearsal
+        deployment, missed = self.draft.deployment, simulated_reason(self.rehearsal.stated)
         pool = deployment.pools[0]
-        missed = simulated_reason(scored.stated) if scored else ""
         return Rejection(
             family=f"{deployment.cluster.gpu.key}, {deployment.weight_format}", gate="speed", candidates=self.tried,
             reason=f"{missed} with {pool.replicas} × {pool.parallelism}",
@@ -96,23 +97,19 @@ def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> 
     missed: set[tuple[Shape, int]] = set()
     for tried, index in enumerate(candidates, start=1):
         column = _refined(settled, *ranking.at(index), missed)
-        plan = settled.plan(column, 0, detailed=True)
-        found = _Audition(column=column, plan=plan, tried=tried)
+        draft = settled.draft(column, 0)
+        found = _Audition(draft=draft, rehearsal=settled.rehearsed(draft), tried=tried)
         if found.holds:
             break
-        budgets = (column.budget,) if found.overloaded else (*TOKEN_BUDGETS, column.budget)
+        budgets = (column.budget,) if found.rehearsal.stated.overloaded else (*TOKEN_BUDGETS, column.budget)
         missed.update((column.shape(0), budget) for budget in budgets)
     return found
 
 
 def _refined(settled: Settler, column: Column, row: int, missed: Collection[tuple[Shape, int]]) -> Column:
     """Return the candidate alone, under the token budget and with the replicas that serve the objective best."""
-    nearest = Nearest.of(len(column.yard.machines))
-    trial = Trial(
-        question=settled.question, demand=settled.demand, yard=column.yard, engine=column.variant.engine,
-        weights=settled.weights[column.variant.formats.weight], rows=column.rows[:0], nearest=nearest,
-    )  # fmt: skip
-    return trial.refined(column, row, missed)
+    share = _Share(column.variant.engine, column.variant.formats.weight)
+    return _trial(settled, column.yard, share, column.rows[:0]).refined(column, row, missed)
 
 
 def _refuse_impossible(question: Question, facts: Facts) -> None:
@@ -135,14 +132,16 @@ class _Family:
     found: tuple[Column, ...]
 
 
-def _families(question: Question, facts: Facts, weights: Mapping[str, Weights]) -> Iterator[_Family]:
+def _families(settled: Settler) -> Iterator[_Family]:
     """Try each weight format on each machine under the first engine that has kernels for both."""
+    question, facts = settled.question, settled.facts
     allowed = set(question.limits.gpu_keys)
     machines = [machine for machine in facts.machines if not allowed or machine.gpu.key in allowed]
     served = {name: np.zeros(len(machines), dtype=bool) for name in question.weight_formats}
     last = list(facts.engines)[-1] if facts.engines else ""
     for engine in facts.engines.values():
-        runs = np.array([engine_runs(engine.name, machine.gpu) for machine in machines], dtype=bool)
+        asked = len(facts.engines) == 1
+        runs = np.array([engine_runs(engine.name, machine.gpu, asked=asked) for machine in machines], dtype=bool)
         if not runs.any() and engine.name != last:
             continue
         yard = Yard.of(machines, facts, engine, question.price_basis)
@@ -150,38 +149,40 @@ def _families(question: Question, facts: Facts, weights: Mapping[str, Weights]) 
             has = runs & ~taken & _has_kernels(question, engine, name, machines)
             np.logical_or(taken, has, out=taken)
             without = ~taken if engine.name == last else np.zeros(len(machines), dtype=bool)
-            yield _family(question, facts, yard, _Share(engine, weights[name], has, without))
+            yield _family(settled, yard, _Share(engine, name), (np.flatnonzero(has), np.flatnonzero(without)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What one engine tries of a weight format: the machines it `has`, and those no engine is left for."""
+    """What is tried together: a weight format under an engine."""
 
     engine: EngineSpec
-    weights: Weights
-    has: Mask
-    without: Mask
+    weight_format: str
 
 
-def _family(question: Question, facts: Facts, yard: Yard, share: _Share) -> _Family:
-    nearest = Nearest.of(len(yard.machines))
-    unfit = np.flatnonzero(share.without)
-    weight_format = share.weights.weight_format
-    stored = _stored(question, weight_format)
-    engines = " or ".join(facts.engines)
-    nearest.fail(
+def _family(settled: Settler, yard: Yard, share: _Share, rows: tuple[Rows, Rows]) -> _Family:
+    """Try a share on the first `rows` of machines; the others are those no engine is left for."""
+    question, (fit, unfit) = settled.question, rows
+    trial = _trial(settled, yard, share, fit)
+    stored = _stored(question, share.weight_format)
+    engines = " or ".join(settled.facts.engines)
+    trial.nearest.fail(
         "format", unfit, np.ones(unfit.size),
         lambda at: f"{engines} has no {stored} kernels for {yard.machines[unfit[at]].gpu.architecture}",
     )  # fmt: skip
-    rows = _good_enough(question, facts, weight_format, np.flatnonzero(share.has), nearest)
-    trial = Trial(
-        question=question, demand=Demand.of(question), yard=yard, engine=share.engine,
-        weights=share.weights, rows=rows, nearest=nearest,
-    )  # fmt: skip
+    good = _good_enough(question, settled.facts, share.weight_format, fit, trial.nearest)
+    trial = replace(trial, rows=good)
     found: list[Column] = []
-    for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS, share.engine.name) if rows.size else ():
+    for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS, share.engine.name) if good.size else ():
         found += trial.columns(cut)
-    return _Family(yard=yard, weight_format=weight_format, nearest=nearest, found=tuple(found))
+    return _Family(yard=yard, weight_format=share.weight_format, nearest=trial.nearest, found=tuple(found))
+
+
+def _trial(settled: Settler, yard: Yard, share: _Share, rows: Rows) -> Trial:
+    return Trial(
+        question=settled.question, demand=settled.demand, yard=yard, engine=share.engine, works=settled.works,
+        memories=settled.memories[share.weight_format], rows=rows, nearest=Nearest.of(len(yard.machines)),
+    )  # fmt: skip
 
 
 def _has_kernels(question: Question, engine: EngineSpec, weight_format: str, machines: Sequence[Machine]) -> Mask:

@@ -12,8 +12,9 @@ from sizewell.costs.batch import Floats
 from sizewell.costs.machines import Reached
 from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, handover_s
 from sizewell.planner.drain import drained
+from sizewell.planner.harnesses import TUNED_TPOT_S
 from sizewell.planner.point_cases import PointCase, PoolCase
-from sizewell.planner.steady_state import Limits, Overheads, Point, Rates, rates
+from sizewell.planner.steady_state import Limits, Overheads, Point, Rates, interpolate, rates
 from sizewell.planner.step_table import StepTable, step_table
 
 NEARLY_FULL = 0.95
@@ -130,16 +131,15 @@ def _aggregated(case: PointCase, pool: PoolCase, table: StepTable) -> Served | N
 def _arriving(case: PointCase, settled: Rates, replicas: int) -> Point:
     """Open arrivals: capacity is known to CAPACITY_SIGMA only, and a load that was offered was most likely served.
 
-    So utilisation is the median over the capacities above the load; a load tuned to a limit is near capacity, one far
-    beyond it overloads the run.
+    So utilisation is the median over the capacities above the load; a load tuned to a limit is near capacity whatever
+    that is, any other far beyond it overloads the run.
     """
     rate_per_s = (case.rate_per_s or 0.0) / replicas
     calm = settled.calm or settled
     capacity = calm.at_sequences(calm.most).requests_per_s
-    busy = _busy(rate_per_s, capacity)
-    point = calm.at_rate(capacity * (np.maximum(busy, TUNED) if case.tuned else busy))
+    point = calm.at_rate(_tuned(calm, capacity) if case.tuned else capacity * _busy(rate_per_s, capacity))
     point = replace(point, requests_per_s=np.full_like(point.requests_per_s, rate_per_s))
-    over = rate_per_s > OVERLOAD * capacity
+    over = (rate_per_s > OVERLOAD * capacity) & (not case.tuned)
     if not over.any():
         return point
     beyond = _overloaded(settled, rate_per_s, (case.row.num_requests or NOMINAL_REQUESTS) / replicas)
@@ -150,6 +150,12 @@ def _arriving(case: PointCase, settled: Rates, replicas: int) -> Point:
         gaps=point.gaps,
         saturated=over | point.saturated,
     )
+
+
+def _tuned(calm: Rates, capacity: Floats) -> Floats:
+    """Return the rate just before a limit breaks: seats run out, or every token takes too long."""
+    slowed = interpolate(np.full_like(capacity, TUNED_TPOT_S), calm.tpot_s, calm.requests_per_s)
+    return TUNED * np.minimum(capacity, slowed)
 
 
 def _busy(rate_per_s: float, capacity: Floats) -> Floats:

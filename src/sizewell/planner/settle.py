@@ -9,10 +9,11 @@ from math import ceil
 import numpy as np
 
 from sizewell.costs.checkpoint import checkpoint_bytes
+from sizewell.costs.host_work import ON_HOST
 from sizewell.costs.ledger import MemoryLedger, ledger
-from sizewell.costs.rank_memory import rank_memory_with
+from sizewell.costs.machines import machine_tags
+from sizewell.costs.rank_memory import RankMemories
 from sizewell.costs.step_policy import StepPolicy
-from sizewell.costs.weights import Weights
 from sizewell.planner.bill_of_materials import bill_of_materials
 from sizewell.planner.candidates import Machine
 from sizewell.planner.certainty import Certainty, load_tag
@@ -25,8 +26,21 @@ from sizewell.planner.offload import placement
 from sizewell.planner.plan import Cost, Details, MemoryUse, Plan, Service
 from sizewell.planner.question import Question
 from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse, with_simulated_means
-from sizewell.planner.step_table import StepTable, step_table, step_work
+from sizewell.planner.step_table import StepTable, StepWorks, step_table
 from sizewell.specs.deployment import Deployment, Pool
+from sizewell.specs.engine import HOST_TAG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A candidate as a deployment with what it is predicted to give; what bounds it is not looked for yet."""
+
+    column: Column
+    row: int
+    deployment: Deployment
+    held: MemoryLedger
+    certainty: Certainty
+    service: Service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,31 +50,42 @@ class Settler:
     question: Question
     demand: Demand
     facts: Facts
-    weights: Mapping[str, Weights]
+    memories: Mapping[str, RankMemories]
+    works: StepWorks
 
-    def plan(self, column: Column, row: int, *, detailed: bool) -> Plan:
-        """Return the plan of a candidate; played through its load when `detailed`."""
+    def draft(self, column: Column, row: int) -> Draft:
+        """Return a candidate as a deployment."""
         machine = column.yard.machines[column.rows[row]]
         variant = _no_larger_than_needed(column.variant, float(column.most_users_per_replica[row]))
         deployment = self._deployment(variant, machine, int(column.replicas[row]))
-        known = self._recovery(deployment.weight_format)
-        table = self._table(column, row)
         certainty = self._certainty(column, row)
-        held = ledger(deployment, weights=self.weights[deployment.weight_format])
-        memory = self._memory(deployment, held)
-        service = self._service(column, row, str(table.decode.bound_by[0, 0]), certainty)
-        rehearsal = self._rehearsed(deployment, held, service) if detailed else None
-        if rehearsal:
-            service = with_simulated_means(service, rehearsal)
+        return Draft(
+            column=column,
+            row=row,
+            deployment=deployment,
+            held=ledger(deployment, memories=self.memories[deployment.weight_format]),
+            certainty=certainty,
+            service=self._service(column, row, certainty),
+        )
+
+    def plan(self, draft: Draft, played: Rehearsal | None = None) -> Plan:
+        """Return the plan of a candidate; with its details where it was played."""
+        deployment = draft.deployment
+        known = self._recovery(deployment.weight_format)
+        table = self._table(draft.column, draft.row)
+        service = replace(draft.service, bound_by=str(table.decode.bound_by[0, 0]))
+        if played:
+            service = with_simulated_means(service, played)
+        memory = self._memory(deployment, draft.held)
         return Plan(
             deployment=deployment,
             service=service,
-            cost=self._cost(deployment, column, row, service.output_tokens_per_s.value),
+            cost=self._cost(deployment, draft.column, draft.row, service.output_tokens_per_s.value),
             memory=memory,
             recovery_fraction=known[0],
             recovery_source=known[1],
-            details=self._details(deployment, table, memory, certainty) if detailed else None,
-            rehearsal=rehearsal,
+            details=self._details(deployment, table, memory, draft.certainty) if played else None,
+            rehearsal=played,
         )
 
     def _cost(self, deployment: Deployment, column: Column, row: int, tokens_per_s: float) -> Cost:
@@ -70,17 +95,20 @@ class Settler:
             service_units_per_hour=service_units_per_hour(deployment, self.facts.prices),
         )
 
-    def _rehearsed(self, deployment: Deployment, held: MemoryLedger, service: Service) -> Rehearsal:
+    def rehearsed(self, draft: Draft) -> Rehearsal:
+        """Return a candidate as it is played through its load."""
         limits = self.question.limits
         slo = replace(limits.slo, tpot_s=limits.tpot_s)
-        playing = Playing(memories=(held,), efficiencies=self.facts.efficiencies, code=self.facts.code)
-        return rehearse(deployment, self.question.workload, service, slo, playing)
+        playing = Playing(memories=(draft.held,), efficiencies=self.facts.efficiencies, code=self.facts.code)
+        return rehearse(draft.deployment, self.question.workload, draft.service, slo, playing)
 
     def _certainty(self, column: Column, row: int) -> Certainty:
         """Return the intervals that held 80 % of published points under such a load; `sizewell validate` measures."""
         load = load_tag("open_loop" if self.demand.users is None else "closed_loop")
         machine = column.yard.reached.machines.tags[column.rows[row]]
-        return Certainty(efficiencies=self.facts.efficiencies, tags=(*machine, *column.variant.engine.tags, load))
+        variant = column.variant
+        on_host = (HOST_TAG,) if variant.engine.computes_on_host(variant.settings.offload_bytes) else ()
+        return Certainty(efficiencies=self.facts.efficiencies, tags=(*machine, *variant.engine.tags, *on_host, load))
 
     def _details(self, deployment: Deployment, table: StepTable, memory: MemoryUse, certainty: Certainty) -> Details:
         materials = bill_of_materials(
@@ -91,18 +119,20 @@ class Settler:
         )
         ahead = (float(table.sequences[0]) - 1) / 2
         moved = deployment.pools[0].settings.offload_bytes
-        resident_s = float(table.decode_s[0, 0] - table.decode.parts["host link"][0, 0]) if moved else 0.0
+        elsewhere = (part for name, part in table.decode.parts.items() if name == "host link" or name.endswith(ON_HOST))
+        resident_s = float(table.decode_s[0, 0] - sum(part[0, 0] for part in elsewhere))
+        reached = self.facts.efficiencies.values((*machine_tags(deployment.cluster), *deployment.tags))
         return Details(
             materials=materials,
             burst_ttft_s=certainty.figure("ttft", float(table.alone_s[0] + ahead * table.prompt_s[0, 0])),
             break_even=break_even(deployment, materials.power_w, self.facts.prices),
-            placement=placement(deployment, moved, resident_s) if moved else None,
+            placement=placement(deployment, moved, resident_s, reached) if moved else None,
         )
 
     def _deployment(self, variant: Variant, machine: Machine, replicas: int) -> Deployment:
         engine = variant.engine.on(machine.gpu.vendor, machine.gpu.compute_capability)
-        weights = self.weights[variant.formats.weight]
-        memory = rank_memory_with(weights, variant.formats.kv, variant.cut, variant.settings, engine)
+        memories = self.memories[variant.formats.weight]
+        memory = memories.memory(variant.formats.kv, variant.cut, variant.settings, memories.telling(engine))
         share = memory.safe_fraction(machine.gpu.total_bytes)
         blocks = memory.blocks(machine.gpu.total_bytes, share)
         longest = memory.layout.longest_sequence(blocks, variant.settings.max_model_len_tokens)
@@ -117,7 +147,7 @@ class Settler:
             pools=(pool,),
         )
 
-    def _service(self, column: Column, row: int, bound_by: str, certainty: Certainty) -> Service:
+    def _service(self, column: Column, row: int, certainty: Certainty) -> Service:
         ttft, tpot = float(column.ttft_s[row]), float(column.tpot_s[row])
         rate = float(column.requests_per_s[row])
         ttft_figure, tpot_figure = certainty.figure("ttft", ttft), certainty.figure("tpot", tpot)
@@ -131,15 +161,15 @@ class Settler:
             requests_per_s=certainty.figure("requests_per_s", rate),
             concurrency_per_replica=float(column.users_per_replica[row]),
             saturation_concurrency_per_replica=float(column.most_users_per_replica[row]),
-            bound_by=bound_by,
+            bound_by="",
         )
 
     def _table(self, column: Column, row: int) -> StepTable:
         """Return the steps at the plan's own load on its own machine."""
-        variant, lengths = column.variant, self.demand.lengths
+        variant = column.variant
         sequences = float(np.clip(column.users_per_replica[row], 1, GRID[-1]))
         policy = StepPolicy.of(variant.settings, variant.engine)
-        work = step_work(self.question.model, variant.formats, variant.cut, lengths, policy, (sequences,))
+        work = self.works.work(variant.formats, variant.cut, policy, (sequences,))
         return step_table(work, column.yard.reached.take(column.rows[row : row + 1]))
 
     def _memory(self, deployment: Deployment, held: MemoryLedger) -> MemoryUse:

@@ -44,6 +44,7 @@ class Stated:
     enforce_eager: bool = False
     offload_bytes: float = 0.0
     kv_host_bytes: float = 0.0
+    kv_cache_bytes: float = 0.0
     pin_prefixes: bool = False
     speculative_tokens: int = 0
     draft_acceptance: float | None = None
@@ -164,11 +165,13 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
     Raises BadInputError for a context the model does not have.
     """
     gpu = cluster.gpu
-    defaults = engine.defaults_for(gpu.name, gpu.memory_bytes)
+    defaults = engine.on(gpu.vendor, gpu.compute_capability).defaults_for(gpu.name, gpu.memory_bytes)
     if stated.speculative_tokens and not model.mtp_layers:
         raise BadInputError(f"{model.name} has no prediction layers to draft with: leave the speculative tokens out")
     if stated.speculative_tokens > MOST_DRAFT_TOKENS:
         raise BadInputError(f"{stated.speculative_tokens} speculative tokens: give at most {MOST_DRAFT_TOKENS}")
+    if stated.kv_cache_bytes and engine.name != "vllm":
+        raise BadInputError(f"{engine.name} is not told the size of its cache in bytes: leave it out or take vllm")
     length = stated.max_model_len_tokens or model.max_context_tokens
     if length > model.max_context_tokens:
         raise BadInputError(f"{model.name} holds {model.max_context_tokens} tokens of context, {length} were asked for")
@@ -181,6 +184,7 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
         enforce_eager=stated.enforce_eager,
         offload_bytes=stated.offload_bytes,
         kv_host_bytes=stated.kv_host_bytes,
+        kv_cache_bytes=stated.kv_cache_bytes,
         pin_prefixes=stated.pin_prefixes,
         speculative_tokens=stated.speculative_tokens,
         draft_acceptance=stated.draft_acceptance,

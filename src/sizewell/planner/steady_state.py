@@ -4,7 +4,7 @@ With D sequences decoding, a step of a(D) seconds, a prompt that adds s(D) and O
 
     tpot = a(D) + (D − 1)·s(D) / (O − 1)      in O − 1 steps every other slot turns over and lets one prompt in
     x    = D / ((O − 1)·tpot)                 requests per second
-    ttft = own prefill + waiting              grows with the share of time u = x·s(D) that goes to prompts
+    ttft = own pass + waiting                 grows with the share of time u = x·s(D) that goes to prompts
     C    = x·(ttft + (O − 1)·tpot)            users that keep D sequences decoding
 
 So one pass over a grid of D gives all four; a given C is found by interpolation, and users beyond the most that
@@ -183,9 +183,10 @@ def _settled(table: StepTable, most: Floats, around: Overheads) -> Rates:
     tpot = np.maximum(step_s + (others_s - burst) / gaps, sequences * table.prompt_s / gaps)
     throughput = sequences / (gaps * tpot)
     busy = np.minimum(throughput * table.prompt_s, MOST_BUSY)
-    waiting = busy / (1 - busy) * table.prompt_s / 2 * (1 - 1 / sequences)
-    running = table.decode_s / 2 * (1 - 1 / sequences)
-    ttft = around.request_s + table.alone_s[:, None] + running + waiting + burst
+    others = 1 - 1 / sequences
+    waiting = _rides(table, busy) if table.work.policy.mixes else _turns(table, busy)
+    own = np.maximum(table.alone_s[:, None], others * (table.ride_s + table.prompt_s))
+    ttft = around.request_s + own + others * waiting + burst
     return Rates(
         table=table,
         most=most,
@@ -194,6 +195,23 @@ def _settled(table: StepTable, most: Floats, around: Overheads) -> Rates:
         requests_per_s=throughput,
         users=np.maximum.accumulate(throughput * (ttft + gaps * tpot), axis=1),
     )
+
+
+def _turns(table: StepTable, busy: Floats) -> Floats:
+    """Return the wait for half a decode step and for the prompts ahead, one after the other (M/D/1)."""
+    return table.decode_s / 2 + busy / (1 - busy) * table.prompt_s / 2
+
+
+def _rides(table: StepTable, busy: Floats) -> Floats:
+    """Return the wait for the running step and for the prompts that join the same next one.
+
+    A step lasts L = a + s·k with k prompts, Poisson at x·(the step before): E = a/(1 − u), and its second moment
+    E2 = (a² + 2·a·u·E + s·u·E)/(1 − u²). Who arrives finds E2/(2·E) of it left, and u times twice that in company.
+    """
+    mean = table.decode_s / (1 - busy)
+    second = table.decode_s**2 + (2 * table.decode_s + table.prompt_s) * busy * mean
+    left: Floats = second / (1 - busy**2) / (2 * mean)
+    return left * (1 + 2 * busy)
 
 
 def most_sequences(table: StepTable, limits: Limits) -> Floats:

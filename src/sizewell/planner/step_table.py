@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 
 import numpy as np
 
 from sizewell.costs.batch import Batch, Floats
+from sizewell.costs.held_matrices import HeldMatrices
 from sizewell.costs.machines import Reached
-from sizewell.costs.operators import step_operators
+from sizewell.costs.operators import RankModel
 from sizewell.costs.step import Launch, StepTime, price
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.work import Operator
@@ -65,8 +67,8 @@ class PricedBatch:
 class StepWork:
     """The work of one replica over a grid of decoding sequences, independent of the machine.
 
-    `steps` are, along the batch axis: for each number of sequences one that only decodes, then for each the same with
-    `chunk` prompt tokens beside, then the chunks of one prompt on an idle replica.
+    `steps` have in `span`, along the batch axis: for each number of sequences one that only decodes, then for each the
+    same with `chunk` prompt tokens beside, then the chunks of one prompt on an idle replica.
     """
 
     sequences: Floats
@@ -75,22 +77,25 @@ class StepWork:
     stages: int
     chunk: Floats
     steps: PricedBatch
+    span: slice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTable:
     """Seconds over M machines and a grid of B decoding sequences per replica.
 
-    `decode_s` [M, B] is a step that only decodes; `prompt_s` [M, B] what one prompt adds to the steps it rides on;
-    `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is below each `decode_s`,
-    `alone_floor_s` below each `alone_s`. `accepted_tokens` [M] come out of a step per sequence (1 without drafts),
-    `request_s` [M] goes by before a prefill, `burst` [M] is the share of requests that start together. Under pipeline
-    parallelism steps are micro-batches: `decode_s` is the trip of one, `stages` of them are under way.
+    `decode_s` [M, B] is a step that only decodes; `prompt_s` [M, B] what one prompt adds to the steps it rides on,
+    `ride_s` [M, B] how long these last without it; `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is
+    below each `decode_s`, `alone_floor_s` below each `alone_s`. `accepted_tokens` [M] come out of a step per sequence
+    (1 without drafts), `request_s` [M] goes by before a prefill, `burst` [M] is the share of requests that start
+    together. Under pipeline parallelism steps are micro-batches: `decode_s` is the trip of one, `stages` of them are
+    under way.
     """
 
     work: StepWork
     decode_s: Floats
     prompt_s: Floats
+    ride_s: Floats
     alone_s: Floats
     floor_s: Floats
     alone_floor_s: Floats
@@ -120,20 +125,56 @@ def step_work(
     grid: Sequence[float] = GRID,
 ) -> StepWork:  # fmt: skip
     """Return the work of one replica's steps; any cut is counted as it is, legal or not."""
-    sequences = np.asarray(grid, dtype=np.float64)
-    chunk = _chunk_tokens(sequences, lengths, policy, cut.dp)
+    return StepWorks(model, lengths).work(formats, cut, policy, grid)
+
+
+class StepWorks:
+    """The work of one model's steps under one load: what cuts, formats and policies have in common is counted once."""
+
+    def __init__(self, model: ModelSpec, lengths: Lengths) -> None:
+        self.model, self.lengths = model, lengths
+        self._matrices: dict[str, HeldMatrices] = {}
+        self._known: dict[tuple[object, ...], tuple[StepWork, ...]] = {}
+
+    def work(self, formats: Formats, cut: Parallelism, policy: StepPolicy, grid: Sequence[float]) -> StepWork:
+        """Return the work of one replica's steps over a grid of decoding sequences."""
+        return self.works(formats, cut, (policy,), grid)[0]
+
+    def works(
+        self, formats: Formats, cut: Parallelism, policies: tuple[StepPolicy, ...], grid: Sequence[float]
+    ) -> tuple[StepWork, ...]:
+        """Return the same under policies that differ in their token budget alone, to be priced together."""
+        key = (formats, cut, policies, tuple(grid))
+        if key not in self._known:
+            if formats.weight not in self._matrices:
+                self._matrices[formats.weight] = HeldMatrices(self.model, formats.weight)
+            ranked = RankModel(self._matrices[formats.weight], formats.kv, cut)
+            self._known[key] = _step_works(ranked, self.lengths, policies, np.asarray(grid, dtype=np.float64))
+        return self._known[key]
+
+
+def _step_works(
+    ranked: RankModel, lengths: Lengths, policies: Sequence[StepPolicy], sequences: Floats
+) -> tuple[StepWork, ...]:
+    cut, first = ranked.cut, policies[0]
     micro = np.maximum(sequences / cut.pp, np.minimum(sequences, 1.0))
-    decode = Batch.decode(micro, lengths.decode_context_tokens, 1 + policy.drafts)
-    batch = decode.beside(_mixed(micro, lengths, chunk, policy), _alone(lengths, policy))
-    operators = step_operators(model, formats, cut, batch, policy.drafts)
-    return StepWork(
-        sequences=sequences,
-        lengths=lengths,
-        policy=policy,
-        stages=cut.pp,
-        chunk=chunk,
-        steps=PricedBatch(operators=operators, launch=policy.launch(model, cut, batch)),
-    )
+    decode = Batch.decode(micro, lengths.decode_context_tokens, 1 + first.drafts)
+    chunks = [_chunk_tokens(sequences, lengths, policy, cut.dp) for policy in policies]
+    parts = [
+        (decode, _mixed(micro, lengths, chunk, policy), _alone(lengths, policy))
+        for policy, chunk in zip(policies, chunks, strict=True)
+    ]
+    flat = [part for each in parts for part in each]
+    batch = flat[0].beside(*flat[1:])
+    steps = PricedBatch(operators=first.operators(ranked, batch), launch=first.launch(ranked.model, cut, batch))
+    ends = np.cumsum([0, *(sum(part.size for part in each) for each in parts)]).tolist()
+    return tuple(
+        StepWork(
+            sequences=sequences, lengths=lengths, policy=policy, stages=cut.pp, chunk=chunk, steps=steps,
+            span=slice(*span),
+        )
+        for policy, chunk, span in zip(policies, chunks, pairwise(ends), strict=True)
+    )  # fmt: skip
 
 
 def mean_accepted_tokens(acceptance: Floats, drafts: int) -> Floats:
@@ -144,15 +185,27 @@ def mean_accepted_tokens(acceptance: Floats, drafts: int) -> Floats:
 
 def step_table(work: StepWork, reached: Reached) -> StepTable:
     """Return the step times of `work` on every machine."""
-    steps, grid = work.steps.time(reached), len(work.sequences)
+    return step_tables([work], reached)[0]
+
+
+def step_tables(works: Sequence[StepWork], reached: Reached) -> list[StepTable]:
+    """Return the step times of works that are priced together."""
+    steps = works[0].steps.time(reached)
+    return [_step_table(work, steps if len(works) == 1 else steps.at(work.span), reached) for work in works]
+
+
+def _step_table(work: StepWork, steps: StepTime, reached: Reached) -> StepTable:
+    grid = len(work.sequences)
     decode, mixed, alone = slice(grid), slice(grid, 2 * grid), slice(2 * grid, None)
     decode_s, mixed_s, alone_s = (steps.total_s[:, each] for each in (decode, mixed, alone))
     chunks_of_a_prompt = max(work.lengths.prompt_tokens, 1.0) / work.chunk
+    rides = np.maximum(chunks_of_a_prompt, 1.0) if work.policy.mixes else np.zeros_like(decode_s)
     added = np.maximum(mixed_s - decode_s, 0.0) / work.stages
     return StepTable(
         work=work,
         decode_s=decode_s,
         prompt_s=added * chunks_of_a_prompt,
+        ride_s=rides * decode_s,
         alone_s=alone_s[:, 0] + alone_s[:, 1:].sum(axis=1) / work.stages,
         floor_s=steps.floor_s[:, decode],
         alone_floor_s=steps.floor_s[:, alone].sum(axis=1) / work.stages,

@@ -26,20 +26,24 @@ ON_AMD = {
     "rdna4": ("bf16", "fp16", "awq", "gptq", "fp8"),
 }
 ON_GAUDI = ("bf16", "fp16", "fp8", "awq", "gptq")
+ON_CPU = ("bf16", "fp16", "awq", "gptq", "int8")
 IN_GGUF = ("bf16", "fp16", "mxfp4")
 """Formats of checkpoints that llama.cpp keeps as they are."""
 OLDEST_CAPABILITY = 7.5
 
 
-def engine_runs(engine: EngineName, gpu: GpuSpec) -> bool:
-    """Return whether an engine has a back end for an accelerator."""
+def engine_runs(engine: EngineName, gpu: GpuSpec, *, asked: bool = False) -> bool:
+    """Return whether an engine has a back end for an accelerator.
+
+    vLLM runs on processors where it is `asked` for by name; where nobody names an engine, llama.cpp serves them.
+    """
     if engine == "llama.cpp":
         return not gpu.architecture.startswith("gaudi")
     if gpu.vendor == "nvidia":
         return float(gpu.compute_capability or 0) >= OLDEST_CAPABILITY
     if gpu.vendor == "amd":
         return gpu.architecture in ON_AMD
-    return engine == "vllm" and gpu.architecture.startswith("gaudi")
+    return engine == "vllm" and (gpu.architecture.startswith("gaudi") or (asked and gpu.kind == "cpu"))
 
 
 def format_runs(engine: EngineName, weight_format: str, gpu: GpuSpec) -> bool:
@@ -49,13 +53,15 @@ def format_runs(engine: EngineName, weight_format: str, gpu: GpuSpec) -> bool:
     family = _family(weight_format)
     if gpu.vendor == "nvidia":
         return float(gpu.compute_capability or 0) >= FROM_CAPABILITY.get(family, 8.0)
+    if gpu.kind == "cpu":
+        return engine == "vllm" and family in ON_CPU
     allowed = ON_AMD.get(gpu.architecture, ()) if gpu.vendor == "amd" else ON_GAUDI
     return family in allowed
 
 
-def unsupported(model: ModelSpec, weight_format: str, engine: EngineName, gpu: GpuSpec) -> str:
-    """Return why an engine does not run a model's weights on an accelerator, or nothing."""
-    if not engine_runs(engine, gpu):
+def unsupported(model: ModelSpec, weight_format: str, engine: EngineName, gpu: GpuSpec, *, asked: bool = False) -> str:
+    """Return why an engine, perhaps `asked` for by name, does not run a model's weights somewhere, or nothing."""
+    if not engine_runs(engine, gpu, asked=asked):
         return f"{engine} does not run on {gpu.key}"
     stored = model.weight_format if weight_format == "native" else weight_format
     return "" if format_runs(engine, stored, gpu) else f"{engine} has no {stored} kernels for {gpu.architecture}"

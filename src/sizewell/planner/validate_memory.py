@@ -16,6 +16,7 @@ from sizewell.planner.logged_rank import logged_rank, logged_stage_bytes, with_l
 from sizewell.planner.logged_sampler import sampler_caveat, with_logged_sampler
 from sizewell.planner.logged_settings import LogFacts, logged_gpu_bytes, logged_settings
 from sizewell.planner.memory_caveats import caveats, weight_caveat
+from sizewell.planner.printed_capacity import printed_concurrency, printed_tokens
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.figure import Figure, Provenance, weakest
 from sizewell.specs.memory_row import MemoryRow
@@ -221,14 +222,9 @@ def _capacity_value(metric: str, memory: RankMemory, room_bytes: float, blocks: 
         blocks = max(0, int(room_bytes // layout.bytes_per_block)) if layout.bytes_per_block else 0
     if metric == "gpu_blocks":
         return blocks
-    concurrency = layout.concurrency(blocks, length)
     if metric == "max_concurrency_x":
-        return blocks * layout.block_tokens / length if layout.is_uniform else concurrency
-    if memory.engine.printed_tokens == "groups":
-        return layout.printed_tokens(blocks)
-    if memory.engine.printed_tokens == "concurrency" and not layout.is_uniform:
-        return int(concurrency * length)
-    return blocks * layout.block_tokens
+        return printed_concurrency(layout, blocks, length)
+    return printed_tokens(layout, blocks, length, memory.engine)
 
 
 def _bytes_per_token(rows: Sequence[MemoryRow], memory: RankMemory) -> Iterable[MemoryPrediction]:

@@ -20,6 +20,9 @@ MIGRATIONS: tuple[str, ...] = (
         id INTEGER PRIMARY KEY AUTOINCREMENT, made_at TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL
     );
     """,
+    """
+    ALTER TABLE runs ADD COLUMN predicted INTEGER REFERENCES runs (id);
+    """,
 )
 
 

@@ -22,6 +22,8 @@ BUSY_S = 60.0
 """How long a process waits for others that write."""
 Kind = Literal["plans", "calibrations"]
 Document = Mapping[str, Any]
+ENTRY = "made_at, name, origin, plan, deployment, workload, requests, predicted"
+"""Columns of a run beside its number and its requests."""
 
 
 def usual_folder() -> Path:
@@ -40,8 +42,19 @@ def usual_folder() -> Path:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """What a run belongs to: the `plan` that was carried out, and the run that `predicted` it, by their numbers."""
+
+    plan: int | None = None
+    predicted: int | None = None
+
+
+ALONE = Links()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEntry:
-    """What is known of a kept run without its requests."""
+    """What is known of a kept run without its requests; `plan` and `predicted` as in Links."""
 
     id: int
     made_at: str
@@ -51,6 +64,7 @@ class RunEntry:
     deployment: Document
     workload: Document
     requests: int
+    predicted: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,26 +91,24 @@ class Records:
         """Return the user's own records."""
         return cls(usual_folder())
 
-    def keep_run(self, run: Run, name: str, deployment: Document, workload: Document, plan: int | None = None) -> int:
+    def keep_run(self, run: Run, name: str, deployment: Document, workload: Document, links: Links = ALONE) -> int:
         """Keep a run with what was deployed and offered, and return its number."""
         row = (
-            _now(), name, run.origin, plan, json.dumps(deployment), json.dumps(workload), len(run), packed_run(run)
+            _now(), name, run.origin, links.plan, json.dumps(deployment), json.dumps(workload), len(run),
+            links.predicted, packed_run(run),
         )  # fmt: skip
-        names = "made_at, name, origin, plan, deployment, workload, requests, columns"
-        return self._insert(f"INSERT INTO runs ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        return self._insert(f"INSERT INTO runs ({ENTRY}, columns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def runs(self) -> tuple[RunEntry, ...]:
         """Return all runs, the oldest first; none where there are no records."""
-        columns = "id, made_at, name, origin, plan, deployment, workload, requests"
-        return tuple(_run_entry(row) for row in self._select(f"SELECT {columns} FROM runs ORDER BY id"))
+        return tuple(_run_entry(row) for row in self._select(f"SELECT id, {ENTRY} FROM runs ORDER BY id"))
 
     def run(self, number: int) -> tuple[RunEntry, Run]:
         """Return one run with its requests; raises BadInputError where there is none of that number."""
-        columns = "id, made_at, name, origin, plan, deployment, workload, requests, columns"
-        rows = self._select(f"SELECT {columns} FROM runs WHERE id = ?", (number,))
+        rows = self._select(f"SELECT id, {ENTRY}, columns FROM runs WHERE id = ?", (number,))
         if not rows:
             raise BadInputError(f"there is no run {number}: `sizewell runs list` shows those that are kept")
-        return _run_entry(rows[0]), unpacked_run(rows[0][8], rows[0][3])
+        return _run_entry(rows[0]), unpacked_run(rows[0][9], rows[0][3])
 
     def keep(self, kind: Kind, name: str, document: Document) -> int:
         """Keep a plan or a calibration and return its number."""
@@ -107,6 +119,14 @@ class Records:
         """Return all plans or calibrations, the oldest first."""
         rows = self._select(f"SELECT id, made_at, name, document FROM {kind} ORDER BY id")
         return tuple(DocumentEntry(id=row[0], made_at=row[1], name=row[2], document=json.loads(row[3])) for row in rows)
+
+    def document(self, kind: Kind, number: int) -> Document:
+        """Return one plan or calibration; raises BadInputError where there is none of that number."""
+        rows = self._select(f"SELECT document FROM {kind} WHERE id = ?", (number,))
+        if not rows:
+            raise BadInputError(f"there is no {kind[:-1]} {number}: `sizewell runs list --of {kind}` shows those kept")
+        found: Document = json.loads(rows[0][0])
+        return found
 
     def _insert(self, statement: str, row: tuple[Any, ...]) -> int:
         with self._opened() as database:
@@ -140,7 +160,7 @@ def _why(error: Exception) -> str:
 def _run_entry(row: tuple[Any, ...]) -> RunEntry:
     return RunEntry(
         id=row[0], made_at=row[1], name=row[2], origin=row[3], plan=row[4], deployment=json.loads(row[5]),
-        workload=json.loads(row[6]), requests=row[7],
+        workload=json.loads(row[6]), requests=row[7], predicted=row[8],
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sizewell.specs.errors import BadInputError
@@ -83,6 +83,11 @@ def matching_curve(curves: Curves, name: str, tags: Iterable[str]) -> Curve:
     return [curve for tag, curve in curves[name].items() if held.issuperset(tag.split("+"))][-1]
 
 
+def carries(tag: str, held: Collection[str]) -> bool:
+    """Return whether something that carries the tags `held` carries a tag; parts joined by `+` must all be there."""
+    return tag in held or ("+" in tag and set(tag.split("+")).issubset(held))
+
+
 def is_fraction(name: str) -> bool:
     """Return whether a factor is a share of a stated rate."""
     return name.startswith(FRACTIONS)
@@ -94,8 +99,9 @@ class Efficiencies:
 
     Names end in their unit (`_s`, `_rows`, `_tokens`); those that start with `flops_`, `hbm_` or `link_` are shares
     of a stated rate. Among several matching tags the last one in the file wins. `scales` multiply what was found so
-    far, every matching tag for itself; a scaled share stays at most 1. `measured` are the tags of accelerators and
-    engines that evidence came from; predictions for others are less sure. `curves` are those of kernels and messages.
+    far, every matching tag for itself; a scaled share stays at most 1. Tags joined by `+` match where all parts do.
+    `measured` are the tags of accelerators and engines that evidence came from; predictions for others are less sure.
+    `curves` are those of kernels and messages.
     Raises BadInputError for a share outside (0, 1], a scale that is not positive or a tag on an unknown factor.
     """
 
@@ -129,10 +135,10 @@ class Efficiencies:
         chosen = {name: factor.value for name, factor in self.factors.items()}
         held = set(tags)
         for tag, table in self.overrides.items():
-            if tag in held:
+            if carries(tag, held):
                 chosen.update((name, factor.value) for name, factor in table.items())
         for tag, table in self.scales.items():
-            if tag in held:
+            if carries(tag, held):
                 chosen.update((name, _scaled(name, chosen[name], factor)) for name, factor in table.items())
         return chosen
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sizewell.specs.engine import EAGER_TAG, EngineSpec
+from sizewell.specs.engine import EAGER_TAG, HOST_TAG, EngineSpec
 from sizewell.specs.hardware import ClusterSpec, LinkSpec
 from sizewell.specs.model import ModelSpec
 
@@ -51,6 +51,7 @@ class EngineSettings:
     Each of `speculative_tokens` drafts is accepted with probability `draft_acceptance` if those before it were (None:
     as calibrated). `offload_bytes` of weights lie in host memory, for each accelerator; `kv_host_bytes` there keep
     cache, for each engine; with `pin_prefixes` what prompts of several sessions begin with is never evicted.
+    `kv_cache_bytes` is the size of a rank's cache where it is stated, whatever `memory_fraction` leaves (0: is not).
     """
 
     max_num_seqs: int
@@ -65,6 +66,7 @@ class EngineSettings:
     offload_bytes: float = 0.0
     kv_host_bytes: float = 0.0
     pin_prefixes: bool = False
+    kv_cache_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,9 @@ class Deployment:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Tags by which a calibration may speak of it, beside its machines: its engine's, and of eager steps."""
+        """Tags by which a calibration may speak of it, beside its machines: its engine's, and of eager steps and hosts
+        that compute.
+        """
+        on_host = any(self.engine.computes_on_host(pool.settings.offload_bytes) for pool in self.pools)
         eager = self.engine.launch == "eager" or any(pool.settings.enforce_eager for pool in self.pools)
-        return (*self.engine.tags, *((EAGER_TAG,) if eager else ()))
+        return (*self.engine.tags, *((EAGER_TAG,) if eager else ()), *((HOST_TAG,) if on_host else ()))

@@ -12,16 +12,22 @@ from typing import Literal
 
 AMPERE, HOPPER = 8, 9
 """Major compute capabilities of the generations."""
+AMX = "amx"
+"""Capability of processors that multiply tiles of 16-bit numbers."""
 EngineName = Literal["vllm", "sglang", "llama.cpp"]
 
-GENERATIONS: Mapping[str, tuple[tuple[tuple[int, int], str], ...]] = {
-    "vllm": (((0, 0), "v0"), ((0, 8), "v1"), ((0, 12), "async")),
-    "sglang": (((0, 0), "plain"), ((0, 4), "overlapped"), ((0, 5), "recorded")),
-    "trtllm": (((0, 0), "c++"), ((1, 0), "pytorch")),
+GENERATIONS: Mapping[str, tuple[tuple[tuple[int, int], str, str], ...]] = {
+    "vllm": (((0, 0), "", "v0"), ((0, 8), "2025-03", "v1"), ((0, 12), "2025-12", "async")),
+    "sglang": (((0, 0), "", "plain"), ((0, 4), "2024-12", "overlapped"), ((0, 5), "2025-09", "recorded")),
+    "trtllm": (((0, 0), "", "c++"), ((1, 0), "2025-09", "pytorch")),
 }
-"""Where the loop around a step changed, by first release: vLLM's second engine, then scheduling beside the step;
-SGLang's overlapped scheduler, then prefill recorded in pieces; TensorRT-LLM's C++ batch manager, then PyTorch."""
+"""Where the loop around a step changed, by first release and its month: vLLM's second engine, then scheduling beside
+the step; SGLang's overlapped scheduler, then prefill recorded in pieces; TensorRT-LLM's C++ batch manager, then
+PyTorch."""
 
+
+HOST_TAG = "weights:on-host"
+"""Tag of deployments whose hosts compute with some of the weights."""
 
 EAGER_TAG = "steps:eager"
 """Tag of deployments whose hosts issue every kernel: those of several nodes do so at different moments."""
@@ -35,6 +41,21 @@ class BatchDefaults:
     max_num_batched_tokens: int
     max_num_seqs: int
     excluded_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuRules:
+    """What an engine does on a processor: no graphs, no context, larger blocks, and memory of its process besides.
+
+    `latent_block_tokens` holds where matrices are multiplied without AMX tiles; with them latents are cached in blocks
+    of `block_tokens` like everything else.
+    """
+
+    block_tokens: int
+    latent_block_tokens: int
+    process_bytes: float
+    max_num_batched_tokens: int
+    max_num_seqs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +81,10 @@ class EngineSpec:
     `absorbed` says what is kept of latent up-projections, `latent_head_on_all` that latent models hold the head on
     every pipeline stage. `wide_output_groups`: the grouped output projection of compressed attention is served in 16
     bits; `expert_scale_copies`: the loader's float32 scales of MXFP4 experts stay beside the repacked ones; both on
-    Hopper and older. `printed_tokens` says what its "KV cache size: N tokens" means. `note` tells how the version
-    was resolved.
+    Hopper and older. `offload` says whether weights in host memory come to the accelerator at every step or are
+    computed with where they lie, except in steps of `copied_from_tokens` or more. `printed_tokens` says what its "KV
+    cache size: N tokens" means. `latent_block_tokens` is the block of latent caches. `cpu` is what changes on a
+    processor (None: it does not run there). `note` tells how the version was resolved.
     """
 
     name: EngineName
@@ -99,6 +122,10 @@ class EngineSpec:
     embedding_on_host: bool = False
     absorbed: Literal["none", "products", "copies"] = "copies"
     latent_head_on_all: bool = False
+    offload: Literal["streams", "computes"] = "streams"
+    copied_from_tokens: int = 0
+    latent_block_tokens: int = 64
+    cpu: CpuRules | None = None
     encoder_copies: int = 0
     widens_encoder_outputs: bool = False
     experts_share_buffers: bool = True
@@ -124,12 +151,18 @@ class EngineSpec:
         """The tags by which a calibration may speak of this release."""
         return engine_tags(self.name, self.version)
 
+    def computes_on_host(self, offload_bytes: float) -> bool:
+        """Return whether weights of that size in host memory are computed with there."""
+        return self.offload == "computes" and offload_bytes > 0
+
     def on(self, vendor: str, capability: str | None = None) -> EngineSpec:
         """Return the same release as built for a vendor's accelerators, with the kernels a `capability` runs.
 
         vLLM: MXFP4 experts run in Triton on Hopper alone; FlashInfer on Blackwell and ROCm pad wider, Marlin elsewhere.
         Only Hopper and data-centre Blackwell reduce over multicast, whose buffers lie beside PyTorch.
         """
+        if vendor == "cpu" and self.cpu is not None:
+            return self._on_processor(self.cpu, tiles=capability == AMX)
         major = (capability or "9").partition(".")[0]
         if self.name == "sglang" and (vendor != "nvidia" or int(major) > HOPPER):
             return replace(self, wide_output_groups=False, expert_scale_copies=False)
@@ -148,6 +181,19 @@ class EngineSpec:
             sort_free_copies=0.0 if rocm else self.sort_free_copies,
             grouped_fp8_experts=self.grouped_fp8_experts and experts == "grouped" and not fused,
             marlin_copies_inputs=self.marlin_copies_inputs and vendor == "nvidia" and int(major) >= AMPERE,
+        )  # fmt: skip
+
+    def _on_processor(self, cpu: CpuRules, *, tiles: bool) -> EngineSpec:
+        """Return the release as built for processors; `tiles` says that they have AMX."""
+        usual = BatchDefaults(
+            memory_bytes_from=0, max_num_batched_tokens=cpu.max_num_batched_tokens, max_num_seqs=cpu.max_num_seqs
+        )
+        return replace(
+            self, block_tokens=cpu.block_tokens, batch_defaults=(usual,), in_flight_batches=1, launch="eager",
+            latent_block_tokens=cpu.block_tokens if tiles else cpu.latent_block_tokens,
+            non_torch_bytes_tp1=cpu.process_bytes, non_torch_bytes_tp=cpu.process_bytes, non_torch_bytes_per_rank=0.0,
+            graph_bytes=0.0, graph_bytes_per_layer=0.0, graph_bytes_per_moe_layer=0.0, context_bytes=0.0,
+            collective_bytes=0.0, sort_free_copies=0.0, grouped_fp8_experts=False, marlin_copies_inputs=False,
         )  # fmt: skip
 
     def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
@@ -177,12 +223,18 @@ def _fp8_experts(vendor: str, capability: str) -> Literal["grouped", "triton", "
 
 
 def engine_tags(engine: str, version: str = "") -> tuple[str, ...]:
-    """Return the tags by which a calibration may speak of an engine: its name and, if known, its generation."""
-    named = re.match(r"v?(\d+)\.(\d+)", version)
+    """Return the tags by which a calibration may speak of an engine: its name and, if known, its generation.
+
+    `version` is a release (`0.11.2`), or the month it was new in (`2025-10`) where nobody said which it was.
+    """
+    named, dated = re.match(r"v?(\d+)\.(\d+)", version), re.match(r"20\d\d-\d\d", version)
     if not engine:
         return ()
-    if not named or engine not in GENERATIONS:
+    if not (named or dated) or engine not in GENERATIONS:
         return (f"engine:{engine}",)
-    release = (int(named[1]), int(named[2]))
-    generation = [name for first, name in GENERATIONS[engine] if release >= first][-1]
+    release = (int(named[1]), int(named[2])) if named else (0, 0)
+    known = [
+        name for first, month, name in GENERATIONS[engine] if (release >= first if named else version[:7] >= month)
+    ]
+    generation = known[-1]
     return f"engine:{engine}", f"engine:{engine}-{generation}"

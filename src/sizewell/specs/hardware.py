@@ -6,7 +6,7 @@ Only facts live here. What an engine really reaches of them is a `Calibration`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sizewell.specs.encoding import ComputeType
@@ -88,11 +88,16 @@ class GpuSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSpec:
-    """The machine around the accelerators: cores, memory, local disk, power without accelerators."""
+    """The machine around the accelerators: cores, memory, local disk, power without accelerators.
+
+    `flops_per_s` is what the vector units of all cores do in FP32; memory and cores of all `sockets` are counted.
+    """
 
     key: str
     cpu: str
     cores: int
+    sockets: int
+    flops_per_s: float
     ram_bytes: float
     ram_bytes_per_s: float
     disk_bytes: float
@@ -116,10 +121,11 @@ class StorageSpec:
 class NodeSpec:
     """A server or desktop of `gpu_counts` accelerators, wired by `scale_up` inside and `scale_out` outside.
 
-    `scale_up_domain` is how many accelerators share the fast links (72 in an NVL72, across nodes; 2 where bridges
-    join pairs, whose other peers are reached over `peer_link` through the host). Without a second accelerator the
-    topology is `none` and `scale_up` is the link out. `gpu_keys` are the accelerators it can hold, `gpu_counts` the
-    numbers it is built or rented with; `provider` names the cloud that rents it.
+    `scale_up_domain` is how many accelerators share the fast links: 72 in an NVL72, across nodes; 2 or 4 where bridges
+    join islands inside a node, which reach each other over `peer_link` through the host. Without a second accelerator
+    the topology is `none` and `scale_up` is the link out. `gpu_keys` are the accelerators it can hold, `gpu_counts` the
+    numbers it is built or rented with; up to `small_host_gpus` of them sit around `small_host`. `provider` names the
+    cloud that rents it.
     """
 
     key: str
@@ -138,7 +144,13 @@ class NodeSpec:
     standard: bool = False
     provider: str | None = None
     peer_link: LinkSpec | None = None
+    small_host: HostSpec | None = None
+    small_host_gpus: int = 0
     aliases: tuple[str, ...] = field(default=())
+
+    def holding(self, gpus: int) -> NodeSpec:
+        """Return the node as it is built for so many accelerators: few of them need no large host."""
+        return replace(self, host=self.small_host) if self.small_host and gpus <= self.small_host_gpus else self
 
     @property
     def max_gpus(self) -> int:
@@ -173,3 +185,8 @@ class ClusterSpec:
         """Accelerators that reach each other over the fast links: across nodes only in a rack-wide domain."""
         spans_nodes = self.node.scale_up_domain > self.node.max_gpus
         return min(self.node.scale_up_domain, self.gpus if spans_nodes else self.gpus_per_node)
+
+    @property
+    def together_gpus(self) -> int:
+        """Accelerators that reach each other without a network."""
+        return max(self.scale_up_gpus, self.gpus_per_node)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import ceil
 
 from sizewell.costs.cache_kinds import layer_kinds
+from sizewell.costs.engine_rules import cache_rules
 from sizewell.costs.kv_cache import cache_layout
-from sizewell.costs.rank_memory import cache_rules
 from sizewell.specs.layers import LatentAttention
 from sizewell.specs.model import ModelSpec
 from tools.docs.evaluators.deployments import Serving, engine_of, model_of

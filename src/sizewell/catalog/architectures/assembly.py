@@ -12,6 +12,7 @@ from sizewell.catalog.architectures.limits import (
 )
 from sizewell.catalog.architectures.outline import Outline
 from sizewell.catalog.architectures.registry import FAMILIES, Family, language_builder, tower_builder
+from sizewell.catalog.architectures.wrapped import with_defaults
 from sizewell.catalog.config_fields import Fields, MissingFieldError
 from sizewell.catalog.quantization import Quantization, store_layers, store_tensor
 from sizewell.catalog.quantization_methods import read_quantization
@@ -131,7 +132,7 @@ def language_section(config: Fields, family: Family) -> Fields:
         section = section.section(name) or section
     if not family.text and not any(field in config for field in WIDTHS):
         return nested_text(config) or config
-    return section
+    return with_defaults(section) if family.language.startswith("wrapped:") else section
 
 
 def nested_text(config: Fields) -> Fields | None:

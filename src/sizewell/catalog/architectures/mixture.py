@@ -30,6 +30,7 @@ class MixtureTraits:
     attention: AttentionTraits = PLAIN
     routing: ExpertTraits = PLAIN_EXPERTS
     norm_bias: bool = False
+    norms: int = 2
 
 
 class Place(NamedTuple):
@@ -42,7 +43,7 @@ class Place(NamedTuple):
 def mixture_layers(text: Fields, spans: list[Reach], routed: list[bool], traits: MixtureTraits) -> tuple[Layer, ...]:
     """Return layers that differ in reach and in whether they route."""
     hidden = text.size("hidden_size")
-    around = norms(hidden, 2, bias=traits.norm_bias)
+    around = norms(hidden, traits.norms, bias=traits.norm_bias)
 
     def build(place: Place) -> Layer:
         plain = None if place.routed else dense(hidden, text.size("intermediate_size"))

@@ -28,18 +28,26 @@ class Family(NamedTuple):
 
 
 FAMILIES: dict[str, Family] = {
+    "AfmoeForCausalLM": Family("shared_mixture:afmoe"),
     "ApertusForCausalLM": Family("dense:apertus"),
     "AquilaForCausalLM": Family("dense:llama"),
     "ArceeForCausalLM": Family("dense:arcee"),
     "ArcticForCausalLM": Family("residual_mixture:arctic"),
+    "AyaVisionForConditionalGeneration": Family(
+        "wrapped:aya_vision", tower="siglip_towers:aya_vision", text="text_config"
+    ),
     "BaichuanForCausalLM": Family("dense:llama"),
     "BaiChuanForCausalLM": Family("dense:llama"),
     "BailingMoeForCausalLM": Family("shared_mixture:bailing"),
     "BailingMoeV2ForCausalLM": Family("shared_mixture:bailing"),
+    "BambaForCausalLM": Family("state_space:bamba"),
     "BloomForCausalLM": Family("early:bloom"),
     "ChatGLMForConditionalGeneration": Family("early:chat_glm"),
     "ChatGLMModel": Family("early:chat_glm"),
     "Cohere2ForCausalLM": Family("dense:cohere2"),
+    "Cohere2VisionForConditionalGeneration": Family(
+        "wrapped:aya_vision", tower="siglip_towers:cohere2_vision", text="text_config"
+    ),
     "CohereForCausalLM": Family("dense:cohere"),
     "CwmForCausalLM": Family("dense:cwm"),
     "DbrxForCausalLM": Family("mixture:dbrx"),
@@ -71,6 +79,7 @@ FAMILIES: dict[str, Family] = {
     "Glm4ForCausalLM": Family("dense:glm4"),
     "Glm4MoeForCausalLM": Family("shared_mixture:glm4_moe"),
     "Glm4MoeLiteForCausalLM": Family("latent:deepseek"),
+    "Glm46VForConditionalGeneration": Family("dense:glm4v", tower="patch_towers:glm_vision", text="text_config"),
     "Glm4vForConditionalGeneration": Family("dense:glm4v", tower="patch_towers:glm_vision", text="text_config"),
     "Glm4vMoeForConditionalGeneration": Family(
         "shared_mixture:glm4_moe", tower="patch_towers:glm_vision", text="text_config"
@@ -92,6 +101,7 @@ FAMILIES: dict[str, Family] = {
     "HeliumForCausalLM": Family("dense:llama"),
     "HunYuanDenseV1ForCausalLM": Family("dense:hunyuan_dense"),
     "HunYuanMoEV1ForCausalLM": Family("mixture:hunyuan"),
+    "Idefics3ForConditionalGeneration": Family("wrapped:llava", tower="siglip_towers:idefics3", text="text_config"),
     "InternLM2ForCausalLM": Family("dense:internlm"),
     "InternLM3ForCausalLM": Family("dense:internlm3"),
     "InternLMForCausalLM": Family("dense:internlm"),
@@ -107,8 +117,13 @@ FAMILIES: dict[str, Family] = {
     "KimiVLForConditionalGeneration": Family("latent:deepseek", tower="moon_vit", text="text_config"),
     "Lfm2ForCausalLM": Family("lfm:lfm2"),
     "Lfm2MoeForCausalLM": Family("lfm:lfm2_moe"),
+    "Lfm2VlForConditionalGeneration": Family("wrapped:lfm2_vl", tower="siglip_towers:lfm2_vl", text="text_config"),
     "Llama4ForCausalLM": Family("llama4:llama4"),
     "Llama4ForConditionalGeneration": Family("llama4:llama4", tower="llama4_vision", text="text_config"),
+    "LlavaNextForConditionalGeneration": Family("wrapped:llava", tower="siglip_towers:llava_next", text="text_config"),
+    "LlavaOnevisionForConditionalGeneration": Family(
+        "wrapped:llava_onevision", tower="siglip_towers:llava_onevision", text="text_config"
+    ),
     "LlavaForConditionalGeneration": Family("wrapped:llava", tower="llava", text="text_config"),
     "LlamaForCausalLM": Family("dense:llama"),
     "LongcatFlashForCausalLM": Family("latent:longcat"),
@@ -140,6 +155,9 @@ FAMILIES: dict[str, Family] = {
     "OlmoForCausalLM": Family("dense:olmo"),
     "OlmoeForCausalLM": Family("mixture:olmoe"),
     "OPTForCausalLM": Family("classic:opt"),
+    "PaliGemmaForConditionalGeneration": Family(
+        "wrapped:paligemma", tower="siglip_towers:paligemma", text="text_config"
+    ),
     "Phi3ForCausalLM": Family("dense:phi3"),
     "PhiForCausalLM": Family("early:phi"),
     "PhimoeForCausalLM": Family("mixture:phimoe"),
@@ -161,6 +179,7 @@ FAMILIES: dict[str, Family] = {
     "Qwen3VLForConditionalGeneration": Family("dense:qwen3", tower="qwen3_vision", text="text_config"),
     "Qwen3VLMoeForConditionalGeneration": Family("mixture:qwen3_moe", tower="qwen3_vision", text="text_config"),
     "SeedOssForCausalLM": Family("dense:seed_oss"),
+    "SmolVLMForConditionalGeneration": Family("wrapped:llava", tower="siglip_towers:idefics3", text="text_config"),
     "SmolLM3ForCausalLM": Family("dense:smollm3"),
     "SolarOpenForCausalLM": Family("shared_mixture:solar_open"),
     "StableLmForCausalLM": Family("classic:stablelm"),

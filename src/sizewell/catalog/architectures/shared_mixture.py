@@ -1,6 +1,6 @@
 """Mixtures of dense first layers and, behind them, routed experts beside shared ones.
 
-GLM-4.5 to 4.7, dots.llm1, Solar Open, Ling and Ring, K-EXAONE.
+GLM-4.5 to 4.7, dots.llm1, Solar Open, Ling and Ring, K-EXAONE, AFMoE.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Literal
 
 from sizewell.catalog.architectures.attention import AttentionTraits, HeadShape, read_heads
 from sizewell.catalog.architectures.mixture import MixtureTraits, from_layer, mixture_layers
-from sizewell.catalog.architectures.mlp import read_experts, with_shared
+from sizewell.catalog.architectures.mlp import ExpertTraits, read_experts, with_shared
 from sizewell.catalog.architectures.outline import Outline, next_token_layers, outline
 from sizewell.catalog.architectures.windows import every_nth_full, listed, reaches, same_everywhere
 from sizewell.catalog.config_fields import Fields
@@ -65,6 +65,22 @@ def exaone_moe(text: Fields) -> Outline:
     local = listed(text) or every_nth_full(text, 4 if window else 0)
     layers = mixture_layers(text, reaches(text, local, window), routed, traits)
     return outline(text, layers, mtp_layers=next_token_layers(text, layers[-1]))
+
+
+def afmoe(text: Fields) -> Outline:
+    """AFMoE (Trinity): sliding and full layers with gated outputs, norms on heads and around both blocks."""
+    plain, window = read_experts(text), text.optional_count("sliding_window")
+    bias = text.flag("attention_bias", False)
+    traits = MixtureTraits(
+        shape=read_heads(text),
+        experts=with_shared(plain, text.stated_count("num_shared_experts") * plain.intermediate),
+        attention=AttentionTraits(qkv_bias=bias, out_bias=bias, qk_norm="head", gate="query"),
+        routing=ExpertTraits(correction_bias=True),
+        norms=4,
+    )
+    local = listed(text) or every_nth_full(text, text.size("global_attn_every_n_layers", 4))
+    routed = from_layer(text, text.count("num_dense_layers", 1))
+    return outline(text, mixture_layers(text, reaches(text, local, window), routed, traits))
 
 
 def _glm_experts(text: Fields) -> MoeMlp:

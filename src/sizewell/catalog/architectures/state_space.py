@@ -129,6 +129,26 @@ def granite_hybrid(text: Fields) -> Outline:
     )
 
 
+def bamba(text: Fields) -> Outline:
+    """Bamba: Mamba-2 with attention in the layers that the file lists, an MLP everywhere."""
+    hidden, heads_ = text.size("hidden_size"), text.size("mamba_n_heads", 128)
+    inner = text.size("mamba_expand", 2) * hidden
+    kind = Mamba2(
+        heads=heads_, head_dim=inner // heads_, state_size=text.size("mamba_d_state", 256),
+        groups=text.size("mamba_n_groups", 1), conv_kernel=text.size("mamba_d_conv", 4),
+    )  # fmt: skip
+    recurrent = mamba2(
+        hidden, kind, bias=text.flag("mamba_proj_bias", False), conv_bias=text.flag("mamba_conv_bias", True)
+    )
+    bias = text.flag("attention_bias", False)
+    attends = attention(hidden, read_heads(text), AttentionTraits(qkv_bias=bias, out_bias=bias))
+    mlp = dense(hidden, text.size("intermediate_size"), bias=text.flag("mlp_bias", False))
+    listed = text.items("attn_layer_indices") or ()
+    around = norms(hidden, 2)
+    places = [index in listed for index in range(text.layers())]
+    return outline(text, stack(places, lambda attending: layer(attends if attending else recurrent, mlp, around)))
+
+
 BLOCK_MARKS = {"linear_attention": "M", "mamba": "M", "full_attention": "*", "attention": "*", "mlp": "-", "moe": "E"}
 
 

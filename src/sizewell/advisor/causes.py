@@ -1,0 +1,61 @@
+"""What the time between tokens goes to by the cost model: each cause with its share and figures."""
+
+from __future__ import annotations
+
+from sizewell.advisor.case import Case, Finding, Label, ms
+from sizewell.advisor.pace import Pace
+
+SHOWN = 0.1
+"""Share of the time between tokens from which a cause is worth a line."""
+
+
+def causes(case: Case) -> list[Finding]:
+    """Return what the time between tokens goes to by the cost model, the longest first."""
+    pace = case.pace
+    if pace is None:
+        return []
+    seconds = dict(pace.causes)
+    if case.eager_s:
+        # Messages are late where hosts issue every kernel: what graphs would save is one cause, wherever it shows.
+        seconds["host/launch overhead"] = max(seconds["host/launch overhead"], case.eager_s)
+    found = []
+    for name, spent in sorted(seconds.items(), key=lambda item: -item[1]):
+        share = spent / pace.token_s
+        if share >= SHOWN:
+            found.append(_cause(case, name, share, pace))
+    return found
+
+
+def _cause(case: Case, name: str, share: float, pace: Pace) -> Finding:
+    label: Label = name  # type: ignore[assignment]
+    lines = [f"{share:.0%} of {ms(pace.token_s)} between tokens, {pace.sequences:,.1f} sequences on each replica"]
+    lines += _details(case, name, pace)
+    if name == "decode attention" and case.replicates_latents:
+        lines.append("every tensor-parallel rank reads the whole latent cache")
+        label = "replicated MLA KV"
+    return Finding(label=label, share=share, evidence=tuple(lines))
+
+
+def _details(case: Case, name: str, pace: Pace) -> list[str]:
+    if name == "weights bandwidth":
+        return [f"memory moves {pace.mbu:.0%} of its stated rate, arithmetic {pace.mfu:.1%}"]
+    if name == "decode attention" and case.mix is not None:
+        return [f"each sequence reads {case.mix.context_tokens:,.0f} tokens of cache for each token"]
+    if name == "prefill compute" and case.mix is not None:
+        return [f"{case.mix.computed_tokens:.2g} prompt tokens are computed for each token generated"]
+    if name == "host/launch overhead" and case.eager_s:
+        return [f"hosts issue every kernel (eager): {ms(case.eager_s)} of it, late messages among them"]
+    if name == "interconnect":
+        late, wire = (pace.waits.get(each, 0.0) for each in ("link latency", "link"))
+        return [f"messages wait {ms(late)} for each other and travel {ms(wire)}{_span(case)}"]
+    return []
+
+
+def _span(case: Case) -> str:
+    if case.deployment is None:
+        return ""
+    cut, cluster = case.deployment.pools[-1].parallelism, case.deployment.cluster
+    nodes = -(-cut.tp * cut.dp // cluster.gpus_per_node)
+    return (
+        f", over {nodes} nodes by {cluster.node.scale_out.name}" if nodes > 1 else f", by {cluster.node.scale_up.name}"
+    )

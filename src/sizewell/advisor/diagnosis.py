@@ -1,0 +1,132 @@
+"""A server's diagnosis: the label, its evidence, the roofline, and the changes that would help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sizewell.advisor.advice import Adviser, Change, Tried
+from sizewell.advisor.case import Case, Finding, Label
+from sizewell.advisor.changes import Before, cut_as
+from sizewell.advisor.findings import findings
+from sizewell.advisor.mix import Mix
+from sizewell.advisor.observation import Observation
+from sizewell.advisor.pace import Pace, pace
+from sizewell.costs.ledger import MemoryLedger
+from sizewell.specs.calibration import Efficiencies
+from sizewell.specs.deployment import Deployment, Parallelism
+from sizewell.specs.engine import EngineSpec
+
+NOT_THE_SERVER: tuple[Label, ...] = ("client", "idle GPUs")
+"""What no change of the server would better."""
+NO_HARDWARE = "the deployment: with its hardware, seconds are priced and changes proposed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known beside what was seen: the deployment with its memory, what its prompts share, a newer
+    release, and the cuts (replicas with their parallelism) somebody asks about.
+    """
+
+    deployment: Deployment | None = None
+    memory: MemoryLedger | None = None
+    expected_cached_fraction: float | None = None
+    newest: EngineSpec | None = None
+    asked_cuts: tuple[tuple[int, Parallelism], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What binds a server or plan, and what to change.
+
+    `findings`: the first is the label, the rest come behind it. `pace` is the prediction for the observed mix;
+    `measured_token_s` what really lies between tokens; MFU and MBU are at the measured pace where there is one.
+    `changes`: the first is the one to make, the others what might come next; `tried` are those asked about.
+    `missing` names what nobody told.
+    """
+
+    label: Label
+    findings: tuple[Finding, ...]
+    seen: Observation
+    mix: Mix | None
+    pace: Pace | None
+    measured_token_s: float | None
+    mfu: float | None
+    mbu: float | None
+    changes: tuple[Change, ...]
+    tried: tuple[Tried, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def slowness(self) -> float | None:
+        """Measured over predicted time between tokens."""
+        if self.pace is None or self.measured_token_s is None:
+            return None
+        return self.measured_token_s / self.pace.token_s
+
+
+def diagnose(seen: Observation, known: Known, adviser: Adviser, top: int = 8) -> Diagnosis:
+    """Return what binds a server that was observed, by its metrics and by what its deployment should do."""
+    seen = _with_cache(seen, known)
+    case = _case(seen, known, adviser)
+    found = findings(case)
+    mfu, mbu = _used(case.pace, seen.itl_s)
+    before = _before(known, case.mix)
+    changes = adviser.advise(before, top) if before and found[0].label not in NOT_THE_SERVER else ()
+    asked = tuple(cut_as(before.deployment, *cut) for cut in known.asked_cuts) if before else ()
+    return Diagnosis(
+        label=found[0].label,
+        findings=found,
+        seen=seen,
+        mix=case.mix,
+        pace=case.pace,
+        measured_token_s=seen.itl_s,
+        mfu=mfu,
+        mbu=mbu,
+        changes=changes,
+        tried=adviser.tried(before, asked, changes[0] if changes else None) if before else (),
+        missing=(*seen.missing, *((NO_HARDWARE,) if known.deployment is None else ())),
+    )
+
+
+def expected(deployment: Deployment, mix: Mix, sequences: float, efficiencies: Efficiencies) -> tuple[Pace, float]:
+    """Return the pace of a deployment, and the seconds of it that recording CUDA graphs would save."""
+    predicted = pace(deployment, mix, sequences, efficiencies)
+    pools = deployment.pools
+    if not pools[-1].settings.enforce_eager or deployment.engine.launch == "eager":
+        return predicted, 0.0
+    recorded = replace(pools[-1], settings=replace(pools[-1].settings, enforce_eager=False))
+    graphs = pace(replace(deployment, pools=(*pools[:-1], recorded)), mix, sequences, efficiencies)
+    return predicted, max(predicted.token_s - graphs.token_s, 0.0)
+
+
+def _with_cache(seen: Observation, known: Known) -> Observation:
+    """Return what was seen with the size of the cache by the ledger, where the engine does not say it."""
+    if seen.kv_tokens is not None or known.memory is None or known.deployment is None:
+        return seen
+    pool = known.deployment.pools[-1]
+    return replace(seen, kv_tokens=float(known.memory.kv_tokens * pool.parallelism.dp * pool.replicas))
+
+
+def _case(seen: Observation, known: Known, adviser: Adviser) -> Case:
+    mix, predicted, eager_s = Mix.of_observation(seen), None, 0.0
+    if known.deployment is not None and mix is not None and seen.decoding:
+        predicted, eager_s = expected(known.deployment, mix, seen.decoding, adviser.efficiencies)
+    return Case(
+        seen=seen, deployment=known.deployment, memory=known.memory, mix=mix, pace=predicted, eager_s=eager_s,
+        expected_cached_fraction=known.expected_cached_fraction,
+    )  # fmt: skip
+
+
+def _used(predicted: Pace | None, measured_s: float | None) -> tuple[float | None, float | None]:
+    if predicted is None:
+        return None, None
+    return predicted.at(measured_s) if measured_s else (predicted.mfu, predicted.mbu)
+
+
+def _before(known: Known, mix: Mix | None) -> Before | None:
+    if known.deployment is None or known.memory is None or mix is None or len(known.deployment.pools) > 1:
+        return None
+    return Before(
+        deployment=known.deployment, memory=known.memory, mix=mix,
+        expected_cached_fraction=known.expected_cached_fraction, newest=known.newest,
+    )  # fmt: skip

@@ -1,0 +1,198 @@
+"""What is wrong or binds, each with the figures that show it; the first one found is the label.
+
+Order matters: whoever is not sent work, or throws work away, is not slow; who queues is limited by what it queues for;
+only a server that does neither is as fast as its steps. Thresholds are stated with each rule (provenance: assumed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sizewell.advisor.case import Case, Finding, ms
+from sizewell.advisor.causes import SHOWN, causes
+from sizewell.advisor.observation import ClientFacts, Observation
+from sizewell.advisor.pace import held, seats
+
+IDLE = 0.5
+"""Sequences at work below which accelerators wait more than half the time."""
+IDLE_ENGINES = 0.25
+LATE_S, LATE_SHARE = 0.010, 0.2
+"""A client that sends so much after the due time, in seconds and of the time to first token, is late."""
+MOST_CPU, LEAST_SENT, LEAST_IN_FLIGHT = 0.8, 0.95, 0.67
+COLD = 0.2
+"""Share of prompt tokens that should have been found in the cache and was not, beyond which it is cold."""
+STORM = 0.25
+"""Preemptions for each request that ends."""
+FULL, SEATED = 0.85, 0.9
+"""Mean share of the cache in use, and of the seats, from which they are full: sequences end and begin in waves."""
+SLOW = 1.7
+"""Measured over predicted time between tokens from which it is not the hardware that was stated, or not all of it."""
+
+
+def findings(case: Case) -> tuple[Finding, ...]:
+    """Return everything found, what binds first."""
+    rules = (_idle, _client, _cold, _storm, _cache, _queue, _slow)
+    found = [finding for rule in rules if (finding := rule(case)) is not None]
+    if not any(finding.label == "idle GPUs" and finding.share == 1.0 for finding in found):
+        named = {finding.label for finding in found}
+        found += [each for each in causes(case) if each.label not in named]
+    return tuple(found) or (_nothing(case),)
+
+
+def _idle(case: Case) -> Finding | None:
+    seen = case.seen
+    at_work = max(seen.decoding or 0.0, seen.running or 0.0)
+    if seen.running is None and seen.generated_tokens_per_s is None:
+        return None
+    if at_work < IDLE and not seen.queues:
+        if _client(case) is not None:
+            return None
+        line = f"{at_work:.2f} sequences at work on average, {seen.waiting or 0.0:.2f} wait"
+        return Finding(label="idle GPUs", share=1.0, evidence=(line,))
+    if seen.engines > 1 and seen.idle_engines / seen.engines >= IDLE_ENGINES:
+        line = f"{seen.idle_engines} of {seen.engines} engines had no request at all while others worked"
+        return Finding(label="idle GPUs", share=seen.idle_engines / seen.engines, evidence=(line,))
+    return None
+
+
+def _client(case: Case) -> Finding | None:
+    seen, facts = case.seen, case.seen.client
+    if facts is None or seen.queues:
+        return None
+    lines = tuple(_lateness(facts, seen))
+    if not lines:
+        return None
+    there = (
+        f"the server had {seen.in_flight:.1f} requests, of which {seen.waiting:.1f} waited" if seen.in_flight else ""
+    )
+    return Finding(label="client", share=None, evidence=(*lines, *((there,) if there else ())))
+
+
+def _lateness(facts: ClientFacts, seen: Observation) -> Iterator[str]:
+    asked, there = facts.asked_in_flight, seen.in_flight
+    if asked and there is not None and there < LEAST_IN_FLIGHT * asked:
+        yield f"{asked:g} requests should be in flight, {there:.1f} are"
+    wanted, sent = facts.asked_per_s, facts.achieved_per_s
+    if wanted and sent is not None and sent < LEAST_SENT * wanted:
+        yield f"{wanted:.3g} requests/s were to be sent, {sent:.3g} were"
+    if facts.delay_s is not None and facts.delay_s > max(LATE_S, LATE_SHARE * (seen.ttft_s or 0.0)):
+        yield f"requests go out {ms(facts.delay_s)} after they are due"
+    if facts.cpu_fraction is not None and facts.cpu_fraction > MOST_CPU:
+        yield f"the client's core is {facts.cpu_fraction:.0%} busy"
+
+
+def _cold(case: Case) -> Finding | None:
+    """Prompts share more than the cache finds, and prompts take a share of the time that matters."""
+    expected, seen = case.expected_cached_fraction, case.seen
+    if not expected or (_off(case) is None and seen.cached_fraction is None):
+        return None
+    got = seen.cached_fraction or 0.0
+    share = _prefill_share(case)
+    if expected - got < COLD or share < SHOWN:
+        return None
+    lines = [f"prompts share {expected:.0%} of their tokens, {got:.0%} are found in the cache"]
+    lines += [_off(case)] if _off(case) else []  # type: ignore[list-item]
+    lines.append(f"prompts take {share:.0%} of the time")
+    return Finding(label="cold prefix cache", share=share * (expected - got), evidence=tuple(lines))
+
+
+def _off(case: Case) -> str | None:
+    said = case.seen.settings.get("enable_prefix_caching", "")
+    stated = case.deployment is not None and not case.deployment.pools[0].settings.prefix_caching
+    return "prefix caching is off" if said.lower() == "false" or stated else None
+
+
+def _prefill_share(case: Case) -> float:
+    """Return the share of time that goes to prompts: predicted, else what requests spend before their first token."""
+    if case.pace is not None:
+        return case.pace.causes["prefill compute"] / case.pace.token_s
+    seen = case.seen
+    if seen.prefill_s and seen.decode_s:
+        return seen.prefill_s / (seen.prefill_s + seen.decode_s)
+    return 0.0
+
+
+def _storm(case: Case) -> Finding | None:
+    often = case.seen.preemptions_per_request
+    if often is None or often < STORM:
+        return None
+    lines = [f"{case.seen.preemptions_per_s:.3g} preemptions/s: {often:.2g} for each request that ends"]
+    if case.mix is not None and case.mix.lost_tokens:
+        lines.append(f"about {case.mix.lost_tokens:.2g} tokens are computed again for each token generated")
+    lines += [_fullness(case)] if case.seen.kv_used_fraction is not None else []
+    return Finding(label="preemption storm", share=min(often, 1.0), evidence=tuple(lines))
+
+
+def _cache(case: Case) -> Finding | None:
+    seen = case.seen
+    if not seen.queues or not _cache_is_full(case):
+        return None
+    lines = [_fullness(case), f"{seen.waiting:.1f} requests wait, {seen.running:.1f} run"]
+    if case.replicates_latents and case.deployment is not None:
+        ranks = case.deployment.pools[-1].parallelism.tp
+        lines.append(
+            f"each of {ranks} tensor-parallel ranks keeps the same latent cache: {ranks} copies of every token"
+        )
+        return Finding(label="replicated MLA KV", share=seen.kv_used_fraction, evidence=tuple(lines))
+    return Finding(label="KV capacity", share=seen.kv_used_fraction, evidence=tuple(lines))
+
+
+def _cache_is_full(case: Case) -> bool:
+    """Whether the next prompt finds no room."""
+    seen = case.seen
+    if seen.kv_used_fraction is None:
+        return False
+    if seen.kv_tokens and seen.request_prompt_tokens:
+        fresh = seen.request_prompt_tokens * (1 - (seen.cached_fraction or 0.0))
+        free = (1 - seen.kv_used_fraction) * seen.kv_tokens / seen.engines
+        if free < fresh and not _seats_are_full(case):
+            return True
+    return seen.kv_used_fraction >= FULL
+
+
+def _fullness(case: Case) -> str:
+    seen = case.seen
+    size = f" of {seen.kv_tokens:,.0f} tokens" if seen.kv_tokens else ""
+    return f"the KV cache{size} is {seen.kv_used_fraction or 0.0:.0%} full on average"
+
+
+def _seats_are_full(case: Case) -> bool:
+    return case.deployment is not None and (case.seen.running or 0.0) >= SEATED * seats(case.deployment)
+
+
+def _queue(case: Case) -> Finding | None:
+    seen = case.seen
+    if not seen.queues or _cache_is_full(case):
+        return None
+    waits = f"{seen.waiting:.1f} requests wait, {seen.running:.1f} run"
+    queued = (f"a request waits {ms(seen.queue_s)} before it is admitted",) if seen.queue_s else ()
+    share = _prefill_share(case)
+    if case.deployment is not None and not _seats_are_full(case) and share >= SHOWN:
+        line = f"prompts take {share:.0%} of the time, and neither seats nor cache are full"
+        return Finding(label="prefill compute", share=share, evidence=(waits, *queued, line))
+    lines = [waits, *queued]
+    if case.deployment is not None:
+        lines.append(f"{seats(case.deployment):,.0f} sequences may run at once")
+        if case.memory is not None and case.mix is not None:
+            room = held(case.deployment, case.memory, case.mix.context_tokens)
+            lines.append(f"the cache would hold {room:,.0f} of {case.mix.context_tokens:,.0f} tokens")
+    return Finding(label="queueing", share=None, evidence=tuple(lines))
+
+
+def _slow(case: Case) -> Finding | None:
+    ratio = case.slowness
+    if ratio is None or case.pace is None or ratio < SLOW:
+        return None
+    lines = (
+        f"{ms(case.seen.itl_s or 0.0)} between tokens, {ms(case.pace.token_s)} predicted for the same batch: "
+        f"{ratio:.1f} times as slow",
+        "accelerators that are throttled or shared, another engine setting than stated, or a calibration that is off",
+    )
+    return Finding(label="slower than predicted", share=1 - 1 / ratio, evidence=lines)
+
+
+def _nothing(case: Case) -> Finding:
+    if case.deployment is None:
+        line = "nobody queues and nothing is lost: what the steps themselves wait for shows only with the hardware"
+        return Finding(label="unknown", share=None, evidence=(line,))
+    return Finding(label="unknown", share=None, evidence=("the server does not tell enough",))

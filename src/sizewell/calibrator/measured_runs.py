@@ -1,0 +1,156 @@
+"""Measured runs as evidence: their first tokens and paces, beside a simulation of the same requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sizewell.calibrator.beliefs import Belief, Floats, revised
+from sizewell.calibrator.fit import NOISE, Evidence
+from sizewell.calibrator.own import ENGINE, HELD_BACK_EVERY, MACHINE
+from sizewell.costs.ledger import ledger
+from sizewell.simulator.compiled import CodeStore
+from sizewell.simulator.deployment import deployed
+from sizewell.simulator.facts import Disaggregated, Fleet
+from sizewell.simulator.simulate import Options, play
+from sizewell.specs.calibration import Efficiencies
+from sizewell.specs.deployment import Deployment
+from sizewell.specs.engine import EAGER_TAG
+from sizewell.specs.errors import BadInputError
+from sizewell.traffic.requests import Requests
+from sizewell.traffic.run import RUN_COLUMNS, Run
+
+ENOUGH_RUNS = 3
+"""From here on whole runs are held back; of fewer, a third of the requests of each."""
+FEWEST_REQUESTS = 12
+"""Served requests of a run below which its medians say nothing."""
+MOST_CACHED = 0.02
+"""Share of prompts found in a cache above which a run is not the one that is played: what was shared is not kept."""
+LEAST_SERVED = 0.95
+NUDGE = 0.1
+"""ln of the change by which slopes are taken: steps are whole, so a smaller one may change nothing, or one step."""
+NEARBY = 0.2
+"""ln by which multipliers may have moved since slopes were taken."""
+RUN_NOISE = 0.05
+"""Spread of a run's median between repetitions on one machine, ln."""
+OFFSET = 0.5
+"""How far one machine under one engine may lie from what is believed of its kind, ln."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MeasuredRun:
+    """A run with the deployment it ran on and the requests it was; only served ones are in either."""
+
+    number: int
+    deployment: Deployment
+    requests: Requests
+    run: Run
+
+    @classmethod
+    def of(cls, number: int, deployment: Deployment, run: Run, concurrency: int | None) -> MeasuredRun:
+        """Return a kept run made ready; a closed loop where `concurrency` is given, else requests when they were due.
+
+        Raises BadInputError for a run too short, with failures, or with prompts that a cache knew.
+        """
+        rows = np.flatnonzero(run.served)
+        if len(rows) < max(FEWEST_REQUESTS, LEAST_SERVED * len(run)):
+            raise BadInputError(
+                f"run {number}: {len(rows)} of {len(run)} requests were served; a calibration needs "
+                f"{FEWEST_REQUESTS} or more, and {LEAST_SERVED:.0%} of all"
+            )
+        if run.cached_tokens[rows].sum() > MOST_CACHED * run.input_tokens[rows].sum():
+            raise BadInputError(f"run {number}: a prefix cache knew its prompts: bench with prompts of their own")
+        if concurrency is None:
+            rows = rows[np.argsort(run.scheduled_s[rows], kind="stable")]
+        arrival_s = run.scheduled_s[rows] - run.scheduled_s[rows].min() if concurrency is None else np.zeros(len(rows))
+        answer = run.output_tokens[rows] - run.think_tokens[rows]
+        requests = Requests.of(arrival_s, run.input_tokens[rows], answer, run.think_tokens[rows], concurrency)
+        served = replace(run, **{name: getattr(run, name)[rows] for name in RUN_COLUMNS})
+        return cls(number=number, deployment=deployment, requests=requests, run=served)
+
+
+def run_beliefs(runs: Sequence[MeasuredRun]) -> tuple[Belief, ...]:
+    """Return what can differ on the one machine and under the one engine of some runs; for these two together."""
+    first = runs[0].deployment
+    tag = f"gpu:{first.cluster.gpu.key}+engine:{first.engine.name}"
+    eager = all(EAGER_TAG in each.deployment.tags for each in runs)
+    names = (*MACHINE, *ENGINE, *(("eager_launch_s",) if eager else ()))
+    return tuple(Belief(factor=name, spread=OFFSET, tag=tag) for name in names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvidence:
+    """Observes runs under multipliers: each gives the medians of its requests' TTFT and TPOT.
+
+    Of three runs and more every third is apart, else a third of every run's requests: figures come in that order.
+    """
+
+    runs: tuple[MeasuredRun, ...]
+    reference: Efficiencies
+    store: CodeStore | None = None
+    known: dict[bytes, Floats] = field(default_factory=dict)
+    sloped: list[tuple[Floats, Floats]] = field(default_factory=list)
+
+    @property
+    def apart(self) -> NDArray[np.bool_]:
+        """Which figures are held back."""
+        each = [apart for at in range(len(self.runs)) for apart, _ in self._parts(at)]
+        return np.repeat(np.array(each, dtype=bool), 2)
+
+    def observe(self, beliefs: Sequence[Belief], logs: Floats) -> Evidence:
+        """Return errors ln(simulated / measured) and their slopes at multipliers exp(`logs`) [P]."""
+        now = self._simulated(beliefs, logs)
+        measured = np.concatenate([self._figures(at, each.run) for at, each in enumerate(self.runs)])
+        group = np.repeat(np.arange(len(self.runs)), [2 * len(self._parts(at)) for at in range(len(self.runs))])
+        return Evidence(
+            errors=now - measured, slopes=self._slopes(beliefs, logs),
+            weights=np.full(len(now), (NOISE / RUN_NOISE) ** 2), group=group.astype(np.int64),
+        )  # fmt: skip
+
+    def _slopes(self, beliefs: Sequence[Belief], logs: Floats) -> Floats:
+        """Return the slopes [N, P]; those of a place nearby are taken again, which costs turns, not truth."""
+        for place, slopes in self.sloped:
+            if np.abs(place - logs).max() < NEARBY:
+                return slopes
+        now = self._simulated(beliefs, logs)
+        steps = NUDGE * np.eye(len(beliefs))
+        found = np.stack([(self._simulated(beliefs, logs + step) - now) / NUDGE for step in steps], axis=1)
+        self.sloped.append((logs, found))
+        return found
+
+    def _simulated(self, beliefs: Sequence[Belief], logs: Floats) -> Floats:
+        key = logs.round(9).tobytes()
+        if key not in self.known:
+            efficiencies = revised(self.reference, beliefs, logs, np.zeros(len(logs)), "tried")
+            self.known[key] = np.concatenate(self._played(efficiencies))
+        return self.known[key]
+
+    def _played(self, efficiencies: Efficiencies) -> list[Floats]:
+        """Return the figures of every run; runs of one deployment share what their steps cost."""
+        found: list[Floats] = []
+        built: list[tuple[Deployment, Fleet | Disaggregated]] = []
+        for at, measured in enumerate(self.runs):
+            served = next((each for known, each in built if known == measured.deployment), None)
+            if served is None:
+                pools = range(len(measured.deployment.pools))
+                memories = tuple(ledger(measured.deployment, pool) for pool in pools)
+                served = deployed(measured.deployment, memories, efficiencies)
+                built.append((measured.deployment, served))
+            options = Options(compiled=True, store=self.store)
+            found.append(self._figures(at, play(served, measured.requests, options).run))
+        return found
+
+    def _parts(self, at: int) -> list[tuple[bool, slice]]:
+        """Return whether each part of a run is apart, and which part of its requests it is."""
+        if len(self.runs) >= ENOUGH_RUNS:
+            return [(at % HELD_BACK_EVERY == 1, slice(None))]
+        return [(number == 1, slice(number, None, HELD_BACK_EVERY)) for number in range(HELD_BACK_EVERY)]
+
+    def _figures(self, at: int, run: Run) -> Floats:
+        first = run.first_token_s - run.scheduled_s
+        pace = (run.last_token_s - run.first_token_s) / np.maximum(run.output_tokens - 1, 1)
+        parts = [part for _, part in self._parts(at)]
+        return np.log([max(float(np.nanmedian(each[part])), 1e-9) for part in parts for each in (first, pace)])

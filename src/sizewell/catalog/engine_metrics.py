@@ -1,0 +1,39 @@
+"""The names under which engines tell their figures, by release: one list, for who tells and for who reads."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from sizewell.specs.engine_metrics import FOREVER, Metric, Release
+
+_FOLDER = files("sizewell.catalog") / "data" / "engine_metrics"
+ENGINES = ("vllm", "sglang")
+"""Engines whose metrics were read."""
+
+
+@cache
+def read_engine_metrics(engine: str) -> tuple[Metric, ...]:
+    """Return every metric any release of an engine has; those of vLLM for an engine nobody read."""
+    name = engine if engine in ENGINES else ENGINES[0]
+    facts = tomllib.loads((_FOLDER / f"{name}.toml").read_text())
+    return tuple(_metric(row, facts["buckets"]) for row in facts["metric"])
+
+
+def _metric(row: dict[str, Any], buckets: dict[str, list[float]]) -> Metric:
+    return Metric(
+        name=row["name"],
+        kind=row["kind"],
+        meaning=row["meaning"],
+        says=row["says"],
+        since=_release(row.get("since"), (0,)),
+        until=_release(row.get("until"), FOREVER),
+        bounds=tuple(map(float, buckets[row["buckets"]])) if "buckets" in row else (),
+        labels=tuple(row.get("labels", {}).items()),
+    )
+
+
+def _release(text: str | None, otherwise: Release) -> Release:
+    return tuple(int(part) for part in text.split(".")) if text else otherwise

@@ -1,0 +1,66 @@
+"""`sizewell down`: a started deployment ended, and nothing of it left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from sizewell.cli.options import as_json
+from sizewell.cli.output import print_json, show, talk
+
+if TYPE_CHECKING:
+    from sizewell.deployer.kept import Deployments
+    from sizewell.deployer.started import Runner, Started, Stopped
+
+FAILED = 1
+
+
+@click.command("down")
+@click.argument("name")
+@click.option("--forget", is_flag=True, help="Remove its files and logs too.")
+@as_json()
+@click.pass_context
+def command(ctx: click.Context, /, name: str, forget: bool, as_json: bool) -> None:
+    """End a started deployment and wait until it is gone; running requests may end first.
+
+    Its name is free again, its log stays until then. Exit code 1 when something of it cannot be ended.
+    """
+    from sizewell.cli.starting import kept_deployments
+    from sizewell.deployer.runners import runner
+    from sizewell.deployer.started import Stopped
+
+    kept = kept_deployments()
+    started = kept.read(name)
+    was_up = started.ended_at is None
+    if was_up:
+        talk(f"{name}: ending it, for up to {started.stop_s:.0f} s gently")
+    stopped = take_down(kept, started, runner(started, kept.folder(name))) if was_up else Stopped()
+    if forget and not stopped.alive:
+        kept.forget(name)
+    if as_json:
+        said = {"killed": stopped.killed, "removed": stopped.removed, "kept": stopped.kept, "alive": stopped.alive}
+        print_json("down", {"name": name, "was_up": was_up, **said})
+    else:
+        _show(name, stopped, was_up)
+    if stopped.alive:
+        ctx.exit(FAILED)
+
+
+def take_down(kept: Deployments, started: Started, runner: Runner) -> Stopped:
+    """Stop a deployment and write down that it ended, if it did."""
+    from sizewell.cli.watching import now
+
+    stopped = runner.stop()
+    if not stopped.alive:
+        kept.keep(replace(kept.read(started.name), ended_at=now()))
+    return stopped
+
+
+def _show(name: str, stopped: Stopped, was_up: bool) -> None:
+    if stopped.alive:
+        show(f"{name}: still there: {', '.join(stopped.alive)}")
+    else:
+        show(f"{name} {'is' if was_up else 'was already'} down{', killed' if stopped.killed else ''}")
+    show(*(f"  removed {each}" for each in stopped.removed), *(f"  kept {each}" for each in stopped.kept))

@@ -1,0 +1,123 @@
+"""How a started deployment stands: what its system, its logs and its endpoints say, put together replica by replica."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sizewell.cli.expected import Expected
+from sizewell.specs.errors import UnreachableError
+from sizewell.specs.standing import HttpFacts, JobFacts, LogFacts, Stage, Standing
+
+if TYPE_CHECKING:
+    from sizewell.deployer.kept import Deployments
+    from sizewell.deployer.started import Runner, Started
+    from sizewell.observer.startup import StartupLine
+
+WORST_FIRST: tuple[Stage, ...] = (
+    "FAILED", "ENDED", "PENDING", "ALLOCATED", "LOADING", "WARMING", "DEGRADED", "READY",
+)  # fmt: skip
+OVER: tuple[Stage, ...] = ("READY", "FAILED", "ENDED")
+PROBE_S = 20.0
+TAIL_LINES = 6
+PAUSE_S = {"local": 0.5, "slurm": 1.0, "kubernetes": 3.0}
+MOST_SILENT = 30
+"""Times in a row the scheduler may not answer while somebody waits."""
+NEVER = Standing(stage="ENDED", reason="it was never started: the command that began it was cut off")
+TAKEN_DOWN = Standing(stage="ENDED", reason="taken down")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One replica at one moment; `url` is empty where no address leads there from here.
+
+    `startup` are the figures its engine stated at start, beside the plan's; `tail` is the end of its log.
+    """
+
+    number: int
+    job: JobFacts
+    log: LogFacts
+    standing: Standing
+    url: str = ""
+    startup: Sequence[StartupLine] = ()
+    tail: Sequence[str] = ()
+
+
+def look(runner: Runner, expected: Expected) -> tuple[Look, ...]:
+    """Return how each replica stands now; raises UnreachableError where its system does not answer."""
+    return tuple(_look(runner, expected, number, job) for number, job in enumerate(runner.facts()))
+
+
+def _look(runner: Runner, expected: Expected, number: int, job: JobFacts) -> Look:
+    from sizewell.observer.engine_log import read_engine_log
+    from sizewell.observer.probe import ask
+    from sizewell.observer.standing import judge
+
+    started = expected.started
+    http, url = HttpFacts(), ""
+    if job.stage == "running":
+        with runner.reach(number) as there:
+            url = there if isinstance(there, str) else ""
+            http = ask(there, started.model, PROBE_S) if isinstance(there, str) else there
+    # Read after the questions: who answers has said all it says at start.
+    lines = runner.lines(number)
+    log = read_engine_log(lines, checkpoint_bytes=started.ledger.get("checkpoint_bytes"))
+    standing = judge(job, log, http, was_ready=started.ready_at is not None)
+    return Look(
+        number=number, job=job, log=log, standing=standing, url=url, startup=expected.lines(log),
+        tail=tuple(lines[-TAIL_LINES:]),
+    )  # fmt: skip
+
+
+def overall(looks: Sequence[Look]) -> Standing:
+    """Return how the whole stands: as its worst replica does."""
+    if not looks:
+        return NEVER
+    return min((each.standing for each in looks), key=lambda standing: WORST_FIRST.index(standing.stage))
+
+
+def watch(
+    kept: Deployments, started: Started, runner: Runner, tell: Callable[[Sequence[Look]], None], at_most_s: float | None
+) -> tuple[Look, ...]:
+    """Look until every replica is ready or one failed, and keep when that was.
+
+    Gives up after `at_most_s`, or, where that is None, once a replica runs longer than any start may take.
+    """
+    begun_s, silent, expected = time.monotonic(), 0, Expected(started)
+    while True:
+        try:
+            looks, silent = look(runner, expected), 0
+        except UnreachableError:
+            looks, silent = (), silent + 1
+            if silent > MOST_SILENT:
+                raise
+        if looks:
+            tell(looks)
+            if overall(looks).stage in OVER:
+                break
+            if _is_late(looks, started, time.monotonic() - begun_s, at_most_s):
+                break
+        time.sleep(PAUSE_S[started.where])
+    keep_ready(kept, started, looks)
+    return looks
+
+
+def _is_late(looks: Sequence[Look], started: Started, waited_s: float, at_most_s: float | None) -> bool:
+    if at_most_s is not None:
+        return waited_s > at_most_s
+    return any((each.job.running_s or 0) > started.patience_s for each in looks)
+
+
+def keep_ready(kept: Deployments, started: Started, looks: Sequence[Look]) -> None:
+    """Write down that it was ready, once: who no longer answers later has not merely not begun to."""
+    if started.ready_at is None and looks and overall(looks).stage == "READY":
+        # Read again: it may have been taken down meanwhile.
+        kept.keep(replace(kept.read(started.name), ready_at=now()))
+
+
+def now() -> str:
+    """Return the time as records hold it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,65 @@
+"""What an engine under some settings does to weights and cache: its rules, as the ledger asks for them."""
+
+from __future__ import annotations
+
+from sizewell.costs.cache_kinds import CacheRules
+from sizewell.costs.token_pool import WINDOW_POOL_FRACTION
+from sizewell.costs.weights import VOCABULARY_PADDING, Absorbed, WeightRules
+from sizewell.specs.deployment import EngineSettings
+from sizewell.specs.engine import EngineSpec
+from sizewell.specs.layers import Attention, CompressedAttention, LatentAttention
+from sizewell.specs.model import ModelSpec
+
+
+def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
+    """Return what the engine does to weights."""
+    plain = engine.profile == "llama.cpp"
+    return WeightRules(
+        padding=1 if plain else VOCABULARY_PADDING,
+        pp_remainder=engine.pp_remainder,
+        mtp=settings.speculative_tokens > 0,
+        absorbed="none" if plain else _absorbed(settings, engine),
+        latent_head_on_all=engine.latent_head_on_all,
+        reserved=engine.profile == "sglang" or engine.rocm,
+        rope_tables=not plain,
+        embedding_on_host=engine.embedding_on_host,
+        latent_rope_bytes=engine.latent_rope_bytes,
+        mxfp4_padding=engine.mxfp4_padding,
+        rocm=engine.rocm,
+        wide_output_groups=engine.wide_output_groups,
+        expert_scale_copies=engine.expert_scale_copies,
+    )
+
+
+def _absorbed(settings: EngineSettings, engine: EngineSpec) -> Absorbed:
+    """Products are computed where the parameters lie: offloaded ones never reach the accelerator."""
+    return "copies" if engine.absorbed == "products" and settings.offload_bytes else engine.absorbed
+
+
+def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) -> CacheRules:
+    """Return what the engine does with cache blocks."""
+    latent = any(isinstance(layer.mixer, LatentAttention) for layer in model.layer_counts)
+    padded = engine.mla_row_elements
+    paged_latent = latent and padded is None and engine.profile == "v1"
+    flat = engine.profile in {"sglang", "llama.cpp"} or is_compressed(model)
+    return CacheRules(
+        block_tokens=engine.latent_block_tokens if paged_latent else engine.block_tokens,
+        grouped=engine.grouped_cache,
+        in_flight_tokens=engine.in_flight_batches * settings.max_num_batched_tokens,
+        speculative_tokens=settings.speculative_tokens,
+        latent_row_elements=padded,
+        style="flat" if flat else "groups",
+        state_element_bytes=4 if engine.profile == "llama.cpp" else None,
+        window_pool_fraction=_window_pool(model) if engine.profile == "sglang" else None,
+    )
+
+
+def _window_pool(model: ModelSpec) -> float:
+    """Windowed layers get their own pool beside layers that attend to everything; alone they use the full one."""
+    spans = {bool(la.mixer.span_tokens) for la in model.layer_counts if isinstance(la.mixer, Attention)}
+    return WINDOW_POOL_FRACTION if len(spans) == 2 else 1.0
+
+
+def is_compressed(model: ModelSpec) -> bool:
+    """Return whether any layer keeps compressed states beside its window."""
+    return any(isinstance(layer.mixer, CompressedAttention) for layer in model.layer_counts)

@@ -1,0 +1,175 @@
+"""The same batch on Ray Data: prompts leave from every core of a cluster, each answer is kept here as it comes.
+
+What is asked, under which key, and what the files hold is as without Ray, so that either goes on where the other
+stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from sizewell.driver.batch import Batch, Files, Sending, count_reply
+from sizewell.driver.batch_job import BatchJob, Opened, Outcome, Say, completed, opened_batch
+from sizewell.driver.client import opened
+from sizewell.driver.endpoints import Endpoint
+from sizewell.driver.exchange import reply_of
+from sizewell.driver.progress import Progress
+from sizewell.driver.prompts import Prompt
+from sizewell.specs.address import Secret
+
+PARTS_PER_CORE = 4
+"""Parts a core's share is cut into, one after another: cores differ, and so do answers."""
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What every part of the batch is told; the key travels as an argument, in no name and no log."""
+
+    urls: tuple[str, ...]
+    secret: Secret
+    sending: Sending
+    timeout_s: float
+
+
+def run_on_ray(job: BatchJob, ray: Any, say: Say) -> Outcome:
+    """Run a batch to its end on the cluster `ray` is connected to, on whose nodes sizewell is installed.
+
+    Raises as `run_batch`, and what Ray raises where it gives the work up.
+    """
+    with opened_batch(job, *asyncio.run(_completed(job)), say) as ready:
+        keeper = _Keeper(ready, say, job.say_every_s)
+        stopped = False
+        try:
+            for record in _records(ray, job, ready):
+                keeper.take(record)
+                if keeper.lost_server:
+                    break
+        except KeyboardInterrupt:
+            stopped = True
+        return ready.outcome(stopped=stopped, lost_server=keeper.lost_server)
+
+
+async def _completed(job: BatchJob) -> tuple[str, int]:
+    async with opened(job.secret, job.timeout_s) as client:
+        return await completed(job, client)
+
+
+def _records(ray: Any, job: BatchJob, ready: Opened) -> Iterator[Record]:
+    """Yield what the parts report, as they report it."""
+    if not ready.left:
+        return
+    data = _ray_data()
+    cores = max(1, min(int(ray.cluster_resources().get("CPU", 1)), ready.window, len(ready.left)))
+    parts = min(PARTS_PER_CORE * cores, len(ready.left))
+    sending = replace(job.sending, window=-(-ready.window // cores))
+    asked = Asked(urls=job.urls, secret=job.secret, sending=sending, timeout_s=job.timeout_s)
+    # Each part takes every n-th prompt: neighbours are alike, and no part shall get all the long ones.
+    rows = [{"prompt": json.dumps(asdict(one))} for part in range(parts) for one in ready.left[part::parts]]
+    answered = data.from_items(rows, override_num_blocks=parts).map_batches(
+        ask_all, batch_size=None, fn_kwargs={"asked": asked}, concurrency=cores
+    )
+    for batch in answered.iter_batches(batch_size=None, prefetch_batches=0):
+        yield from map(json.loads, batch["record"])
+
+
+def _ray_data() -> Any:
+    import logging
+
+    from ray import data
+
+    context = data.DataContext.get_current()
+    context.target_max_block_size = 1  # every answer goes on its way at once, not with a hundred megabytes of others
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return data
+
+
+def ask_all(batch: Mapping[str, Sequence[str]], asked: Asked) -> Iterator[dict[str, list[str]]]:
+    """Ask the prompts of one part, on whatever node; yield a record for each as it ends, and one for the whole."""
+    prompts = [Prompt(**json.loads(text)) for text in batch["prompt"]]
+    told: SimpleQueue[str | BaseException | None] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            asyncio.run(_sent(prompts, asked, told))
+            told.put(None)
+        except BaseException as error:  # raised again where the part's caller is
+            told.put(error)
+
+    Thread(target=work, daemon=True).start()
+    while (record := told.get()) is not None:
+        if isinstance(record, BaseException):
+            raise record
+        yield {"record": [record]}
+
+
+async def _sent(prompts: Sequence[Prompt], asked: Asked, told: SimpleQueue[Any]) -> None:
+    progress = Progress(total=len(prompts), begun_s=time.monotonic())
+    files = Files(answers=_Teller("answer", asked.secret, told), errors=_Teller("error", asked.secret, told))
+    async with opened(asked.secret, asked.timeout_s) as client:
+        batch = Batch(client, [Endpoint(url=url) for url in asked.urls], asked.sending, files, progress)
+        await batch.run(prompts)
+    whole = {"retried": progress.retried, "codes": dict(progress.codes), "lost_server": batch.lost_server}
+    told.put(json.dumps({"whole": whole}))
+
+
+class _Teller:
+    """Carries results to where the files are; the key stays behind."""
+
+    def __init__(self, kind: str, secret: Secret, told: SimpleQueue[Any]) -> None:
+        self._kind = kind
+        self._secret = secret
+        self._told = told
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Send one result on its way."""
+        self._told.put(self._secret.hide(json.dumps({self._kind: line})))
+
+
+class _Keeper:
+    """Keeps results in the files and counts them; a part that Ray ran a second time changes nothing."""
+
+    def __init__(self, ready: Opened, say: Say, say_every_s: float) -> None:
+        self._ready = ready
+        self._say = say
+        self._say_every_s = say_every_s
+        self._said_s = time.monotonic()
+        self._kept: set[str] = set()
+        self.lost_server = ""
+
+    def take(self, record: Record) -> None:
+        """Take one record of a part."""
+        progress, now_s = self._ready.progress, time.monotonic()
+        if "whole" in record:
+            progress.retried += record["whole"]["retried"]
+            progress.codes.update(record["whole"]["codes"])
+            self.lost_server = self.lost_server or record["whole"]["lost_server"]
+        else:
+            self._keep(record, now_s)
+        progress.in_flight = min(self._ready.window, progress.left)
+        if now_s - self._said_s >= self._say_every_s:
+            self._say(progress.line(now_s))
+            self._said_s = now_s
+
+    def _keep(self, record: Record, now_s: float) -> None:
+        progress, line = self._ready.progress, record.get("answer") or record["error"]
+        if line["key"] in self._kept:
+            return
+        self._kept.add(line["key"])
+        if "answer" in record:
+            self._ready.files.answers.append(line)
+            reply = reply_of(line["response"]["body"], line["response"]["request_id"])
+            count_reply(progress, reply)
+            progress.ended(now_s, reply.usage.output_tokens)
+        else:
+            self._ready.files.errors.append(line)
+            progress.failed += 1
+            progress.ended(now_s)

@@ -1,0 +1,95 @@
+"""Why an engine's start failed or the engine died, from its log: the reason before its consequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sizewell.observer.failure_wordings import (
+    DEATH_ADVICE,
+    DEATHS,
+    EXCEPTION,
+    OF_A_RUNNING_ENGINE,
+    SYMPTOMS,
+    UNKNOWN_ADVICE,
+    Symptom,
+)
+from sizewell.observer.log_line import LogLine
+from sizewell.specs.standing import Cause, Failure
+
+MOST_EVIDENCE = 3
+_SOURCE = " " * 4
+"""How a traceback indents the lines of code it shows: they name errors that may not have happened."""
+_DEPTH: dict[Cause, int] = {"walltime": 1, "cancelled": 1, "node-missing": 1, "interface": 1}
+_DEEPEST = 2
+"""Peers miss a rank that died: what one rank says of itself is nearer to the cause than what others say of it."""
+
+
+class FailureReader:
+    """Collects suspicions line by line and says at any time whether they make a failure."""
+
+    def __init__(self) -> None:
+        self._suspects: dict[int, list[str]] = {}
+        self._deaths: list[str] = []
+        self._exceptions: list[str] = []
+        self._last_words: list[str] = []
+        self._served = False
+        self._stopped = False
+
+    def read(self, line: LogLine) -> None:
+        """Take a line in; only those that state no level, an error or, for hints, a warning can accuse."""
+        if line.level == "quiet" or line.message.startswith(_SOURCE):
+            return
+        symptom = next(self._symptoms(line), None)
+        if symptom is not None:
+            _note(self._suspects.setdefault(symptom, []), line)
+        if line.level == "warning" or self._stopped:
+            return
+        if DEATHS.search(line.message):
+            _note(self._deaths, line)
+        elif EXCEPTION.match(line.message):
+            _note(self._last_words if self._deaths else self._exceptions, line)
+
+    def _symptoms(self, line: LogLine) -> Iterator[int]:
+        for number, symptom in enumerate(SYMPTOMS):
+            heard = symptom.weight == "hint" or line.level != "warning"
+            heard = heard and (not self._stopped or symptom.weight == "always")
+            if heard and symptom.pattern.search(line.message):
+                yield number
+
+    def serves(self) -> None:
+        """Requests are taken: whatever was said before did no harm."""
+        self._suspects.clear()
+        self._deaths.clear()
+        self._exceptions.clear()
+        self._last_words.clear()
+        self._served = True
+
+    def stops(self) -> None:
+        """Somebody asked the engine to end: what it says from here on is about ending, unless it was dead before."""
+        self._stopped = True
+
+    @property
+    def failure(self) -> Failure | None:
+        """The failure, or None; cause `unknown` is an exception that may be survived: nothing says it was fatal."""
+        accused = [(number, SYMPTOMS[number]) for number in self._suspects if self._accuses(SYMPTOMS[number])]
+        if accused:
+            number, symptom = max(accused, key=lambda one: _DEPTH.get(one[1].cause, _DEEPEST))
+            return Failure(cause=symptom.cause, evidence=tuple(self._suspects[number]), advice=symptom.advice)
+        if self._deaths:
+            advice = DEATH_ADVICE if self._served else UNKNOWN_ADVICE
+            return Failure(cause="engine-death", evidence=(*self._last_words, *self._deaths), advice=advice)
+        if self._exceptions and not self._served and not self._stopped:
+            return Failure(cause="unknown", evidence=tuple(self._exceptions), advice=UNKNOWN_ADVICE)
+        return None
+
+    def _accuses(self, symptom: Symptom) -> bool:
+        if symptom.weight == "always":
+            return True
+        if self._served:
+            return bool(self._deaths) and symptom.cause in OF_A_RUNNING_ENGINE
+        return symptom.weight == "start" or bool(self._deaths)
+
+
+def _note(lines: list[str], line: LogLine) -> None:
+    if len(lines) < MOST_EVIDENCE and not any(line.message in known for known in lines):
+        lines.append(line.text)

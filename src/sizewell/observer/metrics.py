@@ -1,0 +1,211 @@
+"""What an engine says of itself over a window, by meaning, whatever its release calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+
+from sizewell.advisor.observation import ClientFacts, Observation
+from sizewell.observer.exposition import Page, Series
+from sizewell.specs.engine_metrics import Meaning, Metric
+
+NEEDED: tuple[Meaning, ...] = (
+    "running", "waiting", "kv_used_fraction", "preemptions", "prompt_tokens", "generated_tokens", "finished", "ttft_s",
+    "itl_s", "e2e_s", "queue_s", "request_prompt_tokens", "request_output_tokens",
+)  # fmt: skip
+"""What is named as missing where it is not told; the rest only sharpens."""
+ENGINE_LABELS = ("engine", "dp_rank", "engine_id", "instance", "pod")
+"""Labels that tell the engines behind one page apart."""
+
+
+def engine_of(pages: Sequence[Page], tables: Sequence[Sequence[Metric]]) -> int | None:
+    """Return which table names what the pages hold; None where none does."""
+    names = {_plain(name) for page in pages for name, _ in page.figures}
+    counts = [sum(bool(_spellings(metric) & names) for metric in table) for table in tables]
+    best = max(range(len(tables)), key=lambda at: counts[at])
+    return best if counts[best] else None
+
+
+def observe(pages: Sequence[Page], metrics: Sequence[Metric], client: ClientFacts | None = None) -> Observation:
+    """Return what a server did between the first page and the last; one page alone has means but no rates.
+
+    A counter that fell was set back by a restart: what it shows then was counted since.
+    """
+    return _Window(pages, metrics).observation(client)
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    pages: Sequence[Page]
+    metrics: Sequence[Metric]
+
+    def observation(self, client: ClientFacts | None) -> Observation:
+        engines = {self._engine(series) for metric in self._of("running") for series in self._series(metric)}
+        finished = self._rate("finished") if self._of("finished") else self._rate("requests")
+        return Observation(
+            window_s=self.seconds,
+            engines=max(len(engines), 1),
+            idle_engines=self._idle(),
+            running=self._level("running", sum),
+            waiting=self._level("waiting", sum),
+            kv_used_fraction=self._level("kv_used_fraction", fmean),
+            kv_tokens=self._kv_tokens(),
+            preemptions_per_s=self._rate("preemptions"),
+            prompt_tokens_per_s=self._rate("prompt_tokens"),
+            generated_tokens_per_s=self._rate("generated_tokens"),
+            cached_fraction=self._cached(),
+            finished_per_s=finished,
+            **{name: self._mean(name) for name in TIMES},
+            request_prompt_tokens=self._mean("request_prompt_tokens") or self._ratio("prompt_tokens", finished),
+            request_output_tokens=self._mean("request_output_tokens") or self._ratio("generated_tokens", finished),
+            steps_per_s=self._steps(),
+            settings=self._settings(),
+            client=client,
+            missing=tuple(self._missing()),
+            restarts=self._restarts(),
+        )
+
+    @property
+    def seconds(self) -> float | None:
+        first, last = self.pages[0].time_s, self.pages[-1].time_s
+        return last - first if first is not None and last is not None and last > first else None
+
+    def _of(self, meaning: Meaning) -> list[Metric]:
+        """Return the metric that tells a meaning here, as its release does: the newest name that is there."""
+        last = self.pages[-1].figures
+        names = {_plain(name) for name, _ in last}
+        there = [each for each in self.metrics if each.meaning == meaning and _spellings(each) & names]
+        plain = [each for each in there if not each.labels]
+        return (plain or there)[-1:]
+
+    def _series(self, metric: Metric, suffix: str = "") -> list[Series]:
+        wanted = {f"{name}{suffix}" for name in _names(metric)}
+        found = {series for page in self.pages for series in page.figures if _plain(series[0]) in wanted}
+        return sorted(found)
+
+    def _engine(self, series: Series) -> tuple[str, ...]:
+        labels = dict(series[1])
+        return tuple(labels.get(name, "") for name in ENGINE_LABELS)
+
+    def _levels(self, meaning: Meaning) -> dict[Series, list[float]]:
+        """Return the values of a gauge, page by page, by series; what engines call unknown (below 0) is left out."""
+        return {
+            series: values
+            for metric in self._of(meaning)
+            for series in self._series(metric)
+            if (values := [v for page in self.pages if (v := page.figures.get(series)) is not None and v >= 0])
+        }
+
+    def _level(self, meaning: Meaning, over_engines: object) -> float | None:
+        means = [fmean(values) for values in self._levels(meaning).values()]
+        return float(over_engines(means)) if means else None  # type: ignore[operator]
+
+    def _idle(self) -> int:
+        """Return how many engines never had a request on any page, where there are several."""
+        busy = [sum(values) for values in self._levels("running").values()]
+        return sum(value == 0 for value in busy) if len(busy) > 1 and any(busy) else 0
+
+    def _grown(self, meaning: Meaning, suffix: str = "") -> float | None:
+        """Return how far counters grew over the pages, all series together; since their start for a single page."""
+        series = [each for metric in self._of(meaning) for each in self._series(metric, suffix)]
+        if not series:
+            return None
+        return sum(_growth([page.figures.get(each) for page in self.pages]) for each in series)
+
+    def _rate(self, meaning: Meaning) -> float | None:
+        grown = self._grown(meaning)
+        return grown / self.seconds if grown is not None and self.seconds else None
+
+    def _mean(self, meaning: Meaning) -> float | None:
+        total, count = self._grown(meaning, "_sum"), self._grown(meaning, "_count")
+        return total / count if total is not None and count else None
+
+    def _ratio(self, meaning: Meaning, finished: float | None) -> float | None:
+        rate = self._rate(meaning)
+        return rate / finished if rate is not None and finished else None
+
+    def _steps(self) -> float | None:
+        count = self._grown("step_tokens", "_count")
+        return count / self.seconds if count and self.seconds else None
+
+    def _cached(self) -> float | None:
+        queries, hits = self._grown("prefix_queries"), self._grown("prefix_hits")
+        if queries and hits is not None:
+            return hits / queries
+        return self._level("cache_hit_fraction", fmean) if queries is None else None
+
+    def _settings(self) -> dict[str, str]:
+        series = [each for metric in self._of("cache_settings") for each in self._series(metric)]
+        return dict(series[0][1]) if series else {}
+
+    def _kv_tokens(self) -> float | None:
+        told = self._level("kv_tokens", sum)
+        series = [dict(each[1]) for metric in self._of("cache_settings") for each in self._series(metric)]
+        sizes = [_size(labels) for labels in series]
+        return told or (sum(sizes) if sizes and all(sizes) else None)
+
+    def _missing(self) -> list[str]:
+        if self.seconds is None:
+            return ["rates: they need two readings, each with its time"]
+        names = {metric.meaning: metric.name for metric in self.metrics}
+        absent = [each for each in NEEDED if not self._of(each) and not self._stands_in(each)]
+        return [names.get(meaning, meaning) for meaning in absent]
+
+    def _stands_in(self, meaning: Meaning) -> bool:
+        """Return whether the count of requests says the same together with others."""
+        counted = ("finished", "request_prompt_tokens", "request_output_tokens")
+        return meaning in counted and bool(self._of("requests"))
+
+    def _restarts(self) -> int:
+        """Return how many times a counter of tokens fell."""
+        fell = 0
+        for metric in self._of("generated_tokens"):
+            for series in self._series(metric):
+                values = [value for page in self.pages if (value := page.figures.get(series)) is not None]
+                fell += sum(later < earlier for earlier, later in pairwise(values))
+        return fell
+
+
+TIMES: tuple[Meaning, ...] = ("ttft_s", "itl_s", "e2e_s", "queue_s", "prefill_s", "decode_s")
+
+
+def _growth(values: Sequence[float | None]) -> float:
+    """Return how far one counter grew; a value below the one before counts from zero."""
+    known = [value for value in values if value is not None]
+    if len(values) == 1:
+        return known[0] if known else 0.0
+    # A series that was not there on the first page began at zero.
+    before = 0.0 if values[0] is None else known.pop(0)
+    grown = 0.0
+    for value in known:
+        grown += value - before if value >= before else value
+        before = value
+    return grown
+
+
+def _size(labels: dict[str, str]) -> float:
+    """Return the tokens vLLM says its cache holds, in blocks of its size where it does not say them."""
+    try:
+        if labels.get("kv_cache_size_tokens"):
+            return float(labels["kv_cache_size_tokens"])
+        return (float(labels["num_gpu_blocks"]) - 1) * float(labels["block_size"])
+    except (KeyError, ValueError):
+        return 0.0
+
+
+def _plain(name: str) -> str:
+    """Return a name as pipelines that allow no colon write it."""
+    return name.replace(":", "_")
+
+
+def _names(metric: Metric) -> set[str]:
+    """Return the names of a metric: a counter's with and without the suffix its text format adds."""
+    plain = _plain(metric.name)
+    return {plain, plain.removesuffix("_total")} if metric.kind == "counter" else {plain}
+
+
+def _spellings(metric: Metric) -> set[str]:
+    """Return the names by which one sees that a metric is there."""
+    return {f"{name}_count" for name in _names(metric)} if metric.kind == "histogram" else _names(metric)

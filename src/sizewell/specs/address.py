@@ -1,0 +1,68 @@
+"""The address of a server, and the key that no output may show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+from sizewell.specs.errors import BadInputError
+
+KEY_VARIABLES = ("SIZEWELL_API_KEY", "OPENAI_API_KEY")
+REDACTED = "[API key]"
+VERSION_PATH = "/v1"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """An API key from the environment; `hide` takes it out of every text that leaves the program."""
+
+    key: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request carries."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+    def hide(self, text: str) -> str:
+        """Return a text without the key, as it is or as JSON writes it."""
+        if not self.key:
+            return text
+        for form in {self.key, json.dumps(self.key)[1:-1], json.dumps(self.key, ensure_ascii=False)[1:-1]}:
+            text = text.replace(form, REDACTED)
+        return text
+
+    def __repr__(self) -> str:
+        return f"Secret({REDACTED if self.key else ''})"
+
+
+def secret_from(environment: Mapping[str, str], variable: str | None = None) -> Secret:
+    """Return the key one variable holds, or the first of the usual ones; raises BadInputError where a named one lacks.
+
+    Line ends inside a key would break the header and are refused.
+    """
+    if variable is not None and not environment.get(variable):
+        raise BadInputError(f"the environment variable {variable} is empty: set it to the server's API key")
+    names = KEY_VARIABLES if variable is None else (variable,)
+    key = next((environment[name].strip() for name in names if environment.get(name, "").strip()), "")
+    if not (key.isascii() and key.isprintable()):
+        raise BadInputError("the API key in the environment holds characters no header can carry")
+    return Secret(key)
+
+
+def base_url(text: str) -> str:
+    """Return a server's address without path `/v1` or trailing slash; raises BadInputError for what is none."""
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        _ = parts.port
+    except ValueError:
+        raise BadInputError(f"{text[:80]!r} is no address: write http://HOST:PORT") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadInputError(f"{text[:80]!r} is no address: write http://HOST:PORT")
+    if parts.username is not None or parts.password is not None:
+        raise BadInputError(f"--url {parts.hostname}: keys come from the environment ({KEY_VARIABLES[0]}), not the URL")
+    path = parts.path.rstrip("/")
+    for end in ("/chat/completions", "/completions"):
+        path = path.removesuffix(end)
+    return urlunsplit((parts.scheme, parts.netloc, path.removesuffix(VERSION_PATH), "", ""))

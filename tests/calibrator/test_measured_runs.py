@@ -1,0 +1,90 @@
+"""Runs as evidence: a machine that is not what is believed is found from what its users felt, or left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sizewell.calibrator.beliefs import Belief, revised
+from sizewell.calibrator.measured_runs import MeasuredRun, RunEvidence, run_beliefs
+from sizewell.calibrator.own import Own, fit_own
+from sizewell.catalog.calibrations import read_efficiencies
+from sizewell.catalog.machine_code import CodeFolder
+from sizewell.cli.questions import stated_on
+from sizewell.costs.ledger import ledger
+from sizewell.simulator.deployment import deployed
+from sizewell.simulator.simulate import Options, play
+from sizewell.specs.calibration import Efficiencies
+from sizewell.specs.errors import BadInputError
+from sizewell.traffic.requests import Requests
+from sizewell.traffic.run import FAILED, Run
+from sizewell.traffic.workload import Workload
+
+SHIPPED = read_efficiencies("default", without=None)
+HERE = "gpu:h100-sxm-80gb+engine:vllm"
+HIDDEN = {"relative_hbm": 0.7, "host_step_s": 3.0}
+LARGE, SMALL = "llama-3.1-8b", "llama-3.2-1b"
+
+
+def machine(scales: dict[str, float]) -> Efficiencies:
+    beliefs = [Belief(factor=name, spread=0.5, tag=HERE) for name in scales]
+    return revised(SHIPPED, beliefs, np.log(list(scales.values())), np.zeros(len(scales)), "hidden")
+
+
+def measured(model: str, users: int, scales: dict[str, float], number: int = 0) -> MeasuredRun:
+    deployment = stated_on(model, "1xh100", Workload(input_tokens=500, answer_tokens=16, users=users))
+    requests = Requests.of(np.zeros(12), 500, 16, concurrency=users)
+    served = deployed(deployment, (ledger(deployment),), machine(scales))
+    run = play(served, requests, Options(store=CodeFolder.usual())).run
+    return MeasuredRun.of(number, deployment, replace(run, origin="measured"), users)
+
+
+def fit(runs: list[MeasuredRun]) -> Own:
+    evidence, beliefs = RunEvidence(runs=tuple(runs), reference=SHIPPED, store=CodeFolder.usual()), run_beliefs(runs)
+    return fit_own(lambda logs: evidence.observe(beliefs, logs), beliefs, evidence.apart)
+
+
+def test_two_models_tell_memory_from_launches_within_the_stated_spread() -> None:
+    runs = [measured(model, users, HIDDEN) for model in (LARGE, SMALL) for users in (1, 6)]
+    own = fit(runs)
+    assert own.improves
+    assert own.before_fraction > 0.2
+    assert own.after_fraction < 0.03
+    for belief, log, spread, known in zip(own.beliefs, own.fitted.logs, own.fitted.spreads, own.known, strict=True):
+        if known:
+            assert abs(log - np.log(HIDDEN.get(belief.factor, 1.0))) < 1.5 * spread, belief.name
+    assert {b.factor for b, known in zip(own.beliefs, own.known, strict=True) if known} >= set(HIDDEN)
+
+
+def test_what_one_load_cannot_tell_apart_is_said_and_not_guessed() -> None:
+    own = fit([measured(LARGE, 1, HIDDEN)])
+    reasons = {belief.factor: reason for belief, reason in zip(own.beliefs, own.reasons, strict=True)}
+    assert reasons["relative_link"] == "nothing measured depends on it"
+    assert any("fitted for both" in reason for reason in reasons.values())
+    assert own.improves
+    for belief, log, known in zip(own.beliefs, own.fitted.logs, own.known, strict=True):
+        assert known or log == 0.0, belief.name
+
+
+def test_a_machine_as_believed_is_left_alone() -> None:
+    assert not fit([measured(LARGE, users, {"relative_hbm": 1.0}) for users in (1, 4, 6)]).improves
+
+
+def test_whole_runs_are_held_back_where_there_are_enough_and_requests_where_not() -> None:
+    runs = tuple(measured(SMALL, users, {"relative_hbm": 1.0}) for users in (1, 2, 4, 6))
+    assert RunEvidence(runs=runs, reference=SHIPPED).apart.tolist() == [False, False, True, True] + [False] * 4
+    assert RunEvidence(runs=runs[:1], reference=SHIPPED).apart.tolist() == [False, False, True, True, False, False]
+
+
+def test_runs_that_say_little_are_refused_in_words() -> None:
+    good = measured(SMALL, 4, {"relative_hbm": 1.0})
+
+    def refused(run: Run, word: str) -> None:
+        with pytest.raises(BadInputError, match=word):
+            MeasuredRun.of(7, good.deployment, run, 4)
+
+    refused(good.run.rows(0, 5), "run 7: 5 of 5 requests were served")
+    refused(replace(good.run, status=np.full(12, FAILED, dtype=np.int8)), "0 of 12")
+    refused(replace(good.run, cached_tokens=good.run.input_tokens // 2), "prefix cache")

@@ -1,0 +1,136 @@
+"""`sizewell diagnose`: a file, a kept run and a live server, in words and as JSON."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emulated import emulated, serving
+
+READINGS = Path(__file__).parents[2] / "docs" / "metrics" / "r1-16xh100-eager.txt"
+R1 = ("r1", "--on", "4xh100", "--nodes", "4", "--tp", "16", "--pp", "1", "--enforce-eager", "--engine", "vllm@0.8.5")
+SMALL = ("--max-num-seqs", "64", "--max-model-len", "2048")
+Say = Callable[..., Any]
+
+
+def test_the_source_documents_deployment(say: Say) -> None:
+    said = say("diagnose", READINGS, *R1, *SMALL, "--try", "TP8xPP2", "--json")
+    found = said.document
+    assert said.code == 0 and found["label"] == "host/launch overhead"
+    assert found["changes"][0]["name"] == "record CUDA graphs"
+    # What is rendered is the changed deployment: the flag is gone, everything else stands.
+    assert "--enforce-eager" not in found["command"] and "--tensor-parallel-size 16" in found["command"]
+    assert [each["name"] for each in found["tried"]] == ["cut TP8×PP2"]
+    words = say("diagnose", READINGS, *R1, *SMALL).out
+    assert "BOTTLENECK: host/launch overhead" in words and "CHANGE FIRST: record CUDA graphs" in words
+
+
+def test_without_hardware_it_says_what_lacks(say: Say) -> None:
+    said = say("diagnose", READINGS)
+    assert said.code == 0
+    assert "BOTTLENECK: unknown" in said.out and "the deployment" in said.out
+
+
+def test_a_kept_run(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWELL_HOME", str(tmp_path))
+    made = say(
+        "simulate", "llama-3.1-8b", "--on", "h100", "--max-num-seqs", "8", "--rate", "50/s", "--requests", "120",
+        "--input", "200", "--answer", "80", "--keep", "crowded",
+    )  # fmt: skip
+    assert made.code == 0
+    found = say("diagnose", "1", "--json").document
+    assert found["label"] == "queueing"
+    assert found["deployment"]["pools"][0]["settings"]["max_num_seqs"] == 8
+    assert found["changes"][0]["name"].startswith("max_num_seqs")
+
+
+def test_the_json_of_a_run_says_what_means_can(say: Say, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    load = ("--rate", "6/s", "--requests", "80", "--input", "300", "--answer", "200")
+    path.write_text(say("simulate", "llama-3.1-8b", "--on", "h100", *load, "--json").out)
+    found = say("diagnose", path, "--json").document
+    assert found["label"] == "weights bandwidth"
+    assert found["slowness"] == pytest.approx(1, abs=0.15)
+    assert found["missing"] == ["waiting", "kv_used_fraction"]
+
+
+def test_a_live_server_names_itself(say: Say, tmp_path: Path) -> None:
+    kept = tmp_path / "readings.txt"
+    with serving(emulated(speed=5.0)) as served:
+        served.wait()
+        ended = threading.Event()
+
+        def keep_asking() -> None:
+            while not ended.is_set():
+                served.ask("/v1/completions", {"prompt": "word" * 50, "max_tokens": 200, "ignore_eos": True})
+
+        clients = [threading.Thread(target=keep_asking) for _ in range(4)]
+        for client in clients:
+            client.start()
+        url = f"http://127.0.0.1:{served.port}"
+        found = say("diagnose", url, "--window", "0.8s", "--every", "0.2s", "--save", kept, "--json").document
+        ended.set()
+        for client in clients:
+            client.join()
+    assert found["observation"]["missing"] == []
+    # Five emulated seconds go by in one of ours, and rates are per second of the server's own.
+    assert found["observation"]["window_s"] > 3
+    assert 0 < found["mix"]["in_flight"] < 4.5
+    again = say("diagnose", kept, "--json").document
+    assert again["observation"] == found["observation"]
+
+
+def test_what_the_sender_measured_is_taken_from_a_bench(say: Say, tmp_path: Path) -> None:
+    bench = tmp_path / "bench.json"
+    late = {"name": "schedule delay p50", "value": 0.4}
+    bench.write_text(json.dumps({"points": [{"gates": [late], "concurrency": None, "client_cpu_fraction": 0.2}]}))
+    found = say("diagnose", READINGS, "--client", bench, "--json").document
+    assert found["label"] == "client" and "400 ms after they are due" in found["findings"][0]["evidence"][0]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "complaint"),
+    [
+        (("nowhere",), 2, "no file of that name"),
+        (("http://127.0.0.1:9",), 5, "does not answer"),
+        (("7",), 2, "there is no run 7"),
+        ((READINGS, "--on", "8xh200"), 2, "name it"),
+        ((READINGS, "r1"), 2, "--on"),
+        ((__file__,), 2, "holds no metrics"),
+        ((READINGS, "--client", READINGS), 2, "bench"),
+        ((Path(__file__).parents[2] / "bench" / "results" / "accuracy.json",), 2, "is no run"),
+    ],
+)
+def test_what_cannot_be_meant(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], code: int, complaint: str
+) -> None:
+    monkeypatch.setenv("SIZEWELL_HOME", str(tmp_path))
+    said = say("-q", "diagnose", *words)
+    assert said.code == code
+    assert complaint in said.complaint
+
+
+def test_explain_follows_a_request_and_names_what_binds(say: Say) -> None:
+    load = ("--users", "64", "--input", "1000", "--think", "3000", "--answer", "500")
+    words = ("explain", "r1", "--on", "8xh200", *load)
+    found = say(*words, "--json").document
+    phases = {phase["name"]: phase for phase in found["request"]["phases"]}
+    assert list(phases) == ["queue", "prefill", "think", "answer"]
+    whole_s = sum(phase["seconds"] for phase in phases.values())
+    assert whole_s == pytest.approx(found["served"]["e2e_s"]["value"], rel=0.01)
+    # A latent of 512 + 64 numbers of two bytes in each of 61 layers, on every GPU.
+    assert phases["answer"]["kv_bytes"] == pytest.approx(4500 * 61 * 576 * 2, rel=0.01)
+    assert sum(phases["think"]["causes"].values()) == pytest.approx(phases["think"]["seconds"])
+    assert found["bottleneck"] == "weights bandwidth" and found["changes"] is None
+    assert say(*words, "--advise", "--json").document["changes"]
+
+
+def test_explain_of_a_decode_pool_computes_no_prompts_there(say: Say) -> None:
+    said = say("explain", "llama-3.1-8b", "--on", "4xh100", "--prefill", "TP2", "--decode", "TP2", "--advise", "--json")
+    assert "one pool" in said.err
+    assert "prefill compute" not in said.document["request"]["phases"][-1]["causes"]

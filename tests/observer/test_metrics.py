@@ -1,0 +1,140 @@
+"""The same figures are read under the names of every release, over a window, and nothing missing counts as zero."""
+
+from __future__ import annotations
+
+import pytest
+
+from sizewell.advisor.observation import Observation
+from sizewell.catalog.engine_metrics import ENGINES, read_engine_metrics
+from sizewell.emulator.metrics import Metrics
+from sizewell.observer.exposition import Page, read_page, read_pages, stamped
+from sizewell.observer.metrics import engine_of, observe
+from sizewell.specs.engine_metrics import EMULATED_CLOCK, Meaning, Release, metrics_in
+from sizewell.specs.errors import BadInputError
+
+RELEASES: list[tuple[str, Release]] = [
+    ("vllm", (0, 6, 6)), ("vllm", (0, 8, 5)), ("vllm", (0, 10, 2)), ("vllm", (0, 11, 0)), ("vllm", (0, 20)),
+    ("vllm", (0, 33)), ("sglang", (0, 5, 23)),
+]  # fmt: skip
+COUNTERS: dict[Meaning, float] = {
+    "prompt_tokens": 1000.0, "generated_tokens": 600.0, "prefix_queries": 1000.0, "prefix_hits": 250.0,
+    "requests": 12.0,
+}  # fmt: skip
+TIMES: dict[Meaning, float] = {"ttft_s": 0.4, "itl_s": 0.02, "e2e_s": 2.5, "queue_s": 0.3}
+
+
+def told(engine: str, release: Release, part: float, engines: int = 2) -> str:
+    """Return the page of an engine that has done a part of its work; both engines do the same."""
+    cache = {"num_gpu_blocks": "101", "block_size": "16"}
+    figures = Metrics(metrics_in(read_engine_metrics(engine), release), "m", engines, cache)
+    for number, each in enumerate(figures.engines):
+        each.numbers = {meaning: value * part for meaning, value in COUNTERS.items()}
+        each.numbers |= {"running": 6.0, "waiting": 3.0, "kv_used_fraction": 0.4, "preemptions": 24 * part}
+        each.numbers |= {"kv_tokens": 1600.0, "cache_hit_fraction": 0.25}
+        each.finished["length"] = int(12 * part)
+        for meaning, value in TIMES.items():
+            for _ in range(int(10 * part)):
+                figures.observe(number, meaning, value)
+        for _ in range(int(12 * part)):
+            figures.observe(number, "request_prompt_tokens", 1000 / 12)
+            figures.observe(number, "request_output_tokens", 50.0)
+    return figures.text()
+
+
+def pages(engine: str, release: Release, **more: int) -> list[Page]:
+    """Return three pages, ten seconds apart."""
+    return [read_page(told(engine, release, part, **more), 1000.0 + 10 * part) for part in (1.0, 2.0, 3.0)]
+
+
+@pytest.mark.parametrize(("engine", "release"), RELEASES, ids=[f"{e} {r}" for e, r in RELEASES])
+@pytest.mark.parametrize("colon", [":", "_"])
+def test_figures_are_the_same_in_every_release(engine: str, release: Release, colon: str) -> None:
+    texts = [told(engine, release, part).replace(f"{engine}:", f"{engine}{colon}") for part in (1.0, 2.0, 3.0)]
+    read = [read_page(text, 1000.0 + 10 * at) for at, text in enumerate(texts)]
+    tables = [read_engine_metrics(name) for name in ENGINES]
+    at = engine_of(read, tables)
+    assert at is not None and ENGINES[at] == engine
+    seen = observe(read, tables[at])
+    assert (seen.window_s, seen.engines, seen.idle_engines, seen.restarts) == (20.0, 2, 0, 0)
+    # Two engines: counts are added, shares averaged; two parts of the work in twenty seconds.
+    assert (seen.running, seen.waiting, seen.kv_used_fraction) == (12.0, 6.0, pytest.approx(0.4))
+    assert seen.generated_tokens_per_s == pytest.approx(2 * 600 * 2 / 20)
+    assert seen.prompt_tokens_per_s == pytest.approx(2 * 1000 * 2 / 20)
+    assert seen.finished_per_s == pytest.approx(2 * 12 * 2 / 20)
+    assert seen.cached_fraction == pytest.approx(0.25)
+    assert seen.request_output_tokens == pytest.approx(50)
+    for name, value in TIMES.items():
+        assert getattr(seen, name) == pytest.approx(value), name
+    assert seen.kv_tokens == 3200
+    assert seen.missing == ()
+
+
+def test_a_restarted_server_is_counted_from_zero() -> None:
+    steps = [told("vllm", (0, 33), part) for part in (5.0, 6.0, 1.0, 2.0)]
+    seen = observe([read_page(text, 10.0 * at) for at, text in enumerate(steps)], read_engine_metrics("vllm"))
+    assert seen.restarts == 2  # both engines
+    # One part before, then all that was counted since: two parts.
+    assert seen.generated_tokens_per_s == pytest.approx(2 * 600 * 3 / 30)
+
+
+def test_what_is_not_told_is_named_and_not_zero() -> None:
+    text = "\n".join(line for line in told("vllm", (0, 33), 1.0).splitlines() if "preempt" not in line)
+    seen = observe([read_page(text, 0.0), read_page(text, 5.0)], read_engine_metrics("vllm"))
+    assert seen.preemptions_per_s is None and seen.preemptions_per_request is None
+    assert seen.missing == ("vllm:num_preemptions_total",)
+    assert seen.generated_tokens_per_s == 0.0
+
+
+def test_one_reading_has_means_but_no_rates() -> None:
+    seen = observe([read_page(told("vllm", (0, 33), 2.0))], read_engine_metrics("vllm"))
+    assert seen.window_s is None and seen.generated_tokens_per_s is None
+    assert seen.itl_s == pytest.approx(0.02) and seen.running == 12.0
+    assert "two readings" in seen.missing[0]
+
+
+def test_an_engine_that_never_works_is_seen() -> None:
+    quiet = [
+        "\n".join(
+            line.rsplit(" ", 1)[0] + " 0.0" if line.startswith("vllm:num_requests") and 'engine="1"' in line else line
+            for line in told("vllm", (0, 33), part).splitlines()
+        )
+        for part in (1.0, 2.0)
+    ]
+    seen = observe([read_page(text, float(at)) for at, text in enumerate(quiet)], read_engine_metrics("vllm"))
+    assert (seen.engines, seen.idle_engines) == (2, 1)
+
+
+def test_a_gauge_that_knows_nothing_is_left_out() -> None:
+    text = 'vllm:num_requests_running{engine="0"} 1\nvllm:gpu_prefix_cache_hit_rate{engine="0"} -1\n'
+    assert observe([read_page(text, 0.0), read_page(text, 1.0)], read_engine_metrics("vllm")).cached_fraction is None
+
+
+def test_a_file_keeps_several_readings() -> None:
+    text = "".join(stamped(told("sglang", (0, 5, 23), part), 100.0 * part) for part in (2.0, 1.0))
+    first, last = read_pages(text, "file")
+    assert (first.time_s, last.time_s) == (100.0, 200.0)
+    assert observe((first, last), read_engine_metrics("sglang")) == observe(
+        [read_page(told("sglang", (0, 5, 23), part), 100.0 * part) for part in (1.0, 2.0)],
+        read_engine_metrics("sglang"),
+    )
+
+
+def test_an_emulated_clock_wins() -> None:
+    assert read_page(f"{EMULATED_CLOCK}{{}} 77.5\n", 3.0).time_s == 77.5
+
+
+@pytest.mark.parametrize("text", ["", "# HELP only\n", "<html>not metrics</html>", "# scraped_at_unix_s soon\nx 1\n"])
+def test_a_file_of_no_metrics_is_refused(text: str) -> None:
+    with pytest.raises(BadInputError):
+        read_pages(text, "file")
+
+
+def test_labels_may_hold_anything() -> None:
+    page = read_page('a{x="b \\"c\\" } , \\\\n",y="1"} 3 1700000000\na{x="d"} NaN\nbroken{x= 4\nb 1e3\n')
+    assert page.figures == {("a", (("x", 'b "c" } , \\n'), ("y", "1"))): 3.0, ("b", ()): 1000.0}
+
+
+def test_nothing_known_is_no_engine() -> None:
+    assert engine_of([read_page("go_threads 3\n")], [read_engine_metrics(name) for name in ENGINES]) is None
+    assert observe([read_page("go_threads 3\n", 0.0)], read_engine_metrics("vllm")).running is None
+    assert Observation().decoding is None
