@@ -34,7 +34,8 @@ class Own:
     """What the measurements say: multipliers of all beliefs, which of them they determine, and what it is worth.
 
     `reasons` say why a belief stays as it was, empty where it is known.
-    `before_fraction` and `after_fraction` are the mean sizes of error, exp(mean |ln|) − 1, on held-back measurements.
+    `before_fraction` and `after_fraction` are the mean sizes of error, exp(mean |ln|) − 1, on held-back measurements;
+    `gain_errors` is what |ln| lost on average over the standard error of that, of which `least_gain_errors` are asked.
     """
 
     beliefs: tuple[Belief, ...]
@@ -45,11 +46,13 @@ class Own:
     used: int
     held_back: int
     reasons: tuple[str, ...]
+    gain_errors: float
+    least_gain_errors: float = 0.0
 
     @property
     def improves(self) -> bool:
-        """Whether held-back measurements are predicted better than before."""
-        return self.after_fraction < self.before_fraction
+        """Whether held-back measurements are predicted better than before, by as much as was asked."""
+        return self.after_fraction < self.before_fraction and self.gain_errors >= self.least_gain_errors
 
 
 def own_beliefs(tags: Sequence[str]) -> tuple[Belief, ...]:
@@ -66,7 +69,12 @@ def held_back(count: int) -> NDArray[np.bool_]:
     return apart
 
 
-def fit_own(observe: Observe, beliefs: Sequence[Belief], apart: NDArray[np.bool_] | None = None) -> Own:
+def fit_own(
+    observe: Observe,
+    beliefs: Sequence[Belief],
+    apart: NDArray[np.bool_] | None = None,
+    least_gain_errors: float = 0.0,
+) -> Own:
     """Return what measurements say; those held back (`apart` [N]) never enter the fit that is checked with them.
 
     Only what can be told is fitted: a belief that nothing depends on, that acts like another, or that stays as open as
@@ -77,15 +85,18 @@ def fit_own(observe: Observe, beliefs: Sequence[Belief], apart: NDArray[np.bool_
     reasons = _indistinct(first, beliefs)
     part = _settled(observe, beliefs, reasons, ~apart)[0]
     whole, reasons = _settled(observe, beliefs, reasons, np.ones_like(apart))
+    before, after = first.errors[apart], observe(part.logs).errors[apart]
     return Own(
         beliefs=tuple(beliefs),
         fitted=whole,
         known=tuple(not reason for reason in reasons),
-        before_fraction=_mean(first.errors[apart]),
-        after_fraction=_mean(observe(part.logs).errors[apart]),
+        before_fraction=_mean(before),
+        after_fraction=_mean(after),
         used=int((~apart).sum()),
         held_back=int(apart.sum()),
         reasons=reasons,
+        gain_errors=_gain_errors(before, after),
+        least_gain_errors=least_gain_errors,
     )
 
 
@@ -130,6 +141,11 @@ def _fitted(observe: Observe, beliefs: Sequence[Belief], reasons: Sequence[str],
         seen = observe(fitted.logs).take(rows)
         fitted = step(replace(seen, slopes=seen.slopes * free), beliefs, fitted.logs)
     return fitted
+
+
+def _gain_errors(before: Floats, after: Floats) -> float:
+    gains = np.abs(before) - np.abs(after)
+    return float(np.mean(gains) / max(float(np.std(gains)) / len(gains) ** 0.5, 1e-12))
 
 
 def _mean(errors: Floats) -> float:
