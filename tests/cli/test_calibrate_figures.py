@@ -76,10 +76,9 @@ def test_a_slow_machine_is_learnt_kept_and_predicts_the_next_session(say: Say, o
     for name, value in SLOW.items():
         assert scales(said.document)[name] == pytest.approx(value, rel=0.08)
     rows = said.document["rows"]
-    assert rows[0]["row"].startswith("f1.csv 1: memory ")
-    assert (len(rows), sum(row["held_back"] for row in rows)) == (
-        said.document["used"] + said.document["held_back"], said.document["held_back"],
-    )  # fmt: skip
+    assert all(row["row"].startswith(("f1.csv ",)) for row in rows)
+    assert {row["row"].split()[2] for row in rows} == {"gemm", "launch", "copy"}
+    assert sum(row["held_back"] for row in rows) == said.document["held_back"]
     assert "mine" in say("runs", "list", "--of", "calibrations").out
     saved = tomllib.loads((own / "calibrations" / "mine.toml").read_text())
     assert saved["scales"][f"gpu:{KEY}"]["relative_hbm"]["source"].startswith("sizewell calibrate f1.csv: ")
@@ -90,7 +89,8 @@ def test_a_slow_machine_is_learnt_kept_and_predicts_the_next_session(say: Say, o
 
 def test_kernels_that_only_bound_an_engine_move_nothing(say: Say, own: Path, tmp_path: Path) -> None:
     figures = measured(SLOW)
-    slow = [replace(f, seconds=f.seconds * 9) if f.probe.kind in ("attention", "layers") else f for f in figures]
+    unlike = ("attention", "layers", "memory")
+    slow = [replace(f, seconds=f.seconds * 9) if f.probe.kind in unlike else f for f in figures]
     one = say("calibrate", written(tmp_path / "a.csv", figures), "--json").document
     other = say("calibrate", written(tmp_path / "b.csv", slow), "--json").document
     assert scales(one) == scales(other)

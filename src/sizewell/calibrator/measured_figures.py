@@ -1,4 +1,4 @@
-"""Measured machine figures as evidence: kernels, streams and messages that engines run too, beside their prediction."""
+"""Measured machine figures as evidence: kernels and messages that engines run too, beside their prediction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sizewell.specs.encoding import ComputeType
 from sizewell.specs.hardware import ClusterSpec, GpuSpec
 from sizewell.specs.machine_figure import FigureKind, MachineFigure, Probe
 
-SAME_LIBRARIES: frozenset[FigureKind] = frozenset({"memory", "gemm", "launch", "copy", "collective"})
+SAME_LIBRARIES: frozenset[FigureKind] = frozenset({"gemm", "launch", "copy", "collective"})
 """Kinds for which engines call what was measured. PyTorch's attention, experts and whole layers only bound theirs."""
 FACTORS = ("relative_flops", "relative_hbm", "relative_fixed", "kernel_gap_s", "relative_link", "link_host")
 """What those kinds can tell of a machine, whatever engine runs on it."""
@@ -28,11 +28,13 @@ OFFSET = 0.5
 """How far a machine of its own may lie from its kind, one standard deviation of the logarithm."""
 LEAST_GAIN_ERRORS = 1.0
 """Standard errors by which held-back figures must be predicted better: chance alone rarely gets so far."""
-NUDGE = -0.02
-"""ln of the change by which slopes are taken: downwards, as shares that are at their most answer to nothing else."""
+NUDGE = -0.2
+"""ln of the change by which slopes are taken: downwards and far, as a share at its most answers to nothing else."""
 _SWEPT = frozenset({"m", "bytes"})
 """Sizes along which neighbours hardly differ."""
 _NO_ENGINE = ("engine:",)
+
+_Sweep = tuple[object, ...]
 
 
 def figure_beliefs(cluster: ClusterSpec) -> tuple[Belief, ...]:
@@ -45,6 +47,8 @@ def why_no_evidence(probe: Probe, gpu: GpuSpec) -> str:
 
     Raises BadInputError for a probe docs/measure.md does not list.
     """
+    if probe.kind == "memory":
+        return "the memory's rate; engines reach what products do of it"
     if probe.kind not in SAME_LIBRARIES:
         return "PyTorch's own kernels only bound an engine's"
     if not probe_work(probe, {}).operators:
@@ -56,25 +60,27 @@ def why_no_evidence(probe: Probe, gpu: GpuSpec) -> str:
 
 
 def figures_apart(probes: Sequence[Probe]) -> NDArray[np.bool_]:
-    """Return which figures are held back: of each kind every third sweep, whole, so that no neighbour tells of it.
+    """Return which figures are held back in each of three turns, [3, N]: whole sweeps, every third one of a kind.
 
-    A sweep is one matrix under all its rows, one stream or message in all its sizes. Sweeps with a type that was
-    measured nowhere else stay.
+    A sweep is one matrix under all its rows, one stream or message in all its sizes: neighbours would tell of one
+    another. Sweeps with a type that was measured nowhere else always stay.
     """
     sweeps = [_sweep(probe) for probe in probes]
-    homes: dict[tuple[str, str], set[tuple[object, ...]]] = {}
+    homes: dict[tuple[str, str], set[_Sweep]] = {}
     for probe, sweep in zip(probes, sweeps, strict=True):
         homes.setdefault((probe.kind, probe.dtype), set()).add(sweep)
     only = {next(iter(found)) for found in homes.values() if len(found) == 1}
-    spare: dict[str, list[tuple[object, ...]]] = {}
+    spare: dict[str, list[_Sweep]] = {}
     for probe, sweep in zip(probes, sweeps, strict=True):
         if sweep not in only and sweep not in spare.setdefault(probe.kind, []):
             spare[probe.kind].append(sweep)
-    apart = {sweep for found in spare.values() for sweep in found[::HELD_BACK_EVERY]}
-    return np.array([sweep in apart for sweep in sweeps], dtype=bool)
+    turn = {sweep: at % HELD_BACK_EVERY for found in spare.values() for at, sweep in enumerate(found)}
+    held = [[turn.get(sweep) == number for sweep in sweeps] for number in range(HELD_BACK_EVERY)]
+    turns = [each for each in held if any(each)]
+    return np.array(turns, dtype=bool).reshape(len(turns), len(sweeps))
 
 
-def _sweep(probe: Probe) -> tuple[object, ...]:
+def _sweep(probe: Probe) -> _Sweep:
     fixed = sorted((name, size) for name, size in probe.shape.items() if name not in _SWEPT)
     return (probe.kind, probe.op, *fixed)
 

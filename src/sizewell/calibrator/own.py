@@ -33,7 +33,8 @@ Observe = Callable[[Floats], Evidence]
 class Own:
     """What the measurements say: multipliers of all beliefs, which of them they determine, and what it is worth.
 
-    `reasons` say why a belief stays as it was, empty where it is known.
+    `reasons` say why a belief stays as it was, empty where it is known. Of all `figures` at least `used` entered the
+    fit that each of the `held_back` ones was checked with.
     `before_fraction` and `after_fraction` are the mean sizes of error, exp(mean |ln|) − 1, on held-back measurements;
     `gain_errors` is what |ln| lost on average over the standard error of that, of which `least_gain_errors` are asked.
     """
@@ -45,6 +46,7 @@ class Own:
     after_fraction: float
     used: int
     held_back: int
+    figures: int
     reasons: tuple[str, ...]
     gain_errors: float
     least_gain_errors: float = 0.0
@@ -75,25 +77,28 @@ def fit_own(
     apart: NDArray[np.bool_] | None = None,
     least_gain_errors: float = 0.0,
 ) -> Own:
-    """Return what measurements say; those held back (`apart` [N]) never enter the fit that is checked with them.
+    """Return what measurements say; those held back never enter the fit that is checked with them.
 
+    They are `apart`: of shape [N], or [K, N] where K parts are held back in turn.
     Only what can be told is fitted: a belief that nothing depends on, that acts like another, or that stays as open as
     it was keeps its value while the rest is fitted, so that it takes no part of what the others explain.
     """
     first = observe(np.zeros(len(beliefs)))
-    apart = held_back(len(first.errors)) if apart is None else apart
+    turns = np.atleast_2d(held_back(len(first.errors)) if apart is None else apart)
     reasons = _indistinct(first, beliefs)
-    part = _settled(observe, beliefs, reasons, ~apart)[0]
-    whole, reasons = _settled(observe, beliefs, reasons, np.ones_like(apart))
-    before, after = first.errors[apart], observe(part.logs).errors[apart]
+    parts = [_settled(observe, beliefs, reasons, ~out)[0] for out in turns]
+    before = np.concatenate([first.errors[out] for out in turns])
+    after = np.concatenate([observe(part.logs).errors[out] for part, out in zip(parts, turns, strict=True)])
+    whole, reasons = _settled(observe, beliefs, reasons, np.ones_like(turns[0]))
     return Own(
         beliefs=tuple(beliefs),
         fitted=whole,
         known=tuple(not reason for reason in reasons),
         before_fraction=_mean(before),
         after_fraction=_mean(after),
-        used=int((~apart).sum()),
-        held_back=int(apart.sum()),
+        used=int((~turns).sum(axis=1).min()),
+        held_back=int(turns.sum()),
+        figures=len(first.errors),
         reasons=reasons,
         gain_errors=_gain_errors(before, after),
         least_gain_errors=least_gain_errors,

@@ -246,7 +246,7 @@ def _save(own: Own, name: str, measured: str) -> None:
             f"not saved: held-back figures are predicted {own.after_fraction:.1%} off, {own.before_fraction:.1%} "
             f"before; {chance}measure more, or more varied, loads"
         )
-    source = f"{measured}: {own.used + own.held_back} figures"
+    source = f"{measured}: {own.figures} figures"
     scales: dict[str, dict[str, Factor]] = {}
     for belief, log, spread, known in _lines(own):
         if known:

@@ -1,4 +1,4 @@
-"""What `sizewell calibrate FIGURES.csv` is fitted to: kernels, streams and messages that `sizewell measure` timed."""
+"""What `sizewell calibrate FIGURES.csv` is fitted to: kernels and messages that `sizewell measure` timed."""
 
 from __future__ import annotations
 
@@ -69,9 +69,7 @@ def fitted(files: Sequence[Path], save: str | None) -> tuple[Own, About]:
     Raises BadInputError for figures of several machines or of one the catalogue lacks, for too few, and, where they
     are to be saved, for a machine that another calibration speaks of.
     """
-    import numpy as np
-
-    from sizewell.calibrator.measured_figures import LEAST_GAIN_ERRORS, FigureEvidence, figure_beliefs
+    from sizewell.calibrator.measured_figures import LEAST_GAIN_ERRORS, FigureEvidence, figure_beliefs, figures_apart
     from sizewell.calibrator.own import fit_own
     from sizewell.catalog.calibrations import read_efficiencies
     from sizewell.catalog.models import read_model
@@ -85,7 +83,7 @@ def fitted(files: Sequence[Path], save: str | None) -> tuple[Own, About]:
     used = [row for row in rows if not row.why]
     evidence = FigureEvidence(figures=tuple(row.figure for row in used), cluster=place, reference=reference)
     beliefs = figure_beliefs(place)
-    apart = np.array([row.held_back for row in used])
+    apart = figures_apart([row.figure.probe for row in used])
     own = fit_own(lambda logs: evidence.observe(beliefs, logs), beliefs, apart, LEAST_GAIN_ERRORS)
     models = {name: read_model(name) for name in {row.figure.probe.model for row in rows} if name}
     lots = _lots(rows, place, (reference, _with(reference, own)), models)
@@ -155,11 +153,11 @@ def _rows(named: Sequence[tuple[str, MachineFigure]], place: ClusterSpec) -> tup
 
     rows = [Row(name=name, figure=each, why=why_no_evidence(each.probe, place.gpu)) for name, each in named]
     used = [row.figure.probe for row in rows if not row.why]
-    apart = figures_apart(used)
+    apart = figures_apart(used).sum(axis=0)
     if len(used) < FEWEST or not apart.any():
         raise BadInputError(
-            f"{len(used)} figures to fit, {int(apart.sum())} of them to hold back: measure {FEWEST} or more of memory, "
-            "gemm, copy or collective, of several matrices or ways"
+            f"{len(used)} figures to fit, {int(apart.sum())} of them to hold back: measure {FEWEST} or more of gemm, "
+            "copy or collective, of several matrices or ways"
         )
     flags = iter(apart)
     return tuple(row if row.why else replace(row, held_back=bool(next(flags))) for row in rows)
