@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sizewell.calibrator.measured_figures import (
-    LEAST_GAIN_ERRORS,
+    ASKED,
     FigureEvidence,
     figure_beliefs,
     figures_apart,
@@ -59,7 +59,7 @@ def fitted(
     evidence = FigureEvidence(figures=measured, cluster=place, reference=in_force or read_efficiencies())
     beliefs = figure_beliefs(place)
     apart = figures_apart([figure.probe for figure in measured])
-    return fit_own(lambda logs: evidence.observe(beliefs, logs), beliefs, apart, LEAST_GAIN_ERRORS)
+    return fit_own(lambda logs: evidence.observe(beliefs, logs), beliefs, apart, ASKED)
 
 
 def test_hidden_factors_are_found_within_their_spread() -> None:
@@ -81,10 +81,16 @@ def test_what_was_not_measured_stays() -> None:
     assert not any(own.fitted.logs[at] for at, known in enumerate(own.known) if not known)
 
 
-@pytest.mark.parametrize("noise", [0.1, 0.4])
-def test_noise_is_not_learnt(noise: float) -> None:
-    own = fitted("h100-sxm-80gb", figures("h100-sxm-80gb", SCOPE, {}, noise=noise), 8)
-    assert not own.improves
+def test_noise_is_hardly_ever_learnt() -> None:
+    """A rule that takes any gain would take half of these."""
+    key = "h100-sxm-80gb"
+    true, rng = figures(key, replace(SCOPE, devices=1, kinds=("gemm", "copy")), {}), np.random.default_rng(3)
+    taken = 0
+    for _ in range(12):
+        blurred = rng.normal(0, 0.25, len(true))
+        measured = (replace(f, seconds=f.seconds * float(np.exp(by))) for f, by in zip(true, blurred, strict=True))
+        taken += fitted(key, tuple(measured), 1).improves
+    assert taken <= 1
 
 
 def test_a_share_at_its_most_still_answers_to_slower_figures() -> None:

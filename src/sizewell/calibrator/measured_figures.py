@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sizewell.calibrator.beliefs import Belief, Floats, factor_arrays
 from sizewell.calibrator.fit import NOISE, Evidence
-from sizewell.calibrator.own import HELD_BACK_EVERY
+from sizewell.calibrator.own import HELD_BACK_EVERY, Asked
 from sizewell.calibrator.probe_work import probe_work
 from sizewell.calibrator.side_by_side import probe_seconds
 from sizewell.costs.machines import NARROW, Machines, Reached
@@ -26,8 +26,8 @@ FACTORS = ("relative_flops", "relative_hbm", "relative_fixed", "kernel_gap_s", "
 """What those kinds can tell of a machine, whatever engine runs on it."""
 OFFSET = 0.5
 """How far a machine of its own may lie from its kind, one standard deviation of the logarithm."""
-LEAST_GAIN_ERRORS = 1.0
-"""Standard errors by which held-back figures must be predicted better: chance alone rarely gets so far."""
+ASKED = Asked(standard_errors=1.0, share=0.05)
+"""What held-back figures must gain."""
 NUDGE = -0.2
 """ln of the change by which slopes are taken: downwards and far, as a share at its most answers to nothing else."""
 _SWEPT = frozenset({"m", "bytes"})

@@ -30,13 +30,27 @@ Observe = Callable[[Floats], Evidence]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a gain on held-back measurements must be to count: so many standard errors of it, such a share of the error.
+
+    Chance passes the first where measurements are many, the second where they are few.
+    """
+
+    standard_errors: float = 0.0
+    share: float = 0.0
+
+
+ANY_GAIN = Asked()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
     """What the measurements say: multipliers of all beliefs, which of them they determine, and what it is worth.
 
     `reasons` say why a belief stays as it was, empty where it is known. Of all `figures` at least `used` entered the
     fit that each of the `held_back` ones was checked with.
     `before_fraction` and `after_fraction` are the mean sizes of error, exp(mean |ln|) − 1, on held-back measurements;
-    `gain_errors` is what |ln| lost on average over the standard error of that, of which `least_gain_errors` are asked.
+    `gain_errors` is what |ln| lost on average over the standard error of that.
     """
 
     beliefs: tuple[Belief, ...]
@@ -49,12 +63,13 @@ class Own:
     figures: int
     reasons: tuple[str, ...]
     gain_errors: float
-    least_gain_errors: float = 0.0
+    asked: Asked = ANY_GAIN
 
     @property
     def improves(self) -> bool:
         """Whether held-back measurements are predicted better than before, by as much as was asked."""
-        return self.after_fraction < self.before_fraction and self.gain_errors >= self.least_gain_errors
+        enough = self.after_fraction < (1 - self.asked.share) * self.before_fraction
+        return enough and self.gain_errors >= self.asked.standard_errors
 
 
 def own_beliefs(tags: Sequence[str]) -> tuple[Belief, ...]:
@@ -75,7 +90,7 @@ def fit_own(
     observe: Observe,
     beliefs: Sequence[Belief],
     apart: NDArray[np.bool_] | None = None,
-    least_gain_errors: float = 0.0,
+    asked: Asked = ANY_GAIN,
 ) -> Own:
     """Return what measurements say; those held back never enter the fit that is checked with them.
 
@@ -101,7 +116,7 @@ def fit_own(
         figures=len(first.errors),
         reasons=reasons,
         gain_errors=_gain_errors(before, after),
-        least_gain_errors=least_gain_errors,
+        asked=asked,
     )
 
 

@@ -241,7 +241,7 @@ def _save(own: Own, name: str, measured: str) -> None:
     from sizewell.specs.calibration import Factor
 
     if not own.improves:
-        chance = "by no more than their scatter; " if own.after_fraction < own.before_fraction else ""
+        chance = "no more than chance gives; " if own.after_fraction < own.before_fraction else ""
         raise MissedGateError(
             f"not saved: held-back figures are predicted {own.after_fraction:.1%} off, {own.before_fraction:.1%} "
             f"before; {chance}measure more, or more varied, loads"

@@ -69,7 +69,7 @@ def fitted(files: Sequence[Path], save: str | None) -> tuple[Own, About]:
     Raises BadInputError for figures of several machines or of one the catalogue lacks, for too few, and, where they
     are to be saved, for a machine that another calibration speaks of.
     """
-    from sizewell.calibrator.measured_figures import LEAST_GAIN_ERRORS, FigureEvidence, figure_beliefs, figures_apart
+    from sizewell.calibrator.measured_figures import ASKED, FigureEvidence, figure_beliefs, figures_apart
     from sizewell.calibrator.own import fit_own
     from sizewell.catalog.calibrations import read_efficiencies
     from sizewell.catalog.models import read_model
@@ -84,7 +84,7 @@ def fitted(files: Sequence[Path], save: str | None) -> tuple[Own, About]:
     evidence = FigureEvidence(figures=tuple(row.figure for row in used), cluster=place, reference=reference)
     beliefs = figure_beliefs(place)
     apart = figures_apart([row.figure.probe for row in used])
-    own = fit_own(lambda logs: evidence.observe(beliefs, logs), beliefs, apart, LEAST_GAIN_ERRORS)
+    own = fit_own(lambda logs: evidence.observe(beliefs, logs), beliefs, apart, ASKED)
     models = {name: read_model(name) for name in {row.figure.probe.model for row in rows} if name}
     lots = _lots(rows, place, (reference, _with(reference, own)), models)
     return own, About(machine=place.gpu.key, rows=rows, lots=lots)
