@@ -62,7 +62,7 @@ def test_the_cache_is_the_one_the_engine_printed(
 
 @pytest.mark.parametrize(("family", "tokens"), [("qwen2", 1_557_376), ("deepseek_v3", 688_560)])
 def test_the_share_that_is_left_is_the_one_the_engine_found(say: Any, folder: Path, family: str, tokens: int) -> None:
-    """Printed by vLLM 0.32.0 at --gpu-memory-utilization 0.15 of 25,276,502,016 bytes; its worker held the rest of it."""
+    """Printed by vLLM 0.32.0 at --gpu-memory-utilization 0.15 of 25,276,502,016 bytes; its worker held the rest."""
     share = 0.15 * 25_276_502_016 / cluster(PLAIN, gpus_per_node=1).gpu.total_bytes
     words = ("--engine", "vllm@0.32.0", "--memory-fraction", f"{share:.9f}", "--max-model-len", "4096")
     said = say("explain", folder / family, "--on", PLAIN, *words, "--max-num-seqs", "32", "--enforce-eager", "--json")
