@@ -66,7 +66,9 @@ class Diagnosis:
     @property
     def beats_the_floor(self) -> bool:
         """Whether tokens came faster than the stated hardware can give them: then it is not what runs."""
-        return self.pace is not None and bool(self.measured_token_s) and self.measured_token_s < self.pace.floor_s
+        if self.pace is None or not self.measured_token_s:
+            return False
+        return self.measured_token_s < self.pace.floor_s
 
 
 def diagnose(seen: Observation, known: Known, adviser: Adviser, top: int = 8) -> Diagnosis:
