@@ -48,6 +48,21 @@ def test_flags_win_over_the_file(say: Say, tmp_path: Path) -> None:
     assert "--max-num-seqs 32 " in say("render", "--from", tmp_path / "d.yaml", "--max-num-seqs", "32").out
 
 
+def test_a_kept_plan_is_taken_by_its_number_wherever_a_plan_is(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIZEWELL_HOME", str(tmp_path / "home"))
+    said = say("explain", *R1, "--keep", "mine", "--json")
+    (tmp_path / "explained.json").write_text(said.out)
+    by_flags = say("render", *R1).out
+    for words in (("1",), ("--plan", "1"), ("--from", "1"), (tmp_path / "explained.json",)):
+        assert say("render", *words).out == by_flags, words
+    assert say("doctor", "--plan", "1", "--json").document["deployment"] == said.document["deployment"]
+    assert "there is no plan 2" in say("render", "--plan", "2").complaint
+    for words in (("1", "--from", "1"), ("--from", "1", "--plan", tmp_path / "explained.json")):
+        assert "one of the two" in say("render", *words).complaint
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_plan_is_rendered_as_it_was_priced(say: Say, plan_file: Path, target: str) -> None:
     plans = json.loads(plan_file.read_text())["plans"]
