@@ -171,9 +171,14 @@ def walk(loop: Loop, family: str, machine_key: str) -> None:
     print(f"\n{family}: the next prediction is {after:.0%} off, {before:.0%} before calibrating", flush=True)
 
 
+def environment_of(words: Sequence[str]) -> Path:
+    """Return the folder of the engine's environment, which commands are run from other folders by."""
+    return Path(words[0] if words else ROOT / ".venv-vllm").absolute()
+
+
 def main() -> int:
     """Walk the loop with each family; return 1 where a step fails."""
-    vllm = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / ".venv-vllm")
+    vllm = environment_of(sys.argv[1:])
     if not (vllm / "bin" / "vllm").exists():
         print(f"{vllm}: there is no vLLM: make .venv-vllm/.installed", file=sys.stderr)
         return 1

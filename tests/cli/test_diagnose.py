@@ -59,6 +59,19 @@ def test_the_json_of_a_run_says_what_means_can(say: Say, tmp_path: Path) -> None
     assert found["missing"] == ["waiting", "kv_used_fraction"]
 
 
+def test_what_no_such_machine_can_do_is_called_so(say: Say, tmp_path: Path) -> None:
+    """Hardware named wrongly, or an emulator sped up: no number is faster than its floor, so it is not that."""
+    path = tmp_path / "run.json"
+    load = ("--rate", "6/s", "--requests", "80", "--input", "300", "--answer", "200")
+    path.write_text(say("simulate", "llama-3.1-8b", "--on", "h200", *load, "--json").out)
+    assert "NO SUCH MACHINE" not in say("diagnose", path).out
+    run = json.loads(path.read_text())
+    run["deployment"] |= {"gpu": "rtx-4090-24gb", "node": "desktop", "gpus_per_node": 1}
+    path.write_text(json.dumps(run))
+    assert "NO SUCH MACHINE" in say("diagnose", path).out
+    assert say("diagnose", path, "--json").document["beats_the_floor"] is True
+
+
 def test_a_live_server_names_itself(say: Say, tmp_path: Path) -> None:
     kept = tmp_path / "readings.txt"
     with serving(emulated(speed=5.0)) as served:

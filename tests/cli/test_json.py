@@ -129,6 +129,14 @@ def test_every_schema_is_valid_and_describes_every_field() -> None:
             assert "description" in field or "$ref" in field, f"{path.name}: {name}"
 
 
+def test_what_several_documents_hold_is_described_once() -> None:
+    """The settings of a pool are one thing: a field one document learns, all of them know."""
+    schemas = [json.loads(path.read_text()).get("$defs", {}) for path in SCHEMAS.values()]
+    for name in ("settings", "pool"):
+        said = {json.dumps(defined[name], sort_keys=True) for defined in schemas if name in defined}
+        assert len(said) == 1, name
+
+
 def _fields(node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(node, dict):
         yield from (node.get("properties") or {}).items()

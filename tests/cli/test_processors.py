@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from sizewell.catalog.hardware import cluster
+
 COMMON = {
     "hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "vocab_size": 4096, "torch_dtype": "bfloat16",
     "max_position_embeddings": 32_768, "tie_word_embeddings": False,
@@ -56,6 +58,15 @@ def test_the_cache_is_the_one_the_engine_printed(
     assert said.document["deployment"]["pools"][0]["settings"]["kv_cache_bytes"] == 2**30
     lines = {line["name"]: line["bytes"] for line in said.document["memory"]["lines"]}
     assert "graphs" not in lines and "context" not in lines
+
+
+@pytest.mark.parametrize(("family", "tokens"), [("qwen2", 1_557_376), ("deepseek_v3", 688_560)])
+def test_the_share_that_is_left_is_the_one_the_engine_found(say: Any, folder: Path, family: str, tokens: int) -> None:
+    """Printed by vLLM 0.32.0 at --gpu-memory-utilization 0.15 of 25,276,502,016 bytes; its worker held the rest."""
+    share = 0.15 * 25_276_502_016 / cluster(PLAIN, gpus_per_node=1).gpu.total_bytes
+    words = ("--engine", "vllm@0.32.0", "--memory-fraction", f"{share:.9f}", "--max-model-len", "4096")
+    said = say("explain", folder / family, "--on", PLAIN, *words, "--max-num-seqs", "32", "--enforce-eager", "--json")
+    assert said.document["memory"]["kv_tokens"] == pytest.approx(tokens, rel=0.01)
 
 
 def test_the_cache_is_said_to_each_worker(folder: Path) -> None:

@@ -48,6 +48,21 @@ def test_flags_win_over_the_file(say: Say, tmp_path: Path) -> None:
     assert "--max-num-seqs 32 " in say("render", "--from", tmp_path / "d.yaml", "--max-num-seqs", "32").out
 
 
+def test_a_kept_plan_is_taken_by_its_number_wherever_a_plan_is(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIZEWELL_HOME", str(tmp_path / "home"))
+    said = say("explain", *R1, "--keep", "mine", "--json")
+    (tmp_path / "explained.json").write_text(said.out)
+    by_flags = say("render", *R1).out
+    for words in (("1",), ("--plan", "1"), ("--from", "1"), (tmp_path / "explained.json",)):
+        assert say("render", *words).out == by_flags, words
+    assert say("doctor", "--plan", "1", "--json").document["deployment"] == said.document["deployment"]
+    assert "there is no plan 2" in say("render", "--plan", "2").complaint
+    for words in (("1", "--from", "1"), ("--from", "1", "--plan", tmp_path / "explained.json")):
+        assert "one of the two" in say("render", *words).complaint
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_plan_is_rendered_as_it_was_priced(say: Say, plan_file: Path, target: str) -> None:
     plans = json.loads(plan_file.read_text())["plans"]
@@ -172,6 +187,7 @@ def test_a_split_of_a_plan_is_rendered_as_it_was_simulated(say: Say, tmp_path: P
         counts = [pool["replicas"] for pool in split["deployment"]["pools"]]
         assert [back.replicas, back.partner.replicas] == counts
     assert "no --split 99" in say("render", "--from", tmp_path / "p.json", "--split", "99").complaint
+    assert "of which plan?" in say("render", "llama-3.1-8b", "--on", "h100", "--split", "1").complaint
 
 
 def test_two_pools_of_a_file_are_refused_where_nothing_can_be_made_of_them(say: Say, tmp_path: Path) -> None:
@@ -180,7 +196,7 @@ def test_two_pools_of_a_file_are_refused_where_nothing_can_be_made_of_them(say: 
     assert "kv_producer" in say("render", "--from", tmp_path / "split.json").out.replace("\\", "")
     (tmp_path / "readings.txt").write_text("vllm:num_requests_running 1.0 1000\nvllm:num_requests_running 1.0 9000\n")
     diagnose = ("diagnose", tmp_path / "readings.txt", "--plan")
-    for command in (("emulate", "--plan"), ("bench", "http://127.0.0.1:9", "--plan"), ("doctor", "--from"), diagnose):
+    for command in (("emulate", "--plan"), ("bench", "http://127.0.0.1:9", "--plan"), diagnose):
         said = say(*command, tmp_path / "split.json")
         assert (said.code, "a plan of one pool only" in said.complaint) == (2, True), command
 

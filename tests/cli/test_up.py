@@ -105,6 +105,13 @@ def test_a_plan_is_started_seen_measured_and_taken_down(say: Say, tmp_path: Path
     assert list(home.iterdir()) == []
 
 
+def test_what_is_emulated_needs_no_weights(say: Say, port: int) -> None:
+    """llama.cpp loads a file nobody has yet, and so do formats the checkpoint is not stored in."""
+    for engine, stored in (("llama.cpp", "native"), ("vllm", "awq-int4")):
+        words = ("--weight-format", stored, "--engine", engine, "--dry-run", "--emulate", "--port", port)
+        assert f"--engine {engine}" in say("up", *MODEL, *words).out
+
+
 def test_an_engine_that_says_other_figures_and_dies_is_named(say: Say, port: int) -> None:
     flags = "--speed 30 --memory-fraction 0.5 --die-after 2s --exit-after 200ms"
     said = say(*words(port, "--json", flags=flags))
@@ -246,6 +253,7 @@ def test_a_dry_run_starts_nothing(say: Say, monkeypatch: pytest.MonkeyPatch, hom
         (POOLS, 2, "--target slurm or kubernetes"),
         ((*POOLS, "--emulate"), 2, "--target slurm or kubernetes"),
         ((*MODEL, "--emulate-with", "--speed 2"), 2, "add --emulate"),
+        ((*MODEL, "--emulate", "--emulate-with", "--speed '2"), 2, "No closing quotation"),
         ((*MODEL, "--target", "kubernetes"), 5, "no Kubernetes server answers"),
         (("r1", "--on", "h100", "--tp", "1"), 3, "weights do not fit"),
     ],
@@ -263,4 +271,4 @@ def test_what_cannot_be_started_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize("command", ["status", "logs", "down"])
 def test_a_name_nobody_gave_is_refused(say: Say, command: str) -> None:
     said = say(command, "nonsense")
-    assert said.code == 2 and "nonsense" in said.complaint
+    assert said.code == 2 and "unknown deployment 'nonsense'; there is none" in said.complaint

@@ -239,6 +239,36 @@ def test_answers_come_in_input_order_on_request(say: Any, double: Served) -> Non
     assert [line["answer"] for line in _lines("p.answers.jsonl")] != prompts
 
 
+@pytest.mark.usefixtures("here", "impatient")
+def test_few_prompts_for_dead_servers_are_no_failures_of_theirs(say: Any) -> None:
+    """Too few to fail many times in a row: what nobody could be asked is left for the next run."""
+    dead = ("--url", "http://127.0.0.1:9", "--url", "http://127.0.0.2:9", "--model", "m", "--retries", "1")
+    said = say("batch", _write("prompts.txt", "one", "two"), *dead, "--json")
+    assert said.code == 5
+    assert (said.document["failed"], said.document["left"]) == (0, 2)
+    assert "cannot connect" in said.document["lost_server"]
+
+
+@pytest.mark.usefixtures("here", "impatient")
+def test_a_dead_server_beside_a_slow_one_does_not_end_the_batch(say: Any, double: Served) -> None:
+    double[1].script = lambda body, number: Answer(text="late", delay_s=0.5)
+    words = ("--url", double[0], "--url", "http://127.0.0.1:9", "--model", "m", "--window", "2")
+    said = say("batch", _write("prompts.txt", *map(str, range(4))), *words, "--retries", "100", "--json")
+    assert (said.code, said.document["answered"]) == (0, 4)
+
+
+@pytest.mark.usefixtures("here")
+def test_lines_are_told_from_json_that_is_none(say: Any, double: Served) -> None:
+    """A file that is called JSON is not sent line by line because it begins with something else."""
+    for name, text in (("a.jsonl", 'oops\n{"prompt": "one"}\n'), ("a.json", '[{"prompt": "one"}]')):
+        Path(name).write_text(text)
+        said = say("batch", name, "--url", double[0])
+        assert (said.code, "--dialect lines" in said.complaint) == (2, True)
+    Path("p.txt").write_text("one\x0ctwo\u2028three\r\nfour\n")
+    assert say("batch", "p.txt", "--url", double[0]).code == 0
+    assert sorted(double[1].seen) == ["four", "one\x0ctwo\u2028three"]
+
+
 @pytest.mark.usefixtures("here")
 def test_a_torn_last_line_is_healed(say: Any, double: Served) -> None:
     words = ("batch", _write("p.txt", "a", "b"), "--url", double[0])

@@ -42,17 +42,21 @@ async def _played(urls: str | tuple[str, ...], requests: Requests, until_s: floa
 
 @pytest.mark.usefixtures("here")
 def test_latencies_are_those_of_the_server(say: Any, double: Served) -> None:
+    """A machine that is busy with something else adds to them: of three tries one must be undisturbed."""
     double[1].script = _paced(0.1, 0.02)
-    said = say("bench", "--url", double[0], "--concurrency", "1,4", *WORDS, "--requests", "8", "--json")
-    assert said.code == 0, said.err
-    for point in said.document["points"]:
-        felt = point["score"]
-        assert felt["ok"] == 8
+    tries = 3
+    for _ in range(tries):
+        said = say("bench", "--url", double[0], "--concurrency", "1,4", *WORDS, "--requests", "8", "--json")
+        assert said.code == 0, said.err
+        felt = [point["score"] for point in said.document["points"]]
+        assert [each["ok"] for each in felt] == [8, 8]
         # the role's chunk, which is no token, comes a gap before the first one; the comment before it too
-        assert felt["ttft"]["mean_s"] == pytest.approx(0.14, abs=0.02)
-        assert felt["tpot"]["mean_s"] == pytest.approx(0.02, abs=0.004)
-    slow, fast = (point["score"]["wall"]["output_tokens_per_s"] for point in said.document["points"])
-    assert fast == pytest.approx(4 * slow, rel=0.15)
+        assert all(each["ttft"]["mean_s"] > 0.138 for each in felt), "no token is earlier than it was sent"
+        slow, fast = (each["wall"]["output_tokens_per_s"] for each in felt)
+        seen = [each[name]["mean_s"] for each in felt for name in ("ttft", "tpot")] + [fast / slow]
+        if seen == pytest.approx([0.14, 0.02, 0.14, 0.02, 4], rel=0.12):
+            return
+    pytest.fail(f"{seen} in the last of {tries}")
 
 
 def test_a_stalled_server_shows_in_every_latency_of_an_open_loop(double: Served) -> None:

@@ -59,7 +59,8 @@ def test_lengths_are_the_models_within_what_the_client_allows(
     tiny: Served, body: dict[str, object], tokens: int, finish: str
 ) -> None:
     for stream in (False, True):
-        answer = tiny.chat(**body, stream=stream, stream_options={"include_usage": True})
+        options = {"stream_options": {"include_usage": True}} if stream else {}
+        answer = tiny.chat(**body, stream=stream, **options)
         last = answer.events[-1] if stream else answer.document
         assert last["usage"]["completion_tokens"] == tokens
         ends = answer.events[-2] if stream else answer.document
@@ -88,6 +89,12 @@ def test_completions_count_token_ids_exactly_and_text_by_four_bytes(tiny: Served
         ("/v1/chat/completions", {"messages": [{"content": "x"}], "max_tokens": True}, 400, "max_tokens"),
         ("/v1/chat/completions", {"messages": [{"content": "x"}], "max_tokens": 4096}, 400, "4096 output tokens"),
         ("/v1/chat/completions", {"messages": [{"content": "x" * 20_000}]}, 400, "maximum context length"),
+        ("/v1/completions", {"prompt": "x", "max_tokens": 2, "min_tokens": 3}, 400, "min_tokens"),
+        ("/v1/completions", {"prompt": "x", "min_tokens": -1}, 400, "min_tokens"),
+        ("/v1/completions", {"prompt": "x", "stream": "yes"}, 400, "stream must be true or false"),
+        ("/v1/completions", {"prompt": "x", "ignore_eos": 1}, 400, "ignore_eos"),
+        ("/v1/completions", {"prompt": "x", "stream_options": {"include_usage": True}}, 400, "stream_options"),
+        ("/v1/completions", {"prompt": "x", "stream": True, "stream_options": 5}, 400, "stream_options"),
         ("/v1/completions", {"prompt": []}, 400, "prompt"),
         ("/v1/completions", {"prompt": [-1]}, 400, "prompt"),
         ("/v1/completions", {"prompt": ["a", "b"]}, 400, "prompt"),

@@ -28,6 +28,12 @@ def here(loop: demo.Loop) -> str:
     return demo.machine(loop)
 
 
+def test_the_environment_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `make` names it: beside the folder it is called in."""
+    monkeypatch.chdir(PYTHON.parents[2])
+    assert demo.environment_of([PYTHON.parents[1].name]) == PYTHON.parents[1]
+
+
 @pytest.mark.parametrize("family", demo.FAMILIES)
 def test_the_engine_counts_the_cache_that_was_predicted(loop: demo.Loop, here: str, family: str) -> None:
     demo.model(loop, family)

@@ -63,6 +63,13 @@ class Diagnosis:
             return None
         return self.measured_token_s / self.pace.token_s
 
+    @property
+    def beats_the_floor(self) -> bool:
+        """Whether tokens came faster than the stated hardware can give them: then it is not what runs."""
+        if self.pace is None or not self.measured_token_s:
+            return False
+        return self.measured_token_s < self.pace.floor_s
+
 
 def diagnose(seen: Observation, known: Known, adviser: Adviser, top: int = 8) -> Diagnosis:
     """Return what binds a server that was observed, by its metrics and by what its deployment should do."""

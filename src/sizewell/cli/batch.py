@@ -29,9 +29,9 @@ def _server_flags() -> Decorator:
     return stack(
         click.option("--url", "urls", multiple=True, required=True, metavar="URL", help="A server; repeat for more."),
         click.option("--model", metavar="NAME", help="Model to ask for [the first the server lists]."),
-        click.option("--api-key-env", metavar="NAME", help="Variable with the key [SIZEWELL_API_KEY, OPENAI_API_KEY]."),
+        click.option("--api-key-env", metavar="NAME", help="Variable with the key [SIZEWELL_API_KEY, the engine's]."),
         quantity("--window", COUNT, "Prompts in flight [the plan's max_num_seqs, the server's own, or 256 each]."),
-        click.option("--plan", "plan_file", metavar="FILE", help="A plan's JSON: its max_num_seqs is the window."),
+        click.option("--plan", "plan_file", metavar="FILE|N", help="A plan's JSON: its max_num_seqs is the window."),
         quantity("--timeout", DURATION, "Longest wait for one whole answer [1h]."),
         click.option("--retries", type=click.IntRange(0, 100), default=DEFAULT_RETRIES, help="Further tries [5]."),
         click.option("--stream", is_flag=True, help="Ask for streams, which proxies cut less often."),

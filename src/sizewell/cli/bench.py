@@ -40,7 +40,7 @@ def _server_flags() -> Decorator:
         click.option("--url", "urls", multiple=True, metavar="URL", help="The server; several are measured as one."),
         click.option("--import", "imported", metavar="FILE", help="Score another tool's results instead."),
         click.option("--model", "served", metavar="NAME", help="Model to ask for [the first the server lists]."),
-        click.option("--api-key-env", metavar="NAME", help="Variable with the key [SIZEWELL_API_KEY, OPENAI_API_KEY]."),
+        click.option("--api-key-env", metavar="NAME", help="Variable with the key [SIZEWELL_API_KEY, the engine's]."),
         click.option("--api", type=click.Choice(APIS), default=APIS[0], help="Text [whose prompts are exact] or chat."),
         quantity("--vocabulary", COUNT, "Prompts are token ids below this [32000]."),
         click.option("--stop-at-eos", is_flag=True, help="Let answers end by themselves, whatever length was asked."),

@@ -31,8 +31,8 @@ def _reading_flags() -> Decorator:
         quantity("--window", DURATION, "How long a server is watched [30s]."),
         quantity("--every", DURATION, "Time between readings [5s]."),
         click.option("--save", metavar="FILE", help="Keep the readings: a file that can be diagnosed again."),
-        click.option("--api-key-env", metavar="NAME", help="Variable with the key [SIZEWELL_API_KEY, OPENAI_API_KEY]."),
-        click.option("--plan", "plan_file", metavar="FILE", help="A plan's JSON, instead of MODEL --on."),
+        click.option("--api-key-env", metavar="NAME", help="Variable with the key [SIZEWELL_API_KEY, the engine's]."),
+        click.option("--plan", "plan_file", metavar="FILE|N", help="A plan's JSON, instead of MODEL --on."),
     )
 
 

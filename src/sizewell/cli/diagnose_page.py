@@ -65,6 +65,8 @@ def _step(found: Diagnosis) -> Iterator[str]:
     if measured:
         said = f"measured {duration(measured)} between tokens, {said} (measured / predicted {measured / predicted:.2f})"
     yield said
+    if found.beats_the_floor:
+        yield "NO SUCH MACHINE: it is faster than its hardware can be; is it what was said, and its clock ours?"
     if found.mfu is not None and found.mbu is not None:
         yield f"roofline: MFU {found.mfu:.1%}, MBU {found.mbu:.0%}"
 
@@ -116,6 +118,7 @@ def diagnosis_object(found: Diagnosis, deployment: Deployment | None, command: s
         "predicted": found.pace,
         "measured_token_s": found.measured_token_s,
         "slowness": found.slowness,
+        "beats_the_floor": found.beats_the_floor,
         "mfu": found.mfu,
         "mbu": found.mbu,
         "changes": [change_object(change) for change in found.changes],

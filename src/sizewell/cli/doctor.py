@@ -15,7 +15,6 @@ from sizewell.cli.options import (
     assume,
     deployment_flags,
     format_flags,
-    quantity,
     settings_flags,
     setup_of,
     stack,
@@ -23,7 +22,8 @@ from sizewell.cli.options import (
     workload_of,
 )
 from sizewell.cli.output import talk
-from sizewell.cli.quantities import COUNT
+from sizewell.cli.plan_source import source_flags
+from sizewell.cli.pool_flags import pool_flags
 from sizewell.specs.errors import BadInputError, MissedGateError, SizewellError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -33,42 +33,6 @@ if TYPE_CHECKING:
     from sizewell.planner.bill_of_materials import BillOfMaterials
     from sizewell.specs.deployment import Deployment
     from sizewell.specs.hardware import GpuSpec
-
-SOURCE = "sizewell.doctor.source"
-FILES = (".json", ".yaml", ".yml", ".toml")
-
-
-def _file_first(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """Read the plan's file once all that may name it is known, in whatever order it was given."""
-    said = ctx.meta.setdefault(SOURCE, {})
-    said[param.name] = value
-    if len(said) < 3:
-        return value
-    named = said["model"] if _names_a_plan(said["model"]) else None
-    if named and said["source"]:
-        raise BadInputError(f"{named} and --from {said['source']} are two plans: give one of the two")
-    if named or said["source"]:
-        from sizewell.cli.plan_file import read_deployment_file
-
-        read = read_deployment_file(named or said["source"], said["plan"] or 1, ctx)
-        ctx.default_map = {**(ctx.default_map or {}), **read}
-        if named or said["model"] is None:
-            said["model"] = read.get("model")
-            ctx.set_parameter_source("model", click.core.ParameterSource.DEFAULT_MAP)
-    return value
-
-
-def _names_a_plan(argument: str | None) -> bool:
-    return argument is not None and argument.lower().endswith(FILES) and Path(argument).name != "config.json"
-
-
-def _source_flags() -> Decorator:
-    told = "The same as a file in place of PLAN."
-    return stack(
-        click.argument("model", metavar="[PLAN]", required=False, is_eager=True, callback=_file_first),
-        click.option("--from", "source", metavar="FILE", is_eager=True, callback=_file_first, help=told),
-        quantity("--plan", COUNT, "Which plan of the file [1, the best].", is_eager=True, callback=_file_first),
-    )
 
 
 def _place_flags() -> Decorator:
@@ -81,11 +45,12 @@ def _place_flags() -> Decorator:
 
 
 @click.command("doctor", cls=OnceCommand)
-@_source_flags()
+@source_flags("PLAN", needed=False)
 @assume()
 @deployment_flags(required=False)
 @format_flags(multiple=False)
 @settings_flags()
+@pool_flags()
 @workload_flags()
 @_place_flags()
 @as_json()
@@ -101,11 +66,10 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     from sizewell.observer.doctor.examination import examine
     from sizewell.observer.doctor.findings import worst
 
-    model = ctx.meta[SOURCE]["model"]
-    deployment = _deployment(ctx, {**given, "model": model}) if model else None
+    deployment = _deployment(ctx, given) if given["model"] else None
     if deployment is None and given["machine"]:
         raise BadInputError(f"--on {given['machine']} says where, not what: name a model or a plan as well")
-    place, needs = _place_and_needs(deployment, model, given)
+    place, needs = _place_and_needs(deployment, given["model"], given)
     found = examine(needs, place, _known(), talk)
     if given["as_json"]:
         findings = tuple(found)

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sizewell.cli.options import (
-    OnceCommand,
     one_deployment_flags,
-    quantity,
     setup_of,
     stack,
     workload_flags,
     workload_of,
 )
+from sizewell.cli.plan_source import named_model, source_flags
 from sizewell.cli.pool_flags import pool_flags
-from sizewell.cli.quantities import COUNT
 from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -27,28 +25,13 @@ if TYPE_CHECKING:
     from sizewell.deployer.launch import Launch, Slurm
     from sizewell.specs.deployment import Deployment
 
-SOURCE = "sizewell.launch.source"
 STYLES = ("none", "conda", "venv", "apptainer", "module")
-
-
-class LaunchCommand(OnceCommand):
-    """A command whose MODEL may be a plan's file instead, as if it had been given with --from."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as usual, after a look at what MODEL is."""
-        from sizewell.cli.plan_file import is_plan_file
-
-        files = [word for word in args if not word.startswith("-") and is_plan_file(word)]
-        if len(files) == 1 and "--from" not in args:
-            place = args.index(files[0])
-            args = [*args[:place], "--from", *args[place:]]
-        return super().parse_args(ctx, args)
 
 
 def launch_flags() -> Decorator:
     """Return everything that says what is rendered, but the target."""
     return stack(
-        *_source_flags(), click.argument("model"), one_deployment_flags(), pool_flags(), workload_flags(),
+        source_flags("MODEL", needed=True), one_deployment_flags(), pool_flags(), workload_flags(),
         *_site_flags(), *_slurm_flags(),
     )  # fmt: skip
 
@@ -60,32 +43,10 @@ def launch_of(ctx: click.Context, given: Mapping[str, Any]) -> Launch:
     """
     from sizewell.cli.plan_file import check_as_planned
 
+    named_model(given)
     deployment = _deployment(ctx, given)
     check_as_planned(deployment, ctx)
     return launch_at(deployment, given)
-
-
-def _file_first(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """Read the file once all flags that choose from it are known, in whatever order they were given."""
-    said = ctx.meta.setdefault(SOURCE, {})
-    said[param.name] = value
-    if len(said) == 3 and said["source"] is not None:
-        from sizewell.cli.plan_file import read_deployment_file
-
-        read = read_deployment_file(said["source"], said["plan"] or 1, ctx, said["split"])
-        ctx.default_map = {**(ctx.default_map or {}), **read}
-    return value
-
-
-def _source_flags() -> list[Decorator]:
-    told = "A plan (JSON of `sizewell plan --json`), or flags as YAML or TOML."
-    which = "Which plan of the file [1, the best]."
-    split = "Which split of its best plan, as `sizewell plan --split` lists them [none: the plan as it is]."
-    return [
-        click.option("--from", "source", metavar="FILE", is_eager=True, callback=_file_first, help=told),
-        quantity("--plan", COUNT, which, is_eager=True, callback=_file_first),
-        quantity("--split", COUNT, split, is_eager=True, callback=_file_first),
-    ]
 
 
 def _site_flags() -> list[Decorator]:
@@ -140,7 +101,7 @@ def launch_at(deployment: Deployment, given: Mapping[str, Any]) -> Launch:
     flags = read_engine_flags(deployment.engine.name, deployment.engine.version)
     parser = given["reasoning_parser"] or usual_parser(deployment.model.name, flags)
     site = Site(
-        model_path=given["model_path"] or _usual_path(deployment, given["model"]),
+        model_path=given["model_path"] or _loaded(deployment, given),
         served_name=given["served_model_name"] or deployment.model.name,
         host=given["host"],
         port=given["port"],
@@ -160,6 +121,11 @@ def _slurm(given: Mapping[str, Any]) -> Slurm:
 
     words = ("partition", "account", "constraint", "time", "exclusive", "style", "environment", "launcher", "interface")
     return Slurm(**{word: given[word] for word in words})
+
+
+def _loaded(deployment: Deployment, given: Mapping[str, Any]) -> str:
+    """Return what the engine loads; an emulator loads nothing."""
+    return deployment.model.name if given.get("emulate") else _usual_path(deployment, given["model"])
 
 
 def _usual_path(deployment: Deployment, asked: str) -> str:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sizewell.cli.options import Decorator
     from sizewell.specs.deployment import Deployment
 
-PLAN_SCHEMA = "sizewell/plan/1"
 MOST_BYTES = 256 * 2**20
 STATED, TAKEN = "sizewell.plan_file", "sizewell.plan_taken"
 HELP = "Take the best plan of `sizewell plan --json`, a file or the number of a kept one; MODEL and flags given win."
@@ -132,10 +131,10 @@ def _answer(path: str | Path) -> dict[str, Any]:
     return answer
 
 
-def is_plan_file(word: str) -> bool:
-    """Return whether a word names an answer of `sizewell plan --json`, not the configuration of a model."""
+def is_of_a_model(path: str) -> bool:
+    """Return whether a file is the configuration of a model, whatever it is called."""
     try:
-        return word.lower().endswith(".json") and _answer(word).get("schema") == PLAN_SCHEMA
+        return path.lower().endswith(".json") and not {"architectures", "model_type"}.isdisjoint(_answer(path))
     except BadInputError:
         return False
 
@@ -168,13 +167,15 @@ def _flags_for(planned: Planned, ctx: click.Context) -> dict[str, Any]:
 def read_deployment_file(path: str, number: int, ctx: click.Context, split: int | None = None) -> dict[str, Any]:
     """Return a file's values by parameter name of the command being run; of several plans, the `number`-th.
 
-    `split` chooses one of the best plan's splits instead. Raises BadInputError for a file that is neither a plan nor
-    flags, and for a plan or split it does not hold.
+    `path` may be the number of a kept plan; `split` chooses one of the best plan's splits instead. One file of flags
+    serves `render`, `up` and `doctor`: each takes what it knows of it. Raises BadInputError for a file that is neither
+    a plan nor flags, and for a plan or split it does not hold.
     """
-    if not path.lower().endswith(".json"):
+    if not (path.lower().endswith(".json") or is_kept(path)):
+        from sizewell.cli import doctor, render, up
         from sizewell.cli.workload_file import read_workload_file
 
-        return read_workload_file(path, ctx)
+        return read_workload_file(path, ctx, (render.command, up.command, doctor.command))
     planned = read_planned(path, number, split)
     ctx.meta[STATED] = planned.deployment
     return {**_flags_for(planned, ctx), **planned.load_flags()}

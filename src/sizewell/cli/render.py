@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.launch_flags import LaunchCommand, launch_flags, launch_of
-from sizewell.cli.options import as_json
+from sizewell.cli.launch_flags import launch_flags, launch_of
+from sizewell.cli.options import OnceCommand, as_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TARGETS = ("command", "compose", "slurm", "kubernetes", "systemd")
 
 
-@click.command("render", cls=LaunchCommand)
+@click.command("render", cls=OnceCommand)
 @click.option("--target", type=click.Choice(TARGETS), default="command", show_default=True, help="What to write.")
 @launch_flags()
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Write files there, not to stdout.")

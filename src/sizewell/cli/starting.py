@@ -71,9 +71,16 @@ def _emulator(launch: Launch, given: Mapping[str, Any]) -> str:
     words = [
         sys.executable, "-m", "sizewell", "emulate", _source(given), *facts, *deployment_words(launch.deployment),
         "--host", site.host, "--port", str(site.port), "--served-model-name", site.served_name,
-        *shlex.split(given["emulate_with"] or ""),
+        *_more_words(given["emulate_with"] or ""),
     ]  # fmt: skip
     return f"#!/usr/bin/env bash\nexec {shlex.join(words)}\n"
+
+
+def _more_words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise BadInputError(f"--emulate-with {text!r} cannot be read as a shell would: {error}") from error
 
 
 def _source(given: Mapping[str, Any]) -> str:

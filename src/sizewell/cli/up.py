@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.launch_flags import LaunchCommand, launch_flags, launch_of
-from sizewell.cli.options import as_json, quantity, stack
+from sizewell.cli.launch_flags import launch_flags, launch_of
+from sizewell.cli.options import OnceCommand, as_json, quantity, stack
 from sizewell.cli.output import print_json, show, talk
 from sizewell.cli.quantities import DURATION
 from sizewell.specs.errors import UnreachableError
@@ -45,7 +45,7 @@ def _wait_flags() -> Decorator:
     )
 
 
-@click.command("up", cls=LaunchCommand)
+@click.command("up", cls=OnceCommand)
 @click.option("--target", type=click.Choice(TARGETS), default="local", show_default=True, help="Where to start it.")
 @_start_flags()
 @_wait_flags()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,11 @@ TRAFFIC = "traffic"
 _NOT_IN_FILES = frozenset({"workload", "as_json", "explain"})
 
 
-def read_workload_file(path: str, ctx: click.Context) -> dict[str, Any]:
+def read_workload_file(path: str, ctx: click.Context, others: Sequence[click.Command] = ()) -> dict[str, Any]:
     """Return the file's values by parameter name of the command being run, each checked as its flag would be.
 
-    What only a plan asks for (`max_nodes`, `objective`) is checked too, and left out for other commands: one file
-    serves both.
+    What only a plan asks for (`max_nodes`, `objective`), or one of the `others`, is checked too, and left out for this
+    command: one file serves all.
 
     Raises BadInputError naming file, line and key for an unknown key, a key given twice, or a value out of range.
     """
@@ -40,14 +40,14 @@ def read_workload_file(path: str, ctx: click.Context) -> dict[str, Any]:
     values, lines = _parse_toml(path, text) if path.lower().endswith(".toml") else _parse_yaml(path, text)
     values, lines = _with_means(path, values, lines, ctx) if TRAFFIC in values else (values, lines)
     spoken = _keys(ctx.command)
-    of_a_plan = _keys(plan_command)
+    elsewhere = {word: param for other in (*others, plan_command) for word, param in _keys(other).items()}
     found: dict[str, Any] = {}
     for key, value in values.items():
         place = _place(path, lines, key)
         word = key.lower().replace("-", "_")
-        param = spoken.get(word) or of_a_plan.get(word)
+        param = spoken.get(word) or elsewhere.get(word)
         if param is None:
-            raise BadInputError(f"{place}: unknown key{_guess(key, spoken)}")
+            raise BadInputError(f"{place}: unknown key{_guess(key, {**elsewhere, **spoken} if others else spoken)}")
         checked = _checked(place, param, value, ctx)
         if word in spoken:
             found[str(param.name)] = checked

@@ -61,6 +61,7 @@ class Batch:
         self._progress = progress
         self._rng = random.Random()
         self._unreachable = 0
+        self._silent: set[str] = set()
         self._stopping = asyncio.Event()
         self._senders: list[asyncio.Task[None]] = []
         self.stopped = False
@@ -113,7 +114,10 @@ class Batch:
                 self._keep(prompt, await self._tried(endpoint, prompt), endpoint, attempt + 1)
                 return
             except ExchangeError as error:
-                self._note(error)
+                self._note(error, endpoint)
+                if attempt >= self._sending.backoff.retries and self._all_unreachable(attempt):
+                    self._lose(error)  # since its first try nothing else was heard: it is the server, not the prompt
+                    return
                 if not error.again or attempt >= self._sending.backoff.retries:
                     self._keep_error(prompt, error, endpoint, attempt + 1)
                     return
@@ -146,15 +150,30 @@ class Batch:
             return True
         return False
 
-    def _note(self, error: ExchangeError) -> None:
+    def _note(self, error: ExchangeError, endpoint: Endpoint) -> None:
         self._progress.codes[error.code] += 1
-        self._unreachable = self._unreachable + 1 if error.kind == "unreachable" else 0
-        if self._unreachable >= max(FEWEST_UNREACHABLE, 2 * self._sending.window):
-            self.lost_server = str(error)
-            self._stopping.set()
+        if error.kind != "unreachable":
+            self._heard(endpoint)
+            return
+        self._unreachable += 1
+        self._silent.add(endpoint.url)
+        if self._all_unreachable(max(FEWEST_UNREACHABLE, 2 * self._sending.window) - 1):
+            self._lose(error)
+
+    def _heard(self, endpoint: Endpoint) -> None:
+        self._unreachable = 0
+        self._silent.discard(endpoint.url)
+
+    def _all_unreachable(self, more_than: int) -> bool:
+        """Return whether no server could be reached, so often in a row; one that takes its time to answer can be."""
+        return len(self._silent) == len(self._endpoints) and self._unreachable > more_than
+
+    def _lose(self, error: ExchangeError) -> None:
+        self.lost_server = str(error)
+        self._stopping.set()
 
     def _keep(self, prompt: Prompt, reply: Reply, endpoint: Endpoint, attempts: int) -> None:
-        self._unreachable = 0
+        self._heard(endpoint)
         line = {
             "key": prompt.key,
             "id": f"sizewell-{prompt.key[:24]}",

@@ -48,8 +48,9 @@ def _text(path: Path) -> str:
 def _dialect(path: Path, text: str) -> Dialect:
     if path.suffix.lower() == ".csv":
         return "csv"
-    start = text.lstrip()[:1]
-    if start != "{":
+    if not text.lstrip().startswith("{"):
+        if path.suffix.lower() in (".json", ".jsonl") and text.strip():
+            raise BadInputError(f"{path}: holds no JSON object at its start; --dialect lines sends it line by line")
         return "lines"
     first = next(line for line in text.splitlines() if line.strip())
     try:
@@ -126,7 +127,7 @@ def _column(head: Mapping[str, str], known: tuple[str, ...]) -> str | None:
 
 
 def _lines(name: str, text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield Row(own_id="", body={"messages": _messages("", line.strip())}, place=f"{name}:{number}")
 

@@ -80,12 +80,12 @@ def read_ask(data: bytes, emulation: Emulation, *, chat: bool) -> Ask:
     seed = content_seed(prompt)
     most = asked if asked is not None else room
     think, answer, finish = _lengths(body, emulation, seed, most)
-    options = body.get("stream_options") or {}
+    stream = _switch(body, "stream", dialect)
     return Ask(
         chat=chat, prompt=prompt, think_tokens=think if chat else 0, answer_tokens=answer + (0 if chat else think),
-        most_tokens=most, finish=finish, seed=seed, stream=body.get("stream") is True,
-        include_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        echo=_echo(body, chat=chat), user=str(body.get("user") or ""), priority=_whole(body, "priority", dialect) or 0,
+        most_tokens=most, finish=finish, seed=seed, stream=stream,
+        include_usage=_wants_usage(body, dialect, stream=stream), echo=_echo(body, dialect, chat=chat),
+        user=str(body.get("user") or ""), priority=_whole(body, "priority", dialect) or 0,
     )  # fmt: skip
 
 
@@ -152,8 +152,11 @@ def _lengths(
 ) -> tuple[int, int, Literal["stop", "length"]]:
     """Return think and answer tokens and why they end: as the model would, within what the client allows."""
     think, answer = natural_lengths(emulation.lengths, seed)
-    wanted = max(think + answer, _whole(body, "min_tokens", emulation.dialect) or 0)
-    if body.get("ignore_eos") is True or wanted > most:
+    least = _whole(body, "min_tokens", emulation.dialect) or 0
+    if not 0 <= least <= most:
+        raise _refusal(emulation.dialect, "min_tokens", f"must lie between 0 and max_tokens, got {least}.")
+    wanted = max(think + answer, least)
+    if _switch(body, "ignore_eos", emulation.dialect) or wanted > most:
         return min(think, most), most - min(think, most), "length"
     return think, wanted - think, "stop"
 
@@ -165,6 +168,28 @@ def _whole(body: dict[str, Any], name: str, dialect: Dialect) -> int | None:
     raise Refusal(400, dialect.error(400, f"{name} must be a whole number", param=name))
 
 
-def _echo(body: dict[str, Any], *, chat: bool) -> str:
+def _switch(body: dict[str, Any], name: str, dialect: Dialect) -> bool:
+    value = body.get(name)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise _refusal(dialect, name, "must be true or false")
+
+
+def _wants_usage(body: dict[str, Any], dialect: Dialect, *, stream: bool) -> bool:
+    options = body.get("stream_options")
+    if options is None:
+        return False
+    if not isinstance(options, dict):
+        raise _refusal(dialect, "stream_options", "must be an object")
+    if options and not stream and dialect.engine != "sglang":
+        raise _refusal(dialect, "stream_options", "go with stream: true")
+    return options.get("include_usage") is True
+
+
+def _refusal(dialect: Dialect, name: str, why: str) -> Refusal:
+    return Refusal(400, dialect.error(400, f"{name} {why}", param=name))
+
+
+def _echo(body: dict[str, Any], dialect: Dialect, *, chat: bool) -> str:
     prompt = body.get("prompt")
-    return prompt if not chat and body.get("echo") is True and isinstance(prompt, str) else ""
+    return prompt if not chat and _switch(body, "echo", dialect) and isinstance(prompt, str) else ""

@@ -21,7 +21,7 @@ _ANOTHER_DIALECT = (400, 404, 405, 422, 500, 501)
 def ask(url: str, model: str | None, timeout_s: float) -> HttpFacts:
     """Return what an endpoint answers within `timeout_s`; raises BadInputError for what is no address.
 
-    `model` None asks for the first one served. The API key comes from SIZEWELL_API_KEY or OPENAI_API_KEY.
+    `model` None asks for the first one served. The API key comes from SIZEWELL_API_KEY or the engine's own variable.
     """
     secret, address = secret_from(os.environ), base_url(url)
     now = time.monotonic()

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from sizewell.specs.errors import BadInputError
 
-KEY_VARIABLES = ("SIZEWELL_API_KEY", "OPENAI_API_KEY")
+KEY_VARIABLES = ("SIZEWELL_API_KEY", "VLLM_API_KEY", "SGLANG_API_KEY", "LLAMA_API_KEY", "OPENAI_API_KEY")
+"""Where a key is looked for, in this order: the variable an engine was started with opens it without another word."""
 REDACTED = "[API key]"
 VERSION_PATH = "/v1"
 

@@ -26,7 +26,8 @@ class UnknownNameError(SizewellError):
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = list(known)
         near = nearest_names(name, names)
-        few = f"; there are {', '.join(names)}" if len(names) <= FEW else ""
+        all_of_them = f"; there are {', '.join(names)}" if names else "; there is none"
+        few = all_of_them if len(names) <= FEW else ""
         guess = f"; did you mean {', '.join(near)}?" if near else few
         super().__init__(f"unknown {kind} {name!r}{guess}{' ' + hint if hint else ''}")
 
