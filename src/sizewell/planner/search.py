@@ -99,7 +99,9 @@ def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> 
         column = _refined(settled, *ranking.at(index), missed)
         draft = settled.draft(column, 0)
         found = _Audition(draft=draft, rehearsal=settled.rehearsed(draft), tried=tried)
-        if found.holds:
+        # What becomes of the last one is told, whether it holds or not.
+        last = tried == len(candidates)
+        if found.rehearsal.stated.holds if last else found.holds:
             break
         budgets = (column.budget,) if found.rehearsal.overloads else (*TOKEN_BUDGETS, column.budget)
         missed.update((column.shape(0), budget) for budget in budgets)
