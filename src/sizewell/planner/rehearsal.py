@@ -26,6 +26,7 @@ from sizewell.specs.figure import Figure
 from sizewell.traffic.arrivals import Users, Window, poisson
 from sizewell.traffic.offer import Traffic, offer, traffic_of
 from sizewell.traffic.requests import Requests
+from sizewell.traffic.run import UNFINISHED, Run
 from sizewell.traffic.score import Score, score
 from sizewell.traffic.workload import Slo, Workload
 
@@ -139,6 +140,24 @@ class Rehearsal:
         return self.outcome(self.load / self.shares)
 
     @cached_property
+    def holds(self) -> bool:
+        """Whether the stated load holds; it is played no longer than until it cannot any more."""
+        share = self._offered(self.load / self.shares)
+        if share not in self.known:
+            if self.overloads:
+                return False
+            run = self._run(share, refutable=True)
+            if (run.status == UNFINISHED).any():
+                return False
+            self.known[share] = self._scored(share, run)
+        return self.known[share].holds
+
+    @property
+    def overloads(self) -> bool:
+        """Whether more comes under the stated load than can be served, whatever its limits."""
+        return self._offered(self.load / self.shares) > self._most
+
+    @cached_property
     def without_one(self) -> Outcome | None:
         """What is left of the service when the replica dies whose loss is felt most; None: nothing is."""
         if isinstance(self.served, Disaggregated):
@@ -163,8 +182,7 @@ class Rehearsal:
 
         Without limits nothing is played: requests are all alike, and what is served at one load is served at any.
         """
-        whole = self.unit == "users"
-        most = float(self.most_at_once) if whole else SURE * self.capacity_per_s
+        whole, most = self.unit == "users", self._most
         played = [self.stated]
         if self.shares > 1 and self.without_one:
             played.append(self.without_one)
@@ -181,10 +199,14 @@ class Rehearsal:
 
     def outcome(self, share: float) -> Outcome:
         """Return what one replica makes of `share` of the load."""
-        share = float(ceil(share)) if self.unit == "users" else share
+        share = self._offered(share)
         if share not in self.known:
-            self.known[share] = self._played(share)
+            self.known[share] = self._scored(share, self._run(share))
         return self.known[share]
+
+    def _offered(self, share: float) -> float:
+        """Return a share as it is played: nobody is part of a user."""
+        return float(ceil(share)) if self.unit == "users" else share
 
     @property
     def most_at_once(self) -> int:
@@ -206,15 +228,30 @@ class Rehearsal:
     def _strain(self, share: float) -> float:
         return self.outcome(share).strain
 
-    def _played(self, share: float) -> Outcome:
+    @property
+    def _most(self) -> float:
+        """The load from which on a replica cannot keep up."""
+        return float(self.most_at_once) if self.unit == "users" else SURE * self.capacity_per_s
+
+    def _run(self, share: float, *, refutable: bool = False) -> Run:
+        """Return the play of a share, if `refutable` only until a limit is missed whatever comes."""
+        start, stop, count = self._span(share)
+        options = self.options
+        if refutable:
+            options = replace(options, settled=lambda so_far: so_far.rows(start, stop).misses(self.slo))
+        return simulate(self.served, self._requests(share, count), options)
+
+    def _scored(self, share: float, run: Run) -> Outcome:
+        start, stop, _ = self._span(share)
+        return Outcome(share=share, score=score(run.rows(start, stop), self.slo), overloaded=share > self._most)
+
+    def _span(self, share: float) -> tuple[int, int, int]:
+        """Return the first request scored, the first one after them, and how many are offered."""
         whole = self.unit == "users"
         edge = min(ceil(share if whole else share * self.e2e_s), MOST)
         before = edge if whole else edge * WARM_UP_ROUNDS
         count = int(np.clip(edge * ROUNDS, FEWEST, MOST))
-        run = simulate(self.served, self._requests(share, before + count + edge), self.options)
-        scored = score(run.rows(before, before + count), self.slo)
-        most = self.most_at_once if whole else SURE * self.capacity_per_s
-        return Outcome(share=share, score=scored, overloaded=share > most)
+        return before, before + count, before + count + edge
 
     def _requests(self, share: float, count: int) -> Requests:
         traffic: Traffic = traffic_of(self.workload)

@@ -77,7 +77,7 @@ class _Audition:
     @property
     def holds(self) -> bool:
         """Whether it held."""
-        return self.rehearsal.stated.holds
+        return self.rehearsal.holds
 
     def rejection(self) -> Rejection:
         """Return what spoke against the last one."""
@@ -99,9 +99,11 @@ def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> 
         column = _refined(settled, *ranking.at(index), missed)
         draft = settled.draft(column, 0)
         found = _Audition(draft=draft, rehearsal=settled.rehearsed(draft), tried=tried)
-        if found.holds:
+        # What becomes of the last one is told, whether it holds or not.
+        last = tried == len(candidates)
+        if found.rehearsal.stated.holds if last else found.holds:
             break
-        budgets = (column.budget,) if found.rehearsal.stated.overloaded else (*TOKEN_BUDGETS, column.budget)
+        budgets = (column.budget,) if found.rehearsal.overloads else (*TOKEN_BUDGETS, column.budget)
         missed.update((column.shape(0), budget) for budget in budgets)
     return found
 
