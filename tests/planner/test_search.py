@@ -225,3 +225,13 @@ def test_who_waits_without_end_keeps_no_limit_not_even_an_unstated_one() -> None
     for limits in (Limits(), Limits(slo=Slo(tpot_s=1.0))):
         demand = Demand.of(Question(model=read_model("Qwen/Qwen3-8B"), workload=load, limits=limits))
         assert demand.met(np.array([np.inf, 1.0]), np.array([0.1, 0.1])).tolist() == [False, True]
+
+
+def test_users_of_long_prompts_are_those_served_at_once() -> None:
+    """Most of a request is the wait for its prompt: users in line once counted as served, and every play refused."""
+    question = Question(
+        model=read_model("meta-llama/Llama-3.1-70B-Instruct"), weight_formats=("native",),
+        workload=Workload(users=200, input_tokens=100_000, answer_tokens=1000), limits=Limits(max_nodes=8),
+    )  # fmt: skip
+    (plan,) = answer(question, read_facts("vllm", ("mi300x-192gb",))).plans
+    assert plan.service.concurrency_per_replica <= plan.memory.max_concurrency

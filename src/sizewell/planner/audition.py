@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 
@@ -25,8 +26,10 @@ LATER_TRIES = 2
 MOST_PLAYED = 60
 """Candidates played after which an answer goes without the plans it still lacks, unless it has none at all."""
 
-MOST_OF_FRONTIER = 8
-"""Points of the frontier that are played because the closed form believes too much of them."""
+MOST_OF_FRONTIER, USUAL_TOKENS = 8, 1e5
+"""Points of the frontier that are played because the closed form believes too much of them; fewer where requests are
+longer than usual, because a play takes as long as its caches are.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +115,8 @@ def played_frontier(settled: Settler, ranking: Ranking, auditions: Sequence[Audi
     """
     held = {each.identity: settled.plan(each.draft, each.rehearsal) for each in auditions if each.holds}
     known = {*held, *((each.gpu_key, shape) for each in auditions for shape in each.missed)}
-    for _ in range(MOST_OF_FRONTIER):
+    asked = settled.demand.context_tokens
+    for _ in range(ceil(MOST_OF_FRONTIER * min(1.0, USUAL_TOKENS / asked))):
         piped = (index for index in reversed(ranking.frontier(known)) if ranking.at(index)[0].variant.cut.pp > 1)
         index = next(piped, None)
         if index is None:

@@ -32,6 +32,9 @@ from sizewell.traffic.workload import Slo, Workload
 FEWEST, MOST = 300, 3000
 """Requests of one simulated replica: p99 of fewer is a guess, and more tell hardly more."""
 
+MOST_TOKENS, FEWEST_LONG = 3e7, 10
+"""Tokens of all requests beyond which there are fewer of them, and how few: each block of their cache is followed."""
+
 ROUNDS = 4
 """Requests scored for each one in flight."""
 
@@ -134,6 +137,11 @@ class Rehearsal:
         return self.shares
 
     @property
+    def fewest(self) -> int:
+        """Requests scored at least."""
+        return int(np.clip(MOST_TOKENS / self.workload.context_tokens, FEWEST_LONG, FEWEST))
+
+    @property
     def stated(self) -> Outcome:
         """What happens under the stated load."""
         return self.outcome(self.load / self.shares)
@@ -198,7 +206,7 @@ class Rehearsal:
     def capacity_per_s(self) -> float:
         """Requests per second of one replica that always has more to do."""
         full = self.most_at_once
-        count = int(np.clip(full * 6, FEWEST, MOST))
+        count = int(np.clip(full * 6, self.fewest, MOST))
         traffic = replace(traffic_of(self.workload), arrivals=Window(concurrency=min(2 * full, count // 3)))
         steady = score(simulate(self.served, offer(traffic, count, self.seed), self.options)).steady
         return steady.requests_per_s if steady else inf
@@ -210,7 +218,7 @@ class Rehearsal:
         whole = self.unit == "users"
         edge = min(ceil(share if whole else share * self.e2e_s), MOST)
         before = edge if whole else edge * WARM_UP_ROUNDS
-        count = int(np.clip(edge * ROUNDS, FEWEST, MOST))
+        count = int(np.clip(edge * ROUNDS, self.fewest, MOST))
         run = simulate(self.served, self._requests(share, before + count + edge), self.options)
         scored = score(run.rows(before, before + count), self.slo)
         most = self.most_at_once if whole else SURE * self.capacity_per_s
