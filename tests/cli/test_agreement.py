@@ -227,3 +227,10 @@ def test_desktops_that_no_replica_crosses_need_not_be_joined(say: Say) -> None:
     words = ("explain", "llama-3.1-8b", "--on", "1xrtx-4090", "--nodes", "3", "--node", "desktop")
     assert say(*words, "--tp", "1", "--replicas", "3").code == 0
     assert "desktop is joined in 1 to 1" in say(*words, "--tp", "1", "--pp", "3").complaint
+
+
+def test_a_host_that_lacks_the_memory_for_what_is_offloaded_is_named(say: Say) -> None:
+    words = ("explain", "r1", "--on", "rtx-4090", "--weight-format", "gguf-q4_k_m", "--engine", "llama.cpp")
+    small = say(*words, "--offload-bytes", "366GiB", "--users", "1")
+    assert "THE HOST LACKS MEMORY: 379.0 GiB are needed" in small.out
+    assert "HOST LACKS" not in say("explain", "llama-3.1-8b", "--on", "h100", "--offload-bytes", "5GiB").out
