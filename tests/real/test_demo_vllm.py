@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path += [str(Path(__file__).parents[2] / "bench"), str(Path(__file__).parent)]
-import demo_vllm as demo  # in bench/, which no package holds
+sys.path.append(str(Path(__file__).parent))
+from bench import demo_vllm as demo
 from vllm_sessions import PYTHON
 
 pytestmark = [
