@@ -234,3 +234,9 @@ def test_a_host_that_lacks_the_memory_for_what_is_offloaded_is_named(say: Say) -
     small = say(*words, "--offload-bytes", "366GiB", "--users", "1")
     assert "THE HOST LACKS MEMORY: 379.0 GiB are needed" in small.out
     assert "HOST LACKS" not in say("explain", "llama-3.1-8b", "--on", "h100", "--offload-bytes", "5GiB").out
+
+
+def test_a_node_named_like_its_accelerator_is_the_whole_node(say: Say) -> None:
+    """DeepSeek-R1 did not fit an NVL72, because one of its accelerators was taken."""
+    assert "with 4 × gb200-186gb, TP4" in say("explain", "r1", "--on", "gb200-nvl72").out
+    assert "with 2 × gb200-186gb, TP2" in say("explain", "llama-3.1-8b", "--on", "2xgb200-nvl72").out
