@@ -21,8 +21,8 @@ from sizewell.catalog.figures_file import read_figures, write_figures
 from sizewell.catalog.hardware import cluster
 from sizewell.cli import measure
 from sizewell.cli.measure import Answer
-from sizewell.observer.device import Device
-from sizewell.observer.session import LeftOut, Measured
+from sizewell.observer.measure.device import Device
+from sizewell.observer.measure.session import LeftOut, Measured
 from sizewell.specs.hardware import GpuKind
 from sizewell.specs.machine_figure import MachineFigure, Probe
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from observer.engine_logs import Sample, samples
-from sizewell.observer.engine_log import EngineLog, read_engine_log
+from sizewell.observer.logs.engine_log import EngineLog, read_engine_log
 from sizewell.observer.standing import judge
 from sizewell.specs.standing import HttpFacts, JobFacts
 

@@ -21,17 +21,17 @@ from sizewell.calibrator.cut_model import cut_model
 from sizewell.calibrator.probe_grid import LAYERED
 from sizewell.catalog.figures_file import read_figures
 from sizewell.catalog.models import read_model
-from sizewell.observer.attention import FastestAttention
-from sizewell.observer.attention_probes import latent_attention
-from sizewell.observer.bench import Bench, open_bench
-from sizewell.observer.decoder import LayerStack
-from sizewell.observer.device import find_device, load_torch
-from sizewell.observer.grouped import grouped_product, grouped_rows
-from sizewell.observer.kernels import prepare_kernel
-from sizewell.observer.mixers import StepShape
-from sizewell.observer.ranks import all_reduces
-from sizewell.observer.session import Occasion, Session
-from sizewell.observer.trial import tried_types
+from sizewell.observer.measure.attention import FastestAttention
+from sizewell.observer.measure.attention_probes import latent_attention
+from sizewell.observer.measure.bench import Bench, open_bench
+from sizewell.observer.measure.decoder import LayerStack
+from sizewell.observer.measure.device import find_device, load_torch
+from sizewell.observer.measure.grouped import grouped_product, grouped_rows
+from sizewell.observer.measure.kernels import prepare_kernel
+from sizewell.observer.measure.mixers import StepShape
+from sizewell.observer.measure.ranks import all_reduces
+from sizewell.observer.measure.session import Occasion, Session
+from sizewell.observer.measure.trial import tried_types
 from sizewell.specs.layers import Attention, DenseMlp, LatentAttention, Layer, MoeMlp
 from sizewell.specs.machine_figure import Probe
 from sizewell.specs.model import ModelSpec
@@ -197,7 +197,7 @@ def test_real_models_are_built_of_names_the_layers_know(bench: Bench, name: str)
 
 def test_absorbed_and_expanded_latent_attention_agree(bench: Bench) -> None:
     """The last row of a prompt sees the same keys whether they are expanded or queries are moved to the latents."""
-    from sizewell.observer.mixers import mixer_of
+    from sizewell.observer.measure.mixers import mixer_of
 
     layer = LATENT.layers[0]
     weights = LayerStack(bench, LATENT, "fp32").weights[0]

@@ -30,11 +30,27 @@ Observe = Callable[[Floats], Evidence]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a gain on held-back measurements must be to count: so many standard errors of it, such a share of the error.
+
+    Chance passes the first where measurements are many, the second where they are few.
+    """
+
+    standard_errors: float = 0.0
+    share: float = 0.0
+
+
+ANY_GAIN = Asked()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
     """What the measurements say: multipliers of all beliefs, which of them they determine, and what it is worth.
 
-    `reasons` say why a belief stays as it was, empty where it is known.
-    `before_fraction` and `after_fraction` are the mean sizes of error, exp(mean |ln|) − 1, on held-back measurements.
+    `reasons` say why a belief stays as it was, empty where it is known. Of all `figures` at least `used` entered the
+    fit that each of the `held_back` ones was checked with.
+    `before_fraction` and `after_fraction` are the mean sizes of error, exp(mean |ln|) − 1, on held-back measurements;
+    `gain_errors` is what |ln| lost on average over the standard error of that.
     """
 
     beliefs: tuple[Belief, ...]
@@ -44,12 +60,16 @@ class Own:
     after_fraction: float
     used: int
     held_back: int
+    figures: int
     reasons: tuple[str, ...]
+    gain_errors: float
+    asked: Asked = ANY_GAIN
 
     @property
     def improves(self) -> bool:
-        """Whether held-back measurements are predicted better than before."""
-        return self.after_fraction < self.before_fraction
+        """Whether held-back measurements are predicted better than before, by as much as was asked."""
+        enough = self.after_fraction < (1 - self.asked.share) * self.before_fraction
+        return enough and self.gain_errors >= self.asked.standard_errors
 
 
 def own_beliefs(tags: Sequence[str]) -> tuple[Belief, ...]:
@@ -66,26 +86,37 @@ def held_back(count: int) -> NDArray[np.bool_]:
     return apart
 
 
-def fit_own(observe: Observe, beliefs: Sequence[Belief], apart: NDArray[np.bool_] | None = None) -> Own:
-    """Return what measurements say; those held back (`apart` [N]) never enter the fit that is checked with them.
+def fit_own(
+    observe: Observe,
+    beliefs: Sequence[Belief],
+    apart: NDArray[np.bool_] | None = None,
+    asked: Asked = ANY_GAIN,
+) -> Own:
+    """Return what measurements say; those held back never enter the fit that is checked with them.
 
+    They are `apart`: of shape [N], or [K, N] where K parts are held back in turn.
     Only what can be told is fitted: a belief that nothing depends on, that acts like another, or that stays as open as
     it was keeps its value while the rest is fitted, so that it takes no part of what the others explain.
     """
     first = observe(np.zeros(len(beliefs)))
-    apart = held_back(len(first.errors)) if apart is None else apart
+    turns = np.atleast_2d(held_back(len(first.errors)) if apart is None else apart)
     reasons = _indistinct(first, beliefs)
-    part = _settled(observe, beliefs, reasons, ~apart)[0]
-    whole, reasons = _settled(observe, beliefs, reasons, np.ones_like(apart))
+    parts = [_settled(observe, beliefs, reasons, ~out)[0] for out in turns]
+    before = np.concatenate([first.errors[out] for out in turns])
+    after = np.concatenate([observe(part.logs).errors[out] for part, out in zip(parts, turns, strict=True)])
+    whole, reasons = _settled(observe, beliefs, reasons, np.ones_like(turns[0]))
     return Own(
         beliefs=tuple(beliefs),
         fitted=whole,
         known=tuple(not reason for reason in reasons),
-        before_fraction=_mean(first.errors[apart]),
-        after_fraction=_mean(observe(part.logs).errors[apart]),
-        used=int((~apart).sum()),
-        held_back=int(apart.sum()),
+        before_fraction=_mean(before),
+        after_fraction=_mean(after),
+        used=int((~turns).sum(axis=1).min()),
+        held_back=int(turns.sum()),
+        figures=len(first.errors),
         reasons=reasons,
+        gain_errors=_gain_errors(before, after),
+        asked=asked,
     )
 
 
@@ -130,6 +161,11 @@ def _fitted(observe: Observe, beliefs: Sequence[Belief], reasons: Sequence[str],
         seen = observe(fitted.logs).take(rows)
         fitted = step(replace(seen, slopes=seen.slopes * free), beliefs, fitted.logs)
     return fitted
+
+
+def _gain_errors(before: Floats, after: Floats) -> float:
+    gains = np.abs(before) - np.abs(after)
+    return float(np.mean(gains) / max(float(np.std(gains)) / len(gains) ** 0.5, 1e-12))
 
 
 def _mean(errors: Floats) -> float:

@@ -8,7 +8,8 @@ from statistics import median, quantiles
 
 import numpy as np
 
-from sizewell.calibrator.probe_work import Models, probe_work
+from sizewell.calibrator.probe_work import Models, ProbeWork, probe_work
+from sizewell.costs.batch import Floats
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.step import Launch, price
 from sizewell.specs.calibration import Efficiencies
@@ -71,10 +72,16 @@ def predict_probe(
     work = probe_work(probe, models)
     if not work.operators:
         return None
+    seconds, floor_s = probe_seconds(work, Reached.of(Machines.of([cluster]), efficiencies))
+    return PredictedProbe(seconds=float(seconds[0]), floor_s=float(floor_s[0]))
+
+
+def probe_seconds(work: ProbeWork, reached: Reached) -> tuple[Floats, Floats]:
+    """Return the seconds of a probe that has operators on every machine, and their floors, both [M]."""
     launch = Launch(sequences=np.zeros(1), front_end=False, offload_bytes=work.host_link_bytes)
-    step = price(work.operators, Reached.of(Machines.of([cluster]), efficiencies), launch)
-    added = sum(float(step.parts[name][0, 0]) for name in _ENGINE_PARTS if name in step.parts)
-    return PredictedProbe(seconds=float(step.total_s[0, 0]) - added, floor_s=float(step.floor_s[0, 0]))
+    step = price(work.operators, reached, launch)
+    added = sum((step.parts[name][:, 0] for name in _ENGINE_PARTS if name in step.parts), start=np.zeros(1))
+    return step.total_s[:, 0] - added, step.floor_s[:, 0]
 
 
 def side_by_side(

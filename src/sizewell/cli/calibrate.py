@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from sizewell.calibrator.beliefs import Belief
     from sizewell.calibrator.fit import Evidence
     from sizewell.calibrator.own import Own
+    from sizewell.cli.calibrate_figures import About
     from sizewell.planner.point_cases import PointCase
+    from sizewell.specs.calibration import Efficiencies
 
 FITTED = (
     "tpot_mean_s", "itl_mean_s", "ttft_mean_s", "e2e_mean_s", "decode_tokens_per_s", "prefill_tokens_per_s",
@@ -37,45 +41,114 @@ FITTED = (
 @as_json()
 @click.pass_context
 def command(ctx: click.Context, measured: tuple[str, ...], from_runs: bool, save: str | None, as_json: bool) -> None:
-    """Fit the efficiencies of your machine to measured points in files, or to runs that were kept.
+    """Fit the efficiencies of your machine to measured points or machine figures in files, or to runs that were kept.
 
-    FILEs are CSV tables in the format of measured points (docs/accuracy.md); RUNs are numbers of `sizewell runs list`,
-    kept by `sizewell bench --keep` (docs/closed-loop.md). A third of the figures is held back; a calibration that does
-    not predict those better than the one in force is not saved (exit code 4).
+    FILEs are CSV tables of measured points (docs/accuracy.md), or what `sizewell measure` wrote (docs/measure.md), as
+    their headers say. RUNs are numbers of `sizewell runs list`, kept by `sizewell bench --keep`. A third of the figures
+    is held back; a calibration that does not predict those better than the one in force is not saved (exit code 4).
     """
     if from_runs:
-        from sizewell.cli import calibrate_runs
-
-        own, about = calibrate_runs.fitted(measured, save)
-        told: dict[str, object] = {"about": about.machine, "runs": about.runs}
-        source = f"sizewell calibrate --from-runs {' '.join(map(str, about.runs))}"
+        fit = _from_runs(measured, save)
     else:
         files = _files(ctx, measured)
-        own, told = _fitted(files), {"about": None, "runs": []}
-        source = f"sizewell calibrate {' '.join(file.name for file in files)}"
-    document = {**told, **_document(own)}
+        fit = _from_figures(files, save) if _hold_figures(files) else _from_points(files, save)
     if as_json:
-        print_json("calibrate", document)
+        print_json("calibrate", fit.document)
     else:
-        _show(own)
+        fit.show()
     if save is not None:
-        _save(own, save, source)
-        if from_runs:
-            calibrate_runs.keep(save, document)
+        _save(fit.own, save, fit.source)
+        if fit.kept:
+            _keep(save, fit.document)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A fit with what is told beside it, the command it came from, and whether records keep it."""
+
+    own: Own
+    told: Mapping[str, object]
+    source: str
+    kept: bool
+    about: About | None = None
+
+    @property
+    def document(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        return {"about": None, "runs": [], "rows": [], "kinds": [], **self.told, **_document(self.own)}
+
+    def show(self) -> None:
+        """Print its tables."""
+        if self.about:
+            from sizewell.cli.calibrate_figures import show_lots
+
+            show_lots(self.about)
+        _show(self.own)
+
+
+def _from_runs(numbers: Sequence[str], save: str | None) -> Fit:
+    from sizewell.cli import calibrate_runs
+
+    own, about = calibrate_runs.fitted(numbers, save)
+    source = f"sizewell calibrate --from-runs {' '.join(map(str, about.runs))}"
+    return Fit(own=own, told={"about": about.machine, "runs": about.runs}, source=source, kept=True)
+
+
+def _from_figures(files: Sequence[Path], save: str | None) -> Fit:
+    from sizewell.cli import calibrate_figures
+
+    own, about = calibrate_figures.fitted(files, save)
+    return Fit(own=own, told=about.document, source=_said(files), kept=True, about=about)
+
+
+def _from_points(files: Sequence[Path], save: str | None) -> Fit:
+    return Fit(own=_fitted(files, save), told={}, source=_said(files), kept=False)
+
+
+def _said(files: Sequence[Path]) -> str:
+    return f"sizewell calibrate {' '.join(file.name for file in files)}"
+
+
+def _hold_figures(files: Sequence[Path]) -> bool:
+    """Return whether files hold machine figures, False where points; raises BadInputError for some of each."""
+    from sizewell.catalog.measurements import file_kind
+
+    try:
+        kinds = {file_kind(file): file for file in files}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInputError(f"cannot be read as a table: {error}") from error
+    if "memory" in kinds:
+        raise BadInputError(f"{kinds['memory']}: memory of start-up logs is validated, not calibrated")
+    if len(kinds) > 1:
+        raise BadInputError(
+            f"{kinds['figures']} holds machine figures and {kinds['points']} measured points: calibrate the figures "
+            "first, save them, then the points on top"
+        )
+    return "figures" in kinds
+
+
+def _keep(name: str, document: Mapping[str, object]) -> None:
+    """Keep a saved calibration in the records too."""
+    from sizewell.cli.output import json_ready
+    from sizewell.records.store import Records
+
+    number = Records.usual().keep("calibrations", name, json_ready(document))
+    talk(f"kept as calibration {number}; plan, explain and simulate use it from now on")
 
 
 def _files(ctx: click.Context, named: Sequence[str]) -> list[Path]:
     if not named:
-        raise BadInputError("say what was measured: files of points, or --from-runs")
+        raise BadInputError("say what was measured: files of points or of machine figures, or --from-runs")
     kind = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
     return [Path(kind.convert(name, None, ctx)) for name in named]
 
 
-def _fitted(files: Sequence[Path]) -> Own:
+def _fitted(files: Sequence[Path], save: str | None) -> Own:
     from sizewell.calibrator.own import FEWEST, fit_own, own_beliefs
+    from sizewell.catalog.calibrations import read_efficiencies
 
     cases = _cases(files)
-    observe = partial(_evidence, cases)
+    observe = partial(_evidence, cases, read_efficiencies(without=save))
     beliefs = own_beliefs([tag for case in cases for tag in case.all_tags])
     count = sum(len(_metrics(case)) for case in cases)
     if count < FEWEST:
@@ -101,15 +174,15 @@ def _metrics(case: PointCase) -> list[str]:
     return [m for m, v in case.row.metrics.items() if m in FITTED and v > 0 and is_comparable(m, case)]
 
 
-def _evidence(cases: Sequence[PointCase], beliefs: Sequence[Belief], logs: NDArray[np.float64]) -> Evidence:
+def _evidence(
+    cases: Sequence[PointCase], reference: Efficiencies, beliefs: Sequence[Belief], logs: NDArray[np.float64]
+) -> Evidence:
     import numpy as np
 
     from sizewell.calibrator.evidence import answers
     from sizewell.calibrator.fit import Evidence
-    from sizewell.catalog.calibrations import read_efficiencies
     from sizewell.planner.validate_points import log_values
 
-    reference = read_efficiencies()
     errors: list[float] = []
     slopes: list[NDArray[np.float64]] = []
     for case in cases:
@@ -168,11 +241,12 @@ def _save(own: Own, name: str, measured: str) -> None:
     from sizewell.specs.calibration import Factor
 
     if not own.improves:
+        chance = "no more than chance gives; " if own.after_fraction < own.before_fraction else ""
         raise MissedGateError(
             f"not saved: held-back figures are predicted {own.after_fraction:.1%} off, {own.before_fraction:.1%} "
-            "before; measure more, or more varied, loads"
+            f"before; {chance}measure more, or more varied, loads"
         )
-    source = f"{measured}: {own.used + own.held_back} figures"
+    source = f"{measured}: {own.figures} figures"
     scales: dict[str, dict[str, Factor]] = {}
     for belief, log, spread, known in _lines(own):
         if known:

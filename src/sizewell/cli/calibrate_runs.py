@@ -46,15 +46,6 @@ def fitted(numbers: Sequence[str], save: str | None) -> tuple[Own, About]:
     return fit_own(lambda logs: evidence.observe(beliefs, logs), beliefs, evidence.apart), about
 
 
-def keep(name: str, document: Mapping[str, object]) -> None:
-    """Keep a saved calibration in the records too."""
-    from sizewell.cli.output import json_ready
-    from sizewell.records.store import Records
-
-    number = Records.usual().keep("calibrations", name, json_ready(document))
-    talk(f"kept as calibration {number}; plan, explain and simulate use it from now on")
-
-
 def _entries(records: Records, numbers: Sequence[str]) -> list[RunEntry]:
     """Return the runs that are named, else all measured ones of the newest one's machine and engine."""
     odd = [word for word in numbers if not word.isdecimal()]

@@ -18,9 +18,9 @@ from sizewell.specs.machine_figure import FigureKind
 
 if TYPE_CHECKING:
     from sizewell.calibrator.side_by_side import Beside
-    from sizewell.observer.bench import Bench
-    from sizewell.observer.device import Device
-    from sizewell.observer.session import Measured
+    from sizewell.observer.measure.bench import Bench
+    from sizewell.observer.measure.device import Device
+    from sizewell.observer.measure.session import Measured
     from sizewell.specs.hardware import ClusterSpec, GpuSpec
     from sizewell.specs.model import ModelSpec
 
@@ -96,10 +96,10 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 def _measured(given: dict[str, Any]) -> Answer:
     from sizewell.catalog.figures_file import write_figures
-    from sizewell.observer.bench import open_bench
-    from sizewell.observer.description import device_key
-    from sizewell.observer.device import find_device, load_torch
-    from sizewell.observer.trial import tried_types
+    from sizewell.observer.measure.bench import open_bench
+    from sizewell.observer.measure.description import device_key
+    from sizewell.observer.measure.device import find_device, load_torch
+    from sizewell.observer.measure.trial import tried_types
 
     torch = load_torch()
     device = find_device(torch, given["device"])
@@ -140,7 +140,7 @@ def _session(
     bench: Bench, machine: str, models: dict[str, ModelSpec], types: tuple[str, ...], given: dict[str, Any]
 ) -> Measured:
     from sizewell.calibrator.probe_grid import Scope, probes
-    from sizewell.observer.session import Occasion, Session
+    from sizewell.observer.measure.session import Occasion, Session
 
     device = bench.device
     scope = Scope(
@@ -159,7 +159,7 @@ def _session(
 
 
 def _crowding(device: Device) -> str:
-    from sizewell.observer.throttle import crowding
+    from sizewell.observer.measure.throttle import crowding
 
     remark = crowding(device, os.getloadavg()[0])
     if remark:
@@ -182,7 +182,7 @@ def _compared(answer: Answer, models: dict[str, ModelSpec]) -> Answer:
     from sizewell.calibrator.side_by_side import Beside, side_by_side
     from sizewell.catalog.calibrations import read_efficiencies
     from sizewell.catalog.gpu_file import machine_files
-    from sizewell.observer.description import described
+    from sizewell.observer.measure.description import described
 
     figures, efficiencies = answer.measured.figures, read_efficiencies()
     date, files, cluster = time.strftime("%Y-%m-%d"), dict[str, str](), answer.cluster

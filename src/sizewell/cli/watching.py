@@ -52,7 +52,7 @@ def look(runner: Runner, expected: Expected) -> tuple[Look, ...]:
 
 
 def _look(runner: Runner, expected: Expected, number: int, job: JobFacts) -> Look:
-    from sizewell.observer.engine_log import read_engine_log
+    from sizewell.observer.logs.engine_log import read_engine_log
     from sizewell.observer.probe import ask
     from sizewell.observer.standing import judge
 

@@ -1,1 +1,1 @@
-"""What machines say of themselves: probes of the hardware this process stands on."""
+"""What machines say: engine logs, metrics and endpoints, the state of a node, and how fast its kernels are."""

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 
 from sizewell.observer.doctor.asking import Answer
 from sizewell.observer.doctor.gpu_facts import GpuFacts, GpuProcess, GpuState, Vendor
-from sizewell.observer.throttle import REASONS
+from sizewell.observer.measure.throttle import REASONS
 
 _MIB = 2**20
 _BITS = {

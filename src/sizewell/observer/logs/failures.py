@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sizewell.observer.failure_wordings import (
+from sizewell.observer.logs.failure_wordings import (
     DEATH_ADVICE,
     DEATHS,
     EXCEPTION,
@@ -13,7 +13,7 @@ from sizewell.observer.failure_wordings import (
     UNKNOWN_ADVICE,
     Symptom,
 )
-from sizewell.observer.log_line import LogLine
+from sizewell.observer.logs.log_line import LogLine
 from sizewell.specs.standing import Cause, Failure
 
 MOST_EVIDENCE = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sizewell.observer.bench import Run
+from sizewell.observer.measure.bench import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

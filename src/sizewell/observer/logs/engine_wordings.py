@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sizewell.observer.wording import Wording, wording
+from sizewell.observer.logs.wording import Wording, wording
 
 _DEVICE = r"(?:CUDA|ROCm|Vulkan|SYCL|Metal|MTL|CANN|MUSA)\d*(?:_\w+)?"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sizewell.observer.attention_probes import prepare_attention
-from sizewell.observer.bench import Bench
-from sizewell.observer.grouped import grouped_product, grouped_rows
-from sizewell.observer.prepared import Prepared
+from sizewell.observer.measure.attention_probes import prepare_attention
+from sizewell.observer.measure.bench import Bench
+from sizewell.observer.measure.grouped import grouped_product, grouped_rows
+from sizewell.observer.measure.prepared import Prepared
 from sizewell.specs.machine_figure import Probe
 
 _NARROW_GROUPS = ("9.0", "gfx942")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sizewell.observer.device import Device
+from sizewell.observer.measure.device import Device
 from sizewell.specs.hardware import GpuSpec
 
 _ARCHITECTURES = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sizewell.observer.bench import Bench
-from sizewell.observer.kernels import prepare_kernel
+from sizewell.observer.measure.bench import Bench
+from sizewell.observer.measure.kernels import prepare_kernel
 from sizewell.specs.machine_figure import Probe
 
 _WIDE, _NARROW = ("bf16", "fp16", "fp32"), ("fp8", "int8")

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sizewell.calibrator.cut_model import cut_model
-from sizewell.observer.bench import Bench, Run
-from sizewell.observer.grouped import grouped_product, grouped_rows
-from sizewell.observer.mixers import StepShape, mixer_of
-from sizewell.observer.prepared import Prepared
+from sizewell.observer.measure.bench import Bench, Run
+from sizewell.observer.measure.grouped import grouped_product, grouped_rows
+from sizewell.observer.measure.mixers import StepShape, mixer_of
+from sizewell.observer.measure.prepared import Prepared
 from sizewell.specs.layers import Layer, MoeMlp
 from sizewell.specs.machine_figure import Probe
 from sizewell.specs.model import ModelSpec

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sizewell.observer.device import Torch, load_torch
+from sizewell.observer.measure.device import Torch, load_torch
 
 _WARM_UPS, _REPEATS = 3, 20
 _INSIDE = 10

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from sizewell.observer.bench import Bench
+from sizewell.observer.measure.bench import Bench
 
 Attend = Callable[[Any, Any, Any], Any]
 

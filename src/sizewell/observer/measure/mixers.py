@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sizewell.observer.attention import FastestAttention
-from sizewell.observer.attention_probes import latent_attention
-from sizewell.observer.bench import Bench
+from sizewell.observer.measure.attention import FastestAttention
+from sizewell.observer.measure.attention_probes import latent_attention
+from sizewell.observer.measure.bench import Bench
 from sizewell.specs.layers import Attention, LatentAttention, Mixer
 
 Mix = Callable[[Any], Any]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import IO
 
-from sizewell.observer.device import Device
+from sizewell.observer.measure.device import Device
 
 _FIELDS = "clocks.sm,clocks.max.sm,power.draw,power.limit,temperature.gpu,clocks_throttle_reasons.active"
 _EVERY_MS = "250"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from sizewell.observer.engine_wordings import ENGINES
-from sizewell.observer.failure_wordings import CANCELLED
-from sizewell.observer.failures import FailureReader
-from sizewell.observer.log_line import LogLine, read_line
-from sizewell.observer.progress import LoadProgress
-from sizewell.observer.wording import STAGES, LogStage, Wording, keep
+from sizewell.observer.logs.engine_wordings import ENGINES
+from sizewell.observer.logs.failure_wordings import CANCELLED
+from sizewell.observer.logs.failures import FailureReader
+from sizewell.observer.logs.log_line import LogLine, read_line
+from sizewell.observer.logs.progress import LoadProgress
+from sizewell.observer.logs.wording import STAGES, LogStage, Wording, keep
 from sizewell.specs.standing import LogFacts
 
 _ENDS = re.compile(r"[\r\n]+")

@@ -10,14 +10,14 @@ from itertools import groupby
 from statistics import median, quantiles
 
 from sizewell.calibrator.probe_work import ProbeWork, probe_work
-from sizewell.observer.bench import Bench, Run
-from sizewell.observer.budget import Budget, Clock
-from sizewell.observer.decoder import Stacks
-from sizewell.observer.kernels import prepare_kernel
-from sizewell.observer.prepared import Prepared
-from sizewell.observer.ranks import all_reduces
-from sizewell.observer.throttle import ClockWatch
-from sizewell.observer.trial import first_line
+from sizewell.observer.measure.bench import Bench, Run
+from sizewell.observer.measure.budget import Budget, Clock
+from sizewell.observer.measure.decoder import Stacks
+from sizewell.observer.measure.kernels import prepare_kernel
+from sizewell.observer.measure.prepared import Prepared
+from sizewell.observer.measure.ranks import all_reduces
+from sizewell.observer.measure.throttle import ClockWatch
+from sizewell.observer.measure.trial import first_line
 from sizewell.specs.machine_figure import FigureKind, MachineFigure, Probe
 from sizewell.specs.model import ModelSpec
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from sizewell.observer.bench import Bench
+from sizewell.observer.measure.bench import Bench
 
 Product = Callable[[Any, Any], Any]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from sizewell.observer.device import Backend, Device, Torch
+from sizewell.observer.measure.device import Backend, Device, Torch
 
 Tensor = Any
 Run = Callable[[], object]

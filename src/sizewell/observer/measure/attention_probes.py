@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sizewell.observer.attention import FastestAttention
-from sizewell.observer.bench import Bench
-from sizewell.observer.prepared import Prepared
+from sizewell.observer.measure.attention import FastestAttention
+from sizewell.observer.measure.bench import Bench
+from sizewell.observer.measure.prepared import Prepared
 from sizewell.specs.machine_figure import Probe
 
 ROPE_ELEMENTS = 64

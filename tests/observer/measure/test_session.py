@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from sizewell.observer import session as room
-from sizewell.observer.bench import Bench, Run
-from sizewell.observer.budget import LEAST_REPEATS, MOST_REPEATS, SHARES, Budget
-from sizewell.observer.description import described, device_key
-from sizewell.observer.device import Device, NoTorchError, find_device, load_torch
-from sizewell.observer.prepared import Prepared
-from sizewell.observer.session import NO_TIME, Measured, Occasion, Session, summary
-from sizewell.observer.throttle import ClockWatch, crowding, throttling
+from sizewell.observer.measure import session as room
+from sizewell.observer.measure.bench import Bench, Run
+from sizewell.observer.measure.budget import LEAST_REPEATS, MOST_REPEATS, SHARES, Budget
+from sizewell.observer.measure.description import described, device_key
+from sizewell.observer.measure.device import Device, NoTorchError, find_device, load_torch
+from sizewell.observer.measure.prepared import Prepared
+from sizewell.observer.measure.session import NO_TIME, Measured, Occasion, Session, summary
+from sizewell.observer.measure.throttle import ClockWatch, crowding, throttling
 from sizewell.specs.machine_figure import FigureKind, Probe
 
 DEVICE = Device(

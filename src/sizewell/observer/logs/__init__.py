@@ -1,0 +1,1 @@
+"""What engines say in their logs."""
