@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -65,3 +66,10 @@ def test_an_overloaded_replica_serves_no_more_than_its_saturation() -> None:
     assert found.rehearsal is not None
     assert found.rehearsal.stated.overloaded
     assert found.served.requests_per_s.value <= found.rehearsal.saturation.breaks
+
+
+def test_few_requests_are_played_where_each_is_a_book() -> None:
+    """300 requests of five million tokens took minutes: every block of their caches is followed."""
+    book = Workload(users=2, input_tokens=5e6, answer_tokens=100)
+    assert replace(rehearsal(CROWD, NO_LIMITS), workload=book).fewest == 10
+    assert rehearsal(CROWD, NO_LIMITS).fewest == 300

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import ceil, inf, nextafter
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
 from sizewell.costs.ledger import MemoryLedger, ledger
-from sizewell.planner.means import Means
+from sizewell.planner.means import Means, usual_e2e_s
 from sizewell.planner.saturation import Bracket, saturation
 from sizewell.simulator.compiled import CodeStore
 from sizewell.simulator.deployment import deployed
@@ -22,7 +22,6 @@ from sizewell.simulator.facts import Disaggregated, Fleet, ReplicaFacts
 from sizewell.simulator.simulate import Options, simulate
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment
-from sizewell.specs.figure import Figure
 from sizewell.traffic.arrivals import Users, Window, poisson
 from sizewell.traffic.offer import Traffic, offer, traffic_of
 from sizewell.traffic.requests import Requests
@@ -32,6 +31,9 @@ from sizewell.traffic.workload import Slo, Workload
 
 FEWEST, MOST = 300, 3000
 """Requests of one simulated replica: p99 of fewer is a guess, and more tell hardly more."""
+
+MOST_TOKENS, FEWEST_LONG = 3e7, 10
+"""Tokens of all requests beyond which there are fewer of them, and how few: each block of their cache is followed."""
 
 ROUNDS = 4
 """Requests scored for each one in flight."""
@@ -135,6 +137,11 @@ class Rehearsal:
         return self.shares
 
     @property
+    def fewest(self) -> int:
+        """Requests scored at least."""
+        return int(np.clip(MOST_TOKENS / self.workload.context_tokens, FEWEST_LONG, FEWEST))
+
+    @property
     def stated(self) -> Outcome:
         """What happens under the stated load."""
         return self.outcome(self.load / self.shares)
@@ -220,7 +227,7 @@ class Rehearsal:
     def capacity_per_s(self) -> float:
         """Requests per second of one replica that always has more to do."""
         full = self.most_at_once
-        count = int(np.clip(full * 6, FEWEST, MOST))
+        count = int(np.clip(full * 6, self.fewest, MOST))
         traffic = replace(traffic_of(self.workload), arrivals=Window(concurrency=min(2 * full, count // 3)))
         steady = score(simulate(self.served, offer(traffic, count, self.seed), self.options)).steady
         return steady.requests_per_s if steady else inf
@@ -250,7 +257,7 @@ class Rehearsal:
         whole = self.unit == "users"
         edge = min(ceil(share if whole else share * self.e2e_s), MOST)
         before = edge if whole else edge * WARM_UP_ROUNDS
-        count = int(np.clip(edge * ROUNDS, FEWEST, MOST))
+        count = int(np.clip(edge * ROUNDS, self.fewest, MOST))
         return before, before + count, before + count + edge
 
     def _requests(self, share: float, count: int) -> Requests:
@@ -258,43 +265,3 @@ class Rehearsal:
         if self.unit == "users":
             return offer(replace(traffic, arrivals=Users(users=int(share), start_over_s=self.e2e_s)), count, self.seed)
         return offer(replace(traffic, arrivals=poisson(share)), count, self.seed)
-
-
-def usual_e2e_s(given: Means) -> float:
-    """Return about what one request takes, without the wait of a queue that grows without end."""
-    tokens = given.output_tokens_per_s.value / given.requests_per_s.value
-    return min(given.e2e_s.value, 2 * tokens * given.tpot_s.value)
-
-
-Stated = TypeVar("Stated", bound=Means)
-
-
-def with_simulated_means(given: Stated, found: Rehearsal) -> Stated:
-    """Return a prediction with the means of its simulation, in intervals as wide as before.
-
-    Users who send again at once make users / E2E requests per second; of an open loop all are served, or as many as
-    full replicas can.
-    """
-    scored = found.stated.score
-    faster = 1.0
-    if found.unit == "users" and scored.e2e.mean_s:
-        faster = found.load / scored.e2e.mean_s / given.requests_per_s.value
-    elif found.stated.overloaded:
-        faster = min(1.0, found.capacity_per_s * found.replicas / given.requests_per_s.value)
-    return replace(
-        given,
-        ttft_s=_moved(given.ttft_s, scored.ttft.mean_s),
-        ttfa_s=_moved(given.ttfa_s, scored.ttfa.mean_s),
-        tpot_s=_moved(given.tpot_s, scored.tpot.mean_s),
-        e2e_s=_moved(given.e2e_s, scored.e2e.mean_s),
-        requests_per_s=_moved(given.requests_per_s, given.requests_per_s.value * faster),
-        output_tokens_per_s=_moved(given.output_tokens_per_s, given.output_tokens_per_s.value * faster),
-    )
-
-
-def _moved(figure: Figure, value: float | None) -> Figure:
-    """Return a figure of another value in an interval of the same relative width; itself where there is no value."""
-    if value is None or not figure.value:
-        return figure
-    ratio = value / figure.value
-    return replace(figure, value=value, low=figure.low * ratio, high=figure.high * ratio)
