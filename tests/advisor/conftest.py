@@ -11,7 +11,7 @@ from sizewell.advisor.advice import Adviser
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.cli import questions
 from sizewell.planner.stated import Stated
-from sizewell.specs.deployment import Deployment
+from sizewell.specs.deployment import Deployment, Formats
 from sizewell.traffic.workload import Workload
 
 Deploy = Callable[..., Deployment]
@@ -21,12 +21,16 @@ Deploy = Callable[..., Deployment]
 def deploy() -> Deploy:
     """Return a function that states a deployment."""
 
-    def stated(model: str, on: str, nodes: int | None = None, engine: str = "vllm@0.33", **said: Any) -> Deployment:
+    def deploy_as(
+        model: str, on: str, nodes: int | None = None, engine: str = "vllm@0.33", weight_format: str = "native",
+        **said: Any,
+    ) -> Deployment:  # fmt: skip
         load = Workload(input_tokens=1.0, answer_tokens=1.0, users=1.0)
-        setup = questions.Setup(engine=engine, stated=Stated(**{"max_model_len_tokens": 8192, **said}))
+        stated = Stated(**{"max_model_len_tokens": 8192, **said})
+        setup = questions.Setup(engine=engine, formats=Formats(weight=weight_format), stated=stated)
         return questions.stated_on(model, questions.machine(on, nodes), load, setup)
 
-    return stated
+    return deploy_as
 
 
 @pytest.fixture

@@ -61,3 +61,25 @@ def test_lengths_come_from_the_cache_where_no_request_ended() -> None:
     # 1,000 tokens each; two of prompt for one of output, half of which is there.
     assert mix.context_tokens == pytest.approx(1000)
     assert mix.prompt_tokens == pytest.approx(2 * mix.output_tokens)
+
+
+@pytest.mark.parametrize(
+    ("model", "on", "said"),
+    [
+        ("llama-3.1-8b", "1xh100", {"offload_bytes": 8 * 2.0**30}),
+        ("r1", "1xrtx-4090", {"offload_bytes": 366 * 2.0**30, "weight_format": "gguf-q4_k_m", "engine": "llama.cpp"}),
+    ],
+)
+def test_weights_in_host_memory_are_what_one_user_waits_for(
+    deploy: Deploy, adviser: Adviser, model: str, on: str, said: dict[str, Any]
+) -> None:
+    load = Workload(input_tokens=1000, answer_tokens=500, users=1)
+    deployment = deploy(model, on, **said)
+    planned = steady_state(deployment, load, adviser.efficiencies)
+    found = pace(deployment, Mix.of_workload(load, 1, prefix_caching=True), 1, adviser.efficiencies)
+    assert found.token_s == pytest.approx(planned.tpot_s.value, rel=0.02)
+    assert max(found.causes, key=lambda name: found.causes[name]) == "offloaded weights"
+    assert sum(found.causes.values()) == pytest.approx(found.token_s)
+    link = deployment.cluster.gpu.host_link_bytes_per_s
+    if deployment.engine.offload == "streams" and link:
+        assert found.floor_s >= said["offload_bytes"] / link

@@ -227,3 +227,24 @@ def test_desktops_that_no_replica_crosses_need_not_be_joined(say: Say) -> None:
     words = ("explain", "llama-3.1-8b", "--on", "1xrtx-4090", "--nodes", "3", "--node", "desktop")
     assert say(*words, "--tp", "1", "--replicas", "3").code == 0
     assert "desktop is joined in 1 to 1" in say(*words, "--tp", "1", "--pp", "3").complaint
+
+
+def test_a_host_that_lacks_the_memory_for_what_is_offloaded_is_named(say: Say) -> None:
+    words = ("explain", "r1", "--on", "rtx-4090", "--weight-format", "gguf-q4_k_m", "--engine", "llama.cpp")
+    small = say(*words, "--offload-bytes", "366GiB", "--users", "1")
+    assert "THE HOST LACKS MEMORY: 379.0 GiB are needed" in small.out
+    assert "HOST LACKS" not in say("explain", "llama-3.1-8b", "--on", "h100", "--offload-bytes", "5GiB").out
+
+
+def test_a_node_named_like_its_accelerator_is_the_whole_node(say: Say) -> None:
+    """DeepSeek-R1 did not fit an NVL72, because one of its accelerators was taken."""
+    assert "with 4 × gb200-186gb, TP4" in say("explain", "r1", "--on", "gb200-nvl72").out
+    assert "with 2 × gb200-186gb, TP2" in say("explain", "llama-3.1-8b", "--on", "2xgb200-nvl72").out
+
+
+def test_a_wide_replica_is_not_full_at_the_end_of_a_grid(say: Say) -> None:
+    """72 ranks of 1,024 sequences were said to be full at 4,096, and to hold 73,728 users."""
+    words = ("explain", "r1", "--on", "gb200-nvl72", "--nodes", "18", "--tp", "1", "--dp", "72", "--users", "6000")
+    said = say(*words, "--input", "100", "--answer", "100")
+    assert "of 73,728 that may" in said.out
+    assert "SATURATED" not in said.out

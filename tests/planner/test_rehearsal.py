@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -44,6 +45,20 @@ def test_the_edge_of_a_limit_holds_on_one_side_and_breaks_on_the_other(statistic
     assert played.outcome(edge.holds).strain <= 1 < played.outcome(edge.breaks).strain
 
 
+@pytest.mark.parametrize("workload", [CROWD, STREAM])
+@pytest.mark.parametrize("statistic", ["mean", "p99"])
+def test_a_verdict_before_the_end_is_that_of_the_whole_play(workload: Workload, statistic: str) -> None:
+    verdicts = set()
+    for tpot_s in (0.015, 0.02, 0.03, 0.06):
+        slo = Slo(tpot_s=tpot_s, statistic=statistic)  # type: ignore[arg-type]
+        asked, whole = rehearsal(workload, slo), rehearsal(workload, slo)
+        assert asked.holds == whole.stated.holds
+        # Who holds was played whole, so that figures may be shown.
+        assert bool(asked.known) == asked.holds
+        verdicts.add(asked.holds)
+    assert verdicts == {True, False}
+
+
 def test_an_overloaded_replica_serves_no_more_than_its_saturation() -> None:
     workload = Workload(rate_per_s=8.0, input_tokens=1000, answer_tokens=500)
     found = explain("llama-3.3-70b", "4xh100-sxm-80gb", workload)
@@ -51,3 +66,10 @@ def test_an_overloaded_replica_serves_no_more_than_its_saturation() -> None:
     assert found.rehearsal is not None
     assert found.rehearsal.stated.overloaded
     assert found.served.requests_per_s.value <= found.rehearsal.saturation.breaks
+
+
+def test_few_requests_are_played_where_each_is_a_book() -> None:
+    """300 requests of five million tokens took minutes: every block of their caches is followed."""
+    book = Workload(users=2, input_tokens=5e6, answer_tokens=100)
+    assert replace(rehearsal(CROWD, NO_LIMITS), workload=book).fewest == 10
+    assert rehearsal(CROWD, NO_LIMITS).fewest == 300

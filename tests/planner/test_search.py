@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from sizewell.catalog.hardware import read_gpu
 from sizewell.catalog.models import read_model
 from sizewell.catalog.planner_facts import read_facts
 from sizewell.costs.ledger import ledger
+from sizewell.planner.demand import Demand
 from sizewell.planner.facts import Facts
 from sizewell.planner.plan import Answer, Plan
 from sizewell.planner.question import Limits, Question
@@ -184,3 +186,52 @@ def test_apple_machines_run_llama_cpp(facts: Facts) -> None:
     assert found.plans[0].deployment.engine.name == "llama.cpp"
     peak = read_gpu("apple-m3-ultra-512gb").bytes_per_s
     assert found.plans[0].service.tokens_per_s_per_user < peak / (4.5 / 8 * 7e9)
+
+
+@pytest.fixture(scope="module")
+def pipelined(facts: Facts) -> Answer:
+    """Many small cards in a pipeline look cheapest in closed form, and fill up when they are played."""
+    question = Question(
+        model=read_model("Qwen/Qwen3-Next-80B-A3B-Instruct"), weight_formats=("fp8",),
+        workload=Workload(rate_per_s=20, input_tokens=2000, answer_tokens=300),
+        limits=Limits(slo=Slo(ttft_s=2.0, tpot_s=0.05), gpu_keys=("rtx-5070-ti-16gb", "b200-sxm-180gb")),
+    )  # fmt: skip
+    return answer(question, facts, top=1)
+
+
+def test_what_only_seems_cheapest_hides_no_plan(pipelined: Answer) -> None:
+    assert [plan.deployment.cluster.gpu.key for plan in pipelined.plans] == ["b200-sxm-180gb"]
+    assert any(each.reason.startswith("simulated: ") for each in pipelined.rejections)
+
+
+def test_the_frontier_says_of_a_played_plan_what_the_play_showed(pipelined: Answer, r1: Answer) -> None:
+    for found in (pipelined, r1):
+        on_frontier = {_shape(plan): plan for plan in found.frontier}
+        shared = [plan for plan in found.plans if _shape(plan) in on_frontier]
+        assert shared
+        assert all(on_frontier[_shape(plan)].service == plan.service for plan in shared)
+        points = [(1 / plan.service.tpot_s.value, plan.cost.usd_per_million_output_tokens) for plan in found.frontier]
+        assert points == sorted(points, reverse=True)
+
+
+def _shape(plan: Plan) -> tuple[object, ...]:
+    pool = plan.deployment.pools[0]
+    return plan.deployment.cluster.gpu.key, plan.deployment.weight_format, pool.parallelism, pool.replicas
+
+
+@pytest.mark.filterwarnings("error")
+def test_who_waits_without_end_keeps_no_limit_not_even_an_unstated_one() -> None:
+    load = Workload(rate_per_s=20, input_tokens=2000, answer_tokens=300)
+    for limits in (Limits(), Limits(slo=Slo(tpot_s=1.0))):
+        demand = Demand.of(Question(model=read_model("Qwen/Qwen3-8B"), workload=load, limits=limits))
+        assert demand.met(np.array([np.inf, 1.0]), np.array([0.1, 0.1])).tolist() == [False, True]
+
+
+def test_users_of_long_prompts_are_those_served_at_once() -> None:
+    """Most of a request is the wait for its prompt: users in line once counted as served, and every play refused."""
+    question = Question(
+        model=read_model("meta-llama/Llama-3.1-70B-Instruct"), weight_formats=("native",),
+        workload=Workload(users=200, input_tokens=100_000, answer_tokens=1000), limits=Limits(max_nodes=8),
+    )  # fmt: skip
+    (plan,) = answer(question, read_facts("vllm", ("mi300x-192gb",))).plans
+    assert plan.service.concurrency_per_replica <= plan.memory.max_concurrency

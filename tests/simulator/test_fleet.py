@@ -172,6 +172,39 @@ def test_jumps_are_exact_in_any_fleet(seed: int) -> None:
     same(play(fleet, offered(seed, 30)).run, play(slow, offered(seed, 30)).run, rel=1e-9)
 
 
+@settings(max_examples=150, deadline=None)
+@given(SEEDS, st.integers(2, 4), st.sampled_from([0, 3]))
+def test_a_jump_of_ranks_in_lock_step_is_what_its_steps_are(seed: int, ranks: int, balance_steps: int) -> None:
+    """Whichever rank is the slowest: attention of the fullest, and experts that serve the tokens of all."""
+    facts = replace(replica(seed), ranks=ranks, balance_steps=balance_steps)
+    fleet = Fleet(replica=facts, replicas=1 + seed % 2)
+    slow = replace(fleet, replica=replace(facts, jumps=False))
+    jumping, stepping = play(fleet, offered(seed, 30)), play(slow, offered(seed, 30))
+    assert jumping.steps == stepping.steps
+    same(jumping.run, stepping.run, rel=1e-9)
+    gaps = [np.sum(run.gaps.gap_s * run.gaps.count) for run in (jumping.run, stepping.run)]
+    assert gaps[0] == pytest.approx(gaps[1], rel=1e-9)
+    assert jumping.run.gaps.count.sum() == stepping.run.gaps.count.sum()
+
+
+@settings(max_examples=10, deadline=None)
+@given(SEEDS, st.integers(2, 3))
+def test_ranks_jump_alike_compiled_and_plain(seed: int, ranks: int) -> None:
+    facts = replace(replica(seed), ranks=ranks)
+    plain, fast = play(facts, offered(seed), Options(compiled=False)), play(facts, offered(seed))
+    same(fast.run, plain.run)
+    assert fast.run.gaps.gap_s.tolist() == plain.run.gaps.gap_s.tolist()
+
+
+def test_ranks_that_decode_together_jump_beside_one_that_is_idle() -> None:
+    """Compiled code gives control back after so many events: one for each of 30,000 steps would be too many."""
+    calls: list[int] = []
+    facts = small(ranks=3, blocks=10_000, max_num_seqs=4, max_model_len_tokens=40_000)
+    run = play(facts, Requests.of(np.zeros(2), 1, np.full(2, 30_000)), Options(watch=calls.append)).run
+    assert run.output_tokens.tolist() == [30_000, 30_000]
+    assert len(calls) == 1
+
+
 def test_a_fleet_needs_replicas_and_a_known_router() -> None:
     with pytest.raises(BadInputError, match="at least 1"):
         Fleet(replica=small(), replicas=0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from simulator.conftest import SYNC, flat_surface, said, schedule_of, small
 from simulator.test_twins import SEEDS, offered, replica, same
@@ -113,6 +114,16 @@ def test_compiled_and_plain_agree_on_ranks_and_single_tokens(seed: int) -> None:
     assert fast.log == plain.log
     same(fast.run, plain.run)
     assert set(fast.run.status) <= {OK, REJECTED}
+
+
+@settings(max_examples=100, deadline=None)
+@given(SEEDS, st.integers(2, 3), st.sampled_from([1, 4]), st.booleans())
+def test_ranks_jump_exactly(seed: int, ranks: int, receive_steps: int, tokens: bool) -> None:
+    facts = single(seed) if tokens else sglang(seed)
+    facts = replace(facts, ranks=ranks, receive_steps=receive_steps, balance_steps=3 * (seed % 2))
+    jumping, stepping = play(facts, offered(seed, 30)), play(replace(facts, jumps=False), offered(seed, 30))
+    assert jumping.steps == stepping.steps
+    same(jumping.run, stepping.run, rel=1e-9)
 
 
 @settings(max_examples=25, deadline=None)

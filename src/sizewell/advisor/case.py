@@ -14,7 +14,7 @@ from sizewell.specs.deployment import Deployment
 Label = Literal[
     "idle GPUs", "client", "cold prefix cache", "preemption storm", "replicated MLA KV", "KV capacity", "queueing",
     "prefill compute", "weights bandwidth", "decode attention", "decode compute", "interconnect",
-    "host/launch overhead", "pipeline bubble", "slower than predicted", "unknown",
+    "host/launch overhead", "pipeline bubble", "offloaded weights", "slower than predicted", "unknown",
 ]  # fmt: skip
 LABELS: tuple[Label, ...] = get_args(Label)
 

@@ -29,7 +29,7 @@ def causes(case: Case) -> list[Finding]:
 def _cause(case: Case, name: str, share: float, pace: Pace) -> Finding:
     label: Label = name  # type: ignore[assignment]
     lines = [f"{share:.0%} of {ms(pace.token_s)} between tokens, {pace.sequences:,.1f} sequences on each replica"]
-    lines += _details(case, name, pace)
+    lines += _offloaded(case) if name == "offloaded weights" else _details(case, name, pace)
     if name == "decode attention" and case.replicates_latents:
         lines.append("every tensor-parallel rank reads the whole latent cache")
         label = "replicated MLA KV"
@@ -49,6 +49,15 @@ def _details(case: Case, name: str, pace: Pace) -> list[str]:
         late, wire = (pace.waits.get(each, 0.0) for each in ("link latency", "link"))
         return [f"messages wait {ms(late)} for each other and travel {ms(wire)}{_span(case)}"]
     return []
+
+
+def _offloaded(case: Case) -> list[str]:
+    if case.deployment is None:
+        return []
+    moved = case.deployment.pools[-1].settings.offload_bytes / 2**30
+    used = {"computes": "computes with where they lie", "streams": "brings over at every step"}
+    how = used[case.deployment.engine.offload]
+    return [f"{moved:,.4g} GiB of weights for each GPU lie in host memory, which this engine {how}"]
 
 
 def _span(case: Case) -> str:

@@ -3,7 +3,9 @@
 With D sequences decoding on a replica, r prompt tokens computed for each token generated, and chunks of c of them in
 the steps that carry any:
 
-    token_s = decode(D) + D·r / c · (mixed(D, c) − decode(D))        shared by the micro-batches under way
+    token_s = decode(D) + (D − 1)·r / c · (mixed(D, c) − decode(D))        shared by the micro-batches under way
+
+A sequence waits for the prompts of others: its own is computed before its first token.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from sizewell.advisor.mix import Mix
 from sizewell.costs.batch import Batch
 from sizewell.costs.ledger import MemoryLedger
 from sizewell.costs.machines import Machines, Reached
-from sizewell.costs.operators import step_operators
+from sizewell.costs.operators import RankModel
 from sizewell.costs.step import StepTime, price
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.work import Work, total_work
@@ -29,6 +31,7 @@ DECODE, MIXED = 0, 1
 ATTENTION_PARTS = ("attention-decode", "index-selection", "state")
 OVERHEADS = ("launch", "host", "dispatch", "front end")
 LINKS = ("link", "link latency")
+HOST = ("host link", "host memory", "host compute")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ def pace(deployment: Deployment, mix: Mix, sequences: float, efficiencies: Effic
     mine = max(sequences / pool.replicas, 1.0)
     policy = StepPolicy.of(pool.settings, deployment.engine)
     steps = _Steps.priced(deployment, pool, mix, mine, efficiencies)
-    often = mine * mix.computed_tokens / steps.chunk / pool.parallelism.pp if steps.chunk else 0.0
+    often = (mine - 1) * mix.computed_tokens / steps.chunk / pool.parallelism.pp if steps.chunk else 0.0
     accepted = _accepted(pool, policy.drafts, float(steps.reached.factors["acceptance"][0]))
     prompts_s = often * max(steps.seconds(MIXED) - steps.seconds(DECODE), 0.0)
     token_s = steps.seconds(DECODE) / accepted + prompts_s
@@ -112,10 +115,11 @@ class _Steps:
         earlier = mix.prompt_tokens * mix.cached_fraction + max(fresh - chunk / prompts, 0.0) / 2
         context = np.full(2, mix.context_tokens)
         batch = Batch.mixed(micro, context, np.array([0.0, chunk]), earlier, prompts, query_tokens=1 + policy.drafts)
-        operators = step_operators(deployment.model, formats, cut, batch, policy.drafts)
+        operators = policy.operators(RankModel.of(deployment.model, formats, cut), batch)
+        resident = (operator for operator in operators if operator.host is None)
         reached = Reached.of(Machines.of([deployment.cluster]), efficiencies, also=deployment.tags)
         time = price(operators, reached, policy.launch(deployment.model, cut, batch))
-        return cls(time=time, work=total_work(operators), chunk=chunk, reached=reached)
+        return cls(time=time, work=total_work(resident), chunk=chunk, reached=reached)
 
     def seconds(self, step: int) -> float:
         return float(self.time.total_s[0, step])
@@ -146,7 +150,8 @@ def _causes(time: StepTime) -> dict[str, float]:
     # What is left are matrices: arithmetic as far as attention has not used it up, else reading them.
     computed = max(waits["compute"] - attention, 0.0)
     return {
-        "weights bandwidth": busy - attention - computed + waits.get("host link", 0.0),
+        "weights bandwidth": busy - attention - computed,
+        "offloaded weights": sum(waits.get(name, 0.0) for name in HOST),
         "decode compute": computed,
         "decode attention": attention,
         "interconnect": sum(waits.get(name, 0.0) for name in LINKS),

@@ -10,6 +10,7 @@ from typing import Literal
 
 from sizewell.catalog.endless import refuse_endless
 from sizewell.catalog.figures_file import is_figures_header
+from sizewell.catalog.table_cells import MOST, Cells
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.memory_row import MemoryRow
@@ -45,23 +46,15 @@ def read_memory_rows(path: Path) -> tuple[MemoryRow, ...]:
 
 
 def _memory_row(path: Path, number: int, raw: dict[str, str]) -> MemoryRow:
-    def text(column: str) -> str:
-        return (raw.get(column) or "").strip()
-
-    def count(column: str, default: int = 1) -> int:
-        return int(float(text(column) or default))
-
-    def optional(column: str) -> int | None:
-        return int(float(text(column))) if text(column) else None
-
+    cells = Cells(raw)
+    text = cells.text
     try:
-        value = float(text("value"))
-        cut = _cut(
-            text("engine"),
-            Parallelism(tp=count("tp"), pp=count("pp"), dp=count("dp"), ep=count("ep")),
-            count("num_gpus", 0),
-        )
-        settings = (optional("max_model_len"), optional("max_num_batched_tokens"), optional("max_num_seqs"))
+        value = cells.number("value", -MOST)
+        if value is None:
+            raise ValueError("value is empty, expected a number")
+        sizes = {name: cells.whole(name) or 1 for name in ("tp", "pp", "dp", "ep")}
+        cut = _cut(text("engine"), Parallelism(**sizes), cells.whole("num_gpus") or 0)
+        settings = [cells.whole(name) for name in ("max_model_len", "max_num_batched_tokens", "max_num_seqs")]
     except ValueError as error:
         raise BadInputError(f"{path}, line {number}: {error}; correct the row or remove it") from None
     return MemoryRow(

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 from sizewell.catalog.endless import refuse_endless
+from sizewell.catalog.table_cells import MOST, MOST_TOKENS, Cells
 from sizewell.planner.measured_point import PointRow
 from sizewell.specs.errors import BadInputError
 
@@ -30,7 +31,7 @@ def _is_metric(column: str) -> bool:
 
 
 def _row(path: Path, number: int, raw: dict[str, str], metrics: tuple[str, ...]) -> PointRow:
-    fields = _Fields(raw)
+    fields = Cells(raw)
     try:
         return PointRow(
             point_id=fields.text("point_id"),
@@ -49,36 +50,22 @@ def _row(path: Path, number: int, raw: dict[str, str], metrics: tuple[str, ...])
             ep=fields.whole("ep"),
             dp=fields.whole("dp"),
             load=fields.text("load"),
-            concurrency=fields.number("concurrency"),
-            request_rate_per_s=fields.number("request_rate_per_s"),
-            num_requests=fields.number("num_requests"),
-            input_tokens=fields.number("input_tokens"),
-            output_tokens=fields.number("output_tokens"),
-            shared_prefix_tokens=fields.number("shared_prefix_tokens") or 0.0,
+            concurrency=fields.number("concurrency", 0, MOST),
+            request_rate_per_s=fields.number("request_rate_per_s", 0, 1e6),
+            num_requests=fields.number("num_requests", 0, MOST),
+            input_tokens=fields.number("input_tokens", 0, MOST_TOKENS),
+            output_tokens=fields.number("output_tokens", 0, MOST_TOKENS),
+            shared_prefix_tokens=fields.number("shared_prefix_tokens", 0, MOST_TOKENS) or 0.0,
             max_num_seqs=fields.whole("max_num_seqs"),
             max_num_batched_tokens=fields.whole("max_num_batched_tokens"),
-            memory_fraction=fields.number("gpu_memory_utilization"),
+            memory_fraction=fields.number("gpu_memory_utilization", 0, 1),
             eager=fields.text("enforce_eager") == "yes",
             speculative=fields.text("speculative"),
             attention_dp=fields.text("attention_dp") == "yes",
             disaggregated=fields.text("disaggregated"),
             trust=fields.text("trust"),
             notes=fields.text("notes"),
-            metrics={name: float(raw[name]) for name in metrics if raw[name]},
+            metrics={name: value for name in metrics if (value := fields.number(name)) is not None},
         )
     except ValueError as error:
         raise BadInputError(f"{path}, line {number}: {error}; correct the row or remove it") from None
-
-
-class _Fields:
-    def __init__(self, raw: dict[str, str]) -> None:
-        self.raw = raw
-
-    def text(self, column: str) -> str:
-        return (self.raw.get(column) or "").strip()
-
-    def number(self, column: str) -> float | None:
-        return float(self.text(column)) if self.text(column) else None
-
-    def whole(self, column: str) -> int | None:
-        return int(float(self.text(column))) if self.text(column) else None

@@ -33,6 +33,7 @@ def show_explanation(
         *headline(answer.deployment),
         memory_table(answer.memory),
         *memory_verdict(answer.memory, contexts),
+        *host_verdict(answer.materials),
         *(served_lines(answer.workload, answer.served) if answer.served else ()),
         *(rehearsal_lines(answer.rehearsal) if answer.rehearsal else ()),
         *(f"LIMIT MISSED: {miss}" for miss in misses),
@@ -40,6 +41,14 @@ def show_explanation(
         *(advice_parts(advice) if advice else ()),
         materials_table(answer.materials),
     )
+
+
+def host_verdict(needs: BillOfMaterials) -> tuple[str, ...]:
+    """Return a line where a node's own memory is too small; its accelerators may have room all the same."""
+    if needs.host_has_ram:
+        return ()
+    wanted, there = gib(needs.host_ram_minimum_bytes), gib(needs.host_ram_there_bytes)
+    return (f"THE HOST LACKS MEMORY: {wanted} GiB are needed, a {needs.node_name} is taken to have {there} GiB", "")
 
 
 def headline(deployment: Deployment) -> tuple[str, ...]:
@@ -189,7 +198,7 @@ def materials_table(needs: BillOfMaterials) -> Table:
     loads = "; ".join(f"{load.storage} {duration(load.cold_s)}" for load in needs.loads)
     memory = f"{gib(needs.host_ram_minimum_bytes)} GiB at least, {gib(needs.host_ram_bytes)} GiB to restart warm"
     rows = [
-        ("host memory", memory),
+        ("host memory", memory + ("" if needs.host_has_ram else ": more than this node has")),
         ("CPU cores", f"{needs.cpu_cores}" + ("" if needs.host_has_cores else ": more than this node has")),
         ("disk", f"{gib(needs.disk_bytes)} GiB"),
         ("start, nothing cached", loads),

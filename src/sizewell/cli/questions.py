@@ -25,8 +25,9 @@ from sizewell.costs.weights import OFFLOADED
 from sizewell.planner.bill_of_materials import BillOfMaterials, bill_of_materials
 from sizewell.planner.plan import Answer
 from sizewell.planner.question import Question
-from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse, with_simulated_means
+from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse
 from sizewell.planner.search import answer
+from sizewell.planner.simulated_means import with_simulated_means
 from sizewell.planner.splitting import Split, splits
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_table import Lengths
@@ -122,12 +123,13 @@ def fit(
 def machine(text: str, nodes: int | None = None, node: str | None = None, replicas: int = 1) -> ClusterSpec:
     """Return the cluster a text such as `8xh200` names; a count no node holds is spread over several.
 
-    A node's key stands for full nodes: `2xhgx-h100-8`. `node` chooses the kind of node for accelerators.
+    A node's key stands for full nodes: `2xhgx-h100-8`; one that names an accelerator too does so without a count.
+    `node` chooses the kind of node for accelerators.
     Nodes that serve `replicas` need be joined only as far as one replica reaches.
     Raises UnknownNameError for names, BadInputError for counts no node holds and nodes that hold several kinds.
     """
     count, name = parse_machine(text, lambda said: is_gpu(said) or is_node(said))
-    if not is_gpu(name) and is_node(name):
+    if is_node(name) and (count is None or not is_gpu(name)):
         return _full_nodes(name, (count, nodes), node)
     count = count or 1
     if nodes is None:

@@ -111,6 +111,8 @@ def price(operators: Sequence[Operator], reached: Reached, launch: Launch) -> St
         total = total + waited
     limits["launch"] = limits["launch"] + spent.fixed_s
     floor = np.maximum(floor, messages.floor_s) if messages else floor
+    if launch.offload_bytes:
+        floor = np.maximum(floor, launch.offload_bytes / reached.machines.host_link_bytes_per_s[:, None])
     return StepTime(
         total_s=total, floor_s=floor, interval_s=total / launch.stages, parts=parts, limits=limits
     )  # fmt: skip

@@ -68,6 +68,7 @@ class BillOfMaterials:
     host_ram_bytes: float
     documents_host_ram_bytes: float
     host_has_ram: bool
+    host_ram_there_bytes: float
     cpu_cores: int
     host_has_cores: bool
     disk_bytes: float
@@ -101,6 +102,7 @@ def bill_of_materials(
         host_ram_bytes=roomy,
         documents_host_ram_bytes=checkpoint_bytes * (1.5 if sixteen_bit else 1.0),
         host_has_ram=node.host.ram_bytes >= minimum,
+        host_ram_there_bytes=node.host.ram_bytes,
         cpu_cores=cores,
         host_has_cores=node.host.cores >= cores,
         disk_bytes=(checkpoint_bytes + IMAGE_BYTES) / (1 - FREE_DISK_FRACTION),

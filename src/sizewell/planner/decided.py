@@ -20,8 +20,8 @@ def decided_by(question: Question, facts: Facts, plans: Sequence[Plan]) -> tuple
         *_unlimited(question),
         _statistic(question),
         *_risk(question, plans),
-        "Simulation: the plans by rank were played request by request; the frontier is in closed form, which splits "
-        "the wait for prompts between TTFT and TPOT more roughly.",
+        "Simulation: the plans by rank, and pipelines on the frontier, were played request by request; the rest of the "
+        "frontier is in closed form, which splits the wait for prompts between TTFT and TPOT more roughly.",
         _load(question),
         _prices(question, plans),
         _engine(facts),

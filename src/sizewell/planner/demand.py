@@ -79,12 +79,15 @@ class Demand:
         return met
 
     def worst_ratio(self, ttft_s: Floats, tpot_s: Floats) -> Floats:
-        """Return the largest ratio of a mean to its limit; at most 1 = all are kept."""
+        """Return the largest ratio of a mean to its limit; at most 1 = all are kept.
+
+        Who waits without end keeps no limit, not even one nobody stated.
+        """
         e2e = ttft_s + self.lengths.gaps * tpot_s
         ttfa = self.ttfa_of(ttft_s, tpot_s)
-        worst: Floats = np.maximum.reduce(
-            [ttft_s / self.ttft_s, tpot_s / self.tpot_s, e2e / self.e2e_s, ttfa / self.ttfa_s]
-        )
+        pairs = ((ttft_s, self.ttft_s), (tpot_s, self.tpot_s), (e2e, self.e2e_s), (ttfa, self.ttfa_s))
+        endless = np.where(np.isinf(e2e), INF, 0.0)
+        worst: Floats = np.maximum.reduce([endless, *(mean / bound for mean, bound in pairs if bound < INF)])
         return worst
 
 

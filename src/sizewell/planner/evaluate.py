@@ -209,7 +209,8 @@ class Trial:
         if not alive.any():
             return
         position = np.maximum(position, 0.0)
-        users = value_at(position, steady.users)
+        # Whoever waits for others to leave finds no end of it: users are those who are served at once.
+        users = np.minimum(value_at(position, steady.users), steady.most)
         fewest = self._fewest_replicas(users, value_at(position, steady.requests_per_s) * USABLE_RATE)
         replicas = np.ceil(fewest[:, None] * np.array(REPLICA_GRID) - 1e-9)
         fresh = np.diff(replicas, axis=1, prepend=0.0) > 0

@@ -17,3 +17,9 @@ class Means:
     e2e_s: Figure
     requests_per_s: Figure
     output_tokens_per_s: Figure
+
+
+def usual_e2e_s(given: Means) -> float:
+    """Return about what one request takes, without the wait of a queue that grows without end."""
+    tokens = given.output_tokens_per_s.value / given.requests_per_s.value
+    return min(given.e2e_s.value, 2 * tokens * given.tpot_s.value)

@@ -16,7 +16,7 @@ from sizewell.planner.certainty import Certainty, load_tag
 from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, prefill_lengths
 from sizewell.planner.means import Means
 from sizewell.planner.steady_state import Limits, Point, Rates, rates
-from sizewell.planner.step_table import Lengths, StepTable, mean_accepted_tokens, step_table, step_work
+from sizewell.planner.step_table import Lengths, StepTable, grid_up_to, mean_accepted_tokens, step_table, step_work
 from sizewell.simulator.deployment import kv_network
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats, Pool
@@ -107,7 +107,8 @@ class _Serving:
         lengths = Lengths.of(self.workload, prefix_caching=pool.settings.prefix_caching)
         lengths = prefill_lengths(lengths) if pool.role == "prefill" else lengths
         policy = StepPolicy.of(pool.settings, self.deployment.engine)
-        work = step_work(self.deployment.model, self._formats, pool.parallelism, lengths, policy)
+        grid = grid_up_to(pool.settings.max_num_seqs * pool.parallelism.dp)
+        work = step_work(self.deployment.model, self._formats, pool.parallelism, lengths, policy, grid)
         table = step_table(work, reached)
         accepted = pool.settings.draft_acceptance
         if accepted is None:

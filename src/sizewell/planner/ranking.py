@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sizewell.costs.batch import Floats
 from sizewell.planner.candidates import Machine
@@ -50,24 +51,28 @@ class Ranking:
         tie = quantized[self.column] if self.size else np.array([])
         return np.lexsort((self.e2e, tie, self.usd, self.gpus, self._score()))
 
-    def best_per_gpu(self, top: int, each: int = 1) -> list[list[int]]:
-        """Return the best candidates of each of the best `top` accelerators, best first.
+    def by_accelerator(self, each: int) -> Iterator[list[int]]:
+        """Yield the best candidates of every accelerator, best first, accelerators in the order of their best one.
 
-        `each` accelerator has at most so many, no two of one cut, format and number of replicas.
+        An accelerator has at most `each`, no two of one cut, format and number of replicas.
         """
-        chosen: dict[str, dict[Shape, int]] = {}
-        for index in map(int, self.order()):
-            column, row = self.at(index)
-            key = column.yard.machines[column.rows[row]].gpu.key
-            if key not in chosen and len(chosen) == top:
-                continue
-            alike = column.shape(row)
-            mine = chosen.setdefault(key, {})
-            if len(mine) < each:
-                mine.setdefault(alike, index)
-            elif len(chosen) == top and all(len(found) == each for found in chosen.values()):
-                break
-        return [list(found.values()) for found in chosen.values()]
+        order = self.order()
+        keys = self._gpu_keys()[order]
+        for key in dict.fromkeys(keys.tolist()):
+            found: dict[Shape, int] = {}
+            for index in map(int, order[keys == key]):
+                column, row = self.at(index)
+                found.setdefault(column.shape(row), index)
+                if len(found) == each:
+                    break
+            yield list(found.values())
+
+    def _gpu_keys(self) -> NDArray[np.str_]:
+        """Return the accelerator of each candidate."""
+        yards = {id(column.yard): column.yard for column in self.columns}
+        keys = {at: np.array([machine.gpu.key for machine in yard.machines]) for at, yard in yards.items()}
+        parts = [keys[id(column.yard)][column.rows] for column in self.columns]
+        return np.concatenate(parts) if parts else np.array([], dtype=np.str_)
 
     def families(self) -> set[tuple[str, str]]:
         """Return accelerator and weight format of everything that holds."""
@@ -77,13 +82,25 @@ class Ranking:
             for row in np.unique(column.rows)
         }
 
-    def frontier(self) -> list[int]:
-        """Return the candidates nothing beats in speed per user and cost per token, fastest first; priced ones only."""
+    def identity(self, index: int) -> tuple[str, Shape]:
+        """Return what tells a candidate from others, settings aside: its accelerator and its shape."""
+        column, row = self.at(index)
+        return self.machine(index).gpu.key, column.shape(row)
+
+    def frontier(self, missed: Collection[tuple[str, Shape]] = ()) -> list[int]:
+        """Return the candidates nothing beats in speed per user and cost per token, fastest first; priced ones only,
+        and none of those that `missed`.
+        """
         if not self.size:
             return []
         per_token = self.usd / self.tokens_per_s
         known = np.flatnonzero(np.isfinite(per_token))
-        return [int(known[i]) for i in frontier(1 / self.tpot[known], per_token[known])]
+        while True:
+            found = [int(known[i]) for i in frontier(1 / self.tpot[known], per_token[known])]
+            failed = [index for index in found if self.identity(index) in missed]
+            if not failed:
+                return found
+            known = np.setdiff1d(known, failed)
 
     def _score(self) -> Floats:
         by_objective: dict[Objective, Floats] = {

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import ceil, inf, nextafter
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
 from sizewell.costs.ledger import MemoryLedger, ledger
-from sizewell.planner.means import Means
+from sizewell.planner.means import Means, usual_e2e_s
 from sizewell.planner.saturation import Bracket, saturation
 from sizewell.simulator.compiled import CodeStore
 from sizewell.simulator.deployment import deployed
@@ -22,15 +22,18 @@ from sizewell.simulator.facts import Disaggregated, Fleet, ReplicaFacts
 from sizewell.simulator.simulate import Options, simulate
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment
-from sizewell.specs.figure import Figure
 from sizewell.traffic.arrivals import Users, Window, poisson
 from sizewell.traffic.offer import Traffic, offer, traffic_of
 from sizewell.traffic.requests import Requests
+from sizewell.traffic.run import UNFINISHED, Run
 from sizewell.traffic.score import Score, score
 from sizewell.traffic.workload import Slo, Workload
 
 FEWEST, MOST = 300, 3000
 """Requests of one simulated replica: p99 of fewer is a guess, and more tell hardly more."""
+
+MOST_TOKENS, FEWEST_LONG = 3e7, 10
+"""Tokens of all requests beyond which there are fewer of them, and how few: each block of their cache is followed."""
 
 ROUNDS = 4
 """Requests scored for each one in flight."""
@@ -134,9 +137,32 @@ class Rehearsal:
         return self.shares
 
     @property
+    def fewest(self) -> int:
+        """Requests scored at least."""
+        return int(np.clip(MOST_TOKENS / self.workload.context_tokens, FEWEST_LONG, FEWEST))
+
+    @property
     def stated(self) -> Outcome:
         """What happens under the stated load."""
         return self.outcome(self.load / self.shares)
+
+    @cached_property
+    def holds(self) -> bool:
+        """Whether the stated load holds; it is played no longer than until it cannot any more."""
+        share = self._offered(self.load / self.shares)
+        if share not in self.known:
+            if self.overloads:
+                return False
+            run = self._run(share, refutable=True)
+            if (run.status == UNFINISHED).any():
+                return False
+            self.known[share] = self._scored(share, run)
+        return self.known[share].holds
+
+    @property
+    def overloads(self) -> bool:
+        """Whether more comes under the stated load than can be served, whatever its limits."""
+        return self._offered(self.load / self.shares) > self._most
 
     @cached_property
     def without_one(self) -> Outcome | None:
@@ -163,8 +189,7 @@ class Rehearsal:
 
         Without limits nothing is played: requests are all alike, and what is served at one load is served at any.
         """
-        whole = self.unit == "users"
-        most = float(self.most_at_once) if whole else SURE * self.capacity_per_s
+        whole, most = self.unit == "users", self._most
         played = [self.stated]
         if self.shares > 1 and self.without_one:
             played.append(self.without_one)
@@ -181,10 +206,14 @@ class Rehearsal:
 
     def outcome(self, share: float) -> Outcome:
         """Return what one replica makes of `share` of the load."""
-        share = float(ceil(share)) if self.unit == "users" else share
+        share = self._offered(share)
         if share not in self.known:
-            self.known[share] = self._played(share)
+            self.known[share] = self._scored(share, self._run(share))
         return self.known[share]
+
+    def _offered(self, share: float) -> float:
+        """Return a share as it is played: nobody is part of a user."""
+        return float(ceil(share)) if self.unit == "users" else share
 
     @property
     def most_at_once(self) -> int:
@@ -198,7 +227,7 @@ class Rehearsal:
     def capacity_per_s(self) -> float:
         """Requests per second of one replica that always has more to do."""
         full = self.most_at_once
-        count = int(np.clip(full * 6, FEWEST, MOST))
+        count = int(np.clip(full * 6, self.fewest, MOST))
         traffic = replace(traffic_of(self.workload), arrivals=Window(concurrency=min(2 * full, count // 3)))
         steady = score(simulate(self.served, offer(traffic, count, self.seed), self.options)).steady
         return steady.requests_per_s if steady else inf
@@ -206,58 +235,33 @@ class Rehearsal:
     def _strain(self, share: float) -> float:
         return self.outcome(share).strain
 
-    def _played(self, share: float) -> Outcome:
+    @property
+    def _most(self) -> float:
+        """The load from which on a replica cannot keep up."""
+        return float(self.most_at_once) if self.unit == "users" else SURE * self.capacity_per_s
+
+    def _run(self, share: float, *, refutable: bool = False) -> Run:
+        """Return the play of a share, if `refutable` only until a limit is missed whatever comes."""
+        start, stop, count = self._span(share)
+        options = self.options
+        if refutable:
+            options = replace(options, settled=lambda so_far: so_far.rows(start, stop).misses(self.slo))
+        return simulate(self.served, self._requests(share, count), options)
+
+    def _scored(self, share: float, run: Run) -> Outcome:
+        start, stop, _ = self._span(share)
+        return Outcome(share=share, score=score(run.rows(start, stop), self.slo), overloaded=share > self._most)
+
+    def _span(self, share: float) -> tuple[int, int, int]:
+        """Return the first request scored, the first one after them, and how many are offered."""
         whole = self.unit == "users"
         edge = min(ceil(share if whole else share * self.e2e_s), MOST)
         before = edge if whole else edge * WARM_UP_ROUNDS
-        count = int(np.clip(edge * ROUNDS, FEWEST, MOST))
-        run = simulate(self.served, self._requests(share, before + count + edge), self.options)
-        scored = score(run.rows(before, before + count), self.slo)
-        most = self.most_at_once if whole else SURE * self.capacity_per_s
-        return Outcome(share=share, score=scored, overloaded=share > most)
+        count = int(np.clip(edge * ROUNDS, self.fewest, MOST))
+        return before, before + count, before + count + edge
 
     def _requests(self, share: float, count: int) -> Requests:
         traffic: Traffic = traffic_of(self.workload)
         if self.unit == "users":
             return offer(replace(traffic, arrivals=Users(users=int(share), start_over_s=self.e2e_s)), count, self.seed)
         return offer(replace(traffic, arrivals=poisson(share)), count, self.seed)
-
-
-def usual_e2e_s(given: Means) -> float:
-    """Return about what one request takes, without the wait of a queue that grows without end."""
-    tokens = given.output_tokens_per_s.value / given.requests_per_s.value
-    return min(given.e2e_s.value, 2 * tokens * given.tpot_s.value)
-
-
-Stated = TypeVar("Stated", bound=Means)
-
-
-def with_simulated_means(given: Stated, found: Rehearsal) -> Stated:
-    """Return a prediction with the means of its simulation, in intervals as wide as before.
-
-    Users who send again at once make users / E2E requests per second; of an open loop all are served, or as many as
-    full replicas can.
-    """
-    scored = found.stated.score
-    faster = 1.0
-    if found.unit == "users" and scored.e2e.mean_s:
-        faster = found.load / scored.e2e.mean_s / given.requests_per_s.value
-    elif found.stated.overloaded:
-        faster = min(1.0, found.capacity_per_s * found.replicas / given.requests_per_s.value)
-    return replace(
-        given,
-        ttft_s=_moved(given.ttft_s, scored.ttft.mean_s),
-        ttfa_s=_moved(given.ttfa_s, scored.ttfa.mean_s),
-        tpot_s=_moved(given.tpot_s, scored.tpot.mean_s),
-        e2e_s=_moved(given.e2e_s, scored.e2e.mean_s),
-        requests_per_s=_moved(given.requests_per_s, given.requests_per_s.value * faster),
-        output_tokens_per_s=_moved(given.output_tokens_per_s, given.output_tokens_per_s.value * faster),
-    )
-
-
-def _moved(figure: Figure, value: float | None) -> Figure:
-    """Return a figure of another value in an interval of the same relative width; itself where there is no value."""
-    if value is None or not figure.value:
-        return figure
-    ratio = value / figure.value
-    return replace(figure, value=value, low=figure.low * ratio, high=figure.high * ratio)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sizewell.costs.rank_memory import RankMemories
 from sizewell.costs.weights import Weights
+from sizewell.planner.audition import hold_auditions, played_frontier
 from sizewell.planner.candidates import Machine, cuts
-from sizewell.planner.columns import Column, Mask, Rows, Shape, Yard
+from sizewell.planner.columns import Column, Mask, Rows, Yard
 from sizewell.planner.decided import decided_by
 from sizewell.planner.demand import Demand
-from sizewell.planner.evaluate import TOKEN_BUDGETS, Trial
 from sizewell.planner.facts import Facts
 from sizewell.planner.nearest import Nearest
 from sizewell.planner.plan import Answer, Gate, Rejection
 from sizewell.planner.question import Question
 from sizewell.planner.ranking import Ranking
-from sizewell.planner.reasons import simulated_reason
-from sizewell.planner.rehearsal import Rehearsal
-from sizewell.planner.settle import Draft, Settler
+from sizewell.planner.settle import Settler
 from sizewell.planner.step_table import StepWorks
 from sizewell.planner.support import engine_runs, format_runs
 from sizewell.specs.engine import EngineSpec
@@ -29,9 +27,6 @@ from sizewell.specs.errors import BadInputError
 
 MAX_GPUS = 64
 """Accelerators of a replica tried when no limit is given."""
-
-TRIES = 6
-"""Candidates of one accelerator that are played, if the better ones do not hold."""
 
 
 def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
@@ -48,15 +43,14 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     )  # fmt: skip
     families = list(_families(settled))
     ranking = Ranking([column for family in families for column in family.found], question)
-    auditions = [_audition(settled, ranking, candidates) for candidates in ranking.best_per_gpu(top, TRIES)]
+    auditions = hold_auditions(settled, ranking, top)
     best = Ranking([each.draft.column for each in auditions if each.holds], question)
-    held = [settled.plan(each.draft, each.rehearsal) for each in auditions if each.holds]
-    plans = tuple(held[best.column[index]] for index in best.order())
-    frontier = [settled.plan(settled.draft(*ranking.at(index))) for index in ranking.frontier()]
+    held = {each.identity: settled.plan(each.draft, each.rehearsal) for each in auditions if each.holds}
+    plans = tuple(held[best.identity(index)] for index in map(int, best.order()))
     return Answer(
         question=question,
         plans=plans,
-        frontier=tuple(frontier),
+        frontier=played_frontier(settled, ranking, auditions),
         rejections=(
             *(each.rejection() for each in auditions if not each.holds),
             *_rejections(families, ranking.families()),
@@ -64,52 +58,6 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
         decided_by=decided_by(question, facts, plans),
         candidates=ranking.size + int(sum(family.nearest.tried.sum() for family in families)),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Audition:
-    """The first candidate of an accelerator that held when it was played, or the last one that did not."""
-
-    draft: Draft
-    rehearsal: Rehearsal
-    tried: int
-
-    @property
-    def holds(self) -> bool:
-        """Whether it held."""
-        return self.rehearsal.stated.holds
-
-    def rejection(self) -> Rejection:
-        """Return what spoke against the last one."""
-        deployment, missed = self.draft.deployment, simulated_reason(self.rehearsal.stated)
-        pool = deployment.pools[0]
-        return Rejection(
-            family=f"{deployment.cluster.gpu.key}, {deployment.weight_format}", gate="speed", candidates=self.tried,
-            reason=f"{missed} with {pool.replicas} × {pool.parallelism}",
-        )  # fmt: skip
-
-
-def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> _Audition:
-    """Play candidates of one accelerator, best first, until one holds.
-
-    Another token budget makes room for more users, but does not mend a limit that was missed: it is not tried then.
-    """
-    missed: set[tuple[Shape, int]] = set()
-    for tried, index in enumerate(candidates, start=1):
-        column = _refined(settled, *ranking.at(index), missed)
-        draft = settled.draft(column, 0)
-        found = _Audition(draft=draft, rehearsal=settled.rehearsed(draft), tried=tried)
-        if found.holds:
-            break
-        budgets = (column.budget,) if found.rehearsal.stated.overloaded else (*TOKEN_BUDGETS, column.budget)
-        missed.update((column.shape(0), budget) for budget in budgets)
-    return found
-
-
-def _refined(settled: Settler, column: Column, row: int, missed: Collection[tuple[Shape, int]]) -> Column:
-    """Return the candidate alone, under the token budget and with the replicas that serve the objective best."""
-    share = _Share(column.variant.engine, column.variant.formats.weight)
-    return _trial(settled, column.yard, share, column.rows[:0]).refined(column, row, missed)
 
 
 def _refuse_impossible(question: Question, facts: Facts) -> None:
@@ -163,7 +111,7 @@ class _Share:
 def _family(settled: Settler, yard: Yard, share: _Share, rows: tuple[Rows, Rows]) -> _Family:
     """Try a share on the first `rows` of machines; the others are those no engine is left for."""
     question, (fit, unfit) = settled.question, rows
-    trial = _trial(settled, yard, share, fit)
+    trial = settled.trial(yard, share.engine, share.weight_format, fit)
     stored = _stored(question, share.weight_format)
     engines = " or ".join(settled.facts.engines)
     trial.nearest.fail(
@@ -176,13 +124,6 @@ def _family(settled: Settler, yard: Yard, share: _Share, rows: tuple[Rows, Rows]
     for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS, share.engine.name) if good.size else ():
         found += trial.columns(cut)
     return _Family(yard=yard, weight_format=share.weight_format, nearest=trial.nearest, found=tuple(found))
-
-
-def _trial(settled: Settler, yard: Yard, share: _Share, rows: Rows) -> Trial:
-    return Trial(
-        question=settled.question, demand=settled.demand, yard=yard, engine=share.engine, works=settled.works,
-        memories=settled.memories[share.weight_format], rows=rows, nearest=Nearest.of(len(yard.machines)),
-    )  # fmt: skip
 
 
 def _has_kernels(question: Question, engine: EngineSpec, weight_format: str, machines: Sequence[Machine]) -> Mask:

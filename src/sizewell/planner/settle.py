@@ -17,18 +17,20 @@ from sizewell.costs.step_policy import StepPolicy
 from sizewell.planner.bill_of_materials import bill_of_materials
 from sizewell.planner.candidates import Machine
 from sizewell.planner.certainty import Certainty, load_tag
-from sizewell.planner.columns import Column, Variant
+from sizewell.planner.columns import Column, Rows, Variant, Yard
 from sizewell.planner.demand import Demand
-from sizewell.planner.evaluate import GRID, SEQUENCE_LIMITS
+from sizewell.planner.evaluate import GRID, SEQUENCE_LIMITS, Trial
 from sizewell.planner.facts import Facts
 from sizewell.planner.money import break_even, cost, service_units_per_hour
+from sizewell.planner.nearest import Nearest
 from sizewell.planner.offload import placement
 from sizewell.planner.plan import Cost, Details, MemoryUse, Plan, Service
 from sizewell.planner.question import Question
-from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse, with_simulated_means
+from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse
+from sizewell.planner.simulated_means import with_simulated_means
 from sizewell.planner.step_table import StepTable, StepWorks, step_table
 from sizewell.specs.deployment import Deployment, Pool
-from sizewell.specs.engine import HOST_TAG
+from sizewell.specs.engine import HOST_TAG, EngineSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,13 @@ class Settler:
     facts: Facts
     memories: Mapping[str, RankMemories]
     works: StepWorks
+
+    def trial(self, yard: Yard, engine: EngineSpec, weight_format: str, rows: Rows) -> Trial:
+        """Return what tries cuts of a weight format under an engine on some machines."""
+        return Trial(
+            question=self.question, demand=self.demand, yard=yard, engine=engine, works=self.works, rows=rows,
+            memories=self.memories[weight_format], nearest=Nearest.of(len(yard.machines)),
+        )  # fmt: skip
 
     def draft(self, column: Column, row: int) -> Draft:
         """Return a candidate as a deployment."""

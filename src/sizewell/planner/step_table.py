@@ -24,6 +24,14 @@ GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 7
 """Decoding sequences of one replica at which steps are priced; in between times are interpolated."""
 
 
+def grid_up_to(sequences: int) -> tuple[int, ...]:
+    """Return a grid that reaches as far as all ranks of a wide replica may be filled, and the usual one at least."""
+    beyond = [GRID[-1]]
+    while beyond[-1] < sequences:
+        beyond.append(2 * beyond[-1])
+    return (*GRID, *beyond[1:])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
     """Mean tokens of a request: computed prompt, prompt found in the prefix cache, generated."""

@@ -57,11 +57,14 @@ def remove_chunk(engine: Engine, ring: int, request: int) -> int:
     return int(tokens)
 
 
-def step_batch(engine: Engine, ring: int, elsewhere_tokens: float, elsewhere_sequences: float) -> StepBatch:
-    """Return a batch as the cost model takes it, beside what other ranks compute in the same step."""
+def step_batch(
+    engine: Engine, ring: int, elsewhere_tokens: float, elsewhere_sequences: float, ahead: int
+) -> StepBatch:  # fmt: skip
+    """Return a batch as the cost model takes it, beside what other ranks compute in the same step, `ahead` steps on."""
     batch = engine.batches[ring]
+    context = batch.decode_context_tokens + batch.decode_sequences * ahead
     return StepBatch(
-        batch.decode_sequences, batch.decode_context_tokens, batch.prefill_tokens, batch.prefill_sequences,
+        batch.decode_sequences, context, batch.prefill_tokens, batch.prefill_sequences,
         batch.prefill_context_tokens, batch.prefill_pairs, elsewhere_tokens, elsewhere_sequences,
     )  # fmt: skip
 

@@ -14,7 +14,6 @@ from sizewell.simulator.agenda import add_due, next_time_s, set_off, start_close
 from sizewell.simulator.cache import free_sequence
 from sizewell.simulator.engine import (
     DONE,
-    EVENTS_PER_CALL,
     MORE,
     come,
     discharge,
@@ -32,7 +31,7 @@ def play_pair(pair: Pair) -> int:
     """Play on in both pools; return DONE when nothing is left to happen before the horizon, MORE when there is."""
     start_closed_loop(pair.prefill)
     horizon_s = pair.prefill.clock[0].horizon_s
-    for _ in range(EVENTS_PER_CALL):
+    for _ in range(pair.prefill.clock[0].events):
         if log_is_full(pair.prefill) or log_is_full(pair.decode):
             return MORE
         first_s, second_s = next_event_s(pair.prefill), next_event_s(pair.decode)

@@ -13,14 +13,12 @@ from sizewell.simulator.tournament import winner
 from sizewell.simulator.waiting import enqueue
 
 DONE, MORE = range(2)
-EVENTS_PER_CALL = 20_000
-"""Events after which the caller gets a chance to stop."""
 
 
 def play(world: World) -> int:
     """Play on; return DONE when nothing is left to happen before the horizon, MORE when there is."""
     start_closed_loop(world)
-    for _ in range(EVENTS_PER_CALL):
+    for _ in range(world.clock[0].events):
         if log_is_full(world):
             return MORE
         time_s = next_event_s(world)

@@ -176,6 +176,7 @@ CLOCK = np.dtype(
         ("order", np.int64),
         ("closed", np.int64),  # a closed loop sends the next request when one has ended
         ("users", np.int64),  # of a closed loop that has not started yet
+        ("events", np.int64),  # after which the caller gets a chance to stop
         ("think_s", np.float64),
         ("request_s", np.float64),  # goes by before a request reaches the scheduler
         ("turn", np.int64),  # whose it is, going round; else requests given to replicas so far

@@ -1,22 +1,54 @@
 """Steps that are identical in kind, jumped over at once: every running sequence decodes and nothing else can happen.
 
-A jump over k steps is exact: until its end no sequence ends, none can be admitted, and the pool holds every block
-they grow into. Only the sum of the steps' seconds is computed in closed form (`costs.surface`).
+A jump over k steps is exact: until its end no sequence ends, none can be admitted, and the pools hold every block
+they grow into, on every rank of the replica. Only the seconds of the steps are still summed up (`simulator.pace`).
 """
 
 from __future__ import annotations
 
-from sizewell.costs.surface import StepSurface, decode_run_s
 from sizewell.simulator.cache import drop_unseen, free_tokens, grow, offer_full_blocks
 from sizewell.simulator.landing import count_gap
-from sizewell.simulator.state import NO_ROOM, OPEN, SGLANG, STATE, Engine
+from sizewell.simulator.pace import run_s
+from sizewell.simulator.state import NO_ROOM, OPEN, SGLANG, STATE, Engine, World, engine_of
 
 ALIKE = 1.0005
 """Steps of one jump whose seconds differ by less are counted as equal gaps."""
 
 
-def steps_alike(engine: Engine, in_flight: int) -> int:
-    """Return how many steps can be jumped over: after them the batches in flight are the same, so many tokens on."""
+def steps_alike(world: World, first: int) -> int:
+    """Return how many steps all ranks from `first` on can jump over: after them the batches in flight are the same, so
+    many tokens on.
+    """
+    rules, lead = world.rules[0], world.states[first]
+    # Ranks of a pipeline are not jumped: which stage of which rank is idle is noted by the first rank alone.
+    if rules.ranks > 1 and rules.stages > 1:
+        return 0
+    steps, decoding = rules.max_model_len_tokens, 0
+    for rank in range(rules.ranks):
+        state = world.states[first + rank]
+        # Prompts that wait for all ranks to have one count the steps they do.
+        if rules.balance_steps > 0 and state.waiting > 0:
+            return 0
+        if rules.ranks > 1 and state.running == 0:
+            if not _idle(world, first + rank, lead.in_flight):
+                return 0
+            continue
+        decoding += 1
+        steps = min(steps, _steps_of_rank(engine_of(world, first + rank), lead.in_flight))
+        if steps == 0:
+            return 0
+    return int(steps) if decoding > 0 else 0
+
+
+def _idle(world: World, index: int, in_flight: int) -> bool:
+    """Return whether a rank has nothing to do, now and once the batches in flight are done."""
+    state, ahead = world.states[index], 0
+    for ring in range(in_flight):
+        ahead += world.batches[index, ring].entries
+    return bool(state.waiting + state.moved + ahead == 0)
+
+
+def _steps_of_rank(engine: Engine, in_flight: int) -> int:
     state, rules = engine.state[0], engine.rules[0]
     if state.running == 0 or (state.waiting + state.moved > 0 and state.blocked == OPEN):
         return 0
@@ -40,25 +72,35 @@ def steps_alike(engine: Engine, in_flight: int) -> int:
     return _within_pool(engine, int(least - computing))
 
 
-def jump(engine: Engine, surface: StepSurface, steps: int, start_s: float, times: tuple[float, float]) -> None:
-    """Move every running sequence `steps` tokens on.
+def jump(world: World, first: int, steps: int, end_s: float) -> None:
+    """Move every running sequence of the ranks from `first` on `steps` tokens on, the last of which come at `end_s`."""
+    for rank in range(world.rules[0].ranks):
+        if world.states[first + rank].running > 0:
+            _set_times(world, first, rank, steps, end_s)
+            _move(engine_of(world, first + rank), steps)
+    _count_gaps(world, first, steps - 1, end_s)
 
-    `start_s`: when the first of the steps ends; `times`: sequences' context tokens in the step after it, and when the
-    last one ends.
-    """
-    context, end_s = times
-    state, rules, sequences = engine.state[0], engine.rules[0], engine.sequences
-    count = float(state.running)
-    for place in range(state.running):
-        sequence = sequences[engine.running[place]]
+
+def _set_times(world: World, first: int, rank: int, steps: int, end_s: float) -> None:
+    """Note when the tokens of a rank's sequences come, the last ones at `end_s`."""
+    engine, ring = engine_of(world, first + rank), world.states[first].oldest
+    start_s = world.batches[first, ring].end_s
+    for place in range(engine.state[0].running):
+        sequence = engine.sequences[engine.running[place]]
         count_gap(engine, start_s - sequence.last_s, 1)
         left = sequence.think_tokens - sequence.generated
         if 0 <= left < steps:
-            sequence.first_answer_s = start_s + decode_run_s(surface, count, context, left)
+            sequence.first_answer_s = start_s + run_s(world, first, ring, 1, left)
+        sequence.last_s = end_s
+
+
+def _move(engine: Engine, steps: int) -> None:
+    """Give every running sequence of a rank its tokens and the blocks they take."""
+    state, rules, sequences = engine.state[0], engine.rules[0], engine.sequences
+    for place in range(state.running):
+        sequence = sequences[engine.running[place]]
         sequence.generated += steps
         sequence.computed += steps
-        sequence.last_s = end_s
-    _count_gaps(engine, surface, steps - 1, context)
     if rules.windowed:
         for step in range(steps):
             for place in range(state.running):
@@ -89,20 +131,23 @@ def _take_and_offer(engine: Engine, request: int, ahead: int) -> None:
         offer_full_blocks(engine, request, computed - sequence.placeholders)
 
 
-def _count_gaps(engine: Engine, surface: StepSurface, steps: int, context: float) -> None:
-    """Count the gaps of the steps after the first; longer pieces where seconds hardly grow."""
-    count = float(engine.state[0].running)
-    done = 0
+def _count_gaps(world: World, first: int, steps: int, end_s: float) -> None:
+    """Count the gaps of the steps after the first up to `end_s`; longer pieces where seconds hardly grow."""
+    ring, done, running = world.states[first].oldest, 0, 0
+    for rank in range(world.rules[0].ranks):
+        running += world.states[first + rank].running
     while done < steps:
         piece = steps - done
-        first_s = decode_run_s(surface, count, context + count * done, 1)
+        first_s = run_s(world, first, ring, 1 + done, 1)
         while piece > 1:
-            last_s = decode_run_s(surface, count, context + count * (done + piece - 1), 1)
+            last_s = run_s(world, first, ring, done + piece, 1)
             if last_s <= first_s * ALIKE and first_s <= last_s * ALIKE:
                 break
             piece = (piece + 1) // 2
-        seconds = decode_run_s(surface, count, context + count * done, piece) / piece
-        count_gap(engine, seconds, piece * engine.state[0].running)
+        whole = world.rules[0].ranks > 1 and piece == steps
+        sum_s = end_s - world.batches[first, ring].end_s if whole else run_s(world, first, ring, 1 + done, piece)
+        seconds = sum_s / piece
+        count_gap(engine_of(world, first), seconds, piece * running)
         done += piece
 
 

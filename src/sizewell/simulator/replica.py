@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from math import inf
 
-from sizewell.costs.surface import decode_run_s, decode_steps_within, step_s
-from sizewell.simulator.batches import step_batch
+from sizewell.simulator.agenda import next_time_s
 from sizewell.simulator.jumps import jump, steps_alike
 from sizewell.simulator.landing import land_batch
+from sizewell.simulator.pace import pace_s, run_s, steps_until
 from sizewell.simulator.sglang import schedule_sglang
 from sizewell.simulator.state import FCFS, OPEN, SGLANG, Engine, World, engine_of
 from sizewell.simulator.tournament import enter
 from sizewell.simulator.vllm import schedule
+
+MOST_STEPS = 256
+"""Steps of several ranks that are planned ahead: what nobody foresaw may cut them short."""
 
 
 def wake(world: World, replica: int) -> None:
@@ -113,21 +116,15 @@ def halt(world: World, replica: int) -> None:
 
 def _cut_jump(world: World, replica: int) -> None:
     """Shorten a planned jump so that the scheduler acts at the end of the step that is running now."""
-    now_s = world.clock[0].now_s
-    lead = world.states[replica * world.rules[0].ranks]
-    batch = world.batches[replica * world.rules[0].ranks, lead.oldest]
-    steps = 0
-    if now_s > batch.end_s:
-        count, context = batch.decode_sequences, batch.decode_context_tokens + batch.decode_sequences
-        steps = decode_steps_within(world.surface, count, context, now_s - batch.end_s, lead.skip)
-    _set_wake(world, replica, min(steps, lead.skip))
+    _set_wake(world, replica, world.states[replica * world.rules[0].ranks].skip, world.clock[0].now_s)
 
 
 def _no_admission(world: World, replica: int) -> bool:
     """Return whether a new request could not be admitted whatever it is: all slots taken, or others before it."""
     rules = world.rules[0]
     state = world.states[replica * rules.ranks]
-    if rules.receive_steps > 1:
+    # Which of several ranks it comes to is not known here.
+    if rules.receive_steps > 1 or rules.ranks > 1:
         return False
     return bool((state.spare == 0 and state.moved == 0) or (state.blocked != OPEN and rules.policy == FCFS))
 
@@ -136,7 +133,7 @@ def _launch(world: World, replica: int, ring: int) -> None:
     """Set when a batch starts and ends: one after the other, or stage by stage through a pipeline."""
     rules = world.rules[0]
     first = replica * rules.ranks
-    lead, seconds = world.states[first], _step_s(world, first, ring)
+    lead, seconds = world.states[first], pace_s(world, first, ring, 0)
     for rank in range(rules.ranks):
         seconds += world.batches[first + rank, ring].load_s
     batch = world.batches[first, ring]
@@ -144,24 +141,6 @@ def _launch(world: World, replica: int, ring: int) -> None:
     interval_s = seconds / rules.stages
     batch.end_s = max(batch.start_s + seconds, lead.end_s + interval_s)
     lead.busy_s, lead.end_s = batch.start_s + interval_s, batch.end_s
-
-
-def _step_s(world: World, first: int, ring: int) -> float:
-    """Return the seconds of a step of all ranks: the slowest one's."""
-    ranks = world.rules[0].ranks
-    if ranks == 1:
-        return step_s(world.surface, step_batch(engine_of(world, first), ring, 0.0, 0.0))
-    tokens = sequences = slowest = 0.0
-    for rank in range(ranks):
-        batch = world.batches[first + rank, ring]
-        tokens += max(batch.tokens, 1)
-        sequences += batch.entries
-    for rank in range(ranks):
-        batch = world.batches[first + rank, ring]
-        elsewhere = tokens - max(batch.tokens, 1), sequences - batch.entries
-        own = step_batch(engine_of(world, first + rank), ring, float(elsewhere[0]), float(elsewhere[1]))
-        slowest = max(slowest, step_s(world.surface, own))
-    return slowest
 
 
 def _plan(world: World, replica: int) -> None:
@@ -173,20 +152,23 @@ def _plan(world: World, replica: int) -> None:
         _act_at(world, replica, inf)
         return
     steps = 0
-    if rules.jumps and rules.ranks == 1 and lead.in_flight == rules.depth:
-        steps = steps_alike(engine_of(world, replica), lead.in_flight)
-    _set_wake(world, replica, steps)
+    if rules.jumps and lead.in_flight == rules.depth:
+        steps = steps_alike(world, replica * rules.ranks)
+    until_s = inf
+    if rules.ranks > 1:
+        # Their steps are summed one by one: none more than are jumped over.
+        steps, until_s = min(steps, MOST_STEPS), next_time_s(world)
+    _set_wake(world, replica, steps, until_s)
 
 
-def _set_wake(world: World, replica: int, steps: int) -> None:
+def _set_wake(world: World, replica: int, most: int, until_s: float) -> None:
+    """Let the scheduler act after a jump over at most so many steps, those that start before a time."""
     rules = world.rules[0]
     lead = world.states[replica * rules.ranks]
     batch = world.batches[replica * rules.ranks, lead.oldest]
-    lead.skip, end_s = steps, batch.end_s
-    if steps > 0:
-        count, context = batch.decode_sequences, batch.decode_context_tokens + batch.decode_sequences
-        end_s += decode_run_s(world.surface, count, context, steps)
-    _act_at(world, replica, end_s)
+    steps, seconds = steps_until(world, replica * rules.ranks, lead.oldest, until_s, most)
+    lead.skip = steps
+    _act_at(world, replica, batch.end_s + seconds)
 
 
 def _act_at(world: World, replica: int, time_s: float) -> None:
@@ -208,21 +190,26 @@ def _land(world: World, replica: int, now_s: float) -> None:
 
 def _jump(world: World, replica: int) -> None:
     """Jump over the planned steps: the batches in flight become those of so many steps later."""
-    depth = world.rules[0].depth
-    engine = engine_of(world, replica)
-    lead = world.states[replica]
-    oldest, steps = engine.batches[lead.oldest], lead.skip
-    count, context = oldest.decode_sequences, oldest.decode_context_tokens + oldest.decode_sequences
-    before_s = decode_run_s(world.surface, count, context, steps - 1)
-    jump(engine, world.surface, steps, oldest.end_s, (context, oldest.end_s + before_s))
-    start_s, end_s = oldest.end_s + before_s, lead.wake_s
+    rules = world.rules[0]
+    first = replica * rules.ranks
+    lead = world.states[first]
+    oldest, steps = lead.oldest, lead.skip
+    end_s = lead.wake_s
+    if rules.ranks == 1:
+        start_s = world.batches[first, oldest].end_s + run_s(world, first, oldest, 1, steps - 1)
+    else:
+        start_s = end_s - pace_s(world, first, oldest, steps)
+    jump(world, first, steps, start_s)
     for ahead in range(lead.in_flight):
-        batch = engine.batches[(lead.oldest + ahead) % depth]
+        batch = world.batches[first, (oldest + ahead) % rules.depth]
         if batch.end_s == 0.0:
             continue
-        batch.decode_context_tokens += count * steps
         batch.start_s, batch.end_s = start_s, end_s
         start_s = end_s
-        end_s += decode_run_s(world.surface, count, context + count * (steps + ahead), 1)
+        end_s += run_s(world, first, oldest, 1 + steps + ahead, 1)
     lead.busy_s = lead.end_s = start_s
     lead.skip = 0
+    for rank in range(rules.ranks):
+        for ahead in range(lead.in_flight):
+            batch = world.batches[first + rank, (oldest + ahead) % rules.depth]
+            batch.decode_context_tokens += batch.decode_sequences * steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -17,8 +18,11 @@ from sizewell.simulator.state import ENDED, NONE, REFUSED, Pair, Records, World
 from sizewell.simulator.world import make_pair, make_world
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.run import OK, REJECTED, UNFINISHED, GapCounts, Run, Timeline
+from sizewell.traffic.underway import Underway
 
 LOG_LINES = 1 << 16
+ASKED = 2
+"""Requests offered for each event after which `settled` is asked again: about eight times in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,8 @@ class Played:
 class Options:
     """How to play: until `horizon_s`; `compiled` False runs the same functions as plain Python; with a `log` every
     step is formed and written down, none jumped over; `store` keeps compiled code for the next process. `watch` is told
-    now and then how many requests have ended; what it raises ends the simulation.
+    now and then how many requests have ended; what it raises ends the simulation. `settled` is asked more often, of
+    replicas that are not split into pools: once it says yes, what has not ended stays UNFINISHED.
     """
 
     horizon_s: float = inf
@@ -74,6 +79,7 @@ class Options:
     log: bool = False
     store: CodeStore | None = None
     watch: Callable[[int], None] | None = None
+    settled: Callable[[Underway], bool] | None = None
 
 
 Served = ReplicaFacts | Fleet | Disaggregated
@@ -92,6 +98,8 @@ def play(facts: Served, requests: Requests, options: Options = Options()) -> Pla
     if isinstance(facts, Disaggregated):
         return _play_pools(facts, requests, options)
     world = _world(facts if isinstance(facts, Fleet) else Fleet(replica=facts), requests, options)
+    if options.settled is not None:
+        world.clock.events = max(len(requests) // ASKED, 1)
     lines = _run_through(world, (world,), (engine.play, engine.stop), options)
     return Played(run=_run(world, requests), log=tuple(lines), steps=int(world.states.steps.sum()))
 
@@ -134,18 +142,36 @@ def _run_through(
 ) -> list[LogLine]:
     """Play to the end; between calls the caller may be interrupted, and the log is emptied."""
     lines: list[list[LogLine]] = [[] for _ in worlds]
-    go, stop = (Twin(each, options.store) if options.compiled else each for each in functions)
+    go, stop = functions
+    forth = Twin(go, options.store).on(state) if options.compiled else partial(go, state)
     more = True
     while more:
-        more = go(state) == engine.MORE
+        more = forth() == engine.MORE and not _settled(worlds, options)
         for world, kept in zip(worlds, lines, strict=True):
             kept += [_line(line) for line in world.log[: world.clock[0].logged]]
             world.clock[0].logged = 0
         if options.watch is not None:
             options.watch(int((worlds[-1].sequences.place >= ENDED).sum()))
     if options.horizon_s < inf:
-        stop(state)
+        _ = Twin(stop, options.store)(state) if options.compiled else stop(state)
     return [line for kept in lines for line in kept]
+
+
+def _settled(worlds: tuple[World, ...], options: Options) -> bool:
+    """Return whether nothing more needs to be known."""
+    if options.settled is None or len(worlds) > 1:
+        return False
+    sequences = worlds[0].sequences
+    return options.settled(
+        Underway(
+            now_s=float(worlds[0].clock[0].now_s),
+            ended=sequences.place == ENDED,
+            scheduled_s=sequences.scheduled_s,
+            first_token_s=sequences.first_s,
+            last_token_s=sequences.last_s,
+            output_tokens=sequences.output_tokens,
+        )
+    )
 
 
 def _log_capacity(facts: ReplicaFacts) -> int:

@@ -51,6 +51,8 @@ from sizewell.traffic.requests import Ints, Requests
 KINDS = {"full": FULL, "window": WINDOW, "chunk": CHUNK, "state": STATE}
 GAP_BINS = int((14.0 - GAP_LOG_START) * GAP_BINS_PER_E)
 SAMPLES = 4096
+EVENTS_PER_CALL = 20_000
+"""Events after which whoever plays gets a chance to stop."""
 RATIO_START, RATIO_LEAST, RATIO_STEPS = 0.7, 0.14, 600
 """SGLang expects running sequences to use so much of their output; the share falls to a part of that in some steps."""
 LISTS = ("running", "ended", "asked", "moved")
@@ -218,7 +220,7 @@ def _sequences(requests: Requests) -> Records:
 def _clock(facts: ReplicaFacts, requests: Requests, horizon_s: float) -> Records:
     users = requests.concurrency or 0
     return _filled(
-        1, CLOCK, horizon_s=horizon_s, closed=users > 0, users=users,
+        1, CLOCK, horizon_s=horizon_s, closed=users > 0, users=users, events=EVENTS_PER_CALL,
         think_s=requests.think_s + facts.request_s, request_s=facts.request_s, gap_s=-1.0,
     )  # fmt: skip
 

@@ -1,0 +1,138 @@
+"""Candidates played before they are called plans: a closed form ranks them, a simulation decides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+
+from sizewell.planner.columns import Column, Shape
+from sizewell.planner.evaluate import TOKEN_BUDGETS
+from sizewell.planner.pareto import frontier
+from sizewell.planner.plan import Plan, Rejection
+from sizewell.planner.ranking import Ranking
+from sizewell.planner.reasons import simulated_reason
+from sizewell.planner.rehearsal import Rehearsal
+from sizewell.planner.settle import Draft, Settler
+
+TRIES = 6
+"""Candidates of one accelerator that are played, if the better ones do not hold."""
+
+LATER_TRIES = 2
+"""The same of accelerators that are only played because those before them did not hold."""
+
+MOST_PLAYED = 60
+"""Candidates played after which an answer goes without the plans it still lacks, unless it has none at all."""
+
+MOST_OF_FRONTIER, USUAL_TOKENS = 8, 1e5
+"""Points of the frontier that are played because the closed form believes too much of them; fewer where requests are
+longer than usual, because a play takes as long as its caches are.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audition:
+    """The first candidate of an accelerator that held when it was played, or the last one that did not.
+
+    `missed` are the shapes that did not.
+    """
+
+    draft: Draft
+    rehearsal: Rehearsal
+    tried: int
+    missed: frozenset[Shape]
+
+    @property
+    def holds(self) -> bool:
+        """Whether it held."""
+        return self.rehearsal.holds
+
+    @property
+    def gpu_key(self) -> str:
+        """The accelerator."""
+        return self.draft.deployment.cluster.gpu.key
+
+    @property
+    def identity(self) -> tuple[str, Shape]:
+        """What tells it from others, settings aside."""
+        return self.gpu_key, self.draft.column.shape(self.draft.row)
+
+    def rejection(self) -> Rejection:
+        """Return what spoke against the last one."""
+        deployment, missed = self.draft.deployment, simulated_reason(self.rehearsal.stated)
+        pool = deployment.pools[0]
+        return Rejection(
+            family=f"{deployment.cluster.gpu.key}, {deployment.weight_format}", gate="speed", candidates=self.tried,
+            reason=f"{missed} with {pool.replicas} × {pool.parallelism}",
+        )  # fmt: skip
+
+
+def hold_auditions(settled: Settler, ranking: Ranking, top: int) -> list[Audition]:
+    """Play accelerators, the best first, until `top` of them hold: what only seems cheap must not hide the rest."""
+    found: list[Audition] = []
+    held = played = 0
+    for candidates in ranking.by_accelerator(TRIES):
+        each = _audition(settled, ranking, candidates if len(found) < top else candidates[:LATER_TRIES])
+        found.append(each)
+        held, played = held + each.holds, played + each.tried
+        if held == top or (held and played >= MOST_PLAYED):
+            break
+    return found
+
+
+def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> Audition:
+    """Play candidates of one accelerator, best first, until one holds.
+
+    Another token budget makes room for more users, but does not mend a limit that was missed: it is not tried then.
+    """
+    missed: set[tuple[Shape, int]] = set()
+    for tried, index in enumerate(candidates, start=1):
+        column = _refined(settled, *ranking.at(index), missed)
+        draft = settled.draft(column, 0)
+        shapes = frozenset(shape for shape, _ in missed)
+        found = Audition(draft=draft, rehearsal=settled.rehearsed(draft), tried=tried, missed=shapes)
+        # What becomes of the last one is told, whether it holds or not.
+        last = tried == len(candidates)
+        if found.rehearsal.stated.holds if last else found.holds:
+            return found
+        budgets = (column.budget,) if found.rehearsal.overloads else (*TOKEN_BUDGETS, column.budget)
+        missed.update((column.shape(0), budget) for budget in budgets)
+    return replace(found, missed=frozenset(shape for shape, _ in missed))
+
+
+def _refined(settled: Settler, column: Column, row: int, missed: Collection[tuple[Shape, int]]) -> Column:
+    """Return the candidate alone, under the token budget and with the replicas that serve the objective best."""
+    variant = column.variant
+    trial = settled.trial(column.yard, variant.engine, variant.formats.weight, column.rows[:0])
+    return trial.refined(column, row, missed)
+
+
+def played_frontier(settled: Settler, ranking: Ranking, auditions: Sequence[Audition]) -> tuple[Plan, ...]:
+    """Return the plans nothing beats in speed and cost per token, fastest first.
+
+    What was played is worth what the play showed. Pipelines are played here, the fullest first: micro-batches of a
+    closed form are all alike, those of an engine are not.
+    """
+    held = {each.identity: settled.plan(each.draft, each.rehearsal) for each in auditions if each.holds}
+    known = {*held, *((each.gpu_key, shape) for each in auditions for shape in each.missed)}
+    asked = settled.demand.context_tokens
+    for _ in range(ceil(MOST_OF_FRONTIER * min(1.0, USUAL_TOKENS / asked))):
+        piped = (index for index in reversed(ranking.frontier(known)) if ranking.at(index)[0].variant.cut.pp > 1)
+        index = next(piped, None)
+        if index is None:
+            break
+        known.add(ranking.identity(index))
+        each = _audition(settled, ranking, [index])
+        if each.holds:
+            held[each.identity] = settled.plan(each.draft, each.rehearsal)
+    drawn = [settled.plan(settled.draft(*ranking.at(index))) for index in ranking.frontier(known)]
+    return _unbeaten([*(replace(plan, details=None, rehearsal=None) for plan in held.values()), *drawn])
+
+
+def _unbeaten(plans: Sequence[Plan]) -> tuple[Plan, ...]:
+    costs = [plan.cost.usd_per_million_output_tokens for plan in plans]
+    priced = [(plan, usd) for plan, usd in zip(plans, costs, strict=True) if usd is not None]
+    speeds = np.array([plan.service.tokens_per_s_per_user for plan, _ in priced])
+    return tuple(priced[index][0] for index in frontier(speeds, np.array([usd for _, usd in priced])))
