@@ -7,14 +7,16 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sizewell.catalog.engine_flags import list_flag_releases, read_engine_flags
+from sizewell.catalog.engine_flags import list_flag_releases, read_engine_flags, read_router_flags
 from sizewell.catalog.engines import read_engine
+from sizewell.catalog.hardware import read_link
 from sizewell.catalog.models import read_model
+from sizewell.cli.pool_flags import parse_pool
 from sizewell.cli.questions import Setup, machine, materials_that_fit, stated_on
 from sizewell.deployer.launch import Launch, Site, Slurm
 from sizewell.deployer.started import Part, Started
 from sizewell.planner.stated import Stated
-from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism
+from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism, Pool
 from sizewell.traffic.workload import Workload
 
 STARTED = Started(
@@ -40,7 +42,13 @@ def launch(built: Deployment, **site: Any) -> Launch:
     """Return a launch of a deployment at a site, with the flags of its engine's release."""
     named = {"model_path": built.model.name, "served_name": built.model.name, **site}
     flags = read_engine_flags(built.engine.name, built.engine.version)
-    return Launch(deployment=built, site=Site(**named), flags=flags, materials=materials_that_fit(built))
+    router = read_router_flags(built.engine.name)
+    return Launch(deployment=built, site=Site(**named), flags=flags, materials=materials_that_fit(built), router=router)
+
+
+def split(prefill: str, decode: str, **more: Any) -> Stated:
+    """Return pools as they are stated on a command line: `2xTP4`."""
+    return Stated(prefill=parse_pool(prefill), decode=parse_pool(decode), **more)
 
 
 HOSTILE = [
@@ -106,6 +114,36 @@ def launches(draw: st.DrawFn, engines: tuple[str, ...] = ("vllm", "sglang")) -> 
     )
     flags = read_engine_flags(spec.name, release)
     return Launch(deployment=built, site=site, flags=flags, materials=_MATERIALS[nodes])
+
+
+SPLITS = [
+    (Parallelism(tp=8), Parallelism(tp=8)),
+    (Parallelism(tp=4), Parallelism(dp=8, ep=8)),
+    (Parallelism(tp=2, pp=2), Parallelism(tp=8)),
+    (Parallelism(tp=16), Parallelism(dp=16, ep=16)),
+    (Parallelism(tp=8, pp=2), Parallelism(tp=8)),
+    (Parallelism(tp=2), Parallelism(tp=4)),
+]
+
+
+@st.composite
+def split_launches(draw: st.DrawFn) -> Launch:
+    """Draw a launch of R1 in two pools on one node or eight, by any release whose flags are known."""
+    asked = draw(launches())
+    prefill, decode = draw(st.sampled_from(SPLITS))
+    gib = draw(st.sampled_from([0, 0, 64]))
+    chosen = draw(settings)
+    held = 10.0**9 * 16 * gib if asked.flags.engine == "sglang" else 2.0**30 * gib
+    pools = (
+        Pool(role="prefill", replicas=draw(st.integers(1, 2)), parallelism=prefill, settings=chosen),
+        Pool(role="decode", replicas=draw(st.integers(1, 2)), parallelism=decode, settings=chosen),
+    )
+    pools = tuple(replace(pool, settings=replace(pool.settings, kv_host_bytes=held)) for pool in pools)
+    small = sum(pool.replicas * pool.parallelism.gpus for pool in pools) <= 8
+    cluster = replace(asked.deployment.cluster, nodes=1 if small and draw(st.booleans()) else 8)
+    network = draw(st.sampled_from([None, read_link("infiniband-ndr-400")]))
+    built = replace(asked.deployment, pools=pools, cluster=cluster, kv_network=network)
+    return replace(asked, deployment=built, router=read_router_flags(asked.flags.engine))  # type: ignore[arg-type]
 
 
 llama_settings = st.builds(

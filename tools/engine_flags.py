@@ -1,8 +1,8 @@
 """Writes catalog/data/engine_flags from released packages: `python -m tools.engine_flags FOLDER`.
 
-FOLDER holds the wheels, one `pip download --no-deps --only-binary :all: vllm==0.33.0` (sglang==…) each, and the source
-archive of llama-cpp-python, which contains llama.cpp. Nothing is imported or run: the parsers' definitions are read
-from the source, so that a wheel built for another machine tells as much as one that would run here.
+FOLDER holds the wheels, one `pip download --no-deps --only-binary :all: vllm==0.33.0` (sglang==…, vllm-router==…) each,
+and the source archive of llama-cpp-python, which contains llama.cpp. Nothing is imported or run: the parsers'
+definitions are read from the source, so that a wheel built for another machine tells as much as one for this.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ DATA = Path(__file__).parents[1] / "src" / "sizewell" / "catalog" / "data" / "en
 SOURCES = {
     "vllm": re.compile(r"vllm/(engine/arg_utils|entrypoints/\w+/cli_args|entrypoints/cli/serve|envs)\.py"),
     "sglang": re.compile(r"sglang/srt/(server_args|environ|arg_groups/fields/\w+)\.py"),
+    "vllm_router": re.compile(r"vllm_router/router_args\.py"),
+    "sglang_router": re.compile(r"sglang_router/router_args\.py"),
 }
 FRONT_ENDS = {"FrontendArgs", "BaseFrontendArgs"}
 """vLLM's classes whose fields become flags of the same name; SGLang's are those annotated with `A[…]`."""
@@ -52,7 +54,7 @@ def read_wheel(path: Path) -> tuple[str, str, Parser]:
                 if name.startswith("sglang/srt/") and name.endswith(".py"):
                     found.environment |= set(SGLANG_VARIABLE.findall(wheel.read(name).decode()))
     found.values -= found.switches
-    return engine, release, found
+    return engine.replace("_", "-"), release, found
 
 
 def read_source(tree: ast.Module, found: Parser) -> None:
@@ -101,7 +103,11 @@ def _read_argument(call: ast.Call, switchable: set[str], found: Parser) -> None:
 
 
 def _texts(nodes: Iterable[ast.expr]) -> Iterator[str]:
-    return (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        if isinstance(node, ast.JoinedStr):  # routers build "--policy" of a prefix that is empty in their own parser
+            yield "".join(_texts(node.values))
 
 
 def _add(flags: Iterable[str], switch: bool, negatable: bool, found: Parser) -> None:

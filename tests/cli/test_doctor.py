@@ -127,6 +127,20 @@ def test_one_file_of_flags_serves_render_and_doctor(say: Say, node: Path) -> Non
         assert (said.code, "did you mean partition" in said.complaint) == (2, True)
 
 
+@pytest.mark.parametrize("given", ["a plan's split", "flags"])
+def test_two_pools_are_checked_as_two(say: Say, node: Path, given: str) -> None:
+    words = ("llama-3.1-8b", "--on", "2xh100", "--prefill", "1xTP1", "--decode", "1xTP1", "--json")
+    wanted = say("explain", *words).document["deployment"]
+    if given == "flags":
+        (node / "two.yaml").write_text("model: llama-3.1-8b\non: 2xh100\nprefill: 1xTP1\ndecode: 1xTP1\n")
+        said = say("doctor", node / "two.yaml", "--json")
+    else:
+        answer = {"schema": "sizewell/plan/1", "plans": [{}], "splits": [{"deployment": wanted}], "question": {}}
+        (node / "plan.json").write_text(json.dumps(answer))
+        said = say("doctor", "--split", "1", "--from", node / "plan.json", "--json")
+    assert [pool["role"] for pool in said.document["deployment"]["pools"]] == ["prefill", "decode"]
+
+
 def test_a_plan_another_catalogue_made_is_refused(say: Say, node: Path) -> None:
     plan = json.loads(say("plan", "qwen3-0.6b", "--gpu", "rtx-4090", "--users", "2", "--json").out)
     plan["plans"][0]["deployment"]["gpus"] = 7

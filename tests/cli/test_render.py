@@ -172,3 +172,54 @@ def test_no_secret_reaches_a_file(say: Say, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, "hunter2")
     for target in TARGETS:
         assert "hunter2" not in say("render", *R1, "--target", target, "--json").out
+
+
+def test_a_split_of_a_plan_is_rendered_as_it_was_simulated(say: Say, tmp_path: Path) -> None:
+    words = ("llama-3.1-8b", "--gpu", "h100", "--rate", "60/s", "--ttft", "300ms", "--tpot", "20ms", "--top", "1")
+    (tmp_path / "p.json").write_text(say("plan", *words, "--split", "--json").out)
+    splits = json.loads((tmp_path / "p.json").read_text())["splits"]
+    assert say("render", "--from", tmp_path / "p.json").code == 0
+    for number, split in enumerate(splits, start=1):
+        said = say("render", "--from", tmp_path / "p.json", "--split", number, "--target", "kubernetes", "--json")
+        assert said.document["deployment"] == split["deployment"]
+        back = read_back(said.document["files"], "kubernetes")
+        assert back.partner is not None
+        counts = [pool["replicas"] for pool in split["deployment"]["pools"]]
+        assert [back.replicas, back.partner.replicas] == counts
+    assert "no --split 99" in say("render", "--from", tmp_path / "p.json", "--split", "99").complaint
+    assert "of which plan?" in say("render", "llama-3.1-8b", "--on", "h100", "--split", "1").complaint
+
+
+def test_two_pools_of_a_file_are_refused_where_nothing_can_be_made_of_them(say: Say, tmp_path: Path) -> None:
+    pools = ("--on", "2xh100", "--prefill", "1xTP1", "--decode", "1xTP1")
+    (tmp_path / "split.json").write_text(say("explain", "llama-3.1-8b", *pools, "--json").out)
+    assert "kv_producer" in say("render", "--from", tmp_path / "split.json").out.replace("\\", "")
+    (tmp_path / "readings.txt").write_text("vllm:num_requests_running 1.0 1000\nvllm:num_requests_running 1.0 9000\n")
+    diagnose = ("diagnose", tmp_path / "readings.txt", "--plan")
+    for command in (("emulate", "--plan"), ("bench", "http://127.0.0.1:9", "--plan"), diagnose):
+        said = say(*command, tmp_path / "split.json")
+        assert (said.code, "a plan of one pool only" in said.complaint) == (2, True), command
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (("--engine", "vllm@0.8.5"), "vllm@0.10.2 or later"),
+        (("--engine", "llama.cpp"), "hands no cache over"),
+        (("--engine", "sglang", "--kv-host-memory", "64GB"), "--kv-host-memory"),
+        (("--pin-prefixes",), "--pin-prefixes"),
+        (("--host", "0.0.0.0"), "proxy"),
+        (("--target", "slurm", "--launcher", "ray"), "--launcher ray"),
+    ],
+)
+def test_pools_that_cannot_be_started_are_refused_in_one_line(say: Say, words: tuple[str, ...], match: str) -> None:
+    said = say("render", "llama-3.1-8b", "--on", "8xh100", "--prefill", "2xTP1", "--decode", "1xTP4", *words)
+    assert said.code == 2
+    assert match in said.complaint
+
+
+def test_cache_in_host_memory_is_said_to_one_pool_too(say: Say) -> None:
+    words = ("render", "llama-3.1-8b", "--on", "2xh100", "--tp", "2", "--kv-host-memory", "64GiB")
+    assert "--kv-offloading-size 64.0 " in say(*words).out
+    assert "64GiB" not in say(*words[:-1], "64GB", "--engine", "sglang").out
+    assert "--hicache-size 32 " in say(*words[:-1], "64GB", "--engine", "sglang").out

@@ -19,11 +19,15 @@ import pytest
 
 import sizewell
 from emulated import emulated, serving
+from sizewell.cli.documents import deployment_object
+from sizewell.cli.output import json_ready
+from sizewell.cli.plan_file import rebuilt
 
 Say = Callable[..., Any]
 SCHEMAS = Path(sizewell.__file__).parent / "cli" / "schemas"
 STAND_IN = Path(__file__).parents[1] / "deployer" / "stand_in" / "cluster"
 MODEL = ("llama-3.1-8b", "--on", "h100", "--max-model-len", "8192")
+POOLS = ("llama-3.1-8b", "--on", "3xh100", "--prefill", "2xTP1", "--decode", "1xTP1")
 PATIENCE_S = 60
 
 
@@ -193,6 +197,40 @@ def test_kubernetes_is_watched_through_kubectl(say: Say, tmp_path: Path, monkeyp
         assert say("down", "tiny", "--json").document["kept"] == ["persistentvolumeclaim/tiny-weights"]
 
 
+def test_two_pools_on_kubernetes_are_ready_with_the_token_of_their_router(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pod(name: str, pool: str, ready: bool) -> dict[str, Any]:
+        labels = {"app.kubernetes.io/name": "tiny", "app.kubernetes.io/component": pool}
+        state = {"state": {"running": {}}, "ready": ready}
+        status = {"phase": "Running", "containerStatuses": [state]}
+        return {"metadata": {"name": name, "labels": labels}, "spec": {"nodeName": "n1"}, "status": status}
+
+    names = {"tiny-prefill-0": "prefill", "tiny-prefill-1": "prefill", "tiny-decode-0": "decode", "tiny-x": "router"}
+    for name in names:
+        (tmp_path / f"{name}.log").write_text("INFO 11-29 20:00:00 [api_server.py:1] vLLM API server version 0.33.0\n")
+    monkeypatch.setenv("PATH", f"{STAND_IN}:{os.environ['PATH']}")
+    monkeypatch.setenv("STAND_IN_CLUSTER", str(tmp_path))
+    flags = ("--target", "kubernetes", "--name", "tiny", "--served-model-name", "tiny", "--no-wait")
+    with serving(emulated()) as served:
+        monkeypatch.setenv("STAND_IN_PORT", str(served.wait().port))
+        assert say("up", *POOLS, *flags, "--json").code == 0
+        stages = []
+        for loading in ("tiny-prefill-1", ""):
+            (tmp_path / "pods.json").write_text(json.dumps([pod(*each, each[0] != loading) for each in names.items()]))
+            parts = checked(say("status", "tiny", "--json"), "status")["deployments"][0]["parts"]
+            stages.append([part["standing"]["stage"] for part in parts])
+        assert stages == [["READY", "LOADING", "READY", "READY"], ["READY"] * 4]
+        assert parts[0]["standing"]["reason"] == "healthy behind its router"
+        assert parts[3]["standing"]["reason"] == "a token came back"
+
+
+def test_a_kept_deployment_of_two_pools_is_built_again(say: Say) -> None:
+    said = say("render", *POOLS, "--kv-network", "infiniband-ndr-400", "--kv-host-memory", "8GiB", "--json")
+    kept = said.document["deployment"]
+    assert json_ready(deployment_object(rebuilt(kept, POOLS[0], ()))) == kept
+
+
 def test_a_dry_run_starts_nothing(say: Say, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.setenv("PATH", f"{STAND_IN}:{os.environ['PATH']}")
     monkeypatch.delenv("STAND_IN_CLUSTER", raising=False)
@@ -212,6 +250,8 @@ def test_a_dry_run_starts_nothing(say: Say, monkeypatch: pytest.MonkeyPatch, hom
         (MODEL, 2, "--emulate"),
         (("r1", "--on", "16xh100", "--tp", "8", "--pp", "2"), 2, "--target slurm"),
         ((*MODEL, "--emulate", "--target", "slurm"), 2, "--target slurm"),
+        (POOLS, 2, "--target slurm or kubernetes"),
+        ((*POOLS, "--emulate"), 2, "--target slurm or kubernetes"),
         ((*MODEL, "--emulate-with", "--speed 2"), 2, "add --emulate"),
         ((*MODEL, "--emulate", "--emulate-with", "--speed '2"), 2, "No closing quotation"),
         ((*MODEL, "--target", "kubernetes"), 5, "no Kubernetes server answers"),

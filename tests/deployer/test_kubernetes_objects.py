@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from launches import STARTED, deployment, launch
+from launches import STARTED, deployment, launch, split
 from sizewell.deployer.kubernetes_objects import Kubernetes, kubectl, rehearse
 from sizewell.deployer.render import render
 from sizewell.deployer.started import Part
@@ -44,17 +44,18 @@ def files() -> dict[str, str]:
 
 
 def started(files: dict[str, str], folder: Path) -> Kubernetes:
-    """Apply two replicas."""
+    """Apply two replicas, or three in two pools and their router."""
     (name,) = files
     (folder / name).write_text(files[name])
+    parts = 4 if "kind: StatefulSet" in files[name] else 2
     one = replace(
         STARTED, name=name.removesuffix(".yaml"), where="kubernetes", file=name, namespace="serving", context="lab",
-        parts=(),
+        parts=(), replicas=parts,
     )  # fmt: skip
     running = Kubernetes(one, folder)
     told: list[Part] = []
     running.start(told.extend)
-    assert [part.id for part in told] == ["0", "1"]
+    assert [part.id for part in told] == [str(number) for number in range(parts)]
     return running
 
 
@@ -124,6 +125,57 @@ def test_pods_of_a_group_are_one_replica(cluster: Cluster, tmp_path: Path) -> No
     assert [each.stage for each in running.facts()] == ["waiting", "running"]
     (tmp_path / "x-0.log").write_text("leader\n")
     assert running.lines(0) == ["leader"]
+
+
+def in_pool(name: str, pool: str, state: dict[str, Any], ready: bool = False) -> dict[str, Any]:
+    """Return a pod of two pools."""
+    made = pod(name, state, **{"app.kubernetes.io/component": pool})
+    made["status"]["containerStatuses"][0]["ready"] = ready
+    return made
+
+
+def test_two_pools_are_told_apart_and_only_their_router_is_asked(cluster: Cluster, tmp_path: Path) -> None:
+    asked = launch(deployment("llama-3.1-8b", "8xh100", "vllm@0.33", split("2xTP1", "1xTP4")))
+    running = started(dict(render(asked, "kubernetes")), tmp_path)
+    assert [each.reason for each in running.facts()] == ["no pods yet"] * 4
+    name, runs = "llama-3-1-8b-instruct", {"running": {}}
+    cluster(
+        in_pool(f"{name}-router-7d-x2", "router", {"waiting": {"reason": "ContainerCreating"}}),
+        in_pool(f"{name}-decode-0", "decode", runs, ready=True),
+        in_pool(f"{name}-prefill-1", "prefill", runs),  # the other one is being made again
+    )
+    assert [each.reason for each in running.facts()] == ["no pods yet", "", "", "ContainerCreating"]
+    seen = []
+    for number in range(4):
+        with running.reach(number) as there:
+            seen.append(there)
+    engine = HttpFacts(behind_router=True)
+    assert seen == [HttpFacts(), engine, replace(engine, listens=True, healthy=True), "http://127.0.0.1:4321"]
+    (tmp_path / f"{name}-prefill-1.log").write_text("prompts\n")
+    (tmp_path / f"{name}-router-7d-x2.log").write_text("routes\n")
+    assert [running.lines(number) for number in (0, 1, 3)] == [[], ["prompts"], ["routes"]]
+    assert running.stop().kept == (f"persistentvolumeclaim/{name}-weights",)
+    told = calls(tmp_path)
+    containers = [words[words.index("--container") + 1] for words in told if "--container" in words]
+    assert containers == ["engine", "router"]
+    (deleted,) = [words for words in told if "delete" in words]
+    made = {f"statefulset/{name}-prefill", f"statefulset/{name}-decode", f"service/{name}-decode"}
+    assert made | {f"deployment/{name}-router", f"networkpolicy/{name}-router"} < set(deleted)
+    assert [each.reason for each in running.facts()] == ["deleted"] * 4
+
+
+def test_groups_of_two_pools_are_found_by_the_name_of_their_own(cluster: Cluster, tmp_path: Path) -> None:
+    asked = launch(deployment("r1", "24xh200", "vllm@0.33", split("1xTP8xPP2", "1xDP8xEP8")))
+    (tmp_path / "r1.yaml").write_text(next(iter(render(asked, "kubernetes").values())))
+    running = Kubernetes(replace(STARTED, where="kubernetes", file="r1.yaml"), tmp_path)
+    of, group = "leaderworkerset.sigs.k8s.io/name", "leaderworkerset.sigs.k8s.io/group-index"
+    labels = {of: "deepseek-r1-prefill", group: "0"}
+    place = "leaderworkerset.sigs.k8s.io/worker-index"
+    cluster(
+        pod("w", {"waiting": {"reason": "ContainerCreating"}}, **labels, **{place: "1"}),
+        pod("deepseek-r1-prefill-0", {"running": {}}, **labels, **{place: "0"}),
+    )
+    assert [each.reason for each in running.facts()] == ["ContainerCreating", "no pods yet", "no pods yet"]
 
 
 def test_a_dry_run_asks_a_server_or_says_that_none_answers(

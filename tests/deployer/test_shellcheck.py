@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import pytest
 
 from launches import HOSTILE, deployment, launch
+from shell_text import clean
 from sizewell.deployer.launch import Launch, Slurm, Style
 from sizewell.deployer.render import render
 from sizewell.planner.stated import Stated
 
-SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 STYLES: tuple[Style, ...] = ("none", "conda", "venv", "apptainer", "module")
-
-
-def clean(*texts: str, severity: str = "style") -> None:
-    """Fail with what shellcheck says of some scripts."""
-    for text in texts:
-        words = [SHELLCHECK, f"--severity={severity}", "-"]
-        done = subprocess.run(words, input=text, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout
 
 
 def scripts(asked: Launch) -> list[str]:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,56 +12,11 @@ from launches import deployment, launch
 from sizewell.deployer.launch import Launch
 from sizewell.deployer.render import render
 from sizewell.planner.stated import Stated
-
-STAND_INS = Path(__file__).parent / "stand_in" / "bin"
-JOB = 4242
-PATIENCE_S = 20
-
-
-@contextmanager
-def job(asked: Launch, folder: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Start the rendered script as the scheduler would start it on the first of its nodes."""
-    (text,) = render(asked, "slurm").values()
-    names = ",".join(f"node{number}" for number in range(1, asked.nodes + 1))
-    told = {
-        **os.environ, "PATH": f"{STAND_INS}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": names,
-        "SLURM_JOB_ID": str(JOB + os.getpid() % 100), "SLURM_CPUS_PER_TASK": "1", "SLURM_SUBMIT_DIR": str(folder),
-        "STAND_IN_STEP": str(folder / "step"), **environment,
-    }  # fmt: skip
-    script = folder / "job.sbatch"
-    script.write_text(text)
-    log = (folder / "log").open("w")
-    running = subprocess.Popen(["bash", str(script)], env=told, stdout=log, stderr=log, text=True, cwd=folder)
-    try:
-        yield running
-    finally:
-        if running.poll() is None:
-            running.kill()
-        if (folder / "step").exists():
-            for pid in (folder / "step").read_text().split():
-                _kill(int(pid))
-
-
-def _kill(group: int) -> None:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def wait_for(words: str, folder: Path) -> str:
-    """Return the log once it holds some words; fails when it never does."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        text = (folder / "log").read_text()
-        if words in text:
-            return text
-        time.sleep(0.05)
-    raise AssertionError(f"{words!r} never came: {(folder / 'log').read_text()}")
+from stand_in_job import PATIENCE_S, job, wait_for
 
 
 def test_it_says_where_it_answers_and_drains_on_the_signal(two_nodes: Launch, tmp_path: Path) -> None:
-    with job(two_nodes, tmp_path) as running:
+    with job(render(two_nodes, "slurm"), 2, tmp_path) as running:
         log = wait_for("answers on node1", tmp_path)
         running.send_signal(signal.SIGTERM)
         assert running.wait(PATIENCE_S) == 0
@@ -78,19 +28,19 @@ def test_it_says_where_it_answers_and_drains_on_the_signal(two_nodes: Launch, tm
 
 
 def test_a_node_that_never_joins_ends_the_job_and_is_named(two_nodes: Launch, tmp_path: Path) -> None:
-    with job(two_nodes, tmp_path, STAND_IN_ABSENT="node2", SIZEWELL_JOIN_S="2") as running:
+    with job(render(two_nodes, "slurm"), 2, tmp_path, STAND_IN_ABSENT="node2", SIZEWELL_JOIN_S="2") as running:
         assert running.wait(PATIENCE_S) == 1
     assert "never joined within 2 s: node2" in (tmp_path / "log").read_text()
 
 
 def test_an_engine_that_ends_with_code_0_has_failed_all_the_same(one_node: Launch, tmp_path: Path) -> None:
-    with job(one_node, tmp_path, STAND_IN="dies") as running:
+    with job(render(one_node, "slurm"), 1, tmp_path, STAND_IN="dies") as running:
         assert running.wait(PATIENCE_S) == 1
     assert "the engine on node 0 (node1) ended with 0" in (tmp_path / "log").read_text()
 
 
 def test_a_server_that_never_answers_ends_the_job(one_node: Launch, tmp_path: Path) -> None:
-    with job(one_node, tmp_path, STAND_IN="mute", SIZEWELL_READY_S="2") as running:
+    with job(render(one_node, "slurm"), 1, tmp_path, STAND_IN="mute", SIZEWELL_READY_S="2") as running:
         assert running.wait(PATIENCE_S) == 1
     assert "not ready after 2 s on node1" in (tmp_path / "log").read_text()
 

@@ -17,6 +17,8 @@ from sizewell.cli.main import run
 
 FOLDER = Path(__file__).parent / "rendered"
 TWO_NODES = ("r1", "--on", "16xh100", "--tp", "8", "--pp", "2", "--max-model-len", "32768")
+POOLS = ("llama-3.1-8b", "--on", "8xh100", "--prefill", "2xTP1", "--decode", "1xTP4")
+WIDE_POOLS = ("r1", "--on", "32xh100", "--prefill", "1xTP16", "--decode", "1xDP16xEP16", "--max-num-seqs", "64")
 CASES = {
     "r1-8xh200-command": ("r1", "--on", "8xh200", "--tp", "8", "--ep", "8", "--trust-remote-code"),
     "r1-8xmi300x-command": ("r1", "--on", "8xmi300x", "--tp", "8", "--engine", "sglang@0.5.23"),
@@ -29,6 +31,11 @@ CASES = {
         "--environment", "serving",
     ),
     "r1-2x8xh100-kubernetes": (*TWO_NODES, "--target", "kubernetes"),
+    "llama-pools-command": (*POOLS, "--kv-host-memory", "64GiB"),
+    "llama-pools-compose": (*POOLS, "--engine", "sglang@0.5.23", "--target", "compose"),
+    "llama-pools-systemd": (*POOLS, "--target", "systemd"),
+    "r1-pools-slurm": (*WIDE_POOLS, "--engine", "sglang@0.5.23", "--target", "slurm"),
+    "r1-pools-kubernetes": (*WIDE_POOLS, "--target", "kubernetes", "--kv-network", "infiniband-ndr-400"),
     "llama-2xh100-compose": ("llama-3.1-8b", "--on", "2xh100", "--tp", "1", "--replicas", "2", "--target", "compose"),
     "llama-rtx-4090-systemd": (
         "llama-3.1-8b", "--on", "1xrtx-4090", "--engine", "llama.cpp", "--weight-format", "q4_k_m", "--model-path",

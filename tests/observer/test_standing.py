@@ -35,6 +35,8 @@ def failing(cause: Cause, stage: str = "loading") -> LogFacts:
         (RUNNING, SERVING, NOBODY, "WARMING", "does not answer yet"),
         (RUNNING, SERVING, HttpFacts(listens=True, healthy=True, error="500 no"), "WARMING", "500 no"),
         (RUNNING, LogFacts(stage="loading"), HttpFacts(listens=True, error="503"), "LOADING", "weights"),
+        (RUNNING, SERVING, HttpFacts(listens=True, healthy=True, behind_router=True), "READY", "behind its router"),
+        (RUNNING, LogFacts(stage="loading"), HttpFacts(behind_router=True), "LOADING", "weights"),
         (RUNNING, SERVING, TOKEN, "READY", "token"),
         (RUNNING, SILENT, TOKEN, "READY", "token"),
         (RUNNING, SERVING, replace(TOKEN, healthy=False, error="/health says 503"), "DEGRADED", "503"),

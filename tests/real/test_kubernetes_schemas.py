@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from launches import deployment, launch
+from launches import deployment, launch, split
 from sizewell.deployer.launch import Launch
 from sizewell.deployer.render import render
 from sizewell.planner.stated import Stated
@@ -27,6 +27,8 @@ LAUNCHES = {
     "sglang": lambda: launch(deployment("r1", "16xh100", "sglang@0.5.23", Stated(tp=16))),
     "amd": lambda: launch(deployment("r1", "8xmi300x", "vllm@0.33", Stated(tp=8))),
     "llama.cpp": lambda: launch(deployment("llama-3.1-8b", "2xrtx-4090", "llama.cpp")),
+    "pools": lambda: launch(deployment("llama-3.1-8b", "8xh100", "vllm@0.33", split("2xTP1", "1xTP4"))),
+    "pools over nodes": lambda: launch(deployment("r1", "32xh100", "sglang@0.5.23", split("1xTP16", "1xDP16xEP16"))),
     "hostile": lambda: launch(deployment("r1", "8xh200", "vllm@0.33"), served_name="a\n- b: $(c) 'é\"", image="x: y"),
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from launches import HOSTILE, deployment, launch
+from launches import HOSTILE, deployment, launch, split
 from sizewell.deployer.launch import Launch, Slurm
 from sizewell.deployer.render import render
 from sizewell.planner.stated import Stated
@@ -42,12 +42,16 @@ def script(asked: Launch, folder: Path) -> Path:
 
 def two_nodes(engine_folder: Path) -> Launch:
     """R1 over two nodes, served by the stand-in."""
-    # The scheduler's commands stay real: only the engine's stand-in is on the path.
-    (engine_folder / "bin").mkdir()
-    (engine_folder / "bin" / "vllm").symlink_to(STAND_IN / "bin" / "vllm")
-    site = Slurm(partition="gpu", exclusive=False, style="venv", environment=str(engine_folder), time="00:05:00")
-    asked = launch(deployment("r1", "16xh100", "vllm@0.33", Stated(tp=8, pp=2)), slurm=site)
+    asked = launch(deployment("r1", "16xh100", "vllm@0.33", Stated(tp=8, pp=2)), slurm=stood_in(engine_folder))
     return replace(asked, site=replace(asked.site, served_name=HOSTILE[4]))
+
+
+def stood_in(engine_folder: Path) -> Slurm:
+    """Return a site whose programs are the stand-ins; the scheduler's commands stay real."""
+    (engine_folder / "bin").mkdir()
+    for name in ("vllm", "vllm-router"):
+        (engine_folder / "bin" / name).symlink_to(STAND_IN / "bin" / name)
+    return Slurm(partition="gpu", exclusive=False, style="venv", environment=str(engine_folder), time="00:05:00")
 
 
 def submitted(asked: Launch, folder: Path, slurm: dict[str, str], **told: str) -> str:
@@ -111,3 +115,37 @@ def test_a_dead_engine_fails_the_job(slurm: dict[str, str], tmp_path: Path) -> N
     number = submitted(two_nodes(tmp_path), tmp_path, slurm, STAND_IN="dies")
     assert ended(number, slurm) == "FAILED"
     assert "ended with 0" in log(tmp_path)
+
+
+@pytest.mark.parametrize("pools", [("2xTP1", "1xTP4"), ("1xTP8", "1xTP8"), ("4xTP2", "1xTP8")])
+@pytest.mark.parametrize("engine", ["vllm@0.33", "sglang@0.5.23"])
+def test_the_scheduler_accepts_pools(
+    engine: str, pools: tuple[str, str], slurm: dict[str, str], tmp_path: Path
+) -> None:
+    path = script(launch(deployment("llama-3.1-8b", "16xh100", engine, split(*pools))), tmp_path)
+    done = subprocess.run(["sbatch", "--test-only", path], env=slurm, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_pools_get_ready_behind_their_router_and_drain(slurm: dict[str, str], tmp_path: Path) -> None:
+    built = deployment("llama-3.1-8b", "16xh100", "vllm@0.33", split("4xTP2", "1xTP8"))
+    asked = launch(built, slurm=stood_in(tmp_path))
+    number = submitted(replace(asked, site=replace(asked.site, served_name=HOSTILE[4])), tmp_path, slurm,
+                       VLLM_API_KEY="sesame")  # fmt: skip
+    deadline = time.monotonic() + PATIENCE_S
+    while "answers on gpu1" not in log(tmp_path):
+        assert time.monotonic() < deadline, log(tmp_path)
+        time.sleep(0.2)
+    subprocess.run(["scancel", "--signal=TERM", "--batch", number], env=slurm, check=True)
+    assert ended(number, slurm) == "COMPLETED"
+    assert log(tmp_path).count("drained") == 6
+    assert len(re.findall("kv_producer", log(tmp_path))) == 4
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_dead_pool_fails_the_job(slurm: dict[str, str], tmp_path: Path) -> None:
+    built = deployment("llama-3.1-8b", "16xh100", "vllm@0.33", split("4xTP2", "1xTP8"))
+    told = {"STAND_IN": "dies", "VLLM_API_KEY": "sesame"}
+    number = submitted(launch(built, slurm=stood_in(tmp_path)), tmp_path, slurm, **told)
+    assert ended(number, slurm) == "FAILED"
+    assert re.search(r"(prefill|decode) \d on gpu\d ended with 0", log(tmp_path))

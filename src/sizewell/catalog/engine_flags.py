@@ -9,20 +9,22 @@ from importlib.resources import files
 from typing import Any
 
 from sizewell.specs.engine import EngineName
-from sizewell.specs.engine_flags import EngineFlags
+from sizewell.specs.engine_flags import EngineFlags, ProgramName, RouterName
 from sizewell.specs.errors import BadInputError
 
 _FOLDER = files("sizewell.catalog") / "data" / "engine_flags"
 Release = tuple[int, ...]
+ROUTERS: dict[EngineName, RouterName] = {"vllm": "vllm-router", "sglang": "sglang-router"}
+"""Engine → the router its project publishes for pools of prefill and decode."""
 
 
-def list_flag_releases(engine: EngineName) -> tuple[str, ...]:
+def list_flag_releases(engine: ProgramName) -> tuple[str, ...]:
     """Return the releases of an engine whose flags were read, oldest first."""
     return tuple(_table(engine)["releases"])
 
 
 @cache
-def read_engine_flags(engine: EngineName, version: str) -> EngineFlags:
+def read_engine_flags(engine: ProgramName, version: str) -> EngineFlags:
     """Return the flags of a version: those of the newest release read that is not newer, with a note if it is older.
 
     A version that names no release (a date, `nightly`) gets those of the newest. Raises BadInputError for a version
@@ -45,8 +47,17 @@ def read_engine_flags(engine: EngineName, version: str) -> EngineFlags:
     )
 
 
+def read_router_flags(engine: EngineName) -> EngineFlags | None:
+    """Return the flags of the newest router read for an engine's pools; None for an engine without one.
+
+    A router is a package of its own: its release does not follow the engine's.
+    """
+    router = ROUTERS.get(engine)
+    return None if router is None else read_engine_flags(router, list_flag_releases(router)[-1])
+
+
 @cache
-def _table(engine: EngineName) -> dict[str, Any]:
+def _table(engine: ProgramName) -> dict[str, Any]:
     return tomllib.loads((_FOLDER / f"{engine}.toml").read_text())
 
 

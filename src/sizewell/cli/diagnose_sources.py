@@ -145,6 +145,9 @@ def _stated(given: Mapping[str, Any]) -> Deployment | None:
 
     if given["plan_file"] is not None:
         found = read_planned(given["plan_file"]).deployment
+        if len(found["pools"]) != 1:
+            path, pools = given["plan_file"], len(found["pools"])
+            raise BadInputError(f"{path}: {pools} pools: `sizewell diagnose` takes a plan of one pool only")
         return rebuilt(found, found["model"], given["assume"])
     if given["machine"] is None:
         return None

@@ -23,6 +23,7 @@ from sizewell.cli.options import (
 )
 from sizewell.cli.output import talk
 from sizewell.cli.plan_source import source_flags
+from sizewell.cli.pool_flags import pool_flags
 from sizewell.specs.errors import BadInputError, MissedGateError, SizewellError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def _place_flags() -> Decorator:
 @deployment_flags(required=False)
 @format_flags(multiple=False)
 @settings_flags()
+@pool_flags()
 @workload_flags()
 @_place_flags()
 @as_json()
@@ -187,7 +189,7 @@ def _flag_check(
 
 
 def _launch(deployment: Deployment, materials: BillOfMaterials, place: Place) -> Launch:
-    from sizewell.catalog.engine_flags import read_engine_flags
+    from sizewell.catalog.engine_flags import read_engine_flags, read_router_flags
     from sizewell.deployer.launch import Launch, Site
     from sizewell.deployer.reasoning import usual_parser
 
@@ -196,7 +198,8 @@ def _launch(deployment: Deployment, materials: BillOfMaterials, place: Place) ->
         model_path=str(place.model), served_name=deployment.model.name, host=place.host, port=place.port,
         reasoning_parser=usual_parser(deployment.model.name, flags),
     )  # fmt: skip
-    return Launch(deployment=deployment, site=site, flags=flags, materials=materials)
+    router = read_router_flags(deployment.engine.name)
+    return Launch(deployment=deployment, site=site, flags=flags, materials=materials, router=router)
 
 
 def _known() -> Known:

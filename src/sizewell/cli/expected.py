@@ -23,9 +23,11 @@ class Expected:
     def lines(self, log: LogFacts) -> Sequence[StartupLine]:
         """Return each figure the engine stated beside the plan's; none before it stated its cache.
 
-        None either where the catalogue has changed since: what was priced then is not what it would count now.
+        None either where the catalogue has changed since: what was priced then is not what it would count now; nor of
+        several pools, whose engines write one log or state what differs between them.
         """
-        if log.kv_cache_tokens is None or self._deployment is None:
+        several = len(self.started.deployment.get("pools", ())) > 1
+        if log.kv_cache_tokens is None or several or self._deployment is None:
             return ()
         from sizewell.costs.ledger import ledger
         from sizewell.observer.startup import against_ledger

@@ -15,6 +15,7 @@ from sizewell.cli.options import (
     workload_of,
 )
 from sizewell.cli.plan_source import named_model, source_flags
+from sizewell.cli.pool_flags import pool_flags
 from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ STYLES = ("none", "conda", "venv", "apptainer", "module")
 def launch_flags() -> Decorator:
     """Return everything that says what is rendered, but the target."""
     return stack(
-        source_flags("MODEL", needed=True), one_deployment_flags(), workload_flags(), *_site_flags(),
-        *_slurm_flags(),
+        source_flags("MODEL", needed=True), one_deployment_flags(), pool_flags(), workload_flags(),
+        *_site_flags(), *_slurm_flags(),
     )  # fmt: skip
 
 
@@ -55,6 +56,7 @@ def _site_flags() -> list[Decorator]:
         click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens; others need a key."),
         click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="First port."),
         click.option("--image", default="", metavar="IMAGE", help="Container image [the engine's own]."),
+        click.option("--router-image", default="", metavar="IMAGE", help="Image of the router before two pools."),
         click.option("--reasoning-parser", metavar="NAME", help="Parser of thinking, or none [the model's]."),
         click.option("--trust-remote-code", is_flag=True, help="Run code that lies in the checkpoint."),
     ]
@@ -91,7 +93,7 @@ def _deployment(ctx: click.Context, given: Mapping[str, Any]) -> Deployment:
 
 def launch_at(deployment: Deployment, given: Mapping[str, Any]) -> Launch:
     """Return what is to be started of a deployment at the site the flags describe."""
-    from sizewell.catalog.engine_flags import read_engine_flags
+    from sizewell.catalog.engine_flags import read_engine_flags, read_router_flags
     from sizewell.cli import questions
     from sizewell.deployer.launch import Launch, Site
     from sizewell.deployer.reasoning import usual_parser
@@ -104,12 +106,14 @@ def launch_at(deployment: Deployment, given: Mapping[str, Any]) -> Launch:
         host=given["host"],
         port=given["port"],
         image=given["image"],
+        router_image=given["router_image"],
         reasoning_parser=None if parser == "none" else parser,
         trust_remote_code=given["trust_remote_code"],
         slurm=_slurm(given),
         name=given.get("name") or "",
     )
-    return Launch(deployment=deployment, site=site, flags=flags, materials=questions.materials_that_fit(deployment))
+    materials, router = questions.materials_that_fit(deployment), read_router_flags(deployment.engine.name)
+    return Launch(deployment=deployment, site=site, flags=flags, materials=materials, router=router)
 
 
 def _slurm(given: Mapping[str, Any]) -> Slurm:

@@ -22,7 +22,7 @@ STATED, TAKEN = "sizewell.plan_file", "sizewell.plan_taken"
 HELP = "Take the best plan of `sizewell plan --json`, a file or the number of a kept one; MODEL and flags given win."
 SETTINGS = ("max_num_seqs", "max_num_batched_tokens", "memory_fraction", "speculative_tokens")
 """Settings that are called the same in a plan and as a flag."""
-SWITCHES = ("enforce_eager",)
+SWITCHES = ("enforce_eager", "pin_prefixes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +34,7 @@ class Planned:
     workload: Mapping[str, Any]
 
     def flags(self) -> dict[str, Any]:
-        """Return the flags that state the deployment, by parameter name; raises BadInputError for several pools."""
-        if len(self.deployment["pools"]) != 1:
-            raise BadInputError(f"{self.path}: {len(self.deployment['pools'])} pools: only a plan of one pool is taken")
+        """Return the flags that state the deployment, by parameter name; raises BadInputError where one is missing."""
         try:
             return self._flags()
         except KeyError as error:
@@ -44,25 +42,35 @@ class Planned:
 
     def _flags(self) -> dict[str, Any]:
         said = self.deployment
-        (pool,) = said["pools"]
-        settings, engine = pool["settings"], said["engine"]
+        settings, engine = said["pools"][0]["settings"], said["engine"]
         values = {
             "model": said.get("read_from", said["model"]),
             "machine": f"{said['gpus_per_node']}x{said['gpu']}",
             "nodes": said["nodes"],
             "node": said["node"],
-            "replicas": pool["replicas"],
-            **pool["parallelism"],
+            **self._pools(),
             "engine": f"{engine['name']}@{engine['version']}",
             "weight_format": said["weight_format"],
             "kv_format": said["kv_format"],
             "max_model_len": settings["max_model_len_tokens"],
             "offload_bytes": _gib(settings["offload_bytes"]),
             "kv_cache_memory": _gib(settings.get("kv_cache_bytes", 0)),
+            "kv_host_memory": _gib(settings.get("kv_host_bytes", 0)),
             **{name: settings[name] for name in SETTINGS},
         }
         spoken = {name: str(value) for name, value in values.items() if value != 0}
-        return spoken | {name: settings[name] for name in SWITCHES}
+        return spoken | {name: settings.get(name, False) for name in SWITCHES}
+
+    def _pools(self) -> dict[str, Any]:
+        """Return how the replicas of one pool are cut, or those of two."""
+        pools, network = self.deployment["pools"], self.deployment.get("kv_network")
+        if len(pools) == 1:
+            return {"replicas": pools[0]["replicas"], **pools[0]["parallelism"]}
+        named = {"kv_network": network} if network else {}
+        for pool in pools:
+            cut = "x".join(f"{name}{size}" for name, size in pool["parallelism"].items())
+            named[pool["role"]] = f"{pool['replicas']}x{cut}"
+        return named
 
     def load_flags(self) -> dict[str, str]:
         """Return the flags that state the lengths of the load."""
@@ -70,27 +78,30 @@ class Planned:
         return {word: f"{value:g}" for word, value in lengths.items() if value}
 
 
-def read_planned(path: str | Path, number: int = 1) -> Planned:
+def read_planned(path: str | Path, number: int = 1, split: int | None = None) -> Planned:
     """Return the `number`-th plan of `sizewell plan --json`, or what `explain` or `simulate --json` deployed.
 
-    Raises BadInputError where the file is none of them or holds no such plan, NoFeasiblePlanError where nothing held.
+    `split` chooses one of the best plan's splits instead. Raises BadInputError where the file is none of them or holds
+    no such plan or split, NoFeasiblePlanError where nothing held.
     """
     answer = _answer(path)
-    plans = answer.get("plans", [answer])
+    found, asked, what = answer.get("plans", [answer]), number, "plan"
     try:
-        if not plans:
+        if not found:
             raise NoFeasiblePlanError(f"{path}: no plan held its limits")
-        if not 1 <= number <= len(plans):
-            raise BadInputError(f"{path}: holds {len(plans)} plans, there is no --plan {number}")
-        deployment = plans[number - 1]["deployment"]
-        found = Planned(
+        if split is not None:
+            found, asked, what = answer.get("splits", []), split, "split"
+        if not 1 <= asked <= len(found):
+            raise BadInputError(f"{path}: holds {len(found)} {what}s, there is no --{what} {asked}")
+        deployment = found[asked - 1]["deployment"]
+        planned = Planned(
             path=str(path), deployment=deployment, workload=answer.get("question", answer).get("workload") or {}
         )
         for pool in deployment["pools"]:
             _ = pool["role"], int(pool["replicas"]), int(pool["settings"]["max_num_seqs"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInputError(f"{path}: holds no deployment ({error}): write it with `sizewell plan --json`") from error
-    return found
+    return planned
 
 
 def _gib(size_bytes: float) -> str | int:
@@ -141,50 +152,73 @@ def plan_flag() -> Decorator:
 
 def _filled(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     if value is not None:
-        ctx.default_map = {**(ctx.default_map or {}), **read_planned(value).flags()}
+        ctx.default_map = {**(ctx.default_map or {}), **_flags_for(read_planned(value), ctx)}
         ctx.meta[TAKEN] = value
 
 
-def read_deployment_file(path: str, number: int, ctx: click.Context) -> dict[str, Any]:
+def _flags_for(planned: Planned, ctx: click.Context) -> dict[str, Any]:
+    """Return a plan's flags; raises BadInputError for several pools where the command has no flags for them."""
+    pools = len(planned.deployment["pools"])
+    if pools != 1 and not any(param.name == "prefill" for param in ctx.command.params):
+        raise BadInputError(f"{planned.path}: {pools} pools: `sizewell {ctx.info_name}` takes a plan of one pool only")
+    return planned.flags()
+
+
+def read_deployment_file(path: str, number: int, ctx: click.Context, split: int | None = None) -> dict[str, Any]:
     """Return a file's values by parameter name of the command being run; of several plans, the `number`-th.
 
-    `path` may be the number of a kept plan. One file of flags serves `render`, `up` and `doctor`: each takes what it
-    knows of it. Raises BadInputError for a file that is neither a plan nor flags, and for a plan it does not hold.
+    `path` may be the number of a kept plan; `split` chooses one of the best plan's splits instead. One file of flags
+    serves `render`, `up` and `doctor`: each takes what it knows of it. Raises BadInputError for a file that is neither
+    a plan nor flags, and for a plan or split it does not hold.
     """
     if not (path.lower().endswith(".json") or is_kept(path)):
         from sizewell.cli import doctor, render, up
         from sizewell.cli.workload_file import read_workload_file
 
         return read_workload_file(path, ctx, (render.command, up.command, doctor.command))
-    planned = read_planned(path, number)
+    planned = read_planned(path, number, split)
     ctx.meta[STATED] = planned.deployment
-    return {**planned.flags(), **planned.load_flags()}
+    return {**_flags_for(planned, ctx), **planned.load_flags()}
 
 
 def rebuilt(document: Mapping[str, Any], model: str, assumed: tuple[str, ...]) -> Deployment:
-    """Return the deployment a document of one pool states, of a model as it was named."""
+    """Return the deployment a document states, of a model as it was named."""
     from sizewell.catalog.models import read_model
     from sizewell.cli import questions
     from sizewell.planner.stated import Stated
     from sizewell.specs.deployment import Formats
     from sizewell.traffic.workload import Workload
 
-    (pool,) = document["pools"]
-    cut, settings, engine = pool["parallelism"], dict(pool["settings"]), document["engine"]
-    settings.pop("prefix_caching", None)
-    settings.pop("chunked_prefill", None)
+    pools, engine = document["pools"], document["engine"]
+    replicas = sum(pool["replicas"] for pool in pools)
+    unstated = ("prefix_caching", "chunked_prefill")
+    settings = {name: value for name, value in pools[0]["settings"].items() if name not in unstated}
     return questions.stated_on(
         read_model(model, assume=assumed),
         questions.machine(
-            f"{document['gpus_per_node']}x{document['gpu']}", document["nodes"], document["node"], pool["replicas"]
+            f"{document['gpus_per_node']}x{document['gpu']}", document["nodes"], document["node"], replicas
         ),
         Workload(input_tokens=1.0, answer_tokens=1.0, users=1.0),
         questions.Setup(
             engine=f"{engine['name']}@{engine['version']}",
             formats=Formats(weight=document["weight_format"], kv=document["kv_format"]),
-            stated=Stated(**cut, replicas=pool["replicas"], **settings),
+            stated=Stated(**_stated_pools(document), **settings),
         ),
     )
+
+
+def _stated_pools(document: Mapping[str, Any]) -> dict[str, Any]:
+    from sizewell.catalog.hardware import read_link
+    from sizewell.planner.stated import StatedPool
+    from sizewell.specs.deployment import Parallelism
+
+    pools, network = document["pools"], document.get("kv_network")
+    if len(pools) == 1:
+        return {"replicas": pools[0]["replicas"], **pools[0]["parallelism"]}
+    said = {
+        pool["role"]: StatedPool(replicas=pool["replicas"], cut=Parallelism(**pool["parallelism"])) for pool in pools
+    }
+    return {**said, "kv_network": read_link(network) if network else None}
 
 
 def check_as_planned(deployment: Deployment, ctx: click.Context) -> None:
@@ -211,4 +245,5 @@ def _changed(ctx: click.Context) -> bool:
     spoken = click.core.ParameterSource.COMMANDLINE
     said = {"model", "machine", "nodes", "node", "replicas", "tp", "pp", "dp", "ep", "engine", "weight_format"}
     said |= {"kv_format", "max_model_len", "offload_bytes", "kv_cache_memory", *SETTINGS, *SWITCHES}
+    said |= {"prefill", "decode", "kv_network", "kv_host_memory"}
     return any(ctx.get_parameter_source(name) == spoken for name in said)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.options import stack
+from sizewell.cli.options import quantity, stack
+from sizewell.cli.quantities import COUNT
 from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -17,17 +18,19 @@ if TYPE_CHECKING:
 
 SOURCE = "sizewell.plan_source"
 FILES = (".json", ".yaml", ".yml", ".toml")
-_SAYING = ("model", "source", "plan")
 _FROM = "A plan (JSON of `sizewell plan --json`), the number of a kept one, or flags as YAML or TOML."
+_SAYING = ("model", "source", "plan", "split")
 _PLAN = "The same, of a plan; beside a file: which plan of it [1, the best]."
+_SPLIT = "Which split of its best plan, as `sizewell plan --split` lists them [none: the plan as it is]."
 
 
 def source_flags(metavar: str, *, needed: bool) -> Decorator:
-    """Return the argument that names a model or a plan, and the two flags that name a plan."""
+    """Return the argument that names a model or a plan, and the flags that name a plan, or a split of one."""
     shown = metavar if needed else f"[{metavar}]"
     return stack(
         click.option("--from", "source", metavar="FILE|N", is_eager=True, callback=_file_first, help=_FROM),
         click.option("--plan", metavar="FILE|N", is_eager=True, callback=_file_first, help=_PLAN),
+        quantity("--split", COUNT, _SPLIT, is_eager=True, callback=_file_first),
         click.argument("model", metavar=shown, required=False, is_eager=True, callback=_file_first),
     )
 
@@ -39,7 +42,7 @@ def named_model(given: Mapping[str, Any]) -> str:
     return str(given["model"])
 
 
-def _file_first(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+def _file_first(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Read the plan once all that may name it is known, and give MODEL the model it is of."""
     said = ctx.meta.setdefault(SOURCE, {})
     said[param.name] = value
@@ -50,9 +53,10 @@ def _file_first(ctx: click.Context, param: click.Parameter, value: str | None) -
     return model if param.name == "model" else value
 
 
-def _taken(ctx: click.Context, said: dict[str, str | None]) -> str | None:
+def _taken(ctx: click.Context, said: Mapping[str, Any]) -> str | None:
     """Fill in the flags of the plan that is named, and return the model; one given beside it wins."""
-    model, source, plan = (said[name] for name in _SAYING)
+    model: str | None = said["model"]
+    source, plan, split = said["source"], said["plan"], said["split"]
     if model is not None and names_a_plan(model):
         if source is not None:
             raise BadInputError(f"{model} and --from {source} are two plans: give one of the two")
@@ -60,15 +64,18 @@ def _taken(ctx: click.Context, said: dict[str, str | None]) -> str | None:
     if source is None:
         source, plan = plan, None
     if source is None:
+        if split is not None:
+            raise BadInputError(f"--split {split}: of which plan? give its file or number")
         return model
     from sizewell.cli.plan_file import read_deployment_file
 
-    read = read_deployment_file(source, _which(source, plan), ctx)
+    read = read_deployment_file(source, _which(source, plan), ctx, split)
     ctx.default_map = {**(ctx.default_map or {}), **read}
     if model is not None:
         return model
     ctx.set_parameter_source("model", click.core.ParameterSource.DEFAULT_MAP)
-    return read.get("model")
+    named: str | None = read.get("model")
+    return named
 
 
 def _which(source: str, plan: str | None) -> int:

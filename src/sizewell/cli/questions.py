@@ -248,7 +248,8 @@ def materials_that_fit(deployment: Deployment) -> BillOfMaterials:
 
     Raises NoFeasiblePlanError for one that does not fit: nobody shall wait for its weights to load and fail.
     """
-    memory = ledger(deployment)
+    ledgers = [ledger(deployment, pool) for pool in range(len(deployment.pools))]
+    memory = next((each for each in ledgers if not each.fits), ledgers[0])
     _refuse_too_much_offload(deployment, memory)
     if not memory.fits:
         raise NoFeasiblePlanError(f"{memory.verdict}: `sizewell explain` shows where the memory goes")

@@ -41,6 +41,11 @@ def artefact(launch: Launch, given: Mapping[str, Any]) -> dict[str, str]:
         raise BadInputError("--emulate-with says how to emulate: add --emulate")
     if given["emulate"] and not local:
         raise BadInputError(f"--emulate starts on this machine: leave --target {given['target']} out")
+    if local and launch.split:
+        raise BadInputError(
+            "pools of prefill and decode do not start here: --target slurm or kubernetes, or `sizewell render --target "
+            "compose` for one machine"
+        )
     if given["emulate"]:
         return {EMULATOR: _emulator(launch, given)}
     if local and launch.nodes > 1:
@@ -91,7 +96,7 @@ def record(launch: Launch, given: Mapping[str, Any], file: str) -> Started:
     from sizewell.deployer.started import Started
 
     emulated = bool(given["emulate"])
-    replicas = 1 if emulated else launch.pool.replicas
+    replicas = 1 if emulated else _watched(launch, given["target"])
     commands = [(f"./{file}", *([] if emulated else [str(number)])) for number in range(replicas)]
     return Started(
         name=launch.name,
@@ -112,6 +117,13 @@ def record(launch: Launch, given: Mapping[str, Any], file: str) -> Started:
         deployment=json_ready(deployment_object(launch.deployment)),
         ledger=json_ready(_ledger(launch)),
     )
+
+
+def _watched(launch: Launch, target: str) -> int:
+    """Return how many things are watched apart: replicas; of two pools one job, or their pods and the router's."""
+    if not launch.split:
+        return launch.pool.replicas
+    return 1 if target == "slurm" else 1 + sum(pool.replicas for pool in launch.deployment.pools)
 
 
 def _port(launch: Launch, target: str) -> int:

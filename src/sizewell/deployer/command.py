@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sizewell.deployer import shell, words
-from sizewell.deployer.launch import Launch
+from sizewell.deployer.launch import DEVICES, Launch
 from sizewell.deployer.terms import Artefact, Priced
 from sizewell.specs.errors import BadInputError
 
 SCRIPT = "serve.sh"
-DEVICES = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES"}
-"""What hides accelerators from a process, by their maker."""
 
 
 def render(launch: Launch) -> Mapping[str, str]:
@@ -85,6 +83,8 @@ def read(files: Mapping[str, str]) -> Artefact:
     text = files[SCRIPT]
     priced = shell.read_priced(text)
     constants = shell.read_constants(text)
+    if "replicas" not in constants:
+        return shell.read_pools(text, constants)
     terms = words.read(priced, shell.read_engine(text), shell.read_exports(text))
     return Artefact(
         priced=priced,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sizewell.deployer import words, yaml_text
 from sizewell.deployer.images import image
-from sizewell.deployer.launch import Launch, Variable
-from sizewell.deployer.terms import Artefact, Priced
+from sizewell.deployer.launch import Flag, Launch, Live, Variable
+from sizewell.deployer.terms import Artefact, Priced, paired
 from sizewell.deployer.yaml_text import Why
+from sizewell.specs.deployment import PoolRole
 from sizewell.specs.errors import BadInputError
 
 FILE = "compose.yaml"
@@ -25,7 +27,7 @@ def render(launch: Launch) -> Mapping[str, str]:
         raise BadInputError("compose runs on one machine: render for slurm or kubernetes, or a plan of one node")
     services = {f"{launch.name}-{number}": _service(launch, number) for number in range(launch.pool.replicas)}
     document = {
-        PRICED: _literal(Priced.of(launch).text),
+        PRICED: literal(Priced.of(launch).text),
         "name": launch.name,
         "services": services,
         "volumes": {"weights": {}},
@@ -34,35 +36,51 @@ def render(launch: Launch) -> Mapping[str, str]:
 
 
 def _service(launch: Launch, number: int) -> Item:
-    said = (*words.environment(launch), *_own_accelerators(launch, number))
-    variables = [each for v in said for each in (Why(v.why), f"{v.name}={_literal(v.value)}")]
+    first = number * launch.gpus_per_node
+    mine = [str(first + place) for place in range(launch.gpus_per_node)]
+    ports = [Why("this machine alone"), f"127.0.0.1:{launch.site.port + number}:{INSIDE_PORT}"]
+    return engine(launch, mine, {"ports": ports}, _inside)
+
+
+def _inside(live: Live) -> str:
+    return {"port": INSIDE_PORT}[live]
+
+
+def engine(launch: Launch, mine: list[str], network: Item, value_of: Callable[[Live], str]) -> Item:
+    """Return the service of one engine with its accelerators, its network, and what it is told there."""
+    said = (*words.environment(launch), *_own_accelerators(launch, mine))
+    told = ((each, value_of(each.live) if each.live else each.value) for each in said)
+    variables = [line for each, value in told for line in (Why(each.why), f"{each.name}={literal(value)}")]
+    port = value_of("port")
     return {
-        "image": _literal(image(launch)),
-        "entrypoint": [_literal(word) for word in words.program(launch)],
-        "command": _command(launch),
+        "image": literal(image(launch)),
+        "entrypoint": [literal(word) for word in words.program(launch)],
+        "command": command(words.flags(launch), value_of),
         "environment": [*variables, Why("taken from the caller; never written here"), "HF_TOKEN", *_key(launch)],
-        "ports": [Why("this machine alone"), f"127.0.0.1:{launch.site.port + number}:{INSIDE_PORT}"],
+        **network,
         "volumes": [Why("downloaded once"), f"weights:{CACHE}", *_mount(launch.site.model_path)],
         "ipc": "host",  # the ranks of one replica share memory
         "restart": "unless-stopped",
         "stop_grace_period": "120s",
         "healthcheck": {
-            "test": ["CMD", "curl", "-fsS", f"http://127.0.0.1:{INSIDE_PORT}/health"],
+            "test": ["CMD", "curl", "-fsS", f"http://127.0.0.1:{port}/health"],
             "interval": "10s",
             "timeout": "5s",
             "retries": 3,
             "start_period": f"{launch.patience_s}s",
         },
-        **_accelerators(launch, number),
+        **_accelerators(launch, mine),
     }
 
 
-def _command(launch: Launch) -> list[str]:
+def command(flags: Sequence[Flag], value_of: Callable[[Live], str]) -> list[str]:
+    """Return flags as a list of words, each under its reason."""
     said: list[str] = []
-    for flag in words.flags(launch):
-        value = INSIDE_PORT if flag.live == "port" else flag.value
-        value = "0.0.0.0" if flag.name == "--host" else value  # the container's own network; ports say who reaches it
-        said += [Why(flag.why), flag.name, *([] if value is None else [_literal(value)])]
+    for flag in flags:
+        value = value_of(flag.live) if flag.live else flag.value
+        if flag.name == "--host" and not flag.live and value_of is _inside:
+            value = "0.0.0.0"  # the container's own network; ports say who reaches it
+        said += [Why(flag.why), flag.name, *(literal(each) for each in (value, flag.beside) if each is not None)]
     return said
 
 
@@ -76,11 +94,11 @@ def _key(launch: Launch) -> list[str]:
 def _mount(model_path: str) -> list[Item]:
     if not model_path.startswith("/"):
         return []
-    return [{"type": "bind", "source": _literal(model_path), "target": _literal(model_path), "read_only": True}]
+    return [{"type": "bind", "source": literal(model_path), "target": literal(model_path), "read_only": True}]
 
 
-def _accelerators(launch: Launch, number: int) -> Item:
-    gpu, mine = launch.deployment.cluster.gpu, _mine(launch, number)
+def _accelerators(launch: Launch, mine: list[str]) -> Item:
+    gpu = launch.deployment.cluster.gpu
     if gpu.vendor == "amd":
         return {"devices": ["/dev/kfd", "/dev/dri"], "group_add": ["video"], "x-accelerators": mine}
     if gpu.vendor != "nvidia":
@@ -89,19 +107,14 @@ def _accelerators(launch: Launch, number: int) -> Item:
     return {"deploy": {"resources": {"reservations": {"devices": [device]}}}}
 
 
-def _own_accelerators(launch: Launch, number: int) -> tuple[Variable, ...]:
+def _own_accelerators(launch: Launch, mine: list[str]) -> tuple[Variable, ...]:
     if launch.deployment.cluster.gpu.vendor != "amd":
         return ()
-    mine = ",".join(_mine(launch, number))
-    return (Variable(name="HIP_VISIBLE_DEVICES", value=mine, why="compose hands an AMD machine over whole"),)
+    why = "compose hands an AMD machine over whole"
+    return (Variable(name="HIP_VISIBLE_DEVICES", value=",".join(mine), why=why),)
 
 
-def _mine(launch: Launch, number: int) -> list[str]:
-    first = number * launch.gpus_per_node
-    return [str(first + place) for place in range(launch.gpus_per_node)]
-
-
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Return text that compose does not take for a variable."""
     return text.replace("$", "$$")
 
@@ -111,19 +124,22 @@ def _plain(text: str) -> str:
 
 
 def read(files: Mapping[str, str]) -> Artefact:
-    """Return what the file says; the services differ in their accelerators only."""
+    """Return what the file says; the services of a pool differ in their accelerators and ports only."""
     (document,) = yaml_text.load(files[FILE])
     priced = Priced.read(_plain(document[PRICED]))
-    services = list(document["services"].values())
-    said = [_plain(word) for word in [*services[0]["entrypoint"], *services[0]["command"]]]
-    variables = [each.partition("=")[0] for each in services[0]["environment"]]
-    return Artefact(
-        priced=priced,
-        terms=words.read(priced, said, variables),
-        replicas=len(services),
-        nodes=1,
-        gpus_per_node=_count(services[0]),
-    )
+    pools: dict[PoolRole, list[Artefact]] = {}
+    for service in document["services"].values():
+        if "volumes" in service:  # a router holds no weights
+            one = _read_engine(priced, service)
+            pools.setdefault(one.terms.role, []).append(one)
+    return paired([replace(engines[0], replicas=len(engines)) for engines in pools.values()])
+
+
+def _read_engine(priced: Priced, service: Mapping[str, Any]) -> Artefact:
+    said = [_plain(word) for word in [*service["entrypoint"], *service["command"]]]
+    variables = [each.partition("=")[0] for each in service["environment"]]
+    terms = words.read(priced, said, variables)
+    return Artefact(priced=priced, terms=terms, replicas=1, nodes=1, gpus_per_node=_count(service))
 
 
 def _count(service: Mapping[str, Any]) -> int:

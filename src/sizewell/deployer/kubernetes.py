@@ -6,28 +6,32 @@ take; arguments reach the engine without a shell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import ceil
 from typing import Any
 
 from sizewell.deployer import words, yaml_text
 from sizewell.deployer.images import image
 from sizewell.deployer.launch import Flag, Launch, Live
-from sizewell.deployer.terms import Artefact, Priced
+from sizewell.deployer.terms import Artefact, Priced, paired
 from sizewell.deployer.yaml_text import Why
 from sizewell.specs.errors import BadInputError
 
 Object = dict[str, Any]
 PORT = 8000
 RENDEZVOUS = 29500
+HANDOVER = 5600
+METRICS = 29000
 PRICED = "sizewell.dev/priced"
+WORKLOADS = ("Deployment", "StatefulSet", "LeaderWorkerSet")
 CACHE = "/weights"
 PERIOD_S = 10
 RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "habana.ai/gaudi"}
 """What device plugins call their accelerators, by maker."""
 HEAD_LIVE: Mapping[Live, str] = {
     "port": str(PORT), "head": "$(LWS_LEADER_ADDRESS)", "rank": "$(LWS_WORKER_INDEX)", "rendezvous": str(RENDEZVOUS),
-    "meeting": f"$(LWS_LEADER_ADDRESS):{RENDEZVOUS}", "dispatch": str(RENDEZVOUS + 1),
+    "meeting": f"$(LWS_LEADER_ADDRESS):{RENDEZVOUS}", "dispatch": str(RENDEZVOUS + 1), "handover": str(HANDOVER),
+    "metrics": str(METRICS),
 }  # fmt: skip
 """The group's controller sets these in every pod."""
 
@@ -37,7 +41,7 @@ def render(launch: Launch) -> Mapping[str, str]:
     if launch.nodes > 1 and launch.site.slurm.launcher == "ray":
         raise BadInputError("on kubernetes vLLM joins nodes by itself: leave --launcher ray out")
     workload = _group(launch) if launch.nodes > 1 else _deployment(launch)
-    documents = [_claim(launch), workload, _service(launch)]
+    documents = [claim(launch), workload, _service(launch)]
     return {f"{launch.name}.yaml": yaml_text.dump(documents)}
 
 
@@ -61,7 +65,7 @@ def _deployment(launch: Launch) -> Object:
             "strategy": {"type": "Recreate"},
             "progressDeadlineSeconds": launch.patience_s + 600,
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": _pod(launch, answers=True)},
+            "template": {"metadata": {"labels": labels}, "spec": pod(launch, answers=True)},
         },
     }
 
@@ -72,23 +76,26 @@ def _group(launch: Launch) -> Object:
         "apiVersion": "leaderworkerset.x-k8s.io/v1",
         "kind": "LeaderWorkerSet",
         "metadata": _metadata(launch),
-        "spec": {
-            "replicas": launch.pool.replicas,
-            "leaderWorkerTemplate": {
-                "size": launch.nodes,
-                "restartPolicy": "RecreateGroupOnPodRestart",
-                "leaderTemplate": {"metadata": {"labels": leader}, "spec": _pod(launch, answers=True)},
-                "workerTemplate": {"spec": _pod(launch, answers=False)},
-            },
-        },
+        "spec": {"replicas": launch.pool.replicas, "leaderWorkerTemplate": group_template(launch, leader)},
     }
 
 
-def _pod(launch: Launch, *, answers: bool) -> Object:
+def group_template(launch: Launch, leader: Mapping[str, str]) -> Object:
+    """Return the pods of a replica over several nodes: a leader with its labels, and those that follow it."""
+    return {
+        "size": launch.nodes,
+        "restartPolicy": "RecreateGroupOnPodRestart",
+        "leaderTemplate": {"metadata": {"labels": leader}, "spec": pod(launch, answers=True)},
+        "workerTemplate": {"spec": pod(launch, answers=False)},
+    }
+
+
+def pod(launch: Launch, *, answers: bool) -> Object:
+    """Return the pod of one engine on one of its nodes; the first of them `answers`."""
     container: Object = {
         "name": "engine",
         "image": image(launch),
-        "command": [_literal(word) for word in words.program(launch)],
+        "command": [literal(word) for word in words.program(launch)],
         "args": _arguments(launch, answers),
         "env": _environment(launch),
         "resources": _resources(launch),
@@ -97,7 +104,7 @@ def _pod(launch: Launch, *, answers: bool) -> Object:
     if launch.nodes > 1:
         container["securityContext"] = {"capabilities": {"add": ["IPC_LOCK"]}}  # RDMA pins memory
     if answers:
-        container |= {"ports": [{"name": "http", "containerPort": PORT}], **_probes(launch)}
+        container |= {"ports": [{"name": "http", "containerPort": PORT}], **probes(launch)}
     return {
         "terminationGracePeriodSeconds": 120,
         "containers": [container],
@@ -109,10 +116,13 @@ def _pod(launch: Launch, *, answers: bool) -> Object:
     }
 
 
+def said_flags(flags: Iterable[Flag]) -> list[str]:
+    """Return flags as a list of words, each under its reason."""
+    return [word for flag in flags for word in (Why(flag.why), flag.name, *_value(flag))]
+
+
 def _arguments(launch: Launch, answers: bool) -> list[str]:
-    said: list[str] = []
-    for flag in words.flags(launch):
-        said += [Why(flag.why), flag.name, *_value(flag)]
+    said = said_flags(words.flags(launch))
     besides = None if answers else words.follower(launch)
     if besides is not None:
         said += [Why(besides.why), besides.name]
@@ -126,30 +136,37 @@ def _value(flag: Flag) -> list[str]:
         return ["0.0.0.0"]  # the pod's own address; clients show the key in the Secret
     if flag.live:
         return [HEAD_LIVE[flag.live]]
-    return [] if flag.value is None else [_literal(flag.value)]
+    return [literal(each) for each in (flag.value, flag.beside) if each is not None]
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Return text that Kubernetes does not take for a variable."""
     return text.replace("$", "$$")
 
 
 def _environment(launch: Launch) -> list[Object | str]:
     said: list[Object | str] = []
+    own: Object = {"fieldRef": {"fieldPath": "status.podIP"}}
     for each in words.environment(launch):
-        said += [Why(each.why), {"name": each.name, "value": each.value}]
+        value = HEAD_LIVE.get(each.live, "") if each.live else each.value
+        given = {"valueFrom": own} if each.live == "address" else {"value": value}
+        said += [Why(each.why), {"name": each.name, **given}]
     said += [Why("weights are downloaded once, into the claim"), {"name": "HF_HOME", "value": CACHE}]
-    said += [Why("for gated models, where the Secret exists"), _secret("HF_TOKEN", "hf-token", "token", optional=True)]
-    key, secret = words.key_variable(launch), f"{launch.name}-api-key"
-    said += [Why("the key clients must show"), _secret(key, secret, "key", optional=False)]
+    said += [Why("for gated models, where the Secret exists"), secret("HF_TOKEN", "hf-token", "token", optional=True)]
+    said += [Why("the key clients must show"), key(launch, words.key_variable(launch))]
     if launch.nodes > 1 and launch.flags.engine == "vllm":
-        address = {"fieldRef": {"fieldPath": "status.podIP"}}
-        said += [Why("differs from node to node"), {"name": "VLLM_HOST_IP", "valueFrom": address}]
+        said += [Why("differs from node to node"), {"name": "VLLM_HOST_IP", "valueFrom": own}]
     return said
 
 
-def _secret(name: str, secret: str, key: str, *, optional: bool) -> Object:
-    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": optional}}}
+def key(launch: Launch, variable: str) -> Object:
+    """Return a variable that holds the key clients must show."""
+    return secret(variable, f"{launch.name}-api-key", "key", optional=False)
+
+
+def secret(name: str, held_in: str, key: str, *, optional: bool) -> Object:
+    """Return a variable that comes out of a Secret."""
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": held_in, "key": key, "optional": optional}}}
 
 
 def _resources(launch: Launch) -> Object:
@@ -161,7 +178,8 @@ def _resources(launch: Launch) -> Object:
     return {"requests": {**needs, **accelerators}, "limits": accelerators}
 
 
-def _probes(launch: Launch) -> Object:
+def probes(launch: Launch) -> Object:
+    """Return what a cluster asks of a server, and how long it waits for the first answer."""
     asked = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": PERIOD_S, "timeoutSeconds": 5}
     return {
         # As long as loading from the slowest storage may take, and no longer.
@@ -183,8 +201,9 @@ def _service(launch: Launch) -> Object:
     }
 
 
-def _claim(launch: Launch) -> Object:
-    shared = launch.pool.replicas * launch.nodes > 1
+def claim(launch: Launch) -> Object:
+    """Return the claim for the weights, which all engines of a deployment read."""
+    shared = launch.split or launch.pool.replicas * launch.nodes > 1
     size = f"{ceil(launch.materials.disk_bytes / 2**30)}Gi"
     return {
         "apiVersion": "v1",
@@ -200,12 +219,15 @@ def _claim(launch: Launch) -> Object:
 def read(files: Mapping[str, str]) -> Artefact:
     """Return what the objects say."""
     (text,) = files.values()
-    workload = next(each for each in yaml_text.load(text) if each["kind"] in ("Deployment", "LeaderWorkerSet"))
+    workloads = [each for each in yaml_text.load(text) if each["kind"] in WORKLOADS]
+    return paired([_read_pool(each) for each in workloads if PRICED in each["metadata"].get("annotations", {})])
+
+
+def _read_pool(workload: Object) -> Artefact:
     priced = Priced.read(workload["metadata"]["annotations"][PRICED])
     spec = workload["spec"]
     template = spec.get("leaderWorkerTemplate", {})
-    pod = (template.get("leaderTemplate") or spec.get("template"))["spec"]
-    engine = pod["containers"][0]
+    engine = (template.get("leaderTemplate") or spec.get("template"))["spec"]["containers"][0]
     said = [word.replace("$$", "$") for word in [*engine["command"], *engine["args"]]]
     limits = engine["resources"].get("limits", {})
     return Artefact(

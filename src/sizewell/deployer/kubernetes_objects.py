@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sizewell.deployer import yaml_text
-from sizewell.deployer.pods import GROUP, LEADER, pod_facts, together
+from sizewell.deployer.pods import Pod, PodSet, is_ready, pod_facts, pod_sets, together
 from sizewell.deployer.programs import Said, run
 from sizewell.deployer.started import Keep, Part, Started, Stopped
 from sizewell.specs.errors import BadInputError, UnreachableError
@@ -28,9 +29,6 @@ FORWARDED = "Forwarding from 127.0.0.1:"
 FORWARD_S = 10.0
 GONE = JobFacts(stage="ended", reason="deleted")
 NO_PODS = JobFacts(stage="waiting", reason="no pods yet")
-Pod = Mapping[str, Any]
-OF_A_POD, OF_A_GROUP = "app.kubernetes.io/name", "leaderworkerset.sigs.k8s.io/name"
-"""Labels that name the deployment: ours, and the one a group's controller gives all its pods."""
 
 
 class Kubernetes:
@@ -50,31 +48,29 @@ class Kubernetes:
         self._run("apply", "--filename", path)
 
     def facts(self) -> tuple[JobFacts, ...]:
-        """Return what the cluster says of each replica's pods."""
+        """Return what the cluster says of each replica's pods; of two pools, of the router's after them."""
         groups = self._groups()
-        if not groups and not self._exists():
-            return tuple(GONE for _ in range(self._started.replicas))
+        if not any(groups) and not self._exists():
+            return tuple(GONE for _ in groups)
         now = datetime.now(UTC)
-        found = [together([pod_facts(pod, now) for pod in group]) for group in groups[: self._started.replicas]]
-        return (*found, *(NO_PODS for _ in range(self._started.replicas - len(found))))
+        return tuple(together([pod_facts(pod, now) for pod in group]) if group else NO_PODS for group in groups)
 
     def lines(self, number: int) -> list[str]:
         """Return the log of a replica's first pod, the one before its last restart first."""
-        groups = self._groups()
-        if number >= len(groups):
+        pod = self._pod(number)
+        if pod is None:
             return []
-        pod = groups[number][0]
-        words = [*self._kubectl, "logs", f"pod/{pod['metadata']['name']}", "--container", "engine", "--tail", "5000"]
+        words = [*self._kubectl, "logs", _name(pod), *self._container(number), "--tail", "5000"]
         again = any(each.get("restartCount") for each in pod.get("status", {}).get("containerStatuses", []))
         said = [run([*words, *more]) for more in ((["--previous"], []) if again else ([],))]
         return [line for each in said if each.code == 0 for line in each.out.splitlines()]
 
     def follow(self, number: int) -> Iterator[str]:
         """Yield it as it grows."""
-        name = self._pod(number)
-        if name is None:
+        pod = self._pod(number)
+        if pod is None:
             raise BadInputError(f"{self._started.name} has no pod {number} yet: `sizewell status` says why")
-        words = [*self._kubectl, "logs", name, "--container", "engine", "--follow"]
+        words = [*self._kubectl, "logs", _name(pod), *self._container(number), "--follow"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, errors="replace") as reading:
             try:
                 for line in reading.stdout or ():
@@ -84,12 +80,19 @@ class Kubernetes:
 
     @contextmanager
     def reach(self, number: int) -> Iterator[str | HttpFacts]:
-        """Give a local address that leads to a replica while the block lasts."""
-        name = self._pod(number)
-        if name is None:
+        """Give a local address that leads to a replica while the block lasts.
+
+        Before pools stands a router, and only it is asked for a token: an engine of one pool gives none by itself.
+        """
+        pod = self._pod(number)
+        if pod is None:
             yield HttpFacts()
             return
-        words = [*self._kubectl, "port-forward", name, f":{self._started.port}", "--address", "127.0.0.1"]
+        if len(self._pod_sets) > 1 and number < len(self._places) - 1:
+            ready = is_ready(pod)
+            yield HttpFacts(listens=ready, healthy=ready, behind_router=True)
+            return
+        words = [*self._kubectl, "port-forward", _name(pod), f":{self._started.port}", "--address", "127.0.0.1"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as forward:
             try:
                 line = _first_line(forward)
@@ -102,8 +105,7 @@ class Kubernetes:
         """Delete all but the claim, which holds weights somebody would have to download again."""
         if not self._started.parts:
             return Stopped()
-        documents = yaml_text.load((self._folder / self._started.file).read_text(encoding="utf-8"))
-        named = [(each["kind"].lower(), each["metadata"]["name"]) for each in documents]
+        named = [(each["kind"].lower(), each["metadata"]["name"]) for each in self._documents]
         claims = [f"{kind}/{name}" for kind, name in named if kind == "persistentvolumeclaim"]
         gone = [f"{kind}/{name}" for kind, name in named if kind != "persistentvolumeclaim"]
         at_most_s = self._started.stop_s + 60
@@ -111,20 +113,36 @@ class Kubernetes:
         self._run(*words, at_most_s=at_most_s + 30)
         return Stopped(kept=tuple(claims))
 
-    def _groups(self) -> list[list[Pod]]:
-        """Return the pods of each replica, leaders first, the replicas in the order they were made."""
-        text = (self._folder / self._started.file).read_text(encoding="utf-8")
-        label = OF_A_GROUP if "\nkind: LeaderWorkerSet\n" in text else OF_A_POD
-        said = self._run("get", "pods", "--selector", f"{label}={self._started.name}", "--output", "json")
-        groups: dict[str, list[Pod]] = {}
-        for pod in sorted(json.loads(said)["items"], key=_age):
-            group = pod["metadata"].get("labels", {}).get(GROUP, pod["metadata"]["name"])
-            groups.setdefault(group, []).append(pod)
-        return [sorted(group, key=lambda pod: pod["metadata"]["labels"].get(LEADER, "0")) for group in groups.values()]
+    @cached_property
+    def _documents(self) -> list[Mapping[str, Any]]:
+        return yaml_text.load((self._folder / self._started.file).read_text(encoding="utf-8"))
 
-    def _pod(self, number: int) -> str | None:
-        groups = self._groups()
-        return f"pod/{groups[number][0]['metadata']['name']}" if number < len(groups) else None
+    @cached_property
+    def _pod_sets(self) -> tuple[PodSet, ...]:
+        return tuple(pod_sets(self._documents))
+
+    @property
+    def _places(self) -> list[tuple[PodSet, int]]:
+        """Which pods each replica has, and its number among them."""
+        return [(each, number) for each in self._pod_sets for number in range(each.replicas)]
+
+    def _groups(self) -> list[list[Pod]]:
+        """Return the pods of each replica of each pool, leaders first; none of one that is not there yet."""
+        return [group for each in self._pod_sets for group in self._found(each)]
+
+    def _found(self, pods: PodSet) -> list[list[Pod]]:
+        said = self._run("get", "pods", "--selector", pods.selector, "--output", "json")
+        return pods.replicas_of(json.loads(said)["items"])
+
+    def _pod(self, number: int) -> Pod | None:
+        """Return a replica's first pod."""
+        if number >= len(self._places):
+            return None
+        pods, place = self._places[number]
+        return next(iter(self._found(pods)[place]), None)
+
+    def _container(self, number: int) -> tuple[str, str]:
+        return "--container", self._places[number][0].container
 
     def _exists(self) -> bool:
         said = run([*self._kubectl, "get", "--filename", str(self._folder / self._started.file), "--output", "name"])
@@ -137,8 +155,8 @@ class Kubernetes:
         return said.out
 
 
-def _age(pod: Pod) -> tuple[str, str]:
-    return pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]
+def _name(pod: Pod) -> str:
+    return f"pod/{pod['metadata']['name']}"
 
 
 def kubectl(namespace: str, context: str) -> list[str]:

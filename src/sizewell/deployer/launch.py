@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Literal
 
@@ -16,11 +16,16 @@ from sizewell.specs.engine_flags import EngineFlags
 from sizewell.specs.errors import BadInputError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+DEVICES = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES"}
+"""What hides accelerators from a process, by their maker."""
+OWN_ADDRESS = {"vllm": "VLLM_HOST_IP", "sglang": "SGLANG_HOST_IP"}
+"""Where an engine over several nodes is told the address of its own."""
 Style = Literal["none", "conda", "venv", "apptainer", "module"]
 Launcher = Literal["mp", "ray"]
-Live = Literal["port", "head", "rank", "rendezvous", "meeting", "dispatch"]
+Live = Literal["port", "head", "rank", "rendezvous", "meeting", "dispatch", "address", "handover", "metrics"]
 """What only the running job knows: a free port, the first node's address, this node's number, the port ranks meet at,
-that port with the address, and the port requests are handed on at."""
+that port with the address, the port requests are handed on at, this machine's address, the port two pools agree at
+before a cache travels, and the port of a router's metrics."""
 OnHost = Mapping[Group, tuple[int, ...]]
 """Groups of weights in host memory, and the blocks they are of."""
 SLOWEST_LOADS = 3
@@ -31,13 +36,14 @@ SLOWEST_LOADS = 3
 class Flag:
     """One word to the engine with its value and the reason it is said; no value makes it a switch.
 
-    A `live` value is filled in where the engine starts.
+    A `live` value is filled in where the engine starts; `beside` is a second value.
     """
 
     name: str
     why: str
     value: str | None = None
     live: Live | None = None
+    beside: str | None = None
 
     @property
     def takes_value(self) -> bool:
@@ -47,11 +53,12 @@ class Flag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variable:
-    """One environment variable with the reason it is set."""
+    """One environment variable with the reason it is set; a `live` value is filled in where the engine starts."""
 
     name: str
-    value: str
     why: str
+    value: str = ""
+    live: Live | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +80,9 @@ class Slurm:
 class Site:
     """Names and places: none of them changes a limit.
 
-    `model_path` is what the engine loads, `served_name` what clients ask for; `image` is the container image, and
-    `reasoning_parser` splits thinking from answers (None: leave both in the text). `name` is what schedulers call it
-    (empty: made from the served name).
+    `model_path` is what the engine loads, `served_name` what clients ask for; `image` is the container image,
+    `router_image` that of the router before several pools, and `reasoning_parser` splits thinking from answers (None:
+    leave both in the text). `name` is what schedulers call it (empty: made from the served name).
     """
 
     model_path: str
@@ -83,6 +90,7 @@ class Site:
     host: str = "127.0.0.1"
     port: int = 8000
     image: str = ""
+    router_image: str = ""
     reasoning_parser: str | None = None
     trust_remote_code: bool = False
     slurm: Slurm = field(default_factory=Slurm)
@@ -93,30 +101,44 @@ class Site:
 class Launch:
     """A deployment to start at a site, with what its nodes need beside accelerators.
 
-    Raises BadInputError for what no target can say: several pools, a replica that does not fill whole nodes, names
-    an engine would take for flags.
+    Of several pools it speaks of the one numbered `part`; `parts` has them all. Before them stands a program whose
+    flags are `router`. Raises BadInputError for what no target can say: pools without a router, a replica that does
+    not fill whole nodes, names an engine would take for flags.
     """
 
     deployment: Deployment
     site: Site
     flags: EngineFlags
     materials: BillOfMaterials
+    router: EngineFlags | None = None
+    part: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be rendered."""
-        if len(self.deployment.pools) != 1:
-            raise BadInputError("prefill and decode in separate pools are not rendered: render a plan of one pool")
+        if self.split and self.router is None:
+            raise BadInputError(f"{self.flags.engine} hands no cache from pool to pool: say --engine vllm or sglang")
         for what, name in (("model path", self.site.model_path), ("served name", self.site.served_name)):
             if not name.strip() or name.startswith("-") or "\0" in name:
                 raise BadInputError(f"{what} {name!r}: an engine would take it for a flag or for nothing; name another")
-        if self.nodes > 1 and self.pool.parallelism.gpus % self.nodes:
-            cut, each = self.pool.parallelism, self.deployment.cluster.gpus_per_node
-            raise BadInputError(f"{cut} does not fill whole nodes of {each} accelerators: choose another cut")
+        each = self.deployment.cluster.gpus_per_node
+        for cut in (pool.parallelism for pool in self.deployment.pools):
+            if cut.gpus > each and cut.gpus % ceil(cut.gpus / each):
+                raise BadInputError(f"{cut} does not fill whole nodes of {each} accelerators: choose another cut")
 
     @property
     def pool(self) -> Pool:
-        """The only pool."""
-        return self.deployment.pools[0]
+        """The pool it speaks of: the only one, or the one numbered `part`."""
+        return self.deployment.pools[self.part]
+
+    @property
+    def split(self) -> bool:
+        """Whether prompts are computed in another pool than answers."""
+        return len(self.deployment.pools) > 1
+
+    @property
+    def parts(self) -> tuple[Launch, ...]:
+        """The same launch, speaking of each pool in turn."""
+        return tuple(replace(self, part=part) for part in range(len(self.deployment.pools)))
 
     @property
     def nodes(self) -> int:
@@ -159,12 +181,24 @@ class Launch:
     @property
     def host_ram_bytes(self) -> float:
         """Host memory of one replica on one node, the same way."""
-        return self.materials.host_ram_minimum_bytes / self.replicas_per_node
+        return self.materials.host_ram_minimum_bytes / self.replicas_per_node + self.cache_ram_bytes
+
+    @property
+    def cache_ram_bytes(self) -> float:
+        """Host memory in which one replica keeps cache, on one of its nodes."""
+        return self.pool.settings.kv_host_bytes / self.nodes
 
     @property
     def exposed(self) -> bool:
         """Whether the server listens beyond its own machine."""
         return self.site.host not in LOOPBACK
+
+    @property
+    def listens(self) -> Flag:
+        """Where an engine listens: clients reach it, or behind a router only the router does."""
+        if self.split:
+            return Flag(name="--host", live="address", why="where the router and the other pool reach it")
+        return Flag(name="--host", value=self.site.host, why="where it listens")
 
     @property
     def name(self) -> str:

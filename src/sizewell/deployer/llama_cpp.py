@@ -98,6 +98,8 @@ def _refuse(launch: Launch) -> None:
         raise BadInputError(
             f"llama.cpp is not rendered for {cut} on {launch.nodes} nodes: use --tp or --pp on one node"
         )
+    if settings.kv_host_bytes:
+        raise BadInputError("llama.cpp keeps no second cache in host memory: leave --kv-host-memory out")
     if settings.speculative_tokens:
         raise BadInputError("llama.cpp drafts with another model: leave the speculative tokens out")
     if settings.memory_fraction != launch.deployment.engine.memory_fraction:
@@ -108,6 +110,12 @@ def _refuse(launch: Launch) -> None:
 
 def joining(launch: Launch) -> Iterator[Flag]:
     """Yield nothing: it runs on one node."""
+    del launch
+    yield from ()
+
+
+def handover(launch: Launch) -> Iterator[Flag]:
+    """Yield nothing: it hands no cache over."""
     del launch
     yield from ()
 

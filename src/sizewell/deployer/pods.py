@@ -1,8 +1,9 @@
-"""What a pod's status says of the replica in it."""
+"""What an artefact's pods are, and what their status says of the replicas in them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,10 +11,71 @@ from sizewell.specs.standing import JobFacts
 
 GROUP, LEADER = "leaderworkerset.sigs.k8s.io/group-index", "leaderworkerset.sigs.k8s.io/worker-index"
 """Labels of a group's pods: which group, and which of it."""
+OF_A_GROUP = "leaderworkerset.sigs.k8s.io/name"
+"""The label a group's controller gives all its pods; what a workload is selected by otherwise is ours."""
 LOOPING = "CrashLoopBackOff"
+Pod = Mapping[str, Any]
 
 
-def pod_facts(pod: Mapping[str, Any], now: datetime) -> JobFacts:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSet:
+    """The pods of one workload of an artefact: how they are found, how many replicas, what their container is called.
+
+    `named` pods end in their number: they keep it when they are made again.
+    """
+
+    selector: str
+    replicas: int
+    container: str
+    named: bool
+
+    def replicas_of(self, pods: Sequence[Pod]) -> list[list[Pod]]:
+        """Return the pods of each replica, leaders first; empty where none are there yet.
+
+        Named replicas have the number in their name, others come in the order they were made.
+        """
+        groups: dict[str, list[Pod]] = {}
+        for pod in sorted(pods, key=_made):
+            own = pod["metadata"]["name"].rpartition("-")[2] if self.named else pod["metadata"]["name"]
+            groups.setdefault(_labels(pod).get(GROUP, own), []).append(pod)
+        found = {name: sorted(group, key=lambda pod: _labels(pod).get(LEADER, "0")) for name, group in groups.items()}
+        names = map(str, range(self.replicas)) if self.named else [*found, *[""] * self.replicas][: self.replicas]
+        return [found.get(name, []) for name in names]
+
+
+def pod_sets(documents: Sequence[Mapping[str, Any]]) -> Iterator[PodSet]:
+    """Yield the workloads of an artefact, in its order: of two pools the router is the last."""
+    for each in documents:
+        spec = each.get("spec", {})
+        if each["kind"] == "LeaderWorkerSet":
+            leader = spec["leaderWorkerTemplate"]["leaderTemplate"]
+            yield _pod_set(f"{OF_A_GROUP}={each['metadata']['name']}", spec, leader, named=True)
+        elif each["kind"] in ("Deployment", "StatefulSet"):
+            labels = ",".join(f"{name}={value}" for name, value in spec["selector"]["matchLabels"].items())
+            yield _pod_set(labels, spec, spec["template"], named=each["kind"] == "StatefulSet")
+
+
+def _pod_set(selector: str, spec: Mapping[str, Any], template: Mapping[str, Any], *, named: bool) -> PodSet:
+    container = template["spec"]["containers"][0]["name"]
+    return PodSet(selector=selector, replicas=spec["replicas"], container=container, named=named)
+
+
+def _labels(pod: Pod) -> Mapping[str, str]:
+    labels: Mapping[str, str] = pod["metadata"].get("labels", {})
+    return labels
+
+
+def _made(pod: Pod) -> tuple[str, str]:
+    return pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]
+
+
+def is_ready(pod: Pod) -> bool:
+    """Return whether the cluster's own questions to the pod's server are answered."""
+    containers = pod.get("status", {}).get("containerStatuses") or [{}]
+    return bool(containers[0].get("ready"))
+
+
+def pod_facts(pod: Pod, now: datetime) -> JobFacts:
     """Return what one pod says; a container that failed and waits to be started again has ended."""
     status = pod.get("status", {})
     node = pod.get("spec", {}).get("nodeName")

@@ -7,16 +7,19 @@ divides running requests and chunks by the ranks (schedulers and server argument
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 
 from sizewell.deployer.launch import Flag, Launch, Variable
 from sizewell.deployer.terms import Terms, spoken
-from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.kv_format import parse_kv_format
 
 KV_WORDS = {"fp8": "fp8_e4m3", "bf16": "bf16", "fp4": "fp4_e2m1"}
 QUANTIZATION = {"gptq-int4": "gptq_marlin", "fp8": "fp8", "int8": "w8a8_int8", "nvfp4": "modelopt_fp4"}
 UNCHUNKED = "-1"
+EQUAL_CUTS = "0.4.6"
+"""The release whose pools cannot be told of each other's cut."""
 
 
 def program(launch: Launch) -> tuple[str, ...]:
@@ -30,10 +33,11 @@ def flags(launch: Launch) -> Iterator[Flag]:
     site = launch.site
     yield Flag(name="--model-path", value=site.model_path, why="the checkpoint")
     yield Flag(name="--served-model-name", value=site.served_name, why="what clients ask for")
-    yield Flag(name="--host", value=site.host, why="where it listens")
+    yield launch.listens
     yield Flag(name="--port", live="port", why="where clients connect")
     yield from _cut(launch)
     yield from _limits(launch)
+    yield from _host_cache(launch)
     yield from _formats(launch)
     yield Flag(name="--enable-metrics", why="/metrics is off by default")
     if site.reasoning_parser:
@@ -102,6 +106,47 @@ def _formats(launch: Launch) -> Iterator[Flag]:
         yield Flag(name="--speculative-num-draft-tokens", value=str(drafts + 1), why="the drafts and the token before")
 
 
+def _host_cache(launch: Launch) -> Iterator[Flag]:
+    held, ranks = launch.pool.settings.kv_host_bytes, launch.pool.parallelism.gpus
+    if not held:
+        return
+    if launch.pool.role == "decode":
+        raise BadInputError("sglang's decode pools keep no cache in host memory: leave --kv-host-memory out")
+    if held % (ranks * 10**9):
+        whole = ceil(held / ranks / 10**9) * ranks
+        raise BadInputError(f"sglang keeps whole GB of cache for each of {ranks} ranks: say --kv-host-memory {whole}GB")
+    yield Flag(name="--enable-hierarchical-cache", why="what the accelerator forgets stays in host memory")
+    yield Flag(name="--hicache-size", value=str(int(held / ranks / 10**9)), why="GB of it, for each rank")
+
+
+def handover(launch: Launch) -> Iterator[Flag]:
+    """Yield what hands caches from pool to pool; raises BadInputError where the release cannot."""
+    prefill, decode = (part.pool.parallelism for part in launch.parts)
+    ranks = sorted((prefill.tp * prefill.dp, decode.tp * decode.dp))
+    told = launch.flags.knows("--disaggregation-decode-tp")
+    if ranks[1] % ranks[0] or (prefill != decode and launch.flags.release == EQUAL_CUTS):
+        raise BadInputError(f"sglang {launch.flags.release} hands no cache from {prefill} to {decode}: cut both alike")
+    yield Flag(name="--disaggregation-mode", value=launch.pool.role, why="what this pool does, as priced")
+    yield Flag(name="--disaggregation-transfer-backend", value="nixl", why="what carries caches from pool to pool")
+    # Only these releases keep the ranks of a request equal by themselves when told to.
+    in_turn = decode.dp > 1 and "--prefill-round-robin-balance" in launch.flags.switches
+    if launch.pool.role == "prefill":
+        yield Flag(name="--disaggregation-bootstrap-port", live="handover", why="where the other pool asks for a cache")
+        if told:
+            ranks_there = str(decode.tp * decode.dp)
+            yield Flag(name="--disaggregation-decode-tp", value=ranks_there, why="ranks of the pool that answers")
+            yield Flag(name="--disaggregation-decode-dp", value=str(decode.dp), why="attention ranks there")
+        if in_turn:
+            yield Flag(
+                name="--load-balance-method", value="round_robin", why="the other pool counts ranks the same way"
+            )
+        return
+    if told and prefill.pp > 1:
+        yield Flag(name="--disaggregation-prefill-pp", value=str(prefill.pp), why="stages of the pool that prompts")
+    if in_turn:
+        yield Flag(name="--prefill-round-robin-balance", why="ranks of the other pool take prompts in turn")
+
+
 def joining(launch: Launch) -> Iterator[Flag]:
     """Yield what every node is told to find the others."""
     if launch.site.slurm.launcher == "ray":
@@ -127,14 +172,16 @@ def read(words: Sequence[str], variables: frozenset[str]) -> Terms:
     """Return what a command line tells the engine."""
     del variables
     said = spoken(words)
-    ranks = int(said.get("--dp-size") or 1)
+    ranks, stages = int(said.get("--dp-size") or 1), int(said.get("--pp-size") or 1)
+    every = int(said["--tp-size"] or 1) * stages
+    roles: dict[str | None, PoolRole] = {"prefill": "prefill", "decode": "decode"}
     return Terms(
         model_path=said["--model-path"] or "",
         served_name=said["--served-model-name"] or "",
         kv_format=parse_kv_format(said.get("--kv-cache-dtype") or "auto"),
         parallelism=Parallelism(
             tp=int(said["--tp-size"] or 1) // ranks,
-            pp=int(said.get("--pp-size") or 1),
+            pp=stages,
             dp=ranks,
             ep=int(said.get("--ep-size") or 1),
         ),
@@ -148,5 +195,7 @@ def read(words: Sequence[str], variables: frozenset[str]) -> Terms:
             chunked_prefill=said["--chunked-prefill-size"] != UNCHUNKED,
             speculative_tokens=int(said.get("--speculative-num-steps") or 0),
             offload_bytes=float(said.get("--cpu-offload-gb") or 0) * 2**30,
+            kv_host_bytes=float(said.get("--hicache-size") or 0) * 10**9 * every,
         ),
+        role=roles.get(said.get("--disaggregation-mode"), "both"),
     )

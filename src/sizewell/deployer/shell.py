@@ -9,14 +9,16 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from sizewell.deployer.launch import Flag, Live, Variable
-from sizewell.deployer.terms import Priced
+from sizewell.deployer import words
+from sizewell.deployer.launch import Flag, Launch, Live, Variable
+from sizewell.deployer.terms import Artefact, Priced, paired
 from sizewell.specs.errors import BadInputError
 
 PRICED = "# priced: "
 LIVE: Mapping[Live, str] = {
     "port": '"$port"', "head": '"$head"', "rank": '"$rank"', "rendezvous": '"$rendezvous"',
-    "meeting": '"$head:$rendezvous"', "dispatch": '"$((rendezvous + 1))"',
+    "meeting": '"$head:$rendezvous"', "dispatch": '"$((rendezvous + 1))"', "address": '"$address"',
+    "handover": '"$handover"', "metrics": '"$metrics"',
 }  # fmt: skip
 
 
@@ -43,7 +45,8 @@ def _quoted(text: str) -> str:
 
 def exports(variables: Sequence[Variable], indent: str = "") -> list[str]:
     """Return lines that set variables, each with its reason."""
-    return [f"{indent}export {each.name}={shlex.quote(each.value)}  # {each.why}" for each in variables]
+    said = ((each, LIVE[each.live] if each.live else shlex.quote(each.value)) for each in variables)
+    return [f"{indent}export {each.name}={value}  # {each.why}" for each, value in said]
 
 
 def read_priced(text: str) -> Priced:
@@ -55,11 +58,20 @@ def read_priced(text: str) -> Priced:
 
 
 def read_engine(text: str) -> list[str]:
-    """Return the words of the array `engine`, variables as they stand; raises BadInputError without one."""
-    found = re.search(r"^ *engine=\($", text, re.MULTILINE)
+    """Return the words of the first array `engine`, variables as they stand; raises BadInputError without one."""
+    return read_engines(text)[0]
+
+
+def read_engines(text: str) -> list[list[str]]:
+    """Return the words of every array `engine` in turn; raises BadInputError without one."""
+    found, start = [], 0
+    while opened := re.compile(r"^ *engine=\($", re.MULTILINE).search(text, start):
+        inside = "".join(_inside(text[opened.end() :]))
+        found.append(shlex.split(inside, comments=True))
+        start = opened.end() + len(inside)  # a name inside may look like another array
     if not found:
         raise BadInputError("not a rendered script: it holds no engine=( … )")
-    return shlex.split("".join(_inside(text[found.end() :])), comments=True)
+    return found
 
 
 def _inside(text: str) -> Iterator[str]:
@@ -92,3 +104,30 @@ def read_constants(text: str) -> dict[str, int]:
             pairs = (word.split("=") for word in line.split()[1:])
             return {name: int(value) for name, value in pairs}
     raise BadInputError("not a rendered script: it keeps no numbers")
+
+
+def pool_numbers(launch: Launch) -> list[str]:
+    """Return how many replicas each pool has, and on how many nodes each stands, as numbers a script keeps."""
+    return [
+        f"{part.pool.role}_{what}={many}"
+        for part in launch.parts
+        for what, many in (("replicas", part.pool.replicas), ("nodes", part.nodes))
+    ]
+
+
+def read_pools(text: str, constants: Mapping[str, int]) -> Artefact:
+    """Return what a script says of both pools: each array `engine` but the last, the router's, is one of them.
+
+    `constants` are its numbers of replicas and of their nodes.
+    """
+    priced, pools = read_priced(text), []
+    for said in read_engines(text)[:-1]:
+        terms = words.read(priced, said, read_exports(text))
+        nodes = constants[f"{terms.role}_nodes"]
+        pools.append(
+            Artefact(
+                priced=priced, terms=terms, replicas=constants[f"{terms.role}_replicas"], nodes=nodes,
+                gpus_per_node=terms.parallelism.gpus // nodes,
+            )
+        )  # fmt: skip
+    return paired(pools)

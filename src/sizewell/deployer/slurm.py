@@ -11,10 +11,11 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import ceil
 
-from sizewell.deployer import shell, slurm_script, words
-from sizewell.deployer.launch import Launch
+from sizewell.deployer import router, shell, slurm_script, words
+from sizewell.deployer.launch import OWN_ADDRESS, Launch
 from sizewell.deployer.terms import Artefact, Priced
 from sizewell.specs.errors import BadInputError
 
@@ -36,18 +37,25 @@ def render(launch: Launch) -> Mapping[str, str]:
     """Return the script; raises BadInputError for words a scheduler cannot read."""
     lines = [
         "#!/usr/bin/env bash",
-        *(f"#SBATCH {said}" for said in _directives(launch)),
+        *(f"#SBATCH {said}" for said in directives(launch, _room(launch))),
         *shell.head(Priced.of(launch), [launch.flags.note]),
-        "set -euo pipefail",
-        "# Seconds the nodes have to start their parts, and the engine to answer, from the predicted load time.",
-        f"join_s=${{SIZEWELL_JOIN_S:-{JOIN_S}}} ready_s=${{SIZEWELL_READY_S:-{launch.patience_s}}}",
-        f"gpus={launch.gpus_per_node} asked={shlex.quote(_asked(launch))}  # of each node; where the server is asked",
-        f"token={shlex.quote(json.dumps(_one_token(launch)))} {_shown_key(launch)}",
-        slurm_script.PLACES,
+        *told(launch, launch.gpus_per_node),
         *_start_node(launch),
         slurm_script.WATCH,
     ]
-    return {_file(launch): "\n".join(lines)}
+    return {f"{launch.name}.sbatch": "\n".join(lines)}
+
+
+def told(launch: Launch, gpus: int) -> list[str]:
+    """Return what a job begins with: how long it waits, its accelerators of each node, its nodes and its ports."""
+    return [
+        "set -euo pipefail",
+        "# Seconds the nodes have to start their parts, and the engine to answer, from the predicted load time.",
+        f"join_s=${{SIZEWELL_JOIN_S:-{JOIN_S}}} ready_s=${{SIZEWELL_READY_S:-{launch.patience_s}}}",
+        f"gpus={gpus} asked={shlex.quote(_asked(launch))}  # of each node; where the server is asked",
+        f"token={shlex.quote(json.dumps(_one_token(launch)))} {_shown_key(launch)}",
+        slurm_script.PLACES,
+    ]
 
 
 def _asked(launch: Launch) -> str:
@@ -55,41 +63,58 @@ def _asked(launch: Launch) -> str:
     return launch.site.host if launch.exposed and not everywhere else "127.0.0.1"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What a job asks for: nodes, and accelerators, cores and host memory of each; `jobs` of them as an array."""
+
+    nodes: int
+    gpus: int
+    cores: int
+    ram_bytes: float
+    exclusive: bool
+    jobs: int = 1
+
+
 def _one_token(launch: Launch) -> Mapping[str, object]:
     return {"model": launch.site.served_name, "prompt": "1", "max_tokens": 1}
 
 
 def _shown_key(launch: Launch) -> str:
-    if not launch.exposed:
+    if not router.keyed(launch):
         return "key=''  # what it is asked"
-    variable = f"${{{words.key_variable(launch)}:?others reach this server: set the key they must show}}"
+    reached = "these engines" if launch.split else "this server"
+    variable = f"${{{words.key_variable(launch)}:?others reach {reached}: set the key they must show}}"
     return f'key="Authorization: Bearer {variable}"  # what it is asked, with the key'
 
 
-def _file(launch: Launch) -> str:
-    return f"{launch.name}.sbatch"
+def _room(launch: Launch) -> Room:
+    exclusive = launch.replicas_per_node == 1  # replicas that share a node leave it to each other
+    return Room(
+        nodes=launch.nodes, gpus=launch.gpus_per_node, cores=launch.cores, ram_bytes=launch.host_ram_bytes,
+        exclusive=exclusive and launch.site.slurm.exclusive, jobs=launch.pool.replicas,
+    )  # fmt: skip
 
 
-def _directives(launch: Launch) -> Iterator[str]:
-    site, several = launch.site.slurm, launch.pool.replicas > 1
-    exclusive = site.exclusive and launch.replicas_per_node == 1  # replicas that share a node leave it to each other
+def directives(launch: Launch, room: Room) -> Iterator[str]:
+    """Yield what the scheduler is asked for; raises BadInputError for words it cannot read."""
+    site, several = launch.site.slurm, room.jobs > 1
     for word, allowed in PLAIN.items():
         value = getattr(site, word)
         if value is not None and not re.fullmatch(allowed, value, re.ASCII):
             raise BadInputError(f"--{word} {value!r}: SLURM reads no such {word}")
     yield f"--job-name={launch.name}"
-    yield f"--nodes={launch.nodes}"
+    yield f"--nodes={room.nodes}"
     yield "--ntasks-per-node=1"
     if launch.deployment.cluster.gpu.kind != "cpu":
-        yield f"--gpus-per-node={launch.gpus_per_node}"
-    yield f"--cpus-per-task={launch.cores}"
-    yield "--mem=0" if exclusive else f"--mem={ceil(launch.host_ram_bytes / 2**20)}M"
+        yield f"--gpus-per-node={room.gpus}"
+    yield f"--cpus-per-task={room.cores}"
+    yield "--mem=0" if room.exclusive else f"--mem={ceil(room.ram_bytes / 2**20)}M"
     yield f"--time={site.time}"
     yield f"--signal=B:TERM@{NOTICE_S}"
     yield f"--output=%x-{'%A_%a' if several else '%j'}.log"
     if several:
-        yield f"--array=0-{launch.pool.replicas - 1}"
-    if exclusive:
+        yield f"--array=0-{room.jobs - 1}"
+    if room.exclusive:
         yield "--exclusive"
     for word in ("partition", "account", "constraint"):
         if getattr(site, word):
@@ -105,8 +130,8 @@ def _start_node(launch: Launch) -> list[str]:
         "start_node() {",
         "  set -euo pipefail",
         slurm_script.JOIN,
-        *(_network(launch) if several else []),
-        *_style(launch),
+        *(network(launch) if several else []),
+        *style(launch),
         *shell.exports(words.environment(launch), "  "),
         *_key(launch),
         *shell.engine_array(words.program(launch), words.flags(launch), "  "),
@@ -117,10 +142,11 @@ def _start_node(launch: Launch) -> list[str]:
     ]
 
 
-def _network(launch: Launch) -> list[str]:
+def network(launch: Launch) -> list[str]:
+    """Return the lines by which a node finds the others over the interface that carries their addresses."""
     named = launch.site.slurm.interface
     interface = shlex.quote(named) if named else """$(ip -o addr show to "$address" | awk '{print $2; exit}')"""
-    host = {"vllm": "VLLM_HOST_IP", "sglang": "SGLANG_HOST_IP"}[launch.flags.engine]
+    host = OWN_ADDRESS[launch.flags.engine]
     return [
         "  local all address interface",
         '  read -r -a all <<<"$addresses"',
@@ -132,7 +158,8 @@ def _network(launch: Launch) -> list[str]:
     ]
 
 
-def _style(launch: Launch) -> list[str]:
+def style(launch: Launch) -> list[str]:
+    """Return the lines that find the engine, and what stands before it in `container`."""
     style, name = launch.site.slurm.style, launch.site.slurm.environment
     if style == "none":
         return ["  container=()"]
@@ -174,10 +201,20 @@ def _besides(launch: Launch, ray: bool) -> list[str]:
     return lines
 
 
+def _seated(text: str) -> Mapping[str, int]:
+    """Return how many replicas each pool of a job has, and on how many nodes each stands."""
+    table = text[text.index("\nseats='") + 8 :].partition("'")[0]
+    rows = [row.split() for row in table.split("\n")]
+    counts = {f"{role}_replicas": sum(row[0] == role for row in rows) for role, *_ in rows}
+    return counts | {f"{role}_nodes": int(nodes) for role, _, _, nodes, *_ in rows}
+
+
 def read(files: Mapping[str, str]) -> Artefact:
     """Return what the script says."""
     (text,) = files.values()
     priced = shell.read_priced(text)
+    if len(shell.read_engines(text)) > 1:
+        return shell.read_pools(text, _seated(text))
     said = dict(
         line.removeprefix("#SBATCH --").partition("=")[::2] for line in text.split("\n") if line.startswith("#SBATCH ")
     )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from sizewell.deployer import words
-from sizewell.deployer.command import DEVICES
-from sizewell.deployer.launch import Launch
-from sizewell.deployer.terms import Artefact, Priced
+from sizewell.deployer.launch import DEVICES, Flag, Launch, Live
+from sizewell.deployer.terms import Artefact, Priced, paired
+from sizewell.specs.deployment import PoolRole
 from sizewell.specs.errors import BadInputError
 
 PRICED = "# priced: "
+ENGINE = "# the accelerators of this replica"
+"""What every engine's unit says, and no router's."""
 ESCAPES = {
     "\\": "\\\\",
     '"': '\\"',
@@ -27,25 +30,37 @@ def render(launch: Launch) -> Mapping[str, str]:
     """Return a unit for each replica; raises BadInputError for more than one machine."""
     if launch.deployment.cluster.nodes > 1:
         raise BadInputError("a unit runs on one machine: render for slurm or kubernetes, or a plan of one node")
-    return {f"{launch.name}-{number}.service": _unit(launch, number) for number in range(launch.pool.replicas)}
+    refuse_open(launch)
+    units = {}
+    for number in range(launch.pool.replicas):
+        first = number * launch.gpus_per_node
+        mine = [str(first + place) for place in range(launch.gpus_per_node)]
+        live: Mapping[Live, str] = {"port": str(launch.site.port + number)}
+        told = environment(launch, live.__getitem__, mine)
+        said = flag_lines(words.flags(launch), live.__getitem__)
+        units[f"{launch.name}-{number}.service"] = unit(
+            launch, f"Engine {launch.name}, replica {number}", words.program(launch), told, said
+        )
+    return units
 
 
-def _unit(launch: Launch, number: int) -> str:
-    program, *rest = words.program(launch)
+def unit(launch: Launch, what: str, program: Sequence[str], environment: Sequence[str], flags: Sequence[str]) -> str:
+    """Return the unit of one program with the lines of its environment and its flags."""
+    first, *rest = program
     lines = [
         f"{PRICED}{Priced.of(launch).text}",
         *([f"# {launch.flags.note}"] if launch.flags.note else []),
         "[Unit]",
-        f"Description=Engine {launch.name}, replica {number}",
+        f"Description={what}",
         "After=network-online.target",
         "Wants=network-online.target",
         "",
         "[Service]",
-        *_environment(launch, number),
+        *environment,
         "# Secrets and site settings: HF_TOKEN, HF_HOME, the key clients must show. Readable by root alone.",
         f"EnvironmentFile=-/etc/sizewell/{launch.name}.env",
-        f"ExecStart=/usr/bin/env {_quoted(program)} {' '.join(map(_quoted, rest))}".rstrip() + " \\",
-        *_flags(launch, number),
+        f"ExecStart=/usr/bin/env {quoted(first)} {' '.join(map(quoted, rest))}".rstrip() + " \\",
+        *flags,
         "# A dead engine can exit with 0: start it again whatever it says.",
         "Restart=always",
         "RestartSec=10",
@@ -60,29 +75,34 @@ def _unit(launch: Launch, number: int) -> str:
     return "\n".join(lines)
 
 
-def _environment(launch: Launch, number: int) -> list[str]:
+def environment(launch: Launch, value_of: Callable[[Live], str], accelerators: Sequence[str]) -> list[str]:
+    """Return the lines that set what an engine reads, and its accelerators last."""
     lines = []
     for each in words.environment(launch):
-        lines += [f"# {each.why}", f"Environment={_quoted(f'{each.name}={each.value}')}"]
-    first = number * launch.gpus_per_node
-    mine = ",".join(str(first + place) for place in range(launch.gpus_per_node))
+        value = value_of(each.live) if each.live else each.value
+        lines += [f"# {each.why}", f"Environment={quoted(f'{each.name}={value}')}"]
     device = DEVICES.get(launch.deployment.cluster.gpu.vendor, "SIZEWELL_ACCELERATORS")
-    return [*lines, "# the accelerators of this replica", f'Environment="{device}={mine}"']
+    return [*lines, ENGINE, f'Environment="{device}={",".join(accelerators)}"']
 
 
-def _flags(launch: Launch, number: int) -> list[str]:
-    said = words.flags(launch)
+def flag_lines(said: Sequence[Flag], value_of: Callable[[Live], str]) -> list[str]:
+    """Return flags as lines that continue a command, each under its reason."""
     lines = []
     for place, flag in enumerate(said, start=1):
-        value = str(launch.site.port + number) if flag.live == "port" else flag.value
+        value = value_of(flag.live) if flag.live else flag.value
         more = " \\" if place < len(said) else ""
-        lines += [f"# {flag.why}", f"    {flag.name}{'' if value is None else ' ' + _quoted(value)}{more}"]
-    if launch.exposed:
-        raise BadInputError(f"a unit listens on this machine alone, not on {launch.site.host}: put a proxy before it")
+        values = "".join(f" {quoted(each)}" for each in (value, flag.beside) if each is not None)
+        lines += [f"# {flag.why}", f"    {flag.name}{values}{more}"]
     return lines
 
 
-def _quoted(text: str) -> str:
+def refuse_open(launch: Launch) -> None:
+    """Refuse to listen beyond this machine; raises BadInputError."""
+    if launch.exposed:
+        raise BadInputError(f"a unit listens on this machine alone, not on {launch.site.host}: put a proxy before it")
+
+
+def quoted(text: str) -> str:
     """Return one word as systemd reads it."""
     return '"' + "".join(ESCAPES.get(mark, mark) for mark in text) + '"'
 
@@ -93,8 +113,16 @@ def _plain(quoted: str) -> str:
 
 
 def read(files: Mapping[str, str]) -> Artefact:
-    """Return what the units say; they differ in port and accelerators only."""
-    text = next(iter(files.values()))
+    """Return what the units say; those of a pool differ in ports and accelerators only."""
+    pools: dict[PoolRole, list[Artefact]] = {}
+    for text in files.values():
+        if ENGINE in text:
+            one = _read_unit(text)
+            pools.setdefault(one.terms.role, []).append(one)
+    return paired([replace(units[0], replicas=len(units)) for units in pools.values()])
+
+
+def _read_unit(text: str) -> Artefact:
     lines = text.split("\n")
     priced = Priced.read(lines[0].removeprefix(PRICED))
     start = next(place for place, line in enumerate(lines) if line.startswith("ExecStart="))
@@ -106,11 +134,11 @@ def read(files: Mapping[str, str]) -> Artefact:
                 break
     said = [_plain(word[1]) if word[1] is not None else word[0] for word in _words(" ".join(command))]
     variables = [name.partition("=")[0] for name in re.findall(r'^Environment="([^"]*)"', text, re.MULTILINE)]
-    mine = re.search(r'^Environment="\w+=([\d,]+)"$', text[text.index("# the accelerators") :], re.MULTILINE)
+    mine = re.search(r'^Environment="\w+=([\d,]+)"$', text[text.index(ENGINE) :], re.MULTILINE)
     return Artefact(
         priced=priced,
         terms=words.read(priced, said, variables),
-        replicas=len(files),
+        replicas=1,
         nodes=1,
         gpus_per_node=len(mine[1].split(",")) if mine else 1,
     )

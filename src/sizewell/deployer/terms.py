@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from sizewell.deployer.launch import Launch, OnHost
-from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.kv_format import parse_kv_format
 
@@ -17,7 +17,10 @@ Words = Mapping[str, str | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Priced:
-    """What no flag says: the checkpoint, and the hardware it was priced on."""
+    """What no flag says: the checkpoint, and the hardware it was priced on.
+
+    `kv_network` is what was named to carry caches between pools; None: nothing was.
+    """
 
     model: str
     weight_format: str
@@ -26,6 +29,7 @@ class Priced:
     node: str
     gpus_per_node: int
     nodes: int
+    kv_network: str | None = None
 
     @classmethod
     def of(cls, launch: Launch) -> Priced:
@@ -39,12 +43,13 @@ class Priced:
             node=cluster.node.key,
             gpus_per_node=cluster.gpus_per_node,
             nodes=cluster.nodes,
+            kv_network=deployment.kv_network.key if deployment.kv_network else None,
         )
 
     @property
     def text(self) -> str:
         """One line of ASCII, the same every time."""
-        return json.dumps(asdict(self))
+        return json.dumps({name: value for name, value in asdict(self).items() if value is not None})
 
     @classmethod
     def read(cls, text: str) -> Priced:
@@ -64,6 +69,7 @@ class Terms:
     kv_format: str
     parallelism: Parallelism
     settings: EngineSettings
+    role: PoolRole = "both"
     on_host: OnHost = field(default_factory=dict)
 
     @classmethod
@@ -75,27 +81,42 @@ class Terms:
             kv_format=parse_kv_format(launch.deployment.kv_format),
             parallelism=launch.pool.parallelism,
             settings=replace(launch.pool.settings, offload_bytes=0.0) if launch.on_host else launch.pool.settings,
+            role=launch.pool.role,
             on_host=launch.on_host,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artefact:
-    """A rendered deployment read back: `replicas`, each over `nodes` with `gpus_per_node` of their accelerators."""
+    """A rendered deployment read back: `replicas`, each over `nodes` with `gpus_per_node` of their accelerators.
+
+    Where these only compute prompts, `partner` is the pool that answers.
+    """
 
     priced: Priced
     terms: Terms
     replicas: int
     nodes: int
     gpus_per_node: int
+    partner: Artefact | None = None
 
     @classmethod
     def of(cls, launch: Launch) -> Artefact:
         """Return what an artefact of a launch must say."""
+        return paired([cls._of_pool(part) for part in launch.parts])
+
+    @classmethod
+    def _of_pool(cls, launch: Launch) -> Artefact:
         return cls(
             priced=Priced.of(launch), terms=Terms.of(launch), replicas=launch.pool.replicas, nodes=launch.nodes,
             gpus_per_node=launch.gpus_per_node,
         )  # fmt: skip
+
+
+def paired(pools: Sequence[Artefact]) -> Artefact:
+    """Return the pools of one deployment as one: the first, with the second beside it."""
+    first, *others = pools
+    return replace(first, partner=others[0]) if others else first
 
 
 def spoken(words: Sequence[str]) -> Words:

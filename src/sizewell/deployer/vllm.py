@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sizewell.deployer.launch import Flag, Launch, Variable
-from sizewell.deployer.terms import Terms, spoken
-from sizewell.specs.deployment import EngineSettings, Parallelism
+from sizewell.deployer.terms import Terms, Words, spoken
+from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.kv_format import parse_kv_format
 
 KV_WORDS = {"fp8": "fp8", "fp8_ds_mla": "fp8_ds_mla", "bf16": "bfloat16", "nvfp4": "nvfp4"}
 QUANTIZATION = {"awq-int4": "awq_marlin", "gptq-int4": "gptq_marlin", "fp8": "fp8"}
 """Weight formats a checkpoint does not announce clearly enough; the others are read from its own config."""
+KV_ROLES: Mapping[PoolRole, str] = {"prefill": "kv_producer", "decode": "kv_consumer"}
+SIDE_HOST, SIDE_PORT = "VLLM_NIXL_SIDE_CHANNEL_HOST", "VLLM_NIXL_SIDE_CHANNEL_PORT"
+"""Where two engines agree before a cache travels; data-parallel ranks use the ports after it."""
+ANY_RATIO, ANY_STAGES = (0, 14), (0, 33)
+"""Of the releases read, the first whose NIXL connector takes a decode pool of fewer tensor ranks, and stages."""
 DRAIN_S = 90
 """Seconds running requests get to end; less than schedulers wait between their two signals."""
 CACHE_SIZE = "--kv-cache-memory-bytes"
@@ -31,10 +36,11 @@ def flags(launch: Launch) -> Iterator[Flag]:
     """Yield the words one node is told, in the order a reader wants them, without those that join nodes."""
     site = launch.site
     yield Flag(name="--served-model-name", value=site.served_name, why="what clients ask for")
-    yield Flag(name="--host", value=site.host, why="where it listens")
+    yield launch.listens
     yield Flag(name="--port", live="port", why="where clients connect")
     yield from _cut(launch)
     yield from _limits(launch.pool.settings)
+    yield from _host_cache(launch)
     yield from _cache_size(launch)
     yield from _formats(launch)
     if launch.flags.knows("--shutdown-timeout"):
@@ -111,9 +117,13 @@ def _stored(launch: Launch) -> str:
     return weights
 
 
+def numbers(release: str) -> tuple[int, ...]:
+    """Return the first two numbers of a release, which say what it can do."""
+    return tuple(int(part) for part in re.findall(r"\d+", release)[:2])
+
+
 def _method(launch: Launch) -> str:
-    release = tuple(int(part) for part in re.findall(r"\d+", launch.flags.release)[:2])
-    if release >= ANY_MTP:
+    if numbers(launch.flags.release) >= ANY_MTP:
         return "mtp"
     if not launch.deployment.model.architecture.startswith("DeepseekV3"):
         raise BadInputError(f"vllm {launch.flags.release} drafts with DeepSeek's prediction layers only")
@@ -129,14 +139,57 @@ def joining(launch: Launch) -> Iterator[Flag]:
         yield Flag(name="--distributed-executor-backend", value="ray", why="Ray places the ranks on the nodes")
         return
     if not launch.flags.knows("--nnodes"):
-        raise BadInputError(f"vllm {launch.flags.release} joins nodes by Ray alone: --target slurm --launcher ray")
+        by_ray = "choose a newer --engine" if copies > 1 else "--target slurm --launcher ray"
+        raise BadInputError(f"vllm {launch.flags.release} joins nodes by Ray alone: {by_ray}")
     yield Flag(name="--distributed-executor-backend", value="mp", why="vLLM's own processes, no Ray")
     yield Flag(name="--nnodes", value=str(launch.nodes), why="nodes of one replica")
     yield Flag(name="--node-rank", live="rank", why="this node's number")
     yield Flag(name="--master-addr", live="head", why="the first node")
     yield Flag(name="--master-port", live="rendezvous", why="where ranks meet, free on the first node")
     if copies > 1:
+        local = max(launch.gpus_per_node // (launch.pool.parallelism.tp * launch.pool.parallelism.pp), 1)
+        yield Flag(name="--data-parallel-size-local", value=str(local), why="ranks that begin on this node")
+        yield Flag(name="--data-parallel-address", live="head", why="where all ranks report")
         yield Flag(name="--data-parallel-rpc-port", live="dispatch", why="where the first node hands requests on")
+
+
+def handover(launch: Launch) -> Iterator[Flag]:
+    """Yield what hands caches from pool to pool; raises BadInputError where the release cannot."""
+    release, (prefill, decode) = launch.flags.release, (part.pool.parallelism for part in launch.parts)
+    _refuse_without_nixl(launch)
+    if max(prefill.pp, decode.pp) > 1 and numbers(release) < ANY_STAGES:
+        raise BadInputError(f"vllm {release} hands caches over between pools of one stage: cut without PP")
+    wide, narrow = max(prefill.tp, decode.tp), min(prefill.tp, decode.tp)
+    if wide % narrow or (decode.tp < prefill.tp and numbers(release) < ANY_RATIO):
+        raise BadInputError(f"vllm {release} hands no cache from {prefill} to {decode}: choose multiples, or equal TP")
+    said = json.dumps(_connector(launch), separators=(",", ":"))
+    yield Flag(name="--kv-transfer-config", value=said, why="NIXL carries caches from pool to pool")
+
+
+def _refuse_without_nixl(launch: Launch) -> None:
+    if SIDE_PORT not in launch.flags.environment:
+        release = launch.flags.release
+        raise BadInputError(f"vllm {release} hands no cache from pool to pool over NIXL: --engine vllm@0.10.2 or later")
+
+
+def _connector(launch: Launch) -> dict[str, object]:
+    """Return who carries caches: NIXL, and beside it what keeps them in host memory (a flag would replace NIXL)."""
+    nixl = {"kv_connector": "NixlConnector", "kv_role": KV_ROLES[launch.pool.role]}
+    if not launch.pool.settings.kv_host_bytes:
+        return {**nixl}
+    launch.flags.check("--kv-offloading-size", takes_value=True)  # the connector is as old as its flag
+    held = {"cpu_bytes_to_use": round(launch.pool.settings.kv_host_bytes / launch.pool.parallelism.dp)}
+    host = {"kv_connector": "OffloadingConnector", "kv_role": "kv_both", "kv_connector_extra_config": held}
+    both = {"connectors": [nixl, host]}
+    return {"kv_connector": "MultiConnector", "kv_role": nixl["kv_role"], "kv_connector_extra_config": both}
+
+
+def _host_cache(launch: Launch) -> Iterator[Flag]:
+    settings = launch.pool.settings
+    if settings.kv_host_bytes and not launch.split:
+        gib = repr(settings.kv_host_bytes / launch.pool.parallelism.dp / 2**30)
+        yield Flag(name="--kv-offloading-size", value=gib, why="GiB of cache in host memory, of a data-parallel rank")
+        yield Flag(name="--kv-offloading-backend", value="native", why="vLLM's own, no other package")
 
 
 FOLLOWER = Flag(name="--headless", why="only the first node answers clients")
@@ -151,6 +204,10 @@ def environment(launch: Launch) -> Iterator[Variable]:
         if launch.deployment.model.is_moe:
             yield Variable(name="VLLM_ROCM_USE_AITER_MOE", value="1", why="AMD's own kernels for experts")
     yield Variable(name="VLLM_NO_USAGE_STATS", value="1", why="nothing is reported to anybody")
+    if launch.split:
+        _refuse_without_nixl(launch)
+        yield Variable(name=SIDE_HOST, live="address", why="where the other pool asks for a cache")
+        yield Variable(name=SIDE_PORT, live="handover", why="no other engine's; each rank takes the next one")
 
 
 def read(words: Sequence[str], variables: frozenset[str]) -> Terms:
@@ -164,6 +221,7 @@ def read(words: Sequence[str], variables: frozenset[str]) -> Terms:
     )
     spread = cut.tp * cut.dp if "--enable-expert-parallel" in said else 1
     drafting = json.loads(said.get("--speculative-config") or "{}")
+    role, held_bytes = _read_connector(said)
     return Terms(
         model_path=words[2],
         served_name=said["--served-model-name"] or "",
@@ -179,6 +237,19 @@ def read(words: Sequence[str], variables: frozenset[str]) -> Terms:
             chunked_prefill="--enable-chunked-prefill" in said,
             speculative_tokens=drafting.get("num_speculative_tokens", 0),
             offload_bytes=float(said.get("--cpu-offload-gb") or 0) * 2**30,
+            kv_host_bytes=(held_bytes or float(said.get("--kv-offloading-size") or 0) * 2**30) * cut.dp,
             kv_cache_bytes=float(said.get(CACHE_SIZE) or 0),
         ),
+        role=role,
     )
+
+
+def _read_connector(said: Words) -> tuple[PoolRole, float]:
+    """Return a pool's role and the host memory of its cache, as its connector says."""
+    connector = json.loads(said.get("--kv-transfer-config") or "{}")
+    if not connector:
+        return "both", 0.0
+    role: PoolRole = next(role for role, word in KV_ROLES.items() if word == connector["kv_role"])
+    inside = connector.get("kv_connector_extra_config", {}).get("connectors", [])
+    held = (each.get("kv_connector_extra_config", {}).get("cpu_bytes_to_use", 0.0) for each in inside)
+    return role, float(sum(held))

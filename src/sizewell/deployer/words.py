@@ -8,6 +8,7 @@ from types import ModuleType
 from sizewell.deployer import llama_cpp, sglang, vllm
 from sizewell.deployer.launch import Flag, Launch, Variable
 from sizewell.deployer.terms import Priced, Terms
+from sizewell.specs.errors import BadInputError
 
 ENGINES: dict[str, ModuleType] = {"vllm": vllm, "sglang": sglang, "llama.cpp": llama_cpp}
 KEYS = {"vllm": "VLLM_API_KEY", "sglang": "SGLANG_API_KEY", "llama.cpp": "LLAMA_API_KEY"}
@@ -25,6 +26,10 @@ def flags(launch: Launch) -> tuple[Flag, ...]:
     said = tuple(_engine(launch).flags(launch))
     if launch.nodes > 1:
         said += tuple(_engine(launch).joining(launch))
+    if launch.split:
+        said += tuple(_engine(launch).handover(launch))
+    if launch.pool.settings.pin_prefixes:
+        raise BadInputError(f"{launch.flags.engine} cannot be told to pin prefixes: leave --pin-prefixes out")
     for flag in said:
         launch.flags.check(flag.name, takes_value=flag.takes_value)
     return said

@@ -37,15 +37,15 @@ _ENDED = "the engine ended though nobody stopped it, whatever its exit code: see
 def judge(job: JobFacts, log: LogFacts, http: HttpFacts, *, was_ready: bool = False) -> Standing:
     """Return the standing of one replica; `was_ready` says whether it gave a token before.
 
-    READY only with a token. A job that ended though nobody stopped it has failed, exit code 0 or not; it was stopped
-    where its reason starts with `cancelled`, `stopped` or `deleted`, where a signal to end shows in its exit code,
-    or where the engine says in its log that it was asked to.
+    READY only with a token; an engine behind a router leaves that to it, and is healthy. A job that ended though nobody
+    stopped it has failed, exit code 0 or not; it was stopped where its reason starts with `cancelled`, `stopped` or
+    `deleted`, where a signal to end shows in its exit code, or where the engine says in its log that it was asked to.
     """
     if job.stage == "waiting":
         return _waiting(job, log)
     if job.stage == "ended":
         return _ended(job, log, was_ready)
-    if http.gave_token:
+    if http.gave_token or (http.behind_router and http.healthy):
         return _answering(http)
     if log.failure is not None and log.failure.cause != "unknown":
         return _failed(log.failure, log.failure.cause)
@@ -66,7 +66,8 @@ def _waiting(job: JobFacts, log: LogFacts) -> Standing:
 
 def _answering(http: HttpFacts) -> Standing:
     if http.healthy:
-        return Standing(stage="READY", reason="a token came back", loaded_fraction=1.0, remaining_s=0.0)
+        reason = "a token came back" if http.gave_token else "healthy behind its router"
+        return Standing(stage="READY", reason=reason, loaded_fraction=1.0, remaining_s=0.0)
     return Standing(stage="DEGRADED", reason=f"a token came back, but it is not healthy: {http.error or 'no /health'}")
 
 

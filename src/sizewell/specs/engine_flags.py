@@ -1,11 +1,18 @@
-"""What the command line of one engine release understands."""
+"""What the command line of one release of an engine, or of a router before its pools, understands."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sizewell.specs.engine import EngineName
 from sizewell.specs.errors import BadInputError, nearest_names
+
+RouterName = Literal["vllm-router", "sglang-router"]
+ProgramName = EngineName | RouterName
+"""What has a command line whose flags were read."""
+PREFIXES = {"vllm": "VLLM_", "sglang": "SGLANG_", "llama.cpp": "LLAMA_"}
+"""How the environment variables of each engine begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +23,7 @@ class EngineFlags:
     stand in, because nobody read those of the version asked for.
     """
 
-    engine: EngineName
+    engine: ProgramName
     release: str
     values: frozenset[str]
     switches: frozenset[str]
@@ -39,6 +46,6 @@ class EngineFlags:
 
     def check_variable(self, name: str) -> None:
         """Refuse an engine's own environment variable that the release does not read; raises BadInputError."""
-        prefix = {"vllm": "VLLM_", "sglang": "SGLANG_", "llama.cpp": "LLAMA_"}[self.engine]
-        if name.startswith(prefix) and name not in self.environment:
+        prefix = PREFIXES.get(self.engine)
+        if prefix and name.startswith(prefix) and name not in self.environment:
             raise BadInputError(f"{self.engine} {self.release} does not read {name}: name another --engine")

@@ -77,11 +77,15 @@ class LogFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpFacts:
-    """What the endpoint answers: whether it listens, says it is healthy, and gave one token."""
+    """What the endpoint answers: whether it listens, says it is healthy, and gave one token.
+
+    An engine `behind_router` is asked for none: one of a pool answers no request by itself.
+    """
 
     listens: bool = False
     healthy: bool = False
     gave_token: bool = False
+    behind_router: bool = False
     error: str = ""
 
 
