@@ -93,7 +93,7 @@ def _is_namespace(node: ast.ClassDef) -> bool:
 
 
 def _read_argument(call: ast.Call, switchable: set[str], found: Parser) -> None:
-    flags = {text for text in _texts(call.args) if text.startswith("--")}
+    flags = {text for text in _texts(call.args) if re.fullmatch(r"--\w.*", text)}
     action = next((ast.unparse(k.value) for k in call.keywords if k.arg == "action"), "")
     from_field = any(k.arg is None for k in call.keywords)
     named = {flag.lstrip("-").replace("-", "_") for flag in flags}

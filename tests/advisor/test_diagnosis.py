@@ -88,7 +88,8 @@ def test_r1_on_sixteen_h100_waits_for_launches_and_messages(deploy: Deploy, advi
     # A TP group of eight spans two of these nodes; one of four stays inside.
     assert eight and four and spread
     assert abs(eight.gain_fraction) < 0.1 and four.gain_fraction > 0.5
-    assert four.after_first_fraction is not None and 0.1 < four.after_first_fraction < four.gain_fraction
+    # Without eager launches little is left to save, and all sequences pass the stages in one batch.
+    assert four.after_first_fraction is not None and four.after_first_fraction < min(0.1, four.gain_fraction)
 
 
 def test_tp_inside_nodes_of_eight_removes_the_messages(deploy: Deploy, adviser: Adviser) -> None:

@@ -190,7 +190,7 @@ def test_apple_machines_run_llama_cpp(facts: Facts) -> None:
 
 @pytest.fixture(scope="module")
 def pipelined(facts: Facts) -> Answer:
-    """Many small cards in a pipeline look cheapest in closed form, and fill up when they are played."""
+    """Many small cards in a pipeline would be cheapest if every stage had a batch of its own."""
     question = Question(
         model=read_model("Qwen/Qwen3-Next-80B-A3B-Instruct"), weight_formats=("fp8",),
         workload=Workload(rate_per_s=20, input_tokens=2000, answer_tokens=300),
@@ -201,7 +201,19 @@ def pipelined(facts: Facts) -> Answer:
 
 def test_what_only_seems_cheapest_hides_no_plan(pipelined: Answer) -> None:
     assert [plan.deployment.cluster.gpu.key for plan in pipelined.plans] == ["b200-sxm-180gb"]
-    assert any(each.reason.startswith("simulated: ") for each in pipelined.rejections)
+
+
+def test_a_candidate_that_misses_when_played_is_rejected_with_what_the_play_showed(facts: Facts) -> None:
+    """The mean may hold a limit on the 99th percentile by far, and a play knows how far it is from it."""
+    load = Workload(rate_per_s=2, input_tokens=2000, answer_tokens=200)
+    model, only = read_model("meta-llama/Llama-3.1-8B-Instruct"), ("l40s-48gb",)
+    free = Question(model=model, workload=load, limits=Limits(gpu_keys=only, max_nodes=1, max_gpus=1))
+    (best,) = answer(free, facts, top=1).plans
+    assert best.rehearsal is not None and best.rehearsal.stated.score.tpot.p99_s is not None
+    tight = Slo(tpot_s=0.97 * best.rehearsal.stated.score.tpot.p99_s, statistic="p99")
+    found = answer(replace(free, limits=replace(free.limits, slo=tight)), facts, top=1)
+    assert not found.plans
+    assert any(each.reason.startswith("simulated: ") for each in found.rejections)
 
 
 def test_the_frontier_says_of_a_played_plan_what_the_play_showed(pipelined: Answer, r1: Answer) -> None:

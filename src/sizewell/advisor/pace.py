@@ -74,7 +74,7 @@ def pace(deployment: Deployment, mix: Mix, sequences: float, efficiencies: Effic
     mine = max(sequences / pool.replicas, 1.0)
     policy = StepPolicy.of(pool.settings, deployment.engine)
     steps = _Steps.priced(deployment, pool, mix, mine, efficiencies)
-    often = (mine - 1) * mix.computed_tokens / steps.chunk / pool.parallelism.pp if steps.chunk else 0.0
+    often = (mine - 1) * mix.computed_tokens / steps.chunk / policy.under_way(pool.parallelism) if steps.chunk else 0.0
     accepted = _accepted(pool, policy.drafts, float(steps.reached.factors["acceptance"][0]))
     prompts_s = often * max(steps.seconds(MIXED) - steps.seconds(DECODE), 0.0)
     token_s = steps.seconds(DECODE) / accepted + prompts_s
@@ -108,7 +108,7 @@ class _Steps:
     ) -> _Steps:
         cut, policy = pool.parallelism, StepPolicy.of(pool.settings, deployment.engine)
         formats = Formats(weight=deployment.weight_format, kv=deployment.kv_format)
-        micro = max(sequences / cut.pp, min(sequences, 1.0))
+        micro = max(sequences / policy.under_way(cut), min(sequences, 1.0))
         chunk = _chunk(pool, policy, mix, sequences)
         fresh = max(mix.prompt_tokens * (1 - mix.cached_fraction), 1.0)
         prompts = max(chunk / min(fresh, policy.chunk_tokens), 1.0) if chunk else 1.0

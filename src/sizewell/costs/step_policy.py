@@ -23,6 +23,9 @@ BALANCED = frozenset({"trtllm"})
 PROMPTS_FIRST = frozenset({"sglang"})
 """Engines that compute waiting prompts in steps of their own before they decode on."""
 
+ONE_BATCH = frozenset({"vllm"})
+"""Engines in whose pipelines sequences that come in one by one end up in one batch (docs/simulator-findings.md, 7)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPolicy:
@@ -32,7 +35,7 @@ class StepPolicy:
     `front_end` sends the tokens of served requests; benchmarks inside the engine have none. `balanced` engines hold
     prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts. Where an
     engine `mixes`, prompts ride on the steps of those that decode; else they have steps of their own. No sequence is
-    longer than `longest_tokens`.
+    longer than `longest_tokens`. Sequences are spread over batches that `fill_stages` of a pipeline, or share one.
     """
 
     chunk_tokens: int
@@ -45,6 +48,7 @@ class StepPolicy:
     copied_from_tokens: int = 0
     longest_tokens: float = inf
     mixes: bool = True
+    fill_stages: bool = True
 
     @classmethod
     def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
@@ -59,7 +63,12 @@ class StepPolicy:
             copied_from_tokens=engine.copied_from_tokens,
             longest_tokens=settings.max_model_len_tokens,
             mixes=engine.name not in PROMPTS_FIRST,
+            fill_stages=engine.name not in ONE_BATCH,
         )
+
+    def under_way(self, cut: Parallelism) -> int:
+        """Return the batches that decode in a pipeline at once."""
+        return cut.pp if self.fill_stages else 1
 
     def operators(self, ranked: RankModel, batch: Batch) -> tuple[Operator, ...]:
         """Return the operators of a step, with what the host computes as operators of their own."""

@@ -83,6 +83,7 @@ class StepWork:
     lengths: Lengths
     policy: StepPolicy
     stages: int
+    under_way: int
     chunk: Floats
     steps: PricedBatch
     span: slice
@@ -96,8 +97,7 @@ class StepTable:
     `ride_s` [M, B] how long these last without it; `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is
     below each `decode_s`, `alone_floor_s` below each `alone_s`. `accepted_tokens` [M] come out of a step per sequence
     (1 without drafts), `request_s` [M] goes by before a prefill, `burst` [M] is the share of requests that start
-    together. Under pipeline parallelism steps are micro-batches: `decode_s` is the trip of one, `stages` of them are
-    under way.
+    together. Under pipeline parallelism steps are micro-batches: `decode_s` is the trip of one of those `under_way`.
     """
 
     work: StepWork
@@ -165,7 +165,7 @@ def _step_works(
     ranked: RankModel, lengths: Lengths, policies: Sequence[StepPolicy], sequences: Floats
 ) -> tuple[StepWork, ...]:
     cut, first = ranked.cut, policies[0]
-    micro = np.maximum(sequences / cut.pp, np.minimum(sequences, 1.0))
+    micro = np.maximum(sequences / first.under_way(cut), np.minimum(sequences, 1.0))
     decode = Batch.decode(micro, lengths.decode_context_tokens, 1 + first.drafts)
     chunks = [_chunk_tokens(sequences, lengths, policy, cut.dp) for policy in policies]
     parts = [
@@ -178,8 +178,8 @@ def _step_works(
     ends = np.cumsum([0, *(sum(part.size for part in each) for each in parts)]).tolist()
     return tuple(
         StepWork(
-            sequences=sequences, lengths=lengths, policy=policy, stages=cut.pp, chunk=chunk, steps=steps,
-            span=slice(*span),
+            sequences=sequences, lengths=lengths, policy=policy, stages=cut.pp, under_way=policy.under_way(cut),
+            chunk=chunk, steps=steps, span=slice(*span),
         )
         for policy, chunk, span in zip(policies, chunks, pairwise(ends), strict=True)
     )  # fmt: skip
@@ -208,7 +208,7 @@ def _step_table(work: StepWork, steps: StepTime, reached: Reached) -> StepTable:
     decode_s, mixed_s, alone_s = (steps.total_s[:, each] for each in (decode, mixed, alone))
     chunks_of_a_prompt = max(work.lengths.prompt_tokens, 1.0) / work.chunk
     rides = np.maximum(chunks_of_a_prompt, 1.0) if work.policy.mixes else np.zeros_like(decode_s)
-    added = np.maximum(mixed_s - decode_s, 0.0) / work.stages
+    added = np.maximum(mixed_s - decode_s, 0.0) / work.under_way
     return StepTable(
         work=work,
         decode_s=decode_s,
