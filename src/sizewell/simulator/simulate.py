@@ -24,6 +24,9 @@ LOG_LINES = 1 << 16
 ASKED = 2
 """Requests offered for each event after which `settled` is asked again: about eight times in all."""
 
+MOST_PREEMPTIONS = 10_000
+"""Preemptions of one sequence after which it never ends: each time all of it is computed again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
@@ -146,7 +149,7 @@ def _run_through(
     forth = Twin(go, options.store).on(state) if options.compiled else partial(go, state)
     more = True
     while more:
-        more = forth() == engine.MORE and not _settled(worlds, options)
+        more = forth() == engine.MORE and not _settled(worlds, options) and not _livelocked(worlds)
         for world, kept in zip(worlds, lines, strict=True):
             kept += [_line(line) for line in world.log[: world.clock[0].logged]]
             world.clock[0].logged = 0
@@ -155,6 +158,11 @@ def _run_through(
     if options.horizon_s < inf:
         _ = Twin(stop, options.store)(state) if options.compiled else stop(state)
     return [line for kept in lines for line in kept]
+
+
+def _livelocked(worlds: tuple[World, ...]) -> bool:
+    """Return whether a sequence is preempted over and over: what no cache holds to its end stays unfinished."""
+    return any((world.sequences.preemptions > MOST_PREEMPTIONS).any() for world in worlds)
 
 
 def _settled(worlds: tuple[World, ...], options: Options) -> bool:
