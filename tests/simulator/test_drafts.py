@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simulator.conftest import ASYNC, SYNC, flat_surface, small
-from sizewell.planner.step_table import mean_accepted_tokens
+from sizewell.costs.step_policy import mean_accepted_tokens
 from sizewell.simulator.facts import Disaggregated, Fleet, SchedulerRules
 from sizewell.simulator.simulate import Options, play
 from sizewell.traffic.requests import Requests

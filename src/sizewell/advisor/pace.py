@@ -22,7 +22,7 @@ from sizewell.costs.ledger import MemoryLedger
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.operators import RankModel
 from sizewell.costs.step import StepTime, price
-from sizewell.costs.step_policy import StepPolicy
+from sizewell.costs.step_policy import StepPolicy, mean_accepted_tokens
 from sizewell.costs.work import Work, total_work
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats, Pool
@@ -108,7 +108,7 @@ class _Steps:
     ) -> _Steps:
         cut, policy = pool.parallelism, StepPolicy.of(pool.settings, deployment.engine)
         formats = Formats(weight=deployment.weight_format, kv=deployment.kv_format)
-        micro = max(sequences / policy.under_way(cut), min(sequences, 1.0))
+        micro = float(policy.batch_of(sequences, cut))
         chunk = _chunk(pool, policy, mix, sequences)
         fresh = max(mix.prompt_tokens * (1 - mix.cached_fraction), 1.0)
         prompts = max(chunk / min(fresh, policy.chunk_tokens), 1.0) if chunk else 1.0
@@ -130,15 +130,13 @@ def _chunk(pool: Pool, policy: StepPolicy, mix: Mix, sequences: float) -> float:
     arriving = sequences * mix.computed_tokens
     if arriving <= 0:
         return 0.0
-    budget = float(policy.chunk_tokens * pool.parallelism.dp)
     fresh = max(mix.prompt_tokens * (1 - mix.cached_fraction), 1.0)
-    return min(max(arriving, fresh), max(budget - sequences * (1 + policy.drafts), budget / 8))
+    return float(policy.prompt_tokens(arriving, fresh, sequences, pool.parallelism.dp))
 
 
 def _accepted(pool: Pool, drafts: int, calibrated: float) -> float:
     stated = pool.settings.draft_acceptance
-    acceptance = calibrated if stated is None else stated
-    return sum(acceptance**n for n in range(drafts + 1))
+    return float(mean_accepted_tokens(np.array(calibrated if stated is None else stated), drafts))
 
 
 def _causes(time: StepTime) -> dict[str, float]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from sizewell.costs.batch import Batch
+from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.host_work import HostSplit
 from sizewell.costs.operators import RankModel
 from sizewell.costs.step import Launch
@@ -70,6 +71,21 @@ class StepPolicy:
         """Return the batches that decode in a pipeline at once."""
         return cut.pp if self.fill_stages else 1
 
+    def batch_of(self, sequences: ArrayLike, cut: Parallelism) -> Floats:
+        """Return how many of a replica's decoding sequences are in one batch."""
+        spread: Floats = np.maximum(np.divide(sequences, self.under_way(cut)), np.minimum(sequences, 1.0))
+        return spread
+
+    def prompt_tokens(self, arriving: ArrayLike, least: ArrayLike, sequences: ArrayLike, ranks: int) -> Floats:
+        """Return prompt tokens of a step that has any: those `arriving` meanwhile, `least` at least, within the budget.
+
+        Each of `ranks` data-parallel ranks has its own budget; decoding sequences come first, but leave an eighth.
+        """
+        budget = float(self.chunk_tokens * ranks)
+        room = np.maximum(budget - np.multiply(sequences, 1 + self.drafts), budget / 8)
+        chunk: Floats = np.minimum(np.maximum(arriving, least), room)
+        return chunk
+
     def operators(self, ranked: RankModel, batch: Batch) -> tuple[Operator, ...]:
         """Return the operators of a step, with what the host computes as operators of their own."""
         return self.placed(ranked, ranked.step(batch, self.drafts), batch)
@@ -96,3 +112,9 @@ class StepPolicy:
             offload_bytes=self.offload_bytes,
             front_end=self.front_end,
         )
+
+
+def mean_accepted_tokens(acceptance: Floats, drafts: int) -> Floats:
+    """Return the tokens a step brings a sequence on average: its own, and every draft if it and those before hold."""
+    total: Floats = np.sum([acceptance**n for n in range(drafts + 1)], axis=0)
+    return total

@@ -11,12 +11,12 @@ from sizewell.costs.batch import Floats
 from sizewell.costs.ledger import ledger
 from sizewell.costs.machines import Machines, Reached, machine_tags
 from sizewell.costs.rank_memory import rank_memory
-from sizewell.costs.step_policy import StepPolicy
+from sizewell.costs.step_policy import StepPolicy, mean_accepted_tokens
 from sizewell.planner.certainty import Certainty, load_tag
 from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, prefill_lengths
 from sizewell.planner.means import Means
 from sizewell.planner.steady_state import Limits, Point, Rates, rates
-from sizewell.planner.step_table import Lengths, StepTable, grid_up_to, mean_accepted_tokens, step_table, step_work
+from sizewell.planner.step_table import Lengths, StepTable, grid_up_to, step_table, step_work
 from sizewell.simulator.deployment import kv_network
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats, Pool

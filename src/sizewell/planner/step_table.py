@@ -14,7 +14,7 @@ from sizewell.costs.held_matrices import HeldMatrices
 from sizewell.costs.machines import Reached
 from sizewell.costs.operators import RankModel
 from sizewell.costs.step import Launch, StepTime, price
-from sizewell.costs.step_policy import StepPolicy
+from sizewell.costs.step_policy import StepPolicy, mean_accepted_tokens
 from sizewell.costs.work import Operator
 from sizewell.specs.deployment import Formats, Parallelism
 from sizewell.specs.model import ModelSpec
@@ -165,7 +165,7 @@ def _step_works(
     ranked: RankModel, lengths: Lengths, policies: Sequence[StepPolicy], sequences: Floats
 ) -> tuple[StepWork, ...]:
     cut, first = ranked.cut, policies[0]
-    micro = np.maximum(sequences / first.under_way(cut), np.minimum(sequences, 1.0))
+    micro = first.batch_of(sequences, cut)
     decode = Batch.decode(micro, lengths.decode_context_tokens, 1 + first.drafts)
     chunks = [_chunk_tokens(sequences, lengths, policy, cut.dp) for policy in policies]
     parts = [
@@ -183,12 +183,6 @@ def _step_works(
         )
         for policy, chunk, span in zip(policies, chunks, pairwise(ends), strict=True)
     )  # fmt: skip
-
-
-def mean_accepted_tokens(acceptance: Floats, drafts: int) -> Floats:
-    """Return the tokens a step brings a sequence on average: its own, and every draft if it and those before hold."""
-    total: Floats = np.sum([acceptance**n for n in range(drafts + 1)], axis=0)
-    return total
 
 
 def step_table(work: StepWork, reached: Reached) -> StepTable:
@@ -225,16 +219,10 @@ def _step_table(work: StepWork, steps: StepTime, reached: Reached) -> StepTable:
 
 
 def _chunk_tokens(sequences: Floats, lengths: Lengths, policy: StepPolicy, ranks: int) -> Floats:
-    """Return prompt tokens of a step that has any: as many prompts as arrive meanwhile, within the token budget.
-
-    Each of `ranks` data-parallel ranks has its own budget.
-    """
+    """Return prompt tokens of a step that has any: as many prompts as arrive meanwhile, within the token budget."""
     arriving = sequences * lengths.prompt_tokens / lengths.gaps * (1 + policy.drafts / 2)
-    budget = policy.chunk_tokens * ranks
-    room = np.maximum(budget - sequences * (1 + policy.drafts), budget / 8)
     least = max(lengths.prompt_tokens, 1.0) * (np.clip(sequences, 1, ranks) if policy.balanced else 1.0)
-    chunk: Floats = np.minimum(np.maximum(arriving, least), room)
-    return chunk
+    return policy.prompt_tokens(arriving, least, sequences, ranks)
 
 
 def _mixed(sequences: Floats, lengths: Lengths, chunk: Floats, policy: StepPolicy) -> Batch:
