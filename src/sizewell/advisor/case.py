@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from sizewell.advisor.mix import Mix
 from sizewell.advisor.observation import Observation
@@ -16,7 +16,6 @@ Label = Literal[
     "prefill compute", "weights bandwidth", "decode attention", "decode compute", "interconnect",
     "host/launch overhead", "pipeline bubble", "offloaded weights", "slower than predicted", "unknown",
 ]  # fmt: skip
-LABELS: tuple[Label, ...] = get_args(Label)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,9 +33,6 @@ class Machines:
     node_gpus: Floats
     slot_bytes_per_s: Floats
     near_bytes_per_s: Floats
-    near_latency_s: Floats
-    near_switched: Floats
-    near_is_host_link: Floats
     far_bytes_per_s: Floats
     far_latency_s: Floats
     host_link_bytes_per_s: Floats
@@ -54,9 +51,6 @@ class Machines:
             node_gpus=_array(c.together_gpus for c in clusters),
             slot_bytes_per_s=_array((c.node.peer_link or c.node.scale_up).bytes_per_s for c in clusters),
             near_bytes_per_s=_array(_near_rate(c) for c in clusters),
-            near_latency_s=_array(c.node.scale_up.latency_s for c in clusters),
-            near_switched=_array(c.node.topology in {"nvswitch", "all-to-all"} for c in clusters),
-            near_is_host_link=_array(not _is_fast(c) for c in clusters),
             far_bytes_per_s=_array(_far_rate(c) for c in clusters),
             far_latency_s=_array(c.node.scale_out.latency_s for c in clusters),
             host_link_bytes_per_s=_array(c.gpu.host_link_bytes_per_s or c.node.host.ram_bytes_per_s for c in clusters),

@@ -90,19 +90,22 @@ def _key(launch: Launch) -> list[str]:
     return [f': "${{{name}:?others reach these engines: set the key they must show}}"', f"export {name}"]
 
 
-def _engine(launch: Launch) -> list[str]:
+def engine_of_role(launch: Launch) -> list[str]:
+    """Return the lines that make a role's engine an array, in a place that knows its rank."""
     flag, lines = words.follower(launch), []
     if flag is not None and launch.nodes > 1:
         lines.append(f"  ((rank == 0)) || engine+=({flag.name})  # {flag.why}")
     if router.keyed(launch) and launch.flags.engine == "sglang":
         lines.append('  engine+=(--api-key "$SGLANG_API_KEY")  # it reads no variable')
     return [
-        f"{launch.pool.role})",
         *shell.exports(words.environment(launch), "  "),
         *shell.engine_array(words.program(launch), words.flags(launch), "  "),
         *lines,
-        "  ;;",
     ]
+
+
+def _engine(launch: Launch) -> list[str]:
+    return [f"{launch.pool.role})", *engine_of_role(launch), "  ;;"]
 
 
 def _router(launch: Launch, placed: tuple[Seat, ...]) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from sizewell.deployer import router, shell, slurm, slurm_script, split_slurm_script, words
 from sizewell.deployer.launch import DEVICES, Launch
 from sizewell.deployer.placement import Seat, seats
+from sizewell.deployer.split_command import engine_of_role
 from sizewell.deployer.terms import Priced
 from sizewell.specs.errors import BadInputError
 
@@ -69,18 +70,11 @@ def _seats(launch: Launch, placed: Sequence[Seat]) -> list[str]:
 
 
 def _engine(launch: Launch) -> list[str]:
-    flag, lines = words.follower(launch), []
-    if flag is not None and launch.nodes > 1:
-        lines.append(f"  ((rank == 0)) || engine+=({flag.name})  # {flag.why}")
-    if router.keyed(launch) and launch.flags.engine == "sglang":
-        lines.append('  engine+=(--api-key "$SGLANG_API_KEY")  # it reads no variable')
     return [
         "",
         f"{launch.pool.role}() {{",
         "  local engine",
-        *shell.exports(words.environment(launch), "  "),
-        *shell.engine_array(words.program(launch), words.flags(launch), "  "),
-        *lines,
+        *engine_of_role(launch),
         f'  run {launch.pool.role} "$1"',
         "}",
     ]

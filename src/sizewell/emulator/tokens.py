@@ -29,11 +29,6 @@ WORDS = (
 )
 
 
-def text_tokens(data: bytes) -> int:
-    """Return the tokens of a text: its UTF-8 bytes over four, at least one."""
-    return max(1, -(-len(data) // TOKEN_BYTES))
-
-
 def padded(data: bytes) -> bytes:
     """Return a text filled up to whole tokens."""
     return data + b" " * (-len(data) % TOKEN_BYTES)
