@@ -162,9 +162,14 @@ class ReplicaFacts:
     def can_serve(self, input_tokens: Ints, output_tokens: Ints, aside: Ints | int = 0) -> NDArray[np.bool_]:
         """Return which requests an empty replica can serve whole: within the context, and within its blocks but for
         those set `aside`.
+
+        Before its last token a sequence has blocks for the drafts it is computed with, those of the step still in
+        flight where steps overlap, and those it looks ahead for.
         """
         total = input_tokens + output_tokens
-        held = -(-(total - 1 + self.lookahead_tokens) // self.block_tokens)
+        ahead = self.drafts * (1 + self.overlaps_steps) + self.lookahead_tokens
+        reach = np.minimum(total - 1 + ahead, self.max_model_len_tokens)
+        held = -(-reach // self.block_tokens)
         if self.pool_tokens:
             # A page is one token, and one more is to be left when a request is admitted; drafts come on top.
             alone = total + self.drafts + 2 + aside * self.block_tokens <= self.pool_tokens
