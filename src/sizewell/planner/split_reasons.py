@@ -1,0 +1,177 @@
+"""What splitting gains, or why it does not help, in sentences with the numbers that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import inf
+
+from sizewell.planner.pairing import Pair
+from sizewell.planner.plan import Plan
+from sizewell.planner.question import Objective, Question
+from sizewell.planner.reasons import simulated_reason
+from sizewell.planner.two_pools import Played
+from sizewell.specs.deployment import Pool
+
+LONG_WAY = 0.2
+"""Share of the time to first token from which on the way of the cache is worth a word."""
+IDLE = 0.6
+"""Share of its capacity below which a pool counts as idle."""
+FEW_PROMPTS = 0.15
+"""Share of all work below which prompts hardly disturb decoding."""
+ROOMY = 0.85
+"""Share of the TPOT limit below which it does not bind."""
+
+
+def rank_of(plan: Plan, objective: Objective) -> tuple[float, float, float]:
+    """Return what orders plans, the best lowest: the objective, then accelerators, then price."""
+    usd, per_token = plan.cost.usd_per_hour, plan.cost.usd_per_million_output_tokens
+    by_objective: dict[Objective, float] = {
+        "cheapest": inf if usd is None else usd,
+        "cheapest-per-token": inf if per_token is None else per_token,
+        "fastest": plan.service.e2e_s.value,
+        "fewest-gpus": plan.gpus,
+        "greenest": plan.cost.power_w / plan.service.output_tokens_per_s.value,
+    }
+    return by_objective[objective], plan.gpus, inf if usd is None else usd
+
+
+UNITS: dict[Objective, str] = {
+    "cheapest": "USD/h",
+    "cheapest-per-token": "USD per million tokens",
+    "fastest": "s to the last token",
+    "fewest-gpus": "accelerators",
+    "greenest": "J per token",
+}
+
+
+def why_so(best: Plan, whole: Plan | None, question: Question) -> tuple[str, ...]:
+    """Say what splitting saves against the best plan of one pool, and where that comes from."""
+    value, unit = rank_of(best, question.objective)[0], UNITS[question.objective]
+    if whole is None:
+        first = f"Splitting helps: {layout(best)} takes {value:,.2f} {unit}; no plan of one pool holds these limits."
+    else:
+        other = rank_of(whole, question.objective)[0]
+        less = f", {other - value:,.2f} ({1 - value / other:.0%}) less" if other < inf else ""
+        first = f"Splitting helps: {layout(best)} takes {value:,.2f} {unit}{less} than {layout(whole)} of plan 1."
+    return first, _prompts(best, question), _way(best, question)
+
+
+def why_not(held: Sequence[Plan], whole: Plan | None, missed: Sequence[Played], question: Question) -> tuple[str, ...]:
+    """Say how far the best split is from the best plan of one pool, and what speaks against it."""
+    if held and whole:
+        return _compared(held[0], whole, question), *_against(held[0], whole, question)
+    nearest = min(missed, key=lambda played: played.rehearsal.stated.strain)
+    pools = _pools(nearest.deployment.pools)
+    first = f"No split holds: {simulated_reason(nearest.rehearsal.stated)} with {pools}, which came nearest."
+    limit = question.limits.slo.ttft_s
+    long = limit and nearest.pair.handover_s > LONG_WAY * limit
+    return (first, _travels(nearest.pair.handover_s, question)) if long else (first,)
+
+
+def why_none(smallest: Pair | None, soonest: Pair | None, question: Question) -> tuple[str, ...]:
+    """Say why no pair of cuts keeps the limits: `smallest` is the best without limits on size, price and power,
+    `soonest` the best without those on first tokens either.
+    """
+    if smallest is not None:
+        front, back = f"{smallest.counts[0]} × {smallest.front.cut}", f"{smallest.counts[1]} × {smallest.back.cut}"
+        return (
+            f"No split keeps the limits on size, price and power: the best takes {smallest.gpus} accelerators "
+            f"({front} prefill + {back} decode on {smallest.machine.gpu.key}).",
+        )
+    if soonest is not None:
+        alone, tokens = soonest.alone_s, question.workload.input_tokens
+        return (
+            f"No split keeps the limits on first tokens: a prompt of {tokens:,.0f} tokens alone takes {alone:.2g} s.",
+            _travels(soonest.handover_s, question),
+        )
+    return ("No split keeps the limits: each pool must hold the model and a request, and keep the time per token.",)
+
+
+def _travels(seconds: float, question: Question) -> str:
+    over = question.kv_network.name if question.kv_network else "what joins the pools"
+    tokens = question.workload.input_tokens
+    return f"The KV transfer of a {tokens:,.0f}-token prompt takes {seconds:.2g} s over {over}."
+
+
+def layout(plan: Plan) -> str:
+    """Return the pools of a plan and the accelerators they take."""
+    return f"{plan.gpus} × {plan.deployment.cluster.gpu.key} ({_pools(plan.deployment.pools)})"
+
+
+def _pools(pools: Sequence[Pool]) -> str:
+    return " + ".join(f"{pool.replicas} × {pool.parallelism}{_role(pool)}" for pool in pools)
+
+
+def _role(pool: Pool) -> str:
+    return "" if pool.role == "both" else f" {pool.role}"
+
+
+def _compared(best: Plan, whole: Plan, question: Question) -> str:
+    value, other = (rank_of(plan, question.objective)[0] for plan in (best, whole))
+    unit = UNITS[question.objective]
+    if value == inf:
+        return f"Splitting cannot be compared: nobody's price is known for {layout(best)}."
+    more = f"{value - other:,.2f} ({value / other - 1:.0%}) more than" if value > other else "as much as"
+    return f"Splitting does not help: the best split, {layout(best)}, takes {value:,.2f} {unit}, {more} plan 1."
+
+
+def _against(best: Plan, whole: Plan, question: Question) -> Iterator[str]:
+    """Yield what speaks against splitting, one sentence at least."""
+    use, found = best.pool_use, False
+    if whole.deployment.pools[0].replicas == 1:
+        yield "Too few replicas to split: one replica of plan 1 holds the load, two pools take one each at least."
+        found = True
+    if use and use.handover_s > LONG_WAY * best.service.ttft_s.value:
+        yield _way(best, question)
+        found = True
+    for pool, busy in zip(best.deployment.pools, _busy(best), strict=True):
+        if pool.replicas == 1 and busy < IDLE:
+            yield f"The {pool.role} pool is busy {busy:.0%} of what it can do and cannot be smaller than a replica."
+            found = True
+    if _prompt_share(best) < FEW_PROMPTS:
+        yield _prompts(best, question)
+    elif not found:
+        yield _room(whole, question)
+
+
+def _room(whole: Plan, question: Question) -> str:
+    limit, tpot = question.limits.tpot_s, whole.service.tpot_s.value
+    if limit is None:
+        return "No limit on TPOT binds: prompts that share steps with decoding use what reading weights leaves idle."
+    if tpot < ROOMY * limit:
+        return f"TPOT has room: plan 1 keeps {tpot * 1e3:.3g} of {limit * 1e3:.3g} ms with prompts in its steps."
+    return "Prompts share steps with decoding at plan 1, which uses what reading weights leaves idle."
+
+
+def _busy(plan: Plan) -> tuple[float, float]:
+    use = plan.pool_use
+    return (use.prefill_busy_fraction, use.decode_busy_fraction) if use else (1.0, 1.0)
+
+
+def _prompt_share(plan: Plan) -> float:
+    """Return about which share of all work prompts are."""
+    work = [
+        busy * pool.replicas * pool.parallelism.gpus
+        for pool, busy in zip(plan.deployment.pools, _busy(plan), strict=True)
+    ]
+    return work[0] / sum(work)
+
+
+def _prompts(plan: Plan, question: Question) -> str:
+    share, tokens = _prompt_share(plan), question.workload
+    little = "only " if share < FEW_PROMPTS else ""
+    return (
+        f"Prompts ({tokens.input_tokens:,.0f} tokens in, {tokens.output_tokens:,.0f} out) are {little}{share:.0%} of "
+        "the work that no longer lengthens the steps of those who decode."
+    )
+
+
+def _way(plan: Plan, question: Question) -> str:
+    use, tokens = plan.pool_use, question.workload.input_tokens
+    if use is None:
+        return ""
+    share = use.handover_s / plan.service.ttft_s.value
+    return (
+        f"The KV transfer of a {tokens:,.0f}-token prompt takes {use.handover_s:.2g} s over {use.network}, "
+        f"{share:.0%} of TTFT."
+    )
