@@ -145,7 +145,8 @@ FEW = ("llama-3.1-8b", "--gpu", "h100", "--users", "4", "--top", "1")
 
 def test_two_pools_win_where_long_prompts_meet_a_tight_pace(say: Say) -> None:
     found = document(say, "plan", *LONG_PROMPTS, "--split")
-    split, whole, verdict = found["splits"][0], found["plans"][0], found["split"]
+    split, verdict = found["splits"][0], found["split"]
+    whole = verdict["one_pool"]
     assert verdict["helps"]
     assert verdict["candidates"] > 0
     saved = whole["cost"]["usd_per_hour"] - split["cost"]["usd_per_hour"]
@@ -166,7 +167,7 @@ def test_two_pools_win_where_long_prompts_meet_a_tight_pace(say: Say) -> None:
 def test_two_pools_do_not_help_a_small_load_and_say_why(say: Say) -> None:
     found = document(say, "plan", *FEW, "--split")
     assert not found["split"]["helps"]
-    assert "takes 7.10 USD/h, 3.55 (100%) more than plan 1" in found["split"]["reasons"][0]
+    assert "takes 7.10 USD/h, 3.55 (100%) more than 1 × h100-sxm-80gb" in found["split"]["reasons"][0]
     assert any("Too few replicas to split" in reason for reason in found["split"]["reasons"])
     assert "SPLIT POOLS: Splitting does not help" in say("plan", *FEW, "--split").out
 
@@ -187,7 +188,7 @@ def test_a_network_too_slow_for_the_first_token_is_named(say: Say) -> None:
 
 def test_llama_cpp_hands_no_cache_over(say: Say) -> None:
     found = document(say, "plan", *FEW, "--engine", "llama.cpp", "--split")["split"]
-    assert found == {"helps": False, "reasons": [found["reasons"][0]], "candidates": 0}
+    assert found == {"helps": False, "reasons": [found["reasons"][0]], "candidates": 0, "one_pool": None}
     assert "llama.cpp hands no cache over" in found["reasons"][0]
 
 

@@ -38,7 +38,12 @@ def split_object(found: SplitAnswer | None) -> Object:
     """Return the plans of two pools as `splits`, and the verdict as `split`; none and null where nothing was asked."""
     if found is None:
         return {"splits": [], "split": None}
-    verdict = {"helps": found.helps, "reasons": found.reasons, "candidates": found.candidates}
+    verdict = {
+        "helps": found.helps,
+        "reasons": found.reasons,
+        "candidates": found.candidates,
+        "one_pool": plan_object(found.one_pool) if found.one_pool else None,
+    }
     return {"splits": [plan_object(plan) for plan in found.plans], "split": verdict}
 
 

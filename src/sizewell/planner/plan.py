@@ -165,10 +165,12 @@ class Rejection:
 class SplitAnswer:
     """Plans of two pools by rank, one for each accelerator, and what they gain over the best plan of one, or why not.
 
-    `helps` says whether the best of them beats every plan of one pool under the objective.
+    `one_pool` is that plan, its replicas counted as closely (None where nothing of one pool holds); `helps` says
+    whether the best of two pools beats it under the objective.
     """
 
     plans: tuple[Plan, ...]
+    one_pool: Plan | None
     helps: bool
     reasons: tuple[str, ...]
     candidates: int

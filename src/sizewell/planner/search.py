@@ -60,7 +60,7 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
         ),
         decided_by=decided_by(question, facts, plans),
         candidates=ranking.size + int(sum(family.trial.nearest.tried.sum() for family in families)),
-        split=search_splits(settled, trials, plans, top) if question.split else None,
+        split=search_splits(settled, trials, ranking, plans) if question.split else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 
 from sizewell.planner.pairing import Pair
+from sizewell.planner.performance import rank_of
 from sizewell.planner.plan import Plan
 from sizewell.planner.question import Objective, Question
 from sizewell.planner.reasons import simulated_reason
@@ -20,19 +21,6 @@ FEW_PROMPTS = 0.15
 """Share of all work below which prompts hardly disturb decoding."""
 ROOMY = 0.85
 """Share of the TPOT limit below which it does not bind."""
-
-
-def rank_of(plan: Plan, objective: Objective) -> tuple[float, float, float]:
-    """Return what orders plans, the best lowest: the objective, then accelerators, then price."""
-    usd, per_token = plan.cost.usd_per_hour, plan.cost.usd_per_million_output_tokens
-    by_objective: dict[Objective, float] = {
-        "cheapest": inf if usd is None else usd,
-        "cheapest-per-token": inf if per_token is None else per_token,
-        "fastest": plan.service.e2e_s.value,
-        "fewest-gpus": plan.gpus,
-        "greenest": plan.cost.power_w / plan.service.output_tokens_per_s.value,
-    }
-    return by_objective[objective], plan.gpus, inf if usd is None else usd
 
 
 UNITS: dict[Objective, str] = {
@@ -52,7 +40,7 @@ def why_so(best: Plan, whole: Plan | None, question: Question) -> tuple[str, ...
     else:
         other = rank_of(whole, question.objective)[0]
         less = f", {other - value:,.2f} ({1 - value / other:.0%}) less" if other < inf else ""
-        first = f"Splitting helps: {layout(best)} takes {value:,.2f} {unit}{less} than {layout(whole)} of plan 1."
+        first = f"Splitting helps: {layout(best)} takes {value:,.2f} {unit}{less} than {layout(whole)} in one pool."
     return first, _prompts(best, question), _way(best, question)
 
 
@@ -60,8 +48,10 @@ def why_not(held: Sequence[Plan], whole: Plan | None, missed: Sequence[Played], 
     """Say how far the best split is from the best plan of one pool, and what speaks against it."""
     if held and whole:
         return _compared(held[0], whole, question), *_against(held[0], whole, question)
+    if not missed:
+        return ("No split holds: what keeps the limits in closed form finds no room for its engines' overhead.",)
     nearest = min(missed, key=lambda played: played.rehearsal.stated.strain)
-    pools = _pools(nearest.deployment.pools)
+    pools = _pools(nearest.found.deployment.pools)
     first = f"No split holds: {simulated_reason(nearest.rehearsal.stated)} with {pools}, which came nearest."
     limit = question.limits.slo.ttft_s
     long = limit and nearest.pair.handover_s > LONG_WAY * limit
@@ -93,6 +83,17 @@ def _travels(seconds: float, question: Question) -> str:
     return f"The KV transfer of a {tokens:,.0f}-token prompt takes {seconds:.2g} s over {over}."
 
 
+def closer(whole: Plan | None, plans: Sequence[Plan], question: Question) -> tuple[str, ...]:
+    """Say that the best plan of one pool is not the first of the `plans`, where it is not."""
+    if whole is None or whole in plans or not plans:
+        return ()
+    value, unit = rank_of(plans[0], question.objective)[0], UNITS[question.objective]
+    return (
+        f"Plan 1, {layout(plans[0])}, takes {value:,.2f} {unit}: a search tries replicas in steps; counted one by one "
+        f"in play, {layout(whole)} hold.",
+    )
+
+
 def layout(plan: Plan) -> str:
     """Return the pools of a plan and the accelerators they take."""
     return f"{plan.gpus} × {plan.deployment.cluster.gpu.key} ({_pools(plan.deployment.pools)})"
@@ -112,14 +113,17 @@ def _compared(best: Plan, whole: Plan, question: Question) -> str:
     if value == inf:
         return f"Splitting cannot be compared: nobody's price is known for {layout(best)}."
     more = f"{value - other:,.2f} ({value / other - 1:.0%}) more than" if value > other else "as much as"
-    return f"Splitting does not help: the best split, {layout(best)}, takes {value:,.2f} {unit}, {more} plan 1."
+    return (
+        f"Splitting does not help: the best split, {layout(best)}, takes {value:,.2f} {unit}, {more} "
+        f"{layout(whole)} in one pool."
+    )
 
 
 def _against(best: Plan, whole: Plan, question: Question) -> Iterator[str]:
     """Yield what speaks against splitting, one sentence at least."""
     use, found = best.pool_use, False
     if whole.deployment.pools[0].replicas == 1:
-        yield "Too few replicas to split: one replica of plan 1 holds the load, two pools take one each at least."
+        yield "Too few replicas to split: one replica of one pool holds the load, two pools take one each at least."
         found = True
     if use and use.handover_s > LONG_WAY * best.service.ttft_s.value:
         yield _way(best, question)
@@ -139,8 +143,8 @@ def _room(whole: Plan, question: Question) -> str:
     if limit is None:
         return "No limit on TPOT binds: prompts that share steps with decoding use what reading weights leaves idle."
     if tpot < ROOMY * limit:
-        return f"TPOT has room: plan 1 keeps {tpot * 1e3:.3g} of {limit * 1e3:.3g} ms with prompts in its steps."
-    return "Prompts share steps with decoding at plan 1, which uses what reading weights leaves idle."
+        return f"TPOT has room: one pool keeps {tpot * 1e3:.3g} of {limit * 1e3:.3g} ms with prompts in its steps."
+    return "Prompts that share steps with decoding use what reading weights leaves idle."
 
 
 def _busy(plan: Plan) -> tuple[float, float]:

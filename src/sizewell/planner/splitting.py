@@ -11,15 +11,18 @@ from math import inf
 from sizewell.costs.machines import Machines, Reached
 from sizewell.planner.candidates import cuts
 from sizewell.planner.demand import Demand
-from sizewell.planner.evaluate import Trial
+from sizewell.planner.evaluate import USABLE_RATE, Trial
 from sizewell.planner.halves import paired_halves
+from sizewell.planner.one_pool import best_of_one
 from sizewell.planner.pairing import Pair, pairs
+from sizewell.planner.performance import affordable, believed, has_room, rank_of
 from sizewell.planner.plan import Plan, SplitAnswer
 from sizewell.planner.question import Limits
+from sizewell.planner.ranking import Ranking
 from sizewell.planner.rehearsal import Rehearsal
 from sizewell.planner.settle import Settler
-from sizewell.planner.split_reasons import rank_of, why_none, why_not, why_so
-from sizewell.planner.two_pools import Played, believed, play, split_plan
+from sizewell.planner.split_reasons import closer, why_none, why_not, why_so
+from sizewell.planner.two_pools import Played, deployment_of, play, split_plan
 from sizewell.traffic.workload import Slo
 
 PAIRS = 4
@@ -36,14 +39,16 @@ MAX_GPUS, MOST_NODES = 64, 100_000
 NO_ENGINE = "No split: llama.cpp hands no cache over, and no other engine runs these weights on what is allowed."
 
 
-def search_splits(settled: Settler, trials: Sequence[Trial], plans: Sequence[Plan], top: int) -> SplitAnswer:
-    """Return the best plans of two pools, one for each accelerator, and what they gain over `plans` of one."""
+def search_splits(settled: Settler, trials: Sequence[Trial], ranking: Ranking, plans: Sequence[Plan]) -> SplitAnswer:
+    """Return the best plans of two pools, one for each accelerator, and what they gain over the best one of one pool:
+    of `plans`, or of what is in the `ranking` once its replicas are counted as closely.
+    """
     able = [trial for trial in trials if trial.engine.name != "llama.cpp" and trial.rows.size]
     if not able:
-        return SplitAnswer(plans=(), helps=False, reasons=(NO_ENGINE,), candidates=0)
+        return SplitAnswer(plans=(), one_pool=None, helps=False, reasons=(NO_ENGINE,), candidates=0)
     found = [pair for trial in able for pair in _pairs(settled, trial)]
     if not found:
-        return SplitAnswer(plans=(), helps=False, reasons=_none(settled, able), candidates=0)
+        return SplitAnswer(plans=(), one_pool=None, helps=False, reasons=_none(settled, able), candidates=0)
     by_accelerator: dict[str, list[Pair]] = {}
     for pair in sorted(found, key=lambda pair: pair.order):
         by_accelerator.setdefault(pair.machine.gpu.key, []).append(pair)
@@ -54,15 +59,18 @@ def search_splits(settled: Settler, trials: Sequence[Trial], plans: Sequence[Pla
         best = audition.best(_distinct(ranked))
         held += [best] if best else []
         missed += audition.missed
-        if len(held) == min(SHOWN, top):
+        if len(held) == SHOWN:
             break
-    objective = settled.question.objective
+    question, objective = settled.question, settled.question.objective
     held.sort(key=lambda plan: rank_of(plan, objective))
-    whole = min(plans, key=lambda plan: rank_of(plan, objective), default=None)
+    kinds = {plan.deployment.cluster.gpu.key for plan in (*held[:1], *plans[:1])}
+    counted = best_of_one(settled, ranking, kinds)
+    ones = [*plans, *([counted] if counted else [])]
+    whole = min(ones, key=lambda plan: rank_of(plan, objective), default=None)
     helps = bool(held) and (whole is None or rank_of(held[0], objective)[0] < rank_of(whole, objective)[0])
-    question = settled.question
     say = why_so(held[0], whole, question) if helps else why_not(held, whole, missed, question)
-    return SplitAnswer(plans=tuple(held), helps=helps, reasons=say, candidates=len(found))
+    say += closer(whole, plans, question)
+    return SplitAnswer(plans=tuple(held), one_pool=whole, helps=helps, reasons=say, candidates=len(found))
 
 
 def _pairs(settled: Settler, trial: Trial) -> Iterator[Pair]:
@@ -118,7 +126,7 @@ class _Audition:
                 break
             for played in self._holding(pair):
                 plan = split_plan(self.settled, played)
-                if not _affordable(plan, self.settled.question.limits):
+                if not affordable(plan, self.settled.question.limits):
                     continue
                 if best is None or rank_of(plan, objective) < rank_of(best, objective):
                     best = plan
@@ -143,7 +151,8 @@ class _Audition:
         cuts, counts = (held.pair.front.cut.gpus, held.pair.back.cut.gpus), held.counts
         for pool in sorted((0, 1), key=lambda each: -cuts[each]):
             fewer = counts[pool] - 1
-            if fewer < 1 or held.busy[pool] * counts[pool] / fewer > 1:
+            most = 1.0 if self.settled.demand.users else USABLE_RATE
+            if fewer < 1 or held.busy[pool] * counts[pool] / fewer > most:
                 continue
             played = self._played(held.pair, (fewer, counts[1]) if pool == 0 else (counts[0], fewer))
             if played is not None and played.rehearsal.holds:
@@ -151,21 +160,14 @@ class _Audition:
                 return
 
     def _played(self, pair: Pair, counts: tuple[int, int]) -> Played | None:
-        if not self.left or not self._allowed(pair, counts):
+        deployment = deployment_of(self.settled, pair, counts)
+        if not self.left or not has_room(deployment, self.settled.question.limits):
             return None
         self.left -= 1
-        played = play(self.settled, pair, counts)
+        played = play(self.settled, pair, deployment)
         if played is not None and not played.rehearsal.holds:
             self.missed.append(played)
         return played
-
-    def _allowed(self, pair: Pair, counts: tuple[int, int]) -> bool:
-        """Return whether so many replicas keep the limits on size."""
-        limits, both = self.settled.question.limits, (pair.front.cut, pair.back.cut)
-        cluster = pair.machine.cluster_for_two(both, counts)
-        gpus = sum(cut.gpus * count for cut, count in zip(both, counts, strict=True))
-        most = min(limits.max_nodes, pair.machine.node.max_nodes)
-        return gpus <= (limits.max_gpus or gpus) and cluster.nodes <= most
 
     def _more(self, played: Played) -> tuple[int, int]:
         """Return more replicas for the pool that missed a limit, or for the busier one where both may have: as many as
@@ -187,19 +189,9 @@ class _Audition:
         (limit,) = (one for one in played.rehearsal.stated.score.limits if one.name.endswith(missed))
         if limit.value_s is None:
             return True
-        before = getattr(played.given, f"{missed}_s").value
-        after = getattr(believed(self.settled, played.pair, counts), f"{missed}_s").value
+        before = getattr(played.found.given, f"{missed}_s").value
+        after = getattr(believed(self.settled, deployment_of(self.settled, played.pair, counts)), f"{missed}_s").value
         return bool(limit.value_s * after / before <= limit.limit_s)
-
-
-def _affordable(plan: Plan, limits: Limits) -> bool:
-    """Return whether a plan keeps the limits on price and power; nobody's price keeps none."""
-    cost = plan.cost
-    bounds = (
-        (cost.usd_per_hour, limits.usd_per_hour), (cost.power_w, limits.power_w),
-        (cost.usd_per_million_output_tokens, limits.usd_per_million_tokens),
-    )  # fmt: skip
-    return all(bound is None or (value is not None and value <= bound) for value, bound in bounds)
 
 
 def _worst(found: Rehearsal) -> str | None:
