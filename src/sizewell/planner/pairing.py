@@ -186,11 +186,11 @@ class _Sizing:
         tpot, ttft, prompt_s = _at(held, grid, step_s), own_s, fronts.prompt_s
         rate, each_per_s = self._rate(ttft, tpot), held / (gaps * tpot)
         lines = self.back.variant.cut.dp
-        needed = np.maximum(self._backs(rate / each_per_s), rate * receives_s / USABLE_RATE / lines)
-        back = np.ceil(needed * self.times - HARDLY)
+        back = np.ceil(self._backs(rate / each_per_s) * self.times - HARDLY)
         for _ in range(ROUNDS):
             tpot = _at(np.maximum(rate * gaps * tpot / back, 1.0), grid, step_s)
             rate = self._rate(ttft, tpot)
+            back = np.maximum(back, np.ceil(rate * receives_s / USABLE_RATE / lines - HARDLY))
             come_s = own_s + _wait(rate * receives_s / (back * lines), receives_s)
             sending = rate * sends_s / USABLE_RATE / fronts.lines
             needed = np.maximum(rate * prompt_s / self._busiest(come_s, tpot), sending)

@@ -67,6 +67,7 @@ def why_none(smallest: Pair | None, soonest: Pair | None, question: Question) ->
         return (
             f"No split keeps the limits on size, price and power: the best takes {smallest.gpus} accelerators "
             f"({front} prefill + {back} decode on {smallest.machine.gpu.key}).",
+            *((_travels(smallest.handover_s, question),) if question.kv_network else ()),
         )
     if soonest is not None:
         alone, tokens = soonest.alone_s, question.workload.input_tokens
@@ -166,7 +167,7 @@ def _prompts(plan: Plan, question: Question) -> str:
     little = "only " if share < FEW_PROMPTS else ""
     return (
         f"Prompts ({tokens.input_tokens:,.0f} tokens in, {tokens.output_tokens:,.0f} out) are {little}{share:.0%} of "
-        "the work that no longer lengthens the steps of those who decode."
+        "the work; apart they do not lengthen the steps of those who decode."
     )
 
 
