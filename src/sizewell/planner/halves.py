@@ -59,7 +59,7 @@ def paired_halves(trial: Trial, cuts: Sequence[Parallelism], carrying: Reached) 
     """Yield the halves of some cuts, those that may be paired together; `carrying` are the machines of the yard as they
     carry caches.
 
-    Engines hand caches over from rank to rank, not from stage to stage: cuts with pipeline stages are left out.
+    Caches are handed over from rank to rank: cuts with pipeline stages are left out.
     """
     trial = replace(trial, nearest=Nearest.of(len(trial.yard.machines)))
     before = StepWorks(trial.works.model, prefill_lengths(trial.demand.lengths))

@@ -14,6 +14,7 @@ from sizewell.planner.performance import Performance, affordable, has_room, perf
 from sizewell.planner.plan import Plan
 from sizewell.planner.ranking import Ranking
 from sizewell.planner.settle import Draft, Settler
+from sizewell.specs.deployment import Deployment
 
 CUTS = 4
 """Cuts of one accelerator that are played, best first."""
@@ -61,9 +62,10 @@ class _Counting:
 
     def fewest(self) -> Plan | None:
         """Return the plan with the fewest replicas seen to hold."""
-        count = self.draft.deployment.pools[0].replicas
-        found, low, high = None, count // 2 if self.settled.demand.users else count - 1, 0
-        for _ in range(PLAYS):
+        asked = self.draft.deployment.pools[0].replicas
+        found, low, high = None, (asked - 1) // 2 if self.settled.demand.users else asked - 1, 0
+        count = next((count for count in range(asked, low, -1) if self._may_be_best(self._deployment(count))), 0)
+        for _ in range(PLAYS if count else 0):
             performance = self._performance(count)
             if performance is None:
                 break
@@ -78,16 +80,27 @@ class _Counting:
 
     def _performance(self, count: int) -> Performance | None:
         """Return what happens to so many replicas; None where they keep no limit on size or could not be best."""
-        column, (pool,) = self.draft.column, self.draft.deployment.pools
-        row, limits = int(column.rows[self.draft.row]), self.settled.question.limits
-        cluster = column.yard.machines[row].cluster_for(pool.parallelism, count)
-        deployment = replace(self.draft.deployment, cluster=cluster, pools=(replace(pool, replicas=count),))
-        known = self.best.cost.usd_per_hour if self.best else None
-        usd = column.yard.prices[row].usd_per_hour(deployment.gpus, cluster.nodes)
-        by_price = self.settled.question.objective == "cheapest"
-        if not has_room(deployment, limits) or (by_price and known is not None and usd >= known):
+        deployment = self._deployment(count)
+        if not self._may_be_best(deployment):
             return None
-        return perform(self.settled, deployment, (column.yard, row), (self.draft.held,))
+        return perform(self.settled, deployment, (self.draft.column.yard, self._row), (self.draft.held,))
+
+    @property
+    def _row(self) -> int:
+        return int(self.draft.column.rows[self.draft.row])
+
+    def _deployment(self, count: int) -> Deployment:
+        (pool,) = self.draft.deployment.pools
+        cluster = self.draft.column.yard.machines[self._row].cluster_for(pool.parallelism, count)
+        return replace(self.draft.deployment, cluster=cluster, pools=(replace(pool, replicas=count),))
+
+    def _may_be_best(self, deployment: Deployment) -> bool:
+        question, known = self.settled.question, self.best.cost.usd_per_hour if self.best else None
+        if known is None or question.objective != "cheapest":
+            return has_room(deployment, question.limits)
+        price = self.draft.column.yard.prices[self._row]
+        dearer = price.usd_per_hour(deployment.gpus, deployment.cluster.nodes) >= known
+        return not dearer and has_room(deployment, question.limits)
 
     def _plan(self, found: Performance) -> Plan | None:
         plan = plan_of(self.settled, found, float(self.draft.column.most_users_per_replica[self.draft.row]), None)

@@ -22,6 +22,7 @@ from sizewell.planner.disaggregation import full_prompt_s
 from sizewell.planner.evaluate import USABLE_RATE
 from sizewell.planner.halves import Half, Halves
 from sizewell.planner.question import Objective
+from sizewell.planner.support import hands_over
 
 MOST_BUSY = 0.95
 """Share of time for prompts that a prefill replica of a closed loop is sized for; users who wait send nothing."""
@@ -196,7 +197,9 @@ class _Sizing:
             needed = np.maximum(rate * prompt_s / self._busiest(come_s, tpot), sending)
             front = np.ceil(needed * self.times - HARDLY)
             ttft = come_s + _wait(rate * prompt_s / front, prompt_s)
-        kept = (step_s[:, 0] <= bound) & (front >= 1) & np.isfinite(front + back + ttft)
+        engine = self.back.variant.engine
+        able = [[hands_over(engine, half.variant.cut, self.back.variant.cut)] for half in fronts.halves]
+        kept = np.array(able) & (step_s[:, 0] <= bound) & (front >= 1) & np.isfinite(front + back + ttft)
         return _Sized(
             front=np.where(kept, front, INF), back=np.where(kept, back, INF), ttft_s=ttft, tpot_s=tpot,
             requests_per_s=rate, each_per_s=each_per_s, handover_s=handover_s,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import inf
+from math import inf, isfinite
 
 from sizewell.planner.pairing import Pair
 from sizewell.planner.performance import rank_of
@@ -34,14 +34,30 @@ UNITS: dict[Objective, str] = {
 
 def why_so(best: Plan, whole: Plan | None, question: Question) -> tuple[str, ...]:
     """Say what splitting saves against the best plan of one pool, and where that comes from."""
-    value, unit = rank_of(best, question.objective)[0], UNITS[question.objective]
-    if whole is None:
-        first = f"Splitting helps: {layout(best)} takes {value:,.2f} {unit}; no plan of one pool holds these limits."
-    else:
-        other = rank_of(whole, question.objective)[0]
-        less = f", {other - value:,.2f} ({1 - value / other:.0%}) less" if other < inf else ""
-        first = f"Splitting helps: {layout(best)} takes {value:,.2f} {unit}{less} than {layout(whole)} in one pool."
+    first = f"Splitting helps: {_takes(best, question)}; no plan of one pool that was tried holds these limits."
+    if whole is not None:
+        less = f", {_apart(best, whole, question)} less" if isfinite(_value(whole, question)) else ""
+        first = f"Splitting helps: {_takes(best, question)}{less} than {layout(whole)} in one pool."
     return first, _prompts(best, question), _way(best, question)
+
+
+def _value(plan: Plan, question: Question) -> float:
+    return rank_of(plan, question.objective)[0]
+
+
+def _takes(plan: Plan, question: Question) -> str:
+    """Return a plan's pools and what it takes by the objective."""
+    return f"{layout(plan)} takes {_said(_value(plan, question), question)} {UNITS[question.objective]}"
+
+
+def _apart(one: Plan, other: Plan, question: Question) -> str:
+    """Return how far two plans are apart, and that as a share of the other."""
+    value, base = _value(one, question), _value(other, question)
+    return f"{_said(abs(value - base), question)} ({abs(value / base - 1):.0%})"
+
+
+def _said(value: float, question: Question) -> str:
+    return f"{value:,.0f}" if question.objective == "fewest-gpus" else f"{value:,.2f}"
 
 
 def why_not(held: Sequence[Plan], whole: Plan | None, missed: Sequence[Played], question: Question) -> tuple[str, ...]:
@@ -88,10 +104,9 @@ def closer(whole: Plan | None, plans: Sequence[Plan], question: Question) -> tup
     """Say that the best plan of one pool is not the first of the `plans`, where it is not."""
     if whole is None or whole in plans or not plans:
         return ()
-    value, unit = rank_of(plans[0], question.objective)[0], UNITS[question.objective]
     return (
-        f"Plan 1, {layout(plans[0])}, takes {value:,.2f} {unit}: a search tries replicas in steps; counted one by one "
-        f"in play, {layout(whole)} hold.",
+        f"Plan 1, {_takes(plans[0], question)}: a search tries replicas in steps; counted one by one in play, "
+        f"{layout(whole)} hold.",
     )
 
 
@@ -109,15 +124,11 @@ def _role(pool: Pool) -> str:
 
 
 def _compared(best: Plan, whole: Plan, question: Question) -> str:
-    value, other = (rank_of(plan, question.objective)[0] for plan in (best, whole))
-    unit = UNITS[question.objective]
+    value, other = _value(best, question), _value(whole, question)
     if value == inf:
         return f"Splitting cannot be compared: nobody's price is known for {layout(best)}."
-    more = f"{value - other:,.2f} ({value / other - 1:.0%}) more than" if value > other else "as much as"
-    return (
-        f"Splitting does not help: the best split, {layout(best)}, takes {value:,.2f} {unit}, {more} "
-        f"{layout(whole)} in one pool."
-    )
+    more = f"{_apart(best, whole, question)} more than" if value > other else "as much as"
+    return f"Splitting does not help: at best {_takes(best, question)}, {more} {layout(whole)} in one pool."
 
 
 def _against(best: Plan, whole: Plan, question: Question) -> Iterator[str]:

@@ -22,7 +22,9 @@ from sizewell.planner.ranking import Ranking
 from sizewell.planner.rehearsal import Rehearsal
 from sizewell.planner.settle import Settler
 from sizewell.planner.split_reasons import closer, why_none, why_not, why_so
+from sizewell.planner.support import hands_over
 from sizewell.planner.two_pools import Played, deployment_of, play, split_plan
+from sizewell.specs.deployment import Parallelism
 from sizewell.traffic.workload import Slo
 
 PAIRS = 4
@@ -36,14 +38,18 @@ SHOWN = 3
 TRIES = 3
 """Times a pair is played with more and more replicas before it is given up."""
 MAX_GPUS, MOST_NODES = 64, 100_000
-NO_ENGINE = "No split: llama.cpp hands no cache over, and no other engine runs these weights on what is allowed."
+NO_ENGINE = (
+    "No split: llama.cpp hands no cache over, nor does vLLM before 0.10, and no other engine runs these weights on "
+    "what is allowed."
+)
 
 
 def search_splits(settled: Settler, trials: Sequence[Trial], ranking: Ranking, plans: Sequence[Plan]) -> SplitAnswer:
     """Return the best plans of two pools, one for each accelerator, and what they gain over the best one of one pool:
     of `plans`, or of what is in the `ranking` once its replicas are counted as closely.
     """
-    able = [trial for trial in trials if trial.engine.name != "llama.cpp" and trial.rows.size]
+    one = Parallelism()
+    able = [trial for trial in trials if hands_over(trial.engine, one, one) and trial.rows.size]
     if not able:
         return SplitAnswer(plans=(), one_pool=None, helps=False, reasons=(NO_ENGINE,), candidates=0)
     found = [pair for trial in able for pair in _pairs(settled, trial)]
@@ -63,7 +69,7 @@ def search_splits(settled: Settler, trials: Sequence[Trial], ranking: Ranking, p
             break
     question, objective = settled.question, settled.question.objective
     held.sort(key=lambda plan: rank_of(plan, objective))
-    kinds = {plan.deployment.cluster.gpu.key for plan in (*held[:1], *plans[:1])}
+    kinds = {plan.deployment.cluster.gpu.key for plan in (*held[:1], *plans)}
     counted = best_of_one(settled, ranking, kinds)
     ones = [*plans, *([counted] if counted else [])]
     whole = min(ones, key=lambda plan: rank_of(plan, objective), default=None)
