@@ -118,7 +118,7 @@ def test_what_limits_leave_no_room_for_is_named() -> None:
     assert "limits on size, price and power" in small.split.reasons[0]
     early = asked(LONG, replace(TIGHT, ttft_s=0.02), "b200")
     assert early.split is not None
-    assert "limits on first tokens" in early.split.reasons[0]
+    assert "No split gives first tokens within 0.02 s" in early.split.reasons[0]
     fast = asked(LONG, Slo(tpot_s=0.0005), "b200")
     assert fast.split is not None
     assert "keep the time per token" in fast.split.reasons[0]

@@ -23,6 +23,7 @@ from sizewell.planner.evaluate import USABLE_RATE
 from sizewell.planner.halves import Half, Halves
 from sizewell.planner.question import Objective
 from sizewell.planner.support import hands_over
+from sizewell.specs.hardware import ClusterSpec
 
 MOST_BUSY = 0.95
 """Share of time for prompts that a prefill replica of a closed loop is sized for; users who wait send nothing."""
@@ -62,7 +63,12 @@ class Pair:
     @property
     def order(self) -> tuple[float, int, int]:
         """What orders pairs, the best lowest: of two alike, the one on smaller machines."""
-        return self.score, self.gpus, self.machine.cluster_for_two((self.front.cut, self.back.cut), self.counts).gpus
+        return self.score, self.gpus, self.cluster.gpus
+
+    @property
+    def cluster(self) -> ClusterSpec:
+        """The nodes both pools occupy."""
+        return self.machine.cluster_for_two((self.front.cut, self.back.cut), self.counts)
 
     @property
     def gpus(self) -> int:

@@ -71,7 +71,7 @@ def why_not(held: Sequence[Plan], whole: Plan | None, missed: Sequence[Played], 
     first = f"No split holds: {simulated_reason(nearest.rehearsal.stated)} with {pools}, which came nearest."
     limit = question.limits.slo.ttft_s
     long = limit and nearest.pair.handover_s > LONG_WAY * limit
-    return (first, _travels(nearest.pair.handover_s, question)) if long else (first,)
+    return (first, _travels(nearest.pair, question)) if long else (first,)
 
 
 def why_none(smallest: Pair | None, soonest: Pair | None, question: Question) -> tuple[str, ...]:
@@ -83,21 +83,33 @@ def why_none(smallest: Pair | None, soonest: Pair | None, question: Question) ->
         return (
             f"No split keeps the limits on size, price and power: the best takes {smallest.gpus} accelerators "
             f"({front} prefill + {back} decode on {smallest.machine.gpu.key}).",
-            *((_travels(smallest.handover_s, question),) if question.kv_network else ()),
+            *((_travels(smallest, question),) if question.kv_network else ()),
         )
     if soonest is not None:
-        alone, tokens = soonest.alone_s, question.workload.input_tokens
-        return (
-            f"No split keeps the limits on first tokens: a prompt of {tokens:,.0f} tokens alone takes {alone:.2g} s.",
-            _travels(soonest.handover_s, question),
-        )
+        return _too_late(soonest, question)
     return ("No split keeps the limits: each pool must hold the model and a request, and keep the time per token.",)
 
 
-def _travels(seconds: float, question: Question) -> str:
-    over = question.kv_network.name if question.kv_network else "what joins the pools"
-    tokens = question.workload.input_tokens
-    return f"The KV transfer of a {tokens:,.0f}-token prompt takes {seconds:.2g} s over {over}."
+def _too_late(pair: Pair, question: Question) -> tuple[str, ...]:
+    """Say what a first token takes of a pair that misses no other limit."""
+    tokens, limit = question.workload.input_tokens, question.limits.slo.ttft_s
+    within, cluster = f" within {limit:.3g} s" if limit else "", pair.cluster
+    first = (
+        f"No split gives first tokens{within} and keeps the other limits: a prompt of {tokens:,.0f} tokens alone takes "
+        f"{pair.alone_s:.2g} s."
+    )
+    if limit and pair.alone_s + pair.handover_s < limit and cluster.nodes == 1:
+        there = question.kv_network or cluster.node.scale_out
+        more = f"Others come before it; more replicas than {pair.gpus} accelerators hold are reached over {there.name}."
+        return first, _travels(pair, question), more
+    return first, _travels(pair, question)
+
+
+def _travels(pair: Pair, question: Question) -> str:
+    node = pair.cluster.node
+    between = node.scale_up if pair.cluster.scale_up_gpus >= pair.cluster.gpus else node.scale_out
+    tokens, over = question.workload.input_tokens, question.kv_network or between
+    return f"The KV transfer of a {tokens:,.0f}-token prompt takes {pair.handover_s:.2g} s over {over.name}."
 
 
 def closer(whole: Plan | None, plans: Sequence[Plan], question: Question) -> tuple[str, ...]:
