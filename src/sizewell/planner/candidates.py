@@ -19,6 +19,8 @@ DATA_SIZES = (1, 2, 4, 8, 16, 32)
 REPLICA_GRID = (1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 """Replicas tried, as multiples of the fewest that hold: more replicas buy speed per user."""
 MAX_GPUS_PER_REPLICA = 32
+MOST_GPUS = 64
+"""Accelerators of a replica tried when no limit is given."""
 
 
 @dataclass(frozen=True, slots=True)

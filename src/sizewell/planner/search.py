@@ -10,7 +10,7 @@ import numpy as np
 from sizewell.costs.rank_memory import RankMemories
 from sizewell.costs.weights import Weights
 from sizewell.planner.audition import hold_auditions, played_frontier
-from sizewell.planner.candidates import Machine, cuts
+from sizewell.planner.candidates import MOST_GPUS, Machine, cuts
 from sizewell.planner.columns import Column, Mask, Rows, Yard
 from sizewell.planner.decided import decided_by
 from sizewell.planner.demand import Demand
@@ -26,9 +26,6 @@ from sizewell.planner.step_table import StepWorks
 from sizewell.planner.support import engine_runs, format_runs
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
-
-MAX_GPUS = 64
-"""Accelerators of a replica tried when no limit is given."""
 
 
 def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
@@ -124,7 +121,7 @@ def _family(settled: Settler, yard: Yard, share: _Share, rows: tuple[Rows, Rows]
     good = _good_enough(question, settled.facts, share.weight_format, fit, trial.nearest)
     trial = replace(trial, rows=good)
     found: list[Column] = []
-    for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS, share.engine.name) if good.size else ():
+    for cut in cuts(question.model, question.limits.max_gpus or MOST_GPUS, share.engine.name) if good.size else ():
         found += trial.columns(cut)
     return _Family(trial=trial, weight_format=share.weight_format, found=tuple(found))
 

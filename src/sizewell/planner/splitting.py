@@ -9,7 +9,7 @@ from dataclasses import replace
 from math import inf
 
 from sizewell.costs.machines import Machines, Reached
-from sizewell.planner.candidates import cuts
+from sizewell.planner.candidates import MOST_GPUS, cuts
 from sizewell.planner.demand import Demand
 from sizewell.planner.evaluate import USABLE_RATE, Trial
 from sizewell.planner.halves import paired_halves
@@ -37,7 +37,8 @@ SHOWN = 3
 """Accelerators with a plan after which no more are played."""
 TRIES = 3
 """Times a pair is played with more and more replicas before it is given up."""
-MAX_GPUS, MOST_NODES = 64, 100_000
+MOST_NODES = 100_000
+"""Nodes when size is no limit."""
 NO_ENGINE = (
     "No split: llama.cpp hands no cache over, nor does vLLM before 0.10, and no other engine runs these weights on "
     "what is allowed."
@@ -86,7 +87,7 @@ def _pairs(settled: Settler, trial: Trial) -> Iterator[Pair]:
     if network is not None:
         clusters = [replace(each, node=replace(each.node, scale_out=network)) for each in reached.machines.clusters]
         reached = Reached.of(Machines.of(clusters), settled.facts.efficiencies, also=trial.engine.tags)
-    possible = cuts(settled.question.model, limits.max_gpus or MAX_GPUS, trial.engine.name)
+    possible = cuts(settled.question.model, limits.max_gpus or MOST_GPUS, trial.engine.name)
     for halves in paired_halves(trial, possible, reached):
         yield from pairs(halves, settled.demand, named=network is not None)
 
