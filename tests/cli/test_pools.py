@@ -205,3 +205,15 @@ def test_a_split_plan_is_what_explain_and_simulate_say_of_the_same_pools(say: Sa
     played = document(say, "simulate", *words[2:], "--requests", "300")["score"]
     assert played["tpot"]["mean_s"] == pytest.approx(split["service"]["tpot_s"]["value"], rel=0.05)
     assert played["ttft"]["p50_s"] == pytest.approx(split["rehearsal"]["ttft_s"]["p50"], rel=0.1)
+
+
+def test_what_only_two_pools_hold_is_an_answer(say: Say, tmp_path: Any) -> None:
+    words = ("plan", "llama-3.3-70b", "--gpu", "h100", "--users", "300", "--input", "4000", "--answer", "300", "--ttft",
+             "3s", "--tpot", "25ms", "--no-quantization", "--split")  # fmt: skip
+    found = say(*words, "--json")
+    assert (found.code, found.document["plans"], found.document["split"]["one_pool"]) == (0, [], None)
+    assert "no plan of one pool that was tried holds" in found.document["split"]["reasons"][0]
+    (tmp_path / "plan.json").write_text(found.out)
+    assert "--split 1 takes its best of two pools" in say("render", tmp_path / "plan.json").err
+    assert say("render", tmp_path / "plan.json", "--split", "1", "--target", "slurm").code == 0
+    assert "NO PLAN OF ONE POOL HOLDS" in say(*words).out

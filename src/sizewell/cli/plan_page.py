@@ -32,7 +32,8 @@ def show_answer(answer: Answer, *, everything: bool, restated: str = "") -> None
         show(plans_table(answer.plans), *best_lines(best), *detail_lines(best), "")
         show(*frontier_table(answer.frontier, everything=everything))
     else:
-        show("NO PLAN HOLDS under these limits.", "")
+        alone = " OF ONE POOL" if answer.split and answer.split.plans else ""
+        show(f"NO PLAN{alone} HOLDS under these limits.", "")
     show(*rejection_lines(answer.rejections, everything), "")
     if everything and answer.frontier:
         show("Frontier: nothing beats these on both speed per user and cost per token", plans_table(answer.frontier))
