@@ -28,7 +28,7 @@ def keep_plan(kind: str, document: Mapping[str, object], name: str, model: str) 
     from sizewell.records.store import Records
 
     told = {"schema": f"sizewell/{kind}/1", **json_ready(document)}
-    for each in told.get("plans", [told]):
+    for each in (*told.get("plans", [told]), *told.get("splits", ())):
         each["deployment"] |= _origin(model)
     number = Records.usual().keep("plans", name, told)
     talk(f"kept as plan {number}: sizewell bench --plan {number} --keep NAME measures it")

@@ -32,12 +32,13 @@ TAKEN_DOWN = Standing(stage="ENDED", reason="taken down")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """One replica at one moment; `url` is empty where no address leads there from here.
+    """One replica at one moment, by number and `name`; `url` is empty where no address leads there from here.
 
     `startup` are the figures its engine stated at start, beside the plan's; `tail` is the end of its log.
     """
 
     number: int
+    name: str
     job: JobFacts
     log: LogFacts
     standing: Standing
@@ -53,7 +54,7 @@ def look(runner: Runner, expected: Expected) -> tuple[Look, ...]:
 
 def _look(runner: Runner, expected: Expected, number: int, job: JobFacts) -> Look:
     from sizewell.observer.logs.engine_log import read_engine_log
-    from sizewell.observer.probe import ask
+    from sizewell.observer.probe import ask, ask_health
     from sizewell.observer.standing import judge
 
     started = expected.started
@@ -61,22 +62,33 @@ def _look(runner: Runner, expected: Expected, number: int, job: JobFacts) -> Loo
     if job.stage == "running":
         with runner.reach(number) as there:
             url = there if isinstance(there, str) else ""
-            http = ask(there, started.model, PROBE_S) if isinstance(there, str) else there
+            if not isinstance(there, str):
+                http = there
+            elif started.pooled and number < started.replicas - 1:
+                http = ask_health(there, PROBE_S)
+            else:
+                http = ask(there, started.model, PROBE_S)
     # Read after the questions: who answers has said all it says at start.
     lines = runner.lines(number)
     log = read_engine_log(lines, checkpoint_bytes=started.ledger.get("checkpoint_bytes"))
     standing = judge(job, log, http, was_ready=started.ready_at is not None)
     return Look(
-        number=number, job=job, log=log, standing=standing, url=url, startup=expected.lines(log),
-        tail=tuple(lines[-TAIL_LINES:]),
+        number=number, name=started.names[number], job=job, log=log, standing=standing, url=url,
+        startup=expected.lines(log), tail=tuple(lines[-TAIL_LINES:]),
     )  # fmt: skip
 
 
 def overall(looks: Sequence[Look]) -> Standing:
-    """Return how the whole stands: as its worst replica does."""
+    """Return how the whole stands: as its worst replica does, which is named where they are not alike.
+
+    Where all are ready that is the last one, the router of two pools.
+    """
     if not looks:
         return NEVER
-    return min((each.standing for each in looks), key=lambda standing: WORST_FIRST.index(standing.stage))
+    worst = min(reversed(looks), key=lambda each: WORST_FIRST.index(each.standing.stage))
+    if worst.name.startswith("replica") or worst.standing.stage == "READY":
+        return worst.standing
+    return replace(worst.standing, reason=f"{worst.name}: {worst.standing.reason}")
 
 
 def watch(
