@@ -15,6 +15,7 @@ from sizewell.planner.plan import Plan, Rejection
 from sizewell.planner.ranking import Ranking
 from sizewell.planner.reasons import simulated_reason
 from sizewell.planner.rehearsal import Rehearsal
+from sizewell.planner.replicas import Counted, fewer_that_hold
 from sizewell.planner.settle import Draft, Settler
 
 TRIES = 6
@@ -36,13 +37,22 @@ longer than usual, because a play takes as long as its caches are.
 class Audition:
     """The first candidate of an accelerator that held when it was played, or the last one that did not.
 
-    `missed` are the shapes that did not.
+    `played` is the candidate, and after it what held of it with fewer replicas; `missed` are the shapes that did not.
     """
 
-    draft: Draft
-    rehearsal: Rehearsal
+    played: Sequence[Counted]
     tried: int
     missed: frozenset[Shape]
+
+    @property
+    def draft(self) -> Draft:
+        """The candidate with the fewest replicas that hold."""
+        return self.played[-1].draft
+
+    @property
+    def rehearsal(self) -> Rehearsal:
+        """What happens to it."""
+        return self.played[-1].rehearsal
 
     @property
     def holds(self) -> bool:
@@ -52,12 +62,12 @@ class Audition:
     @property
     def gpu_key(self) -> str:
         """The accelerator."""
-        return self.draft.deployment.cluster.gpu.key
+        return self.identity[0]
 
     @property
     def identity(self) -> tuple[str, Shape]:
         """What tells it from others, settings aside."""
-        return self.gpu_key, self.draft.column.shape(self.draft.row)
+        return self.played[-1].identity
 
     def rejection(self) -> Rejection:
         """Return what spoke against the last one."""
@@ -90,16 +100,24 @@ def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> 
     missed: set[tuple[Shape, int]] = set()
     for tried, index in enumerate(candidates, start=1):
         column = _refined(settled, *ranking.at(index), missed)
-        draft = settled.draft(column, 0)
+        played = Counted.of(settled, column)
         shapes = frozenset(shape for shape, _ in missed)
-        found = Audition(draft=draft, rehearsal=settled.rehearsed(draft), tried=tried, missed=shapes)
+        found = Audition(played=[played], tried=tried, missed=shapes)
         # What becomes of the last one is told, whether it holds or not.
         last = tried == len(candidates)
         if found.rehearsal.stated.holds if last else found.holds:
-            return found
+            return replace(found, played=fewer_that_hold(settled, played, _missed(column, missed)))
         budgets = (column.budget,) if found.rehearsal.overloads else (*TOKEN_BUDGETS, column.budget)
         missed.update((column.shape(0), budget) for budget in budgets)
     return replace(found, missed=frozenset(shape for shape, _ in missed))
+
+
+def _missed(column: Column, missed: Collection[tuple[Shape, int]]) -> int:
+    """Return the most replicas of a candidate's cut that missed under its token budget."""
+    cut, formats, _ = column.shape(0)
+    return max(
+        (int(n) for (*kind, n), budget in missed if kind == [cut, formats] and budget == column.budget), default=0
+    )
 
 
 def _refined(settled: Settler, column: Column, row: int, missed: Collection[tuple[Shape, int]]) -> Column:
@@ -115,7 +133,7 @@ def played_frontier(settled: Settler, ranking: Ranking, auditions: Sequence[Audi
     What was played is worth what the play showed. Pipelines are played here, the fullest first: micro-batches of a
     closed form are all alike, those of an engine are not.
     """
-    held = {each.identity: settled.plan(each.draft, each.rehearsal) for each in auditions if each.holds}
+    held = {one.identity: one.plan(settled) for each in auditions if each.holds for one in each.played}
     known = {*held, *((each.gpu_key, shape) for each in auditions for shape in each.missed)}
     asked = settled.demand.context_tokens
     for _ in range(ceil(MOST_OF_FRONTIER * min(1.0, USUAL_TOKENS / asked))):
@@ -126,7 +144,7 @@ def played_frontier(settled: Settler, ranking: Ranking, auditions: Sequence[Audi
         known.add(ranking.identity(index))
         each = _audition(settled, ranking, [index])
         if each.holds:
-            held[each.identity] = settled.plan(each.draft, each.rehearsal)
+            held.update({one.identity: one.plan(settled) for one in each.played})
     drawn = [settled.plan(settled.draft(*ranking.at(index))) for index in ranking.frontier(known)]
     return _unbeaten([*(replace(plan, details=None, rehearsal=None) for plan in held.values()), *drawn])
 

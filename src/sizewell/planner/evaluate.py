@@ -214,7 +214,7 @@ class Trial:
         fewest = self._fewest_replicas(users, value_at(position, steady.requests_per_s) * USABLE_RATE)
         replicas = np.ceil(fewest[:, None] * np.array(REPLICA_GRID) - 1e-9)
         fresh = np.diff(replicas, axis=1, prepend=0.0) > 0
-        column = self._column(variant, rows, steady, (replicas, users))
+        column = self.shared(variant, rows, steady, (replicas, users))
         yield from self._within_limits(column, self._met(column, alive[:, None] & fresh))
 
     def _fewest_replicas(self, users: Floats, rate: Floats) -> Floats:
@@ -222,7 +222,8 @@ class Trial:
             return np.maximum(np.ceil(self.demand.users / users - 1e-9), 1.0)
         return np.maximum(np.ceil((self.demand.rate_per_s or 0.0) / rate - 1e-9), 1.0)
 
-    def _column(self, variant: Variant, rows: Rows, steady: Rates, load: tuple[Floats, Floats]) -> Column:
+    def shared(self, variant: Variant, rows: Rows, steady: Rates, load: tuple[Floats, Floats]) -> Column:
+        """Return the load shared by numbers of replicas [M, K], each of which takes at `most` so many users [M]."""
         replicas, most = load
         ttft, tpot, rate = self._point(steady, replicas)
         gpus = replicas * variant.cut.gpus

@@ -1,0 +1,110 @@
+"""The fewest replicas that hold when they are played.
+
+A closed form may ask for more than that, and a search tries replicas in steps: what a plan is for is to say how few do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor
+
+import numpy as np
+
+from sizewell.planner.columns import Column, Shape
+from sizewell.planner.plan import Plan
+from sizewell.planner.rehearsal import Rehearsal
+from sizewell.planner.settle import Draft, Settler
+from sizewell.planner.steady_state import Limits, rates
+
+PLAYS = 4
+"""Plays of one candidate with fewer replicas."""
+CLOSE = 0.03
+"""Share of the replicas to which the edge is found, a replica at least."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """A candidate with its replicas counted out, and what happens to it under its load."""
+
+    draft: Draft
+    rehearsal: Rehearsal
+
+    @property
+    def replicas(self) -> int:
+        """How many there are."""
+        return self.draft.deployment.pools[0].replicas
+
+    @property
+    def identity(self) -> tuple[str, Shape]:
+        """What tells it from others, settings aside: its accelerator and its shape."""
+        return self.draft.deployment.cluster.gpu.key, self.draft.column.shape(self.draft.row)
+
+    def plan(self, settled: Settler) -> Plan:
+        """Return the plan it makes."""
+        return settled.plan(self.draft, self.rehearsal)
+
+    @classmethod
+    def of(cls, settled: Settler, column: Column, row: int = 0) -> Counted:
+        """Return a candidate as it is played."""
+        draft = settled.draft(column, row)
+        return cls(draft=draft, rehearsal=settled.rehearsed(draft))
+
+    def with_replicas(self, settled: Settler, count: int) -> Counted:
+        """Return the same with other replicas, whether its means keep the limits in closed form or not."""
+        column, variant = self.draft.column, self.draft.column.variant
+        rows = column.rows[self.draft.row : self.draft.row + 1]
+        trial = settled.trial(column.yard, variant.engine, variant.formats.weight, rows)
+        room = trial.room(variant, rows, trial.rank_memories(variant, rows))
+        (table,) = trial.tables([variant], rows)
+        steady = rates(table, Limits(max_sequences=np.minimum(room, variant.settings.max_num_seqs * variant.cut.dp)))
+        most = max(float(column.most_users_per_replica[self.draft.row]), (settled.demand.users or 0.0) / count)
+        shared = trial.shared(variant, rows, steady, (np.array([[float(count)]]), np.array([most])))
+        return Counted.of(settled, shared.where(np.ones((1, 1), dtype=bool)))
+
+
+def fewer_that_hold(settled: Settler, held: Counted, missed: int) -> list[Counted]:
+    """Return a candidate that holds, and after it what holds of it with fewer and fewer replicas; `missed` do not.
+
+    Where speed is the objective there is nothing to look for. Of independent arrivals as many are kept as the closed
+    form asks for, unless those missed: fewer would be used more than a plan counts on.
+    """
+    closed = held.rehearsal.unit == "users"
+    low = max(missed, _too_few(held) if closed else 0 if missed else held.replicas - 1)
+    found, lost = [held], False
+    for _ in range(0 if settled.question.objective == "fastest" else PLAYS):
+        most = found[-1].replicas
+        if most - low <= max(1, CLOSE * most):
+            break
+        count = (low + most) // 2 if lost else min(max(_enough(found), low + 1), most - 1)
+        tried = held.with_replicas(settled, _full(count, held.rehearsal))
+        lost = not tried.rehearsal.holds
+        if lost:
+            low = count
+        else:
+            found.append(tried)
+    return found
+
+
+def _full(count: int, rehearsal: Rehearsal) -> int:
+    """Return as many replicas or fewer, the fullest of which has as many users as that of `count`."""
+    return ceil(rehearsal.load / ceil(rehearsal.load / count)) if rehearsal.unit == "users" else count
+
+
+def _too_few(held: Counted) -> int:
+    """Return the most replicas that cannot decode all users at once, whatever the limit on sequences."""
+    limit = held.draft.column.variant.settings.max_num_seqs
+    return ceil(held.rehearsal.load / held.rehearsal.most_within(limit)) - 1
+
+
+def _enough(found: Sequence[Counted]) -> int:
+    """Return how many replicas take all of the limit that is nearest, by a line through the last two plays.
+
+    A line through one play and nothing at all finds too many rather than too few: a step takes time without load.
+    """
+    seen = {0.0: 0.0, **{each.rehearsal.share: each.rehearsal.stated.strain for each in found}}
+    (less, lower), (share, strain) = list(seen.items())[-2:]
+    slope = (strain - lower) / (share - less)
+    rehearsal = found[-1].rehearsal
+    most = share + (1 - strain) / slope + 1e-9 if slope > 0 else rehearsal.load
+    return ceil(rehearsal.load / (floor(most) if rehearsal.unit == "users" else most))
