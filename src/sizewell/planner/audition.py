@@ -98,6 +98,7 @@ def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> 
     Another token budget makes room for more users, but does not mend a limit that was missed: it is not tried then.
     """
     missed: set[tuple[Shape, int]] = set()
+    lost: list[Counted] = []
     for tried, index in enumerate(candidates, start=1):
         column = _refined(settled, *ranking.at(index), missed)
         played = Counted.of(settled, column)
@@ -106,18 +107,16 @@ def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> 
         # What becomes of the last one is told, whether it holds or not.
         last = tried == len(candidates)
         if found.rehearsal.stated.holds if last else found.holds:
-            return replace(found, played=fewer_that_hold(settled, played, _missed(column, missed)))
+            return replace(found, played=fewer_that_hold(settled, played, _too_few(played, lost)))
+        lost.append(played)
         budgets = (column.budget,) if found.rehearsal.overloads else (*TOKEN_BUDGETS, column.budget)
         missed.update((column.shape(0), budget) for budget in budgets)
     return replace(found, missed=frozenset(shape for shape, _ in missed))
 
 
-def _missed(column: Column, missed: Collection[tuple[Shape, int]]) -> int:
-    """Return the most replicas of a candidate's cut that missed under its token budget."""
-    cut, formats, _ = column.shape(0)
-    return max(
-        (int(n) for (*kind, n), budget in missed if kind == [cut, formats] and budget == column.budget), default=0
-    )
+def _too_few(played: Counted, lost: Sequence[Counted]) -> int:
+    """Return the most replicas that missed of the same cut, formats and token budget."""
+    return max((each.replicas for each in lost if each.kind == played.kind), default=0)
 
 
 def _refined(settled: Settler, column: Column, row: int, missed: Collection[tuple[Shape, int]]) -> Column:

@@ -16,6 +16,7 @@ from sizewell.planner.plan import Plan
 from sizewell.planner.rehearsal import Rehearsal
 from sizewell.planner.settle import Draft, Settler
 from sizewell.planner.steady_state import Limits, rates
+from sizewell.specs.deployment import Formats, Parallelism
 
 PLAYS = 4
 """Plays of one candidate with fewer replicas."""
@@ -39,6 +40,12 @@ class Counted:
     def identity(self) -> tuple[str, Shape]:
         """What tells it from others, settings aside: its accelerator and its shape."""
         return self.draft.deployment.cluster.gpu.key, self.draft.column.shape(self.draft.row)
+
+    @property
+    def kind(self) -> tuple[Parallelism, Formats, int]:
+        """What it has in common with itself under other numbers of replicas: cut, formats, token budget."""
+        variant = self.draft.column.variant
+        return variant.cut, variant.formats, self.draft.column.budget
 
     def plan(self, settled: Settler) -> Plan:
         """Return the plan it makes."""
