@@ -107,14 +107,14 @@ def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> 
         # What becomes of the last one is told, whether it holds or not.
         last = tried == len(candidates)
         if found.rehearsal.stated.holds if last else found.holds:
-            return replace(found, played=fewer_that_hold(settled, played, _too_few(played, lost)))
+            return replace(found, played=fewer_that_hold(settled, played, _most_missed(played, lost)))
         lost.append(played)
         budgets = (column.budget,) if found.rehearsal.overloads else (*TOKEN_BUDGETS, column.budget)
         missed.update((column.shape(0), budget) for budget in budgets)
     return replace(found, missed=frozenset(shape for shape, _ in missed))
 
 
-def _too_few(played: Counted, lost: Sequence[Counted]) -> int:
+def _most_missed(played: Counted, lost: Sequence[Counted]) -> int:
     """Return the most replicas that missed of the same cut, formats and token budget."""
     return max((each.replicas for each in lost if each.kind == played.kind), default=0)
 

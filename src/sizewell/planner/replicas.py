@@ -76,8 +76,7 @@ def fewer_that_hold(settled: Settler, held: Counted, missed: int) -> list[Counte
     Where speed is the objective there is nothing to look for. Of independent arrivals as many are kept as the closed
     form asks for, unless those missed: fewer would be used more than a plan counts on.
     """
-    closed = held.rehearsal.unit == "users"
-    low = max(missed, _too_few(held) if closed else 0 if missed else held.replicas - 1)
+    low = too_few(held, missed)
     found, lost = [held], False
     for _ in range(0 if settled.question.objective == "fastest" else PLAYS):
         most = found[-1].replicas
@@ -93,15 +92,20 @@ def fewer_that_hold(settled: Settler, held: Counted, missed: int) -> list[Counte
     return found
 
 
+def too_few(held: Counted, missed: int = 0) -> int:
+    """Return the most replicas that need no play: they missed, or cannot decode all users at once, or are fewer than a
+    plan for independent arrivals asks for.
+    """
+    rehearsal = held.rehearsal
+    if rehearsal.unit != "users":
+        return missed or held.replicas - 1
+    limit = held.draft.column.variant.settings.max_num_seqs
+    return max(missed, ceil(rehearsal.load / rehearsal.most_within(limit)) - 1)
+
+
 def _full(count: int, rehearsal: Rehearsal) -> int:
     """Return as many replicas or fewer, the fullest of which has as many users as that of `count`."""
     return ceil(rehearsal.load / ceil(rehearsal.load / count)) if rehearsal.unit == "users" else count
-
-
-def _too_few(held: Counted) -> int:
-    """Return the most replicas that cannot decode all users at once, whatever the limit on sequences."""
-    limit = held.draft.column.variant.settings.max_num_seqs
-    return ceil(held.rehearsal.load / held.rehearsal.most_within(limit)) - 1
 
 
 def _enough(found: Sequence[Counted]) -> int:
