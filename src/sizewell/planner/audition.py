@@ -15,7 +15,7 @@ from sizewell.planner.plan import Plan, Rejection
 from sizewell.planner.ranking import Ranking
 from sizewell.planner.reasons import simulated_reason
 from sizewell.planner.rehearsal import Rehearsal
-from sizewell.planner.replicas import Counted, fewer_that_hold
+from sizewell.planner.replicas import Counted, fewer_that_hold, more_replicas
 from sizewell.planner.settle import Draft, Settler
 
 TRIES = 6
@@ -93,25 +93,49 @@ def hold_auditions(settled: Settler, ranking: Ranking, top: int) -> list[Auditio
 
 
 def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> Audition:
-    """Play candidates of one accelerator, best first, until one holds.
+    """Play candidates of one accelerator, best first, until one holds; as many plays as there are candidates.
 
-    Another token budget makes room for more users, but does not mend a limit that was missed: it is not tried then.
+    One that misses waits with as many replicas as its play asks for, until nothing better is left. Another token budget
+    makes room for more users, but does not mend a limit that was missed: it is not tried then.
     """
     missed: set[tuple[Shape, int]] = set()
     lost: list[Counted] = []
-    for tried, index in enumerate(candidates, start=1):
-        column = _refined(settled, *ranking.at(index), missed)
-        played = Counted.of(settled, column)
+    raised: list[Counted] = []
+    waiting = list(candidates)
+    while True:
+        played = _next(settled, ranking, waiting, (raised, missed))
         shapes = frozenset(shape for shape, _ in missed)
-        found = Audition(played=[played], tried=tried, missed=shapes)
+        found = Audition(played=[played], tried=len(lost) + 1, missed=shapes)
         # What becomes of the last one is told, whether it holds or not.
-        last = tried == len(candidates)
-        if found.rehearsal.stated.holds if last else found.holds:
+        last = found.tried == len(candidates)
+        if played.rehearsal.stated.holds if last else found.holds:
             return replace(found, played=fewer_that_hold(settled, played, _most_missed(played, lost)))
         lost.append(played)
-        budgets = (column.budget,) if found.rehearsal.overloads else (*TOKEN_BUDGETS, column.budget)
-        missed.update((column.shape(0), budget) for budget in budgets)
-    return replace(found, missed=frozenset(shape for shape, _ in missed))
+        budget = played.kind[-1]
+        budgets = (budget,) if played.rehearsal.overloads else (*TOKEN_BUDGETS, budget)
+        missed.update((played.identity[1], budget) for budget in budgets)
+        if last:
+            return replace(found, missed=frozenset(shape for shape, _ in missed))
+        more = more_replicas(settled, played)
+        raised += [more] if more else []
+
+
+def _next(
+    settled: Settler,
+    ranking: Ranking,
+    waiting: list[int],
+    tried: tuple[list[Counted], Collection[tuple[Shape, int]]],
+) -> Counted:
+    """Take the best of the candidates that wait, or of those that missed before and were `raised`."""
+    raised, missed = tried
+    columns = [each.draft.column for each in raised]
+    if waiting:
+        column, row = ranking.at(waiting[0])
+        columns.append(column.alone(row))
+    best = int(Ranking(columns, settled.question).order()[0])
+    if best < len(raised):
+        return raised.pop(best)
+    return Counted.of(settled, _refined(settled, *ranking.at(waiting.pop(0)), missed))
 
 
 def _most_missed(played: Counted, lost: Sequence[Counted]) -> int:

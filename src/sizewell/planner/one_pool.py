@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from math import ceil
 
-from sizewell.planner.performance import affordable, has_room, rank_of
+from sizewell.planner.performance import affordable, rank_of
 from sizewell.planner.plan import Plan
 from sizewell.planner.ranking import Ranking
-from sizewell.planner.replicas import Counted, fewer_that_hold, too_few
+from sizewell.planner.replicas import Counted, fewer_that_hold, more_replicas, too_few
 from sizewell.planner.settle import Settler
 
 CUTS = 4
@@ -22,7 +21,6 @@ GROWN = 2
 """Times a cut that misses is given more replicas."""
 SEEN = 24
 """Candidates of an accelerator among which its cuts are found."""
-GROWTH = 1.3
 
 
 def best_of_one(settled: Settler, ranking: Ranking, accelerators: Collection[str]) -> Plan | None:
@@ -51,15 +49,17 @@ def _fewest(settled: Settler, found: Counted, best: Plan | None) -> Plan | None:
     """Return the plan of a candidate with the fewest replicas that hold, more than it has where it must be; None where
     they keep no limit on size or price, or cannot be the best.
     """
-    limits, missed = settled.question.limits, 0
+    missed, trial = 0, found
     for _ in range(GROWN + 1):
-        if not has_room(found.draft.deployment, limits) or _is_beaten(settled, found, best):
+        if _is_beaten(settled, trial, best):
             return None
-        if found.rehearsal.holds:
-            plan = fewer_that_hold(settled, found, missed)[-1].plan(settled)
-            return plan if affordable(plan, limits) else None
-        missed = found.replicas
-        found = found.with_replicas(settled, ceil(GROWTH * missed))
+        if trial.rehearsal.holds:
+            plan = fewer_that_hold(settled, trial, missed)[-1].plan(settled)
+            return plan if affordable(plan, settled.question.limits) else None
+        missed, more = trial.replicas, more_replicas(settled, trial)
+        if more is None:
+            return None
+        trial = more
     return None
 
 

@@ -167,7 +167,7 @@ class Rehearsal:
     @property
     def overloads(self) -> bool:
         """Whether more comes under the stated load than can be served, whatever its limits."""
-        return self.share > self._most
+        return self.share > self.most
 
     @cached_property
     def without_one(self) -> Outcome | None:
@@ -194,7 +194,7 @@ class Rehearsal:
 
         Without limits nothing is played: requests are all alike, and what is served at one load is served at any.
         """
-        whole, most = self.unit == "users", self._most
+        whole, most = self.unit == "users", self.most
         played = [self.stated]
         if self.shares > 1 and self.without_one:
             played.append(self.without_one)
@@ -246,13 +246,13 @@ class Rehearsal:
         steady = score(simulate(self.served, offer(traffic, count, self.seed), self.options)).steady
         return steady.requests_per_s if steady else inf
 
-    def _strain(self, share: float) -> float:
-        return self.outcome(share).strain
-
     @property
-    def _most(self) -> float:
+    def most(self) -> float:
         """The load from which on a replica cannot keep up."""
         return float(self.most_at_once) if self.unit == "users" else SURE * self.capacity_per_s
+
+    def _strain(self, share: float) -> float:
+        return self.outcome(share).strain
 
     def _run(self, share: float, *, refutable: bool = False) -> Run:
         """Return the play of a share, if `refutable` only until a limit is missed whatever comes."""
@@ -264,7 +264,7 @@ class Rehearsal:
 
     def _scored(self, share: float, run: Run) -> Outcome:
         start, stop, _ = self._span(share)
-        return Outcome(share=share, score=score(run.rows(start, stop), self.slo), overloaded=share > self._most)
+        return Outcome(share=share, score=score(run.rows(start, stop), self.slo), overloaded=share > self.most)
 
     def _span(self, share: float) -> tuple[int, int, int]:
         """Return the first request scored, the first one after them, and how many are offered."""

@@ -20,6 +20,8 @@ from sizewell.specs.deployment import Formats, Parallelism
 
 PLAYS = 4
 """Plays of one candidate with fewer replicas."""
+GROWTH = 1.5
+"""Most by which replicas that miss are raised at once: a queue that has grown says little of how many would do."""
 CLOSE = 0.03
 """Share of the replicas to which the edge is found, a replica at least."""
 
@@ -57,8 +59,10 @@ class Counted:
         draft = settled.draft(column, row)
         return cls(draft=draft, rehearsal=settled.rehearsed(draft))
 
-    def with_replicas(self, settled: Settler, count: int) -> Counted:
-        """Return the same with other replicas, whether its means keep the limits in closed form or not."""
+    def with_replicas(self, settled: Settler, count: int) -> Counted | None:
+        """Return the same with other replicas, whether its means keep the limits in closed form or not; None where
+        size, price or power do not.
+        """
         column, variant = self.draft.column, self.draft.column.variant
         rows = column.rows[self.draft.row : self.draft.row + 1]
         trial = settled.trial(column.yard, variant.engine, variant.formats.weight, rows)
@@ -67,7 +71,8 @@ class Counted:
         steady = rates(table, Limits(max_sequences=np.minimum(room, variant.settings.max_num_seqs * variant.cut.dp)))
         most = max(float(column.most_users_per_replica[self.draft.row]), (settled.demand.users or 0.0) / count)
         shared = trial.shared(variant, rows, steady, (np.array([[float(count)]]), np.array([most])))
-        return Counted.of(settled, shared.where(np.ones((1, 1), dtype=bool)))
+        kept = next(trial.within_limits(shared, np.ones((1, 1), dtype=bool)), None)
+        return None if kept is None else Counted.of(settled, kept)
 
 
 def fewer_that_hold(settled: Settler, held: Counted, missed: int) -> list[Counted]:
@@ -84,12 +89,24 @@ def fewer_that_hold(settled: Settler, held: Counted, missed: int) -> list[Counte
             break
         count = (low + most) // 2 if lost else min(max(_enough(found), low + 1), most - 1)
         tried = held.with_replicas(settled, _full(count, held.rehearsal))
-        lost = not tried.rehearsal.holds
-        if lost:
+        lost = tried is None or not tried.rehearsal.holds
+        if tried is None or lost:
             low = count
         else:
             found.append(tried)
     return found
+
+
+def more_replicas(settled: Settler, missed: Counted) -> Counted | None:
+    """Return a candidate that missed with as many replicas as its play asks for; None where they keep no limit on size,
+    price or power, or the objective is speed.
+    """
+    if settled.question.objective == "fastest":
+        return None
+    rehearsal, count = missed.rehearsal, missed.replicas
+    asked = rehearsal.load / rehearsal.most if rehearsal.overloads else count * rehearsal.stated.strain
+    full = _full(ceil(min(asked, GROWTH * count)), rehearsal)
+    return missed.with_replicas(settled, max(full, count + 1))
 
 
 def too_few(held: Counted, missed: int = 0) -> int:
