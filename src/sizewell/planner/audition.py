@@ -84,7 +84,7 @@ def hold_auditions(settled: Settler, ranking: Ranking, top: int) -> list[Auditio
     found: list[Audition] = []
     held = played = 0
     for candidates in ranking.by_accelerator(TRIES):
-        each = _audition(settled, ranking, candidates if len(found) < top else candidates[:LATER_TRIES])
+        each = _audition(settled, ranking, candidates, TRIES if len(found) < top else LATER_TRIES)
         found.append(each)
         held, played = held + each.holds, played + each.tried
         if held == top or (held and played >= MOST_PLAYED):
@@ -92,8 +92,8 @@ def hold_auditions(settled: Settler, ranking: Ranking, top: int) -> list[Auditio
     return found
 
 
-def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> Audition:
-    """Play candidates of one accelerator, best first, until one holds; as many plays as there are candidates.
+def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int], tries: int) -> Audition:
+    """Play candidates of one accelerator, best first, until one holds.
 
     One that misses waits with as many replicas as its play asks for, until nothing better is left. Another token budget
     makes room for more users, but does not mend a limit that was missed: it is not tried then.
@@ -106,8 +106,10 @@ def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> 
         played = _next(settled, ranking, waiting, (raised, missed))
         shapes = frozenset(shape for shape, _ in missed)
         found = Audition(played=[played], tried=len(lost) + 1, missed=shapes)
+        more = None if found.holds or found.tried == tries else more_replicas(settled, played)
+        raised += [more] if more else []
         # What becomes of the last one is told, whether it holds or not.
-        last = found.tried == len(candidates)
+        last = found.tried == tries or not (waiting or raised)
         if played.rehearsal.stated.holds if last else found.holds:
             return replace(found, played=fewer_that_hold(settled, played, _most_missed(played, lost)))
         lost.append(played)
@@ -116,8 +118,6 @@ def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> 
         missed.update((played.identity[1], budget) for budget in budgets)
         if last:
             return replace(found, missed=frozenset(shape for shape, _ in missed))
-        more = more_replicas(settled, played)
-        raised += [more] if more else []
 
 
 def _next(
@@ -165,7 +165,7 @@ def played_frontier(settled: Settler, ranking: Ranking, auditions: Sequence[Audi
         if index is None:
             break
         known.add(ranking.identity(index))
-        each = _audition(settled, ranking, [index])
+        each = _audition(settled, ranking, [index], 1)
         if each.holds:
             held.update({one.identity: one.plan(settled) for one in each.played})
     drawn = [settled.plan(settled.draft(*ranking.at(index))) for index in ranking.frontier(known)]

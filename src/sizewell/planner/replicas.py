@@ -6,13 +6,15 @@ A closed form may ask for more than that, and a search tries replicas in steps: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 
 import numpy as np
 
 from sizewell.planner.columns import Column, Shape
+from sizewell.planner.evaluate import TOKEN_BUDGETS
 from sizewell.planner.plan import Plan
+from sizewell.planner.ranking import Ranking
 from sizewell.planner.rehearsal import Rehearsal
 from sizewell.planner.settle import Draft, Settler
 from sizewell.planner.steady_state import Limits, rates
@@ -66,13 +68,20 @@ class Counted:
         column, variant = self.draft.column, self.draft.column.variant
         rows = column.rows[self.draft.row : self.draft.row + 1]
         trial = settled.trial(column.yard, variant.engine, variant.formats.weight, rows)
-        room = trial.room(variant, rows, trial.rank_memories(variant, rows))
-        (table,) = trial.tables([variant], rows)
-        steady = rates(table, Limits(max_sequences=np.minimum(room, variant.settings.max_num_seqs * variant.cut.dp)))
         most = max(float(column.most_users_per_replica[self.draft.row]), (settled.demand.users or 0.0) / count)
-        shared = trial.shared(variant, rows, steady, (np.array([[float(count)]]), np.array([most])))
-        kept = next(trial.within_limits(shared, np.ones((1, 1), dtype=bool)), None)
-        return None if kept is None else Counted.of(settled, kept)
+        load = np.array([[float(count)]]), np.array([most])
+        budgets = dict.fromkeys((column.budget, *TOKEN_BUDGETS))
+        settings = [replace(variant.settings, max_num_batched_tokens=tokens) for tokens in budgets]
+        variants = [replace(variant, settings=each) for each in settings]
+        kept: list[Column] = []
+        for each, table in zip(variants, trial.tables(variants, rows), strict=True):
+            room = trial.room(each, rows, trial.rank_memories(each, rows))
+            if room[0] >= 1:
+                steady = rates(table, Limits(max_sequences=np.minimum(room, each.settings.max_num_seqs * each.cut.dp)))
+                kept += trial.within_limits(trial.shared(each, rows, steady, load), np.ones((1, 1), dtype=bool))
+        if not kept:
+            return None
+        return Counted.of(settled, kept[int(Ranking(kept, settled.question).order()[0])])
 
 
 def fewer_that_hold(settled: Settler, held: Counted, missed: int) -> list[Counted]:
