@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 from math import ceil
 
 import numpy as np
@@ -98,44 +99,65 @@ def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int], tri
     One that misses waits with as many replicas as its play asks for, until nothing better is left. Another token budget
     makes room for more users, but does not mend a limit that was missed: it is not tried then.
     """
-    missed: set[tuple[Shape, int]] = set()
-    lost: list[Counted] = []
-    raised: list[Counted] = []
-    waiting = list(candidates)
-    while True:
-        played = _next(settled, ranking, waiting, (raised, missed))
-        shapes = frozenset(shape for shape, _ in missed)
-        found = Audition(played=[played], tried=len(lost) + 1, missed=shapes)
-        more = None if found.holds or found.tried == tries else more_replicas(settled, played)
-        raised += [more] if more else []
+    turns = _Turns(settled=settled, ranking=ranking, waiting=list(candidates))
+    for tried in count(1):
+        played = turns.next()
+        found = Audition(played=[played], tried=tried, missed=turns.shapes)
+        if not found.holds:
+            turns.miss(played, again=tried < tries)
         # What becomes of the last one is told, whether it holds or not.
-        last = found.tried == tries or not (waiting or raised)
+        last = tried == tries or not turns.left
         if played.rehearsal.stated.holds if last else found.holds:
-            return replace(found, played=fewer_that_hold(settled, played, _most_missed(played, lost)))
-        lost.append(played)
+            break
+        if last:
+            return replace(found, missed=turns.shapes)
+    return replace(found, played=fewer_that_hold(settled, played, _most_missed(played, turns.lost)))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Turns:
+    """Who is played next: candidates that are `waiting`, best first, and those `raised` to more replicas by a play.
+
+    `missed` are shapes not to be tried under a token budget, `lost` what did not hold.
+    """
+
+    settled: Settler
+    ranking: Ranking
+    waiting: list[int]
+    raised: list[Counted] = field(default_factory=list)
+    lost: list[Counted] = field(default_factory=list)
+    missed: set[tuple[Shape, int]] = field(default_factory=set)
+
+    @property
+    def left(self) -> bool:
+        """Whether anything is left to play."""
+        return bool(self.waiting or self.raised)
+
+    @property
+    def shapes(self) -> frozenset[Shape]:
+        """Shapes that did not hold."""
+        return frozenset(shape for shape, _ in self.missed)
+
+    def next(self) -> Counted:
+        """Return the best that is left; a candidate that waits is refined first."""
+        columns = [each.draft.column for each in self.raised]
+        if self.waiting:
+            column, row = self.ranking.at(self.waiting[0])
+            columns.append(column.alone(row))
+        best = int(Ranking(columns, self.settled.question).order()[0])
+        if best < len(self.raised):
+            return self.raised.pop(best)
+        column, row = self.ranking.at(self.waiting.pop(0))
+        return Counted.of(self.settled, _refined(self.settled, column, row, self.missed))
+
+    def miss(self, played: Counted, *, again: bool) -> None:
+        """Note what did not hold; it is raised where it may be played `again`."""
+        self.lost.append(played)
         budget = played.kind[-1]
         budgets = (budget,) if played.rehearsal.overloads else (*TOKEN_BUDGETS, budget)
-        missed.update((played.identity[1], budget) for budget in budgets)
-        if last:
-            return replace(found, missed=frozenset(shape for shape, _ in missed))
-
-
-def _next(
-    settled: Settler,
-    ranking: Ranking,
-    waiting: list[int],
-    tried: tuple[list[Counted], Collection[tuple[Shape, int]]],
-) -> Counted:
-    """Take the best of the candidates that wait, or of those that missed before and were `raised`."""
-    raised, missed = tried
-    columns = [each.draft.column for each in raised]
-    if waiting:
-        column, row = ranking.at(waiting[0])
-        columns.append(column.alone(row))
-    best = int(Ranking(columns, settled.question).order()[0])
-    if best < len(raised):
-        return raised.pop(best)
-    return Counted.of(settled, _refined(settled, *ranking.at(waiting.pop(0)), missed))
+        self.missed.update((played.identity[1], each) for each in budgets)
+        more = more_replicas(self.settled, played) if again else None
+        self.raised += [more] if more else []
 
 
 def _most_missed(played: Counted, lost: Sequence[Counted]) -> int:

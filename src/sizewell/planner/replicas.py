@@ -61,27 +61,26 @@ class Counted:
         draft = settled.draft(column, row)
         return cls(draft=draft, rehearsal=settled.rehearsed(draft))
 
-    def with_replicas(self, settled: Settler, count: int) -> Counted | None:
+    def with_replicas(self, settled: Settler, count: int, *, roomy: bool = False) -> Counted | None:
         """Return the same with other replicas, whether its means keep the limits in closed form or not; None where
-        size, price or power do not.
+        size, price or power do not. Its token budget is the best one, or if `roomy` that which leaves most cache.
         """
         column, variant = self.draft.column, self.draft.column.variant
         rows = column.rows[self.draft.row : self.draft.row + 1]
         trial = settled.trial(column.yard, variant.engine, variant.formats.weight, rows)
+        settings = [
+            replace(variant.settings, max_num_batched_tokens=tokens) for tokens in (column.budget, *TOKEN_BUDGETS)
+        ]
+        variants = [replace(variant, settings=each) for each in dict.fromkeys(settings)]
+        rooms = [float(trial.room(each, rows, trial.rank_memories(each, rows))[0]) for each in variants]
+        least = max(1.0, *rooms) if roomy else 1.0
         most = max(float(column.most_users_per_replica[self.draft.row]), (settled.demand.users or 0.0) / count)
-        load = np.array([[float(count)]]), np.array([most])
-        budgets = dict.fromkeys((column.budget, *TOKEN_BUDGETS))
-        settings = [replace(variant.settings, max_num_batched_tokens=tokens) for tokens in budgets]
-        variants = [replace(variant, settings=each) for each in settings]
         kept: list[Column] = []
-        for each, table in zip(variants, trial.tables(variants, rows), strict=True):
-            room = trial.room(each, rows, trial.rank_memories(each, rows))
-            if room[0] >= 1:
-                steady = rates(table, Limits(max_sequences=np.minimum(room, each.settings.max_num_seqs * each.cut.dp)))
-                kept += trial.within_limits(trial.shared(each, rows, steady, load), np.ones((1, 1), dtype=bool))
-        if not kept:
-            return None
-        return Counted.of(settled, kept[int(Ranking(kept, settled.question).order()[0])])
+        for each, room, table in zip(variants, rooms, trial.tables(variants, rows), strict=True):
+            steady = rates(table, Limits(max_sequences=min(room, each.settings.max_num_seqs * each.cut.dp)))
+            shared = trial.shared(each, rows, steady, (np.array([[float(count)]]), np.array([most])))
+            kept += trial.within_limits(shared, np.array([[room >= least]]))
+        return Counted.of(settled, kept[int(Ranking(kept, settled.question).order()[0])]) if kept else None
 
 
 def fewer_that_hold(settled: Settler, held: Counted, missed: int) -> list[Counted]:
@@ -113,6 +112,11 @@ def more_replicas(settled: Settler, missed: Counted) -> Counted | None:
     if settled.question.objective == "fastest":
         return None
     rehearsal, count = missed.rehearsal, missed.replicas
+    if rehearsal.unit == "users" and rehearsal.overloads:
+        same = missed.with_replicas(settled, count, roomy=True)
+        if same is None or not same.rehearsal.overloads:
+            return same
+        return missed.with_replicas(settled, ceil(rehearsal.load / same.rehearsal.most), roomy=True)
     asked = rehearsal.load / rehearsal.most if rehearsal.overloads else count * rehearsal.stated.strain
     full = _full(ceil(min(asked, GROWTH * count)), rehearsal)
     return missed.with_replicas(settled, max(full, count + 1))
