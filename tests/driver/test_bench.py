@@ -237,6 +237,34 @@ def test_a_search_finds_what_holds_the_limits(say: Any, double: Served) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_a_search_binds_the_percentile_asked_for_and_names_it(say: Any, double: Served) -> None:
+    """A server of six slots that is slow one time in five holds a limit by its median, and never by its p90."""
+    double[1].script = lambda _, number: Answer(
+        text="tok", tokens=1, delay_s=0.01 if number % 5 and double[1].in_flight <= 6 else 0.3, prompt_tokens=20
+    )
+    words = ("bench", "--url", double[0], "--saturate", "--ttft", "150ms", *WORDS[:4], "--answer", "1", "--warmup", "0")
+    said = say(*words, "--statistic", "p90")
+    assert "not even one at a time holds p90 TTFT at most 150 ms" in " ".join(said.out.split())
+    assert "p90 TTFT is 3" in said.err
+    found = say(*words, "--statistic", "p50", "--json").document
+    assert found["found_concurrency"] in range(4, 12)
+    assert found["limits"]["statistic"] == "p50"
+    assert found["points"][0]["score"]["limits"][0]["name"] == "p50 ttft"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_search_for_p99_offers_enough_requests_to_tell_it(say: Any, double: Served) -> None:
+    """And does not end before it began, because the p99 of sixteen requests is none."""
+    double[1].script = lambda *_: Answer(text="tok", tokens=1, delay_s=0.0, prompt_tokens=20)
+    words = ("bench", "--url", double[0], "--saturate", "--ttft", "5ms", "--statistic", "p99", *WORDS)
+    found = say(*words, "--json").document
+    assert found["points"][0]["requests"] == 100
+    assert found["points"][0]["score"]["limits"][0]["value_s"] is not None
+    refused = say(*words, "--requests", "60")
+    assert (refused.code, "has no p99 to bind: ask for 100" in refused.complaint) == (2, True)
+
+
+@pytest.mark.usefixtures("here")
 def test_the_files_hold_what_was_measured(say: Any, double: Served) -> None:
     double[1].script = _paced(0.01, 0.002)
     files = ("--rows", "r.csv", "--record", "t.jsonl", "--report", "llmd.json", "--plots", "p.html")
