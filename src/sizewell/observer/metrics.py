@@ -18,6 +18,8 @@ NEEDED: tuple[Meaning, ...] = (
 """What is named as missing where it is not told; the rest only sharpens."""
 ENGINE_LABELS = ("engine", "dp_rank", "engine_id", "instance", "pod")
 """Labels that tell the engines behind one page apart."""
+FULLEST = 4
+"""One reading of so many may be taken for the peak: fewer would be an accident."""
 
 
 def engine_of(pages: Sequence[Page], tables: Sequence[Sequence[Metric]]) -> int | None:
@@ -51,6 +53,7 @@ class _Window:
             running=self._level("running", sum),
             waiting=self._level("waiting", sum),
             kv_used_fraction=self._level("kv_used_fraction", fmean),
+            kv_peak_fraction=self._kv_peak(),
             kv_tokens=self._kv_tokens(),
             preemptions_per_s=self._rate("preemptions"),
             prompt_tokens_per_s=self._rate("prompt_tokens"),
@@ -101,6 +104,24 @@ class _Window:
     def _level(self, meaning: Meaning, over_engines: object) -> float | None:
         means = [fmean(values) for values in self._levels(meaning).values()]
         return float(over_engines(means)) if means else None  # type: ignore[operator]
+
+    def _kv_peak(self) -> float | None:
+        """Return how full the caches are in the fullest quarter of the readings at which requests wait.
+
+        Sequences end and begin in waves: between two of them a cache is emptier, though it is what holds them up.
+        """
+        pages = [page for page in self.pages if self._waiting(page) >= 1] or self.pages
+        reached = [
+            sorted(values, reverse=True)[(len(values) - 1) // FULLEST]
+            for metric in self._of("kv_used_fraction")
+            for series in self._series(metric)
+            if (values := [v for page in pages if (v := page.figures.get(series)) is not None and v >= 0])
+        ]
+        return fmean(reached) if reached else None
+
+    def _waiting(self, page: Page) -> float:
+        series = [each for metric in self._of("waiting") for each in self._series(metric)]
+        return sum(max(page.figures.get(each, 0.0), 0.0) for each in series)
 
     def _idle(self) -> int:
         """Return how many engines never had a request on any page, where there are several."""
