@@ -265,6 +265,16 @@ def test_a_search_for_p99_offers_enough_requests_to_tell_it(say: Any, double: Se
 
 
 @pytest.mark.usefixtures("here")
+def test_a_kept_run_of_no_stated_deployment_names_the_model_that_was_asked(
+    say: Any, double: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SIZEWELL_HOME", str(tmp_path / "home"))
+    said = say("bench", "--url", double[0], "--users", "1", "--requests", "3", *WORDS, "--keep", "first")
+    assert said.code == 0, said.err
+    assert "measured: double on unknown hardware, 3 requests" in say("runs", "1").out
+
+
+@pytest.mark.usefixtures("here")
 def test_the_files_hold_what_was_measured(say: Any, double: Served) -> None:
     double[1].script = _paced(0.01, 0.002)
     files = ("--rows", "r.csv", "--record", "t.jsonl", "--report", "llmd.json", "--plots", "p.html")

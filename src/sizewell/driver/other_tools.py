@@ -46,7 +46,9 @@ def read_results(path: Path) -> tuple[Imported, ...]:
         if path.stat().st_size > MOST_FILE_BYTES:
             raise BadInputError(f"{path}: larger than {MOST_FILE_BYTES // 2**30} GiB")
         found = _parsed(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
         raise BadInputError(f"{path}: cannot be read as JSON: {error}") from None
     reader = next((reader for fits, reader in READERS if fits(found)), None)
     if reader is None:
