@@ -89,6 +89,25 @@ def test_a_closed_loop_keeps_its_concurrency_and_counts_from_when_it_was_free(do
     assert np.diff(np.sort(run.scheduled_s))[:5].max() < 0.1, "all six are due at the start, not after an answer"
 
 
+def test_a_place_that_is_free_does_not_wait_for_words(double: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt that takes 50 ms to write is written while its forerunner is under way."""
+    import time
+
+    write = Wording.body
+
+    def slowly(self: Wording, requests: Requests, row: int) -> bytes:
+        time.sleep(0.05)
+        return write(self, requests, row)
+
+    monkeypatch.setattr(Wording, "body", slowly)
+    double[1].script = _paced(0.4, 0.0)
+    run = as_run(asyncio.run(_played(double[0], Requests.of(0.0, 5, np.full(12, 5), concurrency=3))))
+    assert np.median(run.sent_s - run.scheduled_s) < 0.025
+    assert run.scheduled_s[:3].max() < 0.1, "nor do the first"
+    assert double[1].most_in_flight == 3
+    assert len(set(double[1].seen)) == len(double[1].seen) == 12, "each once"
+
+
 def test_a_later_turn_waits_for_the_one_before(double: Served) -> None:
     double[1].script = _paced(0.05, 0.0)
     two = replace(Requests.of([0.0, 0.1], 5, 5), after=np.array([-1, 0]))
