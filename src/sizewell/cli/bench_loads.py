@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROUNDS, LEAST_REQUESTS, OPEN_LOOP_S = 8, 16, 60.0
 """Requests for each one in flight of a closed loop, the fewest of any, and how long an open loop lasts."""
 LEAST_FOR = {"mean": 1, "p50": 1, "p90": 20, "p95": 40, "p99": LEAST_FOR_P99}
-"""Requests of a load from which a statistic can be told: where two of them lie above it."""
+"""Requests of a load from which a statistic can be told: where one or two of them lie above it."""
 
 
 def next_offer(ctx: click.Context, given: dict[str, Any], slo: Slo) -> NextOffer:

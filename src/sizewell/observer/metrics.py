@@ -110,7 +110,9 @@ class _Window:
 
         Sequences end and begin in waves: between two of them a cache is emptier, though it is what holds them up.
         """
-        pages = [page for page in self.pages if self._waiting(page) >= 1] or self.pages
+        waiting = [each for metric in self._of("waiting") for each in self._series(metric)]
+        queued = [page for page in self.pages if sum(page.figures.get(each, 0.0) for each in waiting) >= 1]
+        pages = queued or self.pages
         reached = [
             sorted(values, reverse=True)[(len(values) - 1) // FULLEST]
             for metric in self._of("kv_used_fraction")
@@ -118,10 +120,6 @@ class _Window:
             if (values := [v for page in pages if (v := page.figures.get(series)) is not None and v >= 0])
         ]
         return fmean(reached) if reached else None
-
-    def _waiting(self, page: Page) -> float:
-        series = [each for metric in self._of("waiting") for each in self._series(metric)]
-        return sum(max(page.figures.get(each, 0.0), 0.0) for each in series)
 
     def _idle(self) -> int:
         """Return how many engines never had a request on any page, where there are several."""
