@@ -64,14 +64,15 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _cluster(given: dict[str, Any]) -> ClusterSpec:
-    from sizewell.catalog.hardware import is_gpu
+    from sizewell.catalog.hardware import is_gpu, is_node
     from sizewell.cli.machine_text import parse_machine
     from sizewell.cli.questions import machine
 
-    count, name = parse_machine(given["machine"], is_gpu)
+    count, name = parse_machine(given["machine"], lambda said: is_gpu(said) or is_node(said))
     if count is not None and given["count"] is not None and count != given["count"]:
         raise BadInputError(f"--on {given['machine']} and --count {given['count']} contradict each other: give one")
-    return machine(f"{count or given['count'] or 1}x{name}")
+    many = count or given["count"]
+    return machine(f"{many}x{name}" if many else name)
 
 
 def _show(
