@@ -236,6 +236,22 @@ def test_a_host_that_lacks_the_memory_for_what_is_offloaded_is_named(say: Say) -
     assert "HOST LACKS" not in say("explain", "llama-3.1-8b", "--on", "h100", "--offload-bytes", "5GiB").out
 
 
+@pytest.mark.parametrize("flags", [("--offload-bytes", "366GiB"), ("--kv-host-memory", "65GiB")])
+def test_what_no_host_holds_is_a_verdict_and_has_no_speed(say: Say, flags: tuple[str, str]) -> None:
+    """A desktop has 64 GiB: 366 GiB of experts were priced there, and cache was not counted into its memory at all."""
+    offloads = flags[0] == "--offload-bytes"
+    words = ("r1", "--weight-format", "gguf-q4_k_m", "--engine", "llama.cpp") if offloads else ("llama-3.1-8b",)
+    words = (*words, "--on", "rtx-4090", *flags)
+    told = say("explain", *words, "--json")
+    assert (told.code, told.document["memory"]["fits"], told.document["served"]) == (3, False, None)
+    assert told.document["memory"]["verdict"] == "the host does not hold it"
+    assert [say(command, *words).code for command in ("simulate", "render")] == [3, 3]
+    roomier = say("explain", *words, "--node", "pcie-server", "--json")
+    assert roomier.code == 0
+    needed = roomier.document["bill_of_materials"]["host_ram_minimum_bytes"]
+    assert needed == pytest.approx(14e9 + float(flags[1][:-3]) * 2**30)
+
+
 def test_a_node_named_like_its_accelerator_is_the_whole_node(say: Say) -> None:
     """DeepSeek-R1 did not fit an NVL72, because one of its accelerators was taken."""
     assert "with 4 × gb200-186gb, TP4" in say("explain", "r1", "--on", "gb200-nvl72").out

@@ -72,10 +72,10 @@ class Played:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How to play: until `horizon_s`; `compiled` False runs the same functions as plain Python; with a `log` every
-    step is formed and written down, none jumped over; `store` keeps compiled code for the next process. `followed` tells
-    blocks apart even where it decides nothing. `watch` is told now and then how many requests have ended, from the start
-    if all is played again; what it raises ends the simulation. `settled` is asked more often, of
-    replicas that are not split into pools: once it says yes, what has not ended stays UNFINISHED.
+    step is formed and written down, none jumped over; `store` keeps compiled code for the next process. `followed`
+    tells blocks apart even where it decides nothing. `watch` is told now and then how many requests have ended, from
+    the start if all is played again; what it raises ends the simulation. `settled` is asked more often, of replicas
+    that are not split into pools: once it says yes, what has not ended stays UNFINISHED.
     """
 
     horizon_s: float = inf
