@@ -246,7 +246,7 @@ def test_what_no_host_holds_is_a_verdict_and_has_no_speed(say: Say, flags: tuple
     assert (told.code, told.document["memory"]["fits"], told.document["served"]) == (3, False, None)
     assert told.document["memory"]["verdict"] == "the host does not hold it"
     assert [say(command, *words).code for command in ("simulate", "render")] == [3, 3]
-    roomier = say("explain", *words, "--node", "pcie-server", "--json")
+    roomier = say("explain", *words, "--node", "consumer-server", "--json")
     assert roomier.code == 0
     needed = roomier.document["bill_of_materials"]["host_ram_minimum_bytes"]
     assert needed == pytest.approx(14e9 + float(flags[1][:-3]) * 2**30)
