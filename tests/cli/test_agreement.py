@@ -278,3 +278,29 @@ def test_one_answer_has_one_headroom(say: Say, load: tuple[str, str]) -> None:
         most = service["saturation_concurrency_per_replica"]
         assert most * played["replicas"] == pytest.approx(played["saturation"]["holds"])
         assert service["headroom_fraction"] == pytest.approx(1 - played["load"] / played["replicas"] / most)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "gpus"),
+    [
+        ("gb200-nvl72", "gb200-nvl72", 4),
+        ("2xhgx-h100-8", "hgx-h100-8", 16),
+        ("p5.48xlarge", "aws-p5-48xlarge", 8),
+        ("Standard_ND96isr_H100_v5", "azure-nd96isr-h100-v5", 8),
+        ("a2-highgpu-8g", "gcp-a2-highgpu-8g", 8),
+        ("3xg5.12xlarge", "aws-g5-12xlarge", 12),
+    ],
+)
+def test_a_node_is_all_of_its_accelerators_for_every_question(say: Say, name: str, key: str, gpus: int) -> None:
+    """`fit` took one accelerator of an NVL72, and nobody knew the clouds' own names of what they rent."""
+    fitted = say("fit", "llama-3.1-8b", "--on", name, "--json").document
+    assert (fitted["gpus"], fitted["fitting"][0]["deployment"]["node"]) == (gpus, key)
+    stated = say("explain", "llama-3.1-8b", "--on", name, "--json").document["deployment"]
+    assert (stated["node"], stated["nodes"] * stated["gpus_per_node"]) == (key, gpus)
+
+
+def test_a_machine_of_no_name_is_told_both_kinds_of_names(say: Say) -> None:
+    assert "did you mean hgx-h100-8" in say("explain", "llama-3.1-8b", "--on", "hgx-h100").complaint
+    several = say("fit", "llama-3.1-8b", "--on", "workstation").complaint
+    assert "say --on GPU --node workstation" in several
+    assert say("fit", "llama-3.1-8b", "--on", "rtx-4090", "--node", "workstation").code == 0
