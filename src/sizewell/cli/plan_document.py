@@ -85,8 +85,9 @@ def _service_object(plan: Plan) -> Object:
     """Return what users get; where the plan was played, capacity is what the play showed."""
     service, played = plan.service, plan.rehearsal
     most = service.saturation_concurrency_per_replica
-    if played and played.unit == "users":
-        most = played.saturation.holds / played.replicas
+    if played:
+        holds = played.saturation.holds / played.replicas
+        most = holds if played.unit == "users" else max(most, service.concurrency_per_replica)
     return {
         "ttft_s": service.ttft_s,
         "ttfa_s": service.ttfa_s,
