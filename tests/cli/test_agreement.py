@@ -304,3 +304,16 @@ def test_a_machine_of_no_name_is_told_both_kinds_of_names(say: Say) -> None:
     several = say("fit", "llama-3.1-8b", "--on", "workstation").complaint
     assert "say --on GPU --node workstation" in several
     assert say("fit", "llama-3.1-8b", "--on", "rtx-4090", "--node", "workstation").code == 0
+
+
+@pytest.mark.parametrize("limit", [("--tpot", "100ms"), ("--tokens-per-s-per-user", "20")])
+def test_a_limit_between_tokens_needs_two_of_them(say: Say, limit: tuple[str, str]) -> None:
+    """Answers of one token: every candidate was played, none held, and the reason was `tpot none > 0.1 s`."""
+    words = ("llama-3.1-8b", "--users", "2", "--input", "50", "--answer", "1", *limit)
+    commands = [("plan", *words, "--gpu", "h100")]
+    if limit[0] == "--tpot":
+        commands.append(("explain", *words, "--on", "h100"))
+    for command in commands:
+        said = say(*command)
+        assert (said.code, "leave the TPOT limit out" in said.complaint) == (2, True)
+    assert say("plan", *words[:-2], "--think", "1", *limit, "--gpu", "h100", "--top", "1").code == 0

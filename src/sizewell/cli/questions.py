@@ -40,7 +40,7 @@ from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.weight_format import parse_weight_format
 from sizewell.traffic.score import NO_LIMITS
-from sizewell.traffic.workload import Slo, Workload
+from sizewell.traffic.workload import Slo, Workload, refuse_gapless
 
 if TYPE_CHECKING:
     from sizewell.advisor.planned import Planned
@@ -204,6 +204,7 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
     from sizewell.planner.prediction import steady_state
     from sizewell.planner.step_account import step_account
 
+    refuse_gapless(workload, slo.tpot_s)
     longest = deployment.pools[0].settings.max_model_len_tokens
     if workload.context_tokens > longest:
         raise BadInputError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sizewell.costs.batch import Floats
+from sizewell.planner.bill_of_materials import SERVER_HOST_BYTES, WORKER_HOST_BYTES
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.engine import EngineName
 from sizewell.specs.hardware import ClusterSpec, GpuSpec, NodeSpec
@@ -29,13 +30,26 @@ class Machine:
     node: NodeSpec
     gpus_per_node: int
 
-    def cluster_for(self, cut: Parallelism, replicas: int = 1) -> ClusterSpec:
+    @property
+    def host_bytes_per_gpu(self) -> float:
+        """Host memory beside each accelerator that engines and the system leave; none where both are one memory."""
+        if self.gpu.kind != "gpu":
+            return 0.0
+        left = (self.node.host.ram_bytes - SERVER_HOST_BYTES) / self.gpus_per_node - WORKER_HOST_BYTES
+        return max(0.0, left)
+
+    def cluster_for(self, cut: Parallelism, replicas: int = 1, offload_bytes: float = 0.0) -> ClusterSpec:
         """Return the nodes that `replicas` replicas of a cut occupy; a replica within a node never straddles two.
 
-        A single node holds no more accelerators than it must.
+        A single node holds no more accelerators than it must, or than are built around a host that takes the
+        `offload_bytes` of each.
         """
         nodes, needed = self.nodes_for(cut, replicas), cut.gpus * replicas
-        fitting = [count for count in self.node.gpu_counts if needed <= count <= self.gpus_per_node]
+        taken = offload_bytes and SERVER_HOST_BYTES + needed * (WORKER_HOST_BYTES + offload_bytes)
+        fitting = [
+            count for count in self.node.gpu_counts
+            if needed <= count <= self.gpus_per_node and self.node.holding(count).host.ram_bytes >= taken
+        ]  # fmt: skip
         held = min(fitting) if nodes == 1 and fitting else self.gpus_per_node
         return ClusterSpec(gpu=self.gpu, node=self.node.holding(held), gpus_per_node=held, nodes=nodes)
 

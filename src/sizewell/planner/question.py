@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from sizewell.specs.errors import BadInputError, UnknownNameError
 from sizewell.specs.model import ModelSpec
-from sizewell.traffic.workload import Slo, Workload
+from sizewell.traffic.workload import Slo, Workload, refuse_gapless
 
 Objective = Literal["cheapest", "cheapest-per-token", "fastest", "fewest-gpus", "greenest"]
 PriceBasis = Literal["on-demand", "spot", "reserved-1y", "reserved-3y", "purchase"]
@@ -70,7 +70,7 @@ class Question:
 
     `weight_formats` are tried in order; `native` is what the checkpoint stores. `engine` names the engine whose rules
     apply. `offload` allows weights in host memory. Two questions that compare equal have equal answers.
-    Raises UnknownNameError for an objective or price basis there is not.
+    Raises UnknownNameError for an objective or price basis there is not, BadInputError for a limit no load can have.
     """
 
     model: ModelSpec
@@ -87,6 +87,7 @@ class Question:
             raise UnknownNameError("objective", self.objective, get_args(Objective))
         if self.price_basis not in get_args(PriceBasis):
             raise UnknownNameError("price basis", self.price_basis, get_args(PriceBasis))
+        refuse_gapless(self.workload, self.limits.tpot_s)
 
     @property
     def quantization_allowed(self) -> bool:
