@@ -41,6 +41,8 @@ def command(file: Path, predictions: Path | None, closed_form: bool, as_json: bo
 
     if predictions is not None and predictions.exists() and predictions.samefile(file):
         raise BadInputError(f"--predictions {predictions} would overwrite the figures it is about: name another file")
+    if predictions is not None and not predictions.parent.is_dir():
+        raise BadInputError(f"--predictions {predictions}: there is no folder {predictions.parent}")
     kind, comparisons = compare(file, simulate=not closed_form)
     if not comparisons:
         raise BadInputError(f"{file}: the table holds no figures")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 from sizewell.specs.engine import EAGER_TAG, HOST_TAG, EngineSpec
@@ -78,6 +79,12 @@ class Pool:
     parallelism: Parallelism
     settings: EngineSettings
 
+    @property
+    def host_bytes_per_gpu(self) -> float:
+        """Host memory each accelerator fills: with weights that lie there, and its part of its engine's cache there."""
+        sharing = self.parallelism.tp * self.parallelism.pp
+        return self.settings.offload_bytes + self.settings.kv_host_bytes / sharing
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
@@ -99,6 +106,16 @@ class Deployment:
     def gpus(self) -> int:
         """Accelerators all pools occupy."""
         return sum(pool.replicas * pool.parallelism.gpus for pool in self.pools)
+
+    @property
+    def workers_per_node(self) -> int:
+        """Accelerators at work in one node."""
+        return min(self.cluster.gpus_per_node, ceil(self.gpus / self.cluster.nodes))
+
+    @property
+    def host_bytes(self) -> float:
+        """Weights and cache that lie in the host memory of one node."""
+        return max(pool.host_bytes_per_gpu for pool in self.pools) * self.workers_per_node
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -8,6 +8,9 @@ from typing import Literal
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.bounds import require
 
+SHORTEST_WITH_GAP = 2
+"""Tokens of the shortest answer that has a time between tokens."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
@@ -74,3 +77,11 @@ class Slo:
         """The limits that were stated, in seconds, by what they limit."""
         stated = {name: getattr(self, f"{name}_s") for name in ("ttft", "ttfa", "tpot", "e2e")}
         return {name: limit for name, limit in stated.items() if limit is not None}
+
+
+def refuse_gapless(workload: Workload, tpot_s: float | None) -> None:
+    """Raise BadInputError for a limit on the time between tokens where answers are one token long."""
+    if tpot_s is not None and workload.output_tokens < SHORTEST_WITH_GAP:
+        raise BadInputError(
+            f"answers of {workload.output_tokens:g} token have no time between tokens: leave the TPOT limit out"
+        )
