@@ -43,6 +43,12 @@ def test_a_combination_that_cannot_be_simulated_says_why(say: Say) -> None:
     assert "h1000" in bad["note"]
 
 
+def test_a_sweep_of_what_does_not_fit_ends_with_three(say: Say) -> None:
+    said = say("sweep", "llama-3.3-70b", "--on", "h100", "--vary", "users=1,2", "--cores", "1")
+    assert said.code == 3
+    assert "weights do not fit" in said.complaint
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -53,6 +59,8 @@ def test_a_combination_that_cannot_be_simulated_says_why(say: Say) -> None:
         (("--vary", "seed=0..999999999"), "at most"),
         (("--vary", "seed=0..99999", "--vary", "rate=1/s,2/s"), "200,000 combinations"),
         (("--vary", "seed=0,1", "--rows", "x.csv"), "leave it out of a sweep"),
+        (("--vary", "seed=0,1", "--vary", "--seed=2"), "seed is said twice"),
+        (("--vary", "sed=0,1"), "none of 2 combinations could be simulated; the first: No such option '--sed'"),
         (("--vary", "seed=0,1", "--ray", "127.0.0.1:1"), "--ray"),
     ],
 )

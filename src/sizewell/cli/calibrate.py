@@ -147,7 +147,7 @@ def _fitted(files: Sequence[Path], save: str | None) -> Own:
     from sizewell.calibrator.own import FEWEST, fit_own, own_beliefs
     from sizewell.catalog.calibrations import read_efficiencies
 
-    cases = _cases(files)
+    cases = [case for case in _cases(files) if _metrics(case)]
     observe = partial(_evidence, cases, read_efficiencies(without=save))
     beliefs = own_beliefs([tag for case in cases for tag in case.all_tags])
     count = sum(len(_metrics(case)) for case in cases)
@@ -162,10 +162,14 @@ def _cases(files: Sequence[Path]) -> list[PointCase]:
     from sizewell.planner.point_cases import point_case
 
     rows = [row for file in files for row in read_point_rows(file) if row.trust != "drop"]
-    unsent = [row.point_id for row in rows if not row.load or not (row.load != "closed_loop" or row.concurrency)]
-    if unsent:
-        raise BadInputError(f"row {unsent[0]}: state its load (closed_loop with concurrency, open_loop, offline …)")
-    return [point_case(row, point_facts(row)) for row in rows]
+    sent = [row for row in rows if row.load and (row.load != "closed_loop" or row.concurrency)]
+    if len(sent) < len(rows):
+        first = next(row for row in rows if row not in sent).point_id
+        unsaid = f"row {first}: state its load (closed_loop with concurrency, open_loop, offline …)"
+        if not sent:
+            raise BadInputError(unsaid)
+        talk(f"{len(rows) - len(sent)} of {len(rows)} rows left out, the first of them: {unsaid}")
+    return [point_case(row, point_facts(row)) for row in sent]
 
 
 def _metrics(case: PointCase) -> list[str]:

@@ -18,11 +18,12 @@ CHUNKS = 16
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One simulation of a sweep: its words, its score as JSON types, or why there is none."""
+    """One simulation of a sweep: its words, its score as JSON types, or why there is none (`fits`: but for memory)."""
 
     words: tuple[str, ...]
     score: dict[str, Any] | None
     note: str
+    fits: bool = True
 
     def chosen(self, varied: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
         """Return the values of the varied flags."""
@@ -72,7 +73,7 @@ def simulate_words(words: tuple[str, ...]) -> Outcome:
     except click.ClickException as error:
         return Outcome(words, None, error.format_message())
     if found.score is None:
-        return Outcome(words, None, found.memory.verdict)
+        return Outcome(words, None, found.memory.verdict, fits=False)
     return Outcome(words, json_ready(found.score), found.overload)
 
 
