@@ -73,6 +73,7 @@ settings = st.builds(
     speculative_tokens=st.integers(0, 32),
     offload_bytes=st.one_of(st.just(0.0), st.integers(1, 400).map(lambda gib: float(gib << 30))),
     kv_cache_bytes=st.one_of(st.just(0.0), st.integers(1, 1 << 40).map(float)),
+    by_priority=st.sampled_from([False, False, True]),
 )
 CUTS = {
     "1 node": [

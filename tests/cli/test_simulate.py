@@ -124,6 +124,24 @@ def test_a_trace_is_played_as_recorded_or_at_another_rate(say: Say, tmp_path: Pa
     assert "20 requests" in say(*played, "--requests", "21").complaint
 
 
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_the_lowest_priority_number_waits_least_where_the_engine_is_told(say: Say, tmp_path: Path, engine: str) -> None:
+    """Every second request is urgent, and one is served at a time."""
+    trace, path = tmp_path / "trace.csv", tmp_path / "rows.csv"
+    rows = "\n".join(f"{n * 0.02},64,5,{n % 2}" for n in range(40))
+    trace.write_text(f"arrival_s,input_tokens,answer_tokens,priority\n{rows}\n")
+    words = ("simulate", "llama-3.1-8b", "--on", "h100", "--engine", engine, "--trace", str(trace), "--rows", str(path))
+    waits, said = [], []
+    for flags in ((), ("--by-priority",)):
+        said.append(say(*words, "--max-num-seqs", "1", *flags).out)
+        found = list(csv.DictReader(path.open()))
+        felt = np.array([float(row["first_token_s"]) - float(row["scheduled_s"]) for row in found])
+        waits.append(felt[0::2].mean() / felt[1::2].mean())
+    assert waits[0] == pytest.approx(1, abs=0.1)
+    assert waits[1] < 0.6
+    assert ["without --by-priority" in text for text in said] == [True, False]
+
+
 def test_too_long_requests_are_rejected_and_late_ones_unfinished(say: Say, tmp_path: Path) -> None:
     short = document(say, *OPEN, "--max-model-len", "100")
     assert short["score"]["rejected"] == 40

