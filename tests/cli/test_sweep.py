@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,3 +73,21 @@ def test_what_cannot_be_swept_is_refused(say: Say, words: tuple[str, ...], compl
     said = say("sweep", *WORDS, *words)
     assert said.code == 2
     assert complaint in said.complaint
+
+
+def test_ctrl_c_while_processes_start_ends_at_once_in_one_line(tmp_path: Path) -> None:
+    """It reaches the whole group, as from a terminal: what starts must not answer to it, nor be waited for."""
+    out = tmp_path / "swept.csv"
+    words = ("sweep", *WORDS, "--vary", "seed=0..2000", "--cores", "2", "--out", str(out))
+    with subprocess.Popen(
+        [sys.executable, "-m", "sizewell", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        start_new_session=True, text=True,
+    ) as sweep:  # fmt: skip
+        children = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children")
+        while sweep.poll() is None and len(children.read_text().split()) < 3:  # two, and who cleans up after them
+            time.sleep(0.01)
+        time.sleep(0.3)  # they read their modules
+        os.killpg(sweep.pid, signal.SIGINT)
+        _, said = sweep.communicate(timeout=60)
+    assert (sweep.returncode, said.splitlines()) == (130, ["sizewell: interrupted"])
+    assert list(tmp_path.iterdir()) == []
