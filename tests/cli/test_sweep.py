@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 Say = Callable[..., Any]
-WORDS = ("llama-3.1-8b", "--on", "h100", "--requests", "40", "--answer", "50")
+WORDS = ("llama-3.1-8b", "--on", "h100", "--requests", "40", "--input", "200", "--answer", "20")
 
 
 def test_a_sweep_gives_what_each_simulation_alone_gives(say: Say) -> None:
