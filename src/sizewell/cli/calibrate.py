@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sizewell.calibrator.fit import Evidence
     from sizewell.calibrator.own import Own
     from sizewell.cli.calibrate_figures import About
+    from sizewell.planner.measured_point import PointRow
     from sizewell.planner.point_cases import PointCase
     from sizewell.specs.calibration import Efficiencies
 
@@ -162,14 +163,17 @@ def _cases(files: Sequence[Path]) -> list[PointCase]:
     from sizewell.planner.point_cases import point_case
 
     rows = [row for file in files for row in read_point_rows(file) if row.trust != "drop"]
-    sent = [row for row in rows if row.load and (row.load != "closed_loop" or row.concurrency)]
-    if len(sent) < len(rows):
-        first = next(row for row in rows if row not in sent).point_id
-        unsaid = f"row {first}: state its load (closed_loop with concurrency, open_loop, offline …)"
-        if not sent:
+    unsent = [row.point_id for row in rows if not _states_load(row)]
+    if unsent:
+        unsaid = f"row {unsent[0]}: state its load (closed_loop with concurrency, open_loop, offline …)"
+        if len(unsent) == len(rows):
             raise BadInputError(unsaid)
-        talk(f"{len(rows) - len(sent)} of {len(rows)} rows left out, the first of them: {unsaid}")
-    return [point_case(row, point_facts(row)) for row in sent]
+        talk(f"{len(unsent)} of {len(rows)} rows left out, the first of them: {unsaid}")
+    return [point_case(row, point_facts(row)) for row in rows if _states_load(row)]
+
+
+def _states_load(row: PointRow) -> bool:
+    return bool(row.load) and (row.load != "closed_loop" or bool(row.concurrency))
 
 
 def _metrics(case: PointCase) -> list[str]:

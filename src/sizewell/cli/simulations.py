@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, inf
 from typing import get_args
 
 from sizewell.catalog.calibrations import read_efficiencies
@@ -130,7 +130,7 @@ def simulate_deployment(
         horizon_s=offered.until_s, compiled=worth_compiling(requests), store=CodeFolder.usual(), watch=watch
     )
     played = play(served, requests, options)
-    run = played.run.due()
+    run = played.run.due() if offered.until_s < inf else played.run
     return replace(
         found, run=run, score=score(run, slo), overload=overload(requests, played.run), network=played.network
     )  # fmt: skip
