@@ -139,4 +139,9 @@ def _line(row: Accuracy) -> str:
 
 
 def _percent(fraction: float | None, digits: int) -> str:
-    return "–" if fraction is None else f"{fraction * 100:,.{digits}f}%"
+    """Return a share or an error; one of a hundred times and more as a multiple, which still fits its column."""
+    if fraction is None:
+        return "–"
+    if abs(fraction) >= 100:
+        return f"{fraction:,.0f}×"
+    return f"{fraction * 100:,.{digits if abs(fraction) < 10 else 0}f}%"
