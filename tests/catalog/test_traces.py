@@ -101,6 +101,7 @@ def test_gzipped_files_are_read_whatever_they_are_called(tmp_path: Path) -> None
         (gzip.compress(OWN.encode())[:20] + b"\0" * 20, "t.csv"),
         (gzip.compress(b"0" * 2**21), "no line ends in its first MiB"),
     ],
+    ids=["cut short", "damaged", "endless"],  # the time stands in what is packed
 )
 def test_damaged_and_endless_gzip_files_are_named(tmp_path: Path, packed: bytes, expected: str) -> None:
     with pytest.raises(BadInputError, match=expected):
