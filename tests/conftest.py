@@ -15,8 +15,9 @@ from hypothesis import settings
 from sizewell.catalog.machine_code import CodeFolder
 from sizewell.simulator import compiled
 
-settings.register_profile("same", derandomize=True)
-settings.register_profile("explore", print_blob=True)
+# No deadlines: what an example takes says how busy the machine is.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("explore", print_blob=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
