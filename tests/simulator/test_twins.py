@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from simulator.conftest import flat_surface, said, small
 from sizewell.simulator import engine
+from sizewell.simulator.compiled import Twin
 from sizewell.simulator.facts import BlockGroup, Fleet, ReplicaFacts, SchedulerRules
 from sizewell.simulator.simulate import Options, play, simulate
 from sizewell.simulator.state import FULL
@@ -153,7 +154,8 @@ def test_every_block_is_free_or_held(seed: int, halt: int) -> None:
     """At any moment: users of a block = tables it stands in; the free list holds exactly the unused ones, once."""
     facts, requests = replica(seed, groups=(BlockGroup(),)), offered(seed)
     world = make_world(Fleet(replica=replace(facts, jumps=False)), requests, halt / 4)
-    while engine.play(world) == engine.MORE:
+    go = Twin(engine.play).on(world)
+    while go() == engine.MORE:
         pass
     state, blocks = world.states[0], world.blocks[0]
     users = Counter(int(b) for table in world.tables[0, FULL] for b in table if b)

@@ -168,7 +168,7 @@ def _point_object(point: Point) -> Object:
     requests = point.measured.offer.requests
     return {
         "load": point.measured.offer.label,
-        "concurrency": requests.concurrency,
+        "concurrency": requests.in_flight,
         "requests": len(requests),
         "mean_input_tokens": float(requests.input_tokens.mean()),
         "mean_output_tokens": float(requests.output_tokens.mean()),

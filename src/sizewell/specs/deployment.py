@@ -53,6 +53,7 @@ class EngineSettings:
     as calibrated). `offload_bytes` of weights lie in host memory, for each accelerator; `kv_host_bytes` there keep
     cache, for each engine; with `pin_prefixes` what prompts of several sessions begin with is never evicted.
     `kv_cache_bytes` is the size of a rank's cache where it is stated, whatever `memory_fraction` leaves (0: is not).
+    `by_priority`: the lowest number is served first, not who came first.
     """
 
     max_num_seqs: int
@@ -68,6 +69,7 @@ class EngineSettings:
     kv_host_bytes: float = 0.0
     pin_prefixes: bool = False
     kv_cache_bytes: float = 0.0
+    by_priority: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
