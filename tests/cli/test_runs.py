@@ -32,6 +32,9 @@ def kept(say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Say:
 
 def test_runs_are_listed_shown_and_compared(kept: Say) -> None:
     listed = kept("runs", "list")
+    assert kept("runs").out == listed.out, "what somebody types who knows no more"
+    assert kept("runs", "--of", "plans").err == kept("runs", "list", "--of", "plans").err
+    assert kept("runs", "2").out == kept("runs", "show", "2").out
     assert "2 users" in listed.out and "8 users" in listed.out and "h100" in listed.out
     shown = kept("runs", "show", "1")
     assert "TTFT" in shown.out and "120 of 120 requests served" in shown.out

@@ -125,7 +125,7 @@ def slo_flags() -> Decorator:
 
 def statistic_flag() -> Decorator:
     """Return the flag that says which value of a distribution limits bind."""
-    statistic = click.Choice(["mean", "p50", "p99"])
+    statistic = click.Choice(["mean", "p50", "p90", "p95", "p99"])
     return click.option(
         "--statistic", type=statistic, default="mean", show_default=True, help="What the limits bind."
     )  # fmt: skip

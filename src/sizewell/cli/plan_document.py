@@ -8,7 +8,7 @@ from sizewell.cli.documents import Object, deployment_object, model_object
 from sizewell.cli.rehearsal_text import rehearsal_object
 
 if TYPE_CHECKING:
-    from sizewell.planner.plan import Answer, Details, Plan
+    from sizewell.planner.plan import Answer, Details, Plan, PoolUse
     from sizewell.planner.question import Question
 
 
@@ -35,6 +35,8 @@ def question_object(question: Question) -> Object:
         "kv_formats": question.kv_formats,
         "price_basis": question.price_basis,
         "offload": question.offload,
+        "split": question.split,
+        "kv_network": question.kv_network.key if question.kv_network else None,
     }
 
 
@@ -49,6 +51,19 @@ def plan_object(plan: Plan) -> Object:
         "recovery_source": plan.recovery_source,
         "details": _details_object(plan.details),
         "rehearsal": rehearsal_object(plan.rehearsal),
+        "pool_use": _pool_use_object(plan.pool_use),
+    }
+
+
+def _pool_use_object(use: PoolUse | None) -> Object | None:
+    if use is None:
+        return None
+    return {
+        "network": use.network,
+        "handover_s": use.handover_s,
+        "prefill_busy_fraction": use.prefill_busy_fraction,
+        "decode_busy_fraction": use.decode_busy_fraction,
+        "prefill_memory": use.memory,
     }
 
 

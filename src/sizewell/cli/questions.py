@@ -28,7 +28,6 @@ from sizewell.planner.question import Question
 from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse
 from sizewell.planner.search import answer
 from sizewell.planner.simulated_means import with_simulated_means
-from sizewell.planner.splitting import Split, splits
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_table import Lengths
 from sizewell.planner.support import unsupported
@@ -93,12 +92,6 @@ def plan(question: Question, *, engine: str = "auto", top: int = 10) -> Answer:
     """
     bought = question.price_basis == "purchase"
     return answer(question, read_facts(engine, question.limits.gpu_keys, bought=bought), top)
-
-
-def split_best(answer: Answer) -> tuple[Split, ...]:
-    """Return the best plan of an answer split into prefill and decode pools, simulated; none where it cannot be."""
-    question, playing = answer.question, Playing(efficiencies=read_efficiencies(), code=CodeFolder.usual())
-    return splits(answer.plans[0].deployment, question.workload, question.limits.slo, playing)
 
 
 def fit(

@@ -11,6 +11,7 @@ from math import ceil
 
 from sizewell.deployer.launch import Flag, Launch, Variable
 from sizewell.deployer.terms import Terms, spoken
+from sizewell.planner.support import SGLANG_EQUAL_CUTS
 from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.kv_format import parse_kv_format
@@ -18,8 +19,6 @@ from sizewell.specs.kv_format import parse_kv_format
 KV_WORDS = {"fp8": "fp8_e4m3", "bf16": "bf16", "fp4": "fp4_e2m1"}
 QUANTIZATION = {"gptq-int4": "gptq_marlin", "fp8": "fp8", "int8": "w8a8_int8", "nvfp4": "modelopt_fp4"}
 UNCHUNKED = "-1"
-EQUAL_CUTS = "0.4.6"
-"""The release whose pools cannot be told of each other's cut."""
 
 
 def program(launch: Launch) -> tuple[str, ...]:
@@ -124,7 +123,7 @@ def handover(launch: Launch) -> Iterator[Flag]:
     prefill, decode = (part.pool.parallelism for part in launch.parts)
     ranks = sorted((prefill.tp * prefill.dp, decode.tp * decode.dp))
     told = launch.flags.knows("--disaggregation-decode-tp")
-    if ranks[1] % ranks[0] or (prefill != decode and launch.flags.release == EQUAL_CUTS):
+    if ranks[1] % ranks[0] or (prefill != decode and launch.flags.release == SGLANG_EQUAL_CUTS):
         raise BadInputError(f"sglang {launch.flags.release} hands no cache from {prefill} to {decode}: cut both alike")
     yield Flag(name="--disaggregation-mode", value=launch.pool.role, why="what this pool does, as priced")
     yield Flag(name="--disaggregation-transfer-backend", value="nixl", why="what carries caches from pool to pool")

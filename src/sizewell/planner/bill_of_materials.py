@@ -140,6 +140,8 @@ def _network(deployment: Deployment) -> str:
     cluster = deployment.cluster
     widest = max(pool.parallelism.gpus for pool in deployment.pools)
     together = cluster.together_gpus
+    if widest <= together and len(deployment.pools) > 1:
+        return "no replica crosses nodes, but the caches of prompts travel from pool to pool"
     if widest <= together:
         return "any: no replica crosses nodes, only requests and answers travel"
     link, ports = cluster.node.scale_out, cluster.node.scale_out_ports

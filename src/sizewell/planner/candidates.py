@@ -20,6 +20,8 @@ DATA_SIZES = (1, 2, 4, 8, 16, 32)
 REPLICA_GRID = (1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 """Replicas tried, as multiples of the fewest that hold: more replicas buy speed per user."""
 MAX_GPUS_PER_REPLICA = 32
+MOST_GPUS = 64
+"""Accelerators of a replica tried when no limit is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,20 @@ class Machine:
     def cluster_for(self, cut: Parallelism, replicas: int = 1, offload_bytes: float = 0.0) -> ClusterSpec:
         """Return the nodes that `replicas` replicas of a cut occupy; a replica within a node never straddles two.
 
-        A single node holds no more accelerators than it must, or than are built around a host that takes the
-        `offload_bytes` of each.
+        Each accelerator leaves `offload_bytes` to its host.
         """
-        nodes, needed = self.nodes_for(cut, replicas), cut.gpus * replicas
+        return self.cluster_of(self.nodes_for(cut, replicas), cut.gpus * replicas, offload_bytes)
+
+    def cluster_for_two(self, cuts: tuple[Parallelism, Parallelism], replicas: tuple[int, int]) -> ClusterSpec:
+        """Return the nodes that two pools occupy together."""
+        gpus, counts = (cuts[0].gpus, cuts[1].gpus), (np.array(replicas[0], float), np.array(replicas[1], float))
+        nodes = nodes_of_two(counts, gpus, np.array(self.gpus_per_node, float))
+        return self.cluster_of(int(nodes), gpus[0] * replicas[0] + gpus[1] * replicas[1])
+
+    def cluster_of(self, nodes: int, needed: int, offload_bytes: float = 0.0) -> ClusterSpec:
+        """Return so many nodes; a single one holds no more accelerators than are needed, or than are built around a
+        host that takes the `offload_bytes` of each.
+        """
         taken = offload_bytes and SERVER_HOST_BYTES + needed * (WORKER_HOST_BYTES + offload_bytes)
         fitting = [
             count for count in self.node.gpu_counts
@@ -63,6 +75,22 @@ def nodes_of(replicas: Floats, cut: Parallelism, gpus_per_node: Floats) -> Float
     across = replicas * np.ceil(cut.gpus / gpus_per_node)
     within = np.ceil(replicas / np.maximum(gpus_per_node // cut.gpus, 1))
     return np.where(cut.gpus > gpus_per_node, across, within)
+
+
+def nodes_of_two(replicas: tuple[Floats, Floats], gpus: tuple[int, int], gpus_per_node: Floats) -> Floats:
+    """Return the nodes that two pools of replicas of so many accelerators occupy; small ones fill what is left.
+
+    Replicas within a node never straddle two, those over several have them to themselves.
+    """
+    (many, few), (large, small) = (replicas, gpus) if gpus[0] >= gpus[1] else (replicas[::-1], gpus[::-1])
+    seats = np.maximum(gpus_per_node // large, 1)
+    nodes = np.ceil(many / seats) * np.ceil(large / gpus_per_node)
+    last = many - (np.ceil(many / seats) - 1) * seats
+    left = [np.maximum(gpus_per_node - taken * large, 0) // small for taken in (seats, last)]
+    free = np.where(large > gpus_per_node, 0, (nodes - 1) * left[0] + left[1])
+    beyond = np.maximum(few - free, 0)
+    added: Floats = np.ceil(beyond / np.maximum(gpus_per_node // small, 1)) * np.ceil(small / gpus_per_node)
+    return nodes + added
 
 
 def cuts(model: ModelSpec, max_gpus: int, engine: EngineName) -> tuple[Parallelism, ...]:
