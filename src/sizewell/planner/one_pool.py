@@ -91,7 +91,8 @@ class _Counting:
 
     def _deployment(self, count: int) -> Deployment:
         (pool,) = self.draft.deployment.pools
-        cluster = self.draft.column.yard.machines[self._row].cluster_for(pool.parallelism, count, pool.settings.offload_bytes)
+        machine = self.draft.column.yard.machines[self._row]
+        cluster = machine.cluster_for(pool.parallelism, count, pool.settings.offload_bytes)
         return replace(self.draft.deployment, cluster=cluster, pools=(replace(pool, replicas=count),))
 
     def _may_be_best(self, deployment: Deployment) -> bool:
