@@ -71,9 +71,7 @@ def make_world(
     follower_start, followers = _followers(requests)
     return World(
         rules=_rules(fleet, lines, seats, counted),
-        groups=_groups(facts),
-        requests=_requests(facts, requests),
-        sequences=_sequences(requests),
+        groups=_groups(facts), requests=_requests(facts, requests), sequences=_sequences(requests),
         **{name: np.array(getattr(requests, name)) for name in ("segment_start", "segment_id", "segment_tokens")},
         clock=_clock(facts, requests, horizon_s),
         gaps=_records(GAP_BINS, GAP),
@@ -83,8 +81,8 @@ def make_world(
         blocks=_blocks(engines, followed),
         places=_places(engines, followed),
         tables=np.zeros((engines, len(facts.groups), seats, entries), dtype=np.int32),
-        held=np.zeros((engines, len(facts.groups), seats), dtype=np.int32),
-        passed=np.zeros((engines, len(facts.groups), seats), dtype=np.int32),
+        held=_counts(engines, len(facts.groups), seats),
+        passed=_counts(engines, len(facts.groups), seats),
         hits=np.zeros((engines, len(facts.groups), entries), dtype=np.int32),
         slots=_records((engines, seats), SLOT),
         keys=np.zeros((engines, entries), dtype=np.int64),
@@ -102,7 +100,11 @@ def make_world(
         soonest=new_tournament(fleet.replicas, np.inf),
         idlest=new_tournament(fleet.replicas, 0.0),
         surface=_own(facts.surface),
-    )
+    )  # fmt: skip
+
+
+def _counts(*shape: int) -> Smalls:
+    return np.zeros(shape, dtype=np.int32)
 
 
 def only_counted(facts: ReplicaFacts, requests: Requests) -> bool:
