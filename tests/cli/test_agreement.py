@@ -82,6 +82,17 @@ def test_an_explanation_takes_the_engine_a_plan_would(say: Say, gpu: str, weight
     assert planned["deployment"]["engine"]["name"] == explained["deployment"]["engine"]["name"] == engine
 
 
+def test_a_mix_is_a_format_with_or_without_its_family(say: Say) -> None:
+    words = ("explain", "llama-3.1-8b", "--on", "rtx-4090", "--json", "--weight-format")
+    assert say(*words, "q4_k_m").document == say(*words, "gguf-q4_k_m").document
+
+
+def test_experts_of_the_largest_models_have_a_machine_that_holds_them(say: Say) -> None:
+    words = ("deepseek-r1", "--gpu", "rtx-4090", "--users", "1", "--weight-format", "q4_k_m", "--max-gpus", "1")
+    (found, *_) = say("plan", *words, "--offload", "--prices", "purchase", "--json").document["plans"]
+    assert found["deployment"]["cluster"]["node"] == "large-memory-server"
+
+
 def test_what_a_plan_rejects_by_format_is_explained_with_a_warning(say: Say) -> None:
     assert (
         "NOT SUPPORTED: vllm has no fp8 kernels for turing"

@@ -179,12 +179,13 @@ def stated_on(
     """
     place = machine(on) if isinstance(on, str) else on
     spec = read_model(model) if isinstance(model, str) else model
-    runs = engine(setup.engine) if setup.engine != "auto" else _usual_engine(spec, setup.formats.weight, place)
+    formats = replace(setup.formats, weight=parse_weight_format(setup.formats.weight))
+    runs = engine(setup.engine) if setup.engine != "auto" else _usual_engine(spec, formats.weight, place)
     stated = setup.stated.serving(spec, workload)
     if setup.stated.max_model_len_tokens is None:
         longest = max(stated.max_model_len_tokens or 0, min(least_context_tokens, spec.max_context_tokens))
         stated = replace(stated, max_model_len_tokens=longest)
-    return stated_deployment(spec, place, runs, setup.formats, stated)
+    return stated_deployment(spec, place, runs, formats, stated)
 
 
 def _usual_engine(model: ModelSpec, weight_format: str, place: ClusterSpec) -> EngineSpec:
