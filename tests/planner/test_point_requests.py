@@ -72,3 +72,13 @@ def test_a_played_point_agrees_with_itself() -> None:
     assert found["output_tokens_per_s"] == pytest.approx(180 * found["requests_per_s"], rel=0.01)
     # Little's law: 32 users are served or waiting all the time, but for the ends of the run.
     assert found["requests_per_s"] * found["e2e_mean_s"] == pytest.approx(32, rel=0.15)
+
+
+def test_sglang_drops_attention_data_parallelism_of_one_way() -> None:
+    """`--enable-dp-attention` without `--dp-size` does nothing there; TensorRT-LLM takes all ranks."""
+    asked = {"model": "deepseek-ai/DeepSeek-R1", "num_gpus": 8, "tp": 8, "attention_dp": True, "weight_format": "fp8"}
+    ways = {
+        (engine, dp): case(engine=engine, dp=dp, **asked).choices[0][0].layout.cut.dp
+        for engine, dp in (("sglang", 1), ("sglang", 8), ("sglang", None), ("trtllm", 1))
+    }
+    assert ways == {("sglang", 1): 1, ("sglang", 8): 8, ("sglang", None): 8, ("trtllm", 1): 8}
