@@ -47,3 +47,19 @@ def test_prefix_caches_are_on_but_in_this_harness() -> None:
     assert keeps_prefixes(row(notes=""), "vllm")
     assert not keeps_prefixes(row(notes=HARNESS), "vllm")
     assert not streams_single_tokens(row(notes=HARNESS), "sglang")
+
+
+def test_how_many_requests_a_burst_has() -> None:
+    """Stated, put as concurrency, or set by trtllm-bench's overview; else it goes on until nothing changes."""
+    burst = row(engine="trtllm", load="offline", concurrency=None, input_tokens=2048.0, output_tokens=128.0)
+    queued = [
+        as_launched(one, "trtllm", "hopper").num_requests
+        for one in (
+            replace(burst, num_requests=7.0, concurrency=9.0),
+            replace(burst, concurrency=9.0),
+            replace(burst, notes="trtllm-bench offline max throughput"),
+            replace(burst, notes="trtllm-bench offline max throughput", input_tokens=77.0),
+            burst,
+        )
+    ]
+    assert queued == [7.0, 9.0, 3000, None, None]

@@ -4,6 +4,9 @@ InferenceX (InferenceMAX), since 2025-10: recent releases of every engine, vLLM 
 TensorRT-LLM with an 8-bit cache and room for one prompt in a step; on Blackwell 8-bit caches, SGLang with chunks of
 16,384 tokens and a look for new requests every 10 decoding steps, 30 from 16 users on. Prefix caches are off.
 
+trtllm-bench, as TensorRT-LLM's performance overview runs it, queues at once a number of requests that depends on their
+lengths; other tables of runs that start all at once state it as their concurrency.
+
 NVIDIA's own AIPerf runs are launched by aiconfigurator, whose benchmark rules give vLLM and TensorRT-LLM a step of one
 token for every user, one prompt and 1,500 tokens more.
 
@@ -28,6 +31,11 @@ CHUNK_TOKENS = {"hopper": 32_768, "blackwell": 16_384}
 MANY_USERS = 16
 AIPERF_ROOM = 1500
 RECEIVE_STEPS, MANY_RECEIVE_STEPS = 10, 30
+QUEUED = {
+    (128, 128): 30_000, (128, 2048): 3000, (128, 4096): 1500, (500, 2000): 3000, (1000, 1000): 3000,
+    (1000, 2000): 1500, (2048, 128): 3000, (2048, 2048): 1500, (5000, 500): 1500, (20_000, 2000): 1000,
+}  # fmt: skip
+"""Requests of the overview's runs by input and output tokens (docs/source/performance/perf-overview.md, 1.0)."""
 TUNED_TPOT_P99_S = 0.2
 P99_OVER_MEAN = 1.17
 """Of the time per output token under a steady load: quartiles of published runs are 1.13 and 1.20."""
@@ -41,6 +49,8 @@ def is_inferencex(row: PointRow) -> bool:
 
 def as_launched(row: PointRow, engine: str, architecture: str) -> PointRow:
     """Return a row with what its harness sets of an engine on an architecture, where the row states nothing."""
+    if row.load == "offline":
+        row = replace(row, num_requests=row.num_requests or row.concurrency or _queued(row))
     if "AIPerf" in row.notes and engine in {"vllm", "trtllm"}:
         room = ceil((row.input_tokens or 0.0) + (row.concurrency or 0.0)) + AIPERF_ROOM
         return replace(row, max_num_batched_tokens=row.max_num_batched_tokens or room)
@@ -64,6 +74,12 @@ def _step_tokens(row: PointRow, engine: str, architecture: str) -> int | None:
         return GPT_OSS_TOKENS
     nominal = (row.input_tokens or 0.0) / EFFECTIVE
     return PROMPT_STEP * ceil((nominal + (row.concurrency or 0.0) + PROMPT_ROOM) / PROMPT_STEP)
+
+
+def _queued(row: PointRow) -> float | None:
+    if "trtllm-bench" not in row.notes:
+        return None
+    return QUEUED.get((round(row.input_tokens or 0), round(row.output_tokens or 0)))
 
 
 def keeps_prefixes(row: PointRow, engine: str) -> bool:
