@@ -10,13 +10,16 @@ lengths; other tables of runs that start all at once state it as their concurren
 NVIDIA's own AIPerf runs are launched by aiconfigurator, whose benchmark rules give vLLM and TensorRT-LLM a step of one
 token for every user, one prompt and 1,500 tokens more.
 
+Conversations of ShareGPT are taken as serving benchmarks filter them: prompts up to 1,024 tokens, with their answers up
+to 2,048. LLMServingSim's are longer and more alike, as its request file says.
+
 MLPerf's server scenario raises the load until a limit on the 99th percentile breaks: 2 s to the first token, 200 ms for
 each further one (Llama-2-70B and Mixtral-8x7B).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil
 
 from sizewell.planner.measured_point import PointRow
@@ -29,6 +32,7 @@ PROMPT_ROOM, PROMPT_STEP = 64, 64
 GPT_OSS_TOKENS = 20_000
 CHUNK_TOKENS = {"hopper": 32_768, "blackwell": 16_384}
 MANY_USERS = 16
+LONGEST_MEANS = 4.0
 AIPERF_ROOM = 1500
 RECEIVE_STEPS, MANY_RECEIVE_STEPS = 10, 30
 QUEUED = {
@@ -40,6 +44,33 @@ TUNED_TPOT_P99_S = 0.2
 P99_OVER_MEAN = 1.17
 """Of the time per output token under a steady load: quartiles of published runs are 1.13 and 1.20."""
 TUNED_TPOT_S = TUNED_TPOT_P99_S / P99_OVER_MEAN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """How far lengths of real conversations are apart: shapes of gamma distributions, 1 = exponential, and longest."""
+
+    prompt_shape: float = 1.0
+    answer_shape: float = 1.0
+    longest_prompt_tokens: float = 1024.0
+    longest_tokens: float = 2048.0
+
+
+SHARE_GPT = Conversation()
+LLM_SERVING_SIM = Conversation(
+    prompt_shape=2.6, answer_shape=44.0, longest_prompt_tokens=4096.0, longest_tokens=8192.0
+)  # fmt: skip
+"""Prompts of 860 tokens with a deviation of 0.62 of that, answers of 650 with 0.15 (shared/data/traces)."""
+
+
+def conversation(row: PointRow) -> Conversation:
+    """Return the lengths a row's conversations have; longer ones where the mean says so."""
+    if row.dataset.startswith("llmservingsim"):
+        return LLM_SERVING_SIM
+    prompt, answer = row.input_tokens or 0.0, row.output_tokens or 0.0
+    longest = max(SHARE_GPT.longest_prompt_tokens, LONGEST_MEANS * prompt)
+    whole = max(SHARE_GPT.longest_tokens, LONGEST_MEANS * (prompt + answer))
+    return replace(SHARE_GPT, longest_prompt_tokens=longest, longest_tokens=whole)
 
 
 def is_inferencex(row: PointRow) -> bool:
