@@ -82,3 +82,30 @@ def test_sglang_drops_attention_data_parallelism_of_one_way() -> None:
         for engine, dp in (("sglang", 1), ("sglang", 8), ("sglang", None), ("trtllm", 1))
     }
     assert ways == {("sglang", 1): 1, ("sglang", 8): 8, ("sglang", None): 8, ("trtllm", 1): 8}
+
+
+def test_conversations_vary_within_what_benchmarks_keep_of_them() -> None:
+    one = case(load="offline", concurrency=None, num_requests=3000.0, notes="ShareGPT", input_tokens=220.0)
+    sent = offered(one, one.choices[0][0], 0.0, 0.0)
+    assert sent.input_tokens.mean() == pytest.approx(220, rel=0.02)
+    assert sent.output_tokens.mean() == pytest.approx(180, rel=0.02)
+    assert 900 < sent.input_tokens.max() <= 1100
+    # Exponential: the longest of n answers is about ln n means.
+    assert 5 < sent.output_tokens.max() / 180 < 11
+    alike = replace(one, row=replace(one.row, dataset="llmservingsim_vllm_traces"))
+    answers = offered(alike, one.choices[0][0], 0.0, 0.0).output_tokens
+    assert answers.std() / answers.mean() == pytest.approx(0.15, rel=0.1)
+
+
+def test_a_front_end_hands_a_burst_on_when_it_has_read_all_of_it() -> None:
+    """Only vLLM's, and only where requests are served: every first token waits for the whole burst to be read."""
+    burst = {"load": "offline", "concurrency": None, "num_requests": 200.0, "num_gpus": 1}
+    first = {}
+    for engine, command in (("vllm", "vllm serve"), ("vllm", "benchmark_throughput.py"), ("trtllm", "trtllm-serve")):
+        one = case(engine=engine, engine_version="", notes=f"{command}; random", **burst)
+        reached = Reached.of(one.machines, read_efficiencies(), also=one.tags)
+        slower = replace(reached, factors={**reached.factors, "accept_s": reached.factors["accept_s"] + 0.01})
+        found = [Player().play(one, each) for each in (reached, slower)]
+        assert found[0] is not None and found[1] is not None
+        first[command] = found[1]["ttft_mean_s"] - found[0]["ttft_mean_s"]
+    assert first == pytest.approx({"vllm serve": 2.0, "benchmark_throughput.py": 0.0, "trtllm-serve": 0.0})

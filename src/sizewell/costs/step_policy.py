@@ -28,12 +28,17 @@ ONE_BATCH = frozenset({"vllm"})
 """Engines in whose pipelines sequences that come in one by one end up in one batch (docs/simulator-findings.md, 7)."""
 
 
+GATHERING = frozenset({"vllm"})
+"""Engines whose front end takes turns between all requests it has: those of a burst go on when the last was read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPolicy:
     """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
     proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host, and
     `host_bytes` of each lie there to be computed with, in steps of fewer than `copied_from_tokens`. A
-    `front_end` sends the tokens of served requests; benchmarks inside the engine have none. `balanced` engines hold
+    `front_end` sends the tokens of served requests; benchmarks inside the engine have none. One that `gathers` hands a
+    burst on together, after the time each of its requests takes outside the engine. `balanced` engines hold
     prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts. Where an
     engine `mixes`, prompts ride on the steps of those that decode; else they have steps of their own. No sequence is
     longer than `longest_tokens`. Sequences are spread over batches that `fill_stages` of a pipeline, or share one.
@@ -44,6 +49,7 @@ class StepPolicy:
     drafts: int = 0
     offload_bytes: float = 0.0
     front_end: bool = True
+    gathers: bool = False
     balanced: bool = False
     host_bytes: float = 0.0
     copied_from_tokens: int = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.machines import Machines
 from sizewell.costs.rank_memory import rank_memory
-from sizewell.costs.step_policy import BALANCED, PROMPTS_FIRST, StepPolicy
+from sizewell.costs.step_policy import BALANCED, GATHERING, PROMPTS_FIRST, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
 from sizewell.planner.harnesses import as_launched, streams_single_tokens
 from sizewell.planner.measured_point import PointRow
@@ -159,16 +159,19 @@ def _policy(row: PointRow, engine: str, cluster: ClusterSpec) -> StepPolicy:
     drafts = (1 if row.attention_dp else 3) if row.speculative == "mtp" else 0
     default = STEP_TOKENS.get(engine, 8192 if _is_large(cluster) else 2048)
     chunk = row.max_num_batched_tokens or default
+    served = (
+        "MLPerf" not in row.notes
+        and row.load != "static_batch"
+        and (row.load != "offline" or bool(_SERVED.search(row.notes)))
+    )
     return StepPolicy(
         chunk_tokens=chunk,
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
         drafts=drafts,
         balanced=engine in BALANCED,
         mixes=engine not in PROMPTS_FIRST,
-        front_end=streams_single_tokens(row, engine)
-        and "MLPerf" not in row.notes
-        and row.load != "static_batch"
-        and (row.load != "offline" or bool(_SERVED.search(row.notes))),
+        front_end=served and streams_single_tokens(row, engine),
+        gathers=served and engine in GATHERING,
     )
 
 
