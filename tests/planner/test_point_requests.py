@@ -109,3 +109,11 @@ def test_a_front_end_hands_a_burst_on_when_it_has_read_all_of_it() -> None:
         assert found[0] is not None and found[1] is not None
         first[command] = found[1]["ttft_mean_s"] - found[0]["ttft_mean_s"]
     assert first == pytest.approx({"vllm serve": 2.0, "benchmark_throughput.py": 0.0, "trtllm-serve": 0.0})
+
+
+def test_mlperf_fills_the_cache_where_tensorrt_would_keep_room_for_answers() -> None:
+    """Half an answer of 180 tokens is kept free beside a mean context of 900 + 90."""
+    kept, filled = (
+        case(engine="trtllm", engine_version="", notes=notes).choices[0][0].kv_tokens for notes in ("", "MLPerf v4.1")
+    )
+    assert filled / kept == pytest.approx(1 + 90 / 990, rel=1e-2)

@@ -14,7 +14,8 @@ Conversations of ShareGPT are taken as serving benchmarks filter them: prompts u
 to 2,048. LLMServingSim's are longer and more alike, as its request file says.
 
 MLPerf's server scenario raises the load until a limit on the 99th percentile breaks: 2 s to the first token, 200 ms for
-each further one (Llama-2-70B and Mixtral-8x7B).
+each further one (Llama-2-70B and Mixtral-8x7B). NVIDIA's code, which all submitters with its cards run, has sequences
+admitted while there is room for their next tokens (batch_scheduler_policy max_util).
 """
 
 from __future__ import annotations
@@ -116,6 +117,11 @@ def _queued(row: PointRow) -> float | None:
 def keeps_prefixes(row: PointRow, engine: str) -> bool:
     """Return whether computed prompts stay findable: engines do so unless told otherwise, as by its scripts."""
     return row.shared_prefix_tokens > 0 or (engine in {"vllm", "sglang"} and not is_inferencex(row))
+
+
+def fills_cache(row: PointRow) -> bool:
+    """Return whether sequences are admitted without room for all of their answers."""
+    return "MLPerf" in row.notes
 
 
 def streams_single_tokens(row: PointRow, engine: str) -> bool:

@@ -10,7 +10,7 @@ from sizewell.costs.machines import Machines
 from sizewell.costs.rank_memory import rank_memory
 from sizewell.costs.step_policy import BALANCED, GATHERING, PROMPTS_FIRST, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
-from sizewell.planner.harnesses import as_launched, streams_single_tokens
+from sizewell.planner.harnesses import as_launched, fills_cache, streams_single_tokens
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, StepWork, step_work
@@ -30,7 +30,7 @@ LLAMA_CPP_TOKENS = 512
 STEP_TOKENS = {"llama.cpp": LLAMA_CPP_TOKENS, "trtllm": 8192, "lmdeploy": 32_768}
 """Token budgets of a step; early LMDeploy computes all prompts that wait as one batch."""
 RESERVING = frozenset({"trtllm"})
-"""Engines that admit a sequence only when its whole answer fits (GUARANTEED_NO_EVICT), so that none is preempted."""
+"""Engines that admit a sequence only when its whole answer fits (GUARANTEED_NO_EVICT), unless told otherwise."""
 
 OTHER_FRACTION = {"trtllm": 0.97, "dynamo-trtllm": 0.97, "lmdeploy": 0.95}
 """Engines without memory rules of their own take a share of what weights leave, here put as one of the total."""
@@ -195,7 +195,7 @@ def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths
     memory = rank_memory(facts.model, held, layout.cut, settings, facts.engine)
     blocks = memory.blocks(facts.cluster.gpu.total_bytes)
     context = lengths.decode_context_tokens
-    reserved = lengths.output_tokens / 2 if engine_family(row.engine) in RESERVING else 0.0
+    reserved = lengths.output_tokens / 2 if engine_family(row.engine) in RESERVING and not fills_cache(row) else 0.0
     fitting = memory.layout.concurrency(blocks, int(context) + 1) * layout.cut.dp
     return PoolCase(
         layout=layout,
