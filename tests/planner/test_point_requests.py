@@ -117,3 +117,11 @@ def test_mlperf_fills_the_cache_where_tensorrt_would_keep_room_for_answers() -> 
         case(engine="trtllm", engine_version="", notes=notes).choices[0][0].kv_tokens for notes in ("", "MLPerf v4.1")
     )
     assert filled / kept == pytest.approx(1 + 90 / 990, rel=1e-2)
+
+
+def test_prompts_that_come_round_again_are_found_whole() -> None:
+    """A few users send their one prompt over and over: of 900 tokens one block is computed, not all but the 100."""
+    again = case(notes="shared prefix: 9 system prompts x 5 users, system 100 tok", shared_prefix_tokens=100.0)
+    assert (again.lengths.prompt_tokens, again.lengths.cached_tokens) == (16, 884)
+    once = case(notes="shared prefix", shared_prefix_tokens=100.0)
+    assert (once.lengths.prompt_tokens, once.lengths.cached_tokens) == (800, 100)

@@ -13,6 +13,9 @@ token for every user, one prompt and 1,500 tokens more.
 Conversations of ShareGPT are taken as serving benchmarks filter them: prompts up to 1,024 tokens, with their answers up
 to 2,048. LLMServingSim's are longer and more alike, as its request file says.
 
+inference-perf goes round as many prompts as its system prompts have users: all but the first find theirs in the prefix
+cache, question and all.
+
 MLPerf's server scenario raises the load until a limit on the 99th percentile breaks: 2 s to the first token, 200 ms for
 each further one (Llama-2-70B and Mixtral-8x7B). NVIDIA's code, which all submitters with its cards run, has sequences
 admitted while there is room for their next tokens (batch_scheduler_policy max_util).
@@ -20,6 +23,7 @@ admitted while there is room for their next tokens (batch_scheduler_policy max_u
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -41,6 +45,9 @@ QUEUED = {
     (1000, 2000): 1500, (2048, 128): 3000, (2048, 2048): 1500, (5000, 500): 1500, (20_000, 2000): 1000,
 }  # fmt: skip
 """Requests of the overview's runs by input and output tokens (docs/source/performance/perf-overview.md, 1.0)."""
+_POOL_OF_PROMPTS = re.compile(r"\d+ system prompts x \d+ users")
+COMPUTED_AGAIN = 16.0
+"""Tokens of a prompt that is found whole: the last block, for its logits."""
 TUNED_TPOT_P99_S = 0.2
 P99_OVER_MEAN = 1.17
 """Of the time per output token under a steady load: quartiles of published runs are 1.13 and 1.20."""
@@ -117,6 +124,11 @@ def _queued(row: PointRow) -> float | None:
 def keeps_prefixes(row: PointRow, engine: str) -> bool:
     """Return whether computed prompts stay findable: engines do so unless told otherwise, as by its scripts."""
     return row.shared_prefix_tokens > 0 or (engine in {"vllm", "sglang"} and not is_inferencex(row))
+
+
+def repeats_prompts(row: PointRow) -> bool:
+    """Return whether a load goes round a few prompts, so that all but the first requests find theirs computed."""
+    return bool(_POOL_OF_PROMPTS.search(row.notes))
 
 
 def fills_cache(row: PointRow) -> bool:

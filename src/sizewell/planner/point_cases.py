@@ -10,7 +10,7 @@ from sizewell.costs.machines import Machines
 from sizewell.costs.rank_memory import rank_memory
 from sizewell.costs.step_policy import BALANCED, GATHERING, PROMPTS_FIRST, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
-from sizewell.planner.harnesses import as_launched, fills_cache, streams_single_tokens
+from sizewell.planner.harnesses import COMPUTED_AGAIN, as_launched, fills_cache, repeats_prompts, streams_single_tokens
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, StepWork, step_work
@@ -149,6 +149,8 @@ def _lengths(row: PointRow) -> tuple[Lengths, tuple[str, ...]]:
         prompt = generated if row.dataset == "mlperf_v41" else 128.0
         assumed.append("input tokens")
     shared = min(row.shared_prefix_tokens, prompt)
+    if repeats_prompts(row):
+        shared = max(shared, prompt - COMPUTED_AGAIN)
     return (
         Lengths(prompt_tokens=prompt - shared, cached_tokens=shared, output_tokens=max(generated, 1.0)),
         tuple(assumed),
