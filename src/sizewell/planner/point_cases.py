@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.machines import Machines
@@ -102,8 +102,11 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
     engine = engine_family(row.engine)
     row = as_launched(row, engine, facts.cluster.gpu.architecture)
     lengths, assumed = _lengths(row)
-    policy = _policy(row, engine, facts.cluster)
     large = _is_large(facts.cluster)
+    seats = _seats(row) or float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256))
+    policy = _policy(row, engine, facts.cluster)
+    if engine == "vllm":
+        policy = replace(policy, pieced_tokens=facts.engine.pieced_tokens(int(seats), policy.chunk_tokens))
     found = tuple(layouts(row, facts.model))
     return PointCase(
         row=row,
@@ -112,7 +115,7 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         tags=_tags(row, engine, policy),
         lengths=lengths,
         rate_per_s=row.request_rate_per_s or _mean_rate(row.notes),
-        max_sequences=_seats(row) or float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),
+        max_sequences=seats,
         model=facts.model,
         engine_spec=facts.engine,
         choices=tuple(tuple(_pool(row, pool, facts, lengths, policy) for pool in pools) for pools in found),
