@@ -25,7 +25,6 @@ from sizewell.costs.kernels import kernel_seconds, kernels
 from sizewell.costs.machines import Reached
 from sizewell.costs.work import Collective, Operator
 
-
 ATTENTION = frozenset({DECODE, PREFILL})
 
 
