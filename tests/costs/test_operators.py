@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sizewell.catalog.models import read_model
 from sizewell.costs import mlp_work
 from sizewell.costs.batch import Batch
 from sizewell.costs.mlp_work import read_experts, touched_experts
@@ -86,3 +87,16 @@ def test_drafts_pass_through_the_prediction_layer() -> None:
     drafted = step_operators(deepseek_r1(), NATIVE, ONE, Batch.decode(8, 1000, query_tokens=3), drafts=2)
     assert total_work(drafted).hbm_bytes[0] > total_work(plain).hbm_bytes[0]
     assert total_work(drafted).total_flops[0] > 3 * total_work(plain).total_flops[0]
+
+
+def test_sparse_attention_reads_whole_lists_in_tiles_of_64_heads() -> None:
+    """8 ranks of 16 heads compute as much as 2 of 64, and a short prompt's tokens as much as a long one's."""
+    model = read_model("deepseek-ai/DeepSeek-V3.2")
+    batch = Batch.prefill(512)
+    ways = [step_operators(model, NATIVE, Parallelism(tp=tp), batch) for tp in (2, 8)]
+    sums = [sum(o.work.total_flops[0] for o in one if o.name == "prefill attention") for one in ways]
+    assert sums[0] == sums[1] == 61 * 512 * 2048 * 64 * 2 * (576 + 512)
+    decoding = step_operators(model, NATIVE, Parallelism(tp=8), Batch.decode(10, 300))
+    read = next(o for o in decoding if o.name == "decode attention")
+    assert read.flops[0] == 10 * 2048 * 64 * 2 * (576 + 512)
+    assert read.hbm_bytes[0] == 10 * 300 * 576 * 2

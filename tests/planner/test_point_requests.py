@@ -94,3 +94,56 @@ def test_what_ran_is_answered_though_no_layout_leaves_room_for_a_cache() -> None
     )  # fmt: skip
     assert len(tight.choices) > 1
     assert all(answer.predicted for answer in predict_point(tight, read_efficiencies()))
+
+
+def test_sglang_drops_attention_data_parallelism_of_one_way() -> None:
+    """`--enable-dp-attention` without `--dp-size` does nothing there; TensorRT-LLM takes all ranks."""
+    asked = {"model": "deepseek-ai/DeepSeek-R1", "num_gpus": 8, "tp": 8, "attention_dp": True, "weight_format": "fp8"}
+    ways = {
+        (engine, dp): case(engine=engine, dp=dp, **asked).choices[0][0].layout.cut.dp
+        for engine, dp in (("sglang", 1), ("sglang", 8), ("sglang", None), ("trtllm", 1))
+    }
+    assert ways == {("sglang", 1): 1, ("sglang", 8): 8, ("sglang", None): 8, ("trtllm", 1): 8}
+
+
+def test_conversations_vary_within_what_benchmarks_keep_of_them() -> None:
+    one = case(load="offline", concurrency=None, num_requests=3000.0, notes="ShareGPT", input_tokens=220.0)
+    sent = offered(one, one.choices[0][0], 0.0, 0.0)
+    assert sent.input_tokens.mean() == pytest.approx(220, rel=0.02)
+    assert sent.output_tokens.mean() == pytest.approx(180, rel=0.02)
+    assert 900 < sent.input_tokens.max() <= 1100
+    # Exponential: the longest of n answers is about ln n means.
+    assert 5 < sent.output_tokens.max() / 180 < 11
+    alike = replace(one, row=replace(one.row, dataset="llmservingsim_vllm_traces"))
+    answers = offered(alike, one.choices[0][0], 0.0, 0.0).output_tokens
+    assert answers.std() / answers.mean() == pytest.approx(0.15, rel=0.1)
+
+
+def test_a_front_end_hands_a_burst_on_when_it_has_read_all_of_it() -> None:
+    """Only vLLM's, and only where requests are served: every first token waits for the whole burst to be read."""
+    burst = {"load": "offline", "concurrency": None, "num_requests": 200.0, "num_gpus": 1}
+    first = {}
+    for engine, command in (("vllm", "vllm serve"), ("vllm", "benchmark_throughput.py"), ("trtllm", "trtllm-serve")):
+        one = case(engine=engine, engine_version="", notes=f"{command}; random", **burst)
+        reached = Reached.of(one.machines, read_efficiencies(), also=one.tags)
+        slower = replace(reached, factors={**reached.factors, "accept_s": reached.factors["accept_s"] + 0.01})
+        found = [Player().play(one, each) for each in (reached, slower)]
+        assert found[0] is not None and found[1] is not None
+        first[command] = found[1]["ttft_mean_s"] - found[0]["ttft_mean_s"]
+    assert first == pytest.approx({"vllm serve": 2.0, "benchmark_throughput.py": 0.0, "trtllm-serve": 0.0})
+
+
+def test_mlperf_fills_the_cache_where_tensorrt_would_keep_room_for_answers() -> None:
+    """Half an answer of 180 tokens is kept free beside a mean context of 900 + 90."""
+    kept, filled = (
+        case(engine="trtllm", engine_version="", notes=notes).choices[0][0].kv_tokens for notes in ("", "MLPerf v4.1")
+    )
+    assert filled / kept == pytest.approx(1 + 90 / 990, rel=1e-2)
+
+
+def test_prompts_that_come_round_again_are_found_whole() -> None:
+    """A few users send their one prompt over and over: of 900 tokens one block is computed, not all but the 100."""
+    again = case(notes="shared prefix: 9 system prompts x 5 users, system 100 tok", shared_prefix_tokens=100.0)
+    assert (again.lengths.prompt_tokens, again.lengths.cached_tokens) == (16, 884)
+    once = case(notes="shared prefix", shared_prefix_tokens=100.0)
+    assert (once.lengths.prompt_tokens, once.lengths.cached_tokens) == (800, 100)

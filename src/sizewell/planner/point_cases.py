@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.machines import Machines
 from sizewell.costs.rank_memory import rank_memory
-from sizewell.costs.step_policy import BALANCED, PROMPTS_FIRST, StepPolicy
+from sizewell.costs.step_policy import BALANCED, GATHERING, PROMPTS_FIRST, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
-from sizewell.planner.harnesses import as_launched, narrows_expert_rows, streams_single_tokens
+from sizewell.planner.harnesses import (
+    COMPUTED_AGAIN,
+    as_launched,
+    fills_cache,
+    narrows_expert_rows,
+    repeats_prompts,
+    streams_single_tokens,
+)
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, StepWork, step_work
@@ -30,7 +37,7 @@ LLAMA_CPP_TOKENS = 512
 STEP_TOKENS = {"llama.cpp": LLAMA_CPP_TOKENS, "trtllm": 8192, "lmdeploy": 32_768}
 """Token budgets of a step; early LMDeploy computes all prompts that wait as one batch."""
 RESERVING = frozenset({"trtllm"})
-"""Engines that admit a sequence only when its whole answer fits (GUARANTEED_NO_EVICT), so that none is preempted."""
+"""Engines that admit a sequence only when its whole answer fits (GUARANTEED_NO_EVICT), unless told otherwise."""
 
 OTHER_FRACTION = {"trtllm": 0.97, "dynamo-trtllm": 0.97, "lmdeploy": 0.95}
 """Engines without memory rules of their own take a share of what weights leave, here put as one of the total."""
@@ -102,8 +109,11 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
     engine = engine_family(row.engine)
     row = as_launched(row, engine, facts.cluster.gpu.architecture)
     lengths, assumed = _lengths(row)
-    policy = _policy(row, engine, facts.cluster)
     large = _is_large(facts.cluster)
+    seats = _seats(row) or float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256))
+    policy = _policy(row, engine, facts.cluster)
+    if engine == "vllm":
+        policy = replace(policy, pieced_tokens=facts.engine.pieced_tokens(int(seats), policy.chunk_tokens))
     found = tuple(layouts(row, facts.model))
     return PointCase(
         row=row,
@@ -115,7 +125,7 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         ),
         lengths=lengths,
         rate_per_s=row.request_rate_per_s or _mean_rate(row.notes),
-        max_sequences=_seats(row) or float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),
+        max_sequences=seats,
         model=facts.model,
         engine_spec=facts.engine,
         choices=tuple(tuple(_pool(row, pool, facts, lengths, policy) for pool in pools) for pools in found),
@@ -152,6 +162,8 @@ def _lengths(row: PointRow) -> tuple[Lengths, tuple[str, ...]]:
         prompt = generated if row.dataset == "mlperf_v41" else 128.0
         assumed.append("input tokens")
     shared = min(row.shared_prefix_tokens, prompt)
+    if repeats_prompts(row):
+        shared = max(shared, prompt - COMPUTED_AGAIN)
     return (
         Lengths(prompt_tokens=prompt - shared, cached_tokens=shared, output_tokens=max(generated, 1.0)),
         tuple(assumed),
@@ -162,16 +174,19 @@ def _policy(row: PointRow, engine: str, cluster: ClusterSpec) -> StepPolicy:
     drafts = (1 if row.attention_dp else 3) if row.speculative == "mtp" else 0
     default = STEP_TOKENS.get(engine, 8192 if _is_large(cluster) else 2048)
     chunk = row.max_num_batched_tokens or default
+    served = (
+        "MLPerf" not in row.notes
+        and row.load != "static_batch"
+        and (row.load != "offline" or bool(_SERVED.search(row.notes)))
+    )
     return StepPolicy(
         chunk_tokens=chunk,
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
         drafts=drafts,
         balanced=engine in BALANCED,
         mixes=engine not in PROMPTS_FIRST,
-        front_end=streams_single_tokens(row, engine)
-        and "MLPerf" not in row.notes
-        and row.load != "static_batch"
-        and (row.load != "offline" or bool(_SERVED.search(row.notes))),
+        front_end=served and streams_single_tokens(row, engine),
+        gathers=served and engine in GATHERING,
     )
 
 
@@ -195,7 +210,7 @@ def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths
     memory = rank_memory(facts.model, held, layout.cut, settings, facts.engine)
     blocks = memory.blocks(facts.cluster.gpu.total_bytes)
     context = lengths.decode_context_tokens
-    reserved = lengths.output_tokens / 2 if engine_family(row.engine) in RESERVING else 0.0
+    reserved = lengths.output_tokens / 2 if engine_family(row.engine) in RESERVING and not fills_cache(row) else 0.0
     fitting = memory.layout.concurrency(blocks, int(context) + 1) * layout.cut.dp
     return PoolCase(
         layout=layout,

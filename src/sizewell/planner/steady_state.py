@@ -145,9 +145,13 @@ class Rates:
         wave_s = held * prompt_s
         tpot = full.tpot_s - wave_s / 2 / self.gaps * (held / count)
         ttft = (run_s - self.gaps * tpot) / 2 + np.where(count > held, 0.0, wave_s / 4)
-        ttft = np.maximum(ttft, self.table.alone_s)
+        accepted_s = self.table.accepted_s(count)
         return Point(
-            ttft_s=ttft, tpot_s=tpot, requests_per_s=count / run_s, gaps=self.gaps, saturated=count > self.most
+            ttft_s=np.maximum(ttft, self.table.alone_s) + accepted_s,
+            tpot_s=tpot,
+            requests_per_s=count / (run_s + accepted_s),
+            gaps=self.gaps,
+            saturated=count > self.most,
         )
 
     def static(self, sequences: ArrayLike) -> Point:

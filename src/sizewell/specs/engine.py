@@ -199,9 +199,18 @@ class EngineSpec:
             collective_bytes=0.0, sort_free_copies=0.0, grouped_fp8_experts=False, marlin_copies_inputs=False,
         )  # fmt: skip
 
+    def captured_tokens(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
+        """Return the tokens of the largest step that is captured as a graph."""
+        return min(max_num_seqs * self.capture_factor, self.capture_limit, max_num_batched_tokens)
+
+    def pieced_tokens(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
+        """Return up to how many tokens steps with prompts run in captured pieces, attention between them; 0: never."""
+        captures = self.name == "vllm" and self.profile == "v1"
+        return self.captured_tokens(max_num_seqs, max_num_batched_tokens) if captures else 0
+
     def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Return how many batch sizes are captured as graphs: 1, 2, 4, steps of 8, coarser steps from 256."""
-        largest = min(max_num_seqs * self.capture_factor, self.capture_limit, max_num_batched_tokens)
+        largest = self.captured_tokens(max_num_seqs, max_num_batched_tokens)
         small = sum(size <= largest for size in (1, 2, 4))
         coarse = max(0, largest - 256) // self.capture_coarse_step
         return small + min(largest, 256) // 8 + coarse
