@@ -102,7 +102,7 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
     engine = engine_family(row.engine)
     row = as_launched(row, engine, facts.cluster.gpu.architecture)
     lengths, assumed = _lengths(row)
-    policy = _policy(row, engine, facts.cluster)
+    policy = _policy(row, engine, facts)
     large = _is_large(facts.cluster)
     found = tuple(layouts(row, facts.model))
     return PointCase(
@@ -158,14 +158,16 @@ def _lengths(row: PointRow) -> tuple[Lengths, tuple[str, ...]]:
     )
 
 
-def _policy(row: PointRow, engine: str, cluster: ClusterSpec) -> StepPolicy:
+def _policy(row: PointRow, engine: str, facts: PointFacts) -> StepPolicy:
+    gpu = facts.cluster.gpu
     drafts = (1 if row.attention_dp else 3) if row.speculative == "mtp" else 0
-    default = STEP_TOKENS.get(engine, 8192 if _is_large(cluster) else 2048)
+    default = STEP_TOKENS.get(engine, 8192 if _is_large(facts.cluster) else 2048)
     chunk = row.max_num_batched_tokens or default
     return StepPolicy(
         chunk_tokens=chunk,
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
         drafts=drafts,
+        plain=facts.engine.on(gpu.vendor, gpu.compute_capability).plain_prompts if engine == "llama.cpp" else None,
         balanced=engine in BALANCED,
         mixes=engine not in PROMPTS_FIRST,
         front_end=streams_single_tokens(row, engine)
