@@ -94,3 +94,18 @@ def test_what_ran_is_answered_though_no_layout_leaves_room_for_a_cache() -> None
     )  # fmt: skip
     assert len(tight.choices) > 1
     assert all(answer.predicted for answer in predict_point(tight, read_efficiencies()))
+
+
+def test_the_prompts_of_a_static_batch_are_one_step() -> None:
+    """Twice the batch or twice the prompt is twice the tokens, and nearly twice the time to the first one."""
+
+    def ttft(users: float, tokens: float) -> float:
+        one = case(load="static_batch", engine="trtllm", engine_version="0.9.0", num_gpus=1, concurrency=users,
+                   input_tokens=tokens)  # fmt: skip
+        found = next(p.predicted for p in predict_point(one, read_efficiencies()) if p.metric.startswith("ttft"))
+        assert found is not None
+        return found.value
+
+    assert ttft(128, 128) == pytest.approx(2 * ttft(64, 128), rel=0.05)
+    assert ttft(64, 256) == pytest.approx(2 * ttft(64, 128), rel=0.05)
+    assert ttft(16, 128) > ttft(1, 128)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import ceil
 
+import numpy as np
+
+from sizewell.costs.batch import Batch
 from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.machines import Machines
+from sizewell.costs.operators import RankModel
 from sizewell.costs.rank_memory import rank_memory
 from sizewell.costs.step_policy import BALANCED, PROMPTS_FIRST, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
 from sizewell.planner.harnesses import as_launched, narrows_expert_rows, streams_single_tokens
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
-from sizewell.planner.step_table import GRID, Lengths, StepWork, step_work
+from sizewell.planner.step_table import GRID, Lengths, PricedBatch, StepWork, step_work
 from sizewell.specs.deployment import EngineSettings, Formats
 from sizewell.specs.engine import EAGER_TAG, NARROW_ROWS_TAG, EngineSpec, engine_tags
 from sizewell.specs.hardware import ClusterSpec
@@ -29,6 +34,8 @@ LARGE_MEMORY_BYTES = 70e9
 LLAMA_CPP_TOKENS = 512
 STEP_TOKENS = {"llama.cpp": LLAMA_CPP_TOKENS, "trtllm": 8192, "lmdeploy": 32_768}
 """Token budgets of a step; early LMDeploy computes all prompts that wait as one batch."""
+WHOLE_BATCHES = frozenset({"trtllm"})
+"""Engines whose static batches have no token budget: all prompts are one step (gptSessionBenchmark)."""
 RESERVING = frozenset({"trtllm"})
 """Engines that admit a sequence only when its whole answer fits (GUARANTEED_NO_EVICT), so that none is preempted."""
 
@@ -49,7 +56,8 @@ class PointFacts:
 class PoolCase:
     """One pool of a layout: its replicas, the work of one of them, and its cache on one rank.
 
-    `kv_tokens` is what all ranks of a replica hold when sequences are as long as the mean one.
+    `kv_tokens` is what all ranks of a replica hold when sequences are as long as the mean one; `together` are the steps
+    that compute the prompts of a static batch.
     """
 
     layout: PoolLayout
@@ -59,6 +67,7 @@ class PoolCase:
     cache: CacheLayout
     blocks: int
     kv_tokens: float
+    together: PricedBatch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +216,19 @@ def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths
         cache=memory.layout,
         blocks=int(blocks),
         kv_tokens=fitting * context * context / (context + reserved),
+        together=_together(row, layout, RankModel.of(facts.model, held, layout.cut), policy),
     )
+
+
+def _together(row: PointRow, layout: PoolLayout, ranked: RankModel, policy: StepPolicy) -> PricedBatch | None:
+    """Return the steps of all prompts of a static batch; None for other loads."""
+    if row.load != "static_batch":
+        return None
+    users, each = max(1.0, (row.concurrency or 1.0) / layout.replicas), row.input_tokens or 1.0
+    whole = users * each
+    steps = 1 if engine_family(row.engine) in WHOLE_BATCHES else ceil(whole / policy.chunk_tokens / layout.cut.dp)
+    batch = Batch.prefill(np.full(steps, whole / steps), 0.0, max(1.0, users / steps))
+    return PricedBatch(operators=policy.operators(ranked, batch), launch=policy.launch(ranked.model, layout.cut, batch))
 
 
 def _settings(row: PointRow, lengths: Lengths, policy: StepPolicy, facts: PointFacts) -> EngineSettings:
