@@ -96,6 +96,16 @@ def test_what_ran_is_answered_though_no_layout_leaves_room_for_a_cache() -> None
     assert all(answer.predicted for answer in predict_point(tight, read_efficiencies()))
 
 
+def test_prompts_of_a_shared_prefix_load_return() -> None:
+    """Nine system prompts for five users are 45 prompts: of those that return, the last block is computed."""
+    notes = "shared prefix: 9 system prompts x 5 users, system 100 tok, question 447 tok; stages 5 req/s for 60s"
+    one = case(load="open_loop", concurrency=None, input_tokens=547.0, shared_prefix_tokens=100.0, notes=notes)
+    sent = offered(one, one.choices[0][0], 5.0, 0.0)
+    assert (one.lengths.prompt_tokens, one.lengths.cached_tokens) == (16.0, 531.0)
+    assert sorted(set(sent.segment_id.tolist())) == list(range(45))
+    assert sent.segment_tokens.tolist() == [531] * len(sent)
+
+
 def test_the_prompts_of_a_static_batch_are_one_step() -> None:
     """Twice the batch or twice the prompt is twice the tokens, and nearly twice the time to the first one."""
 

@@ -28,6 +28,10 @@ _FAMILIES = {"dynamo-sglang": "sglang", "sglang-mori": "sglang", "ik-llama.cpp":
 _STAGE = re.compile(r"([\d.]+) req/s for ([\d.]+)s")
 _SERVED = re.compile(r"\bserve\b|launch_server")
 _AT_ONCE = re.compile(r"about (\d+) of the \d+ requests run at once")
+_REPEATED = re.compile(r"(\d+) system prompts x (\d+) users")
+"""Shared-prefix loads of inference-perf: it makes one prompt for every user of every system prompt and sends them in
+turn. Measured times grow with the rate as if prompts cost nothing, whatever the model."""
+BLOCK_TOKENS = 16.0
 DEFAULT_TOKENS = 512.0
 DEFAULT_SEQUENCES = {"llama.cpp": 1, "trtllm": 2048, "lmdeploy": 256, "sglang": 1024}
 LARGE_MEMORY_BYTES = 70e9
@@ -160,11 +164,19 @@ def _lengths(row: PointRow) -> tuple[Lengths, tuple[str, ...]]:
     if prompt is None:
         prompt = generated if row.dataset == "mlperf_v41" else 128.0
         assumed.append("input tokens")
-    shared = min(row.shared_prefix_tokens, prompt)
+    # Of a prompt that was sent before only what does not fill a block is computed again.
+    found = prompt - BLOCK_TOKENS if repeated_prompts(row) > 1 else row.shared_prefix_tokens
+    shared = max(0.0, min(found, prompt))
     return (
         Lengths(prompt_tokens=prompt - shared, cached_tokens=shared, output_tokens=max(generated, 1.0)),
         tuple(assumed),
     )
+
+
+def repeated_prompts(row: PointRow) -> int:
+    """Return how many different prompts there are where a benchmark sends a few over and over; one: a shared prefix."""
+    said = _REPEATED.search(row.notes)
+    return int(said[1]) * int(said[2]) if said else 1
 
 
 def _policy(row: PointRow, engine: str, facts: PointFacts) -> StepPolicy:
