@@ -119,3 +119,14 @@ def test_the_prompts_of_a_static_batch_are_one_step() -> None:
     assert ttft(128, 128) == pytest.approx(2 * ttft(64, 128), rel=0.05)
     assert ttft(64, 256) == pytest.approx(2 * ttft(64, 128), rel=0.05)
     assert ttft(16, 128) > ttft(1, 128)
+
+
+def test_what_was_measured_fitted() -> None:
+    """R1 in 8 bits leaves four B200 no cache at the usual share of memory: its run was given more."""
+    r1 = {"model": "deepseek-ai/DeepSeek-R1-0528", "weight_format": "fp8", "gpu": "b200-sxm-180gb", "engine": "sglang",
+          "engine_version": "0.5.12", "num_gpus": 4, "tp": 4, "kv_format": "fp8", "max_num_batched_tokens": 16_384,
+          "input_tokens": 7373.0, "output_tokens": 922.0}  # fmt: skip
+    pool = case(**r1).choices[0][0]
+    assert pool.settings.memory_fraction == 0.95
+    assert pool.kv_tokens > 32 * 8300
+    assert case(**r1 | {"memory_fraction": 0.88}).choices[0][0].settings.memory_fraction == 0.88

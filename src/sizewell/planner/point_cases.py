@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -43,6 +43,8 @@ WHOLE_BATCHES = frozenset({"trtllm"})
 RESERVING = frozenset({"trtllm"})
 """Engines that admit a sequence only when its whole answer fits (GUARANTEED_NO_EVICT), so that none is preempted."""
 
+LARGEST_FRACTION = 0.95
+"""Share of memory engines are given at most, as launch scripts of full accelerators have it."""
 OTHER_FRACTION = {"trtllm": 0.97, "dynamo-trtllm": 0.97, "lmdeploy": 0.95}
 """Engines without memory rules of their own take a share of what weights leave, here put as one of the total."""
 
@@ -214,12 +216,16 @@ def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths
     grid = (1.0,) if policy.chunk_tokens == LLAMA_CPP_TOKENS else GRID
     held = formats(row, facts.model)
     lengths = prefill_lengths(lengths) if layout.role == "prefill" else lengths
-    settings = _settings(row, lengths, policy, facts)
-    memory = rank_memory(facts.model, held, layout.cut, settings, facts.engine)
-    blocks = memory.blocks(facts.cluster.gpu.total_bytes)
     context = lengths.decode_context_tokens
+    # What was measured fitted: where the usual share leaves no request its cache, a larger one was asked for.
+    for fraction in (row.memory_fraction, LARGEST_FRACTION):
+        settings = _settings(replace(row, memory_fraction=fraction), lengths, policy, facts)
+        memory = rank_memory(facts.model, held, layout.cut, settings, facts.engine)
+        blocks = memory.blocks(facts.cluster.gpu.total_bytes)
+        fitting = memory.layout.concurrency(blocks, int(context) + 1) * layout.cut.dp
+        if fitting >= 1 or row.memory_fraction or row.tp is None:
+            break
     reserved = lengths.output_tokens / 2 if engine_family(row.engine) in RESERVING else 0.0
-    fitting = memory.layout.concurrency(blocks, int(context) + 1) * layout.cut.dp
     return PoolCase(
         layout=layout,
         work=step_work(facts.model, held, layout.cut, lengths, policy, grid),
