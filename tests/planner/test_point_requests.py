@@ -141,9 +141,37 @@ def test_mlperf_fills_the_cache_where_tensorrt_would_keep_room_for_answers() -> 
     assert filled / kept == pytest.approx(1 + 90 / 990, rel=1e-2)
 
 
-def test_prompts_that_come_round_again_are_found_whole() -> None:
-    """A few users send their one prompt over and over: of 900 tokens one block is computed, not all but the 100."""
-    again = case(notes="shared prefix: 9 system prompts x 5 users, system 100 tok", shared_prefix_tokens=100.0)
-    assert (again.lengths.prompt_tokens, again.lengths.cached_tokens) == (16, 884)
-    once = case(notes="shared prefix", shared_prefix_tokens=100.0)
-    assert (once.lengths.prompt_tokens, once.lengths.cached_tokens) == (800, 100)
+def test_prompts_of_a_shared_prefix_load_return() -> None:
+    """Nine system prompts for five users are 45 prompts: of those that return, the last block is computed."""
+    notes = "shared prefix: 9 system prompts x 5 users, system 100 tok, question 447 tok; stages 5 req/s for 60s"
+    one = case(load="open_loop", concurrency=None, input_tokens=547.0, shared_prefix_tokens=100.0, notes=notes)
+    sent = offered(one, one.choices[0][0], 5.0, 0.0)
+    assert (one.lengths.prompt_tokens, one.lengths.cached_tokens) == (16.0, 531.0)
+    assert sorted(set(sent.segment_id.tolist())) == list(range(45))
+    assert sent.segment_tokens.tolist() == [531] * len(sent)
+
+
+def test_the_prompts_of_a_static_batch_are_one_step() -> None:
+    """Twice the batch or twice the prompt is twice the tokens, and nearly twice the time to the first one."""
+
+    def ttft(users: float, tokens: float) -> float:
+        one = case(load="static_batch", engine="trtllm", engine_version="0.9.0", num_gpus=1, concurrency=users,
+                   input_tokens=tokens)  # fmt: skip
+        found = next(p.predicted for p in predict_point(one, read_efficiencies()) if p.metric.startswith("ttft"))
+        assert found is not None
+        return found.value
+
+    assert ttft(128, 128) == pytest.approx(2 * ttft(64, 128), rel=0.05)
+    assert ttft(64, 256) == pytest.approx(2 * ttft(64, 128), rel=0.05)
+    assert ttft(16, 128) > ttft(1, 128)
+
+
+def test_what_was_measured_fitted() -> None:
+    """R1 in 8 bits leaves four B200 no cache at the usual share of memory: its run was given more."""
+    r1 = {"model": "deepseek-ai/DeepSeek-R1-0528", "weight_format": "fp8", "gpu": "b200-sxm-180gb", "engine": "sglang",
+          "engine_version": "0.5.12", "num_gpus": 4, "tp": 4, "kv_format": "fp8", "max_num_batched_tokens": 16_384,
+          "input_tokens": 7373.0, "output_tokens": 922.0}  # fmt: skip
+    pool = case(**r1).choices[0][0]
+    assert pool.settings.memory_fraction == 0.95
+    assert pool.kv_tokens > 32 * 8300
+    assert case(**r1 | {"memory_fraction": 0.88}).choices[0][0].settings.memory_fraction == 0.88

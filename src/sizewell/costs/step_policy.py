@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike
 from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.host_work import HostSplit
 from sizewell.costs.operators import RankModel
+from sizewell.costs.plain_kernels import PlainKernels, overlap
 from sizewell.costs.step import Launch
 from sizewell.costs.work import Operator
 from sizewell.specs.deployment import EngineSettings, Parallelism
-from sizewell.specs.engine import EngineSpec
+from sizewell.specs.engine import EngineSpec, PlainPrompts
 from sizewell.specs.model import ModelSpec
 
 BALANCED = frozenset({"trtllm"})
@@ -43,6 +44,7 @@ class StepPolicy:
     engine `mixes`, prompts ride on the steps of those that decode; else they have steps of their own. No sequence is
     longer than `longest_tokens`. Sequences are spread over batches that `fill_stages` of a pipeline, or share one.
     Steps with prompts that have no more than `pieced_tokens` on a rank run in recorded pieces, attention between them.
+    `plain` says how prompts are computed where kernels are not fused.
     """
 
     chunk_tokens: int
@@ -58,6 +60,7 @@ class StepPolicy:
     mixes: bool = True
     fill_stages: bool = True
     pieced_tokens: int = 0
+    plain: PlainPrompts | None = None
 
     @classmethod
     def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
@@ -74,6 +77,7 @@ class StepPolicy:
             mixes=engine.name not in PROMPTS_FIRST,
             fill_stages=engine.name not in ONE_BATCH,
             pieced_tokens=engine.pieced_tokens(settings.max_num_seqs, settings.max_num_batched_tokens),
+            plain=engine.plain_prompts,
         )
 
     def under_way(self, cut: Parallelism) -> int:
@@ -95,12 +99,18 @@ class StepPolicy:
         chunk: Floats = np.minimum(np.maximum(arriving, least), room)
         return chunk
 
+    def stages_at_once(self, ranked: RankModel) -> float:
+        """Return how many stages of a pipeline work at once on the chunks of a prompt."""
+        return float(ranked.cut.pp) if self.plain is None else overlap(self.plain, ranked)
+
     def operators(self, ranked: RankModel, batch: Batch) -> tuple[Operator, ...]:
         """Return the operators of a step, with what the host computes as operators of their own."""
         return self.placed(ranked, ranked.step(batch, self.drafts), batch)
 
     def placed(self, ranked: RankModel, operators: Sequence[Operator], batch: Batch) -> tuple[Operator, ...]:
-        """Return some operators of a step with what the host computes apart."""
+        """Return some operators of a step as this engine runs them, with what the host computes apart."""
+        if self.plain is not None:
+            operators = PlainKernels(self.plain).changed(operators)
         if not self.host_bytes:
             return tuple(operators)
         split = HostSplit.of(

@@ -182,7 +182,7 @@ class _Tables:
         ranks = self.ranked.cut.dp
         tokens = prompts * chunk * ranks
         batch = Batch.prefill(tokens, np.maximum(cached, 0.0), prompts * ranks, pairs=tokens * visible)
-        return self.ranked.mixers(batch)
+        return list(self.policy.placed(self.ranked, self.ranked.mixers(batch), batch))
 
     def _spans(self) -> set[float]:
         """Contexts from which on a query sees no more."""

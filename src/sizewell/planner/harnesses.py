@@ -25,7 +25,6 @@ admitted while there is room for their next tokens (batch_scheduler_policy max_u
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -47,9 +46,6 @@ QUEUED = {
     (1000, 2000): 1500, (2048, 128): 3000, (2048, 2048): 1500, (5000, 500): 1500, (20_000, 2000): 1000,
 }  # fmt: skip
 """Requests of the overview's runs by input and output tokens (docs/source/performance/perf-overview.md, 1.0)."""
-_POOL_OF_PROMPTS = re.compile(r"\d+ system prompts x \d+ users")
-COMPUTED_AGAIN = 16.0
-"""Tokens of a prompt that is found whole: the last block, for its logits."""
 TUNED_TPOT_P99_S = 0.2
 P99_OVER_MEAN = 1.17
 """Of the time per output token under a steady load: quartiles of published runs are 1.13 and 1.20."""
@@ -131,11 +127,6 @@ def keeps_prefixes(row: PointRow, engine: str) -> bool:
 def narrows_expert_rows(row: PointRow, engine: str, architecture: str) -> bool:
     """Return whether experts of four bits are multiplied by 8-bit rows where the engine would not do so by itself."""
     return is_inferencex(row) and engine == "vllm" and architecture == "blackwell" and "gpt-oss" in row.model
-
-
-def repeats_prompts(row: PointRow) -> bool:
-    """Return whether a load goes round a few prompts, so that all but the first requests find theirs computed."""
-    return bool(_POOL_OF_PROMPTS.search(row.notes))
 
 
 def fills_cache(row: PointRow) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sizewell.planner.harnesses import conversation, is_inferencex
-from sizewell.planner.point_cases import PointCase, PoolCase
+from sizewell.planner.point_cases import PointCase, PoolCase, repeated_prompts
 from sizewell.traffic.requests import Requests
 
 Ints = NDArray[np.int64]
@@ -64,7 +64,7 @@ def offered(case: PointCase, pool: PoolCase, rate_per_s: float, request_s: float
 
 
 def _requests(case: PointCase, arrivals: NDArray[np.float64], draw: np.random.Generator) -> Requests:
-    """Return requests at `arrivals`; a prefix that all share is one segment."""
+    """Return requests at `arrivals`; a prefix that all share is one segment, prompts that return are several."""
     cached, count = round(case.lengths.cached_tokens), len(arrivals)
     prompts, answers = _prompts_and_answers(case, count, draw)
     plain = Requests.of(arrivals, prompts + cached, answers)
@@ -73,7 +73,7 @@ def _requests(case: PointCase, arrivals: NDArray[np.float64], draw: np.random.Ge
     return replace(
         plain,
         segment_start=np.arange(count + 1),
-        segment_id=np.zeros(count, dtype=np.int64),
+        segment_id=np.arange(count, dtype=np.int64) % repeated_prompts(case.row),
         segment_tokens=np.full(count, cached),
     )
 

@@ -83,6 +83,7 @@ class StepWork:
     lengths: Lengths
     policy: StepPolicy
     stages: int
+    stages_at_once: float
     under_way: int
     chunk: Floats
     steps: PricedBatch
@@ -184,7 +185,8 @@ def _step_works(
     ends = np.cumsum([0, *(sum(part.size for part in each) for each in parts)]).tolist()
     return tuple(
         StepWork(
-            sequences=sequences, lengths=lengths, policy=policy, stages=cut.pp, under_way=policy.under_way(cut),
+            sequences=sequences, lengths=lengths, policy=policy, stages=cut.pp,
+            stages_at_once=first.stages_at_once(ranked), under_way=policy.under_way(cut),
             chunk=chunk, steps=steps, span=slice(*span),
         )
         for policy, chunk, span in zip(policies, chunks, pairwise(ends), strict=True)
@@ -214,9 +216,9 @@ def _step_table(work: StepWork, steps: StepTime, reached: Reached) -> StepTable:
         decode_s=decode_s,
         prompt_s=added * chunks_of_a_prompt,
         ride_s=rides * decode_s,
-        alone_s=alone_s[:, 0] + alone_s[:, 1:].sum(axis=1) / work.stages,
+        alone_s=alone_s[:, 0] + alone_s[:, 1:].sum(axis=1) / work.stages_at_once,
         floor_s=steps.floor_s[:, decode],
-        alone_floor_s=steps.floor_s[:, alone].sum(axis=1) / work.stages,
+        alone_floor_s=steps.floor_s[:, alone].sum(axis=1) / work.stages_at_once,
         accepted_tokens=mean_accepted_tokens(reached.factors["acceptance"], work.policy.drafts),
         request_s=reached.factors["request_s"],
         accept_s=reached.factors["accept_s"],
