@@ -8,7 +8,7 @@ from sizewell.cli.documents import Object, deployment_object, model_object
 from sizewell.cli.rehearsal_text import rehearsal_object
 
 if TYPE_CHECKING:
-    from sizewell.planner.plan import Answer, Details, Plan, PoolUse, Service
+    from sizewell.planner.plan import Answer, Details, Plan, PoolUse
     from sizewell.planner.question import Question
 
 
@@ -44,7 +44,7 @@ def plan_object(plan: Plan) -> Object:
     """Return one plan."""
     return {
         "deployment": deployment_object(plan.deployment),
-        "service": _service_object(plan.service),
+        "service": _service_object(plan),
         "cost": plan.cost,
         "memory": plan.memory,
         "recovery_fraction": plan.recovery_fraction,
@@ -96,7 +96,13 @@ def _details_object(details: Details | None) -> Object | None:
     }
 
 
-def _service_object(service: Service) -> Object:
+def _service_object(plan: Plan) -> Object:
+    """Return what users get; where the plan was played, capacity is what the play showed."""
+    service, played = plan.service, plan.rehearsal
+    most = service.saturation_concurrency_per_replica
+    if played:
+        holds = played.saturation.holds / played.replicas
+        most = holds if played.unit == "users" else max(most, service.concurrency_per_replica)
     return {
         "ttft_s": service.ttft_s,
         "ttfa_s": service.ttfa_s,
@@ -106,7 +112,7 @@ def _service_object(service: Service) -> Object:
         "requests_per_s": service.requests_per_s,
         "tokens_per_s_per_user": service.tokens_per_s_per_user,
         "concurrency_per_replica": service.concurrency_per_replica,
-        "saturation_concurrency_per_replica": service.saturation_concurrency_per_replica,
-        "headroom_fraction": service.headroom_fraction,
+        "saturation_concurrency_per_replica": most,
+        "headroom_fraction": played.headroom_fraction if played else service.headroom_fraction,
         "bound_by": service.bound_by,
     }

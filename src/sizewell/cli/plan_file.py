@@ -22,7 +22,7 @@ STATED, TAKEN = "sizewell.plan_file", "sizewell.plan_taken"
 HELP = "Take the best plan of `sizewell plan --json`, a file or the number of a kept one; MODEL and flags given win."
 SETTINGS = ("max_num_seqs", "max_num_batched_tokens", "memory_fraction", "speculative_tokens")
 """Settings that are called the same in a plan and as a flag."""
-SWITCHES = ("enforce_eager", "pin_prefixes")
+SWITCHES = ("enforce_eager", "pin_prefixes", "by_priority")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

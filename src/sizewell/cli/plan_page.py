@@ -115,10 +115,12 @@ def detail_lines(plan: Plan) -> Iterator[str]:
     yield f"network: {needs.network}; {_power(plan.cost.power_w, needs)}"
     yield f"all users at once on an idle server: first token after {spread(details.burst_ttft_s)} on average"
     if pays is not None:
-        after = (
-            "renting stays cheaper" if pays.months is None else f"pays off after {pays.months:.0f} months of renting"
+        idle = plan.deployment.cluster.gpus - plan.deployment.gpus
+        rented = f"all {plan.deployment.cluster.gpus} accelerators" if idle else "them"
+        after = "stays cheaper" if pays.months is None else f"for {pays.months:.0f} months costs as much"
+        yield (
+            f"buying these nodes: {pays.capital_usd:,.0f} USD{_bought(pays)}; renting {rented} around the clock {after}"
         )
-        yield f"buying these nodes: {pays.capital_usd:,.0f} USD{_bought(pays)}; {after} around the clock"
     if details.placement is not None:
         yield _placement_line(details.placement)
 

@@ -73,6 +73,8 @@ def _settings(settings: EngineSettings) -> Iterator[str]:
     yield from ("--memory-fraction", repr(settings.memory_fraction))
     if settings.enforce_eager:
         yield "--enforce-eager"
+    if settings.by_priority:
+        yield "--by-priority"
     if settings.speculative_tokens:
         yield from ("--speculative-tokens", str(settings.speculative_tokens))
     if settings.draft_acceptance is not None:

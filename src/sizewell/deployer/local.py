@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sizewell.deployer.log_file import follow, read_lines
+from sizewell.deployer.log_file import GrowingLog, News, follow, read_lines
 from sizewell.deployer.processes import is_alive, kin, seen, send
 from sizewell.deployer.shared_memory import remove_leftovers
 from sizewell.deployer.started import Keep, Part, Started, Stopped
@@ -33,6 +33,7 @@ class Local:
     def __init__(self, started: Started, folder: Path) -> None:
         self._started, self._folder = started, folder
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._logs: dict[str, GrowingLog] = {}
 
     def start(self, keep: Keep) -> None:
         """Start every replica, behind a gate that opens once all are written down."""
@@ -94,6 +95,14 @@ class Local:
         """Return a replica's log."""
         parts = self._started.parts
         return read_lines(self._folder / parts[number].log) if number < len(parts) else []
+
+    def news(self, number: int) -> News:
+        """Return what is new in it."""
+        parts = self._started.parts
+        if number >= len(parts):
+            return News()
+        log = self._folder / parts[number].log
+        return self._logs.setdefault(log.name, GrowingLog(log)).news()
 
     def follow(self, number: int) -> Iterator[str]:
         """Yield a replica's log as it grows; nothing of one that was never started."""

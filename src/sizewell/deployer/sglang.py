@@ -73,6 +73,9 @@ def _limits(launch: Launch) -> Iterator[Flag]:
     yield Flag(name="--mem-fraction-static", value=fraction, why="share of memory for weights and cache, as priced")
     if settings.enforce_eager:
         yield Flag(name="--disable-cuda-graph", why="priced without CUDA graphs")
+    if settings.by_priority:
+        yield Flag(name="--enable-priority-scheduling", why="by priority, as played, not in order of arrival")
+        yield Flag(name="--schedule-low-priority-values-first", why="the lowest number first, as with vLLM")
     if not settings.prefix_caching:
         yield Flag(name="--disable-radix-cache", why="priced without a prefix cache")
     if settings.offload_bytes:
@@ -190,6 +193,7 @@ def read(words: Sequence[str], variables: frozenset[str]) -> Terms:
             max_model_len_tokens=int(said["--context-length"] or 0),
             memory_fraction=float(said["--mem-fraction-static"] or 0),
             enforce_eager="--disable-cuda-graph" in said,
+            by_priority="--enable-priority-scheduling" in said,
             prefix_caching="--disable-radix-cache" not in said,
             chunked_prefill=said["--chunked-prefill-size"] != UNCHUNKED,
             speculative_tokens=int(said.get("--speculative-num-steps") or 0),

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from sizewell.deployer.log_file import News
 from sizewell.specs.standing import HttpFacts, JobFacts
 
 Where = Literal["local", "slurm", "kubernetes"]
@@ -98,6 +99,9 @@ class Runner(Protocol):
 
     def lines(self, number: int) -> list[str]:
         """Return what a replica's log holds, a long one without its middle."""
+
+    def news(self, number: int) -> News:
+        """Return what a replica's log gained since it was last asked."""
 
     def follow(self, number: int) -> Iterator[str]:
         """Yield the lines of a replica's log until it ended."""

@@ -79,6 +79,8 @@ def _limits(settings: EngineSettings) -> Iterator[Flag]:
     yield Flag(name=f"--{'' if chunked else 'no-'}enable-chunked-prefill", why="said because releases differ")
     if settings.enforce_eager:
         yield Flag(name="--enforce-eager", why="priced without CUDA graphs")
+    if settings.by_priority:
+        yield Flag(name="--scheduling-policy", value="priority", why="the lowest number first, as played")
     if settings.offload_bytes:
         offload = repr(settings.offload_bytes / 2**30)
         yield Flag(name="--cpu-offload-gb", value=offload, why="GiB of weights in host memory, per accelerator")
@@ -234,6 +236,7 @@ def read(words: Sequence[str], variables: frozenset[str]) -> Terms:
             max_model_len_tokens=int(said["--max-model-len"] or 0),
             memory_fraction=float(said["--gpu-memory-utilization"] or 0),
             enforce_eager="--enforce-eager" in said,
+            by_priority=said.get("--scheduling-policy") == "priority",
             prefix_caching="--enable-prefix-caching" in said,
             chunked_prefill="--enable-chunked-prefill" in said,
             speculative_tokens=drafting.get("num_speculative_tokens", 0),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sizewell.costs.batch import Floats
+from sizewell.planner.bill_of_materials import SERVER_HOST_BYTES, WORKER_HOST_BYTES
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.engine import EngineName
 from sizewell.specs.hardware import ClusterSpec, GpuSpec, NodeSpec
@@ -31,12 +32,20 @@ class Machine:
     node: NodeSpec
     gpus_per_node: int
 
-    def cluster_for(self, cut: Parallelism, replicas: int = 1) -> ClusterSpec:
+    @property
+    def host_bytes_per_gpu(self) -> float:
+        """Host memory beside each accelerator that engines and the system leave; none where both are one memory."""
+        if self.gpu.kind != "gpu":
+            return 0.0
+        left = (self.node.host.ram_bytes - SERVER_HOST_BYTES) / self.gpus_per_node - WORKER_HOST_BYTES
+        return max(0.0, left)
+
+    def cluster_for(self, cut: Parallelism, replicas: int = 1, offload_bytes: float = 0.0) -> ClusterSpec:
         """Return the nodes that `replicas` replicas of a cut occupy; a replica within a node never straddles two.
 
-        A single node holds no more accelerators than it must.
+        Each accelerator leaves `offload_bytes` to its host.
         """
-        return self.cluster_of(self.nodes_for(cut, replicas), cut.gpus * replicas)
+        return self.cluster_of(self.nodes_for(cut, replicas), cut.gpus * replicas, offload_bytes)
 
     def cluster_for_two(self, cuts: tuple[Parallelism, Parallelism], replicas: tuple[int, int]) -> ClusterSpec:
         """Return the nodes that two pools occupy together."""
@@ -44,9 +53,15 @@ class Machine:
         nodes = nodes_of_two(counts, gpus, np.array(self.gpus_per_node, float))
         return self.cluster_of(int(nodes), gpus[0] * replicas[0] + gpus[1] * replicas[1])
 
-    def cluster_of(self, nodes: int, needed: int) -> ClusterSpec:
-        """Return so many nodes; a single one holds no more accelerators than are needed."""
-        fitting = [count for count in self.node.gpu_counts if needed <= count <= self.gpus_per_node]
+    def cluster_of(self, nodes: int, needed: int, offload_bytes: float = 0.0) -> ClusterSpec:
+        """Return so many nodes; a single one holds no more accelerators than are needed, or than are built around a
+        host that takes the `offload_bytes` of each.
+        """
+        taken = offload_bytes and SERVER_HOST_BYTES + needed * (WORKER_HOST_BYTES + offload_bytes)
+        fitting = [
+            count for count in self.node.gpu_counts
+            if needed <= count <= self.gpus_per_node and self.node.holding(count).host.ram_bytes >= taken
+        ]  # fmt: skip
         held = min(fitting) if nodes == 1 and fitting else self.gpus_per_node
         return ClusterSpec(gpu=self.gpu, node=self.node.holding(held), gpus_per_node=held, nodes=nodes)
 

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from sizewell.specs.errors import BadInputError, UnknownNameError
 from sizewell.specs.hardware import LinkSpec
 from sizewell.specs.model import ModelSpec
-from sizewell.traffic.workload import Slo, Workload
+from sizewell.traffic.workload import Slo, Workload, refuse_gapless
 
 Objective = Literal["cheapest", "cheapest-per-token", "fastest", "fewest-gpus", "greenest"]
 PriceBasis = Literal["on-demand", "spot", "reserved-1y", "reserved-3y", "purchase"]
@@ -72,7 +72,8 @@ class Question:
     `weight_formats` are tried in order; `native` is what the checkpoint stores. `engine` names the engine whose rules
     apply. `offload` allows weights in host memory, `split` pools of prefill and decode, whose caches `kv_network`
     carries (None: what joins their accelerators). Two questions that compare equal have equal answers.
-    Raises UnknownNameError for an objective or price basis there is not, BadInputError for a network without pools.
+    Raises UnknownNameError for an objective or price basis there is not, BadInputError for a limit no load can have and
+    for a network without pools.
     """
 
     model: ModelSpec
@@ -93,6 +94,7 @@ class Question:
             raise UnknownNameError("price basis", self.price_basis, get_args(PriceBasis))
         if self.kv_network and not self.split:
             raise BadInputError(f"--kv-network {self.kv_network.key} joins pools: say --split, which searches them")
+        refuse_gapless(self.workload, self.limits.tpot_s)
 
     @property
     def quantization_allowed(self) -> bool:

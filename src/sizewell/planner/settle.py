@@ -154,7 +154,7 @@ class Settler:
             weight_format=variant.formats.weight,
             kv_format=variant.formats.kv,
             engine=variant.engine,
-            cluster=machine.cluster_for(variant.cut, replicas),
+            cluster=machine.cluster_for(variant.cut, replicas, variant.settings.offload_bytes),
             pools=(pool,),
         )
 

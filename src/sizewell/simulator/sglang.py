@@ -10,7 +10,6 @@ from __future__ import annotations
 from sizewell.simulator.arriving import comes_computed, expect, strike_moved
 from sizewell.simulator.batches import add_chunk, clear_batch
 from sizewell.simulator.cache import (
-    find_prefix,
     free_sequence,
     free_tokens,
     grow,
@@ -19,6 +18,7 @@ from sizewell.simulator.cache import (
     reveal,
 )
 from sizewell.simulator.log import PREEMPTED, SCHEDULED, note
+from sizewell.simulator.prefix import find_prefix
 from sizewell.simulator.state import NO_ROOM, NO_SEAT, OPEN, Engine
 from sizewell.simulator.vllm import close_batch, start_running, take_from_running
 from sizewell.simulator.waiting import enqueue, first_waiting, withdraw

@@ -11,7 +11,6 @@ from sizewell.simulator.arriving import comes_computed, expect, strike_moved
 from sizewell.simulator.batches import add_chunk, clear_batch, remove_chunk
 from sizewell.simulator.cache import (
     drop_unseen,
-    find_prefix,
     free_sequence,
     grow,
     offer_full_blocks,
@@ -19,6 +18,7 @@ from sizewell.simulator.cache import (
     reveal,
 )
 from sizewell.simulator.log import ADMITTED, PREEMPTED, SCHEDULED, STEP, note
+from sizewell.simulator.prefix import find_prefix
 from sizewell.simulator.state import ENDED, NO_ROOM, NO_SEAT, NONE, OPEN, PRIORITY, RUNNING, WAITING, Engine
 from sizewell.simulator.waiting import comes_before, first_waiting, return_to_front, withdraw
 
@@ -233,7 +233,7 @@ def _run_chunk(engine: Engine, ring: int, request: int, tokens: int) -> None:
 def close_batch(engine: Engine, ring: int) -> int:
     """Mark a batch in which every running sequence decodes: as long as the list stays, the next one is the same."""
     batch, state = engine.batches[ring], engine.state[0]
-    everyone = batch.entries == state.running == batch.emitting
+    everyone = batch.entries == state.running == batch.emitting and batch.beginning == 0
     if everyone and batch.decode_sequences == batch.entries and engine.rules[0].drafts == 0:
         batch.roster = state.roster
     if batch.tokens > 0:
