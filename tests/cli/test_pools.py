@@ -138,8 +138,9 @@ def test_host_memory_brings_forgotten_prefixes_back(say: Say, tmp_path: Any) -> 
     assert kept["score"]["ttft"]["mean_s"] < without["score"]["ttft"]["mean_s"]
 
 
-LONG_PROMPTS = ("llama-3.1-8b", "--gpu", "rtx-4090", "--users", "20", "--input", "4000", "--answer", "300",
-                "--ttft", "500ms", "--tpot", "20ms", "--top", "1")  # fmt: skip
+PACE = ("--ttft", "700ms", "--tpot", "17ms")
+LONG_PROMPTS = ("llama-3.1-8b", "--gpu", "rtx-4090", "--users", "30", "--input", "4000", "--answer", "300", *PACE,
+                "--top", "1")  # fmt: skip
 FEW = ("llama-3.1-8b", "--gpu", "h100", "--users", "4", "--top", "1")
 
 
@@ -153,8 +154,8 @@ def test_two_pools_win_where_long_prompts_meet_a_tight_pace(say: Say) -> None:
     assert saved > 0
     assert f"{saved:,.2f} ({saved / whole['cost']['usd_per_hour']:.0%}) less" in verdict["reasons"][0]
     assert "The KV transfer of a 4,000-token prompt takes" in " ".join(verdict["reasons"])
-    assert split["service"]["ttft_s"]["value"] <= 0.5
-    assert split["service"]["tpot_s"]["value"] <= 0.02
+    assert split["service"]["ttft_s"]["value"] <= 0.7
+    assert split["service"]["tpot_s"]["value"] <= 0.017
     assert split["rehearsal"]["holds"]
     assert 0 < split["pool_use"]["prefill_busy_fraction"] <= 1
     assert 0 < split["pool_use"]["decode_busy_fraction"] <= 1
@@ -197,7 +198,7 @@ def test_a_split_plan_is_what_explain_and_simulate_say_of_the_same_pools(say: Sa
     told = say("plan", *LONG_PROMPTS, "--split").out
     words = shlex.split(told[told.index("The best split line by line:") :].replace("\\\n", "").splitlines()[1])
     assert words[:2] == ["sizewell", "explain"]
-    explained = document(say, *words[1:], "--ttft", "500ms", "--tpot", "20ms")
+    explained = document(say, *words[1:], *PACE)
     assert explained["deployment"] == split["deployment"]
     for name in ("ttft_s", "tpot_s", "e2e_s", "requests_per_s"):
         assert explained["served"][name]["value"] == pytest.approx(split["service"][name]["value"], rel=1e-9)
