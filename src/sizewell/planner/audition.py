@@ -165,7 +165,7 @@ def _most_missed(played: Counted, lost: Sequence[Counted]) -> int:
     return max((each.replicas for each in lost if each.kind == played.kind), default=0)
 
 
-def _refined(settled: Settler, column: Column, row: int, missed: Collection[tuple[Shape, int]]) -> Column:
+def _refined(settled: Settler, column: Column, row: int, missed: Collection[tuple[Shape, int]] = ()) -> Column:
     """Return the candidate alone, under the token budget and with the replicas that serve the objective best."""
     variant = column.variant
     trial = settled.trial(column.yard, variant.engine, variant.formats.weight, column.rows[:0])
@@ -187,9 +187,9 @@ def played_frontier(settled: Settler, ranking: Ranking, auditions: Sequence[Audi
         if index is None:
             break
         known.add(ranking.identity(index))
-        each = _audition(settled, ranking, [index], 1)
-        if each.holds:
-            held.update({one.identity: one.plan(settled) for one in each.played})
+        played = Counted.of(settled, _refined(settled, *ranking.at(index)))
+        if played.rehearsal.holds:
+            held[played.identity] = played.plan(settled)
     drawn = [settled.plan(settled.draft(*ranking.at(index))) for index in ranking.frontier(known)]
     return _unbeaten([*(replace(plan, details=None, rehearsal=None) for plan in held.values()), *drawn])
 

@@ -1,6 +1,6 @@
 """The fewest replicas that hold when they are played.
 
-A closed form may ask for more than that, and a search tries replicas in steps: what a plan is for is to say how few do.
+A closed form may ask for more than that, or for less, and a search tries replicas in steps; a plan says how few do.
 """
 
 from __future__ import annotations
