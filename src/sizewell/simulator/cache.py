@@ -17,16 +17,22 @@ from sizewell.simulator.blocks import (
     take_block,
 )
 from sizewell.simulator.content import Cursor, one_block_on, start_of
+from sizewell.simulator.nodes import adopt
 from sizewell.simulator.offload import follow_on_host, keep_on_host
-from sizewell.simulator.state import CHUNK, FULL, STATE, WINDOW, Engine
+from sizewell.simulator.state import CHUNK, FULL, SGLANG, STATE, WINDOW, Engine
 
 
 def find_prefix(engine: Engine, request: int) -> int:
     """Return the tokens of the longest prefix in full cached blocks, short of the last token; note where they are."""
+    sequence = engine.sequences[request]
+    return seek(engine, request, (sequence.input_tokens + sequence.generated - 1) // engine.rules[0].block_tokens)
+
+
+def seek(engine: Engine, request: int, most: int) -> int:
+    """Return the tokens of the longest prefix in at most so many full cached blocks; note where they are."""
     rules, state, sequence = engine.rules[0], engine.state[0], engine.sequences[request]
     cursor = start_of(engine, request)
     if rules.prefix_caching:
-        most = (sequence.input_tokens + sequence.generated - 1) // rules.block_tokens
         if sequence.preemptions == 0:
             most = min(most, engine.requests[request].private_from)
         cursor = _follow(engine, request, cursor, most)
@@ -140,6 +146,8 @@ def offer_full_blocks(engine: Engine, request: int, tokens: int) -> None:
         for group in range(len(engine.groups)):
             block = engine.tables[group, sequence.slot, slot.keyed]
             if block != NULL and engine.blocks[block].key == NO_KEY and _findable(engine, group, request, slot.keyed):
+                if rules.scheduler == SGLANG and group == 0 and adopt(engine, sequence.slot, slot.keyed, cursor.key):
+                    continue
                 if slot.keyed < engine.requests[request].pinned_blocks:
                     _pin(engine, block, cursor.key + group)
                 remember(engine, block, cursor.key + group)
