@@ -17,6 +17,7 @@ from scheduler_scenarios import (
     long_answers,
     mixed,
     plain,
+    request,
     shared_prompts,
 )
 from sizewell.simulator.facts import ReplicaFacts, SchedulerRules
@@ -38,6 +39,17 @@ def scenario(name: str, requests: list[Json], fixed: bool = False, **settings: A
     }  # fmt: skip
 
 
+def streaming(seed: int = 6, count: int = 60) -> list[Json]:
+    """Return requests that come one by one, with answers much longer than prompts, some of which begin alike."""
+    draw = random.Random(seed)
+    rows = []
+    for row in range(count):
+        shared = draw.choice((0, 0, 32, 50))
+        own, output = draw.randrange(1, 60), draw.randrange(100, 400)
+        rows.append(request(2 * row, shared + own, output, *([[draw.randrange(3), shared]] if shared else [])))
+    return rows
+
+
 def named_scenarios(page: int, fixed: bool) -> list[Json]:
     """Return the scenarios with a purpose each, for one size of pages."""
     how = f"pages of {page}{', fixed lengths' * fixed}: "
@@ -49,8 +61,8 @@ def named_scenarios(page: int, fixed: bool) -> list[Json]:
         scenario(how + "shortage", long_answers(12), fixed, page_size=page, max_total_tokens=1280),
         scenario(how + "shortage, arriving", long_answers(40, together=False), fixed, page_size=page,
                  max_total_tokens=2048),
-        scenario(how + "retractions", long_answers(30), fixed, page_size=page, max_total_tokens=2048,
-                 schedule_conservativeness=0.1),
+        scenario(how + "retractions", streaming(), fixed, page_size=page, max_total_tokens=1280,
+                 schedule_conservativeness=0.05),
         scenario(how + "shared prompts", shared_prompts(), fixed, page_size=page),
         scenario(how + "shared prompts evicted", shared_prompts(), fixed, page_size=page, max_total_tokens=1280),
         scenario(how + "conversations", conversations(), fixed, page_size=page),
@@ -73,8 +85,8 @@ def drawn(seed: int) -> Json:
     }  # fmt: skip
     requests = (
         mixed(seed, 60), shared_prompts(40, seed), conversations(6, 4, seed), long_answers(40, seed, bool(seed % 2)),
-        arriving(40, 1 + seed % 4, seed), mixed(seed + 500, 80),
-    )[draw.randrange(6)]  # fmt: skip
+        arriving(40, 1 + seed % 4, seed), mixed(seed + 500, 80), streaming(seed), streaming(seed, 40),
+    )[draw.randrange(8)]  # fmt: skip
     return scenario(f"drawn {seed}", requests, draw.random() < 0.4, **settings)
 
 
