@@ -31,7 +31,7 @@ def test_every_step_is_sglangs(scenario: dict[str, Any]) -> None:
 def test_scenarios_are_worth_playing() -> None:
     """Retractions, cache hits and partial prompts occur, in numbers."""
     steps = [step for record in sglang_sessions.records().values() for step in record.steps]
-    assert sum(len(step.preempted) for step in steps) > 100
+    assert sum(len(step.preempted) for step in steps) > 30
     assert sum(cached > 0 for step in steps for _, cached in step.admitted) > 500
     assert len(steps) > 30_000
 

@@ -7,7 +7,7 @@ to the front where the engine's version does so.
 
 from __future__ import annotations
 
-from sizewell.simulator.state import SGLANG, HoldsBlocks, Smalls
+from sizewell.simulator.state import HoldsBlocks, Smalls
 
 NULL = 0
 NO_KEY = 0
@@ -19,11 +19,10 @@ def take_block(pool: HoldsBlocks) -> int:
     """Take the block at the front of the free list; what it held is forgotten."""
     blocks = pool.blocks
     block = blocks[NULL].next
-    if blocks[block].key != NO_KEY:
-        if pool.rules[0].scheduler == SGLANG:
-            _evict_node(pool, block)
-        else:
-            _evict(pool, block)
+    if blocks[block].key == PRIVATE:
+        blocks[block].key = NO_KEY
+    elif blocks[block].key != NO_KEY:
+        forget(pool, block)
     _unlink(pool, block)
     blocks[block].users = 1
     return int(block)
@@ -115,19 +114,15 @@ def forget(pool: HoldsBlocks, block: int) -> None:
     places[hole].block = NULL
 
 
-def _evict(pool: HoldsBlocks, block: int) -> None:
-    if pool.blocks[block].key == PRIVATE:
-        pool.blocks[block].key = NO_KEY
-    else:
-        forget(pool, block)
-
-
 def _evict_node(pool: HoldsBlocks, block: int) -> None:
     """Forget a free node: from its last block on, the free list holds the others up to the end of another node."""
     blocks = pool.blocks
     blocks[block].ends_node = 0
     while block != NULL and blocks[block].key != NO_KEY and not blocks[block].ends_node:
-        _evict(pool, block)
+        if blocks[block].key == PRIVATE:
+            blocks[block].key = NO_KEY
+        else:
+            forget(pool, block)
         block = blocks[block].next
 
 

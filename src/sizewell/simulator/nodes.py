@@ -40,3 +40,9 @@ def adopt(engine: Engine, slot: int, place: int, key: int) -> bool:
     table[place] = block
     engine.state[0].adopted = place + 1
     return True
+
+
+def pin(engine: Engine, block: int, key: int) -> None:
+    """Let a block that is about to be remembered stay for good, unless another already does under its key."""
+    if find_block(engine, key) == NULL:
+        share_block(engine, block)

@@ -25,8 +25,6 @@ def keep_on_host(engine: Engine, key: int) -> None:
     if block == NULL:
         block = take_block(host)
         remember(host, block, key)
-        # On the host every block goes by itself, under SGLang, too.
-        host.blocks[block].ends_node = 1
     make_latest(host, block)
 
 
