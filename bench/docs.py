@@ -30,8 +30,12 @@ BLOCK = re.compile(r"(<!-- run: (?P<command>[^\n]+?) -->\n```[a-z]*\n)(?P<body>.
 
 
 def output_of(command: str) -> str:
-    """Return what a `sizewell` command prints on both streams, without trailing blanks; ` | head -N` is understood."""
-    words, _, cut = command.partition(" | head -")
+    """Return what a `sizewell` command prints on both streams, without trailing blanks.
+
+    A pipe into `head -N` or `tail -N` is understood.
+    """
+    words, _, pipe = command.partition(" | ")
+    end, _, cut = pipe.partition(" -")
     program, *arguments = shlex.split(words)
     if program != "sizewell":
         raise SystemExit(f"docs may only show sizewell, not {program!r}")
@@ -49,7 +53,9 @@ def output_of(command: str) -> str:
     if "Traceback" in done.stdout:
         raise SystemExit(f"{command}\n{done.stdout}")
     lines = [line.rstrip() for line in done.stdout.strip("\n").splitlines()]
-    return "\n".join([*lines[: int(cut)], "…"] if cut and len(lines) > int(cut) else lines)
+    if not cut or len(lines) <= int(cut):
+        return "\n".join(lines)
+    return "\n".join([*lines[: int(cut)], "…"] if end == "head" else ["…", *lines[-int(cut) :]])
 
 
 def renewed(text: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from sizewell.catalog.measurements import read_memory_rows
-from sizewell.catalog.memory_logs import log_facts, logs, predict_memory_rows
+from sizewell.catalog.memory_logs import logged_setup, logs, predict_memory_rows
 from sizewell.planner.logged_settings import LogFacts
 from sizewell.planner.memory_bars import MemoryBar, diagnosis_bar, memory_bars
 from sizewell.planner.validate_memory import MemoryPrediction, predict_log
@@ -48,7 +48,7 @@ def leave_one_out(rows: tuple[MemoryRow, ...]) -> tuple[MemoryPrediction, ...]:
     known: list[tuple[tuple[MemoryRow, ...], LogFacts]] = []
     for log in logs(rows):
         try:
-            known.append((log, log_facts(log)))
+            known.append((log, logged_setup(log)))
         except SizewellError:
             continue
     return tuple(

@@ -84,9 +84,9 @@ class Served:
         found = (line.rsplit(" ", 1) for line in lines if line.startswith(name + "{"))
         return {labels: float(value) for labels, value in found}
 
-    def settles(self, name: str, value: float) -> bool:
-        """Return whether a metric reaches a value, over all its labels, within half a minute."""
-        until = time.monotonic() + 30
+    def settles(self, name: str, value: float, within_s: float = 30.0) -> bool:
+        """Return whether a metric reaches a value, over all its labels, in time."""
+        until = time.monotonic() + within_s
         while time.monotonic() < until:
             if sum(self.figures(name).values()) == value:
                 return True

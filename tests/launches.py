@@ -73,6 +73,7 @@ settings = st.builds(
     speculative_tokens=st.integers(0, 32),
     offload_bytes=st.one_of(st.just(0.0), st.integers(1, 400).map(lambda gib: float(gib << 30))),
     kv_cache_bytes=st.one_of(st.just(0.0), st.integers(1, 1 << 40).map(float)),
+    by_priority=st.sampled_from([False, False, True]),
 )
 CUTS = {
     "1 node": [
@@ -126,24 +127,43 @@ SPLITS = [
 ]
 
 
+SMALL_SPLITS = [
+    (Parallelism(tp=2), Parallelism(tp=4)),
+    (Parallelism(tp=4), Parallelism(tp=4)),
+    (Parallelism(tp=1), Parallelism(tp=2)),
+    (Parallelism(tp=2), Parallelism(dp=2, ep=2)),
+]
+
+
 @st.composite
-def split_launches(draw: st.DrawFn) -> Launch:
-    """Draw a launch of R1 in two pools on one node or eight, by any release whose flags are known."""
+def split_launches(draw: st.DrawFn, *, one_machine: bool) -> Launch:
+    """Draw a launch of R1 in two pools on one node or eight, by any release whose flags are known.
+
+    What every such launch is refused for is not drawn, so that few examples are given up: Ray, a router of vLLM or on
+    one machine that listens to everybody, SGLang with a cache of stated bytes or one of a decode pool on the host.
+    """
     asked = draw(launches())
-    prefill, decode = draw(st.sampled_from(SPLITS))
+    by_sglang = asked.flags.engine == "sglang"
+    prefill, decode = draw(st.sampled_from(SMALL_SPLITS if one_machine else SPLITS))
     gib = draw(st.sampled_from([0, 0, 64]))
-    chosen = draw(settings)
-    held = 10.0**9 * 16 * gib if asked.flags.engine == "sglang" else 2.0**30 * gib
+    drawn = draw(settings)
+    hosted, plain = replace(drawn, kv_host_bytes=2.0**30 * gib), drawn
+    if by_sglang:
+        plain = replace(drawn, kv_cache_bytes=0.0)
+        hosted = replace(plain, kv_host_bytes=10.0**9 * 16 * gib)
+    most = min(2, (8 - decode.gpus) // prefill.gpus) if one_machine else 2
+    answering = 1 if one_machine else draw(st.integers(1, 2))
     pools = (
-        Pool(role="prefill", replicas=draw(st.integers(1, 2)), parallelism=prefill, settings=chosen),
-        Pool(role="decode", replicas=draw(st.integers(1, 2)), parallelism=decode, settings=chosen),
+        Pool(role="prefill", replicas=draw(st.integers(1, most)), parallelism=prefill, settings=hosted),
+        Pool(role="decode", replicas=answering, parallelism=decode, settings=plain if by_sglang else hosted),
     )
-    pools = tuple(replace(pool, settings=replace(pool.settings, kv_host_bytes=held)) for pool in pools)
-    small = sum(pool.replicas * pool.parallelism.gpus for pool in pools) <= 8
-    cluster = replace(asked.deployment.cluster, nodes=1 if small and draw(st.booleans()) else 8)
+    cluster = replace(asked.deployment.cluster, nodes=1 if one_machine else 8)
     network = draw(st.sampled_from([None, read_link("infiniband-ndr-400")]))
     built = replace(asked.deployment, pools=pools, cluster=cluster, kv_network=network)
-    return replace(asked, deployment=built, router=read_router_flags(asked.flags.engine))  # type: ignore[arg-type]
+    host = asked.site.host if by_sglang and not one_machine else "127.0.0.1"
+    site = replace(asked.site, host=host, slurm=replace(asked.site.slurm, launcher="mp"))
+    router = read_router_flags(asked.flags.engine)  # type: ignore[arg-type]
+    return replace(asked, deployment=built, site=site, router=router)
 
 
 llama_settings = st.builds(

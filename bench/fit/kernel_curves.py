@@ -78,7 +78,7 @@ def predicted(point: Measured, parameters: Sequence[float]) -> Floats:
 
 def _flat(point: Measured) -> object:
     # In the cost model these two do not depend on the batch; here every row is another shape.
-    nothing = np.zeros(1)
+    nothing = np.zeros((1, 1))
     return point.work._replace(products=nothing, depth=nothing)
 
 
@@ -131,10 +131,13 @@ def curves(points: Sequence[Measured]) -> dict[str, dict[str, Fit]]:
             table[f"architecture:{architecture}"] = shared = fit(of)
             engines = {p.engine for p in of}
             for engine in sorted(engines) if len(engines) > 1 else ():
-                own = [p for p in of if p.engine == engine]
+                own = [p for p in of if p.engine == engine and not p.beside]
                 apart = fit(own)
                 if _mean_error(own, apart) < OWN * _mean_error(own, shared):
                     table[f"architecture:{architecture}+engine:{engine}"] = apart
+            for engine, beside in sorted({(p.engine, p.beside) for p in of if p.beside}):
+                told = [p for p in of if (p.engine, p.beside) == (engine, beside)]
+                table[f"architecture:{architecture}+engine:{engine}+{beside}"] = fit(told)
         found[kind] = table
         print(kind, {tag: (round(f.median, 3), round(f.p80, 3)) for tag, f in table.items()}, flush=True)
     return found
@@ -146,7 +149,7 @@ def _mean_error(tables: Sequence[Measured], found: Fit) -> float:
 
 def nearest(table: dict[str, Fit], point: Measured) -> Fit:
     """Return the curve the cost model would use."""
-    tags = {f"architecture:{point.gpu.architecture}", f"engine:{point.engine}", ""}
+    tags = {f"architecture:{point.gpu.architecture}", f"engine:{point.engine}", point.beside, ""}
     return [f for tag, f in table.items() if tags.issuperset(tag.split("+"))][-1]
 
 

@@ -46,6 +46,9 @@ CACHED_BYTES = {"l40s-48gb": 1.3e8, "rtx-pro-6000-server-96gb": 1.7e8}
 MICROSCALING = "B200|B300|RTX PRO"
 """Accelerators that multiply four-bit weights by 8-bit rows; the tables name both ways, rates are those of that."""
 
+NARROW_ROWS = "w4a8_mxfp4_mxfp8"
+"""Weights of four bits by rows of eight: TensorRT-LLM and SGLang always multiply so there, vLLM where it is told to."""
+
 LATENT_DEVICES = "H100|H200|B200|B300|GB200|GB300"
 
 UNBELIEVABLE = 0.97
@@ -54,19 +57,23 @@ UNBELIEVABLE = 0.97
 OTHER_SOURCES = "nongated|min_latency|situ_as_silu|compressedtensorsw4a4mxfp4"
 """Kernels that are a stand-in, or of blocks the cost model does not know."""
 
-OLD_SOURCES = "vllm_fused_moe|vllm_marlin_int4|vllm_mxfp4"
+OLD_SOURCES = "vllm_fused_moe|vllm_marlin_int4|vllm_mxfp4_moe"
 """Kernels of earlier versions; for fp8 on Hopper they are what engines run, the later table is of another quantiser."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Kernels of one class measured on one accelerator under one engine: their work, arrays [1, B], and seconds [B]."""
+    """Kernels of one class measured on one accelerator under one engine: their work, arrays [1, B], and seconds [B].
+
+    `beside` is a tag of what the engine does only where it is told to.
+    """
 
     kind: str
     gpu: GpuSpec
     engine: str
     version: str
     table: str
+    beside: str
     work: KernelWork
     flops_per_s: float
     seconds: Floats
@@ -126,6 +133,7 @@ def _believable(
         engine=engine,
         version=path.parent.name,
         table="/".join(path.parts[-4:]),
+        beside=str(frame.beside.iloc[0]) if "beside" in frame else "",
         work=KernelWork(
             flops=work["flops"][None, kept], stream_bytes=work["stream"][None, kept], row_bytes=work["row"][None, kept],
             rows=work["rows"][None, kept], units=work["units"][None, kept],
@@ -176,18 +184,19 @@ def _experts(frame: pd.DataFrame, engine: str) -> Read:
         touched = experts * (1 - (1 - top / experts) ** tokens)
         assigned = tokens * top
         expert = 3 * hidden * inner
-        if (
-            kind == "mx4"
-            and engine == "trtllm"
-            and name == "w4a16_mxfp4"
-            and part.device.str.contains(MICROSCALING).any()
-        ):
-            continue  # This engine multiplies by 8-bit rows there.
         wide = kind == "mx4" and part.device.str.contains(MICROSCALING).any()
+        if wide and name != NARROW_ROWS and _narrow_always(engine, part):
+            continue
         yield f"experts.{kind}", "fp8" if wide else PEAKS[kind], part.assign(
             flops=2 * assigned * expert, stream=touched * expert * WEIGHT_BYTES[str(name)],
             row=assigned * (2 * hidden + 3 * inner) * 2, rows=assigned / touched, units=touched, products=1.0, depth=0.0,
+            beside="rows:8" if name == NARROW_ROWS and engine == "vllm" else "",
         )  # fmt: skip
+
+
+def _narrow_always(engine: str, part: pd.DataFrame) -> bool:
+    """Return whether an engine multiplies four-bit weights by 8-bit rows on an accelerator without being told to."""
+    return engine == "trtllm" or (engine == "sglang" and not part.device.str.contains("RTX PRO").any())
 
 
 def _decode(frame: pd.DataFrame, engine: str) -> Read:

@@ -70,6 +70,14 @@ def test_a_run_is_labelled_by_what_limits_it(
     assert found.slowness is not None and 0.6 < found.slowness < 1.6
 
 
+@pytest.mark.parametrize(("peak", "label"), [(1.0, "KV capacity"), (0.6, "queueing"), (None, "queueing")])
+def test_a_cache_that_is_full_in_waves_is_what_requests_wait_for(
+    adviser: Adviser, peak: float | None, label: str
+) -> None:
+    seen = steady(100.0, 8, waiting=8, kv_used_fraction=0.79, kv_peak_fraction=peak, kv_tokens=4096.0)
+    assert diagnose(seen, Known(), adviser).label == label
+
+
 def kempner(deploy: Deploy, **said: object) -> tuple[Deployment, Observation]:
     """Return R1 as the source documents run it, with its published throughput at 64 sequences."""
     settings = {"tp": 16, "pp": 1, "enforce_eager": True, "max_num_seqs": 64, "max_model_len_tokens": 2048, **said}

@@ -114,6 +114,16 @@ def test_architectures_without_a_shipped_model_are_exact(row: dict[str, Any]) ->
     assert build_model("small", Fields(row["config"], "small.json")).parameters == row["parameters"]
 
 
+def test_a_model_that_speaks_is_counted_as_it_is_served() -> None:
+    """Qwen2.5-Omni's file wraps the thinker that engines load beside the parts that speak, which they do not."""
+    thinker = next(row["config"] for row in UNSHIPPED if "OmniThinker" in row["config"]["architectures"][0])
+    alone = build_model("thinker", Fields(thinker, "thinker.json"))
+    for name in ("Qwen2_5OmniModel", "Qwen2_5OmniForConditionalGeneration"):
+        whole = {"architectures": [name], "thinker_config": thinker, "talker_config": {"hidden_size": 896}}
+        served = build_model("whole", Fields(whole, "whole.json"))
+        assert (served.parameters, served.layers, served.assumed) == (alone.parameters, alone.layers, ())
+
+
 def test_internlm2_is_its_published_checkpoint() -> None:
     config = {
         "architectures": ["InternLM2ForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,

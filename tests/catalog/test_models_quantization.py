@@ -54,6 +54,19 @@ def test_each_method_stores_all_four_matrices_alike(settings: dict[str, Any], na
     assert len(model.layer_counts) == 1
 
 
+@pytest.mark.parametrize("method", ["awq", "gptq"])
+@pytest.mark.parametrize("group", [0, -2, -128, 0.5, "128", None, 10**30])
+def test_a_group_that_cannot_be_is_refused(method: str, group: object) -> None:
+    with pytest.raises(BadInputError, match="group_size"):
+        built({"quant_method": method, "bits": 4, "group_size": group})
+
+
+def test_a_scheme_without_a_group_scales_whole_rows() -> None:
+    assert built(scheme(num_bits=4, group_size=None)).weight_format == "int4-g0"
+    with pytest.raises(BadInputError, match="group_size is 0, expected -1"):
+        built(scheme(num_bits=4, group_size=0))
+
+
 def scheme(**weights: Any) -> dict[str, Any]:
     inputs = {"num_bits": weights["num_bits"]} if weights.pop("inputs", False) else None
     group = {"targets": ["Linear"], "weights": weights, "input_activations": inputs}
@@ -80,8 +93,8 @@ def test_schemes_of_compressed_tensors(settings: dict[str, Any], name: str) -> N
 
 @pytest.mark.parametrize(
     "settings",
-    [{"quant_method": "alchemy"}, {"quant_method": "awq", "bits": 7}, {"quant_algo": "FP3"},
-     {"quant_method": "fp8", "weight_block_size": [0, 1]}, scheme(num_bits=3, type="float")],
+    [{"quant_method": "alchemy"}, {"quant_method": "awq", "bits": 7, "group_size": 64},
+     {"quant_algo": "FP3"}, {"quant_method": "fp8", "weight_block_size": [0, 1]}, scheme(num_bits=3, type="float")],
 )  # fmt: skip
 def test_an_unknown_method_or_width_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(BadInputError, match="expected"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import fields
 from pathlib import Path
 
@@ -81,6 +82,30 @@ def test_windows_files_are_read_too(tmp_path: Path) -> None:
         plain = _read(tmp_path, text).requests
         other = _read(tmp_path, b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()).requests
         assert other.arrival_s.tolist() == plain.arrival_s.tolist()
+
+
+def test_gzipped_files_are_read_whatever_they_are_called(tmp_path: Path) -> None:
+    for text in (OWN, MOONCAKE):
+        for name in ("t.csv.gz", "t.csv"):
+            packed = _read(tmp_path, gzip.compress(text.encode()), name)
+            for column in fields(Requests):
+                np.testing.assert_array_equal(
+                    getattr(packed.requests, column.name), getattr(_read(tmp_path, text).requests, column.name)
+                )
+
+
+@pytest.mark.parametrize(
+    ("packed", "expected"),
+    [
+        (gzip.compress(OWN.encode() * 500)[:-20], "no whole gzip file"),
+        (gzip.compress(OWN.encode())[:20] + b"\0" * 20, "t.csv"),
+        (gzip.compress(b"0" * 2**21), "no line ends in its first MiB"),
+    ],
+    ids=["cut short", "damaged", "endless"],  # the time stands in what is packed
+)
+def test_damaged_and_endless_gzip_files_are_named(tmp_path: Path, packed: bytes, expected: str) -> None:
+    with pytest.raises(BadInputError, match=expected):
+        _read(tmp_path, packed)
 
 
 def test_seven_digits_and_zones_of_azure(tmp_path: Path) -> None:
@@ -174,7 +199,7 @@ def test_mistakes_in_a_row_are_named(tmp_path: Path, row: str, expected: str) ->
         ("arrival_s,input_tokens,answer_tokens,segments\n1,9,3,7:10\n", "request 0 names 10 tokens of its prompt"),
         (AZURE + "2023-11-16,1,1\n", "line 4: timestamp is '2023-11-16': write it as"),
         (AZURE + ",1,1\n", "line 4: timestamp is ''"),
-        (AZURE + "2023-13-16 18:15:46,1,1\n", "a timestamp is no date"),
+        (AZURE + "2023-13-16 18:15:46,1,1\n", "line 4: timestamp is '2023-13-16 18:15:46'"),
         (AZURE + "2023-11-16 18:15:46Z,1,1\n", "line 4: timestamp '2023-11-16 18:15:46Z' has another zone"),
         (AZURE + "2099-11-16 18:15:46,1,1\n", "line 4: arrives at"),
         (BURSTGPT + "200,GPT-4,0,5,5,API log\n", "line 5: request tokens is 0"),
@@ -246,7 +271,8 @@ def test_our_own_form_goes_there_and_back(tmp_path: Path, traffic: Traffic) -> N
     write_own(path, requests)
     trace = read_trace(path)
     assert trace.notes == ()
-    for name in (field.name for field in fields(Requests)):
+    # How many people there were no column says: `after` holds who waits for whom.
+    for name in {field.name for field in fields(Requests)} - {"users"}:
         assert np.array_equal(np.asarray(getattr(trace.requests, name)), np.asarray(getattr(requests, name))), name
     assert [file.name for file in tmp_path.iterdir()] == ["t.csv"]
 

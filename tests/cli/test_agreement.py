@@ -82,6 +82,17 @@ def test_an_explanation_takes_the_engine_a_plan_would(say: Say, gpu: str, weight
     assert planned["deployment"]["engine"]["name"] == explained["deployment"]["engine"]["name"] == engine
 
 
+def test_a_mix_is_a_format_with_or_without_its_family(say: Say) -> None:
+    words = ("explain", "llama-3.1-8b", "--on", "rtx-4090", "--json", "--weight-format")
+    assert say(*words, "q4_k_m").document == say(*words, "gguf-q4_k_m").document
+
+
+def test_experts_of_the_largest_models_have_a_machine_that_holds_them(say: Say) -> None:
+    words = ("deepseek-r1", "--gpu", "rtx-4090", "--users", "1", "--weight-format", "q4_k_m", "--max-gpus", "1")
+    (found, *_) = say("plan", *words, "--offload", "--prices", "purchase", "--json").document["plans"]
+    assert found["deployment"]["cluster"]["node"] == "large-memory-server"
+
+
 def test_what_a_plan_rejects_by_format_is_explained_with_a_warning(say: Say) -> None:
     assert (
         "NOT SUPPORTED: vllm has no fp8 kernels for turing"
@@ -236,6 +247,24 @@ def test_a_host_that_lacks_the_memory_for_what_is_offloaded_is_named(say: Say) -
     assert "HOST LACKS" not in say("explain", "llama-3.1-8b", "--on", "h100", "--offload-bytes", "5GiB").out
 
 
+@pytest.mark.parametrize("flags", [("--offload-bytes", "65GiB"), ("--kv-host-memory", "65GiB")])
+def test_what_no_host_holds_is_a_verdict_and_has_no_speed(say: Say, flags: tuple[str, str]) -> None:
+    """A desktop has 64 GiB: more weights were priced there, and cache was not counted into its memory at all."""
+    offloads = flags[0] == "--offload-bytes"
+    words = (
+        ("llama-3.3-70b", "--weight-format", "gguf-q8_0", "--engine", "llama.cpp") if offloads else ("llama-3.1-8b",)
+    )
+    words = (*words, "--on", "rtx-4090", *flags)
+    told = say("explain", *words, "--json")
+    assert (told.code, told.document["memory"]["fits"], told.document["served"]) == (3, False, None)
+    assert told.document["memory"]["verdict"] == "the host does not hold it"
+    assert say("simulate", *words).code == 3
+    roomier = say("explain", *words, "--node", "workstation", "--json")
+    assert roomier.code == 0
+    needed = roomier.document["bill_of_materials"]["host_ram_minimum_bytes"]
+    assert needed == pytest.approx(14e9 + float(flags[1][:-3]) * 2**30)
+
+
 def test_a_node_named_like_its_accelerator_is_the_whole_node(say: Say) -> None:
     """DeepSeek-R1 did not fit an NVL72, because one of its accelerators was taken."""
     assert "with 4 × gb200-186gb, TP4" in say("explain", "r1", "--on", "gb200-nvl72").out
@@ -248,3 +277,54 @@ def test_a_wide_replica_is_not_full_at_the_end_of_a_grid(say: Say) -> None:
     said = say(*words, "--input", "100", "--answer", "100")
     assert "of 73,728 that may" in said.out
     assert "SATURATED" not in said.out
+
+
+@pytest.mark.parametrize("load", [("--users", "20"), ("--rate", "2/s")])
+def test_one_answer_has_one_headroom(say: Say, load: tuple[str, str]) -> None:
+    """The service said 65 % were free, by the closed form; the rehearsal of the same plan said 59 %."""
+    told = say("plan", "qwen3-32b", *load, "--tpot", "30ms", "--gpu", "h100", "--top", "1", "--json").document
+    service, played = told["plans"][0]["service"], told["plans"][0]["rehearsal"]
+    assert service["headroom_fraction"] == played["headroom_fraction"]
+    if played["unit"] == "users":
+        most = service["saturation_concurrency_per_replica"]
+        assert most * played["replicas"] == pytest.approx(played["saturation"]["holds"])
+        assert service["headroom_fraction"] == pytest.approx(1 - played["load"] / played["replicas"] / most)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "gpus"),
+    [
+        ("gb200-nvl72", "gb200-nvl72", 4),
+        ("2xhgx-h100-8", "hgx-h100-8", 16),
+        ("p5.48xlarge", "aws-p5-48xlarge", 8),
+        ("Standard_ND96isr_H100_v5", "azure-nd96isr-h100-v5", 8),
+        ("a2-highgpu-8g", "gcp-a2-highgpu-8g", 8),
+        ("3xg5.12xlarge", "aws-g5-12xlarge", 12),
+    ],
+)
+def test_a_node_is_all_of_its_accelerators_for_every_question(say: Say, name: str, key: str, gpus: int) -> None:
+    """`fit` took one accelerator of an NVL72, and nobody knew the clouds' own names of what they rent."""
+    fitted = say("fit", "llama-3.1-8b", "--on", name, "--json").document
+    assert (fitted["gpus"], fitted["fitting"][0]["deployment"]["node"]) == (gpus, key)
+    stated = say("explain", "llama-3.1-8b", "--on", name, "--json").document["deployment"]
+    assert (stated["node"], stated["nodes"] * stated["gpus_per_node"]) == (key, gpus)
+
+
+def test_a_machine_of_no_name_is_told_both_kinds_of_names(say: Say) -> None:
+    assert "did you mean hgx-h100-8" in say("explain", "llama-3.1-8b", "--on", "hgx-h100").complaint
+    several = say("fit", "llama-3.1-8b", "--on", "workstation").complaint
+    assert "say --on GPU --node workstation" in several
+    assert say("fit", "llama-3.1-8b", "--on", "rtx-4090", "--node", "workstation").code == 0
+
+
+@pytest.mark.parametrize("limit", [("--tpot", "100ms"), ("--tokens-per-s-per-user", "20")])
+def test_a_limit_between_tokens_needs_two_of_them(say: Say, limit: tuple[str, str]) -> None:
+    """Answers of one token: every candidate was played, none held, and the reason was `tpot none > 0.1 s`."""
+    words = ("llama-3.1-8b", "--users", "2", "--input", "50", "--answer", "1", *limit)
+    commands = [("plan", *words, "--gpu", "h100")]
+    if limit[0] == "--tpot":
+        commands.append(("explain", *words, "--on", "h100"))
+    for command in commands:
+        said = say(*command)
+        assert (said.code, "leave the TPOT limit out" in said.complaint) == (2, True)
+    assert say("plan", *words[:-2], "--think", "1", *limit, "--gpu", "h100", "--top", "1").code == 0

@@ -68,6 +68,29 @@ def test_a_slow_machine_is_learnt_kept_and_used(own: Path, tmp_path: Path, capsy
     assert {item["tag"] for item in document["factors"]} == {"gpu:l40s-48gb", "engine:vllm"}
 
 
+def test_rows_that_say_nothing_of_use_are_left_out(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row without a load, and one whose only figure is of a kind that is not fitted."""
+    figures = table(tmp_path / "figures.csv", 1.4)
+    with figures.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert run(["calibrate", str(figures), "--json"]) == 0
+    fitted = json.loads(capsys.readouterr().out)
+    more = [
+        {**rows[0], "point_id": "quiet", "load": ""},
+        {**rows[0], "point_id": "bare", "tpot_mean_s": "", "ttft_mean_s": ""},
+    ]
+    with figures.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows([*rows, *more])
+    assert run(["calibrate", str(figures), "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == fitted
+    assert "1 of 14 rows left out, the first of them: row quiet: state its load" in said.err
+
+
 def test_what_does_not_help_is_not_kept(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["calibrate", str(table(tmp_path / "figures.csv", 1.0)), "--save", "mine"]) == 4
     assert "not saved" in capsys.readouterr().err

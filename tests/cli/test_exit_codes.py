@@ -221,3 +221,16 @@ def test_a_flag_that_would_silently_lose_is_refused(say: Say, words: tuple[str, 
 def test_a_flag_that_adds_up_may_be_repeated(say: Say) -> None:
     said = say("plan", "Qwen/Qwen3-0.6B", "--gpu", "l4", "--gpu", "t4", "--max-nodes", "1", "--json")
     assert said.code == 0
+
+
+def test_a_table_saved_by_a_spreadsheet_is_the_same_table(say: Say, tmp_path: Path) -> None:
+    """Spreadsheets write a byte order mark and carriage returns: the first column was not recognised."""
+    plain = Path(__file__).parent / "memory_rows.csv"
+    saved = tmp_path / "saved.csv"
+    saved.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+    assert say("validate", saved, "--json").out == say("validate", plain, "--json").out
+
+
+def test_predictions_that_have_no_place_are_refused_before_an_hour_of_work(say: Say, tmp_path: Path) -> None:
+    said = say("validate", Path(__file__).parent / "memory_rows.csv", "--predictions", tmp_path / "none" / "out.csv")
+    assert (said.code, said.out, "there is no folder" in said.complaint) == (2, "", True)

@@ -46,6 +46,16 @@ def test_a_number_that_cannot_be_is_refused(say: Say, tmp_path: Path, field: str
     assert field in said.complaint
 
 
+@pytest.mark.parametrize("field", ["dtype", "torch_dtype"])
+@pytest.mark.parametrize("kind", ["bfloat17", "int4", "float8_e4m3fn", "", 16, ["bfloat16"]])
+def test_a_type_nobody_computes_in_is_refused(say: Say, tmp_path: Path, field: str, kind: object) -> None:
+    others = {name: GOOD[name] for name in GOOD if name != "torch_dtype"}
+    path = _config(tmp_path, json.dumps({**others, field: kind}))
+    said = say("explain", path, "--on", "h100")
+    assert (said.code, f"{field} is {kind!r}" in said.complaint) == (2, True)
+    assert say("explain", path, "--on", "h100", "--assume", f"{field}=bfloat16").code == 0
+
+
 @pytest.mark.parametrize("names", [["EvilForCausalLM"], [], [None], "LlamaForCausalLM", ["\x1b[31m\n"]])
 def test_an_architecture_nobody_knows_is_refused(say: Say, tmp_path: Path, names: object) -> None:
     said = say("explain", _config(tmp_path, json.dumps({**GOOD, "architectures": names})), "--on", "h100")

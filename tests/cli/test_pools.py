@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -137,17 +138,82 @@ def test_host_memory_brings_forgotten_prefixes_back(say: Say, tmp_path: Any) -> 
     assert kept["score"]["ttft"]["mean_s"] < without["score"]["ttft"]["mean_s"]
 
 
-def test_a_plan_is_split_and_each_split_simulated(say: Say) -> None:
-    words = ("plan", "llama-3.1-8b", "--gpu", "h100", "--rate", "60/s", "--ttft", "300ms", "--tpot", "20ms",
-             "--top", "1")  # fmt: skip
-    found = document(say, *words, "--split")
-    whole = found["plans"][0]["deployment"]["pools"][0]["replicas"]
-    assert [[pool["replicas"] for pool in split["deployment"]["pools"]] for split in found["splits"]] == [
-        [front, whole - front] for front in range(1, whole)
-    ]
-    assert all(split["deployment"]["gpus"] == found["plans"][0]["deployment"]["gpus"] for split in found["splits"])
-    assert any(split["rehearsal"]["holds"] for split in found["splits"])
-    assert document(say, *words)["splits"] == []
-    alone = say("plan", "llama-3.1-8b", "--gpu", "h100", "--users", "4", "--split")
-    assert alone.code == 0
-    assert "NOT SPLIT: one replica cannot be split" in alone.out
+LONG_PROMPTS = ("llama-3.1-8b", "--gpu", "rtx-4090", "--users", "20", "--input", "4000", "--answer", "300",
+                "--ttft", "500ms", "--tpot", "20ms", "--top", "1")  # fmt: skip
+FEW = ("llama-3.1-8b", "--gpu", "h100", "--users", "4", "--top", "1")
+
+
+def test_two_pools_win_where_long_prompts_meet_a_tight_pace(say: Say) -> None:
+    found = document(say, "plan", *LONG_PROMPTS, "--split")
+    split, verdict = found["splits"][0], found["split"]
+    whole = verdict["one_pool"]
+    assert verdict["helps"]
+    assert verdict["candidates"] > 0
+    saved = whole["cost"]["usd_per_hour"] - split["cost"]["usd_per_hour"]
+    assert saved > 0
+    assert f"{saved:,.2f} ({saved / whole['cost']['usd_per_hour']:.0%}) less" in verdict["reasons"][0]
+    assert "The KV transfer of a 4,000-token prompt takes" in " ".join(verdict["reasons"])
+    assert split["service"]["ttft_s"]["value"] <= 0.5
+    assert split["service"]["tpot_s"]["value"] <= 0.02
+    assert split["rehearsal"]["holds"]
+    assert 0 < split["pool_use"]["prefill_busy_fraction"] <= 1
+    assert 0 < split["pool_use"]["decode_busy_fraction"] <= 1
+    assert split["deployment"]["gpus"] == sum(
+        pool["replicas"] * pool["parallelism"]["tp"] for pool in split["deployment"]["pools"]
+    )
+    assert whole["pool_use"] is None
+
+
+def test_two_pools_do_not_help_a_small_load_and_say_why(say: Say) -> None:
+    found = document(say, "plan", *FEW, "--split")
+    assert not found["split"]["helps"]
+    assert "takes 7.10 USD/h, 3.55 (100%) more than 1 × h100-sxm-80gb" in found["split"]["reasons"][0]
+    assert any("Too few replicas to split" in reason for reason in found["split"]["reasons"])
+    assert "SPLIT POOLS: Splitting does not help" in say("plan", *FEW, "--split").out
+
+
+def test_pools_are_searched_only_where_it_is_asked(say: Say) -> None:
+    found = document(say, "plan", *FEW)
+    assert (found["splits"], found["split"]) == ([], None)
+    refused = say("plan", *FEW, "--kv-network", "ethernet-25")
+    assert refused.code == 2
+    assert "say --split" in refused.err
+
+
+def test_a_network_too_slow_for_the_first_token_is_named(say: Say) -> None:
+    slow = document(say, "plan", *LONG_PROMPTS, "--split", "--kv-network", "ethernet-1")["split"]
+    assert not slow["helps"]
+    assert any("s over Ethernet 1 Gb/s" in reason for reason in slow["reasons"]), slow["reasons"]
+
+
+def test_llama_cpp_hands_no_cache_over(say: Say) -> None:
+    found = document(say, "plan", *FEW, "--engine", "llama.cpp", "--split")["split"]
+    assert found == {"helps": False, "reasons": [found["reasons"][0]], "candidates": 0, "one_pool": None}
+    assert "llama.cpp hands no cache over" in found["reasons"][0]
+
+
+def test_a_split_plan_is_what_explain_and_simulate_say_of_the_same_pools(say: Say) -> None:
+    split = document(say, "plan", *LONG_PROMPTS, "--split")["splits"][0]
+    told = say("plan", *LONG_PROMPTS, "--split").out
+    words = shlex.split(told[told.index("The best split line by line:") :].replace("\\\n", "").splitlines()[1])
+    assert words[:2] == ["sizewell", "explain"]
+    explained = document(say, *words[1:], "--ttft", "500ms", "--tpot", "20ms")
+    assert explained["deployment"] == split["deployment"]
+    for name in ("ttft_s", "tpot_s", "e2e_s", "requests_per_s"):
+        assert explained["served"][name]["value"] == pytest.approx(split["service"][name]["value"], rel=1e-9)
+    assert explained["rehearsal"]["saturation"] == split["rehearsal"]["saturation"]
+    played = document(say, "simulate", *words[2:], "--requests", "300")["score"]
+    assert played["tpot"]["mean_s"] == pytest.approx(split["service"]["tpot_s"]["value"], rel=0.05)
+    assert played["ttft"]["p50_s"] == pytest.approx(split["rehearsal"]["ttft_s"]["p50"], rel=0.1)
+
+
+def test_what_only_two_pools_hold_is_an_answer(say: Say, tmp_path: Any) -> None:
+    words = ("plan", "llama-3.3-70b", "--gpu", "h100", "--users", "300", "--input", "4000", "--answer", "300", "--ttft",
+             "3s", "--tpot", "25ms", "--no-quantization", "--split")  # fmt: skip
+    found = say(*words, "--json")
+    assert (found.code, found.document["plans"], found.document["split"]["one_pool"]) == (0, [], None)
+    assert "no plan of one pool that was tried holds" in found.document["split"]["reasons"][0]
+    (tmp_path / "plan.json").write_text(found.out)
+    assert "--split 1 takes its best of two pools" in say("render", tmp_path / "plan.json").err
+    assert say("render", tmp_path / "plan.json", "--split", "1", "--target", "slurm").code == 0
+    assert "NO PLAN OF ONE POOL HOLDS" in say(*words).out

@@ -178,6 +178,7 @@ def test_a_split_of_a_plan_is_rendered_as_it_was_simulated(say: Say, tmp_path: P
     words = ("llama-3.1-8b", "--gpu", "h100", "--rate", "60/s", "--ttft", "300ms", "--tpot", "20ms", "--top", "1")
     (tmp_path / "p.json").write_text(say("plan", *words, "--split", "--json").out)
     splits = json.loads((tmp_path / "p.json").read_text())["splits"]
+    assert splits
     assert say("render", "--from", tmp_path / "p.json").code == 0
     for number, split in enumerate(splits, start=1):
         said = say("render", "--from", tmp_path / "p.json", "--split", number, "--target", "kubernetes", "--json")

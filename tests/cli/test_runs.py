@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import jsonschema
 import pytest
 
 import sizewell
+from sizewell.cli.main import run
 from sizewell.cli.plan_file import read_planned
 from sizewell.records.store import Links, Records
 
@@ -19,19 +21,37 @@ Say = Callable[..., Any]
 SCHEMA = json.loads((Path(sizewell.__file__).parent / "cli" / "schemas" / "runs.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which two runs are kept."""
+    home = tmp_path_factory.mktemp("home")
+    words = ("simulate", "llama-3.1-8b", "--on", "1xh100", "--input", "200", "--answer", "20", "--requests", "120")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIZEWELL_CATALOG", "/nonexistent-catalogue")
+        patch.setenv("SIZEWELL_HOME", str(home))
+        for users in ("2", "8"):
+            assert run([*words, "--users", users, "--keep", f"{users} users"]) == 0
+    return home
+
+
 @pytest.fixture
-def kept(say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Say:
-    """Return `say` where two runs are kept."""
+def kept(say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, two_runs: Path) -> Say:
+    """Return `say` where two runs are kept, which a test may add to."""
+    copytree(two_runs, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("SIZEWELL_HOME", str(tmp_path))
-    words = ("simulate", "llama-3.1-8b", "--on", "1xh100", "--answer", "20", "--requests", "120")
-    for users in ("2", "8"):
-        said = say(*words, "--users", users, "--keep", f"{users} users")
-        assert said.code == 0 and "kept as run" in said.err
     return say
+
+
+def test_a_run_says_under_which_number_it_is_kept(kept: Say) -> None:
+    words = ("simulate", "llama-3.1-8b", "--on", "1xh100", "--answer", "2", "--requests", "2", "--keep", "third")
+    assert "kept as run 3: sizewell runs show 3" in kept(*words).err
 
 
 def test_runs_are_listed_shown_and_compared(kept: Say) -> None:
     listed = kept("runs", "list")
+    assert kept("runs").out == listed.out, "what somebody types who knows no more"
+    assert kept("runs", "--of", "plans").err == kept("runs", "list", "--of", "plans").err
+    assert kept("runs", "2").out == kept("runs", "show", "2").out
     assert "2 users" in listed.out and "8 users" in listed.out and "h100" in listed.out
     shown = kept("runs", "show", "1")
     assert "TTFT" in shown.out and "120 of 120 requests served" in shown.out

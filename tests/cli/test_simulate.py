@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sizewell.cli import run_files, simulations
@@ -18,6 +19,7 @@ from sizewell.cli.simulate import ROUTERS
 from sizewell.cli.whole_files import whole_file
 from sizewell.simulator import facts
 from sizewell.specs.errors import BadInputError
+from sizewell.traffic.requests import Requests
 
 Say = Callable[..., Any]
 SMALL = ("simulate", "llama-3.1-8b", "--on", "1xh100", "--input", "128", "--answer", "5")
@@ -51,10 +53,15 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(say: Say) -
 
 
 def test_plain_and_compiled_runs_are_the_same(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("numba")
     plain = say(*OPEN, "--json").out
-    monkeypatch.setattr(simulations, "FEW_TOKENS", 0)
+    monkeypatch.setattr(simulations, "LITTLE", 0)
     assert say(*OPEN, "--json").out == plain
+
+
+def test_long_prompts_are_worth_compiling_for_and_few_short_ones_are_not() -> None:
+    """A thousand prompts of 50,000 tokens with 10 tokens each took minutes as plain Python."""
+    assert simulations.worth_compiling(Requests.of(np.zeros(1000), 50_000, 10))
+    assert not simulations.worth_compiling(Requests.of(np.zeros(20), 1000, 100))
 
 
 def test_users_keep_so_many_requests_in_flight(say: Say) -> None:
@@ -117,6 +124,24 @@ def test_a_trace_is_played_as_recorded_or_at_another_rate(say: Say, tmp_path: Pa
     assert "20 requests" in say(*played, "--requests", "21").complaint
 
 
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_the_lowest_priority_number_waits_least_where_the_engine_is_told(say: Say, tmp_path: Path, engine: str) -> None:
+    """Every second request is urgent, and one is served at a time."""
+    trace, path = tmp_path / "trace.csv", tmp_path / "rows.csv"
+    rows = "\n".join(f"{n * 0.02},64,5,{n % 2}" for n in range(40))
+    trace.write_text(f"arrival_s,input_tokens,answer_tokens,priority\n{rows}\n")
+    words = ("simulate", "llama-3.1-8b", "--on", "h100", "--engine", engine, "--trace", str(trace), "--rows", str(path))
+    waits, said = [], []
+    for flags in ((), ("--by-priority",)):
+        said.append(say(*words, "--max-num-seqs", "1", *flags).out)
+        found = list(csv.DictReader(path.open()))
+        felt = np.array([float(row["first_token_s"]) - float(row["scheduled_s"]) for row in found])
+        waits.append(felt[0::2].mean() / felt[1::2].mean())
+    assert waits[0] == pytest.approx(1, abs=0.1)
+    assert waits[1] < 0.6
+    assert ["without --by-priority" in text for text in said] == [True, False]
+
+
 def test_too_long_requests_are_rejected_and_late_ones_unfinished(say: Say, tmp_path: Path) -> None:
     short = document(say, *OPEN, "--max-model-len", "100")
     assert short["score"]["rejected"] == 40
@@ -126,9 +151,27 @@ def test_too_long_requests_are_rejected_and_late_ones_unfinished(say: Say, tmp_p
     plots = tmp_path / "plots.html"
     assert say(*OPEN, "--max-model-len", "100", "--plots", str(plots), "--chrome-trace", "/dev/null").code == 0
     assert "Requests per second" in plots.read_text()
-    cut = document(say, *OPEN, "--until", "1s")["score"]
-    assert cut["unfinished"] > 15
-    assert cut["ok"] + cut["unfinished"] == 40
+    assert "the context of 100 tokens" in plots.read_text()
+
+
+@pytest.mark.parametrize("load", [("--rate", "20/s"), ("--users", "8")])
+def test_what_was_not_due_when_the_play_stopped_was_not_offered(
+    say: Say, tmp_path: Path, load: tuple[str, ...]
+) -> None:
+    path = tmp_path / "rows.csv"
+    words = (*SMALL, *load, "--answer", "50", "--requests", "90", "--until", "1s", "--rows", str(path))
+    cut = document(say, *words)["score"]
+    rows = list(csv.DictReader(path.open()))
+    assert cut["unfinished"] > 0 and cut["ok"] > 0
+    assert cut["ok"] + cut["unfinished"] == cut["offered"] == len(rows) < 90
+    assert all(float(row["sent_s"]) == float(row["scheduled_s"]) <= 1.0 for row in rows)
+    assert f"{90 - len(rows)} more were not due within 1 s" in say(*words).out
+
+
+def test_a_play_that_stops_before_anything_was_due_says_so(say: Say, tmp_path: Path) -> None:
+    files = ("--plots", str(tmp_path / "p.html"), "--chrome-trace", str(tmp_path / "t.json"))
+    said = say(*SMALL, "--rate", "1/s", "--requests", "10", "--until", "1ms", *files)
+    assert (said.code, "served 0 of 0 requests" in said.out) == (0, True)
 
 
 def test_an_engine_that_falls_behind_is_called_overloaded(say: Say) -> None:
@@ -163,9 +206,9 @@ def test_what_does_not_fit_is_explained_and_ends_with_three(say: Say, tmp_path: 
 
 def test_rows_hold_every_request_and_what_never_came_is_empty(say: Say, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    score = document(say, *OPEN, "--until", "1s", "--rows", str(path))["score"]
+    score = document(say, *OPEN, "--max-num-seqs", "1", "--answer", "30", "--until", "1s", "--rows", str(path))["score"]
     rows = list(csv.DictReader(path.open()))
-    assert len(rows) == 40
+    assert len(rows) == score["offered"] < 40
     served = [row for row in rows if row["status"] == "ok"]
     waits = [float(row["first_token_s"]) - float(row["scheduled_s"]) for row in served]
     assert math.fsum(waits) / len(waits) == pytest.approx(score["ttft"]["mean_s"])
@@ -195,8 +238,20 @@ def test_a_chrome_trace_gives_every_request_a_lane_of_its_own(say: Say, tmp_path
     assert {event["name"] for event in spans} == {"to first token", "think", "answer"}
     assert {event["args"]["request"] for event in spans} == set(range(40))
     for lane in {event["tid"] for event in spans}:
-        mine = sorted((e["ts"], e["ts"] + e["dur"]) for e in spans if e["tid"] == lane)
-        assert all(end <= start + 1e-2 for (_, end), (start, _) in pairwise(mine))
+        mine = sorted((e["ts"], round(e["ts"] + e["dur"], 3)) for e in spans if e["tid"] == lane)
+        assert all(end <= start for (_, end), (start, _) in pairwise(mine))
+
+
+def test_a_chrome_trace_is_in_order_and_counts_a_fleet_beside_its_replicas(say: Say, tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    say(*OPEN, "--on", "2xh100", "--tp", "1", "--replicas", "2", "--chrome-trace", str(path))
+    events = json.loads(path.read_text())["traceEvents"]
+    names = {event["pid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
+    assert names == {0: "replica 0", 1: "replica 1", 2: "load and cache"}
+    assert {event["pid"] for event in events if event["ph"] == "C"} == {2}
+    assert {event["pid"] for event in events if event["ph"] == "X"} == {0, 1}
+    times = [event["ts"] for event in events if event["ph"] != "M"]
+    assert times == sorted(times)
 
 
 @pytest.mark.parametrize("suffix", [".html", ".svg"])

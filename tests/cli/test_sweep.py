@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +15,7 @@ from typing import Any
 import pytest
 
 Say = Callable[..., Any]
-WORDS = ("llama-3.1-8b", "--on", "h100", "--requests", "40", "--answer", "50")
+WORDS = ("llama-3.1-8b", "--on", "h100", "--requests", "40", "--input", "200", "--answer", "20")
 
 
 def test_a_sweep_gives_what_each_simulation_alone_gives(say: Say) -> None:
@@ -43,6 +48,12 @@ def test_a_combination_that_cannot_be_simulated_says_why(say: Say) -> None:
     assert "h1000" in bad["note"]
 
 
+def test_a_sweep_of_what_does_not_fit_ends_with_three(say: Say) -> None:
+    said = say("sweep", "llama-3.3-70b", "--on", "h100", "--vary", "users=1,2", "--cores", "1")
+    assert said.code == 3
+    assert "weights do not fit" in said.complaint
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -53,6 +64,8 @@ def test_a_combination_that_cannot_be_simulated_says_why(say: Say) -> None:
         (("--vary", "seed=0..999999999"), "at most"),
         (("--vary", "seed=0..99999", "--vary", "rate=1/s,2/s"), "200,000 combinations"),
         (("--vary", "seed=0,1", "--rows", "x.csv"), "leave it out of a sweep"),
+        (("--vary", "seed=0,1", "--vary", "--seed=2"), "seed is said twice"),
+        (("--vary", "sed=0,1"), "none of 2 combinations could be simulated; the first: No such option '--sed'"),
         (("--vary", "seed=0,1", "--ray", "127.0.0.1:1"), "--ray"),
     ],
 )
@@ -60,3 +73,21 @@ def test_what_cannot_be_swept_is_refused(say: Say, words: tuple[str, ...], compl
     said = say("sweep", *WORDS, *words)
     assert said.code == 2
     assert complaint in said.complaint
+
+
+def test_ctrl_c_while_processes_start_ends_at_once_in_one_line(tmp_path: Path) -> None:
+    """It reaches the whole group, as from a terminal: what starts must not answer to it, nor be waited for."""
+    out = tmp_path / "swept.csv"
+    words = ("sweep", *WORDS, "--vary", "seed=0..2000", "--cores", "2", "--out", str(out))
+    with subprocess.Popen(
+        [sys.executable, "-m", "sizewell", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        start_new_session=True, text=True,
+    ) as sweep:  # fmt: skip
+        children = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children")
+        while sweep.poll() is None and len(children.read_text().split()) < 3:  # two, and who cleans up after them
+            time.sleep(0.01)
+        time.sleep(0.3)  # they read their modules
+        os.killpg(sweep.pid, signal.SIGINT)
+        _, said = sweep.communicate(timeout=60)
+    assert (sweep.returncode, said.splitlines()) == (130, ["sizewell: interrupted"])
+    assert list(tmp_path.iterdir()) == []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 
 from sizewell.catalog.workloads import list_workloads, workload_path
@@ -108,6 +110,29 @@ def test_a_whole_section(tmp_path: Path) -> None:
 def test_every_process_can_be_said(tmp_path: Path, words: str, expected: object) -> None:
     text = ARRIVALS % words
     assert meant(tmp_path, text).arrivals == expected
+
+
+def simulated(say: Say, folder: Path, text: str, *flags: str) -> Any:
+    (folder / "load.yaml").write_text(text)
+    said = say("simulate", "llama-3.1-8b", "--on", "h100", "--workload", str(folder / "load.yaml"), "--json", *flags)
+    assert said.code == 0, said.err
+    return said.document
+
+
+def test_a_simulation_offers_the_bursts_a_file_describes(say: Say, tmp_path: Path) -> None:
+    """Gaps of shape 0.2 vary by √5 of their mean; those of a Poisson process by 1."""
+    text = ARRIVALS % "process: gamma, rate: 4/s, burstiness: 0.2" + "  classes: [{text: 20, answer: 1}]\n"
+    rows = tmp_path / "rows.csv"
+    simulated(say, tmp_path, text, "--requests", "1500", "--rows", str(rows))
+    gaps = np.diff([float(row["scheduled_s"]) for row in csv.DictReader(rows.open())])
+    assert gaps.std() / gaps.mean() == pytest.approx(5**0.5, rel=0.15)
+    assert gaps.mean() == pytest.approx(1 / 4, rel=0.01)
+
+
+def test_people_in_a_closed_loop_are_no_rate(say: Say, tmp_path: Path) -> None:
+    text = ARRIVALS % "process: users, users: 5, pause: 3s, start_over: 2s" + "  classes: [{text: 20, answer: 4}]\n"
+    found = simulated(say, tmp_path, text, "--requests", "60")
+    assert (found["traffic"]["rate_per_s"], found["traffic"]["concurrency"]) == (None, 5)
 
 
 def test_what_the_section_leaves_out_is_as_the_flags_say(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from emulated import emulated, serving
 from sizewell.cli.documents import deployment_object
 from sizewell.cli.output import json_ready
 from sizewell.cli.plan_file import rebuilt
+from sizewell.deployer.placement import PORTS_EACH
 
 Say = Callable[..., Any]
 SCHEMAS = Path(sizewell.__file__).parent / "cli" / "schemas"
@@ -138,6 +139,51 @@ def test_each_replica_of_a_script_has_a_process_and_a_port(
     assert all("stand-in: drained" in said_by(say, number) for number in range(2))
 
 
+def free_range(engines: int) -> int:
+    """Return a port nobody listens at, nor at those of so many engines after it."""
+    for first in range(21500, 29000, 500):
+        try:
+            for number in range(engines + 1):
+                socket.create_server(("127.0.0.1", first + PORTS_EACH * number)).close()
+        except OSError:
+            continue
+        return first
+    raise AssertionError("no free ports")
+
+
+def test_two_pools_start_here_with_their_router(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are one deployment: ready with the router's token, failed with the part that died, down together."""
+    monkeypatch.setenv("PATH", f"{STAND_IN.parent / 'bin'}:{os.environ['PATH']}")
+    first = free_range(3)
+    said = say("up", *POOLS, "--port", first, "--name", "tiny", "--json")
+    assert said.code == 0, said.err
+    started = checked(said, "up")["deployment"]
+    assert [part["name"] for part in started["parts"]] == ["prefill 0", "prefill 1", "decode 0", "router"]
+    assert started["standing"]["reason"] == "a token came back"
+    ports = [first + PORTS_EACH * number for number in (1, 2, 3, 0)]
+    assert [part["url"] for part in started["parts"]] == [f"http://127.0.0.1:{port}" for port in ports]
+    reasons = [part["standing"]["reason"] for part in started["parts"]]
+    assert reasons == ["healthy behind its router"] * 3 + ["a token came back"]
+    seen = [set(cards(int(pid))) for pid in started["ids"][:3]]
+    assert sorted(card for each in seen for card in each) == ["0", "1", "2"], "no accelerator twice"
+    assert f"--prefill http://127.0.0.1:{ports[1]}" in said_by(say, 3)
+    assert "decode 0: stand-in:" in say("logs", "tiny").out
+    os.kill(int(started["ids"][1]), signal.SIGKILL)
+    failed = settles(say, "FAILED")
+    assert failed["reason"].startswith("prefill 1: ")
+    shown = say("status", "tiny")
+    assert shown.code == 1
+    assert "prefill 1: FAILED" in shown.out and "decode 0 at http" in shown.out
+    assert say("down", "tiny", "--json").document["alive"] == []
+    assert all("drained" in said_by(say, number) for number in (0, 2, 3))
+
+
+def cards(pid: int) -> list[str]:
+    """Return the accelerators a process is shown."""
+    told = dict(each.split("=", 1) for each in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in each)
+    return told["CUDA_VISIBLE_DEVICES"].split(",")
+
+
 def said_by(say: Say, number: int) -> str:
     """Return the log of one replica."""
     return str(say("logs", "tiny", "--replica", number).out)
@@ -250,8 +296,9 @@ def test_a_dry_run_starts_nothing(say: Say, monkeypatch: pytest.MonkeyPatch, hom
         (MODEL, 2, "--emulate"),
         (("r1", "--on", "16xh100", "--tp", "8", "--pp", "2"), 2, "--target slurm"),
         ((*MODEL, "--emulate", "--target", "slurm"), 2, "--target slurm"),
-        (POOLS, 2, "--target slurm or kubernetes"),
-        ((*POOLS, "--emulate"), 2, "--target slurm or kubernetes"),
+        (POOLS, 2, "no vllm on the PATH: activate where it is installed"),
+        ((*POOLS[:2], "16xh100", "--prefill", "8xTP1", "--decode", "1xTP8"), 2, "16 accelerators on 2 machines"),
+        ((*POOLS, "--emulate"), 2, "the emulator plays one pool"),
         ((*MODEL, "--emulate-with", "--speed 2"), 2, "add --emulate"),
         ((*MODEL, "--emulate", "--emulate-with", "--speed '2"), 2, "No closing quotation"),
         ((*MODEL, "--target", "kubernetes"), 5, "no Kubernetes server answers"),

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from launches import STARTED
+from sizewell.deployer import log_file
 from sizewell.deployer.local import GATE, Local
 from sizewell.deployer.processes import is_alive, kin, seen
 from sizewell.deployer.shared_memory import remove_leftovers
@@ -115,14 +116,28 @@ def test_a_taken_port_is_refused_before_anything_starts(tmp_path: Path) -> None:
 
 
 def test_a_long_log_loses_its_middle_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sizewell.deployer import log_file
-
     monkeypatch.setattr(log_file, "MOST_HEAD_BYTES", 60)
     monkeypatch.setattr(log_file, "MOST_TAIL_BYTES", 60)
     (tmp_path / "log").write_text("".join(f"line {number:04d}\n" for number in range(1000)))
     lines = log_file.read_lines(tmp_path / "log")
     assert lines[0] == "line 0000" and lines[-1] == "line 0999" and len(lines) == 12
     assert log_file.read_lines(tmp_path / "none") == []
+
+
+def test_a_log_read_again_and_again_tells_only_what_is_new(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    reading = log_file.GrowingLog(log)
+    assert reading.news() == log_file.News()
+    said = "first\nzweite Zeile: äöü 思考\nbar 10%\rbar 20%\rend".encode()
+    told = ""
+    for end in range(0, len(said) + 1, 7):  # cuts characters in two
+        log.write_bytes(said[:end])
+        told += reading.news().text
+    log.write_bytes(said)
+    assert told + reading.news().text == said.decode()
+    assert reading.news() == log_file.News()
+    log.write_text("started over\n")
+    assert reading.news() == log_file.News(anew=True, text="started over\n")
 
 
 def test_only_shared_memory_named_in_the_log_is_removed(tmp_path: Path) -> None:

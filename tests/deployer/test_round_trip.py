@@ -54,6 +54,12 @@ def test_llama_cpp_reads_back_too(target: str, settings: object, path: str, kv: 
     assert read_back(dict(render(asked, target)), target) == Artefact.of(asked)
 
 
+def test_llama_cpp_is_not_told_of_priorities() -> None:
+    asked = launch(deployment("llama-3.1-8b", "2xrtx-4090", "llama.cpp", Stated(by_priority=True)))
+    with pytest.raises(BadInputError, match="leave --by-priority out"):
+        render(asked, "command")
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @given(
     model=st.sampled_from(["gpt-oss-120b", "llama-3.1-8b", "moonlight-16b"]),

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as how
+from hypothesis.strategies import DataObject, data
 
 from launches import HOSTILE, deployment, launch, split, split_launches
 from shell_text import clean
@@ -28,6 +29,7 @@ from sizewell.specs.deployment import Parallelism
 from sizewell.specs.engine import EngineName
 from sizewell.specs.errors import BadInputError
 
+ONE_MACHINE = ("compose", "systemd")
 PER_RELEASE = [(engine, release) for engine in ("vllm", "sglang") for release in list_flag_releases(engine)]
 
 
@@ -44,9 +46,10 @@ def wide() -> Launch:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@given(asked=split_launches())
+@given(data=data())
 @how(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
-def test_an_artefact_reads_back_to_both_pools(target: str, asked: Launch) -> None:
+def test_an_artefact_reads_back_to_both_pools(target: str, data: DataObject) -> None:
+    asked = data.draw(split_launches(one_machine=target in ONE_MACHINE))
     try:
         files = dict(render(asked, target))
     except BadInputError:
@@ -188,9 +191,11 @@ def test_every_flag_says_why(target: str, small: Launch) -> None:
 def test_scripts_are_clean(small: Launch, wide: Launch) -> None:
     for asked, target in product((small, wide), ("command", "slurm")):
         clean(*render(asked, target).values())
-    for name in HOSTILE:
+    for number, name in enumerate(HOSTILE):
         hostile = replace(wide, site=replace(wide.site, served_name=name, model_path=name))
-        clean(*render(hostile, "slurm").values(), *render(hostile, "command").values(), severity="warning")
+        clean(*render(hostile, "command").values(), severity="warning")
+        if number % 3 == 0:  # the job quotes names as the script does, and takes shellcheck four times as long
+            clean(*render(hostile, "slurm").values(), severity="warning")
 
 
 @pytest.mark.parametrize("name", HOSTILE)

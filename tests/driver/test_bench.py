@@ -89,6 +89,25 @@ def test_a_closed_loop_keeps_its_concurrency_and_counts_from_when_it_was_free(do
     assert np.diff(np.sort(run.scheduled_s))[:5].max() < 0.1, "all six are due at the start, not after an answer"
 
 
+def test_a_place_that_is_free_does_not_wait_for_words(double: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt that takes 50 ms to write is written while its forerunner is under way."""
+    import time
+
+    write = Wording.body
+
+    def slowly(self: Wording, requests: Requests, row: int) -> bytes:
+        time.sleep(0.05)
+        return write(self, requests, row)
+
+    monkeypatch.setattr(Wording, "body", slowly)
+    double[1].script = _paced(0.4, 0.0)
+    run = as_run(asyncio.run(_played(double[0], Requests.of(0.0, 5, np.full(12, 5), concurrency=3))))
+    assert np.median(run.sent_s - run.scheduled_s) < 0.025
+    assert run.scheduled_s[:3].max() < 0.1, "nor do the first"
+    assert double[1].most_in_flight == 3
+    assert len(set(double[1].seen)) == len(double[1].seen) == 12, "each once"
+
+
 def test_a_later_turn_waits_for_the_one_before(double: Served) -> None:
     double[1].script = _paced(0.05, 0.0)
     two = replace(Requests.of([0.0, 0.1], 5, 5), after=np.array([-1, 0]))
@@ -234,6 +253,44 @@ def test_a_search_finds_what_holds_the_limits(say: Any, double: Served) -> None:
     said = say("bench", "--url", double[0], *words, "--json").document
     assert said["found_concurrency"] in (5, 6, 7)
     assert len(said["points"]) <= 8
+
+
+@pytest.mark.usefixtures("here")
+def test_a_search_binds_the_percentile_asked_for_and_names_it(say: Any, double: Served) -> None:
+    """A server of six slots that is slow one time in five holds a limit by its median, and never by its p90."""
+    double[1].script = lambda _, number: Answer(
+        text="tok", tokens=1, delay_s=0.01 if number % 5 and double[1].in_flight <= 6 else 0.3, prompt_tokens=20
+    )
+    words = ("bench", "--url", double[0], "--saturate", "--ttft", "150ms", *WORDS[:4], "--answer", "1", "--warmup", "0")
+    said = say(*words, "--statistic", "p90")
+    assert "not even one at a time holds p90 TTFT at most 150 ms" in " ".join(said.out.split())
+    assert "p90 TTFT is 3" in said.err
+    found = say(*words, "--statistic", "p50", "--json").document
+    assert found["found_concurrency"] in range(4, 12)
+    assert found["limits"]["statistic"] == "p50"
+    assert found["points"][0]["score"]["limits"][0]["name"] == "p50 ttft"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_search_for_p99_offers_enough_requests_to_tell_it(say: Any, double: Served) -> None:
+    """And does not end before it began, because the p99 of sixteen requests is none."""
+    double[1].script = lambda *_: Answer(text="tok", tokens=1, delay_s=0.0, prompt_tokens=20)
+    words = ("bench", "--url", double[0], "--saturate", "--ttft", "5ms", "--statistic", "p99", *WORDS)
+    found = say(*words, "--json").document
+    assert found["points"][0]["requests"] == 100
+    assert found["points"][0]["score"]["limits"][0]["value_s"] is not None
+    refused = say(*words, "--requests", "60")
+    assert (refused.code, "has no p99 to bind: ask for 100" in refused.complaint) == (2, True)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_kept_run_of_no_stated_deployment_names_the_model_that_was_asked(
+    say: Any, double: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SIZEWELL_HOME", str(tmp_path / "home"))
+    said = say("bench", "--url", double[0], "--users", "1", "--requests", "3", *WORDS, "--keep", "first")
+    assert said.code == 0, said.err
+    assert "measured: double on unknown hardware, 3 requests" in say("runs", "1").out
 
 
 @pytest.mark.usefixtures("here")

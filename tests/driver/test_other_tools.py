@@ -71,6 +71,8 @@ INFERENCE_PERF = [
      "info": {"input_tokens": 7, "output_tokens": 2, "output_token_times": [6.1, 6.2]}},
 ]  # fmt: skip
 
+REFUSED = "HTTPStatusError(\"Client error '404 Not Found' for url 'http://127.0.0.1/v1/chat/completions'\")"
+
 
 def _read(tmp_path: Path, found: Any, lines: bool = False) -> Any:
     path = tmp_path / "results.json"
@@ -114,6 +116,58 @@ def test_inference_perf_of_two_versions(tmp_path: Path) -> None:
     assert felt.tpot.mean_s == pytest.approx(np.mean([0.2, 0.1]))
 
 
+def _measured(name: str) -> Any:
+    """Return what a real run of a tool wrote, cut to a few requests: our own measurements of a tiny model."""
+    path = Path(__file__).parent / "measured" / name
+    text = path.read_text()
+    rows = [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
+    (load,) = read_results(path)
+    return load, score(load.run), rows
+
+
+def test_a_report_of_guidellm_0_8(tmp_path: Path) -> None:
+    load, felt, report = _measured("guidellm-0.8.1.json")
+    rows = report["benchmarks"][0]["requests"]["successful"]
+    assert (load.label, felt.ok, felt.unfinished) == ("4/s", 5, 2)
+    sent = load.run.first_token_s - load.run.sent_s
+    theirs = [row["time_to_first_token_ms"] / 1e3 for row in rows]
+    assert sorted(sent[load.run.served]) == pytest.approx(sorted(theirs), abs=1e-6), "it counts from when it sent"
+    assert felt.tpot.mean_s == pytest.approx(np.mean([row["inter_token_latency_ms"] / 1e3 for row in rows]))
+    assert felt.ttfa.n == 5
+    report["benchmarks"][0]["requests"] = {
+        "errored": [{**rows[0], "output_tokens": None, "info": {"timings": {"request_start": 1.0}, "error": REFUSED}}]
+    }
+    (refused,) = _read(tmp_path, report)
+    assert (score(refused.run).rejected, refused.recordings[0].error) == (1, REFUSED)
+
+
+def test_an_export_of_aiperf_0_13() -> None:
+    load, felt, rows = _measured("aiperf-0.13.0.jsonl")
+    ok = [row["metrics"] for row in rows[1:] if row["metrics"]]
+    assert (felt.offered, felt.ok, felt.unfinished) == (6, 5, 1), "warm-up is left out"
+    assert felt.tpot.mean_s == pytest.approx(np.mean([one["inter_token_latency"]["value"] / 1e3 for one in ok]))
+    assert felt.e2e.n == 5
+    took = (load.run.last_token_s - load.run.sent_s)[load.run.served]
+    assert sorted(took) == pytest.approx(sorted(one["request_latency"]["value"] / 1e3 for one in ok), abs=1e-6)
+    refused, felt, _ = _measured("aiperf-0.13.0-refused.jsonl")
+    assert (felt.rejected, "`nosuch` does not exist" in refused.recordings[0].error) == (1, True)
+
+
+def test_a_report_of_inference_perf_0_7_whose_text_makes_more_tokens_than_were_generated() -> None:
+    load, felt, rows = _measured("inference-perf-0.7.0.json")
+    said = [row["info"]["response_metrics"]["server_usage"]["completion_tokens"] for row in rows]
+    assert load.run.output_tokens.tolist() == said
+    assert felt.ttft.mean_s == pytest.approx(0.06719115066516679), "its own summary's"
+    refused, felt, _ = _measured("inference-perf-0.7.0-refused.json")
+    assert (felt.rejected, refused.recordings[0].error[:14]) == (1, "HTTP Error 404")
+
+
+def test_answers_that_were_not_streamed_have_no_times(tmp_path: Path) -> None:
+    whole = {"start_time": 5.0, "end_time": 5.5, "info": {"response_metrics": {"output_tokens": 3}}, "error": None}
+    with pytest.raises(BadInputError, match="streaming"):
+        _read(tmp_path, [whole])
+
+
 @pytest.mark.parametrize(
     ("found", "names"),
     [
@@ -138,3 +192,4 @@ def test_imported_results_are_scored_and_predicted(say: Any) -> None:
     (point,) = said.document["points"]
     assert point["score"]["tpot"]["mean_s"] == pytest.approx(0.08)
     assert point["predicted"]["ok"] == 3
+    assert point["errors"] == ["boom"]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args, get_type_hints
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sizewell.cli.bench import command
+from sizewell.cli.bench_loads import LEAST_FOR
 from sizewell.driver.saturation import Probe, answer, next_concurrency
+from sizewell.planner.demand import LEAST_OVER_MEAN
+from sizewell.traffic.workload import Slo
 
 MOST_PROBES = 8
 
@@ -38,3 +44,9 @@ def test_no_concurrency_may_hold() -> None:
     seen = {1: Probe(tokens_per_s=1.0, held=False)}
     assert next_concurrency(seen, limits=True) is None
     assert answer(seen, limits=True) is None
+
+
+def test_a_statistic_that_may_be_bound_is_known_wherever_one_is() -> None:
+    known = set(get_args(get_type_hints(Slo)["statistic"]))
+    (flag,) = (param for param in command.params if param.name == "statistic")
+    assert known == set(flag.type.choices) == set(LEAST_FOR) == set(LEAST_OVER_MEAN)  # type: ignore[attr-defined]

@@ -124,11 +124,18 @@ def test_other_questions(tiny: Served) -> None:
 
 
 def test_a_client_that_leaves_frees_its_sequence(tiny: Served) -> None:
+    """On a busy machine an answer may have ended before anybody looked: then another one is left."""
     for stream in (True, False):
         body = json.dumps({"prompt": "x" * 400, "max_tokens": 3500, "ignore_eos": True, "stream": stream}).encode()
-        with socket.create_connection((tiny.host, tiny.port)) as raw:
-            raw.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
-            assert tiny.settles("vllm:num_requests_running", 1)
+        for _ in range(8):
+            with socket.create_connection((tiny.host, tiny.port)) as raw:
+                raw.sendall(
+                    b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+                )
+                if tiny.settles("vllm:num_requests_running", 1, within_s=5.0):
+                    break
+        else:
+            pytest.fail("no request was seen running")
         assert tiny.settles("vllm:num_requests_running", 0)
         assert tiny.settles("vllm:kv_cache_usage_perc", 0)
 

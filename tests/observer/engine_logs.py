@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sizewell.observer.logs.engine_log import EngineLog
+from sizewell.specs.standing import LogFacts
 
 FOLDER = Path(__file__).parent / "logs"
 
@@ -21,6 +25,13 @@ class Sample:
     @property
     def cause(self) -> str | None:
         return self.expected.get("cause")
+
+
+def read_engine_log(lines: Iterable[str], *, checkpoint_bytes: float | None = None) -> LogFacts:
+    """Return the facts of a whole log."""
+    log = EngineLog(checkpoint_bytes=checkpoint_bytes)
+    log.feed(lines)
+    return log.facts()
 
 
 def samples(kind: str = "") -> list[Sample]:

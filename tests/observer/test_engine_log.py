@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from observer.engine_logs import Sample, samples
-from sizewell.observer.logs.engine_log import EngineLog, read_engine_log
+from observer.engine_logs import Sample, read_engine_log, samples
+from sizewell.observer.logs.engine_log import EngineLog
 from sizewell.observer.standing import judge
 from sizewell.specs.standing import HttpFacts, JobFacts
 

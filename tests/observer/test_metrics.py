@@ -69,6 +69,23 @@ def test_figures_are_the_same_in_every_release(engine: str, release: Release, co
     assert seen.missing == ()
 
 
+def test_a_cache_that_empties_between_waves_is_as_full_as_in_them() -> None:
+    """Readings at which nobody waits say nothing of what holds requests up."""
+
+    def page(number: int, used: float, waiting: int) -> Page:
+        lines = [f"vllm:kv_cache_usage_perc {used}", f"vllm:num_requests_waiting {waiting}"]
+        return read_page("\n".join(lines), float(number))
+
+    table = read_engine_metrics("vllm")
+    waves = [page(at, used, 8) for at, used in enumerate((1.0, 0.62, 0.5, 0.62, 1.0, 0.98))]
+    seen = observe(waves, table)
+    assert (seen.kv_used_fraction, seen.kv_peak_fraction) == (pytest.approx(0.787, abs=0.001), 1.0)
+    once = [page(at, used, 8) for at, used in enumerate((0.4, 0.5, 1.0, 0.5, 0.4, 0.5))]
+    assert observe(once, table).kv_peak_fraction == 0.5, "one reading of six is an accident"
+    alone = [page(at, used, waiting) for at, (used, waiting) in enumerate([(1.0, 0), (1.0, 0), (0.3, 2), (0.3, 2)])]
+    assert observe(alone, table).kv_peak_fraction == 0.3
+
+
 def test_a_restarted_server_is_counted_from_zero() -> None:
     steps = [told("vllm", (0, 33), part) for part in (5.0, 6.0, 1.0, 2.0)]
     seen = observe([read_page(text, 10.0 * at) for at, text in enumerate(steps)], read_engine_metrics("vllm"))

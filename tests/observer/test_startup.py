@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from emulated import emulated
+from observer.engine_logs import read_engine_log
 from sizewell.catalog.engines import read_engine
 from sizewell.costs.ledger import GIB, MemoryLedger
 from sizewell.emulator.deployment import Failures
 from sizewell.emulator.startup import load_lines, ready_line
-from sizewell.observer.logs.engine_log import read_engine_log
 from sizewell.observer.startup import StartupLine, against_ledger
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.standing import LogFacts

@@ -6,7 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from planner.test_point_requests import ROW
-from sizewell.planner.harnesses import as_launched, keeps_prefixes, receive_steps, streams_single_tokens
+from sizewell.planner.harnesses import (
+    as_launched,
+    keeps_prefixes,
+    narrows_expert_rows,
+    receive_steps,
+    streams_single_tokens,
+)
 from sizewell.planner.measured_point import PointRow
 
 HARNESS = "InferenceX-derived, eff. lengths 0.9x nominal"
@@ -47,3 +53,15 @@ def test_prefix_caches_are_on_but_in_this_harness() -> None:
     assert keeps_prefixes(row(notes=""), "vllm")
     assert not keeps_prefixes(row(notes=HARNESS), "vllm")
     assert not streams_single_tokens(row(notes=HARNESS), "sglang")
+
+
+def test_experts_of_four_bits_are_multiplied_by_narrow_rows_where_the_harness_says_so() -> None:
+    told = row(engine="vllm", model="openai/gpt-oss-120b", notes=HARNESS)
+    assert narrows_expert_rows(told, "vllm", "blackwell")
+    for changed, architecture in (
+        ({"notes": ""}, "blackwell"),
+        ({"model": "Qwen/Qwen3-32B"}, "blackwell"),
+        ({}, "hopper"),
+    ):
+        assert not narrows_expert_rows(replace(told, **changed), "vllm", architecture)
+    assert not narrows_expert_rows(told, "trtllm", "blackwell")

@@ -35,6 +35,19 @@ def test_offload_is_used_only_when_allowed_and_needed() -> None:
     assert roomy.deployment.pools[0].settings.offload_bytes == 0
 
 
+@pytest.mark.parametrize("gpu", ["rtx-4060-8gb", "rtx-3090-24gb", "rtx-5060-ti-16gb"])
+def test_a_plan_leaves_the_host_what_engines_and_the_system_take(gpu: str) -> None:
+    """Two RTX 4060 were planned with 122 GiB of weights in a machine of 128 GiB, which then lacked 13 GiB."""
+    question = Question(
+        model=read_model("Qwen/Qwen3-235B-A22B-Instruct-2507-FP8"),
+        workload=Workload(users=2, input_tokens=700, answer_tokens=1500), objective="greenest", offload=True,
+        limits=Limits(gpu_keys=(gpu,)), weight_formats=("native", "gguf-q4_k_m"),
+    )  # fmt: skip
+    plans = answer(question, read_facts("auto", gpus=[gpu])).plans
+    assert plans
+    assert all(plan.details and plan.details.materials.host_has_ram for plan in plans)
+
+
 def test_speed_is_that_of_the_host_link(mixture: Plan) -> None:
     moved = mixture.deployment.pools[0].settings.offload_bytes
     link = mixture.deployment.cluster.gpu.host_link_bytes_per_s

@@ -14,6 +14,7 @@ from sizewell.planner.measured_point import PointRow
 from sizewell.planner.played_points import Player
 from sizewell.planner.point_cases import PointCase, point_case
 from sizewell.planner.point_requests import is_played, offered
+from sizewell.planner.validate_points import predict_point
 
 ROW = PointRow(
     point_id="made", dataset="own", date="", engine="vllm", engine_version="0.15.1", model="meta-llama/Llama-3.1-8B",
@@ -72,3 +73,24 @@ def test_a_played_point_agrees_with_itself() -> None:
     assert found["output_tokens_per_s"] == pytest.approx(180 * found["requests_per_s"], rel=0.01)
     # Little's law: 32 users are served or waiting all the time, but for the ends of the run.
     assert found["requests_per_s"] * found["e2e_mean_s"] == pytest.approx(32, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "stated", "nodes"),
+    [("gb200-186gb", 1, 2), ("gb200-186gb", None, 2), ("h100-sxm-80gb", 1, 1), ("h100-sxm-80gb", 2, 2)],
+)
+def test_a_source_that_counts_a_rack_as_a_node_gets_as_many_as_hold_its_accelerators(
+    gpu: str, stated: int | None, nodes: int
+) -> None:
+    machines = point_facts(replace(ROW, gpu=gpu, num_gpus=8, num_nodes=stated)).cluster
+    assert (machines.nodes, machines.gpus) == (nodes, 8)
+
+
+def test_what_ran_is_answered_though_no_layout_leaves_room_for_a_cache() -> None:
+    """A 405B in 8 bits needs 50 GB of each of eight cards of 24: it was measured, so the arithmetic is owed."""
+    tight = case(
+        model="neuralmagic/Meta-Llama-3.1-405B-Instruct-FP8", gpu="a10g-24gb", num_gpus=8, tp=None, pp=None, ep=None,
+        dp=None, concurrency=4.0,
+    )  # fmt: skip
+    assert len(tight.choices) > 1
+    assert all(answer.predicted for answer in predict_point(tight, read_efficiencies()))

@@ -13,7 +13,7 @@ from sizewell.catalog.measurements import read_memory_rows
 from sizewell.catalog.memory_logs import predict_memory_rows
 from sizewell.catalog.models import read_model
 from sizewell.planner.logged_format import logged_formats
-from sizewell.planner.logged_settings import LogFacts
+from sizewell.planner.logged_settings import LoggedSetup
 from sizewell.planner.memory_bars import CAPACITY_METRICS, diagnosis_bar, memory_bars
 from sizewell.planner.validate_memory import MemoryPrediction, predict_log
 from sizewell.specs.deployment import Parallelism
@@ -28,8 +28,8 @@ ROW = MemoryRow(
 )  # fmt: skip
 
 
-def _facts(version: str = "0.19.1", gpu: str | None = "h100-sxm-80gb") -> LogFacts:
-    return LogFacts(
+def _facts(version: str = "0.19.1", gpu: str | None = "h100-sxm-80gb") -> LoggedSetup:
+    return LoggedSetup(
         model=read_model(ROW.model), gpu=read_gpu(gpu) if gpu else None, engine=read_engine("vllm", version)
     )
 
@@ -60,7 +60,7 @@ def test_what_was_left_after_loading_stands_in_for_the_accelerator() -> None:
         ROW, engine="sglang", gpu="24GB class", memory_gib=None, memory_fraction=None, max_model_len_tokens=32_768,
         metric="kv_tokens", value=56_524, notes="avail 9.69 GB after load, 2.44 after pool",
     )  # fmt: skip
-    facts = LogFacts(model=read_model("mistralai/Mistral-7B-v0.1"), gpu=None, engine=read_engine("sglang", "0.4.0"))
+    facts = LoggedSetup(model=read_model("mistralai/Mistral-7B-v0.1"), gpu=None, engine=read_engine("sglang", "0.4.0"))
     (answer,) = predict_log([row], facts)
     assert answer.error_fraction == pytest.approx(0, abs=0.01)
 
@@ -165,7 +165,7 @@ def test_the_first_engine_prints_what_each_rank_found() -> None:
         replace(room, metric="activation_peak_gib", value=0.19),
         replace(room, metric="kv_tokens", value=81_536),
     )
-    facts = LogFacts(
+    facts = LoggedSetup(
         model=read_model("deepseek-ai/DeepSeek-R1-Distill-Qwen-14B"), gpu=read_gpu("rtx-4090-24gb"),
         engine=read_engine("vllm", "0.7.2"),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -60,9 +61,9 @@ def processes(group: int) -> list[tuple[int, str]]:
     return [(int(pid), title) for pid, _, title in lines]
 
 
-def make_model(folder: Path) -> Path:
-    """Return a folder with a tiny model in it."""
-    made = subprocess.run([PYTHON, HERE / "tiny_model.py", folder], capture_output=True, text=True, check=False)
+def make_model(folder: Path, *size: str) -> Path:
+    """Return a folder with a tiny model in it; its size is the hidden one and the number of layers."""
+    made = subprocess.run([PYTHON, HERE / "tiny_model.py", folder, *size], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     return folder
 
@@ -84,6 +85,18 @@ def free_port() -> int:
 
 
 @contextmanager
+def on_core(number: int) -> Iterator[None]:
+    """Start every process of a block on one core of those we have, as far as there are two."""
+    own = os.sched_getaffinity(0)
+    chosen = {sorted(own)[number]} if len(own) > 1 else own
+    os.sched_setaffinity(0, chosen)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
+
+
+@contextmanager
 def serving(model: Path, folder: Path) -> Iterator[Served]:
     """Serve a model for the length of a block."""
     port, log = free_port(), folder / "vllm.log"
@@ -98,6 +111,14 @@ def serving(model: Path, folder: Path) -> Iterator[Served]:
         yield served
     finally:
         _stop(started)
+
+
+def clocks(url: str) -> dict[str, float]:
+    """Return the sums and counts an engine keeps."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    found = re.findall(r"^vllm:(\w+_(?:sum|count|total))\{[^}]*\} (\S+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in found}
 
 
 def _wait_until_ready(served: Served) -> None:

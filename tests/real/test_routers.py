@@ -14,6 +14,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -27,6 +28,7 @@ from sizewell.deployer.render import render
 
 pytestmark = pytest.mark.real
 KEY = "sesame"
+STAND_IN = Path(__file__).parents[1] / "deployer" / "stand_in" / "bin"
 PATIENCE_S = 60
 PACKAGES = {"vllm": "vllm_router", "sglang": "sglang_router"}
 ANSWER = {"id": "1", "object": "chat.completion", "model": "m", "choices": [], "kv_transfer_params": {"remote_port": 1}}
@@ -64,7 +66,7 @@ def free_range() -> int:
     """Return the first of some hundred ports nobody listens at."""
     for first in range(21000, 29000, 1000):
         try:
-            for port in (first, *(first + PORTS_EACH * number for number in (1, 2))):
+            for port in (first, *(first + PORTS_EACH * number for number in (1, 2, 3))):
                 socket.create_server(("127.0.0.1", port)).close()
         except OSError:
             continue
@@ -129,3 +131,27 @@ def test_a_prompt_goes_to_one_pool_and_the_other_answers(
     finally:
         running.terminate()
         running.wait(30)
+
+
+def test_up_starts_both_pools_behind_a_real_router(tmp_path: Path) -> None:
+    """The engines are stand-ins, the router is not: its token makes the whole ready, and all of it ends."""
+    if find_spec(PACKAGES["vllm"]) is None:
+        pytest.skip(f"needs {PACKAGES['vllm']}")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "vllm").symlink_to(STAND_IN / "vllm")
+    path = os.pathsep.join([str(tmp_path / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    told = {**os.environ, "PATH": path, "SIZEWELL_HOME": str(tmp_path / "home")}
+
+    def say(*words: str) -> Any:
+        command = [sys.executable, "-m", "sizewell", *words, "--json"]
+        done = subprocess.run(command, env=told, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    pools = ("--on", "3xh100", "--prefill", "2xTP1", "--decode", "1xTP1", "--port", str(free_range()))
+    try:
+        parts = say("up", "llama-3.1-8b", *pools, "--name", "tiny")["deployment"]["parts"]
+        assert [part["name"] for part in parts] == ["prefill 0", "prefill 1", "decode 0", "router"]
+        assert parts[3]["standing"]["reason"] == "a token came back"
+    finally:
+        assert say("down", "tiny")["alive"] == []

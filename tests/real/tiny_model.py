@@ -2,7 +2,7 @@
 
 Run by the interpreter of the environment that holds vLLM, which has what it needs:
 
-    .venv-vllm/bin/python tests/real/tiny_model.py FOLDER
+    .venv-vllm/bin/python tests/real/tiny_model.py FOLDER [HIDDEN_SIZE LAYERS]
 
 The text it writes is noise, but lengths, cache bytes, metrics and the shapes of answers are those of a real model. Its
 chat template opens the thinking as R1's does, so that everything before `</think>` is reasoning.
@@ -43,12 +43,14 @@ def write_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 def main() -> None:
     """Write config, weights and tokenizer."""
     folder = Path(sys.argv[1])
+    hidden, layers = map(int, sys.argv[2:4] or ("256", "4"))
     torch.manual_seed(0)
     tokenizer = write_tokenizer(folder)
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     config = Qwen2Config(
-        vocab_size=len(tokenizer), hidden_size=256, intermediate_size=1024, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=8192, tie_word_embeddings=False, **ends,
+        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=4 * hidden, num_hidden_layers=layers,
+        num_attention_heads=hidden // 64, num_key_value_heads=2, max_position_embeddings=8192,
+        tie_word_embeddings=False, **ends,
     )  # fmt: skip
     Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     GenerationConfig(**ends).save_pretrained(folder)

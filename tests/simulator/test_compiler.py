@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sizewell.catalog import machine_code
 from sizewell.catalog.machine_code import CodeFolder
 from sizewell.simulator.compiled import Twin
 from sizewell.specs.errors import SizewellError
@@ -103,6 +104,16 @@ def test_damaged_code_is_not_run(tmp_path: Any, left: int) -> None:
     assert store.read("a") == b"code" * 20
     (tmp_path / "a.code").write_bytes((tmp_path / "a.code").read_bytes()[:left])
     assert store.read("a") is None
+
+
+def test_a_write_broken_off_leaves_nothing(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(machine_code.Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        CodeFolder(tmp_path).write("a", b"code")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_keeps_nothing(tmp_path: Any) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from simulator.conftest import flat_surface, small
 from simulator.test_twins import SEEDS, offered, replica, same
 from sizewell.simulator import disaggregated, engine
+from sizewell.simulator.compiled import Twin
 from sizewell.simulator.facts import ROUTERS, Disaggregated, Fleet, Network
 from sizewell.simulator.simulate import Options, play
 from sizewell.simulator.world import make_pair, make_world
@@ -135,7 +136,8 @@ def test_all_blocks_and_seats_come_back_on_both_sides(seed: int) -> None:
     prefill, decode = make_world(facts.prefill, first), make_world(facts.decode, alone)
     prefill.requests.admissible &= decode.requests.admissible
     pair = make_pair(prefill, decode, facts.network)
-    while disaggregated.play_pair(pair) == engine.MORE:
+    go = Twin(disaggregated.play_pair).on(pair)
+    while go() == engine.MORE:
         pass
     for world, pool in ((prefill, facts.prefill), (decode, facts.decode)):
         states = world.states

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from simulator.conftest import said, small
 from simulator.test_twins import SEEDS, offered, replica, same
 from sizewell.simulator import engine
+from sizewell.simulator.compiled import Twin
 from sizewell.simulator.facts import BlockGroup, Fleet
 from sizewell.simulator.simulate import Options, play
 from sizewell.simulator.world import make_world
@@ -63,7 +64,8 @@ def test_compiled_and_plain_agree(seed: int) -> None:
 def test_the_host_holds_each_block_once_and_no_more_than_it_has(seed: int) -> None:
     facts = replica(seed, groups=(BlockGroup(),), host_blocks=20, host_token_s=0.0031, prefix_caching=True)
     world = make_world(Fleet(replica=facts), offered(seed, 30))
-    while engine.play(world) == engine.MORE:
+    go = Twin(engine.play).on(world)
+    while go() == engine.MORE:
         pass
     blocks, ring = world.host_blocks[0], []
     block = int(blocks[0].next)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from simulator.conftest import small
 from simulator.test_twins import SEEDS, offered, replica, same
 from sizewell.simulator import engine
+from sizewell.simulator.compiled import Twin
 from sizewell.simulator.facts import BlockGroup, Fleet, ReplicaFacts
 from sizewell.simulator.pinning import Pins
 from sizewell.simulator.simulate import Options, play
@@ -93,7 +94,8 @@ def test_a_pinned_block_is_computed_once(seed: int) -> None:
 def test_blocks_are_free_held_or_pinned(seed: int) -> None:
     facts, requests = pinning(seed), shared(seed)
     world = make_world(Fleet(replica=facts), requests)
-    while engine.play(world) == engine.MORE:
+    go = Twin(engine.play).on(world)
+    while go() == engine.MORE:
         pass
     state, blocks = world.states[0], world.blocks[0]
     users = Counter(int(b) for table in world.tables[0, FULL] for b in table if b)

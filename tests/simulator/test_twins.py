@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulator.conftest import flat_surface, said, small
 from sizewell.simulator import engine
+from sizewell.simulator.compiled import Twin
 from sizewell.simulator.facts import BlockGroup, Fleet, ReplicaFacts, SchedulerRules
 from sizewell.simulator.simulate import Options, play, simulate
 from sizewell.simulator.state import FULL
@@ -152,7 +154,8 @@ def test_every_block_is_free_or_held(seed: int, halt: int) -> None:
     """At any moment: users of a block = tables it stands in; the free list holds exactly the unused ones, once."""
     facts, requests = replica(seed, groups=(BlockGroup(),)), offered(seed)
     world = make_world(Fleet(replica=replace(facts, jumps=False)), requests, halt / 4)
-    while engine.play(world) == engine.MORE:
+    go = Twin(engine.play).on(world)
+    while go() == engine.MORE:
         pass
     state, blocks = world.states[0], world.blocks[0]
     users = Counter(int(b) for table in world.tables[0, FULL] for b in table if b)
@@ -190,3 +193,34 @@ def test_content_that_nobody_quotes_may_as_well_have_no_name(seed: int) -> None:
     named = replace(requests, output_id=1000 + np.arange(len(requests)))
     one, other = play(facts, unnamed, Options(log=True)), play(facts, named, Options(log=True))
     assert one.log == other.log
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, st.booleans(), st.integers(1, 3), st.sampled_from(["vllm", "sglang"]))
+@example(1, True, 1, "sglang")  # a queue by priority, whose prefixes are touched
+def test_counting_blocks_is_following_them(seed: int, jumps: bool, ranks: int, scheduler: Any) -> None:
+    """Where nobody looks for the content of a block, or a play ends at the first who does, how many are free is all."""
+    groups = {"groups": (BlockGroup(),)} if scheduler == "sglang" else {}
+    facts, named = replace(replica(seed, scheduler=scheduler, **groups), jumps=jumps, ranks=ranks), offered(seed, 30)
+    none = np.full(len(named), -1)
+    empty = {"segment_start": np.zeros(len(named) + 1, dtype=np.int64), "segment_id": none[:0]}
+    requests = replace(named, output_id=none, segment_tokens=none[:0], **empty)
+    counted, followed = (play(facts, requests, Options(log=not jumps, followed=told)) for told in (False, True))
+    assert counted.log == followed.log
+    same(counted.run, followed.run)
+    for name in ("time_s", "running", "waiting", "kv_used_fraction"):
+        assert getattr(counted.run.timeline, name).tolist() == getattr(followed.run.timeline, name).tolist()
+
+
+def test_a_long_context_takes_no_longer_than_a_short_one() -> None:
+    """64 prompts of a million tokens in a cache of 16 million, with windows: no block of theirs is touched."""
+    groups = (BlockGroup(), BlockGroup(kind="window", span_tokens=1024, most_blocks=600))
+    facts = small(
+        blocks=2_000_000, block_tokens=16, max_num_seqs=8, max_num_batched_tokens=8192,
+        max_model_len_tokens=2**20, groups=groups,
+    )  # fmt: skip
+    before = simulate(facts, Requests.of(np.zeros(1), 10, 2)).status.tolist()
+    start = time.perf_counter()
+    run = simulate(facts, Requests.of(np.zeros(64), 1_000_000, 100))
+    assert time.perf_counter() - start < 1.0
+    assert before + run.status.tolist() == [OK] * 65

@@ -115,6 +115,14 @@ def test_there_is_no_steady_state_when_all_start_before_one_ends() -> None:
     assert "started before" in found.no_steady_because
 
 
+def test_there_is_no_steady_state_where_nothing_happens_between_requests() -> None:
+    """Two requests long apart: the first has ended, the second has no token when it starts."""
+    later = (*(time + 100.0 for time in ROWS[0][:5]), *ROWS[0][5:])
+    found = score(run_of((ROWS[0], later)))
+    assert found.steady is None
+    assert "no token came" in found.no_steady_because
+
+
 def test_failures_never_enter_latencies() -> None:
     late = (0.0, 0.0, 1e6, 1e6, 2e6, 1, 0, 9, 0, 0, FAILED)
     assert score(run_of((*ROWS, late))).ttft == score(SIX).ttft

@@ -24,7 +24,7 @@ COLD = 0.2
 STORM = 0.25
 """Preemptions for each request that ends."""
 FULL, SEATED = 0.85, 0.9
-"""Mean share of the cache in use, and of the seats, from which they are full: sequences end and begin in waves."""
+"""Share of the cache in use a quarter of the time, and mean share of the seats, from which they are full."""
 SLOW = 1.7
 """Measured over predicted time between tokens from which it is not the hardware that was stated, or not all of it."""
 
@@ -140,20 +140,27 @@ def _cache(case: Case) -> Finding | None:
 def _cache_is_full(case: Case) -> bool:
     """Whether the next prompt finds no room."""
     seen = case.seen
-    if seen.kv_used_fraction is None:
+    used = _peak(seen)
+    if used is None:
         return False
     if seen.kv_tokens and seen.request_prompt_tokens:
         fresh = seen.request_prompt_tokens * (1 - (seen.cached_fraction or 0.0))
-        free = (1 - seen.kv_used_fraction) * seen.kv_tokens / seen.engines
+        free = (1 - used) * seen.kv_tokens / seen.engines
         if free < fresh and not _seats_are_full(case):
             return True
-    return seen.kv_used_fraction >= FULL
+    return used >= FULL
+
+
+def _peak(seen: Observation) -> float | None:
+    """Return how full the cache is where it is full: of one reading, or of a plan, the mean is all there is."""
+    return seen.kv_used_fraction if seen.kv_peak_fraction is None else seen.kv_peak_fraction
 
 
 def _fullness(case: Case) -> str:
     seen = case.seen
     size = f" of {seen.kv_tokens:,.0f} tokens" if seen.kv_tokens else ""
-    return f"the KV cache{size} is {seen.kv_used_fraction or 0.0:.0%} full on average"
+    waves = f", {peak:.0%} or more a quarter of the time" if (peak := seen.kv_peak_fraction) is not None else ""
+    return f"the KV cache{size} is {seen.kv_used_fraction or 0.0:.0%} full on average{waves}"
 
 
 def _seats_are_full(case: Case) -> bool:

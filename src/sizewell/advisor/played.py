@@ -14,6 +14,8 @@ from sizewell.traffic.score import score
 
 MIDDLE = (0.2, 0.8)
 """Part of a run that is looked at."""
+PEAK = 0.25
+"""Share of the time in which a cache is at its peak."""
 
 
 def observed(run: Run, client: ClientFacts | None = None) -> Observation:
@@ -38,6 +40,7 @@ def observed(run: Run, client: ClientFacts | None = None) -> Observation:
         running=state.get("running", float(np.nansum(generating)) / span),
         waiting=state.get("waiting"),
         kv_used_fraction=state.get("kv_used_fraction"),
+        kv_peak_fraction=state.get("kv_peak_fraction"),
         preemptions_per_s=state.get("preemptions_per_s", float(run.preemptions[within].sum()) / span),
         prompt_tokens_per_s=looked_for / span,
         generated_tokens_per_s=float(np.nansum(share * run.output_tokens)) / span,
@@ -110,7 +113,19 @@ def _state(timeline: Timeline, begin: float, end: float) -> dict[str, float]:
     inside = (timeline.time_s >= begin) & (timeline.time_s < end)
     names = ("running", "waiting", "kv_used_fraction")
     means = {name: float((getattr(timeline, name) * weight).sum() / whole) for name in names}
-    return {**means, "preemptions_per_s": float(timeline.preemptions[inside].sum()) / (end - begin)}
+    return {
+        **means,
+        "kv_peak_fraction": _peak(timeline.kv_used_fraction, np.where(timeline.waiting >= 1, weight, 0.0), weight),
+        "preemptions_per_s": float(timeline.preemptions[inside].sum()) / (end - begin),
+    }
+
+
+def _peak(used: Floats, queued_s: Floats, all_s: Floats) -> float:
+    """Return the use of the cache that it reaches a quarter of the time, of that in which requests wait if some do."""
+    weight = queued_s if queued_s.sum() > 0 else all_s
+    fullest = np.argsort(-used)
+    at = int(np.searchsorted(np.cumsum(weight[fullest]), PEAK * weight.sum()))
+    return float(used[fullest[min(at, len(used) - 1)]])
 
 
 def _late(run: Run) -> ClientFacts | None:

@@ -29,7 +29,7 @@ def read_figures(path: Path) -> tuple[MachineFigure, ...]:
     """Return the figures of a file; raises BadInputError with the line of the first unreadable one."""
     refuse_endless(path)
     try:
-        with path.open(newline="", encoding="utf-8") as lines:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
             if not is_figures_header(reader.fieldnames or ()):
                 needed = ", ".join(sorted(_NEEDED))

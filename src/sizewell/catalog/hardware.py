@@ -14,6 +14,9 @@ from sizewell.catalog.overlay import data_files, overlay_folder, remembered_file
 from sizewell.specs.errors import BadInputError, UnknownNameError
 from sizewell.specs.hardware import ClusterSpec, GpuSpec, HostSpec, LinkSpec, NodeSpec, StorageSpec
 
+CLOUDS = ("aws-", "azure-", "gcp-")
+"""How keys of rented nodes begin; what follows is the cloud's own name."""
+
 
 def read_gpu(name: str) -> GpuSpec:
     """Return the accelerator of a key or alias, however it is spelt (`h200`, `RTX 4090`, `NVIDIA L4`).
@@ -58,8 +61,14 @@ def read_node(key: str) -> NodeSpec:
 
 
 def is_node(name: str) -> bool:
-    """Return whether a name as it stands is a node's key, however it is spelt."""
-    return plain(name) in {plain(key) for key in remembered_files("nodes", overlay_folder())}
+    """Return whether a name as it stands is a node's key or a cloud's own name of it, however it is spelt."""
+    return plain(name) in _node_keys(remembered_files("nodes", overlay_folder()))
+
+
+def unknown_machine(name: str) -> UnknownNameError:
+    """Return the error for a name neither an accelerator nor a node has."""
+    own = overlay_folder()
+    return UnknownNameError("GPU or node", name, [*gpu_names(own), *remembered_files("nodes", own)])
 
 
 def list_nodes() -> tuple[NodeSpec, ...]:
@@ -194,7 +203,14 @@ def _node(own: Path, key: str) -> NodeSpec:
 
 def _node_key(own: Path, name: str) -> str:
     by_name = {plain(alias): key for key in remembered_files("nodes", own) for alias in _node_file(own, key).aliases}
-    by_name |= {plain(key): key for key in remembered_files("nodes", own)}
+    by_name |= _node_keys(remembered_files("nodes", own))
     if plain(name) not in by_name:
         raise UnknownNameError("node", name, remembered_files("nodes", own))
     return by_name[plain(name)]
+
+
+def _node_keys(keys: Iterable[str]) -> dict[str, str]:
+    """Return keys by their plain spelling, and by the clouds' own names: `p5.48xlarge`, `Standard_ND96isr_H100_v5`."""
+    rented = [(key.partition("-")[2], key) for key in keys if key.startswith(CLOUDS)]
+    named = {f"{before}{plain(name)}": key for name, key in rented for before in ("", "standard")}
+    return named | {plain(key): key for key in keys}

@@ -43,5 +43,9 @@ class CodeFolder:
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             with NamedTemporaryFile(dir=self.folder, prefix=f"{name}.", suffix=".part", delete=False) as part:
-                part.write(sha256(code).digest() + code)
-            Path(part.name).replace(self.folder / f"{name}.code")
+                try:
+                    part.write(sha256(code).digest() + code)
+                    part.flush()
+                    Path(part.name).replace(self.folder / f"{name}.code")
+                finally:
+                    Path(part.name).unlink(missing_ok=True)

@@ -22,7 +22,7 @@ _MEMORY_COLUMNS = {"point_id", "engine", "model_hf_id", "metric", "value"}
 def file_kind(path: Path) -> Literal["memory", "points", "figures"]:
     """Return which table a file holds, by its header; raise BadInputError for none of them."""
     refuse_endless(path)
-    with path.open(newline="") as lines:
+    with path.open(newline="", encoding="utf-8-sig") as lines:
         header = set(next(csv.reader(lines), []))
     if header >= _MEMORY_COLUMNS:
         return "memory"
@@ -38,7 +38,7 @@ def file_kind(path: Path) -> Literal["memory", "points", "figures"]:
 def read_memory_rows(path: Path) -> tuple[MemoryRow, ...]:
     """Return the rows of a memory table; raise BadInputError with the line of the first unreadable one."""
     refuse_endless(path)
-    with path.open(newline="") as lines:
+    with path.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
         if not set(reader.fieldnames or ()) >= _MEMORY_COLUMNS:
             raise BadInputError(f"{path}: a memory table needs the columns {', '.join(sorted(_MEMORY_COLUMNS))}")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import gpu_in_log
 from sizewell.catalog.models import read_model
-from sizewell.planner.logged_settings import LogFacts
+from sizewell.planner.logged_settings import LoggedSetup
 from sizewell.planner.validate_memory import MemoryPrediction, predict_log, unanswered
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import SizewellError, UnknownNameError, UnreachableError
@@ -38,7 +38,7 @@ def logs(rows: Iterable[MemoryRow]) -> tuple[tuple[MemoryRow, ...], ...]:
     return tuple(tuple(group) for group in groups.values())
 
 
-def log_facts(rows: Sequence[MemoryRow]) -> LogFacts:
+def logged_setup(rows: Sequence[MemoryRow]) -> LoggedSetup:
     """Return the model, accelerator and engine rules one start-up's rows name; raise SizewellError for unknown ones."""
     gpu = _gpu(rows[0])
     try:
@@ -46,12 +46,12 @@ def log_facts(rows: Sequence[MemoryRow]) -> LogFacts:
     except (UnknownNameError, UnreachableError):
         raise SizewellError(f"the config of {rows[0].model} is not shipped") from None
     note = next((fact for fact in model.assumed if "from the name" in fact), "")
-    return LogFacts(model=model, gpu=gpu, engine=_engine(rows, gpu), note=note)
+    return LoggedSetup(model=model, gpu=gpu, engine=_engine(rows, gpu), note=note)
 
 
 def _answers(rows: Sequence[MemoryRow], *, logged_peak: bool) -> tuple[MemoryPrediction, ...]:
     try:
-        return predict_log(rows, log_facts(rows), logged_peak=logged_peak)
+        return predict_log(rows, logged_setup(rows), logged_peak=logged_peak)
     except SizewellError as error:
         return unanswered(rows, str(error))
 

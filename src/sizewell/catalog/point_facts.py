@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sizewell.catalog.engines import read_engine
-from sizewell.catalog.hardware import cluster
+from sizewell.catalog.hardware import cluster, nodes_for, read_gpu
 from sizewell.catalog.models import read_model
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_cases import PointFacts, engine_family
@@ -23,12 +23,15 @@ def point_facts(row: PointRow) -> PointFacts:
 def row_cluster(row: PointRow) -> ClusterSpec:
     """Return the machines of a row: as many full nodes as its accelerators need where it states none.
 
-    Pools of a few accelerators share full nodes, so that the last node may be partly idle.
+    Pools of a few accelerators share full nodes, so that the last node may be partly idle. Sources that count a rack
+    as one node get as many as hold its accelerators.
     """
-    if row.num_nodes or row.num_gpus <= FULL_NODE:
-        nodes = row.num_nodes or 1
-        return cluster(row.gpu, gpus_per_node=max(1, row.num_gpus // nodes), nodes=nodes)
-    return cluster(row.gpu, gpus_per_node=FULL_NODE, nodes=-(-row.num_gpus // FULL_NODE))
+    held = max((node.max_gpus for node in nodes_for(read_gpu(row.gpu))), default=FULL_NODE)
+    full = min(held, FULL_NODE)
+    if row.num_nodes is None and row.num_gpus > full:
+        return cluster(row.gpu, gpus_per_node=full, nodes=-(-row.num_gpus // full))
+    nodes = max(row.num_nodes or 1, -(-row.num_gpus // held))
+    return cluster(row.gpu, gpus_per_node=max(1, row.num_gpus // nodes), nodes=nodes)
 
 
 def row_engine(row: PointRow) -> EngineSpec:

@@ -17,7 +17,7 @@ _SETTINGS = {"request_rate_per_s"}
 def read_point_rows(path: Path) -> tuple[PointRow, ...]:
     """Return the rows of a table of points; raise BadInputError with the line of the first unreadable one."""
     refuse_endless(path)
-    with path.open(newline="") as lines:
+    with path.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
         columns = tuple(reader.fieldnames or ())
         if not set(columns) >= _REQUIRED:

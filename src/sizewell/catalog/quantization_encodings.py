@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sizewell.catalog.config_fields import Fields
+from sizewell.catalog.config_fields import Fields, MissingFieldError
 from sizewell.specs.encoding import (
     FP8_CHANNEL,
     FP8_TENSOR,
@@ -31,6 +31,8 @@ def fp8_encoding(found: Fields) -> Encoding:
 
 def integer_encoding(found: Fields, *, zeros: bool) -> Encoding:
     """Return the grouped integer encoding of `bits` and `group_size`."""
+    if "group_size" not in found:
+        raise MissingFieldError(found.source, f"{found.path}group_size")
     bits, group = found.size("bits"), group_size(found)
     if bits == 4:
         return int4_grouped(group, zeros=zeros)
@@ -42,8 +44,13 @@ def integer_encoding(found: Fields, *, zeros: bool) -> Encoding:
 
 
 def group_size(found: Fields) -> int:
-    """Return the inputs that share a scale; -1 in the file and 0 here mean the whole row."""
-    return 0 if found.values.get("group_size") == -1 else found.count("group_size", 0)
+    """Return the inputs that share a scale; -1 in the file, no word of it, and 0 here mean the whole row."""
+    stated = found.values.get("group_size")
+    if stated is None or stated == -1:
+        return 0
+    if isinstance(stated, int | float) and stated < 1:
+        raise found.wrong("group_size", stated, "-1 (a whole row) or at least 1")
+    return found.size("group_size")
 
 
 def scheme_encoding(weights: Fields, group: Fields, found: Fields) -> Encoding:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,41 +16,58 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sizewell.catalog.endless import refuse_endless
+from sizewell.catalog.endless import LONGEST_LINE_BYTES, refuse_endless
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import MOST_TOKENS, Floats, Ints
 
 MOST_SECONDS = 1e9
 _ROWS_AT_ONCE = 100_000
 _SHOWN = 40
+_GZIP = b"\x1f\x8b"
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[TextIO]:
-    """Open a text file; raises BadInputError where it cannot be read as UTF-8, also while it is being read."""
+    """Open a text file, gzipped or not; raises BadInputError where it cannot be read, also while it is being read."""
     refuse_endless(path)
+    unpack: Callable[..., Any] = gzip.open if _gzipped(path) else open
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
+        with unpack(path, "rt", encoding="utf-8-sig", newline="") as lines:
             yield lines
     except UnicodeDecodeError as error:
         raise BadInputError(
-            f"{path}: byte {error.start} of a block is not UTF-8 ({error.reason}): save the trace as UTF-8 text"
+            f"{path}: holds a byte that is not UTF-8 ({error.reason}): save the trace as UTF-8 text"
         ) from None
+    except (EOFError, zlib.error) as error:
+        raise BadInputError(f"{path}: is no whole gzip file ({error}): copy it again") from None
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _gzipped(path: Path) -> bool:
+    """Return whether a file begins as gzip files do, whatever it is called."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(_GZIP)) == _GZIP
+    except OSError:
+        return False
 
 
 def first_line(path: Path) -> str:
     """Return the first line that says something; raises BadInputError for an empty file."""
     with opened(path) as lines:
-        for line in lines:
+        while line := lines.readline(LONGEST_LINE_BYTES):
+            if len(line) == LONGEST_LINE_BYTES:
+                raise BadInputError(f"{path}: no line ends in its first MiB: it is no table")
             if line.strip():
                 return line.strip()
     raise BadInputError(f"{path}: is empty: a trace has a header, or one JSON object a line")
 
 
 def ends_whole(path: Path) -> bool:
-    """Return whether the last line ends as a line does; a file cut short does not."""
+    """Return whether the last line ends as a line does; a file cut short does not. Gzip has checked its own length."""
+    if _gzipped(path):
+        return True
     with path.open("rb") as stream:
         stream.seek(0, 2)
         stream.seek(max(0, stream.tell() - 1))

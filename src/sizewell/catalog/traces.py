@@ -195,6 +195,14 @@ def _sorted_note(late: int) -> tuple[str, ...]:
     return (f"sorted by arrival: {late} rows came before the one above them",) if late else ()
 
 
+def _is_date(stamp: str) -> bool:
+    try:
+        np.datetime64(stamp, "ns")
+    except ValueError:
+        return False
+    return True
+
+
 def _iso_seconds(columns: Columns, texts: list[str]) -> Floats:
     """Return ISO times as seconds from the first; a zone is allowed where all rows have the same."""
     matches = [_ISO.fullmatch(text.strip()) for text in texts]
@@ -203,9 +211,11 @@ def _iso_seconds(columns: Columns, texts: list[str]) -> Floats:
     zones = [match[2] for match in matches if match]
     other = np.array([zone != zones[0] for zone in zones])
     columns.refuse(other, texts, f"timestamp {{}} has another zone than the first row ({zones[0]}): use one zone")
+    stamps = [match[1] for match in matches if match]
     try:
-        times = np.array([match[1] for match in matches if match], dtype="datetime64[ns]")
-    except ValueError as error:
-        raise BadInputError(f"{columns.path}: a timestamp is no date: {error}") from None
+        times = np.array(stamps, dtype="datetime64[ns]")
+    except ValueError:
+        columns.refuse(np.array([not _is_date(stamp) for stamp in stamps]), texts, complaint)
+        raise
     seconds: Floats = (times - times[0]) / np.timedelta64(1, "s")
     return seconds

@@ -121,6 +121,7 @@ def _check(given: dict[str, Any]) -> None:
 
 
 def _job(given: dict[str, Any]) -> BenchJob:
+    from sizewell.catalog.engine_metrics import ENGINES, read_engine_metrics
     from sizewell.cli.request_fields import fields_of
     from sizewell.driver.bench import BenchJob
     from sizewell.driver.client import load_aiohttp
@@ -138,4 +139,5 @@ def _job(given: dict[str, Any]) -> BenchJob:
         fields=fields_of(given["fields"]),
         warmup=given["warmup"],
         timeout_s=given["timeout"] or DEFAULT_TIMEOUT_S,
+        metrics=tuple(metric for engine in ENGINES for metric in read_engine_metrics(engine)),
     )

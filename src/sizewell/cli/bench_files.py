@@ -102,7 +102,7 @@ def _scaling(points: tuple[Point, ...]) -> Iterator[Chart]:
     from sizewell.cli.bench_page import speed
     from sizewell.cli.svg import Chart, Series
 
-    closed = points[0].measured.offer.requests.concurrency is not None
+    closed = points[0].measured.offer.requests.in_flight is not None
     if len(points) < 2:
         return
     lines = []
@@ -119,7 +119,7 @@ def _scaling(points: tuple[Point, ...]) -> Iterator[Chart]:
 
 def _level(point: Point) -> float:
     requests = point.measured.offer.requests
-    if requests.concurrency is not None:
-        return float(requests.concurrency)
+    if requests.in_flight is not None:
+        return float(requests.in_flight)
     span_s = float(requests.arrival_s.max() - requests.arrival_s.min())
     return (len(requests) - 1) / span_s if span_s > 0 else 0.0

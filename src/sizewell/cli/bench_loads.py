@@ -13,6 +13,7 @@ from sizewell.cli.traffic_flags import Offered, offered
 from sizewell.driver.bench import Measured, NextOffer, Offer
 from sizewell.driver.saturation import Probe, next_concurrency
 from sizewell.specs.errors import BadInputError
+from sizewell.traffic.distribution import LEAST_FOR_P99
 from sizewell.traffic.score import Score, score
 
 if TYPE_CHECKING:
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 
 ROUNDS, LEAST_REQUESTS, OPEN_LOOP_S = 8, 16, 60.0
 """Requests for each one in flight of a closed loop, the fewest of any, and how long an open loop lasts."""
+LEAST_FOR = {"mean": 1, "p50": 1, "p90": 20, "p95": 40, "p99": LEAST_FOR_P99}
+"""Requests of a load from which a statistic can be told: where one or two of them lie above it."""
 
 
 def next_offer(ctx: click.Context, given: dict[str, Any], slo: Slo) -> NextOffer:
     """Return what says which load comes next; raises BadInputError for flags that make none."""
     if given["saturate"]:
-        limits = any(getattr(slo, f"{name}_s") is not None for name in ("ttft", "ttfa", "tpot", "e2e"))
+        limits = bool(slo.limits)
+        _check_requests(given, slo)
 
         def searched(found: Sequence[Measured]) -> Offer | None:
             concurrency = next_concurrency(probes(found, slo), limits)
@@ -62,8 +66,21 @@ def _listed(ctx: click.Context, given: dict[str, Any]) -> list[Offer]:
     return [_closed(ctx, given, int(given["users"] or 1))]
 
 
+def _check_requests(given: dict[str, Any], slo: Slo) -> None:
+    least = LEAST_FOR[slo.statistic]
+    if slo.limits and given["requests"] is not None and given["requests"] < least:
+        raise BadInputError(
+            f"--requests {given['requests']:g} has no {slo.statistic} to bind: ask for {least} or more, or leave it out"
+        )
+
+
+def _least(given: dict[str, Any]) -> int:
+    """Return the fewest requests of a load that is not told how many."""
+    return max(LEAST_REQUESTS, LEAST_FOR[given["statistic"]])
+
+
 def _closed(ctx: click.Context, given: dict[str, Any], concurrency: int) -> Offer:
-    count = given["requests"] or max(LEAST_REQUESTS, ROUNDS * concurrency)
+    count = given["requests"] or max(_least(given), ROUNDS * concurrency)
     found = offered(ctx, {**given, "users": float(concurrency), "rate": None, "requests": count})
     return _offer(str(concurrency), found)
 
@@ -71,7 +88,7 @@ def _closed(ctx: click.Context, given: dict[str, Any], concurrency: int) -> Offe
 def _open(ctx: click.Context, given: dict[str, Any], rate_per_s: float) -> Offer:
     count = given["requests"]
     if count is None and given["duration"] is None:
-        count = max(LEAST_REQUESTS, round(rate_per_s * OPEN_LOOP_S))
+        count = max(_least(given), round(rate_per_s * OPEN_LOOP_S))
     found = offered(ctx, {**given, "users": None, "rate": rate_per_s, "requests": count})
     return _offer(f"{rate_per_s:.3g}/s", found)
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from sizewell.cli.bench_runs import Answer, Point
     from sizewell.traffic.distribution import Distribution
-    from sizewell.traffic.score import Score
+    from sizewell.traffic.score import Held, Score
     from sizewell.traffic.throughput import Throughput
+    from sizewell.traffic.workload import Slo
 
 MEASURED = ("load", ">n", ">tok/s", ">per seq.", ">TTFT p50", ">p99", ">TPOT p50", ">p99", ">E2E p50")
 
@@ -32,6 +33,8 @@ def say(answer: Answer, *, as_json: bool) -> None:
 def page(answer: Answer) -> Iterator[str | Table]:
     """Yield the answer's parts."""
     yield f"{answer.model} at {answer.url}; latencies from when a request was due"
+    if answer.slo.limits:
+        yield f"limits: {terms(answer.slo)}; over the served requests of each load"
     yield table("Measured: in flight or requests/s", MEASURED, [measured_row(point) for point in answer.points])
     if any(point.predicted is not None for point in answer.points):
         yield _beside(answer)
@@ -51,9 +54,21 @@ def missed(answer: Answer) -> list[str]:
             for gate in point.measured.gates
             if gate.held is False and gate.value is not None
         ]
-        found += [f"{label}: {held.name} misses its limit" for held in point.score.limits if not held.held]
+        found += [f"{label}: {_unheld(held, point.score)}" for held in point.score.limits if not held.held]
         found += [f"{label}: overloaded, {point.overload}"] if point.overload else []
     return found
+
+
+def terms(slo: Slo) -> str:
+    """Return the limits, each with the statistic it binds."""
+    return ", ".join(f"{slo.statistic} {name.upper()} at most {duration(limit)}" for name, limit in slo.limits.items())
+
+
+def _unheld(held: Held, score: Score) -> str:
+    statistic, _, name = held.name.partition(" ")
+    if held.value_s is None:
+        return f"{statistic} {name.upper()} is not known: {getattr(score, name).refused or 'no values'}"
+    return f"{statistic} {name.upper()} is {duration(held.value_s)}, limit {duration(held.limit_s)}"
 
 
 def speed(score: Score) -> Throughput | None:
@@ -124,13 +139,14 @@ def _outcome(point: Point) -> Iterator[str]:
     if errors:
         yield f"{measured.offer.label}: the first error: {errors[0]}"
     if score.limits and score.attainment_fraction is not None:
-        yield f"{measured.offer.label}: attainment {score.attainment_fraction:.1%} of offered requests"
+        yield f"{measured.offer.label}: attainment {score.attainment_fraction:.1%} of offered requests met every limit"
 
 
 def _found(answer: Answer) -> str:
     if answer.found_concurrency is None:
-        return "search: no concurrency holds the limits"
-    what = "is the most that holds every limit" if answer.points[0].score.limits else "gives nearly all the throughput"
+        return f"search: not even one at a time holds {terms(answer.slo)}"
+    limited = answer.slo.limits
+    what = f"is the most that holds {terms(answer.slo)}" if limited else "gives nearly all the throughput"
     return f"search: {answer.found_concurrency:,} at once {what}, in {len(answer.points)} probes"
 
 
@@ -152,7 +168,7 @@ def _point_object(point: Point) -> Object:
     requests = point.measured.offer.requests
     return {
         "load": point.measured.offer.label,
-        "concurrency": requests.concurrency,
+        "concurrency": requests.in_flight,
         "requests": len(requests),
         "mean_input_tokens": float(requests.input_tokens.mean()),
         "mean_output_tokens": float(requests.output_tokens.mean()),

@@ -16,12 +16,12 @@ from sizewell.driver.saturation import answer as searched_for
 from sizewell.specs.deployment import Deployment
 from sizewell.traffic.overload import overload
 from sizewell.traffic.requests import NONE
-from sizewell.traffic.run import Run
 from sizewell.traffic.score import Score, score
 from sizewell.traffic.workload import Slo
 
 if TYPE_CHECKING:
     from sizewell.cli.simulations import Simulation
+    from sizewell.driver.other_tools import Imported
 
 SAY_EVERY = 10
 """Parts of a load after each of which progress is told."""
@@ -85,19 +85,20 @@ def imported(given: dict[str, Any], slo: Slo) -> Answer:
 
     predicts = given["machine"] is not None
     loads = read_results(Path(given["imported"]))
-    points = tuple(_point(given, _as_measured(load.label, load.run), slo, predicts) for load in loads)
+    points = tuple(_point(given, _as_measured(load), slo, predicts) for load in loads)
     return Answer(url=given["imported"], model=loads[0].tool, salt=0, slo=slo, points=points)
 
 
-def _as_measured(label: str, run: Run) -> Measured:
+def _as_measured(load: Imported) -> Measured:
     from sizewell.driver.counters import Counters
     from sizewell.traffic.requests import Requests
 
+    run = load.run
     think, whole = run.think_tokens, np.maximum(run.output_tokens, 1)
     requests = Requests.of(run.scheduled_s, np.maximum(run.input_tokens, 1), whole - think, think)
     return Measured(
-        offer=Offer(label=label, requests=requests), run=run, recordings=(), gates=(), counters=Counters(),
-        cpu_fraction=0.0, begun_unix_s=0.0,
+        offer=Offer(label=load.label, requests=requests), run=run, recordings=load.recordings, gates=(),
+        counters=Counters(), cpu_fraction=0.0, begun_unix_s=0.0,
     )  # fmt: skip
 
 

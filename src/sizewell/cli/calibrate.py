@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sizewell.calibrator.fit import Evidence
     from sizewell.calibrator.own import Own
     from sizewell.cli.calibrate_figures import About
+    from sizewell.planner.measured_point import PointRow
     from sizewell.planner.point_cases import PointCase
     from sizewell.specs.calibration import Efficiencies
 
@@ -147,7 +148,7 @@ def _fitted(files: Sequence[Path], save: str | None) -> Own:
     from sizewell.calibrator.own import FEWEST, fit_own, own_beliefs
     from sizewell.catalog.calibrations import read_efficiencies
 
-    cases = _cases(files)
+    cases = [case for case in _cases(files) if _metrics(case)]
     observe = partial(_evidence, cases, read_efficiencies(without=save))
     beliefs = own_beliefs([tag for case in cases for tag in case.all_tags])
     count = sum(len(_metrics(case)) for case in cases)
@@ -162,10 +163,17 @@ def _cases(files: Sequence[Path]) -> list[PointCase]:
     from sizewell.planner.point_cases import point_case
 
     rows = [row for file in files for row in read_point_rows(file) if row.trust != "drop"]
-    unsent = [row.point_id for row in rows if not row.load or not (row.load != "closed_loop" or row.concurrency)]
+    unsent = [row.point_id for row in rows if not _states_load(row)]
     if unsent:
-        raise BadInputError(f"row {unsent[0]}: state its load (closed_loop with concurrency, open_loop, offline …)")
-    return [point_case(row, point_facts(row)) for row in rows]
+        unsaid = f"row {unsent[0]}: state its load (closed_loop with concurrency, open_loop, offline …)"
+        if len(unsent) == len(rows):
+            raise BadInputError(unsaid)
+        talk(f"{len(unsent)} of {len(rows)} rows left out, the first of them: {unsaid}")
+    return [point_case(row, point_facts(row)) for row in rows if _states_load(row)]
+
+
+def _states_load(row: PointRow) -> bool:
+    return bool(row.load) and (row.load != "closed_loop" or bool(row.concurrency))
 
 
 def _metrics(case: PointCase) -> list[str]:

@@ -120,6 +120,7 @@ def _restated(path: str, found: Mapping[str, Any]) -> tuple[str, str, int, str, 
         max_model_len_tokens=said["max_model_len_tokens"], memory_fraction=said["memory_fraction"],
         enforce_eager=said["enforce_eager"], offload_bytes=said["offload_bytes"],
         speculative_tokens=said["speculative_tokens"], kv_cache_bytes=said.get("kv_cache_bytes", 0.0),
+        by_priority=said.get("by_priority", False),
     )  # fmt: skip
     formats = Formats(weight=found["weight_format"], kv=found["kv_format"])
     engine = f"{found['engine']['name']}@{found['engine']['version']}"

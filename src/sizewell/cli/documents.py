@@ -66,6 +66,7 @@ def _pool_object(pool: Pool) -> Object:
         "kv_host_bytes": settings.kv_host_bytes,
         "kv_cache_bytes": settings.kv_cache_bytes,
         "pin_prefixes": settings.pin_prefixes,
+        "by_priority": settings.by_priority,
     }
     return {"role": pool.role, "replicas": pool.replicas, "parallelism": pool.parallelism, "settings": said}
 

@@ -48,7 +48,11 @@ def host_verdict(needs: BillOfMaterials) -> tuple[str, ...]:
     if needs.host_has_ram:
         return ()
     wanted, there = gib(needs.host_ram_minimum_bytes), gib(needs.host_ram_there_bytes)
-    return (f"THE HOST LACKS MEMORY: {wanted} GiB are needed, a {needs.node_name} is taken to have {there} GiB", "")
+    return (
+        f"THE HOST LACKS MEMORY: {wanted} GiB are needed, a {needs.node_name} is taken to have {there} GiB; --node "
+        "names another kind, and your own is one file (docs/catalogue.md)",
+        "",
+    )
 
 
 def headline(deployment: Deployment) -> tuple[str, ...]:

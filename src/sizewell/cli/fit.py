@@ -30,8 +30,9 @@ ENGINE, LEAST_NAME = 3, 10
 @click.command("fit", cls=OnceCommand)
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @click.option(
-    "--on", "machine", required=True, metavar="GPU", help="The accelerator, e.g. rtx-3060-12gb or 2xrtx-3060."
+    "--on", "machine", required=True, metavar="GPU", help="Accelerators (rtx-3060-12gb, 2xrtx-3060) or full nodes."
 )
+@click.option("--node", metavar="KEY", help="Kind of node that holds them, e.g. workstation [the usual one].")
 @quantity("--count", COUNT, "How many of them are in one machine [1].")
 @quantity("--context", TOKENS, f"Tokens a conversation must hold [{DEFAULT_CONTEXT:g}].")
 @quantity("--users", USERS, "Users at once [1].")
@@ -64,14 +65,15 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _cluster(given: dict[str, Any]) -> ClusterSpec:
-    from sizewell.catalog.hardware import is_gpu
+    from sizewell.catalog.hardware import is_gpu, is_node
     from sizewell.cli.machine_text import parse_machine
     from sizewell.cli.questions import machine
 
-    count, name = parse_machine(given["machine"], is_gpu)
+    count, name = parse_machine(given["machine"], lambda said: is_gpu(said) or is_node(said))
     if count is not None and given["count"] is not None and count != given["count"]:
         raise BadInputError(f"--on {given['machine']} and --count {given['count']} contradict each other: give one")
-    return machine(f"{count or given['count'] or 1}x{name}")
+    many = count or given["count"]
+    return machine(f"{many}x{name}" if many else name, node=given["node"])
 
 
 def _show(

@@ -28,7 +28,7 @@ def keep_plan(kind: str, document: Mapping[str, object], name: str, model: str) 
     from sizewell.records.store import Records
 
     told = {"schema": f"sizewell/{kind}/1", **json_ready(document)}
-    for each in told.get("plans", [told]):
+    for each in (*told.get("plans", [told]), *told.get("splits", ())):
         each["deployment"] |= _origin(model)
     number = Records.usual().keep("plans", name, told)
     talk(f"kept as plan {number}: sizewell bench --plan {number} --keep NAME measures it")
@@ -51,12 +51,16 @@ def keep_bench(given: Mapping[str, Any], answer: Answer) -> None:
         return
     records = Records.usual()
     plan = _plan_number(records, click.get_current_context().meta.get(TAKEN), given["keep"])
-    numbers = [_keep_point(records, given, point, plan) for point in answer.points if len(point.measured.run)]
+    asked = {} if given["imported"] else {"model": answer.model}
+    numbers = [_keep_point(records, given, point, asked, plan) for point in answer.points if len(point.measured.run)]
     said = ", ".join(map(str, numbers))
     talk(f"kept as run{'s' if len(numbers) > 1 else ''} {said}: sizewell runs show {numbers[0]}" if numbers else "")
 
 
-def _keep_point(records: Records, given: Mapping[str, Any], point: Point, plan: int | None) -> int:
+def _keep_point(
+    records: Records, given: Mapping[str, Any], point: Point, asked: dict[str, Any], plan: int | None
+) -> int:
+    """Keep one load; of a deployment nobody stated, what the server was `asked` for."""
     from sizewell.cli.simulate_document import traffic_object
     from sizewell.cli.traffic_flags import Offered
     from sizewell.records.store import Links
@@ -64,7 +68,7 @@ def _keep_point(records: Records, given: Mapping[str, Any], point: Point, plan: 
     label = point.measured.offer.label
     name = f"{given['keep']} {label}".strip()
     played, predicted = point.played, None
-    deployment: dict[str, Any] = {}
+    deployment: dict[str, Any] = asked
     if played is not None:
         deployment = kept_deployment(played.deployment, given["model"])
         predicted = _keep_simulation(records, played, name, given["model"], plan)

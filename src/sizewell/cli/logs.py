@@ -38,19 +38,17 @@ def command(name: str, follow: bool, replica: int | None, tail: int | None, as_j
             click.echo(line)
         return
     numbers = range(started.replicas) if replica is None else (replica,)
-    _print(name, {number: _last(running, number, tail) for number in numbers}, as_json)
+    logs = {number: _last(running, number, tail) for number in numbers}
+    if as_json:
+        parts = [{"number": number, "name": started.names[number], "lines": lines} for number, lines in logs.items()]
+        print_json("logs", {"name": name, "parts": parts})
+        return
+    for number, lines in logs.items():
+        before = f"{started.names[number] if started.pooled else number}: " if len(logs) > 1 else ""
+        for line in lines:
+            click.echo(f"{before}{line}")
 
 
 def _last(running: Runner, number: int, tail: int | None) -> Sequence[str]:
     lines = running.lines(number)
     return lines[-tail:] if tail else lines
-
-
-def _print(name: str, logs: dict[int, Sequence[str]], as_json: bool) -> None:
-    if as_json:
-        parts = [{"number": number, "lines": lines} for number, lines in logs.items()]
-        print_json("logs", {"name": name, "parts": parts})
-        return
-    for number, lines in logs.items():
-        for line in lines:
-            click.echo(f"{number}: {line}" if len(logs) > 1 else line)

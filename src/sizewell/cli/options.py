@@ -125,7 +125,7 @@ def slo_flags() -> Decorator:
 
 def statistic_flag() -> Decorator:
     """Return the flag that says which value of a distribution limits bind."""
-    statistic = click.Choice(["mean", "p50", "p99"])
+    statistic = click.Choice(["mean", "p50", "p90", "p95", "p99"])
     return click.option(
         "--statistic", type=statistic, default="mean", show_default=True, help="What the limits bind."
     )  # fmt: skip
@@ -184,6 +184,7 @@ def settings_flags() -> Decorator:
         quantity("--max-model-len", COUNT, "Longest sequence [the workload's, else the model's]."),
         quantity("--memory-fraction", SHARE, "Share of accelerator memory the engine takes [its default]."),
         click.option("--enforce-eager", is_flag=True, help="No CUDA graphs."),
+        click.option("--by-priority", is_flag=True, help="Serve the lowest priority number first, not who came first."),
         quantity("--speculative-tokens", COUNT, "Draft tokens per step from the model's own prediction layers [0]."),
         quantity("--acceptance", FRACTION, "Share of drafts accepted if those before were [as calibrated]."),
         quantity("--offload-bytes", BYTES, "Weights kept in host memory, per accelerator [0]."),
@@ -214,6 +215,7 @@ def setup_of(given: Mapping[str, Any]) -> Setup:
         max_model_len_tokens=given["max_model_len"],
         memory_fraction=given["memory_fraction"],
         enforce_eager=given["enforce_eager"],
+        by_priority=given["by_priority"],
         offload_bytes=given["offload_bytes"] or 0.0,
         speculative_tokens=given["speculative_tokens"] or 0,
         draft_acceptance=given["acceptance"],

@@ -25,9 +25,10 @@ from sizewell.cli.quantities import COUNT
 from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
-    from sizewell.planner.plan import Answer
+    from collections.abc import Sequence
+
+    from sizewell.planner.plan import Answer, Plan
     from sizewell.planner.question import Limits, Question
-    from sizewell.planner.splitting import Split
     from sizewell.specs.model import ModelSpec
 
 NOT_FEASIBLE = 3
@@ -48,7 +49,8 @@ PRICES = ("on-demand", "spot", "reserved-1y", "reserved-3y", "purchase")
 @click.option("--objective", type=click.Choice(OBJECTIVES), default="cheapest", show_default=True, help="What is best.")
 @click.option("--prices", type=click.Choice(PRICES), default="on-demand", show_default=True, help="What is paid.")
 @click.option("--offload", is_flag=True, help="Allow weights in host memory.")
-@click.option("--split", is_flag=True, help="Simulate the best plan split into prefill and decode pools as well.")
+@click.option("--split", is_flag=True, help="Search prefill and decode pools, too.")
+@click.option("--kv-network", metavar="KEY", help="What carries caches between them [what joins their accelerators].")
 @quantity("--top", COUNT, "Plans to show, one per accelerator [5].")
 @click.option("--keep", metavar="NAME", help="Keep the answer under a name, for --plan and `sizewell runs`.")
 @click.option("--explain", is_flag=True, help="Explain the best plan line by line, and every rejection.")
@@ -66,49 +68,65 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     detail(f"{question.model.name}: {', '.join(question.weight_formats)}; limits {question.limits}")
     began = perf_counter()
     answer = questions.plan(question, engine=given["engine"] or "auto", top=given["top"] or 5)
-    found = questions.split_best(answer) if given["split"] and answer.plans else ()
     detail(f"{answer.candidates:,} candidates in {perf_counter() - began:.2f} s")
-    _keep(answer, found, given)
+    _keep(answer, given)
     if given["as_json"]:
         from sizewell.cli.output import print_json
 
-        print_json("plan", _document(answer, found))
+        print_json("plan", _document(answer))
     else:
-        from sizewell.cli.output import show
         from sizewell.cli.plan_page import show_answer
-        from sizewell.cli.split_page import splits_table
 
-        show_answer(answer, everything=given["explain"], restated=_restated(answer, given))
-        if given["split"] and answer.plans:
-            show(splits_table(answer.plans[0], found))
+        show_answer(answer, everything=given["explain"], restated=_restated(answer, answer.plans, given))
+        _show_split(answer, given)
         _explain_best(answer, given)
-    if not answer.plans:
+    if not _best(answer):
         ctx.exit(NOT_FEASIBLE)
 
 
-def _document(answer: Answer, found: tuple[Split, ...]) -> dict[str, object]:
+def _document(answer: Answer) -> dict[str, object]:
     from sizewell.cli.plan_document import answer_object
-    from sizewell.cli.split_page import splits_object
+    from sizewell.cli.split_page import split_object
 
-    return {**answer_object(answer), "splits": splits_object(found)}
+    return {**answer_object(answer), **split_object(answer.split)}
 
 
-def _keep(answer: Answer, found: tuple[Split, ...], given: dict[str, Any]) -> None:
-    if given["keep"] is not None and answer.plans:
+def _best(answer: Answer) -> Plan | None:
+    """Return the best plan, of two pools where that helps; None where nothing holds."""
+    split = answer.split
+    best = split.plans if split and split.helps else answer.plans
+    return best[0] if best else None
+
+
+def _show_split(answer: Answer, given: dict[str, Any]) -> None:
+    if answer.split is None:
+        return
+    from sizewell.cli.output import show
+    from sizewell.cli.plan_page import show_restated
+    from sizewell.cli.split_page import split_parts
+
+    show("", *split_parts(answer.split))
+    if answer.split.helps:
+        show_restated("The best split line by line:", _restated(answer, answer.split.plans, given))
+
+
+def _keep(answer: Answer, given: dict[str, Any]) -> None:
+    if given["keep"] is not None and _best(answer):
         from sizewell.cli.keeping import keep_plan
 
-        keep_plan("plan", _document(answer, found), given["keep"], given["model"])
+        keep_plan("plan", _document(answer), given["keep"], given["model"])
 
 
-def _restated(answer: Answer, given: dict[str, Any]) -> str:
+def _restated(answer: Answer, plans: Sequence[Plan], given: dict[str, Any]) -> str:
     from sizewell.cli.restated import explain_command
 
-    if not answer.plans:
+    if not plans:
         return ""
-    return explain_command(answer.plans[0].deployment, answer.question.workload, given["model"], given["assume"])
+    return explain_command(plans[0].deployment, answer.question.workload, given["model"], given["assume"])
 
 
 def _question(ctx: click.Context, given: dict[str, Any]) -> Question:
+    from sizewell.catalog.hardware import read_link
     from sizewell.catalog.models import read_model
     from sizewell.planner.question import Question
     from sizewell.specs.kv_format import parse_kv_format
@@ -131,6 +149,8 @@ def _question(ctx: click.Context, given: dict[str, Any]) -> Question:
         kv_formats=kv_formats or ("auto",),
         price_basis=given["prices"],
         offload=given["offload"],
+        split=given["split"],
+        kv_network=read_link(given["kv_network"]) if given["kv_network"] else None,
     )
 
 
@@ -163,13 +183,14 @@ def _limits(given: dict[str, Any]) -> Limits:
 
 
 def _explain_best(answer: Answer, given: dict[str, Any]) -> None:
-    if not (given["explain"] and answer.plans):
+    plan = _best(answer)
+    if plan is None or not given["explain"]:
         return
     from sizewell.cli import questions
     from sizewell.cli.explain_advice import advised
     from sizewell.cli.explain_page import show_explanation
 
-    best = answer.plans[0].deployment
+    best = plan.deployment
     length = best.pools[0].settings.max_model_len_tokens
     explained = questions.explain_deployment(best, answer.question.workload)
     contexts = (int(answer.question.workload.context_tokens), length)

@@ -8,7 +8,7 @@ from sizewell.cli.documents import Object, deployment_object, model_object
 from sizewell.cli.rehearsal_text import rehearsal_object
 
 if TYPE_CHECKING:
-    from sizewell.planner.plan import Answer, Details, Plan, Service
+    from sizewell.planner.plan import Answer, Details, Plan, PoolUse
     from sizewell.planner.question import Question
 
 
@@ -35,6 +35,8 @@ def question_object(question: Question) -> Object:
         "kv_formats": question.kv_formats,
         "price_basis": question.price_basis,
         "offload": question.offload,
+        "split": question.split,
+        "kv_network": question.kv_network.key if question.kv_network else None,
     }
 
 
@@ -42,13 +44,26 @@ def plan_object(plan: Plan) -> Object:
     """Return one plan."""
     return {
         "deployment": deployment_object(plan.deployment),
-        "service": _service_object(plan.service),
+        "service": _service_object(plan),
         "cost": plan.cost,
         "memory": plan.memory,
         "recovery_fraction": plan.recovery_fraction,
         "recovery_source": plan.recovery_source,
         "details": _details_object(plan.details),
         "rehearsal": rehearsal_object(plan.rehearsal),
+        "pool_use": _pool_use_object(plan.pool_use),
+    }
+
+
+def _pool_use_object(use: PoolUse | None) -> Object | None:
+    if use is None:
+        return None
+    return {
+        "network": use.network,
+        "handover_s": use.handover_s,
+        "prefill_busy_fraction": use.prefill_busy_fraction,
+        "decode_busy_fraction": use.decode_busy_fraction,
+        "prefill_memory": use.memory,
     }
 
 
@@ -81,7 +96,13 @@ def _details_object(details: Details | None) -> Object | None:
     }
 
 
-def _service_object(service: Service) -> Object:
+def _service_object(plan: Plan) -> Object:
+    """Return what users get; where the plan was played, capacity is what the play showed."""
+    service, played = plan.service, plan.rehearsal
+    most = service.saturation_concurrency_per_replica
+    if played:
+        holds = played.saturation.holds / played.replicas
+        most = holds if played.unit == "users" else max(most, service.concurrency_per_replica)
     return {
         "ttft_s": service.ttft_s,
         "ttfa_s": service.ttfa_s,
@@ -91,7 +112,7 @@ def _service_object(service: Service) -> Object:
         "requests_per_s": service.requests_per_s,
         "tokens_per_s_per_user": service.tokens_per_s_per_user,
         "concurrency_per_replica": service.concurrency_per_replica,
-        "saturation_concurrency_per_replica": service.saturation_concurrency_per_replica,
-        "headroom_fraction": service.headroom_fraction,
+        "saturation_concurrency_per_replica": most,
+        "headroom_fraction": played.headroom_fraction if played else service.headroom_fraction,
         "bound_by": service.bound_by,
     }

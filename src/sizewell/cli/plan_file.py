@@ -22,7 +22,7 @@ STATED, TAKEN = "sizewell.plan_file", "sizewell.plan_taken"
 HELP = "Take the best plan of `sizewell plan --json`, a file or the number of a kept one; MODEL and flags given win."
 SETTINGS = ("max_num_seqs", "max_num_batched_tokens", "memory_fraction", "speculative_tokens")
 """Settings that are called the same in a plan and as a flag."""
-SWITCHES = ("enforce_eager", "pin_prefixes")
+SWITCHES = ("enforce_eager", "pin_prefixes", "by_priority")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,16 +81,19 @@ class Planned:
 def read_planned(path: str | Path, number: int = 1, split: int | None = None) -> Planned:
     """Return the `number`-th plan of `sizewell plan --json`, or what `explain` or `simulate --json` deployed.
 
-    `split` chooses one of the best plan's splits instead. Raises BadInputError where the file is none of them or holds
+    `split` chooses one of its plans of two pools instead. Raises BadInputError where the file is none of them or holds
     no such plan or split, NoFeasiblePlanError where nothing held.
     """
     answer = _answer(path)
     found, asked, what = answer.get("plans", [answer]), number, "plan"
     try:
-        if not found:
-            raise NoFeasiblePlanError(f"{path}: no plan held its limits")
         if split is not None:
             found, asked, what = answer.get("splits", []), split, "split"
+        elif not found:
+            other = (
+                f": --split 1 takes its best of two pools, {len(answer['splits'])} held" if answer.get("splits") else ""
+            )
+            raise NoFeasiblePlanError(f"{path}: no plan{' of one pool' if other else ''} held its limits{other}")
         if not 1 <= asked <= len(found):
             raise BadInputError(f"{path}: holds {len(found)} {what}s, there is no --{what} {asked}")
         deployment = found[asked - 1]["deployment"]
@@ -167,7 +170,7 @@ def _flags_for(planned: Planned, ctx: click.Context) -> dict[str, Any]:
 def read_deployment_file(path: str, number: int, ctx: click.Context, split: int | None = None) -> dict[str, Any]:
     """Return a file's values by parameter name of the command being run; of several plans, the `number`-th.
 
-    `path` may be the number of a kept plan; `split` chooses one of the best plan's splits instead. One file of flags
+    `path` may be the number of a kept plan; `split` chooses one of its plans of two pools. One file of flags
     serves `render`, `up` and `doctor`: each takes what it knows of it. Raises BadInputError for a file that is neither
     a plan nor flags, and for a plan or split it does not hold.
     """

@@ -32,15 +32,21 @@ def show_answer(answer: Answer, *, everything: bool, restated: str = "") -> None
         show(plans_table(answer.plans), *best_lines(best), *detail_lines(best), "")
         show(*frontier_table(answer.frontier, everything=everything))
     else:
-        show("NO PLAN HOLDS under these limits.", "")
+        alone = " OF ONE POOL" if answer.split and answer.split.plans else ""
+        show(f"NO PLAN{alone} HOLDS under these limits.", "")
     show(*rejection_lines(answer.rejections, everything), "")
     if everything and answer.frontier:
         show("Frontier: nothing beats these on both speed per user and cost per token", plans_table(answer.frontier))
     show(f"{answer.candidates:,} candidates. What decides this answer:")
     show(*(f"- {reason}" for reason in answer.decided_by))
-    if restated:
-        show("", "The best plan line by line:")
-        console().print(restated, soft_wrap=True)  # it is there to be copied
+    show_restated("The best plan line by line:", restated)
+
+
+def show_restated(head: str, command: str) -> None:
+    """Print a command that is there to be copied; nothing where there is none."""
+    if command:
+        show("", head)
+        console().print(command, soft_wrap=True)
 
 
 def plans_table(plans: Sequence[Plan]) -> Table:
@@ -60,29 +66,31 @@ def _row(rank: int, plan: Plan) -> tuple[str, ...]:
         duration(service.ttft_s.value),
         duration(service.tpot_s.value),
         amount(service.output_tokens_per_s.value),
-        _usd(cost.usd_per_hour) + ("*" if cost.estimate and cost.usd_per_hour is not None else ""),
-        _usd(cost.usd_per_million_output_tokens),
+        usd(cost.usd_per_hour) + ("*" if cost.estimate and cost.usd_per_hour is not None else ""),
+        usd(cost.usd_per_million_output_tokens),
     )
 
 
-def _usd(value: float | None) -> str:
+def usd(value: float | None) -> str:
+    """Return an amount of money; a dash where nobody's price is known."""
     return "–" if value is None else f"{value:,.2f}"
 
 
-def best_lines(plan: Plan) -> tuple[str, ...]:
-    """Return the best plan in words."""
+def best_lines(plan: Plan, name: str = "BEST") -> tuple[str, ...]:
+    """Return the best plan in words; of two pools, the memory is that of one that decodes."""
     service, memory = plan.service, plan.memory
+    gpu = "decode GPU" if plan.pool_use else "GPU"
     month = plan.cost.usd_per_month
     price = "no price is known" if month is None else f"{month:,.0f} USD a month ({plan.cost.source})"
     if plan.cost.service_units_per_hour is not None:
         price += f"; {plan.cost.service_units_per_hour:,.0f} service units an hour"
     quality = "unknown" if plan.recovery_fraction is None else f"{plan.recovery_fraction:.1%}"
     return (
-        f"BEST: {deployment_line(plan.deployment)}",
+        f"{name}: {deployment_line(plan.deployment)}",
         settings_line(plan.deployment),
         f"TTFT {spread(service.ttft_s)}, TPOT {spread(service.tpot_s)}, E2E {spread(service.e2e_s)}; "
         f"{amount(service.tokens_per_s_per_user)} tokens/s per user; bound by {service.bound_by}",
-        f"memory of one GPU: weights {gib(memory.weight_bytes)}, other {gib(memory.other_bytes)}, KV cache "
+        f"memory of one {gpu}: weights {gib(memory.weight_bytes)}, other {gib(memory.other_bytes)}, KV cache "
         f"{gib(memory.kv_bytes)} GiB = {memory.kv_tokens:,.0f} tokens, {memory.max_concurrency:,.0f} full requests",
         *(rehearsal_lines(plan.rehearsal) if plan.rehearsal else ()),
         price,
@@ -107,10 +115,12 @@ def detail_lines(plan: Plan) -> Iterator[str]:
     yield f"network: {needs.network}; {_power(plan.cost.power_w, needs)}"
     yield f"all users at once on an idle server: first token after {spread(details.burst_ttft_s)} on average"
     if pays is not None:
-        after = (
-            "renting stays cheaper" if pays.months is None else f"pays off after {pays.months:.0f} months of renting"
+        idle = plan.deployment.cluster.gpus - plan.deployment.gpus
+        rented = f"all {plan.deployment.cluster.gpus} accelerators" if idle else "them"
+        after = "stays cheaper" if pays.months is None else f"for {pays.months:.0f} months costs as much"
+        yield (
+            f"buying these nodes: {pays.capital_usd:,.0f} USD{_bought(pays)}; renting {rented} around the clock {after}"
         )
-        yield f"buying these nodes: {pays.capital_usd:,.0f} USD{_bought(pays)}; {after} around the clock"
     if details.placement is not None:
         yield _placement_line(details.placement)
 
@@ -149,7 +159,7 @@ def frontier_table(plans: Sequence[Plan], *, everything: bool) -> Iterator[Table
         rows = [
             (
                 amount(plan.service.tokens_per_s_per_user),
-                _usd(plan.cost.usd_per_million_output_tokens),
+                usd(plan.cost.usd_per_million_output_tokens),
                 f"{plan.gpus} × {plan.deployment.cluster.gpu.key}",
                 f"{plan.deployment.pools[0].replicas} × {plan.deployment.pools[0].parallelism}",
                 plan.deployment.weight_format,

@@ -21,7 +21,7 @@ FILES = (".json", ".yaml", ".yml", ".toml")
 _FROM = "A plan (JSON of `sizewell plan --json`), the number of a kept one, or flags as YAML or TOML."
 _SAYING = ("model", "source", "plan", "split")
 _PLAN = "The same, of a plan; beside a file: which plan of it [1, the best]."
-_SPLIT = "Which split of its best plan, as `sizewell plan --split` lists them [none: the plan as it is]."
+_SPLIT = "Which of its plans of two pools, as `sizewell plan --split` lists them [none: one of one pool]."
 
 
 def source_flags(metavar: str, *, needed: bool) -> Decorator:

@@ -70,7 +70,7 @@ def charts(run: Run, slo: Slo) -> tuple[Chart, ...]:
         _paces(run, slo),
         _first_tokens_over_time(run),
         _rates_over_time(run),
-        *(_engine(run.timeline) if run.timeline is not None else ()),
+        *(_engine(run.timeline) if run.timeline is not None and len(run.timeline.time_s) else ()),
     ]
     return tuple(chart for chart in found if any(len(line.x) for line in chart.series))
 

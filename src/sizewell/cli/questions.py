@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
-from sizewell.catalog.hardware import cluster, is_gpu, is_node, nodes_for, read_gpu, read_node
+from sizewell.catalog.hardware import cluster, is_gpu, is_node, nodes_for, read_gpu, read_node, unknown_machine
 from sizewell.catalog.machine_code import CodeFolder
 from sizewell.catalog.models import list_models, read_model
 from sizewell.catalog.planner_facts import read_facts, shown_storages
@@ -28,7 +28,6 @@ from sizewell.planner.question import Question
 from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse
 from sizewell.planner.search import answer
 from sizewell.planner.simulated_means import with_simulated_means
-from sizewell.planner.splitting import Split, splits
 from sizewell.planner.stated import Stated, stated_deployment
 from sizewell.planner.step_table import Lengths
 from sizewell.planner.support import unsupported
@@ -40,7 +39,7 @@ from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.weight_format import parse_weight_format
 from sizewell.traffic.score import NO_LIMITS
-from sizewell.traffic.workload import Slo, Workload
+from sizewell.traffic.workload import Slo, Workload, refuse_gapless
 
 if TYPE_CHECKING:
     from sizewell.advisor.planned import Planned
@@ -95,12 +94,6 @@ def plan(question: Question, *, engine: str = "auto", top: int = 10) -> Answer:
     return answer(question, read_facts(engine, question.limits.gpu_keys, bought=bought), top)
 
 
-def split_best(answer: Answer) -> tuple[Split, ...]:
-    """Return the best plan of an answer split into prefill and decode pools, simulated; none where it cannot be."""
-    question, playing = answer.question, Playing(efficiencies=read_efficiencies(), code=CodeFolder.usual())
-    return splits(answer.plans[0].deployment, question.workload, question.limits.slo, playing)
-
-
 def fit(
     on: str | ClusterSpec, workload: Workload, models: Sequence[str] = (), weight_formats: tuple[str, ...] = ()
 ) -> tuple[tuple[Fitting, ...], tuple[Misfit, ...]]:
@@ -131,6 +124,8 @@ def machine(text: str, nodes: int | None = None, node: str | None = None, replic
     count, name = parse_machine(text, lambda said: is_gpu(said) or is_node(said))
     if is_node(name) and (count is None or not is_gpu(name)):
         return _full_nodes(name, (count, nodes), node)
+    if not is_gpu(name):
+        raise unknown_machine(name)
     count = count or 1
     if nodes is None:
         nodes = _nodes_needed(name, count, node)
@@ -146,7 +141,7 @@ def _full_nodes(name: str, counts: tuple[int | None, int | None], node: str | No
         raise BadInputError(f"--on names {counts[0]} × {named.key} and --nodes {counts[1]}: give one of the two")
     if len(named.gpu_keys) != 1:
         few = ", ".join(named.gpu_keys[:3])
-        raise BadInputError(f"{named.key} takes several accelerators ({few}, …): say --on 2xGPU --node {named.key}")
+        raise BadInputError(f"{named.key} takes several accelerators ({few}, …): say --on GPU --node {named.key}")
     many = counts[0] or counts[1] or 1
     return cluster(named.gpu_keys[0], gpus_per_node=named.max_gpus, nodes=many, node=named.key)
 
@@ -184,12 +179,13 @@ def stated_on(
     """
     place = machine(on) if isinstance(on, str) else on
     spec = read_model(model) if isinstance(model, str) else model
-    runs = engine(setup.engine) if setup.engine != "auto" else _usual_engine(spec, setup.formats.weight, place)
+    formats = replace(setup.formats, weight=parse_weight_format(setup.formats.weight))
+    runs = engine(setup.engine) if setup.engine != "auto" else _usual_engine(spec, formats.weight, place)
     stated = setup.stated.serving(spec, workload)
     if setup.stated.max_model_len_tokens is None:
         longest = max(stated.max_model_len_tokens or 0, min(least_context_tokens, spec.max_context_tokens))
         stated = replace(stated, max_model_len_tokens=longest)
-    return stated_deployment(spec, place, runs, setup.formats, stated)
+    return stated_deployment(spec, place, runs, formats, stated)
 
 
 def _usual_engine(model: ModelSpec, weight_format: str, place: ClusterSpec) -> EngineSpec:
@@ -202,6 +198,7 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
     from sizewell.planner.prediction import steady_state
     from sizewell.planner.step_account import step_account
 
+    refuse_gapless(workload, slo.tpot_s)
     longest = deployment.pools[0].settings.max_model_len_tokens
     if workload.context_tokens > longest:
         raise BadInputError(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def explain_command(deployment: Deployment, workload: Workload, model: str, assume: Sequence[str] = ()) -> str:
-    """Return `sizewell explain …` for a deployment of one pool, in lines a shell joins again.
+    """Return `sizewell explain …` for a deployment, in lines a shell joins again.
 
     `model` and `assume` are taken as they were typed.
     """
@@ -23,7 +23,7 @@ def explain_command(deployment: Deployment, workload: Workload, model: str, assu
 
 
 def deployment_words(deployment: Deployment) -> list[str]:
-    """Return the flags that state a deployment of one pool."""
+    """Return the flags that state a deployment; of two pools both have the same settings."""
     return [*_place(deployment), *_formats(deployment), *_settings(deployment.pools[0].settings)]
 
 
@@ -39,13 +39,23 @@ def _folded(words: Sequence[str]) -> str:
 
 def _place(deployment: Deployment) -> Iterator[str]:
     cluster, pool = deployment.cluster, deployment.pools[0]
-    cut = pool.parallelism
     yield from ("--on", f"{cluster.gpus_per_node}x{cluster.gpu.key}")
     yield from ("--nodes", str(cluster.nodes), "--node", cluster.node.key)
+    if len(deployment.pools) > 1:
+        yield from _pools(deployment)
+        return
+    cut = pool.parallelism
     yield from ("--tp", str(cut.tp), "--replicas", str(pool.replicas))
     for flag, size in (("--pp", cut.pp), ("--dp", cut.dp), ("--ep", cut.ep)):
         if size > 1:
             yield from (flag, str(size))
+
+
+def _pools(deployment: Deployment) -> Iterator[str]:
+    for pool in deployment.pools:
+        yield from (f"--{pool.role}", f"{pool.replicas}x{str(pool.parallelism).replace('×', 'x')}")
+    if deployment.kv_network:
+        yield from ("--kv-network", deployment.kv_network.key)
 
 
 def _formats(deployment: Deployment) -> Iterator[str]:
@@ -63,6 +73,8 @@ def _settings(settings: EngineSettings) -> Iterator[str]:
     yield from ("--memory-fraction", repr(settings.memory_fraction))
     if settings.enforce_eager:
         yield "--enforce-eager"
+    if settings.by_priority:
+        yield "--by-priority"
     if settings.speculative_tokens:
         yield from ("--speculative-tokens", str(settings.speculative_tokens))
     if settings.draft_acceptance is not None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from math import isnan
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ TIMELINE_COLUMNS = ("time_s", "running", "waiting", "kv_used_fraction", "preempt
 PLOT_SUFFIXES = (".html", ".svg")
 ROWS_AT_ONCE = 50_000
 MICROSECONDS = 1e6
+FIRST_PHASE = "to first token"
 NO_PARQUET = "Parquet files need pyarrow: pip install 'sizewell[parquet]', or name a file that ends in .csv"
 
 
@@ -47,7 +49,8 @@ def write_timeline(path: Path, timeline: Timeline) -> None:
 def write_chrome_trace(path: Path, run: Run) -> None:
     """Write what happened as trace events: chrome://tracing and ui.perfetto.dev show them.
 
-    A process for each replica; in it a request takes a lane for as long as it is in flight.
+    A process for each replica; in it a request takes a lane for as long as it is in flight. What is known
+    of the replicas together is a process of its own. Events come in the order of their times.
     """
     with whole_file(path) as file:
         file.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
@@ -104,11 +107,26 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def _events(run: Run) -> Iterator[dict[str, Any]]:
-    for replica in np.unique(run.replica[run.replica >= 0]).tolist():
-        yield {"ph": "M", "name": "process_name", "pid": replica, "args": {"name": f"replica {replica}"}}
-    yield from _requests(run)
+    replicas = np.unique(run.replica[run.replica >= 0]).tolist()
+    engine = max(replicas, default=-1) + 1
+    names = {replica: f"replica {replica}" for replica in replicas}
     if run.timeline is not None:
-        yield from _counters(run.timeline)
+        names[engine] = "load and cache"
+    for process, name in names.items():
+        yield {"ph": "M", "name": "process_name", "pid": process, "args": {"name": name}}
+    counters = _counters(run.timeline, engine) if run.timeline is not None else ()
+    yield from heapq.merge(_in_order(_requests(run)), counters, key=itemgetter("ts"))
+
+
+def _in_order(events: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield events by time, where each request's first one comes no earlier than that of the request before."""
+    ahead: list[tuple[float, int, dict[str, Any]]] = []
+    for number, event in enumerate(events):
+        if event["name"] == FIRST_PHASE:
+            while ahead and ahead[0][0] <= event["ts"]:
+                yield heapq.heappop(ahead)[-1]
+        heapq.heappush(ahead, (event["ts"], number, event))
+    yield from (heapq.heappop(ahead)[-1] for _ in range(len(ahead)))
 
 
 def _requests(run: Run) -> Iterator[dict[str, Any]]:
@@ -136,21 +154,23 @@ def _phases(run: Run, row: int, place: dict[str, Any]) -> Iterator[dict[str, Any
         "preemptions": int(run.preemptions[row]),
     }
     times = [float(each[row]) for each in (run.sent_s, run.first_token_s, run.first_answer_s, run.last_token_s)]
-    names = ["to first token", "think", "answer"]
+    names = [FIRST_PHASE, "think", "answer"]
     if not run.think_tokens[row]:
-        times, names = [times[0], times[1], times[3]], ["to first token", "answer"]
+        times, names = [times[0], times[1], times[3]], [FIRST_PHASE, "answer"]
     for name, start, end in zip(names, times[:-1], times[1:], strict=True):
         if start <= end:
-            span = {"ts": round(start * MICROSECONDS, 3), "dur": round((end - start) * MICROSECONDS, 3)}
+            # The difference of rounded ends, so that neighbours in a lane touch and never overlap.
+            begin_us, end_us = round(start * MICROSECONDS, 3), round(end * MICROSECONDS, 3)
+            span = {"ts": begin_us, "dur": round(end_us - begin_us, 3)}
             yield {"ph": "X", "name": name, **place, **span, "args": counts}
 
 
-def _counters(timeline: Timeline) -> Iterator[dict[str, Any]]:
+def _counters(timeline: Timeline, process: int) -> Iterator[dict[str, Any]]:
     used = (100 * timeline.kv_used_fraction).tolist()
     for time, running, waiting, share in zip(
         timeline.time_s.tolist(), timeline.running.tolist(), timeline.waiting.tolist(), used, strict=True
     ):
-        stamp = {"ph": "C", "pid": 0, "ts": round(time * MICROSECONDS, 3)}
+        stamp = {"ph": "C", "pid": process, "ts": round(time * MICROSECONDS, 3)}
         yield {**stamp, "name": "sequences", "args": {"running": running, "waiting": waiting}}
         yield {**stamp, "name": "KV cache, %", "args": {"used": round(share, 3)}}
 

@@ -42,9 +42,21 @@ class Compared:
         return self.second / self.first
 
 
-@click.group("runs")
+class Runs(click.Group):
+    """What is asked of kept runs: without a word for it the list, and of a number that run."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put in the word that was left out."""
+        if args and args[0].isdecimal():
+            args = ["show", *args]
+        elif not args or args[0].startswith(("--json", "--of")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("runs", cls=Runs)
 def command() -> None:
-    """List, show and compare kept runs.
+    """List, show and compare kept runs: without a command the list, with a number that run.
 
     `sizewell simulate --keep NAME` and `sizewell bench --keep NAME` keep them. They lie in $SIZEWELL_HOME, else in the
     user's data folder.

@@ -104,6 +104,11 @@ def outcome_lines(found: Simulation, score: Score) -> Iterator[str]:
     """Yield how many were served, how fast, how well, and every named outcome."""
     yield from dict.fromkeys(felt.refused for felt in (score.ttft, score.tpot, score.itl) if felt.n and felt.refused)
     yield f"served {score.ok:,} of {score.offered:,} requests" + _unserved(score)
+    if score.rejected:
+        yield _why_rejected(found)
+    if len(found.offered.requests) > score.offered:
+        never = len(found.offered.requests) - score.offered
+        yield f"{never:,} more were not due within {duration(found.offered.until_s)}, so not offered"
     if score.wall is not None:
         yield f"throughput: {_rates(score.wall)} over {duration(score.wall.window_s)}"
     yield (
@@ -128,6 +133,16 @@ def outcome_lines(found: Simulation, score: Score) -> Iterator[str]:
             yield f"LIMIT MISSED: {held.name} {duration(held.value_s)}, limit {duration(held.limit_s)}"
         elif held.held is None:
             yield f"LIMIT UNDECIDED: there is no {held.name}"
+
+
+def _why_rejected(found: Simulation) -> str:
+    context = min(pool.settings.max_model_len_tokens for pool in found.deployment.pools)
+    these = found.offered.requests
+    return (
+        f"rejected is what is longer than the context of {context:,} tokens or than the whole cache of "
+        f"{min(memory.kv_tokens for memory in found.memories):,}; the longest request has "
+        f"{int((these.input_tokens + these.output_tokens).max()):,}"
+    )
 
 
 def _network_lines(found: Simulation) -> Iterator[str]:

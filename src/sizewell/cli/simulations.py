@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, inf
 from typing import get_args
 
 from sizewell.catalog.calibrations import read_efficiencies
@@ -26,8 +26,11 @@ from sizewell.traffic.workload import Slo
 
 NO_LIMITS = Slo()
 LENGTH_STEP_TOKENS = 1024
-FEW_TOKENS = 10_000
-"""Output tokens up to which compiling costs more than it saves; plain and compiled code give the same run."""
+LITTLE = 10_000
+"""Work up to which compiling costs more than it saves; plain and compiled code give the same run."""
+
+PROMPT_SHARE = 1 / 8
+"""Work of a prompt token, whose blocks are keyed and looked up, for each token that is generated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +75,11 @@ class Simulation:
     @property
     def assumed(self) -> tuple[str, ...]:
         """What is played other than it would happen."""
-        name = self.deployment.engine.name
-        return () if name in get_args(Scheduler) else (f"{name} schedules by the rules of vllm, which are simulated",)
+        name, priority = self.deployment.engine.name, self.offered.requests.priority
+        rules = () if name in get_args(Scheduler) else (f"{name} schedules by the rules of vllm, which are simulated",)
+        if any(pool.settings.by_priority for pool in self.deployment.pools) or (priority == priority[0]).all():
+            return rules
+        return (*rules, "the requests' priorities say nothing: without --by-priority who came first is served first")
 
     @property
     def missed(self) -> tuple[str, ...]:
@@ -120,13 +126,19 @@ def simulate_deployment(
         return found
     served = deployed(deployment, memories, read_efficiencies(), router, offered.seed or 0)
     requests = offered.requests
-    many = int(requests.output_tokens.sum()) > FEW_TOKENS
-    options = Options(horizon_s=offered.until_s, compiled=many, store=CodeFolder.usual(), watch=watch)
+    options = Options(
+        horizon_s=offered.until_s, compiled=worth_compiling(requests), store=CodeFolder.usual(), watch=watch
+    )
     played = play(served, requests, options)
-    run = played.run
+    run = played.run.due() if offered.until_s < inf else played.run
     return replace(
-        found, run=run, score=score(run, slo), overload=overload(requests, run), network=played.network
+        found, run=run, score=score(run, slo), overload=overload(requests, played.run), network=played.network
     )  # fmt: skip
+
+
+def worth_compiling(requests: Requests) -> bool:
+    """Return whether playing these takes longer as plain Python than its functions take to compile."""
+    return float(requests.output_tokens.sum() + PROMPT_SHARE * requests.input_tokens.sum()) > LITTLE
 
 
 def with_losses(found: Simulation) -> Simulation:

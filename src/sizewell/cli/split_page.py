@@ -1,52 +1,69 @@
-"""What `sizewell plan --split` prints, and its JSON object."""
+"""What `sizewell plan --split` adds: the best plans of two pools, and what they gain or why they do not."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sizewell.cli.documents import Object, deployment_object
-from sizewell.cli.output import duration, table
-from sizewell.cli.rehearsal_text import rehearsal_object
-from sizewell.planner.splitting import unsplittable
+from sizewell.cli.documents import Object
+from sizewell.cli.output import amount, duration, table
+from sizewell.cli.plan_document import plan_object
+from sizewell.cli.plan_page import best_lines, detail_lines, usd
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sizewell.planner.plan import Plan
-    from sizewell.planner.rehearsal import Rehearsal
-    from sizewell.planner.splitting import Split
+    from sizewell.planner.plan import Plan, PoolUse, SplitAnswer
 
-HEADS = ("pools", ">TTFT", ">TTFT p95", ">TPOT", ">TPOT p95", ">holds up to", "limits")
+HEADS = ("", "|accelerators", "prefill", "decode", "weights", ">TTFT", ">TPOT", ">tok/s", ">USD/h", ">USD/Mtok")
 
 
-def splits_table(best: Plan, found: Sequence[Split]) -> Table | str:
-    """Return the best plan as it is, then its splits; or why there are none."""
-    if not found:
-        return f"NOT SPLIT: {unsplittable(best.deployment)}"
-    whole = best.rehearsal
-    rows = [("as planned", *_cells(whole))] if whole else []
-    rows += [(_pools(split), *_cells(split.rehearsal)) for split in found]
-    return table("The best plan split into pools, simulated", HEADS, rows)
+def split_parts(found: SplitAnswer) -> Iterator[Table | str]:
+    """Yield the verdict, the plans of two pools and the best of them in words."""
+    verdict, *more = found.reasons
+    yield f"SPLIT POOLS: {verdict}"
+    yield from (f"- {reason}" for reason in more)
+    if found.plans:
+        yield table("", HEADS, [_row(rank, plan) for rank, plan in enumerate(found.plans, start=1)])
+    if not found.helps:
+        return
+    best = found.plans[0]
+    yield from best_lines(best, "BEST SPLIT")
+    if best.pool_use:
+        yield _use(best.pool_use)
+    yield from detail_lines(best)
 
 
-def splits_object(found: Sequence[Split]) -> Sequence[Object]:
-    """Return each split with its simulation."""
-    return [
-        {"deployment": deployment_object(split.deployment), "rehearsal": rehearsal_object(split.rehearsal)}
-        for split in found
-    ]
+def split_object(found: SplitAnswer | None) -> Object:
+    """Return the plans of two pools as `splits`, and the verdict as `split`; none and null where nothing was asked."""
+    if found is None:
+        return {"splits": [], "split": None}
+    verdict = {
+        "helps": found.helps,
+        "reasons": found.reasons,
+        "candidates": found.candidates,
+        "one_pool": plan_object(found.one_pool) if found.one_pool else None,
+    }
+    return {"splits": [plan_object(plan) for plan in found.plans], "split": verdict}
 
 
-def _pools(split: Split) -> str:
-    return " + ".join(f"{pool.replicas} {pool.role}" for pool in split.deployment.pools)
-
-
-def _cells(found: Rehearsal) -> tuple[str, ...]:
-    score, edge = found.stated.score, found.saturation
-    times = (score.ttft.mean_s, score.ttft.p95_s, score.tpot.mean_s, score.tpot.p95_s)
+def _row(rank: int, plan: Plan) -> tuple[str, ...]:
+    service, cost = plan.service, plan.cost
     return (
-        *("–" if time is None else duration(time) for time in times),
-        f"{edge.holds:,.3g} {found.unit}" if edge.holds else "–",
-        "kept" if found.stated.holds else "MISSED",
+        str(rank),
+        f"{plan.gpus} × {plan.deployment.cluster.gpu.key}",
+        *(f"{pool.replicas} × {pool.parallelism}" for pool in plan.deployment.pools),
+        plan.deployment.weight_format,
+        duration(service.ttft_s.value),
+        duration(service.tpot_s.value),
+        amount(service.output_tokens_per_s.value),
+        usd(cost.usd_per_hour) + ("*" if cost.estimate and cost.usd_per_hour is not None else ""),
+        usd(cost.usd_per_million_output_tokens),
+    )
+
+
+def _use(use: PoolUse) -> str:
+    return (
+        f"the prefill pool is busy {use.prefill_busy_fraction:.0%} of what it can do, the decode pool "
+        f"{use.decode_busy_fraction:.0%}; a prompt's cache travels {duration(use.handover_s)} over {use.network}"
     )

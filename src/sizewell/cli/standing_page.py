@@ -61,7 +61,7 @@ class Teller:
     def lines(self, looks: Sequence[Look]) -> Iterator[str]:
         """Yield what is new since the last time."""
         for each in looks:
-            prefix = f"replica {each.number}: " if len(looks) > 1 else ""
+            prefix = f"{each.name}: " if len(looks) > 1 else ""
             if each.startup and each.number not in self._compared:
                 self._compared.add(each.number)
                 yield from (f"{prefix}{line.strip()}" for line in startup_lines(each))
@@ -123,6 +123,7 @@ def look_object(each: Look) -> Object:
     """Return one replica."""
     return {
         "number": each.number,
+        "name": each.name,
         "url": each.url,
         "nodes": each.job.nodes,
         "exit_code": each.job.exit_code,

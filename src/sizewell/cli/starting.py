@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from sizewell.deployer.kept import Deployments
     from sizewell.deployer.launch import Launch
@@ -41,10 +41,13 @@ def artefact(launch: Launch, given: Mapping[str, Any]) -> dict[str, str]:
         raise BadInputError("--emulate-with says how to emulate: add --emulate")
     if given["emulate"] and not local:
         raise BadInputError(f"--emulate starts on this machine: leave --target {given['target']} out")
-    if local and launch.split:
+    if given["emulate"] and launch.split:
+        raise BadInputError("the emulator plays one pool: leave --emulate out, or --prefill and --decode")
+    nodes = launch.deployment.cluster.nodes
+    if local and launch.split and nodes > 1:
         raise BadInputError(
-            "pools of prefill and decode do not start here: --target slurm or kubernetes, or `sizewell render --target "
-            "compose` for one machine"
+            f"the pools take {launch.deployment.gpus} accelerators on {nodes} machines, this is one: --target slurm or "
+            "kubernetes"
         )
     if given["emulate"]:
         return {EMULATOR: _emulator(launch, given)}
@@ -55,11 +58,15 @@ def artefact(launch: Launch, given: Mapping[str, Any]) -> dict[str, str]:
 
 def check_installed(launch: Launch, given: Mapping[str, Any]) -> None:
     """Refuse to start an engine that is not here; raises BadInputError."""
+    from sizewell.deployer import router
     from sizewell.deployer.words import program
 
-    engine = program(launch)[0]
-    if given["target"] == "local" and not given["emulate"] and shutil.which(engine) is None:
-        raise BadInputError(f"there is no {engine} on the PATH: activate where it is installed, or try --emulate")
+    if given["target"] != "local" or given["emulate"]:
+        return
+    for name in (program(launch)[0], *((router.program(launch)[0],) if launch.split else ())):
+        if shutil.which(name) is None:
+            other = "" if launch.split else ", or try --emulate"
+            raise BadInputError(f"there is no {name} on the PATH: activate where it is installed{other}")
 
 
 def _emulator(launch: Launch, given: Mapping[str, Any]) -> str:
@@ -93,11 +100,13 @@ def record(launch: Launch, given: Mapping[str, Any], file: str) -> Started:
     """Return the record of a launch before anything runs."""
     from sizewell.cli.documents import deployment_object
     from sizewell.cli.output import json_ready
+    from sizewell.deployer.placement import engine_ports
     from sizewell.deployer.started import Started
 
     emulated = bool(given["emulate"])
     replicas = 1 if emulated else _watched(launch, given["target"])
-    commands = [(f"./{file}", *([] if emulated else [str(number)])) for number in range(replicas)]
+    local = given["target"] == "local"
+    commands = [(f"./{file}",)] if emulated else [(f"./{file}", *words) for words in _words(launch)]
     return Started(
         name=launch.name,
         where=given["target"],
@@ -109,7 +118,8 @@ def record(launch: Launch, given: Mapping[str, Any], file: str) -> Started:
         file=file,
         stop_s=_stop_s(launch),
         patience_s=float(launch.patience_s),
-        commands=tuple(commands) if given["target"] == "local" else (),
+        commands=tuple(commands) if local else (),
+        ports=engine_ports(launch) if local and launch.split else (),
         namespace=given["namespace"] or "",
         context=given["context"] or "",
         source=_source(given),
@@ -124,6 +134,15 @@ def _watched(launch: Launch, target: str) -> int:
     if not launch.split:
         return launch.pool.replicas
     return 1 if target == "slurm" else 1 + sum(pool.replicas for pool in launch.deployment.pools)
+
+
+def _words(launch: Launch) -> Iterator[tuple[str, ...]]:
+    """Yield what each program of a script is called by: its number, or of two pools its role too, the router last."""
+    for pool in launch.deployment.pools:
+        for number in range(pool.replicas):
+            yield (pool.role, str(number)) if launch.split else (str(number),)
+    if launch.split:
+        yield ("router",)
 
 
 def _port(launch: Launch, target: str) -> int:

@@ -77,6 +77,6 @@ def _show_one(kept: Deployments, seen: Seen) -> None:
     show(f"{started.name}: {standing_line(standing) if standing else why}")
     for each in looks:
         where = ", ".join(word for word in (each.url, *each.job.nodes) if word)
-        show(f"  replica {each.number}{f' at {where}' if where else ''}: {standing_line(each.standing)}")
+        show(f"  {each.name}{f' at {where}' if where else ''}: {standing_line(each.standing)}")
         show(*(f"  {line}" for line in (*failure_lines(each), *startup_lines(each))))
     show(f"  started {started.made_at} ({started.where}), files and logs in {kept.folder(started.name)}")

@@ -11,7 +11,7 @@ import click
 from sizewell.cli.options import as_json, quantity
 from sizewell.cli.output import amount, duration, progress, show, table
 from sizewell.cli.quantities import COUNT
-from sizewell.specs.errors import BadInputError
+from sizewell.specs.errors import BadInputError, NoFeasiblePlanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +40,8 @@ def command(vary: tuple[str, ...], words: tuple[str, ...], **given: Any) -> None
     """Simulate every combination of some flags: sizewell sweep llama-3.1-8b --on h100 --vary rate=2/s,4/s,8/s.
 
     What is not varied goes to `sizewell simulate` as it is. A combination that cannot be simulated says why in its
-    row. The rows are those of the combinations in order, whoever simulated them.
+    row; where none can, the exit code is 2, or 3 when none fits. The rows are those of the combinations in order,
+    whoever simulated them.
     """
     from sizewell.cli.run_files import write_text
     from sizewell.cli.sweep_cases import on_cores, on_ray
@@ -51,7 +52,7 @@ def command(vary: tuple[str, ...], words: tuple[str, ...], **given: Any) -> None
     for word in words:
         if word.partition("=")[0] in NOT_SWEPT:
             raise BadInputError(f"{word} belongs to one simulation: leave it out of a sweep")
-    varied = dict(map(_values, vary))
+    varied = _varied(vary)
     cases = _cases(words, varied)
     with progress(len(cases), "simulating") as ended:
         run = on_ray(cases, given["ray"], ended) if given["ray"] else on_cores(cases, given["cores"], ended)
@@ -61,10 +62,29 @@ def command(vary: tuple[str, ...], words: tuple[str, ...], **given: Any) -> None
         from sizewell.cli.output import print_json
 
         print_json("sweep", {"varied": varied, "simulations": [one.document(varied) for one in run]})
+    else:
+        show(_table(varied, run))
+        if len(run) > SHOWN:
+            show(f"{len(run) - SHOWN} more: --json or --out has all of them")
+    _refuse_none(run)
+
+
+def _refuse_none(run: Sequence[Outcome]) -> None:
+    """Refuse a sweep of which nothing could be simulated; raises the error of what the first row says."""
+    if any(one.score for one in run):
         return
-    show(_table(varied, run))
-    if len(run) > SHOWN:
-        show(f"{len(run) - SHOWN} more: --json or --out has all of them")
+    kind = BadInputError if any(one.fits for one in run) else NoFeasiblePlanError
+    raise kind(f"none of {len(run):,} combinations could be simulated; the first: {run[0].note}")
+
+
+def _varied(vary: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    varied: dict[str, tuple[str, ...]] = {}
+    for text in vary:
+        name, values = _values(text)
+        if name in varied:
+            raise BadInputError(f"--vary {name} is said twice: put all its values into one, --vary {name}=A,B,C")
+        varied[name] = values
+    return varied
 
 
 def _values(text: str) -> tuple[str, tuple[str, ...]]:

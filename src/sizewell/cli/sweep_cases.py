@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sizewell.cli.output import json_ready
 from sizewell.specs.errors import SizewellError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 FELT = ("ttft", "ttfa", "tpot", "itl", "e2e")
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
@@ -18,11 +21,12 @@ CHUNKS = 16
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One simulation of a sweep: its words, its score as JSON types, or why there is none."""
+    """One simulation of a sweep: its words, its score as JSON types, or why there is none (`fits`: but for memory)."""
 
     words: tuple[str, ...]
     score: dict[str, Any] | None
     note: str
+    fits: bool = True
 
     def chosen(self, varied: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
         """Return the values of the varied flags."""
@@ -72,7 +76,7 @@ def simulate_words(words: tuple[str, ...]) -> Outcome:
     except click.ClickException as error:
         return Outcome(words, None, error.format_message())
     if found.score is None:
-        return Outcome(words, None, found.memory.verdict)
+        return Outcome(words, None, found.memory.verdict, fits=False)
     return Outcome(words, json_ready(found.score), found.overload)
 
 
@@ -85,7 +89,7 @@ def on_cores(cases: Sequence[tuple[str, ...]], cores: int | None, ended: Callabl
     """Return the outcomes of all cases, in order, from processes on this machine."""
     import os
     from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    from multiprocessing import active_children, get_context
 
     many = min(cores or os.cpu_count() or 1, len(cases))
     found = [simulate_words(cases[0])]  # compiles, and stores the code for the others
@@ -94,10 +98,24 @@ def on_cores(cases: Sequence[tuple[str, ...]], cores: int | None, ended: Callabl
     size = max(1, len(cases) // (many * CHUNKS))
     with ProcessPoolExecutor(many, mp_context=get_context("spawn")) as pool:
         try:
-            return _told(found, pool.map(simulate_words, cases[1:], chunksize=size), ended)
+            parts = _handed_over(pool, [cases[at : at + size] for at in range(1, len(cases), size)])
+            return _told(found, (one for part in parts for one in part.result()), ended)
         except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # Nothing is cancelled: a pool that breaks tells all futures so, and fails over those that were.
+            for child in active_children():
+                child.terminate()
             raise
+
+
+def _handed_over(pool: Executor, parts: Sequence[Sequence[tuple[str, ...]]]) -> list[Future[list[Outcome]]]:
+    """Submit parts; the processes this starts inherit that Ctrl-C is held back, so that only we answer to it."""
+    import signal
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return [pool.submit(simulate_all, part) for part in parts]
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def on_ray(cases: Sequence[tuple[str, ...]], address: str, ended: Callable[[int], None] | None) -> list[Outcome]:

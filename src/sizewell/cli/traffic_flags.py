@@ -66,14 +66,14 @@ class Offered:
 
         these = self.requests
         free = these.arrival_s[these.after == NONE]
-        if these.concurrency is not None or len(free) < 2 or free[-1] <= free[0]:
+        if these.in_flight is not None or len(free) < 2 or free[-1] <= free[0]:
             return None
         return (len(these) - 1) / float(free[-1] - free[0])
 
     @property
     def users(self) -> float:
         """Requests in flight of a closed loop; all of them where they come at once."""
-        return float(self.requests.concurrency or len(self.requests))
+        return float(self.requests.in_flight or len(self.requests))
 
 
 def traffic_flags() -> Decorator:
@@ -81,7 +81,7 @@ def traffic_flags() -> Decorator:
     return stack(
         quantity("--requests", COUNT, f"Requests to offer [{DEFAULT_REQUESTS}, or all of a trace]."),
         quantity("--duration", DURATION, "Offer requests for so long, instead of a number."),
-        quantity("--until", DURATION, "Stop then; what is not served counts as unfinished."),
+        quantity("--until", DURATION, "Stop then; what was due and is not served counts as unfinished."),
         quantity("--seed", SEED, "Seed of everything drawn at random [0]."),
         click.option("--arrivals", type=click.Choice(ARRIVALS), help="How requests come at a --rate [poisson]."),
         quantity("--burstiness", FACTOR, "Shape of gamma gaps: 1 Poisson, below 1 bunched [1]."),
@@ -183,4 +183,4 @@ def _arrivals(plain: Arrivals, said: Mapping[str, Any]) -> Arrivals:
         if "burstiness" in said:
             raise BadInputError("constant gaps have no --burstiness: give one of the two")
         return Constant(rate_per_s=plain.rate_per_s)
-    return replace(plain, burstiness=said.get("burstiness", 1.0))
+    return replace(plain, burstiness=said.get("burstiness", plain.burstiness))

@@ -134,7 +134,8 @@ def _answer(kept: Deployments, started: Started, looks: Sequence[Look], given: M
     else:
         show(f"{started.name}: {standing_line(standing)}")
         show(*(line for each in looks for line in failure_lines(each)))
-        show(*(f"  {each.url}/v1 serves {started.model}" for each in looks if each.url and standing.stage == "READY"))
+        asked = looks[-1:] if started.pooled else looks
+        show(*(f"  {each.url}/v1 serves {started.model}" for each in asked if each.url and standing.stage == "READY"))
     if standing is None or standing.stage == "READY":
         return 0
     talk(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 HEADER = ("point_id", "metric", "measured", "predicted", "low", "high", "provenance", "reason")
 PROGRESS_EVERY = 500
+REASONS_SHOWN = 5
 
 
 @click.command("validate")
@@ -37,10 +39,13 @@ def command(file: Path, predictions: Path | None, closed_form: bool, as_json: bo
     FILE is a CSV of memory figures from start-up logs, of measured points, or of machine figures as `sizewell measure`
     writes them; its header says which.
     """
+    from sizewell.cli.whole_files import check_writable
     from sizewell.planner.accuracy import balanced, by_group, by_metric
 
     if predictions is not None and predictions.exists() and predictions.samefile(file):
         raise BadInputError(f"--predictions {predictions} would overwrite the figures it is about: name another file")
+    if predictions is not None:
+        check_writable(predictions)
     kind, comparisons = compare(file, simulate=not closed_form)
     if not comparisons:
         raise BadInputError(f"{file}: the table holds no figures")
@@ -56,6 +61,15 @@ def command(file: Path, predictions: Path | None, closed_form: bool, as_json: bo
     show(heads, *_grouped(groups))
     show("", "ALL, each first label weighted equally", *(_line(row) for row in equal))
     show("", f"ALL {len(comparisons):,} figures pooled, which hides the differences above", *map(_line, metrics))
+    show(*_unanswered(comparisons))
+
+
+def _unanswered(comparisons: Iterable[Comparison]) -> Iterator[str]:
+    """Yield the commonest reasons why there is no prediction."""
+    reasons = Counter(one.reason for one in comparisons if one.predicted is None)
+    if reasons:
+        yield from ("", "Without a prediction:")
+        yield from (f"{count:>7} × {reason}" for reason, count in reasons.most_common(REASONS_SHOWN))
 
 
 def compare(file: Path, *, simulate: bool = True) -> tuple[str, list[Comparison]]:
@@ -91,15 +105,12 @@ def _all(parts: Iterable[Sequence[Comparison]]) -> list[Comparison]:
 
 
 def _write(out: Path, comparisons: Iterable[Comparison]) -> None:
-    whole = out.with_name(f".{out.name}.part")
-    try:
-        with whole.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(HEADER)
-            writer.writerows([_cell(getattr(one, name)) for name in HEADER] for one in comparisons)
-        whole.replace(out)
-    except OSError as error:
-        raise BadInputError(f"{out}: cannot be written: {error}") from error
+    from sizewell.cli.whole_files import whole_file
+
+    with whole_file(out) as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        writer.writerows([_cell(getattr(one, name)) for name in HEADER] for one in comparisons)
     talk(f"wrote {out}")
 
 
@@ -128,4 +139,9 @@ def _line(row: Accuracy) -> str:
 
 
 def _percent(fraction: float | None, digits: int) -> str:
-    return "–" if fraction is None else f"{fraction * 100:,.{digits}f}%"
+    """Return a share or an error; one of a hundred times and more as a multiple, which still fits its column."""
+    if fraction is None:
+        return "–"
+    if abs(fraction) >= 100:
+        return f"{fraction:,.0f}×"
+    return f"{fraction * 100:,.{digits if abs(fraction) < 10 else 0}f}%"

@@ -15,6 +15,7 @@ from sizewell.specs.standing import HttpFacts, JobFacts, LogFacts, Stage, Standi
 if TYPE_CHECKING:
     from sizewell.deployer.kept import Deployments
     from sizewell.deployer.started import Runner, Started
+    from sizewell.observer.logs.engine_log import EngineLog
     from sizewell.observer.startup import StartupLine
 
 WORST_FIRST: tuple[Stage, ...] = (
@@ -22,7 +23,7 @@ WORST_FIRST: tuple[Stage, ...] = (
 )  # fmt: skip
 OVER: tuple[Stage, ...] = ("READY", "FAILED", "ENDED")
 PROBE_S = 20.0
-TAIL_LINES = 6
+TAIL_LINES, TAIL_CHARACTERS = 6, 2**14
 PAUSE_S = {"local": 0.5, "slurm": 1.0, "kubernetes": 3.0}
 MOST_SILENT = 30
 """Times in a row the scheduler may not answer while somebody waits."""
@@ -32,12 +33,13 @@ TAKEN_DOWN = Standing(stage="ENDED", reason="taken down")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """One replica at one moment; `url` is empty where no address leads there from here.
+    """One replica at one moment, by number and `name`; `url` is empty where no address leads there from here.
 
     `startup` are the figures its engine stated at start, beside the plan's; `tail` is the end of its log.
     """
 
     number: int
+    name: str
     job: JobFacts
     log: LogFacts
     standing: Standing
@@ -46,14 +48,36 @@ class Look:
     tail: Sequence[str] = ()
 
 
-def look(runner: Runner, expected: Expected) -> tuple[Look, ...]:
+class Logs:
+    """What the log of each replica said so far: who looks again reads only what is new in it."""
+
+    def __init__(self, runner: Runner, checkpoint_bytes: float | None) -> None:
+        self._runner = runner
+        self._checkpoint_bytes = checkpoint_bytes
+        self._read: dict[int, tuple[EngineLog, str]] = {}
+
+    def read(self, number: int, *, is_over: bool) -> tuple[LogFacts, Sequence[str]]:
+        """Return the facts of a replica's log, and its last lines; where it is over no line has an end to come."""
+        from sizewell.observer.logs.engine_log import EngineLog
+
+        news = self._runner.news(number)
+        log, tail = self._read.get(number, (None, ""))
+        if log is None or news.anew:
+            log, tail = EngineLog(checkpoint_bytes=self._checkpoint_bytes), ""
+        log.feed_text(news.text + "\n" if is_over else news.text)
+        tail = (tail + news.text)[-TAIL_CHARACTERS:]
+        self._read[number] = log, tail
+        return log.facts(), tail.splitlines()[-TAIL_LINES:]
+
+
+def look(runner: Runner, expected: Expected, logs: Logs | None = None) -> tuple[Look, ...]:
     """Return how each replica stands now; raises UnreachableError where its system does not answer."""
-    return tuple(_look(runner, expected, number, job) for number, job in enumerate(runner.facts()))
+    logs = logs or Logs(runner, expected.started.ledger.get("checkpoint_bytes"))
+    return tuple(_look(runner, expected, logs, number, job) for number, job in enumerate(runner.facts()))
 
 
-def _look(runner: Runner, expected: Expected, number: int, job: JobFacts) -> Look:
-    from sizewell.observer.logs.engine_log import read_engine_log
-    from sizewell.observer.probe import ask
+def _look(runner: Runner, expected: Expected, logs: Logs, number: int, job: JobFacts) -> Look:
+    from sizewell.observer.probe import ask, ask_health
     from sizewell.observer.standing import judge
 
     started = expected.started
@@ -61,22 +85,32 @@ def _look(runner: Runner, expected: Expected, number: int, job: JobFacts) -> Loo
     if job.stage == "running":
         with runner.reach(number) as there:
             url = there if isinstance(there, str) else ""
-            http = ask(there, started.model, PROBE_S) if isinstance(there, str) else there
+            if not isinstance(there, str):
+                http = there
+            elif started.pooled and number < started.replicas - 1:
+                http = ask_health(there, PROBE_S)
+            else:
+                http = ask(there, started.model, PROBE_S)
     # Read after the questions: who answers has said all it says at start.
-    lines = runner.lines(number)
-    log = read_engine_log(lines, checkpoint_bytes=started.ledger.get("checkpoint_bytes"))
+    log, tail = logs.read(number, is_over=job.stage != "running")
     standing = judge(job, log, http, was_ready=started.ready_at is not None)
     return Look(
-        number=number, job=job, log=log, standing=standing, url=url, startup=expected.lines(log),
-        tail=tuple(lines[-TAIL_LINES:]),
+        number=number, name=started.names[number], job=job, log=log, standing=standing, url=url,
+        startup=expected.lines(log), tail=tuple(tail),
     )  # fmt: skip
 
 
 def overall(looks: Sequence[Look]) -> Standing:
-    """Return how the whole stands: as its worst replica does."""
+    """Return how the whole stands: as its worst replica does, which is named where they are not alike.
+
+    Where all are ready that is the last one, the router of two pools.
+    """
     if not looks:
         return NEVER
-    return min((each.standing for each in looks), key=lambda standing: WORST_FIRST.index(standing.stage))
+    worst = min(reversed(looks), key=lambda each: WORST_FIRST.index(each.standing.stage))
+    if worst.name.startswith("replica") or worst.standing.stage == "READY":
+        return worst.standing
+    return replace(worst.standing, reason=f"{worst.name}: {worst.standing.reason}")
 
 
 def watch(
@@ -87,9 +121,10 @@ def watch(
     Gives up after `at_most_s`, or, where that is None, once a replica runs longer than any start may take.
     """
     begun_s, silent, expected = time.monotonic(), 0, Expected(started)
+    logs = Logs(runner, started.ledger.get("checkpoint_bytes"))
     while True:
         try:
-            looks, silent = look(runner, expected), 0
+            looks, silent = look(runner, expected, logs), 0
         except UnreachableError:
             looks, silent = (), silent + 1
             if silent > MOST_SILENT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sizewell.costs.kv_cache import CacheLayout
@@ -14,7 +14,10 @@ from sizewell.specs.errors import NoFeasiblePlanError
 from sizewell.specs.figure import Figure, weakest
 
 GIB = 2**30
-Verdict = Literal["fits", "weights do not fit", "no room for KV cache", "one sequence does not fit", "overcommitted"]
+Verdict = Literal[
+    "fits", "weights do not fit", "no room for KV cache", "one sequence does not fit", "overcommitted",
+    "the host does not hold it",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +26,8 @@ class MemoryLedger:
 
     `lines` are all residents including the cache; their sum is `total_bytes`. `kv_bytes` is what is left for the
     cache on this GPU (negative when the rest does not fit), `kv_blocks` what every stage of the replica can hold.
-    Counts are per data-parallel rank, as engines print them.
+    Counts are per data-parallel rank, as engines print them. `host_lacks_bytes` is what a node's own memory lacks to
+    hold the weights and the cache that are to lie there.
     """
 
     lines: tuple[LedgerLine, ...]
@@ -35,6 +39,7 @@ class MemoryLedger:
     settings: EngineSettings
     stage: int
     share_of_free: bool = False
+    host_lacks_bytes: float = 0.0
 
     @property
     def total_bytes(self) -> float:
@@ -77,6 +82,8 @@ class MemoryLedger:
             return "no room for KV cache"
         if self.concurrency(self.settings.max_model_len_tokens) < 1:
             return "one sequence does not fit"
+        if self.host_lacks_bytes > 0:
+            return "the host does not hold it"
         return "fits" if self.headroom_bytes >= 0 else "overcommitted"
 
     @property
@@ -121,7 +128,8 @@ def ledger(deployment: Deployment, pool: int = 0, memories: RankMemories | None 
     else:
         engine = memories.telling(engine)
     memory = memories.memory(deployment.kv_format, chosen.parallelism, chosen.settings, engine)
-    return ledger_of(memory, gpu.total_bytes)
+    lacking = max(0.0, deployment.host_bytes - deployment.cluster.node.host.ram_bytes)
+    return replace(ledger_of(memory, gpu.total_bytes), host_lacks_bytes=lacking)
 
 
 def ledger_of(memory: RankMemory, gpu_bytes: float) -> MemoryLedger:

@@ -117,4 +117,5 @@ def _started(document: dict[str, Any]) -> Started:
     parts = tuple(Part(**part) for part in document.pop("parts"))
     commands = tuple(tuple(words) for words in document.pop("commands"))
     assumed = tuple(document.pop("assumed"))
-    return Started(**document, parts=parts, commands=commands, assumed=assumed)
+    ports = tuple(document.pop("ports", ()))
+    return Started(**document, parts=parts, commands=commands, assumed=assumed, ports=ports)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sizewell.deployer import yaml_text
+from sizewell.deployer.log_file import News
 from sizewell.deployer.pods import Pod, PodSet, is_ready, pod_facts, pod_sets, together
 from sizewell.deployer.programs import Said, run
 from sizewell.deployer.started import Keep, Part, Started, Stopped
@@ -64,6 +65,10 @@ class Kubernetes:
         again = any(each.get("restartCount") for each in pod.get("status", {}).get("containerStatuses", []))
         said = [run([*words, *more]) for more in ((["--previous"], []) if again else ([],))]
         return [line for each in said if each.code == 0 for line in each.out.splitlines()]
+
+    def news(self, number: int) -> News:
+        """Return all of it: the cluster keeps no place in it."""
+        return News(anew=True, text="".join(f"{line}\n" for line in self.lines(number)))
 
     def follow(self, number: int) -> Iterator[str]:
         """Yield it as it grows."""

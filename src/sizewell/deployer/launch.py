@@ -181,12 +181,7 @@ class Launch:
     @property
     def host_ram_bytes(self) -> float:
         """Host memory of one replica on one node, the same way."""
-        return self.materials.host_ram_minimum_bytes / self.replicas_per_node + self.cache_ram_bytes
-
-    @property
-    def cache_ram_bytes(self) -> float:
-        """Host memory in which one replica keeps cache, on one of its nodes."""
-        return self.pool.settings.kv_host_bytes / self.nodes
+        return self.materials.host_ram_minimum_bytes / self.replicas_per_node
 
     @property
     def exposed(self) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sizewell.deployer.log_file import follow, read_lines
+from sizewell.deployer.log_file import GrowingLog, News, follow, read_lines
 from sizewell.deployer.processes import is_alive, kin, seen, send
 from sizewell.deployer.shared_memory import remove_leftovers
 from sizewell.deployer.started import Keep, Part, Started, Stopped
@@ -33,11 +33,12 @@ class Local:
     def __init__(self, started: Started, folder: Path) -> None:
         self._started, self._folder = started, folder
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._logs: dict[str, GrowingLog] = {}
 
     def start(self, keep: Keep) -> None:
         """Start every replica, behind a gate that opens once all are written down."""
         for number in range(self._started.replicas):
-            check_free(self._started.host, self._started.port + number)
+            check_free(self._host(number), self._port(number))
         try:
             parts = tuple(self._part(number) for number in range(len(self._started.commands)))
             keep(parts)
@@ -54,11 +55,20 @@ class Local:
 
     def _part(self, number: int) -> Part:
         """Return a replica whose process waits behind the gate."""
-        log = f"replica-{number}.log"
+        log = f"{self._started.names[number].replace(' ', '-')}.log"
         child = self._spawn(self._started.commands[number], log)
         self._children[str(child.pid)] = child
         now = seen(child.pid)
-        return Part(id=str(child.pid), born=now.born if now else "", log=log, port=self._started.port + number)
+        return Part(id=str(child.pid), born=now.born if now else "", log=log, port=self._port(number))
+
+    def _port(self, number: int) -> int:
+        ports = self._started.ports
+        return ports[number] if ports else self._started.port + number
+
+    def _host(self, number: int) -> str:
+        """Return where a replica listens: of two pools only the router is reached by others."""
+        inside = self._started.pooled and number < self._started.replicas - 1
+        return "127.0.0.1" if inside else self._started.host
 
     def _spawn(self, words: tuple[str, ...], log: str) -> subprocess.Popen[bytes]:
         with (self._folder / log).open("ab") as file:
@@ -86,6 +96,14 @@ class Local:
         parts = self._started.parts
         return read_lines(self._folder / parts[number].log) if number < len(parts) else []
 
+    def news(self, number: int) -> News:
+        """Return what is new in it."""
+        parts = self._started.parts
+        if number >= len(parts):
+            return News()
+        log = self._folder / parts[number].log
+        return self._logs.setdefault(log.name, GrowingLog(log)).news()
+
     def follow(self, number: int) -> Iterator[str]:
         """Yield a replica's log as it grows; nothing of one that was never started."""
         if number >= len(self._started.parts):
@@ -96,7 +114,8 @@ class Local:
     @contextmanager
     def reach(self, number: int) -> Iterator[str | HttpFacts]:
         """Give a replica's address."""
-        host = "127.0.0.1" if self._started.host in ("0.0.0.0", "::", "localhost") else self._started.host
+        said = self._host(number)
+        host = "127.0.0.1" if said in ("0.0.0.0", "::", "localhost") else said
         yield f"http://{f'[{host}]' if ':' in host else host}:{self._started.parts[number].port}"
 
     def stop(self) -> Stopped:

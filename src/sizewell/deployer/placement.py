@@ -61,6 +61,12 @@ def engine_port(launch: Launch, number: int) -> int:
     return launch.site.port + PORTS_EACH * (number + 1)
 
 
+def engine_ports(launch: Launch) -> tuple[int, ...]:
+    """Return the ports of all engines on a machine that hosts both pools, then that of the router."""
+    engines = sum(pool.replicas for pool in launch.deployment.pools)
+    return (*(engine_port(launch, number) for number in range(engines)), launch.site.port)
+
+
 def on_this_machine(launch: Launch, number: int | None, live: Live) -> str:
     """Return what the engine of a number, or the router (None), is told where all share one machine."""
     if live == "address":

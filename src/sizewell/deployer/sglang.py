@@ -11,6 +11,7 @@ from math import ceil
 
 from sizewell.deployer.launch import Flag, Launch, Variable
 from sizewell.deployer.terms import Terms, spoken
+from sizewell.planner.support import SGLANG_EQUAL_CUTS
 from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.kv_format import parse_kv_format
@@ -18,8 +19,6 @@ from sizewell.specs.kv_format import parse_kv_format
 KV_WORDS = {"fp8": "fp8_e4m3", "bf16": "bf16", "fp4": "fp4_e2m1"}
 QUANTIZATION = {"gptq-int4": "gptq_marlin", "fp8": "fp8", "int8": "w8a8_int8", "nvfp4": "modelopt_fp4"}
 UNCHUNKED = "-1"
-EQUAL_CUTS = "0.4.6"
-"""The release whose pools cannot be told of each other's cut."""
 
 
 def program(launch: Launch) -> tuple[str, ...]:
@@ -74,6 +73,9 @@ def _limits(launch: Launch) -> Iterator[Flag]:
     yield Flag(name="--mem-fraction-static", value=fraction, why="share of memory for weights and cache, as priced")
     if settings.enforce_eager:
         yield Flag(name="--disable-cuda-graph", why="priced without CUDA graphs")
+    if settings.by_priority:
+        yield Flag(name="--enable-priority-scheduling", why="by priority, as played, not in order of arrival")
+        yield Flag(name="--schedule-low-priority-values-first", why="the lowest number first, as with vLLM")
     if not settings.prefix_caching:
         yield Flag(name="--disable-radix-cache", why="priced without a prefix cache")
     if settings.offload_bytes:
@@ -124,7 +126,7 @@ def handover(launch: Launch) -> Iterator[Flag]:
     prefill, decode = (part.pool.parallelism for part in launch.parts)
     ranks = sorted((prefill.tp * prefill.dp, decode.tp * decode.dp))
     told = launch.flags.knows("--disaggregation-decode-tp")
-    if ranks[1] % ranks[0] or (prefill != decode and launch.flags.release == EQUAL_CUTS):
+    if ranks[1] % ranks[0] or (prefill != decode and launch.flags.release == SGLANG_EQUAL_CUTS):
         raise BadInputError(f"sglang {launch.flags.release} hands no cache from {prefill} to {decode}: cut both alike")
     yield Flag(name="--disaggregation-mode", value=launch.pool.role, why="what this pool does, as priced")
     yield Flag(name="--disaggregation-transfer-backend", value="nixl", why="what carries caches from pool to pool")
@@ -191,6 +193,7 @@ def read(words: Sequence[str], variables: frozenset[str]) -> Terms:
             max_model_len_tokens=int(said["--context-length"] or 0),
             memory_fraction=float(said["--mem-fraction-static"] or 0),
             enforce_eager="--disable-cuda-graph" in said,
+            by_priority="--enable-priority-scheduling" in said,
             prefix_caching="--disable-radix-cache" not in said,
             chunked_prefill=said["--chunked-prefill-size"] != UNCHUNKED,
             speculative_tokens=int(said.get("--speculative-num-steps") or 0),

@@ -14,7 +14,7 @@ from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 from sizewell.deployer.launch import LOOPBACK
-from sizewell.deployer.log_file import follow, read_lines
+from sizewell.deployer.log_file import GrowingLog, News, follow, read_lines
 from sizewell.deployer.programs import PATIENCE_S, run
 from sizewell.deployer.slurm_queue import Entry, entries, node_address
 from sizewell.deployer.started import Keep, Part, Started, Stopped
@@ -34,6 +34,7 @@ class Slurm:
 
     def __init__(self, started: Started, folder: Path) -> None:
         self._started, self._folder = started, folder
+        self._logs: dict[str, GrowingLog] = {}
 
     def start(self, keep: Keep) -> None:
         """Submit the job; raises BadInputError with the scheduler's words where it refuses."""
@@ -79,6 +80,14 @@ class Slurm:
         """Return the log of a replica's job, each line behind the number of its node."""
         parts = self._parts()
         return read_lines(self._folder / parts[number].log) if number < len(parts) else []
+
+    def news(self, number: int) -> News:
+        """Return what is new in it."""
+        parts = self._parts()
+        if number >= len(parts):
+            return News()
+        log = self._folder / parts[number].log
+        return self._logs.setdefault(log.name, GrowingLog(log)).news()
 
     def follow(self, number: int) -> Iterator[str]:
         """Yield it as it grows; nothing of one that was never submitted."""

@@ -45,12 +45,11 @@ def _room(launch: Launch, placed: Sequence[Seat]) -> slurm.Room:
     parts = launch.parts
     nodes = max(seat.node + parts[seat.part].nodes for seat in placed)
     ends = (seat.first + parts[seat.part].gpus_per_node for seat in placed)
-    on_node = [sum(parts[seat.part].cache_ram_bytes for seat in placed if seat.node == node) for node in range(nodes)]
     return slurm.Room(
         nodes=nodes,
         gpus=max(ends),
         cores=launch.materials.cpu_cores + 2 * (len(placed) // nodes) + ROUTER_CORES,
-        ram_bytes=launch.materials.host_ram_minimum_bytes + max(on_node),
+        ram_bytes=launch.materials.host_ram_minimum_bytes,
         exclusive=launch.site.slurm.exclusive,
     )
 

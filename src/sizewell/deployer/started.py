@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from sizewell.deployer.log_file import News
 from sizewell.specs.standing import HttpFacts, JobFacts
 
 Where = Literal["local", "slurm", "kubernetes"]
@@ -34,7 +35,7 @@ class Started:
     `model` is what clients ask for; `file` the artefact's name; `commands` what starts each local replica; `parts` are
     empty until something runs. `stop_s` is how long running requests may take to end, `patience_s` how long a start
     may last. `source` is the model as it was named, with the facts `assumed` of it; `deployment` and `ledger` are
-    what was priced, as JSON.
+    what was priced, as JSON. Local replicas listen at `ports`, or from `port` on where none are said.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Started:
     stop_s: float
     patience_s: float
     commands: tuple[tuple[str, ...], ...] = ()
+    ports: tuple[int, ...] = ()
     namespace: str = ""
     context: str = ""
     parts: tuple[Part, ...] = ()
@@ -57,6 +59,19 @@ class Started:
     assumed: tuple[str, ...] = ()
     deployment: Document = field(default_factory=dict)
     ledger: Document = field(default_factory=dict)
+
+    @property
+    def pooled(self) -> bool:
+        """Whether it is two pools whose engines are watched one by one, with the router before them as the last."""
+        return len(self.deployment.get("pools", ())) > 1 and self.replicas > 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its replicas are called: `replica 0`, or of two pools `prefill 0`, `decode 0` and `router`."""
+        if not self.pooled:
+            return tuple(f"replica {number}" for number in range(self.replicas))
+        pools = self.deployment["pools"]
+        return (*(f"{pool['role']} {number}" for pool in pools for number in range(pool["replicas"])), "router")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +99,9 @@ class Runner(Protocol):
 
     def lines(self, number: int) -> list[str]:
         """Return what a replica's log holds, a long one without its middle."""
+
+    def news(self, number: int) -> News:
+        """Return what a replica's log gained since it was last asked."""
 
     def follow(self, number: int) -> Iterator[str]:
         """Yield the lines of a replica's log until it ended."""

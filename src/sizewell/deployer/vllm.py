@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sizewell.deployer.launch import Flag, Launch, Variable
 from sizewell.deployer.terms import Terms, Words, spoken
+from sizewell.planner.support import VLLM_ANY_RATIO
 from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.kv_format import parse_kv_format
@@ -18,8 +19,8 @@ QUANTIZATION = {"awq-int4": "awq_marlin", "gptq-int4": "gptq_marlin", "fp8": "fp
 KV_ROLES: Mapping[PoolRole, str] = {"prefill": "kv_producer", "decode": "kv_consumer"}
 SIDE_HOST, SIDE_PORT = "VLLM_NIXL_SIDE_CHANNEL_HOST", "VLLM_NIXL_SIDE_CHANNEL_PORT"
 """Where two engines agree before a cache travels; data-parallel ranks use the ports after it."""
-ANY_RATIO, ANY_STAGES = (0, 14), (0, 33)
-"""Of the releases read, the first whose NIXL connector takes a decode pool of fewer tensor ranks, and stages."""
+ANY_STAGES = (0, 33)
+"""Of the releases read, the first whose NIXL connector takes stages."""
 DRAIN_S = 90
 """Seconds running requests get to end; less than schedulers wait between their two signals."""
 CACHE_SIZE = "--kv-cache-memory-bytes"
@@ -78,6 +79,8 @@ def _limits(settings: EngineSettings) -> Iterator[Flag]:
     yield Flag(name=f"--{'' if chunked else 'no-'}enable-chunked-prefill", why="said because releases differ")
     if settings.enforce_eager:
         yield Flag(name="--enforce-eager", why="priced without CUDA graphs")
+    if settings.by_priority:
+        yield Flag(name="--scheduling-policy", value="priority", why="the lowest number first, as played")
     if settings.offload_bytes:
         offload = repr(settings.offload_bytes / 2**30)
         yield Flag(name="--cpu-offload-gb", value=offload, why="GiB of weights in host memory, per accelerator")
@@ -160,7 +163,7 @@ def handover(launch: Launch) -> Iterator[Flag]:
     if max(prefill.pp, decode.pp) > 1 and numbers(release) < ANY_STAGES:
         raise BadInputError(f"vllm {release} hands caches over between pools of one stage: cut without PP")
     wide, narrow = max(prefill.tp, decode.tp), min(prefill.tp, decode.tp)
-    if wide % narrow or (decode.tp < prefill.tp and numbers(release) < ANY_RATIO):
+    if wide % narrow or (decode.tp < prefill.tp and numbers(release) < VLLM_ANY_RATIO):
         raise BadInputError(f"vllm {release} hands no cache from {prefill} to {decode}: choose multiples, or equal TP")
     said = json.dumps(_connector(launch), separators=(",", ":"))
     yield Flag(name="--kv-transfer-config", value=said, why="NIXL carries caches from pool to pool")
@@ -233,6 +236,7 @@ def read(words: Sequence[str], variables: frozenset[str]) -> Terms:
             max_model_len_tokens=int(said["--max-model-len"] or 0),
             memory_fraction=float(said["--gpu-memory-utilization"] or 0),
             enforce_eager="--enforce-eager" in said,
+            by_priority=said.get("--scheduling-policy") == "priority",
             prefix_caching="--enable-prefix-caching" in said,
             chunked_prefill="--enable-chunked-prefill" in said,
             speculative_tokens=drafting.get("num_speculative_tokens", 0),

@@ -30,6 +30,8 @@ def flags(launch: Launch) -> tuple[Flag, ...]:
         said += tuple(_engine(launch).handover(launch))
     if launch.pool.settings.pin_prefixes:
         raise BadInputError(f"{launch.flags.engine} cannot be told to pin prefixes: leave --pin-prefixes out")
+    if launch.pool.settings.by_priority and launch.flags.engine == "llama.cpp":
+        raise BadInputError("llama.cpp serves in order of arrival: leave --by-priority out")
     for flag in said:
         launch.flags.check(flag.name, takes_value=flag.takes_value)
     return said

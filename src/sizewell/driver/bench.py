@@ -19,6 +19,7 @@ from sizewell.driver.recording import Recording, as_run
 from sizewell.driver.servers import served_models, the_model
 from sizewell.driver.wording import Api, Wording
 from sizewell.specs.address import Secret
+from sizewell.specs.engine_metrics import Metric
 from sizewell.specs.errors import UnreachableError
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.run import OK, Run
@@ -52,7 +53,7 @@ class Measured:
 class BenchJob:
     """Everything a measurement is told. `warmup`: requests sent and forgotten before each load.
 
-    Several `urls` are measured as one server that serves one model.
+    Several `urls` are measured as one server that serves one model. `metrics` name the counters of engines.
     """
 
     urls: tuple[str, ...]
@@ -65,6 +66,7 @@ class BenchJob:
     fields: Mapping[str, Any] = field(default_factory=dict)
     warmup: int | None = None
     timeout_s: float = 3600.0
+    metrics: tuple[Metric, ...] = ()
 
 
 NextOffer = Callable[[Sequence[Measured]], Offer | None]
@@ -94,23 +96,23 @@ async def _run(job: BenchJob, next_offer: NextOffer, watch: Watch) -> tuple[str,
             await _warm_up(client, job, wording, offer)
             # The salt moves with each load: what one of them sent must not lie in the cache of the next.
             own = replace(wording, salt=job.salt + 1 + len(found))
-            found.append(await _measured(client, job.urls, own, offer, watch))
+            found.append(await _measured(client, job, own, offer, watch))
     return model, tuple(found)
 
 
 async def _measured(
-    client: Client, urls: tuple[str, ...], wording: Wording, offer: Offer, watch: Watch
+    client: Client, job: BenchJob, wording: Wording, offer: Offer, watch: Watch
 ) -> Measured:  # fmt: skip
-    before, begun_unix_s = await read_counters(client, urls), time.time()
+    before, begun_unix_s = await read_counters(client, job.urls, job.metrics), time.time()
     cpu_s, wall_s = time.process_time(), time.perf_counter()
     load = Load(
-        client=client, urls=urls, wording=wording, requests=offer.requests, until_s=offer.until_s,
+        client=client, urls=job.urls, wording=wording, requests=offer.requests, until_s=offer.until_s,
         watch=lambda ended: watch(offer, ended),
     )  # fmt: skip
     with _short_pauses():
         recordings = tuple(await load.play())
     cpu_fraction = (time.process_time() - cpu_s) / (time.perf_counter() - wall_s)
-    counted = (await read_counters(client, urls)).since(before)
+    counted = (await read_counters(client, job.urls, job.metrics)).since(before)
     return Measured(
         offer=offer, run=as_run(recordings), recordings=recordings, counters=counted, cpu_fraction=cpu_fraction,
         gates=gates(offer.requests, recordings, cpu_fraction, counted), begun_unix_s=begun_unix_s,

@@ -51,8 +51,8 @@ def _load(measured: Measured, model: str, tool_version: str) -> dict[str, Any]:
         "input_seq_len": _lengths(requests.input_tokens),
         "output_seq_len": _lengths(requests.output_tokens),
     }
-    if requests.concurrency is not None:
-        standardized["concurrency"] = requests.concurrency
+    if requests.in_flight is not None:
+        standardized["concurrency"] = requests.in_flight
     elif len(requests) > 1 and requests.arrival_s.max() > requests.arrival_s.min():
         standardized["rate_qps"] = (len(requests) - 1) / float(np.ptp(requests.arrival_s))
     native = {"args": {"model": model, "load": measured.offer.label}}

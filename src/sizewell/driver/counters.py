@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sizewell.driver.client import Client
 from sizewell.driver.failures import ExchangeError
+from sizewell.specs.engine_metrics import Meaning, Metric, plain_name
 
 LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{[^}]*\})?\s+(\S+)")
-NAMES: Mapping[str, tuple[str, ...]] = {
-    "queried": ("vllm:prefix_cache_queries_total", "vllm:prefix_cache_queries", "sglang:prompt_tokens_total"),
-    "hits": ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_hits", "sglang:cached_tokens_total"),
-    "preemptions": ("vllm:num_preemptions_total", "vllm:num_preemptions"),
+MEANT: Mapping[str, tuple[Meaning, ...]] = {
+    "queried": ("prefix_queries", "prompt_tokens"),
+    "hits": ("prefix_hits",),
+    "preemptions": ("preemptions",),
 }
-"""What each counter is called, by engine and version; the first that is there is read, summed over engines."""
+"""What each counter is; a meaning nobody tells is left to the next: SGLang looks for whole prompts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,23 +37,32 @@ class Counters:
         )
 
 
-def counters_of(text: str) -> Counters:
-    """Return the counters of a /metrics page."""
+def counters_of(text: str, metrics: Sequence[Metric]) -> Counters:
+    """Return the counters of a /metrics page by the names engines give them, summed over engines."""
     sums: dict[str, float] = {}
     for line in text.splitlines():
         found = LINE.match(line)
         if found is not None:
-            try:
-                sums[found[1]] = sums.get(found[1], 0.0) + float(found[2])
-            except ValueError:
-                continue
-    return Counters(**{key: next((sums[name] for name in names if name in sums), None) for key, names in NAMES.items()})
+            with suppress(ValueError):
+                name = plain_name(found[1])
+                sums[name] = sums.get(name, 0.0) + float(found[2])
+    return Counters(**{key: _told(sums, meant, metrics) for key, meant in MEANT.items()})
 
 
-async def read_counters(client: Client, urls: Sequence[str]) -> Counters:
+def _told(sums: Mapping[str, float], meant: Sequence[Meaning], metrics: Sequence[Metric]) -> float | None:
+    """Return the counter of the first meaning that is told, by the newest of its names that is there."""
+    for meaning in meant:
+        names = [each.names & sums.keys() for each in metrics if each.meaning == meaning and each.kind == "counter"]
+        there = [name for some in names for name in sorted(some)]
+        if there:
+            return sums[there[-1]]
+    return None
+
+
+async def read_counters(client: Client, urls: Sequence[str], metrics: Sequence[Metric]) -> Counters:
     """Return what servers say together; nothing where one of them does not publish metrics."""
     try:
-        return counters_of("\n".join([await client.get_text(f"{url}/metrics") for url in urls]))
+        return counters_of("\n".join([await client.get_text(f"{url}/metrics") for url in urls]), metrics)
     except ExchangeError:
         return Counters()
 

@@ -82,8 +82,8 @@ def _lengths(requests: Requests, recordings: Sequence[Recording]) -> Iterator[Ga
 def _outcome(requests: Requests, recordings: Sequence[Recording]) -> Iterator[Gate]:
     missed = sum(one.status != OK for one in recordings) / max(1, len(recordings))
     yield _most("requests not served", missed, 0.0, "share of the requests that were due")
-    if requests.concurrency is not None:
-        rounds = len(requests) / requests.concurrency
+    if requests.in_flight is not None:
+        rounds = len(requests) / requests.in_flight
         yield _least("rounds", rounds, LEAST_ROUNDS, "requests for each one in flight: fewer see mostly start and end")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -53,8 +53,10 @@ class Load:
         if self.requests.concurrency is None:
             self._start(self._open_loop())
         else:
-            waiting = iter(range(len(self.requests)))
-            for _ in range(min(self.requests.concurrency, len(self.requests))):
+            places = min(self.requests.concurrency, len(self.requests))
+            waiting = Worded(self.wording, self.requests, places)
+            self._begun_s = time.perf_counter()
+            for _ in range(places):
                 self._start(self._closed_loop(waiting))
         try:
             with suppress(TimeoutError):
@@ -94,16 +96,16 @@ class Load:
                 await asyncio.sleep(max(0.0, due_s - AHEAD_S - self._now_s()))
                 self._start(self._at(row, due_s))
 
-    async def _closed_loop(self, waiting: Iterator[int]) -> None:
+    async def _closed_loop(self, waiting: Worded) -> None:
         pause_s = 0.0
-        for row in waiting:
-            await self._at(row, self._now_s() + pause_s)
+        for row, data in waiting:
+            await self._at(row, self._now_s() + pause_s, data=data)
             pause_s = self.requests.think_s
 
-    async def _at(self, row: int, due_s: float, server: int | None = None) -> None:
+    async def _at(self, row: int, due_s: float, server: int | None = None, data: bytes | None = None) -> None:
         """Send one request when it is due; then those that wait for it."""
         one = Recording(row=row, scheduled_s=due_s, asked_tokens=int(self.requests.output_tokens[row]))
-        data = self.wording.body(self.requests, row)
+        data = data or self.wording.body(self.requests, row)
         wait_s = due_s - self._now_s()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
@@ -140,3 +142,34 @@ class Load:
             one.end()
         except ExchangeError as error:
             one.fail(error)
+
+
+class Worded:
+    """Requests in order with their bodies, which are written ahead: a place that is free sends at once.
+
+    Those that many answers free in one moment would otherwise write one after the other, and the server meet them so.
+    """
+
+    def __init__(self, wording: Wording, requests: Requests, ahead: int) -> None:
+        self._wording = wording
+        self._requests = requests
+        self._rows = iter(range(len(requests)))
+        self._ready: deque[tuple[int, bytes]] = deque()
+        for _ in range(ahead):
+            self._write()
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        return self
+
+    def __next__(self) -> tuple[int, bytes]:
+        if not self._ready:
+            self._write()
+        if not self._ready:
+            raise StopIteration
+        asyncio.get_running_loop().call_soon(self._write)
+        return self._ready.popleft()
+
+    def _write(self) -> None:
+        row = next(self._rows, None)
+        if row is not None:
+            self._ready.append((row, self._wording.body(self._requests, row)))

@@ -7,6 +7,7 @@ Each tool calls something else TPOT or ITL; a run holds only when requests were 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -15,21 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from sizewell.driver.exchange import Usage
-from sizewell.driver.recording import Recording, as_run
+from sizewell.driver.recording import REFUSALS, Recording, as_run
 from sizewell.specs.errors import BadInputError
-from sizewell.traffic.run import FAILED, OK, UNFINISHED, Run
+from sizewell.traffic.run import FAILED, OK, REJECTED, UNFINISHED, Run
 
 MOST_FILE_BYTES = 2 * 2**30
+MOST_ERROR_CHARACTERS = 300
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
+STATUS = re.compile(r"HTTP Error (\d{3})|'(\d{3}) [A-Z]")
+"""How inference-perf and GuideLLM (httpx) write the status of a request that failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Imported:
-    """One load another tool measured."""
+    """One load another tool measured: its raw times, and the run they make."""
 
     tool: str
     label: str
     run: Run
+    recordings: tuple[Recording, ...]
 
 
 def read_results(path: Path) -> tuple[Imported, ...]:
@@ -41,7 +46,9 @@ def read_results(path: Path) -> tuple[Imported, ...]:
         if path.stat().st_size > MOST_FILE_BYTES:
             raise BadInputError(f"{path}: larger than {MOST_FILE_BYTES // 2**30} GiB")
         found = _parsed(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
         raise BadInputError(f"{path}: cannot be read as JSON: {error}") from None
     reader = next((reader for fits, reader in READERS if fits(found)), None)
     if reader is None:
@@ -76,13 +83,19 @@ def from_guidellm(found: Mapping[str, Any]) -> tuple[Imported, ...]:
     for number, load in enumerate(found["benchmarks"]):
         kinds = (("successful", OK), ("errored", FAILED), ("incomplete", UNFINISHED))
         rows = [_guidellm_row(one, status) for kind, status in kinds for one in load["requests"].get(kind) or ()]
-        strategy = (load.get("config") or {}).get("strategy") or {}
-        label = strategy.get("streams") or strategy.get("max_concurrency") or strategy.get("rate") or number
         if rows:
-            loads.append(_imported("GuideLLM", str(label), rows, gaps_known=False))
+            loads.append(_imported("GuideLLM", _guidellm_label(load, number), rows, gaps_known=False))
     if not loads:
         raise BadInputError("the GuideLLM report holds no request: write it with all requests kept")
     return tuple(loads)
+
+
+def _guidellm_label(load: Mapping[str, Any], number: int) -> str:
+    """Return streams, or the rate: one that is offered has a bound of connections besides, which is no load."""
+    strategy = (load.get("config") or {}).get("strategy") or {}
+    if strategy.get("rate"):
+        return f"{strategy['rate']:.3g}/s"
+    return str(strategy.get("streams") or strategy.get("max_concurrency") or number)
 
 
 def _guidellm_row(one: Mapping[str, Any], status: int) -> Recording:
@@ -91,11 +104,13 @@ def _guidellm_row(one: Mapping[str, Any], status: int) -> Recording:
     due_s = min(filter(None, (times.get("targeted_start"), sent_s)), default=nan)
     tokens = int(one.get("output_tokens") or times.get("token_iterations") or 0)
     ends = [times.get("first_token_iteration"), times.get("last_token_iteration")]
-    known = [at for at in ends if at is not None]
+    known, error = [at for at in ends if at is not None], str(one["info"].get("error") or "")
+    status = status if status != OK or (known and tokens) else FAILED
     return Recording(
         row=0, scheduled_s=due_s, sent_s=sent_s or nan, asked_tokens=max(1, tokens), token_s=known[: max(1, tokens)],
+        first_answer_s=times.get("first_output_token_iteration") or nan,
         usage=Usage(input_tokens=int(one.get("prompt_tokens") or 0), output_tokens=tokens),
-        status=status if status != OK or (known and tokens) else FAILED,
+        status=_failed(error) if status == FAILED else status, error=error[:MOST_ERROR_CHARACTERS],
     )  # fmt: skip
 
 
@@ -125,8 +140,19 @@ def _aiperf_row(when: Mapping[str, Any], said: Mapping[str, Any], error: Any) ->
             input_tokens=int(_metric(said, "input_sequence_length") or 0), output_tokens=tokens,
             think_tokens=int(_metric(said, "reasoning_token_count") or 0),
         ),
-        status=OK if ok else UNFINISHED if when.get("was_cancelled") else FAILED, error=str(error or ""),
+        status=OK if ok else UNFINISHED if when.get("was_cancelled") else _aiperf_failed(error),
+        error=_aiperf_words(error),
     )  # fmt: skip
+
+
+def _aiperf_failed(error: Any) -> int:
+    return REJECTED if isinstance(error, Mapping) and error.get("code") in REFUSALS else FAILED
+
+
+def _aiperf_words(error: Any) -> str:
+    """Return what AIPerf says of a failure: a kind and a message."""
+    said = f"{error.get('type')}: {error.get('message')}" if isinstance(error, Mapping) else str(error or "")
+    return said[:MOST_ERROR_CHARACTERS]
 
 
 def _aiperf_times(said: Mapping[str, Any], sent_s: float, first: float, whole: float) -> list[float]:
@@ -154,19 +180,32 @@ def _metric_s(said: Mapping[str, Any], *names: str) -> float | None:
 
 def from_inference_perf(found: Sequence[Mapping[str, Any]]) -> tuple[Imported, ...]:
     """Return the load of inference-perf's per_request_lifecycle_metrics.json, of this version or older ones."""
-    rows = []
-    for one in found:
-        about = one.get("info") or {}
-        streamed = about.get("response_metrics") or about
-        times = [float(at) for at in streamed.get("output_token_times") or ()]
-        error, tokens = one.get("error"), int(streamed.get("output_tokens") or len(times))
-        rows.append(Recording(
-            row=0, scheduled_s=one.get("scheduled_time") or one["start_time"], sent_s=one["start_time"],
-            asked_tokens=max(1, tokens), token_s=times,
-            usage=Usage(input_tokens=int(about.get("input_tokens") or 0), output_tokens=tokens),
-            status=FAILED if error or not times else OK, error=str(error or ""),
-        ))  # fmt: skip
-    return (_imported("inference-perf", "inference-perf", rows),)
+    return (_imported("inference-perf", "inference-perf", [_inference_perf_row(one) for one in found]),)
+
+
+def _inference_perf_row(one: Mapping[str, Any]) -> Recording:
+    """Return one request; its own count of tokens is of the text, tokenized again, and may be far from the server's."""
+    about = one.get("info") or {}
+    streamed = about.get("response_metrics") or about
+    usage = streamed.get("server_usage") or {}
+    times = [float(at) for at in streamed.get("chunk_times") or streamed.get("output_token_times") or ()]
+    tokens = int(usage.get("completion_tokens") or streamed.get("output_tokens") or len(times))
+    error = one.get("error") or ""
+    words = f"{error.get('error_type')}: {error.get('error_msg')}" if isinstance(error, Mapping) else str(error)
+    return Recording(
+        row=0, scheduled_s=one.get("scheduled_time") or one["start_time"], sent_s=one["start_time"],
+        asked_tokens=max(1, tokens), token_s=times[: max(1, tokens)],
+        usage=Usage(
+            input_tokens=int(usage.get("prompt_tokens") or about.get("input_tokens") or 0), output_tokens=tokens
+        ),
+        status=_failed(words) if error or not times else OK, error=words[:MOST_ERROR_CHARACTERS],
+    )  # fmt: skip
+
+
+def _failed(words: str) -> int:
+    """Return whether a server refused a request, or it failed, by what a tool says of it."""
+    found = STATUS.search(words)
+    return REJECTED if found and int(found[1] or found[2]) in REFUSALS else FAILED
 
 
 def _imported(tool: str, label: str, rows: list[Recording], *, gaps_known: bool = True) -> Imported:
@@ -174,6 +213,8 @@ def _imported(tool: str, label: str, rows: list[Recording], *, gaps_known: bool 
     due = sorted((one for one in rows if isfinite(one.scheduled_s)), key=lambda one: one.scheduled_s)
     if not due:
         raise BadInputError(f"the {tool} result holds no request")
+    if not any(one.token_s or one.error or one.status == UNFINISHED for one in due):
+        raise BadInputError(f"the {tool} result holds no token times: measure with streaming on")
     zero = due[0].scheduled_s
     for number, one in enumerate(due):
         one.row = number
@@ -181,7 +222,7 @@ def _imported(tool: str, label: str, rows: list[Recording], *, gaps_known: bool 
         one.sent_s -= zero
         one.first_answer_s -= zero
         one.token_s = [at - zero for at in one.token_s]
-    return Imported(tool=tool, label=label, run=as_run(due, gaps_known=gaps_known))
+    return Imported(tool=tool, label=label, run=as_run(due, gaps_known=gaps_known), recordings=tuple(due))
 
 
 def _parsed(text: str) -> Any:

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from sizewell.advisor.observation import ClientFacts, Observation
 from sizewell.observer.exposition import Page, Series
-from sizewell.specs.engine_metrics import Meaning, Metric
+from sizewell.specs.engine_metrics import Meaning, Metric, plain_name
 
 NEEDED: tuple[Meaning, ...] = (
     "running", "waiting", "kv_used_fraction", "preemptions", "prompt_tokens", "generated_tokens", "finished", "ttft_s",
@@ -18,11 +18,13 @@ NEEDED: tuple[Meaning, ...] = (
 """What is named as missing where it is not told; the rest only sharpens."""
 ENGINE_LABELS = ("engine", "dp_rank", "engine_id", "instance", "pod")
 """Labels that tell the engines behind one page apart."""
+FULLEST = 4
+"""One reading of so many may be taken for the peak: fewer would be an accident."""
 
 
 def engine_of(pages: Sequence[Page], tables: Sequence[Sequence[Metric]]) -> int | None:
     """Return which table names what the pages hold; None where none does."""
-    names = {_plain(name) for page in pages for name, _ in page.figures}
+    names = {plain_name(name) for page in pages for name, _ in page.figures}
     counts = [sum(bool(_spellings(metric) & names) for metric in table) for table in tables]
     best = max(range(len(tables)), key=lambda at: counts[at])
     return best if counts[best] else None
@@ -51,6 +53,7 @@ class _Window:
             running=self._level("running", sum),
             waiting=self._level("waiting", sum),
             kv_used_fraction=self._level("kv_used_fraction", fmean),
+            kv_peak_fraction=self._kv_peak(),
             kv_tokens=self._kv_tokens(),
             preemptions_per_s=self._rate("preemptions"),
             prompt_tokens_per_s=self._rate("prompt_tokens"),
@@ -75,14 +78,14 @@ class _Window:
     def _of(self, meaning: Meaning) -> list[Metric]:
         """Return the metric that tells a meaning here, as its release does: the newest name that is there."""
         last = self.pages[-1].figures
-        names = {_plain(name) for name, _ in last}
+        names = {plain_name(name) for name, _ in last}
         there = [each for each in self.metrics if each.meaning == meaning and _spellings(each) & names]
         plain = [each for each in there if not each.labels]
         return (plain or there)[-1:]
 
     def _series(self, metric: Metric, suffix: str = "") -> list[Series]:
-        wanted = {f"{name}{suffix}" for name in _names(metric)}
-        found = {series for page in self.pages for series in page.figures if _plain(series[0]) in wanted}
+        wanted = {f"{name}{suffix}" for name in metric.names}
+        found = {series for page in self.pages for series in page.figures if plain_name(series[0]) in wanted}
         return sorted(found)
 
     def _engine(self, series: Series) -> tuple[str, ...]:
@@ -101,6 +104,22 @@ class _Window:
     def _level(self, meaning: Meaning, over_engines: object) -> float | None:
         means = [fmean(values) for values in self._levels(meaning).values()]
         return float(over_engines(means)) if means else None  # type: ignore[operator]
+
+    def _kv_peak(self) -> float | None:
+        """Return how full the caches are in the fullest quarter of the readings at which requests wait.
+
+        Sequences end and begin in waves: between two of them a cache is emptier, though it is what holds them up.
+        """
+        waiting = [each for metric in self._of("waiting") for each in self._series(metric)]
+        queued = [page for page in self.pages if sum(page.figures.get(each, 0.0) for each in waiting) >= 1]
+        pages = queued or self.pages
+        reached = [
+            sorted(values, reverse=True)[(len(values) - 1) // FULLEST]
+            for metric in self._of("kv_used_fraction")
+            for series in self._series(metric)
+            if (values := [v for page in pages if (v := page.figures.get(series)) is not None and v >= 0])
+        ]
+        return fmean(reached) if reached else None
 
     def _idle(self) -> int:
         """Return how many engines never had a request on any page, where there are several."""
@@ -131,10 +150,12 @@ class _Window:
         return count / self.seconds if count and self.seconds else None
 
     def _cached(self) -> float | None:
-        queries, hits = self._grown("prefix_queries"), self._grown("prefix_hits")
+        # SGLang looks for all of a prompt and counts only what it found.
+        looked_for: Meaning = "prefix_queries" if self._of("prefix_queries") else "prompt_tokens"
+        queries, hits = self._grown(looked_for), self._grown("prefix_hits")
         if queries and hits is not None:
             return hits / queries
-        return self._level("cache_hit_fraction", fmean) if queries is None else None
+        return self._level("cache_hit_fraction", fmean) if hits is None else None
 
     def _settings(self) -> dict[str, str]:
         series = [each for metric in self._of("cache_settings") for each in self._series(metric)]
@@ -195,17 +216,6 @@ def _size(labels: dict[str, str]) -> float:
         return 0.0
 
 
-def _plain(name: str) -> str:
-    """Return a name as pipelines that allow no colon write it."""
-    return name.replace(":", "_")
-
-
-def _names(metric: Metric) -> set[str]:
-    """Return the names of a metric: a counter's with and without the suffix its text format adds."""
-    plain = _plain(metric.name)
-    return {plain, plain.removesuffix("_total")} if metric.kind == "counter" else {plain}
-
-
 def _spellings(metric: Metric) -> set[str]:
     """Return the names by which one sees that a metric is there."""
-    return {f"{name}_count" for name in _names(metric)} if metric.kind == "histogram" else _names(metric)
+    return {f"{name}_count" for name in metric.names} if metric.kind == "histogram" else set(metric.names)

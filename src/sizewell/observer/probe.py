@@ -40,6 +40,16 @@ def ask(url: str, model: str | None, timeout_s: float) -> HttpFacts:
     return HttpFacts(listens=True, healthy=healthy, gave_token=gave, error=secret.hide(said))
 
 
+def ask_health(url: str, timeout_s: float) -> HttpFacts:
+    """Return what an engine behind a router answers: it is asked for no token, one of a pool gives none by itself."""
+    secret, address = secret_from(os.environ), base_url(url)
+    try:
+        healthy, error = _health(Server(url=address, secret=secret, until_s=time.monotonic() + timeout_s))
+    except NoAnswerError as broken:
+        return HttpFacts(listens=broken.listens, behind_router=True, error=secret.hide(str(broken)))
+    return HttpFacts(listens=True, healthy=healthy, behind_router=True, error=secret.hide(error))
+
+
 def _health(server: Server) -> tuple[bool, str]:
     """Some servers have no /health: they are as healthy as the token they give."""
     answer = server.get("/health")

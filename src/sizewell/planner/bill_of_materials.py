@@ -56,9 +56,10 @@ class LoadTime:
 class BillOfMaterials:
     """What each node needs, and what all nodes draw.
 
-    `host_ram_minimum_bytes` lets an engine stream weights through; `host_ram_bytes` also keeps the checkpoint in the
-    page cache, so that a restart does not read storage again. `documents_host_ram_bytes` is the rule of thumb of the
-    source documents (1.5 × a 16-bit model, 1 × a quantized one) for comparison.
+    `host_ram_minimum_bytes` lets an engine stream weights through and holds what is kept there for good;
+    `host_ram_bytes` also keeps the checkpoint in the page cache, so that a restart does not read storage again.
+    `documents_host_ram_bytes` is the rule of thumb of the source documents (1.5 × a 16-bit model, 1 × a quantized one)
+    for comparison.
     """
 
     nodes: int
@@ -85,9 +86,8 @@ def bill_of_materials(
 
     `checkpoint_bytes` is the size on disk; `rank_weight_bytes` what the fullest accelerator receives.
     """
-    node, workers = deployment.cluster.node, _workers_per_node(deployment)
-    offloaded = max(pool.settings.offload_bytes for pool in deployment.pools) * workers
-    minimum = SERVER_HOST_BYTES + workers * WORKER_HOST_BYTES + offloaded
+    node, workers = deployment.cluster.node, deployment.workers_per_node
+    minimum = SERVER_HOST_BYTES + workers * WORKER_HOST_BYTES + deployment.host_bytes
     roomy = minimum + checkpoint_bytes
     cores = CORES_BESIDE_WORKERS + workers
     power = deployment.cluster.power_w
@@ -136,14 +136,12 @@ def load_time(
     )
 
 
-def _workers_per_node(deployment: Deployment) -> int:
-    return min(deployment.cluster.gpus_per_node, ceil(deployment.gpus / deployment.cluster.nodes))
-
-
 def _network(deployment: Deployment) -> str:
     cluster = deployment.cluster
     widest = max(pool.parallelism.gpus for pool in deployment.pools)
     together = cluster.together_gpus
+    if widest <= together and len(deployment.pools) > 1:
+        return "no replica crosses nodes, but the caches of prompts travel from pool to pool"
     if widest <= together:
         return "any: no replica crosses nodes, only requests and answers travel"
     link, ports = cluster.node.scale_out, cluster.node.scale_out_ports

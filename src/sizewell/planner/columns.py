@@ -68,7 +68,7 @@ class Yard:
             together_gpus=_array([cluster.together_gpus for cluster in clusters]),
             watts_per_gpu=_array([node_power_w(m) for m in machines]) / per_node,
             memory_bytes=_array([m.gpu.total_bytes for m in machines]),
-            host_bytes_per_gpu=_array([_host_bytes(m) for m in machines]),
+            host_bytes_per_gpu=_array([m.host_bytes_per_gpu for m in machines]),
         )
 
     def houses(self, cut: Parallelism, max_nodes: int) -> Mask:
@@ -141,11 +141,6 @@ class Column:
 
 ARRAYS = tuple(each.name for each in fields(Column) if each.name not in {"variant", "yard"})
 """Fields of a column that have a value for each candidate."""
-
-
-def _host_bytes(machine: Machine) -> float:
-    """Host memory beside each accelerator; none where both are the same memory."""
-    return machine.node.host.ram_bytes / machine.gpus_per_node if machine.gpu.kind == "gpu" else 0.0
 
 
 def _array(values: Sequence[float]) -> Floats:

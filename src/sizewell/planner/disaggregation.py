@@ -33,8 +33,16 @@ class PrefillPool:
     @property
     def prompt_s(self) -> Floats:
         """Seconds of prefill per prompt at full load, all feeding replicas together, shape [M]."""
-        fastest: Floats = np.min(self.table.prompt_s, axis=1)
-        return fastest / self.per_decode_replica
+        return full_prompt_s(self.table) / self.per_decode_replica
+
+
+def full_prompt_s(table: StepTable) -> Floats:
+    """Return the seconds a prompt adds to a step that is full of prompts, shape [M].
+
+    Where more sequences decode beside them than ever do in a prefill pool, their weights would seem to be read already.
+    """
+    fullest: Floats = table.prompt_s[:, int(np.argmax(table.work.chunk))]
+    return fullest
 
 
 def prefill_lengths(lengths: Lengths) -> Lengths:

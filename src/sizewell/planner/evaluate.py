@@ -61,12 +61,12 @@ class Trial:
     def columns(self, cut: Parallelism) -> Iterator[Column]:
         """Yield the candidates of one cut that hold."""
         housed = self.rows[self.yard.houses(cut, self.question.limits.max_nodes)[self.rows]]
-        for base, rows in self._bases(cut, housed):
+        for base, rows in self.bases(cut, housed):
             yield from self.group(base, rows)
             if self.question.offload:
                 yield from self._offloaded(base, rows)
 
-    def _bases(self, cut: Parallelism, rows: Rows) -> Iterator[tuple[Variant, Rows]]:
+    def bases(self, cut: Parallelism, rows: Rows) -> Iterator[tuple[Variant, Rows]]:
         """Yield machines that are set up alike: by the token budget of a step and the cache format."""
         small = self.yard.memory_bytes[rows] < SMALL_MEMORY_BYTES
         for is_small, tokens in TOKENS_PER_STEP.items():
@@ -85,7 +85,7 @@ class Trial:
             for tokens in TOKEN_BUDGETS
             if tokens != column.budget
         ]
-        for base, table in zip(others, self._tables(others, alone.rows), strict=True):
+        for base, table in zip(others, self.tables(others, alone.rows), strict=True):
             tried += self.group(base, alone.rows, table)
         ranking = Ranking(tried, self.question)
         for index in map(int, ranking.order()):
@@ -115,7 +115,7 @@ class Trial:
 
         `table` has the steps on all `rows` where they are priced already.
         """
-        whole = self._memories(base, rows)
+        whole = self.rank_memories(base, rows)
         most = np.zeros(len(rows))
         gains: list[tuple[Variant, Floats]] = []
         for limit in SEQUENCE_LIMITS:
@@ -125,7 +125,7 @@ class Trial:
             settings = replace(base.settings, max_num_seqs=limit)
             variant = replace(base, settings=settings) if limit != base.settings.max_num_seqs else base
             held = np.zeros(len(rows))
-            held[worth] = np.minimum(self._room(variant, rows[worth], whole), limit * base.cut.dp)
+            held[worth] = np.minimum(self.room(variant, rows[worth], whole), limit * base.cut.dp)
             gains.append((variant, np.where(held > most, held, 0.0)))
             most = np.maximum(most, held)
             if not self._weights_fit(whole, rows):
@@ -134,14 +134,14 @@ class Trial:
         if not somewhere.any():
             return
         if table is None or not somewhere.all():
-            (table,) = self._tables([base], rows[somewhere])
+            (table,) = self.tables([base], rows[somewhere])
         unlimited = rates(table, Holding(max_sequences=np.inf))
         for variant, sequences in gains:
             if (sequences >= 1).any():
                 limits = Holding(max_sequences=sequences[somewhere])
                 yield from self._serving(variant, rows[somewhere], unlimited.within(limits), sequences[somewhere] >= 1)
 
-    def _memories(self, base: Variant, rows: Rows) -> Memories:
+    def rank_memories(self, base: Variant, rows: Rows) -> Memories:
         """Return the memory of a rank under each build of the engine on some of the machines, and which builds those
         are.
         """
@@ -156,7 +156,7 @@ class Trial:
         roomiest = float(self.yard.memory_bytes[rows].max())
         return any(memory.weight_bytes < memory.budget_bytes(roomiest) for memory, _ in whole)
 
-    def _room(self, variant: Variant, rows: Rows, whole: Memories) -> Floats:
+    def room(self, variant: Variant, rows: Rows, whole: Memories) -> Floats:
         """Return how many requests one replica's cache holds on each machine, by the engine's build there.
 
         `whole` are memories under any limit on sequences.
@@ -196,7 +196,7 @@ class Trial:
             self.nearest.fail("context", rows[few], needed / blocks[few], short)
         return np.where(blocks >= needed, blocks / usual * variant.cut.dp, 0.0)
 
-    def _tables(self, variants: Sequence[Variant], rows: Rows) -> list[StepTable]:
+    def tables(self, variants: Sequence[Variant], rows: Rows) -> list[StepTable]:
         """Return the steps of variants that differ in their token budget alone."""
         policies = tuple(StepPolicy.of(variant.settings, variant.engine) for variant in variants)
         works = self.works.works(variants[0].formats, variants[0].cut, policies, GRID)
@@ -233,11 +233,13 @@ class Trial:
             ttft_s=ttft, tpot_s=tpot, requests_per_s=rate * replicas,
             users_per_replica=rate * (ttft + self.demand.lengths.gaps * tpot), most_users_per_replica=most[:, None],
             usd_per_hour=gpus * self.yard.usd_per_gpu[at] + nodes * self.yard.usd_per_node[at],
-            watts=self._watts(at, gpus, nodes),
+            watts=self.watts(at, gpus, nodes),
         )  # fmt: skip
 
-    def _watts(self, at: Rows, gpus: Floats, nodes: Floats) -> Floats:
-        """Who buys pays for whole nodes, who rents for the accelerators in use and their share of the rest."""
+    def watts(self, at: Rows, gpus: Floats, nodes: Floats) -> Floats:
+        """Return the power that is paid: who buys pays for whole nodes, who rents for the accelerators in use and their
+        share of the rest.
+        """
         whole = self.question.price_basis == "purchase"
         counted: Floats = nodes * self.yard.gpus_per_node[at] if whole else gpus
         return counted * self.yard.watts_per_gpu[at]

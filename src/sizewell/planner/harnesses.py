@@ -2,7 +2,9 @@
 
 InferenceX (InferenceMAX), since 2025-10: recent releases of every engine, vLLM with its scheduler beside the step;
 TensorRT-LLM with an 8-bit cache and room for one prompt in a step; on Blackwell 8-bit caches, SGLang with chunks of
-16,384 tokens and a look for new requests every 10 decoding steps, 30 from 16 users on. Prefix caches are off.
+16,384 tokens and a look for new requests every 10 decoding steps, 30 from 16 users on, and vLLM told to multiply the
+four-bit experts of gpt-oss by 8-bit rows (VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8), which it does not by itself. Prefix
+caches are off.
 
 NVIDIA's own AIPerf runs are launched by aiconfigurator, whose benchmark rules give vLLM and TensorRT-LLM a step of one
 token for every user, one prompt and 1,500 tokens more.
@@ -69,6 +71,11 @@ def _step_tokens(row: PointRow, engine: str, architecture: str) -> int | None:
 def keeps_prefixes(row: PointRow, engine: str) -> bool:
     """Return whether computed prompts stay findable: engines do so unless told otherwise, as by its scripts."""
     return row.shared_prefix_tokens > 0 or (engine in {"vllm", "sglang"} and not is_inferencex(row))
+
+
+def narrows_expert_rows(row: PointRow, engine: str, architecture: str) -> bool:
+    """Return whether experts of four bits are multiplied by 8-bit rows where the engine would not do so by itself."""
+    return is_inferencex(row) and engine == "vllm" and architecture == "blackwell" and "gpt-oss" in row.model
 
 
 def streams_single_tokens(row: PointRow, engine: str) -> bool:

@@ -13,21 +13,21 @@ from dataclasses import replace
 from sizewell.costs.activations import activation_line
 from sizewell.costs.ledger import GIB
 from sizewell.planner.logged_format import logged_formats
-from sizewell.planner.logged_settings import LogFacts, logged_settings
+from sizewell.planner.logged_settings import LoggedSetup, logged_settings
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.memory_row import MemoryRow
 
 _IMAGE = re.compile(r"vllm-openai|\bdocker\b|Using FlashInfer for top-p", re.IGNORECASE)
 
 
-def with_logged_sampler(rows: Sequence[MemoryRow], facts: LogFacts) -> LogFacts:
+def with_logged_sampler(rows: Sequence[MemoryRow], facts: LoggedSetup) -> LoggedSetup:
     """Return the facts with FlashInfer's sampler where the notes of a log tell of it."""
     if not facts.engine.sort_free_copies or not any(_IMAGE.search(row.notes) for row in rows):
         return facts
     return replace(facts, engine=_sort_free(facts.engine))
 
 
-def sampler_caveat(rows: Sequence[MemoryRow], facts: LogFacts) -> str:
+def sampler_caveat(rows: Sequence[MemoryRow], facts: LoggedSetup) -> str:
     """Return that the logged activation peak is nearer to FlashInfer's than to sorting, with both, or nothing."""
     logged = next((row.value * GIB for row in rows if row.metric == "activation_peak_gib"), None)
     if logged is None or not facts.engine.sort_free_copies:
@@ -44,6 +44,6 @@ def _sort_free(engine: EngineSpec) -> EngineSpec:
     return replace(engine, sampler_copies=engine.sort_free_copies, sort_free_copies=0.0)
 
 
-def _peak_bytes(rows: Sequence[MemoryRow], facts: LogFacts, engine: EngineSpec) -> float:
+def _peak_bytes(rows: Sequence[MemoryRow], facts: LoggedSetup, engine: EngineSpec) -> float:
     formats, settings = logged_formats(rows[0], facts.model), logged_settings(rows, facts)
     return activation_line(facts.model, formats, rows[0].cut, settings, engine).bytes

@@ -18,7 +18,7 @@ FIRST_ENGINE_CHUNKS_FROM = 32768
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogFacts:
+class LoggedSetup:
     """What the rows of one start-up share: the model, the accelerator (None: not stated) and the engine's rules.
 
     `note` says what stands in for a model whose config is not at hand.
@@ -37,7 +37,7 @@ def logged_gpu_bytes(row: MemoryRow, gpu: GpuSpec | None) -> float | None:
     return gpu.total_bytes if gpu else None
 
 
-def logged_settings(rows: Sequence[MemoryRow], facts: LogFacts) -> EngineSettings:
+def logged_settings(rows: Sequence[MemoryRow], facts: LoggedSetup) -> EngineSettings:
     """Return the stated settings, the rest as this engine version defaults them on this accelerator."""
     row, engine = rows[0], facts.engine
     total = logged_gpu_bytes(row, facts.gpu) or 0.0
@@ -55,7 +55,7 @@ def logged_settings(rows: Sequence[MemoryRow], facts: LogFacts) -> EngineSetting
     )
 
 
-def _default_tokens(facts: LogFacts, tokens: int, length: int) -> int:
+def _default_tokens(facts: LoggedSetup, tokens: int, length: int) -> int:
     """The first engine profiles a whole prompt unless it chunks: by default beyond 32k, never with images."""
     if facts.engine.profile != "v0":
         return tokens
@@ -64,7 +64,7 @@ def _default_tokens(facts: LogFacts, tokens: int, length: int) -> int:
     return max(length, tokens) if length <= FIRST_ENGINE_CHUNKS_FROM else tokens
 
 
-def _default_fraction(row: MemoryRow, total_bytes: float, facts: LogFacts) -> float:
+def _default_fraction(row: MemoryRow, total_bytes: float, facts: LoggedSetup) -> float:
     rule = facts.engine.fraction_rule
     if rule == "fixed" or not total_bytes:
         return facts.engine.memory_fraction

@@ -111,8 +111,25 @@ class Details:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolUse:
+    """What two pools add to a plan: the way of a prompt's cache, and the share of what each can do that the load takes.
+
+    `memory` is one prefill rank's; a plan's own is that of a decode rank.
+    """
+
+    network: str
+    handover_s: float
+    prefill_busy_fraction: float
+    decode_busy_fraction: float
+    memory: MemoryUse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A deployment that holds, with what it gives and costs; where there is a `rehearsal`, `service` repeats it."""
+    """A deployment that holds, with what it gives and costs; where there is a `rehearsal`, `service` repeats it.
+
+    Of two pools, `service` counts by decode replica, and `pool_use` says how the other one and the network are used.
+    """
 
     deployment: Deployment
     service: Service
@@ -122,6 +139,7 @@ class Plan:
     recovery_source: str
     details: Details | None = None
     rehearsal: Rehearsal | None = None
+    pool_use: PoolUse | None = None
 
     @property
     def gpus(self) -> int:
@@ -144,10 +162,25 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SplitAnswer:
+    """Plans of two pools by rank, one for each accelerator, and what they gain over the best plan of one, or why not.
+
+    `one_pool` is that plan, its replicas counted as closely (None where nothing of one pool holds); `helps` says
+    whether the best of two pools beats it under the objective.
+    """
+
+    plans: tuple[Plan, ...]
+    one_pool: Plan | None
+    helps: bool
+    reasons: tuple[str, ...]
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """Plans by rank, the Pareto frontier (speed per user against cost per token), and every rejected family.
 
-    `decided_by` states what another reading of the question would change.
+    `decided_by` states what another reading of the question would change; `split` is there where it was asked for.
     """
 
     question: Question
@@ -156,3 +189,4 @@ class Answer:
     rejections: tuple[Rejection, ...]
     decided_by: tuple[str, ...]
     candidates: int
+    split: SplitAnswer | None = None

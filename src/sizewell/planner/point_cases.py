@@ -10,12 +10,12 @@ from sizewell.costs.machines import Machines
 from sizewell.costs.rank_memory import rank_memory
 from sizewell.costs.step_policy import BALANCED, PROMPTS_FIRST, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
-from sizewell.planner.harnesses import as_launched, streams_single_tokens
+from sizewell.planner.harnesses import as_launched, narrows_expert_rows, streams_single_tokens
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, StepWork, step_work
 from sizewell.specs.deployment import EngineSettings, Formats
-from sizewell.specs.engine import EAGER_TAG, EngineSpec, engine_tags
+from sizewell.specs.engine import EAGER_TAG, NARROW_ROWS_TAG, EngineSpec, engine_tags
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 
@@ -109,7 +109,10 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         row=row,
         machines=Machines.of([facts.cluster]),
         engine=engine,
-        tags=_tags(row, engine, policy),
+        tags=(
+            *_tags(row, engine, policy),
+            *((NARROW_ROWS_TAG,) if narrows_expert_rows(row, engine, facts.cluster.gpu.architecture) else ()),
+        ),
         lengths=lengths,
         rate_per_s=row.request_rate_per_s or _mean_rate(row.notes),
         max_sequences=_seats(row) or float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sizewell.costs.batch import Floats
 from sizewell.costs.ledger import ledger
 from sizewell.costs.machines import Machines, Reached, machine_tags
 from sizewell.costs.rank_memory import rank_memory
@@ -56,6 +55,24 @@ def steady_state(deployment: Deployment, workload: Workload, efficiencies: Effic
     return _prediction(point, settled, serving, replicas)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """The way of one prompt's cache from pool to pool: over which network, and how long while its line is free."""
+
+    network: str
+    seconds: float
+
+
+def handover(deployment: Deployment, workload: Workload, efficiencies: Efficiencies) -> Handover:
+    """Return how the cache of a prompt of a workload travels between the pools of a deployment."""
+    memories = [ledger(deployment, pool) for pool in range(len(deployment.pools))]
+    network = kv_network(deployment, memories, efficiencies)
+    layout = memories[[pool.role for pool in deployment.pools].index("decode")].layout
+    blocks = layout.request_blocks(int(np.ceil(workload.input_tokens)))
+    slower_s = max(network.send_block_s, network.receive_block_s)
+    return Handover(network=network.name, seconds=network.latency_s + blocks * slower_s)
+
+
 @dataclass(frozen=True, slots=True)
 class _Serving:
     deployment: Deployment
@@ -78,19 +95,10 @@ class _Serving:
         prefill = PrefillPool(
             table=self._table(front, reached),
             per_decode_replica=front.replicas / back.replicas,
-            handover_s=self._handover_s(),
+            handover_s=np.array([handover(self.deployment, self.workload, self.efficiencies).seconds]),
         )
         settled = disaggregated_rates(prefill, table, self._limits(back, table))
         return settled, back.replicas
-
-    def _handover_s(self) -> Floats:
-        """Return the seconds a prompt's cache travels when its line is free, shape [1]."""
-        memories = [ledger(self.deployment, pool) for pool in range(len(self.deployment.pools))]
-        network = kv_network(self.deployment, memories, self.efficiencies)
-        layout = memories[[pool.role for pool in self.deployment.pools].index("decode")].layout
-        blocks = layout.request_blocks(int(np.ceil(self.workload.input_tokens)))
-        slower_s = max(network.send_block_s, network.receive_block_s)
-        return np.array([network.latency_s + blocks * slower_s])
 
     @property
     def certainty(self) -> Certainty:

@@ -8,8 +8,9 @@ from math import isfinite
 from typing import Literal, get_args
 
 from sizewell.specs.errors import BadInputError, UnknownNameError
+from sizewell.specs.hardware import LinkSpec
 from sizewell.specs.model import ModelSpec
-from sizewell.traffic.workload import Slo, Workload
+from sizewell.traffic.workload import Slo, Workload, refuse_gapless
 
 Objective = Literal["cheapest", "cheapest-per-token", "fastest", "fewest-gpus", "greenest"]
 PriceBasis = Literal["on-demand", "spot", "reserved-1y", "reserved-3y", "purchase"]
@@ -69,8 +70,10 @@ class Question:
     """Everything an answer depends on besides facts.
 
     `weight_formats` are tried in order; `native` is what the checkpoint stores. `engine` names the engine whose rules
-    apply. `offload` allows weights in host memory. Two questions that compare equal have equal answers.
-    Raises UnknownNameError for an objective or price basis there is not.
+    apply. `offload` allows weights in host memory, `split` pools of prefill and decode, whose caches `kv_network`
+    carries (None: what joins their accelerators). Two questions that compare equal have equal answers.
+    Raises UnknownNameError for an objective or price basis there is not, BadInputError for a limit no load can have and
+    for a network without pools.
     """
 
     model: ModelSpec
@@ -81,12 +84,17 @@ class Question:
     kv_formats: tuple[str, ...] = ("auto",)
     price_basis: PriceBasis = "on-demand"
     offload: bool = False
+    split: bool = False
+    kv_network: LinkSpec | None = None
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Objective):
             raise UnknownNameError("objective", self.objective, get_args(Objective))
         if self.price_basis not in get_args(PriceBasis):
             raise UnknownNameError("price basis", self.price_basis, get_args(PriceBasis))
+        if self.kv_network and not self.split:
+            raise BadInputError(f"--kv-network {self.kv_network.key} joins pools: say --split, which searches them")
+        refuse_gapless(self.workload, self.limits.tpot_s)
 
     @property
     def quantization_allowed(self) -> bool:

@@ -10,23 +10,22 @@ import numpy as np
 from sizewell.costs.rank_memory import RankMemories
 from sizewell.costs.weights import Weights
 from sizewell.planner.audition import hold_auditions, played_frontier
-from sizewell.planner.candidates import Machine, cuts
+from sizewell.planner.candidates import MOST_GPUS, Machine, cuts
 from sizewell.planner.columns import Column, Mask, Rows, Yard
 from sizewell.planner.decided import decided_by
 from sizewell.planner.demand import Demand
+from sizewell.planner.evaluate import Trial
 from sizewell.planner.facts import Facts
 from sizewell.planner.nearest import Nearest
 from sizewell.planner.plan import Answer, Gate, Rejection
 from sizewell.planner.question import Question
 from sizewell.planner.ranking import Ranking
 from sizewell.planner.settle import Settler
+from sizewell.planner.splitting import search_splits
 from sizewell.planner.step_table import StepWorks
 from sizewell.planner.support import engine_runs, format_runs
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
-
-MAX_GPUS = 64
-"""Accelerators of a replica tried when no limit is given."""
 
 
 def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
@@ -47,6 +46,7 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     best = Ranking([each.draft.column for each in auditions if each.holds], question)
     held = {each.identity: settled.plan(each.draft, each.rehearsal) for each in auditions if each.holds}
     plans = tuple(held[best.identity(index)] for index in map(int, best.order()))
+    trials = [family.trial for family in families]
     return Answer(
         question=question,
         plans=plans,
@@ -56,7 +56,8 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
             *_rejections(families, ranking.families()),
         ),
         decided_by=decided_by(question, facts, plans),
-        candidates=ranking.size + int(sum(family.nearest.tried.sum() for family in families)),
+        candidates=ranking.size + int(sum(family.trial.nearest.tried.sum() for family in families)),
+        split=search_splits(settled, trials, ranking, plans) if question.split else None,
     )
 
 
@@ -74,9 +75,8 @@ def _refuse_impossible(question: Question, facts: Facts) -> None:
 class _Family:
     """All candidates of one weight format on the machines of one engine."""
 
-    yard: Yard
+    trial: Trial
     weight_format: str
-    nearest: Nearest
     found: tuple[Column, ...]
 
 
@@ -121,9 +121,9 @@ def _family(settled: Settler, yard: Yard, share: _Share, rows: tuple[Rows, Rows]
     good = _good_enough(question, settled.facts, share.weight_format, fit, trial.nearest)
     trial = replace(trial, rows=good)
     found: list[Column] = []
-    for cut in cuts(question.model, question.limits.max_gpus or MAX_GPUS, share.engine.name) if good.size else ():
+    for cut in cuts(question.model, question.limits.max_gpus or MOST_GPUS, share.engine.name) if good.size else ():
         found += trial.columns(cut)
-    return _Family(yard=yard, weight_format=share.weight_format, nearest=trial.nearest, found=tuple(found))
+    return _Family(trial=trial, weight_format=share.weight_format, found=tuple(found))
 
 
 def _has_kernels(question: Question, engine: EngineSpec, weight_format: str, machines: Sequence[Machine]) -> Mask:
@@ -172,13 +172,14 @@ def _rejections(families: Sequence[_Family], held: set[tuple[str, str]]) -> tupl
     nearest: dict[tuple[str, str], _Miss] = {}
     tried: dict[tuple[str, str], int] = {}
     for family in families:
-        for index, machine in enumerate(family.yard.machines):
+        came = family.trial.nearest
+        for index, machine in enumerate(family.trial.yard.machines):
             key = (machine.gpu.key, family.weight_format)
-            reason = family.nearest.reason(index)
+            reason = came.reason(index)
             if reason is None or key in held:
                 continue
-            miss = _Miss(int(family.nearest.gate[index]), float(family.nearest.shortage[index]), *reason)
-            tried[key] = tried.get(key, 0) + int(family.nearest.tried[index])
+            miss = _Miss(int(came.gate[index]), float(came.shortage[index]), *reason)
+            tried[key] = tried.get(key, 0) + int(came.tried[index])
             if key not in nearest or miss.nearness > nearest[key].nearness:
                 nearest[key] = miss
     return tuple(

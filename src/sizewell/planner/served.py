@@ -46,8 +46,7 @@ class Served:
 
 def served(case: PointCase, reached: Reached) -> Served | None:
     """Return the means under the row's load, of the best layout where several are possible; None without a load."""
-    answers = [_served(case, pools, reached) for pools in case.choices]
-    known = [answer for answer in answers if answer is not None]
+    known = [answer for answer in _answers(case, reached) if answer is not None]
     if not known:
         return None
     best, *others = known
@@ -58,7 +57,7 @@ def served(case: PointCase, reached: Reached) -> Served | None:
 
 def likely_choice(case: PointCase, reached: Reached) -> int:
     """Return the layout, by its place among the choices, that the first machine's answer comes from."""
-    answers = [_served(case, pools, reached) for pools in case.choices]
+    answers = _answers(case, reached)
     best = next((at for at, answer in enumerate(answers) if answer is not None), 0)
     for at, answer in enumerate(answers):
         one = answers[best]
@@ -92,14 +91,20 @@ def _is_better(one: Served, other: Served, case: PointCase) -> NDArray[np.bool_]
     return better
 
 
+def _answers(case: PointCase, reached: Reached) -> list[Served | None]:
+    """Return the means of each layout that has room for a cache, or of all where none has: what was measured ran."""
+    roomy = [all(pool.kv_tokens > 0 for pool in pools) for pools in case.choices]
+    return [
+        _served(case, pools, reached) if fits or not any(roomy) else None
+        for pools, fits in zip(case.choices, roomy, strict=True)
+    ]
+
+
 def _served(case: PointCase, pools: tuple[PoolCase, ...], reached: Reached) -> Served | None:
     tables = [step_table(pool.work, reached) for pool in pools]
     if len(pools) == 2:
         return _disaggregated(case, pools, tables, reached)
-    pool, table = pools[0], tables[0]
-    if pool.kv_tokens <= 0 and len(case.choices) > 1:
-        return None
-    return _aggregated(case, pool, table)
+    return _aggregated(case, pools[0], tables[0])
 
 
 def _aggregated(case: PointCase, pool: PoolCase, table: StepTable) -> Served | None:

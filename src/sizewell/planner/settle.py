@@ -65,7 +65,7 @@ class Settler:
     def draft(self, column: Column, row: int) -> Draft:
         """Return a candidate as a deployment."""
         machine = column.yard.machines[column.rows[row]]
-        variant = _no_larger_than_needed(column.variant, float(column.most_users_per_replica[row]))
+        variant = no_larger_than_needed(column.variant, float(column.most_users_per_replica[row]))
         deployment = self._deployment(variant, machine, int(column.replicas[row]))
         certainty = self._certainty(column, row)
         return Draft(
@@ -79,17 +79,18 @@ class Settler:
 
     def plan(self, draft: Draft, played: Rehearsal | None = None) -> Plan:
         """Return the plan of a candidate; with its details where it was played."""
-        deployment = draft.deployment
-        known = self._recovery(deployment.weight_format)
-        table = self._table(draft.column, draft.row)
+        deployment, column = draft.deployment, draft.column
+        known = self.recovery(deployment.weight_format)
+        table = self._table(column, draft.row)
         service = replace(draft.service, bound_by=str(table.decode.bound_by[0, 0]))
         if played:
             service = with_simulated_means(service, played)
-        memory = self._memory(deployment, draft.held)
+        memory = self.memory_use(deployment.pools[0], draft.held)
+        place = column.yard, int(column.rows[draft.row])
         return Plan(
             deployment=deployment,
             service=service,
-            cost=self._cost(deployment, draft.column, draft.row, service.output_tokens_per_s.value),
+            cost=self.cost(deployment, place, service, float(column.watts[draft.row])),
             memory=memory,
             recovery_fraction=known[0],
             recovery_source=known[1],
@@ -97,10 +98,11 @@ class Settler:
             rehearsal=played,
         )
 
-    def _cost(self, deployment: Deployment, column: Column, row: int, tokens_per_s: float) -> Cost:
-        price = column.yard.prices[column.rows[row]]
+    def cost(self, deployment: Deployment, place: tuple[Yard, int], service: Service, watts: float) -> Cost:
+        """Return what a deployment on a machine of a yard costs."""
+        price = place[0].prices[place[1]]
         return replace(
-            cost(deployment, price, self.question.price_basis, tokens_per_s, float(column.watts[row])),
+            cost(deployment, price, self.question.price_basis, service.output_tokens_per_s.value, watts),
             service_units_per_hour=service_units_per_hour(deployment, self.facts.prices),
         )
 
@@ -152,7 +154,7 @@ class Settler:
             weight_format=variant.formats.weight,
             kv_format=variant.formats.kv,
             engine=variant.engine,
-            cluster=machine.cluster_for(variant.cut, replicas),
+            cluster=machine.cluster_for(variant.cut, replicas, variant.settings.offload_bytes),
             pools=(pool,),
         )
 
@@ -181,8 +183,9 @@ class Settler:
         work = self.works.work(variant.formats, variant.cut, policy, (sequences,))
         return step_table(work, column.yard.reached.take(column.rows[row : row + 1]))
 
-    def _memory(self, deployment: Deployment, held: MemoryLedger) -> MemoryUse:
-        ranks = deployment.pools[0].parallelism.dp
+    def memory_use(self, pool: Pool, held: MemoryLedger) -> MemoryUse:
+        """Return what a rank of a pool keeps."""
+        ranks = pool.parallelism.dp
         return MemoryUse(
             total_bytes=held.gpu_bytes,
             weight_bytes=held.weight_bytes,
@@ -192,7 +195,8 @@ class Settler:
             max_concurrency=held.concurrency(ceil(self.demand.context_tokens)) * ranks,
         )
 
-    def _recovery(self, weight_format: str) -> tuple[float | None, str]:
+    def recovery(self, weight_format: str) -> tuple[float | None, str]:
+        """Return how much accuracy a format keeps, as published, and who says so; None where nobody does."""
         known = self.facts.quality.recovery(weight_format, self.question.model.name, self.question.model.parameters)
         if known is None:
             return None, self.facts.quality.why_none(weight_format)
@@ -204,7 +208,7 @@ class Settler:
         )
 
 
-def _no_larger_than_needed(variant: Variant, most_users: float) -> Variant:
+def no_larger_than_needed(variant: Variant, most_users: float) -> Variant:
     """Return the smallest limit on sequences that costs no capacity: what a larger one reserves serves as cache."""
     enough = [limit for limit in SEQUENCE_LIMITS if limit * variant.cut.dp >= most_users]
     limit = min([*enough, variant.settings.max_num_seqs])

@@ -23,19 +23,19 @@ def with_simulated_means(given: Stated, found: Rehearsal) -> Stated:
     if found.unit == "users" and scored.e2e.mean_s:
         faster = found.load / scored.e2e.mean_s / given.requests_per_s.value
     elif found.stated.overloaded:
-        faster = min(1.0, found.capacity_per_s * found.replicas / given.requests_per_s.value)
+        faster = min(1.0, found.capacity_per_s * found.shares / given.requests_per_s.value)
     return replace(
         given,
-        ttft_s=_moved(given.ttft_s, scored.ttft.mean_s),
-        ttfa_s=_moved(given.ttfa_s, scored.ttfa.mean_s),
-        tpot_s=_moved(given.tpot_s, scored.tpot.mean_s),
-        e2e_s=_moved(given.e2e_s, scored.e2e.mean_s),
-        requests_per_s=_moved(given.requests_per_s, given.requests_per_s.value * faster),
-        output_tokens_per_s=_moved(given.output_tokens_per_s, given.output_tokens_per_s.value * faster),
+        ttft_s=moved(given.ttft_s, scored.ttft.mean_s),
+        ttfa_s=moved(given.ttfa_s, scored.ttfa.mean_s),
+        tpot_s=moved(given.tpot_s, scored.tpot.mean_s),
+        e2e_s=moved(given.e2e_s, scored.e2e.mean_s),
+        requests_per_s=moved(given.requests_per_s, given.requests_per_s.value * faster),
+        output_tokens_per_s=moved(given.output_tokens_per_s, given.output_tokens_per_s.value * faster),
     )
 
 
-def _moved(figure: Figure, value: float | None) -> Figure:
+def moved(figure: Figure, value: float | None) -> Figure:
     """Return a figure of another value in an interval of the same relative width; itself where there is no value."""
     if value is None or not figure.value:
         return figure

@@ -46,6 +46,7 @@ class Stated:
     kv_host_bytes: float = 0.0
     kv_cache_bytes: float = 0.0
     pin_prefixes: bool = False
+    by_priority: bool = False
     speculative_tokens: int = 0
     draft_acceptance: float | None = None
     prefill: StatedPool | None = None
@@ -186,6 +187,7 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
         kv_host_bytes=stated.kv_host_bytes,
         kv_cache_bytes=stated.kv_cache_bytes,
         pin_prefixes=stated.pin_prefixes,
+        by_priority=stated.by_priority,
         speculative_tokens=stated.speculative_tokens,
         draft_acceptance=stated.draft_acceptance,
     )

@@ -8,7 +8,10 @@ arithmetic from 8.9, CDNA3 and Gaudi), llama.cpp's back ends (MXFP4 on all of th
 
 from __future__ import annotations
 
-from sizewell.specs.engine import EngineName
+import re
+
+from sizewell.specs.deployment import Parallelism
+from sizewell.specs.engine import EngineName, EngineSpec
 from sizewell.specs.hardware import GpuSpec
 from sizewell.specs.model import ModelSpec
 
@@ -30,6 +33,20 @@ ON_CPU = ("bf16", "fp16", "awq", "gptq", "int8")
 IN_GGUF = ("bf16", "fp16", "mxfp4")
 """Formats of checkpoints that llama.cpp keeps as they are."""
 OLDEST_CAPABILITY = 7.5
+VLLM_POOLS, VLLM_ANY_RATIO = (0, 10), (0, 14)
+"""Of the releases read, the first whose NIXL connector hands caches over, and the first that does to fewer ranks."""
+SGLANG_EQUAL_CUTS = "0.4.6"
+"""The release whose pools cannot be told of each other's cut."""
+
+
+def hands_over(engine: EngineSpec, prefill: Parallelism, decode: Parallelism) -> bool:
+    """Return whether an engine hands caches from one cut to another; hardly any does between stages."""
+    if engine.name == "llama.cpp" or max(prefill.pp, decode.pp) > 1:
+        return False
+    if engine.name == "sglang":
+        return prefill == decode or engine.version != SGLANG_EQUAL_CUTS
+    release = tuple(int(part) for part in re.findall(r"\d+", engine.version)[:2])
+    return release >= VLLM_POOLS and (decode.tp >= prefill.tp or release >= VLLM_ANY_RATIO)
 
 
 def engine_runs(engine: EngineName, gpu: GpuSpec, *, asked: bool = False) -> bool:

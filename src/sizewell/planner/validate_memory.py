@@ -14,7 +14,7 @@ from sizewell.costs.weights import WeightRules, rank_weight_bytes
 from sizewell.planner.logged_format import logged_formats
 from sizewell.planner.logged_rank import logged_rank, logged_stage_bytes, with_logged_peak
 from sizewell.planner.logged_sampler import sampler_caveat, with_logged_sampler
-from sizewell.planner.logged_settings import LogFacts, logged_gpu_bytes, logged_settings
+from sizewell.planner.logged_settings import LoggedSetup, logged_gpu_bytes, logged_settings
 from sizewell.planner.memory_caveats import caveats, weight_caveat
 from sizewell.planner.printed_capacity import printed_concurrency, printed_tokens
 from sizewell.specs.deployment import Parallelism
@@ -76,7 +76,7 @@ class MemoryPrediction:
 
 
 def predict_log(
-    rows: Sequence[MemoryRow], facts: LogFacts, *, logged_peak: bool = False
+    rows: Sequence[MemoryRow], facts: LoggedSetup, *, logged_peak: bool = False
 ) -> tuple[MemoryPrediction, ...]:
     """Return a prediction or a reason for each row of one start-up, and its bytes per token where two rows give it.
 
@@ -105,7 +105,7 @@ def _predicted(
     return _predict(row, rows, memory, ledger_of(memory, total_bytes) if total_bytes else None)
 
 
-def _explained_weights(answer: MemoryPrediction, memory: RankMemory, facts: LogFacts) -> MemoryPrediction:
+def _explained_weights(answer: MemoryPrediction, memory: RankMemory, facts: LoggedSetup) -> MemoryPrediction:
     error = answer.error_fraction
     if answer.metric != "weights_gib_per_gpu" or error is None or abs(error) <= _WEIGHT_BAR:
         return answer
@@ -135,7 +135,7 @@ def unanswered(rows: Iterable[MemoryRow], reason: str) -> tuple[MemoryPrediction
     )
 
 
-def _rank(rows: Sequence[MemoryRow], facts: LogFacts) -> RankMemory:
+def _rank(rows: Sequence[MemoryRow], facts: LoggedSetup) -> RankMemory:
     row = rows[0]
     memory = rank_memory(
         facts.model, logged_formats(row, facts.model), row.cut, logged_settings(rows, facts), facts.engine

@@ -5,7 +5,8 @@ has come, and compute their last token again.
 from __future__ import annotations
 
 from sizewell.simulator.blocks import NULL
-from sizewell.simulator.cache import find_prefix, place_prefix
+from sizewell.simulator.cache import place_prefix
+from sizewell.simulator.prefix import find_prefix
 from sizewell.simulator.state import MOVING, Engine
 from sizewell.simulator.waiting import withdraw
 
@@ -45,6 +46,10 @@ def _blocks_to_come(engine: Engine, request: int) -> int:
     sequence, size = engine.sequences[request], engine.rules[0].block_tokens
     last, count = (sequence.input_tokens + size - 1) // size, 0
     for group in range(len(engine.groups)):
+        if engine.rules[0].counted:
+            first = max(engine.state[0].hit_blocks, engine.passed[group, sequence.slot])
+            count += max(0, min(last, engine.held[group, sequence.slot]) - first)
+            continue
         for place in range(engine.state[0].hit_blocks, min(last, engine.held[group, sequence.slot])):
             count += int(engine.tables[group, sequence.slot, place] != NULL)
     return count

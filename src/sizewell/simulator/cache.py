@@ -1,7 +1,8 @@
 """What sequences hold of the block pool: one table of blocks for each group of layers that cache alike.
 
 A sequence takes blocks from every group. Full attention keeps all of them; a sliding window and a chunk give back
-what no later token sees; a recurrent state takes the same few blocks at any length.
+what no later token sees; a recurrent state takes the same few blocks at any length. Where no block could ever be found
+by its content they are only counted (`rules.counted`): how many, not which.
 """
 
 from __future__ import annotations
@@ -10,45 +11,16 @@ from sizewell.simulator.blocks import (
     NO_KEY,
     NULL,
     PRIVATE,
-    find_block,
     reclaim,
     release_blocks,
     remember,
     share_block,
     take_block,
 )
-from sizewell.simulator.content import Cursor, one_block_on, start_of
+from sizewell.simulator.content import Cursor, one_block_on
 from sizewell.simulator.nodes import adopt, pin
-from sizewell.simulator.offload import follow_on_host, keep_on_host
-from sizewell.simulator.state import CHUNK, FULL, SGLANG, STATE, WINDOW, Engine
-
-
-def find_prefix(engine: Engine, request: int) -> int:
-    """Return the tokens of the longest prefix in full cached blocks, short of the last token; note where they are."""
-    sequence = engine.sequences[request]
-    return seek(engine, request, (sequence.input_tokens + sequence.generated - 1) // engine.rules[0].block_tokens)
-
-
-def seek(engine: Engine, request: int, most: int) -> int:
-    """Return the tokens of the longest prefix in at most so many full cached blocks; note where they are."""
-    rules, state, sequence = engine.rules[0], engine.state[0], engine.sequences[request]
-    cursor = start_of(engine, request)
-    if rules.prefix_caching:
-        if sequence.preemptions == 0:
-            most = min(most, engine.requests[request].private_from)
-        cursor = _follow(engine, request, cursor, most)
-        state.hit_on_host = follow_on_host(engine, request, cursor, most)
-        longest = cursor.block
-        common = _common_hit(engine, longest) if rules.windowed else longest
-        common -= rules.drop_last_hit if common > 0 else 0
-        sequence.junction = longest * rules.block_tokens if rules.windowed and common < longest else 0
-        if common < longest:
-            cursor = start_of(engine, request)
-            while cursor.block < common:
-                cursor = one_block_on(engine, request, cursor)
-    state.hit_blocks, state.hit_key = cursor.block, cursor.key
-    state.hit_segment, state.hit_segment_from = cursor.segment, cursor.segment_from
-    return int(cursor.block * rules.block_tokens)
+from sizewell.simulator.offload import keep_on_host
+from sizewell.simulator.state import CHUNK, SGLANG, STATE, WINDOW, Engine
 
 
 def place_prefix(engine: Engine, request: int, computed: int, tokens: int) -> bool:
@@ -74,6 +46,10 @@ def place_prefix(engine: Engine, request: int, computed: int, tokens: int) -> bo
     engine.slots[slot].segment, engine.slots[slot].segment_from = state.hit_segment, state.hit_segment_from
     for group in range(len(engine.groups)):
         table, unseen = engine.tables[group, slot], _unseen(engine, group, computed)
+        engine.held[group, slot] = max(unseen, state.hit_blocks)
+        engine.passed[group, slot] = unseen
+        if rules.counted:
+            continue
         for place in range(unseen):
             table[place] = NULL
         for place in range(unseen, state.hit_blocks):
@@ -81,7 +57,6 @@ def place_prefix(engine: Engine, request: int, computed: int, tokens: int) -> bo
             table[place] = block
             if block != NULL:
                 share_block(engine, block)
-        engine.held[group, slot] = max(unseen, state.hit_blocks)
     return grow(engine, slot, tokens)
 
 
@@ -99,9 +74,15 @@ def grow(engine: Engine, slot: int, tokens: int) -> bool:
     if engine.rules[0].scheduler == SGLANG:
         reclaim(engine, missing)
     for group in range(len(engine.groups)):
-        for place in range(engine.held[group, slot], _wanted(engine, group, tokens)):
+        held, wanted = engine.held[group, slot], _wanted(engine, group, tokens)
+        if wanted <= held:
+            continue
+        engine.held[group, slot] = wanted
+        if engine.rules[0].counted:
+            engine.state[0].free -= wanted - held
+            continue
+        for place in range(held, wanted):
             engine.tables[group, slot, place] = take_block(engine)
-            engine.held[group, slot] = place + 1
     return True
 
 
@@ -111,7 +92,7 @@ def free_tokens(engine: Engine) -> int:
     size = rules.block_tokens
     if rules.pool_tokens == 0:
         return int(state.free * size)
-    used = (len(engine.blocks) - 1 - state.free) * size
+    used = (rules.usable_blocks - state.free) * size
     for place in range(state.running):
         sequence = engine.sequences[engine.running[place]]
         used -= engine.held[0, sequence.slot] * size - sequence.computed
@@ -122,6 +103,9 @@ def drop_unseen(engine: Engine, slot: int, computed: int) -> None:
     """Give back the blocks that no token after the first `computed` attends to."""
     for group in range(len(engine.groups)):
         last = min(_unseen(engine, group, computed), engine.held[group, slot])
+        if engine.rules[0].counted:
+            _pass(engine, group, slot, last)
+            continue
         table = engine.tables[group, slot]
         first = last
         while first > 0 and table[first - 1] != NULL:
@@ -132,7 +116,7 @@ def drop_unseen(engine: Engine, slot: int, computed: int) -> None:
 def offer_full_blocks(engine: Engine, request: int, tokens: int) -> None:
     """Make the blocks that the first `tokens` of a sequence fill findable by others."""
     rules = engine.rules[0]
-    if not rules.prefix_caching:
+    if not rules.prefix_caching or rules.counted:
         return
     sequence = engine.sequences[request]
     slot = engine.slots[sequence.slot]
@@ -161,7 +145,13 @@ def offer_full_blocks(engine: Engine, request: int, tokens: int) -> None:
 
 
 def reveal(engine: Engine, request: int) -> None:
-    """Make the private blocks of a sequence findable: it is about to lose them, and will look for them again."""
+    """Make the private blocks of a sequence findable: it is about to lose them, and will look for them again.
+
+    Which of them are still there then, only those know that follow every block: what is only counted ends here.
+    """
+    if engine.rules[0].counted:
+        engine.clock[0].lost = engine.rules[0].prefix_caching
+        return
     slot, row = engine.slots[engine.sequences[request].slot], engine.sequences[request].slot
     cursor = Cursor(slot.key, slot.key_block, slot.segment, slot.segment_from)
     while cursor.block < slot.keyed:
@@ -188,10 +178,20 @@ def free_sequence(engine: Engine, request: int) -> None:
     """Give back a sequence's slot and all its blocks, the tail first."""
     state, slot = engine.state[0], engine.sequences[request].slot
     for group in range(len(engine.groups)):
-        release_blocks(engine, engine.tables[group, slot], 0, engine.held[group, slot])
+        if engine.rules[0].counted:
+            _pass(engine, group, slot, engine.held[group, slot])
+        else:
+            release_blocks(engine, engine.tables[group, slot], 0, engine.held[group, slot])
         engine.held[group, slot] = 0
     engine.spare[state.spare] = slot
     state.spare += 1
+
+
+def _pass(engine: Engine, group: int, slot: int, last: int) -> None:
+    """Give back the counted blocks of a table up to `last`."""
+    given_back = max(0, last - engine.passed[group, slot])
+    engine.passed[group, slot] += given_back
+    engine.state[0].free += given_back
 
 
 def _wanted(engine: Engine, group: int, tokens: int) -> int:
@@ -216,75 +216,6 @@ def _missing(engine: Engine, computed: int, tokens: int, capped: bool) -> int:
             if block != NULL and engine.blocks[block].users == 0:
                 missing += 1
     return missing
-
-
-def _follow(engine: Engine, request: int, cursor: Cursor, most: int) -> Cursor:
-    """Return the cursor behind the last of at most `most` blocks that every full group holds."""
-    while cursor.block < most:
-        ahead = one_block_on(engine, request, cursor)
-        for group in range(len(engine.groups)):
-            if engine.groups[group].kind == FULL:
-                block = find_block(engine, ahead.key + group)
-                if block == NULL:
-                    return cursor
-                engine.hits[group, cursor.block] = block
-        engine.keys[cursor.block] = ahead.key
-        cursor = ahead
-    return cursor
-
-
-def _common_hit(engine: Engine, most: int) -> int:
-    """Return the longest prefix of at most `most` blocks that every group can go on from."""
-    common = most
-    group = 0
-    while group < len(engine.groups):
-        shorter = _group_hit(engine, group, common)
-        # A shorter prefix must suit the groups already asked.
-        group = 0 if shorter < common else group + 1
-        common = shorter
-    return common
-
-
-def _group_hit(engine: Engine, group: int, most: int) -> int:
-    kind = engine.groups[group].kind
-    if kind == FULL:
-        return most
-    if kind == STATE:
-        return 0
-    if kind == CHUNK:
-        return _chunk_hit(engine, group, most)
-    size = engine.rules[0].block_tokens
-    seen = (engine.groups[group].span_tokens - 1 + size - 1) // size
-    end, run = most, 0
-    for place in range(most - 1, -1, -1):
-        block = find_block(engine, engine.keys[place] + group)
-        engine.hits[group, place] = block
-        if block == NULL:
-            end, run = place, 0
-        else:
-            run += 1
-            if run >= seen:
-                _clear_hits(engine, group, place)
-                return end
-    return end
-
-
-def _chunk_hit(engine: Engine, group: int, most: int) -> int:
-    size, span = engine.rules[0].block_tokens, engine.groups[group].span_tokens
-    place = most * size // span * span // size
-    _clear_hits(engine, group, place)
-    while place < most:
-        block = find_block(engine, engine.keys[place] + group)
-        if block == NULL:
-            return int(place)
-        engine.hits[group, place] = block
-        place += 1
-    return most
-
-
-def _clear_hits(engine: Engine, group: int, count: int) -> None:
-    for place in range(count):
-        engine.hits[group, place] = NULL
 
 
 def _unseen(engine: Engine, group: int, computed: int) -> int:

@@ -34,6 +34,8 @@ def play_pair(pair: Pair) -> int:
     for _ in range(pair.prefill.clock[0].events):
         if log_is_full(pair.prefill) or log_is_full(pair.decode):
             return MORE
+        if pair.prefill.clock[0].lost or pair.decode.clock[0].lost:
+            return MORE
         first_s, second_s = next_event_s(pair.prefill), next_event_s(pair.decode)
         time_s = min(first_s, second_s)
         if time_s == inf or time_s > horizon_s:

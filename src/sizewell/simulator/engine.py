@@ -19,7 +19,7 @@ def play(world: World) -> int:
     """Play on; return DONE when nothing is left to happen before the horizon, MORE when there is."""
     start_closed_loop(world)
     for _ in range(world.clock[0].events):
-        if log_is_full(world):
+        if log_is_full(world) or world.clock[0].lost:
             return MORE
         time_s = next_event_s(world)
         if time_s == inf or time_s > world.clock[0].horizon_s:

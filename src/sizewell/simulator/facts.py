@@ -281,6 +281,7 @@ def replica_facts(
         max_model_len_tokens=settings.max_model_len_tokens,
         prefix_caching=settings.prefix_caching,
         pin_prefixes=settings.pin_prefixes,
+        policy="priority" if settings.by_priority else "fcfs",
         chunked_prefill=settings.chunked_prefill,
         rules=SchedulerRules.of(engine.version),
         scheduler="sglang" if sglang else "vllm",

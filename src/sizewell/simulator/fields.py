@@ -169,6 +169,8 @@ RULES = np.dtype(
         ("windows_wait", np.int64),
         ("policy", np.int64),
         ("windowed", np.int64),  # some group is not FULL
+        ("counted", np.int64),  # blocks are counted and not told apart: no content of one is ever looked for
+        ("usable_blocks", np.int64),
         ("jumps", np.int64),
         ("router", np.int64),
         ("scheduler", np.int64),
@@ -202,6 +204,7 @@ CLOCK = np.dtype(
         ("request_s", np.float64),  # goes by before a request reaches the scheduler
         ("turn", np.int64),  # whose it is, going round; else requests given to replicas so far
         ("logged", np.int64),  # lines of the log in use
+        ("lost", np.int64),  # counted blocks were lost that will be looked for: this play ends
         ("gap_s", np.float64),  # last gap recorded and its bin
         ("gap_bin", np.int64),
         ("sampled", np.int64),  # samples of the timeline in use

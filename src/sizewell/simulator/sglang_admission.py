@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from sizewell.simulator.arriving import comes_computed, expect
 from sizewell.simulator.batches import add_chunk
-from sizewell.simulator.cache import find_prefix, free_tokens, place_prefix, seek
+from sizewell.simulator.cache import free_tokens, place_prefix
 from sizewell.simulator.log import SCHEDULED, note
+from sizewell.simulator.prefix import find_prefix, seek
 from sizewell.simulator.radix import touch_hits, unused_hits
-from sizewell.simulator.state import NO_ROOM, NO_SEAT, NONE, OPEN, Engine
+from sizewell.simulator.state import NO_ROOM, NO_SEAT, NONE, OPEN, PRIORITY, Engine
 from sizewell.simulator.vllm import start_running
 from sizewell.simulator.waiting import first_waiting, withdraw
 
@@ -161,15 +162,23 @@ def _touch_waiting(engine: Engine) -> None:
     state.looks += 1
     if not engine.rules[0].touches_waiting or (state.looks - 1) % TOUCH_LOOKS > 0:
         return
-    request, count = state.first, 1
-    while count < min(state.heard, MOST_TOUCHED):
+    request, most = state.first, min(state.heard, MOST_TOUCHED)
+    if engine.rules[0].policy == PRIORITY:
+        # The heap is in order but roughly; its first is the first.
+        for place in range(most - 1, -1, -1):
+            _touch(engine, engine.heap[place])
+        return
+    for _ in range(1, most):
         request = engine.sequences[request].behind
-        count += 1
     while request != NONE:
-        sequence = engine.sequences[request]
-        seek(engine, request, (sequence.input_tokens + sequence.generated) // engine.rules[0].block_tokens)
-        touch_hits(engine)
-        request = sequence.before
+        _touch(engine, request)
+        request = engine.sequences[request].before
+
+
+def _touch(engine: Engine, request: int) -> None:
+    sequence = engine.sequences[request]
+    seek(engine, request, (sequence.input_tokens + sequence.generated) // engine.rules[0].block_tokens)
+    touch_hits(engine)
 
 
 def _plays(engine: Engine) -> bool:

@@ -15,7 +15,7 @@ from sizewell.simulator.compiled import CodeStore, Twin
 from sizewell.simulator.facts import Disaggregated, Fleet, ReplicaFacts
 from sizewell.simulator.log import WORDS
 from sizewell.simulator.state import ENDED, NONE, REFUSED, Pair, Records, World
-from sizewell.simulator.world import make_pair, make_world
+from sizewell.simulator.world import make_pair, make_world, only_counted
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.run import OK, REJECTED, UNFINISHED, GapCounts, Run, Timeline
 from sizewell.traffic.underway import Underway
@@ -72,14 +72,16 @@ class Played:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How to play: until `horizon_s`; `compiled` False runs the same functions as plain Python; with a `log` every
-    step is formed and written down, none jumped over; `store` keeps compiled code for the next process. `watch` is told
-    now and then how many requests have ended; what it raises ends the simulation. `settled` is asked more often, of
-    replicas that are not split into pools: once it says yes, what has not ended stays UNFINISHED.
+    step is formed and written down, none jumped over; `store` keeps compiled code for the next process. `followed`
+    tells blocks apart even where it decides nothing. `watch` is told now and then how many requests have ended, from
+    the start if all is played again; what it raises ends the simulation. `settled` is asked more often, of replicas
+    that are not split into pools: once it says yes, what has not ended stays UNFINISHED.
     """
 
     horizon_s: float = inf
     compiled: bool = True
     log: bool = False
+    followed: bool = False
     store: CodeStore | None = None
     watch: Callable[[int], None] | None = None
     settled: Callable[[Underway], bool] | None = None
@@ -97,7 +99,21 @@ def simulate(facts: Served, requests: Requests, options: Options = Options()) ->
 
 
 def play(facts: Served, requests: Requests, options: Options = Options()) -> Played:
-    """Return the run with the scheduler's log; of two pools the prefill pool's lines come first."""
+    """Return the run with the scheduler's log; of two pools the prefill pool's lines come first.
+
+    Blocks are first only counted where that may be enough; if it was not, everything is played again.
+    """
+    try:
+        return _play(facts, requests, options)
+    except _LostError:
+        return _play(facts, requests, replace(options, followed=True))
+
+
+class _LostError(Exception):
+    """A sequence lost blocks that it will look for, and nobody knows which they were."""
+
+
+def _play(facts: Served, requests: Requests, options: Options) -> Played:
     if isinstance(facts, Disaggregated):
         return _play_pools(facts, requests, options)
     world = _world(facts if isinstance(facts, Fleet) else Fleet(replica=facts), requests, options)
@@ -134,7 +150,8 @@ def _world(fleet: Fleet, requests: Requests, options: Options) -> World:
     if options.log:
         fleet = replace(fleet, replica=replace(fleet.replica, jumps=False))
     lines = _log_capacity(fleet.replica) if options.log else 0
-    return make_world(fleet, requests, options.horizon_s, lines)
+    counted = not options.followed and only_counted(fleet.replica, requests)
+    return make_world(fleet, requests, options.horizon_s, lines, counted=counted)
 
 
 def _run_through(
@@ -150,6 +167,8 @@ def _run_through(
     more = True
     while more:
         more = forth() == engine.MORE and not _settled(worlds, options) and not _livelocked(worlds)
+        if any(world.clock[0].lost for world in worlds):
+            raise _LostError
         for world, kept in zip(worlds, lines, strict=True):
             kept += [_line(line) for line in world.log[: world.clock[0].logged]]
             world.clock[0].logged = 0
@@ -234,7 +253,7 @@ def _run(world: World, requests: Requests) -> Run:
 
 def _timeline(world: World) -> Timeline:
     seen = world.samples[: world.clock[0].sampled]
-    usable = len(world.states) * (world.blocks.shape[1] - 1)
+    usable = len(world.states) * int(world.rules[0].usable_blocks)
     return Timeline(
         time_s=seen.time_s.copy(),
         running=seen.running.copy(),

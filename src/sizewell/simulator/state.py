@@ -83,6 +83,7 @@ class Engine(NamedTuple):
     places: Records  # the map from keys to blocks
     tables: Smalls  # [groups, slots, blocks]
     held: Smalls  # [groups, slots]
+    passed: Smalls  # [groups, slots]: blocks at the head of a table given back, where they are only counted
     hits: Smalls  # [groups, blocks]
     slots: Records
     keys: Ints
@@ -119,6 +120,7 @@ class World(NamedTuple):
     places: Records
     tables: Smalls
     held: Smalls
+    passed: Smalls
     hits: Smalls
     slots: Records
     keys: Ints
@@ -162,9 +164,9 @@ def engine_of(world: World, index: int) -> Engine:
     return Engine(
         world.rules, world.groups, world.requests, world.sequences, world.segment_start, world.segment_id,
         world.segment_tokens, world.clock, world.gaps, world.log, world.draws, world.states[index : index + 1],
-        world.blocks[index], world.places[index], world.tables[index], world.held[index], world.hits[index],
-        world.slots[index], world.keys[index], world.spare[index], world.running[index], world.ended[index],
-        world.asked[index], world.moved[index], world.order[index], world.heap[index], world.batches[index],
-        world.entries[index], world.host_states[index : index + 1], world.host_blocks[index],
+        world.blocks[index], world.places[index], world.tables[index], world.held[index], world.passed[index],
+        world.hits[index], world.slots[index], world.keys[index], world.spare[index], world.running[index],
+        world.ended[index], world.asked[index], world.moved[index], world.order[index], world.heap[index],
+        world.batches[index], world.entries[index], world.host_states[index : index + 1], world.host_blocks[index],
         world.host_places[index],
     )  # fmt: skip

@@ -11,7 +11,6 @@ from sizewell.simulator.arriving import comes_computed, expect, strike_moved
 from sizewell.simulator.batches import add_chunk, clear_batch, remove_chunk
 from sizewell.simulator.cache import (
     drop_unseen,
-    find_prefix,
     free_sequence,
     grow,
     offer_full_blocks,
@@ -19,6 +18,7 @@ from sizewell.simulator.cache import (
     reveal,
 )
 from sizewell.simulator.log import ADMITTED, PREEMPTED, SCHEDULED, STEP, note
+from sizewell.simulator.prefix import find_prefix
 from sizewell.simulator.radix import checkpoint
 from sizewell.simulator.state import ENDED, NO_ROOM, NO_SEAT, NONE, OPEN, PRIORITY, RUNNING, SGLANG, WAITING, Engine
 from sizewell.simulator.waiting import comes_before, first_waiting, return_to_front, withdraw

@@ -61,27 +61,28 @@ DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
 
 
-def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: int = 0) -> World:
-    """Return the world before the first request comes."""
+def make_world(
+    fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: int = 0, *, counted: bool = False
+) -> World:
+    """Return the world before the first request comes; `counted` blocks are not told apart (`only_counted`)."""
     facts = fleet.replica
     engines, seats = fleet.replicas * facts.ranks, min(facts.max_num_seqs, max(len(requests), 1))
-    entries = _table_entries(facts, requests)
+    entries, followed = (1, 1) if counted else (_table_entries(facts, requests), facts.blocks)
     follower_start, followers = _followers(requests)
     return World(
-        rules=_rules(fleet, lines, seats),
-        groups=_groups(facts),
-        requests=_requests(facts, requests),
-        sequences=_sequences(requests),
+        rules=_rules(fleet, lines, seats, counted),
+        groups=_groups(facts), requests=_requests(facts, requests), sequences=_sequences(requests),
         **{name: np.array(getattr(requests, name)) for name in ("segment_start", "segment_id", "segment_tokens")},
         clock=_clock(facts, requests, horizon_s),
         gaps=_records(GAP_BINS, GAP),
         log=_records(lines, RECORD),
         draws=_draws(facts),
         states=_states(engines, facts, seats),
-        blocks=_blocks(engines, facts.blocks),
-        places=_places(engines, facts.blocks),
+        blocks=_blocks(engines, followed),
+        places=_places(engines, followed),
         tables=np.zeros((engines, len(facts.groups), seats, entries), dtype=np.int32),
-        held=np.zeros((engines, len(facts.groups), seats), dtype=np.int32),
+        held=_counts(engines, len(facts.groups), seats),
+        passed=_counts(engines, len(facts.groups), seats),
         hits=np.zeros((engines, len(facts.groups), entries), dtype=np.int32),
         slots=_records((engines, seats), SLOT),
         keys=np.zeros((engines, entries), dtype=np.int64),
@@ -99,7 +100,17 @@ def make_world(fleet: Fleet, requests: Requests, horizon_s: float = inf, lines: 
         soonest=new_tournament(fleet.replicas, np.inf),
         idlest=new_tournament(fleet.replicas, 0.0),
         surface=_own(facts.surface),
-    )
+    )  # fmt: skip
+
+
+def _counts(*shape: int) -> Smalls:
+    return np.zeros(shape, dtype=np.int32)
+
+
+def only_counted(facts: ReplicaFacts, requests: Requests) -> bool:
+    """Return whether nobody ever looks for the content of a block, but for a sequence that has lost its own."""
+    named = (requests.think_id != NONE) | (requests.output_id != NONE) | (requests.shared_tokens >= facts.block_tokens)
+    return not facts.prefix_caching or not (named.any() or facts.host_blocks)
 
 
 def make_pair(prefill: World, decode: World, network: Network) -> Pair:
@@ -153,7 +164,7 @@ def _filled(shape: int | tuple[int, ...], record: np.dtype[Any], **fields: Any) 
     return records
 
 
-def _rules(fleet: Fleet, log_lines: int, seats: int) -> Records:
+def _rules(fleet: Fleet, log_lines: int, seats: int, counted: bool) -> Records:
     facts, rules = fleet.replica, fleet.replica.rules
     sglang = facts.scheduler == "sglang"
     return _filled(
@@ -173,7 +184,8 @@ def _rules(fleet: Fleet, log_lines: int, seats: int) -> Records:
         pool_tokens=facts.pool_tokens, host_blocks=facts.host_blocks, host_token_s=facts.host_token_s,
         ratio_decay=_ratio(facts) * (1 - RATIO_LEAST) / RATIO_STEPS,
         policy=PRIORITY if facts.policy == "priority" else FCFS,
-        windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps,
+        windowed=any(group.kind != "full" for group in facts.groups), jumps=facts.jumps, counted=counted,
+        usable_blocks=facts.blocks - 1,
         router=ROUTERS.index(fleet.router), logged=log_lines > 0,
     )  # fmt: skip
 

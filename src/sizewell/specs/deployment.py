@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 from sizewell.specs.engine import EAGER_TAG, HOST_TAG, EngineSpec
@@ -52,6 +53,7 @@ class EngineSettings:
     as calibrated). `offload_bytes` of weights lie in host memory, for each accelerator; `kv_host_bytes` there keep
     cache, for each engine; with `pin_prefixes` what prompts of several sessions begin with is never evicted.
     `kv_cache_bytes` is the size of a rank's cache where it is stated, whatever `memory_fraction` leaves (0: is not).
+    `by_priority`: the lowest number is served first, not who came first.
     """
 
     max_num_seqs: int
@@ -67,6 +69,7 @@ class EngineSettings:
     kv_host_bytes: float = 0.0
     pin_prefixes: bool = False
     kv_cache_bytes: float = 0.0
+    by_priority: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +80,12 @@ class Pool:
     replicas: int
     parallelism: Parallelism
     settings: EngineSettings
+
+    @property
+    def host_bytes_per_gpu(self) -> float:
+        """Host memory each accelerator fills: with weights that lie there, and its part of its engine's cache there."""
+        sharing = self.parallelism.tp * self.parallelism.pp
+        return self.settings.offload_bytes + self.settings.kv_host_bytes / sharing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +108,16 @@ class Deployment:
     def gpus(self) -> int:
         """Accelerators all pools occupy."""
         return sum(pool.replicas * pool.parallelism.gpus for pool in self.pools)
+
+    @property
+    def workers_per_node(self) -> int:
+        """Accelerators at work in one node."""
+        return min(self.cluster.gpus_per_node, ceil(self.gpus / self.cluster.nodes))
+
+    @property
+    def host_bytes(self) -> float:
+        """Weights and cache that lie in the host memory of one node."""
+        return max(pool.host_bytes_per_gpu for pool in self.pools) * self.workers_per_node
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -32,6 +32,9 @@ HOST_TAG = "weights:on-host"
 EAGER_TAG = "steps:eager"
 """Tag of deployments whose hosts issue every kernel: those of several nodes do so at different moments."""
 
+NARROW_ROWS_TAG = "rows:8"
+"""Tag of deployments told to multiply experts of four bits by 8-bit rows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchDefaults:

@@ -36,6 +36,17 @@ class Metric:
     bounds: tuple[float, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The plain names it may have in a text: a counter's with and without the suffix the text format adds."""
+        name = plain_name(self.name)
+        return frozenset({name, name.removesuffix("_total")} if self.kind == "counter" else {name})
+
+
+def plain_name(name: str) -> str:
+    """Return a name as pipelines that allow no colon write it."""
+    return name.replace(":", "_")
+
 
 def metrics_in(table: Sequence[Metric], release: Release) -> tuple[Metric, ...]:
     """Return the metrics a release has; one of two parts stands for its last patch."""

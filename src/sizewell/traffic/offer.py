@@ -66,6 +66,7 @@ def offer(traffic: Traffic | Workload, requests: int, seed: int = 0) -> Requests
         session=rows.session if users is None else rows.session % users,
         concurrency=None if window is None else window.concurrency,
         think_s=0.0 if window is None else window.pause_s,
+        users=users,
         **prompts(rows, contents)._asdict(),
     )
 

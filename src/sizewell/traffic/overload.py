@@ -16,10 +16,11 @@ GROWTH = 1.25
 def overload(requests: Requests, run: Run) -> str:
     """Return in words that requests came faster than they were served, or nothing.
 
-    Only an open loop can be overloaded. Backlog: requests due without a first token; refused ones left out.
+    Only an open loop can be overloaded. Backlog: requests due without a first token; refused ones and those that never
+    went are left out.
     """
-    free = (requests.after == NONE) & (run.status != REJECTED)
-    if requests.concurrency is not None or not free.any():
+    free = (requests.after == NONE) & (run.status != REJECTED) & np.isfinite(run.sent_s)
+    if requests.in_flight is not None or not free.any():
         return ""
     due = np.sort(run.scheduled_s[free])
     first = np.sort(np.where(np.isnan(run.first_token_s[free]), np.inf, run.first_token_s[free]))

@@ -37,6 +37,7 @@ class Requests:
 
     `concurrency`: a closed loop, at most so many requests in flight: `think_s` after one ends, the next unsent row
     goes, whatever its arrival. None: rows are sent when `arrival_s` and `after` say.
+    `users`: a closed loop of so many people, told by `after`. None: rows that wait for nobody come of themselves.
     Raises BadInputError where rows contradict this.
     """
 
@@ -54,6 +55,7 @@ class Requests:
     output_id: Ints
     concurrency: int | None = None
     think_s: float = 0.0
+    users: int | None = None
 
     def __post_init__(self) -> None:
         _check_shapes(self)
@@ -97,6 +99,11 @@ class Requests:
         total = np.concatenate(([0], np.cumsum(self.segment_tokens)))
         shared: Ints = total[self.segment_start[1:]] - total[self.segment_start[:-1]]
         return shared
+
+    @property
+    def in_flight(self) -> int | None:
+        """Requests at a time, at most, of a closed loop; None: an open one, to which more may always come."""
+        return self.concurrency if self.concurrency is not None else self.users
 
     def first(self, count: int) -> Requests:
         """Return the first `count` rows: whole in themselves, because a row only ever waits for an earlier one."""

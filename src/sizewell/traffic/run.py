@@ -113,6 +113,13 @@ class Run:
         """Return some of the requests, warm-up left out; gaps between tokens stay those of all."""
         return replace(self, **{name: getattr(self, name)[begin:end] for name in RUN_COLUMNS})
 
+    def due(self) -> Run:
+        """Return the run without the requests that never went, because it ended before they were due."""
+        went = np.isfinite(self.sent_s)
+        if went.all():
+            return self
+        return replace(self, **{name: getattr(self, name)[went] for name in RUN_COLUMNS})
+
     def _check_served(self) -> None:
         served = self.served
         ordered = (self.scheduled_s <= self.first_token_s) & (self.first_token_s <= self.last_token_s)

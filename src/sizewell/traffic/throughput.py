@@ -60,6 +60,8 @@ def steady_throughput(run: Run) -> tuple[Throughput | None, str]:
     share = np.divide(overlap, span, out=began.copy(), where=span > 0)
     output = float((began + (run.output_tokens[served] - 1) * share).sum())
     total = output + float((run.input_tokens[served] * began).sum())
+    if output == 0:
+        return None, "no token came between the first completion and the last start"
     return Throughput(
         window_s=window_s,
         output_tokens_per_s=output / window_s,

@@ -56,4 +56,4 @@ class Underway:
 def _statistic(values: Floats, slo: Slo) -> float:
     if slo.statistic == "mean":
         return float(values.mean())
-    return float(np.percentile(values, {"p50": 50, "p99": 99}[slo.statistic]))
+    return float(np.percentile(values, float(slo.statistic.removeprefix("p"))))

@@ -8,6 +8,9 @@ from typing import Literal
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.bounds import require
 
+SHORTEST_WITH_GAP = 2
+"""Tokens of the shortest answer that has a time between tokens."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
@@ -61,10 +64,24 @@ class Slo:
     ttfa_s: float | None = None
     tpot_s: float | None = None
     e2e_s: float | None = None
-    statistic: Literal["mean", "p50", "p99"] = "mean"
+    statistic: Literal["mean", "p50", "p90", "p95", "p99"] = "mean"
 
     def __post_init__(self) -> None:
         for name in ("ttft_s", "ttfa_s", "tpot_s", "e2e_s"):
             value = getattr(self, name)
             if value is not None:
                 require(name, value, low=1e-6, high=1e6)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that were stated, in seconds, by what they limit."""
+        stated = {name: getattr(self, f"{name}_s") for name in ("ttft", "ttfa", "tpot", "e2e")}
+        return {name: limit for name, limit in stated.items() if limit is not None}
+
+
+def refuse_gapless(workload: Workload, tpot_s: float | None) -> None:
+    """Raise BadInputError for a limit on the time between tokens where answers are one token long."""
+    if tpot_s is not None and workload.output_tokens < SHORTEST_WITH_GAP:
+        raise BadInputError(
+            f"answers of {workload.output_tokens:g} token have no time between tokens: leave the TPOT limit out"
+        )

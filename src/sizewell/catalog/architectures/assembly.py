@@ -22,10 +22,10 @@ from sizewell.specs.model import ModelSpec
 LONGEST_NAME = 100
 TEXT_SECTIONS = ("text_config", "llm_config", "language_config", "thinker_config")
 ENCODERS = ("vision_config", "audio_config")
-HEARING_TOWERS = frozenset({"audio_towers:gemma4", "audio_towers:gemma3n", "qwen3_omni"})
+HEARING_TOWERS = frozenset({"audio_towers:gemma4", "audio_towers:gemma3n", "audio_towers:qwen25_omni", "qwen3_omni"})
 WIDTHS = ("hidden_size", "d_model", "n_embd")
 NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
-MERGING_TOWERS = frozenset({"qwen2_vision", "qwen25_vision", "qwen3_vision", "qwen3_omni"})
+MERGING_TOWERS = frozenset({"qwen2_vision", "qwen25_vision", "qwen3_vision", "qwen3_omni", "audio_towers:qwen25_omni"})
 MERGED_IMAGE = (16384, 4)
 """Tokens of the largest image these towers take unless told otherwise, and the patches they merge into one."""
 UNKNOWN_IMAGE = (0, 0)

@@ -1,9 +1,9 @@
-"""The encoders of Gemma 3n and 4: images, and a conformer that hears."""
+"""The encoders of models that see and hear: Gemma 3n and 4 with a conformer, Qwen2.5-Omni with one like Whisper's."""
 
 from __future__ import annotations
 
-from sizewell.catalog.architectures.tower import linear, vectors
-from sizewell.catalog.architectures.towers import Tower, gemma4_vision, section
+from sizewell.catalog.architectures.tower import VitShape, linear, vectors, vit
+from sizewell.catalog.architectures.towers import Tower, gemma4_vision, qwen25_vision, section
 from sizewell.catalog.config_fields import Fields
 
 HEARD_BINS = 128
@@ -37,6 +37,28 @@ def gemma3n(config: Fields, hidden: int) -> Tower:
         *_embedder("embed_vision", vision, hidden),
         *_conformer(audio, audio.layers("conf_num_hidden_layers"), kernel, count),
         *_embedder("embed_audio", audio, hidden),
+    )
+
+
+def qwen25_omni(config: Fields, hidden: int) -> Tower:
+    """Qwen2.5-Omni's thinker: the Qwen2.5-VL tower and Whisper's encoder, whose keys have no bias; speech output is not
+    loaded.
+    """
+    thinker = config.section("thinker_config") or config
+    audio = section(thinker, "audio_config")
+    width, out = audio.size("d_model"), audio.size("output_dim", hidden)
+    shape = VitShape(
+        depth=audio.layers("encoder_layers"), hidden=width, intermediate=audio.size("encoder_ffn_dim"),
+        attention_bias=False, extra_vectors=3 * width,
+    )  # fmt: skip
+    return (
+        *qwen25_vision(thinker, hidden),
+        *vit("audio_tower", shape),
+        linear("audio_tower.conv1", 3 * audio.size("num_mel_bins", 128), width, bias=True),
+        linear("audio_tower.conv2", 3 * width, width, bias=True),
+        vectors("audio_tower.audio_bos_eos_token", out, 2),
+        vectors("audio_tower.ln_post", width, bias=True),
+        linear("audio_tower.proj", width, out, bias=True),
     )
 
 

@@ -210,11 +210,16 @@ def cohere2(text: Fields) -> Outline:
     return outline(text, dense_layers(text, read_heads(text), spans, traits), Ends(tied=True))
 
 
-def hunyuan_dense(text: Fields) -> Outline:
+def hunyuan_vl(text: Fields) -> Outline:
+    """HunyuanVL and HunyuanOCR: Hunyuan dense, tied where the file is silent."""
+    return hunyuan_dense(text, tied=True)
+
+
+def hunyuan_dense(text: Fields, *, tied: bool = False) -> Outline:
     """Hunyuan dense: Llama with norms on query and key heads."""
     bias = text.flag("attention_bias", False)
     traits = DenseTraits(attention=AttentionTraits(qkv_bias=bias, out_bias=bias, qk_norm="head"))
-    return outline(text, dense_layers(text, read_heads(text), same_everywhere(text), traits))
+    return outline(text, dense_layers(text, read_heads(text), same_everywhere(text), traits), Ends(tied=tied))
 
 
 def arcee(text: Fields) -> Outline:

@@ -31,19 +31,34 @@ NO_ROPE = frozenset(
 LOCAL_BASES = ("rope_local_base_freq", "swa_rope_theta")
 """Fields that give sliding layers a rope base, and so a table, of their own."""
 
-_TYPES = {"bfloat16": BF16, "float16": FP16, "float32": FP32, "half": FP16, "bf16": BF16, "fp16": FP16}
+_TYPES = {
+    "bfloat16": BF16, "float16": FP16, "float32": FP32, "bf16": BF16, "fp16": FP16, "fp32": FP32, "half": FP16,
+    "float": FP32, "auto": BF16,
+}  # fmt: skip
+_TYPES_WANTED = "bfloat16, float16 or float32; say otherwise with --assume "
 
 
 def activation_type(text: Fields) -> Encoding:
-    """Return the type the engine computes in: float32 checkpoints are served in 16 bits."""
+    """Return the type the engine computes in: float32 checkpoints are served in 16 bits.
+
+    Raises BadInputError for a type no checkpoint is computed in.
+    """
     section: Fields | None = text
     while section is not None:
         for name in ("dtype", "torch_dtype"):
-            if isinstance(section.values.get(name), str):
-                found = _TYPES.get(section.text(name).removeprefix("torch."), BF16)
+            if name in section:
+                found = _type_named(section, name)
                 return FP16 if found is FP32 else found
         section = section.parent
     return BF16
+
+
+def _type_named(section: Fields, name: str) -> Encoding:
+    found = _TYPES.get(section.text(name).removeprefix("torch."))
+    if found is None:
+        place = f"{section.path}{name}=bfloat16"
+        raise section.wrong(name, section.text(name), f"{_TYPES_WANTED}{place}")
+    return found
 
 
 def rope_section(text: Fields) -> Fields | None:
@@ -151,5 +166,5 @@ def recurrent_state_bytes(text: Fields, activation: Encoding) -> int:
     """Return the bytes of one recurrent state element: what the checkpoint asks for, else the activation type."""
     for name in ("mamba_ssm_cache_dtype", "mamba_ssm_dtype"):
         if name in text:
-            return 4 if text.text(name) == "float32" else 2
+            return int(_type_named(text, name).bits_per_weight) // 8
     return int(activation.bits_per_weight) // 8

@@ -76,3 +76,23 @@ def _side(vision: Fields, name: str) -> int:
     if not all(sides):
         raise vision.wrong(name, list(sides), "two positive numbers")
     return sides[0]
+
+
+def hunyuan_vision(config: Fields, hidden: int) -> Tower:
+    """HunyuanVL: a ViT over a large grid of positions; four patches become one, and vectors end rows and images."""
+    vision = section(config)
+    width, merge = vision.size("hidden_size"), vision.size("spatial_merge_size", 2)
+    patch, side = vision.size("patch_size", 16), vision.size("max_image_size", 2048)
+    shape = VitShape(depth=vision.layers(), hidden=width, intermediate=vision.size("intermediate_size"))
+    return (
+        *vit("vision_tower", shape),
+        linear("patch_embed", 3 * patch * patch, width, bias=True),
+        linear("vision_tower.position_embedding", (side // patch) ** 2 + 1, width),
+        linear("patch_merger.proj_conv", width * merge * merge, 2 * width, bias=True),
+        linear("patch_merger.proj_out", 2 * width, 4 * width, bias=True),
+        linear("patch_merger.mlp", 4 * width, hidden, bias=True),
+        vectors("patch_merger.image_newline", 4 * width),
+        vectors("patch_merger.marks", hidden, 3),
+        vectors("patch_merger.before_rms", width),
+        vectors("patch_merger.after_rms", hidden),
+    )

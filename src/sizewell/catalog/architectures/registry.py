@@ -101,6 +101,9 @@ FAMILIES: dict[str, Family] = {
     "HeliumForCausalLM": Family("dense:llama"),
     "HunYuanDenseV1ForCausalLM": Family("dense:hunyuan_dense"),
     "HunYuanMoEV1ForCausalLM": Family("mixture:hunyuan"),
+    "HunYuanVLForConditionalGeneration": Family(
+        "dense:hunyuan_vl", tower="patch_towers:hunyuan_vision", text="text_config"
+    ),
     "Idefics3ForConditionalGeneration": Family("wrapped:llava", tower="siglip_towers:idefics3", text="text_config"),
     "InternLM2ForCausalLM": Family("dense:internlm"),
     "InternLM3ForCausalLM": Family("dense:internlm3"),
@@ -162,6 +165,13 @@ FAMILIES: dict[str, Family] = {
     "PhiForCausalLM": Family("early:phi"),
     "PhimoeForCausalLM": Family("mixture:phimoe"),
     "PhiMoEForCausalLM": Family("mixture:phimoe"),
+    "Qwen2_5OmniForConditionalGeneration": Family(
+        "dense:qwen2", tower="audio_towers:qwen25_omni", text="thinker_config.text_config"
+    ),
+    "Qwen2_5OmniModel": Family("dense:qwen2", tower="audio_towers:qwen25_omni", text="thinker_config.text_config"),
+    "Qwen2_5OmniThinkerForConditionalGeneration": Family(
+        "dense:qwen2", tower="audio_towers:qwen25_omni", text="text_config"
+    ),
     "Qwen2_5_VLForConditionalGeneration": Family("dense:qwen2", tower="qwen25_vision", text="text_config"),
     "Qwen2ForCausalLM": Family("dense:qwen2"),
     "Qwen2MoeForCausalLM": Family("mixture:qwen2_moe"),

@@ -140,13 +140,6 @@ class EngineLog:
         return blocks * nearest
 
 
-def read_engine_log(lines: Iterable[str], *, checkpoint_bytes: float | None = None) -> LogFacts:
-    """Return the facts of a whole log; `checkpoint_bytes` as for `EngineLog`."""
-    log = EngineLog(checkpoint_bytes=checkpoint_bytes)
-    log.feed(lines)
-    return log.facts()
-
-
 def _sum(one: float | None, other: float | None) -> float | None:
     return one + other if one is not None and other is not None else None
 
