@@ -101,6 +101,7 @@ def test_a_jump_is_what_its_steps_are(seed: int) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(SEEDS, st.integers(2, 4))
+@example(3012, 2)  # alone in the pipeline, a batch moves its windows on at once
 def test_a_jump_through_a_pipeline_is_what_its_steps_are(seed: int, stages: int) -> None:
     facts, requests = replace(replica(seed), stages=stages), offered(seed)
     jumping = play(facts, requests)

@@ -127,7 +127,7 @@ def _take_and_offer(engine: Engine, request: int, ahead: int) -> None:
         # Under async scheduling the step before has landed when blocks behind a window are given back.
         if rules.async_scheduling:
             offer_full_blocks(engine, request, computed - sequence.placeholders)
-        behind = rules.windows_wait * (rules.depth - 1)
+        behind = rules.windows_wait * (sequence.in_flight - 1)
         drop_unseen(engine, sequence.slot, computed - 1 - behind)
     grow(engine, sequence.slot, computed)
     # SGLang keeps what was generated when the sequence ends.
