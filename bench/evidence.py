@@ -40,10 +40,10 @@ KINDS = {
 KIND_OF = {metric: kind for kind, metrics in KINDS.items() for metric in metrics}
 WEIGHT = {"speed": 1.0, "rate": 0.7, "run": 0.7, "first": 0.5, "prompt": 0.5}
 TRUST = {"A": 1.0, "B": 0.7, "C": 0.4}
-DOUBTED = {"gpustack_perflab": 0.25}
-"""Data sets that contradict the others, and how much they count in a fit. Prompts and batches on this one's H100 take
-twice as long as on everybody else's, whatever the engine, single streams do not: a card held at half its clock; and its
-rows of GLM-4.5-Air on H100 repeat those on A100 digit by digit."""
+DOUBTED = {("gpustack_perflab", "h100-sxm-80gb"): 0.1}
+"""Cards of data sets that contradict all others, and how much they count in a fit. Prompts and batches on this one's
+H100 take twice as long as on everybody else's, whatever the engine, single streams do not: a card held at half its
+clock; and its rows of GLM-4.5-Air on H100 repeat those on A100 digit by digit."""
 ROWS_OF_A_CELL = 6.0
 """Rows of one data set, group, format and load say much the same: more of them count no more than so many."""
 ROWS_OF_A_SET = 20.0
@@ -108,7 +108,7 @@ def weights(ready: Sequence[PointCase], wanted: Sequence[Target]) -> Floats:
             * min(1.0, ROWS_OF_A_SET / sets[row.dataset, target.kind])
             * WEIGHT[target.kind]
             * TRUST[row.trust[:1]]
-            * DOUBTED.get(row.dataset, 1.0)
+            * DOUBTED.get((row.dataset, row.gpu), 1.0)
             for row, target, weight in zip(rows, wanted, single, strict=True)
         ]
     )
@@ -201,7 +201,8 @@ def _digest(ready: Sequence[PointCase]) -> str:
     """Return a name for everything a calibration depends on."""
     here = Path(__file__).parent
     rooms = here.parent / "src" / "sizewell"
-    sources = [*here.glob("fit_ranges.py"), rooms / "catalog" / "data" / "calibrations" / "kernels.toml"]
+    sources = [here / name for name in ("evidence.py", "fit_ranges.py", "spreads.py")]
+    sources.append(rooms / "catalog" / "data" / "calibrations" / "kernels.toml")
     for room in ("specs", "costs", "simulator", "planner"):
         sources += (rooms / room).rglob("*.py")
     digest = sha256(repr([case.row for case in ready]).encode())

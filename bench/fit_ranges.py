@@ -34,6 +34,7 @@ SHARED = {
     "front_token_s": Guess(6e-5, 2e-5, 2e-4, 0.3),
     "far_collective_s": Guess(6e-5, 2e-5, 1.5e-4, 0.6),
     "request_s": Guess(1e-2, 2e-3, 0.1, 1.0),
+    "accept_s": Guess(5e-3, 1e-3, 2e-2, 0.7),
     "burst_share": Guess(0.3, 0.05, 2.0, 1.0),
 }
 TAGGED = {

@@ -138,3 +138,12 @@ def test_cards_in_slots_meet_at_the_rate_of_the_slot() -> None:
     machine = cluster("l40s-48gb", gpus_per_node=4)
     assert machine.node.topology == "pcie"
     assert Machines.of([machine]).near_bytes_per_s[0] == machine.node.scale_up.bytes_per_s
+
+
+def test_a_halved_rate_of_long_sums_is_all_that_is_halved() -> None:
+    """A GeForce card feeds its matrix units as the full chip does: twice the share of half the rate, at most 0.95."""
+    geforce, full = cluster("rtx-4090-24gb", gpus_per_node=1, nodes=1), cluster("l40s-48gb", gpus_per_node=1, nodes=1)
+    seconds = step(SMALL, [geforce, full], "bf16", Batch.prefill(4096)).limits["compute"][:, 0]
+    rates = [each.gpu.peak_flops_per_s("bf16") for each in (geforce, full)]
+    shares = 1 / (seconds * rates)
+    assert 1.4 < shares[0] / shares[1] < 2.0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import log
+
 import numpy as np
 import pytest
 
+from sizewell.catalog.models import read_model
 from sizewell.costs import mlp_work
 from sizewell.costs.batch import Batch
-from sizewell.costs.mlp_work import read_experts, touched_experts
+from sizewell.costs.mlp_work import crowding, read_experts, touched_experts
 from sizewell.costs.operators import step_operators
 from sizewell.costs.work import total_work
 from sizewell.specs.deployment import Formats, Parallelism
@@ -77,8 +80,18 @@ def test_expert_parallel_ranks_hold_whole_experts() -> None:
     operators = step_operators(deepseek_r1(), NATIVE, cut, Batch.decode(4096, 1000))
     experts = next(o for o in operators if o.name == "routed experts")
     whole = 256 * 3 * 7168 * 2048 * (1 + 4 / 128**2)
-    passed = 4096 * 8 / 8 * 2 * (7168 + 4096 + 2048 + 7168)
+    passed = crowding(8) * 4096 * 8 / 8 * 2 * (7168 + 4096 + 2048 + 7168)
     assert experts.hbm_bytes[0] == pytest.approx(whole / 8 + passed, rel=1e-3)
+
+
+def test_the_fullest_rank_of_experts_stays_fuller_than_the_mean() -> None:
+    """Popular experts are popular in every batch: 0.3 of √(2·ln 8) more rows, in a prompt of any length."""
+    for tokens in (1000, 100_000):
+        flops = []
+        for cut in (Parallelism(tp=8), Parallelism(tp=8, ep=8)):
+            operators = step_operators(deepseek_r1(), NATIVE, cut, Batch.prefill(tokens))
+            flops.append(next(o for o in operators if o.name == "routed experts").flops[0])
+        assert flops[1] / flops[0] == pytest.approx(1 + 0.3 * (2 * log(8)) ** 0.5)
 
 
 def test_drafts_pass_through_the_prediction_layer() -> None:
@@ -86,3 +99,16 @@ def test_drafts_pass_through_the_prediction_layer() -> None:
     drafted = step_operators(deepseek_r1(), NATIVE, ONE, Batch.decode(8, 1000, query_tokens=3), drafts=2)
     assert total_work(drafted).hbm_bytes[0] > total_work(plain).hbm_bytes[0]
     assert total_work(drafted).total_flops[0] > 3 * total_work(plain).total_flops[0]
+
+
+def test_sparse_attention_reads_whole_lists_in_tiles_of_64_heads() -> None:
+    """8 ranks of 16 heads compute as much as 2 of 64, and a short prompt's tokens as much as a long one's."""
+    model = read_model("deepseek-ai/DeepSeek-V3.2")
+    batch = Batch.prefill(512)
+    ways = [step_operators(model, NATIVE, Parallelism(tp=tp), batch) for tp in (2, 8)]
+    sums = [sum(o.work.total_flops[0] for o in one if o.name == "prefill attention") for one in ways]
+    assert sums[0] == sums[1] == 61 * 512 * 2048 * 64 * 2 * (576 + 512)
+    decoding = step_operators(model, NATIVE, Parallelism(tp=8), Batch.decode(10, 300))
+    read = next(o for o in decoding if o.name == "decode attention")
+    assert read.flops[0] == 10 * 2048 * 64 * 2 * (576 + 512)
+    assert read.hbm_bytes[0] == 10 * 300 * 576 * 2

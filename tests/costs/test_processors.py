@@ -63,4 +63,4 @@ def test_more_threads_wait_longer_for_one_another() -> None:
         step("llama-3.1-8b", p, "gguf-q4_k_m", Batch.decode(1, 1)).parts["launch"][0, 0]
         for p in ("cpu-ryzen-7600", "cpu-epyc-9654-2s")
     ]
-    assert launches[1] == pytest.approx(4 * launches[0])
+    assert launches[1] == pytest.approx(4 * launches[0], rel=1e-3)  # factors are kept to four digits

@@ -27,15 +27,16 @@ from sizewell.specs.deployment import Formats, Parallelism
 from sizewell.specs.hardware import ClusterSpec
 
 MACHINES = ("h100-sxm-80gb", "mi300x-192gb", "l40s-48gb", "b200-sxm-180gb", "apple-m4-max-128gb")
+PIECED = StepPolicy(chunk_tokens=8192, drafts=2, pieced_tokens=256)
 CASES = (
-    ("meta-llama/Llama-3.1-8B-Instruct", Parallelism(), StepPolicy(chunk_tokens=8192)),
+    ("meta-llama/Llama-3.1-8B-Instruct", Parallelism(), StepPolicy(chunk_tokens=8192, pieced_tokens=512)),
     ("meta-llama/Llama-3.3-70B-Instruct", Parallelism(tp=4), StepPolicy(chunk_tokens=2048, eager=True)),
     ("meta-llama/Llama-3.3-70B-Instruct", Parallelism(tp=8, pp=2), StepPolicy(chunk_tokens=8192)),
     ("openai/gpt-oss-120b", Parallelism(tp=2), StepPolicy(chunk_tokens=8192)),
     ("deepseek-ai/DeepSeek-R1", Parallelism(tp=8), StepPolicy(chunk_tokens=8192)),
     ("deepseek-ai/DeepSeek-R1", Parallelism(tp=8, ep=8), StepPolicy(chunk_tokens=16384, drafts=1)),
     ("deepseek-ai/DeepSeek-R1", Parallelism(dp=8, ep=8), StepPolicy(chunk_tokens=8192)),
-    ("deepseek-ai/DeepSeek-R1", Parallelism(tp=2, dp=8, ep=16), StepPolicy(chunk_tokens=8192, drafts=2)),
+    ("deepseek-ai/DeepSeek-R1", Parallelism(tp=2, dp=8, ep=16), PIECED),
     ("deepseek-ai/DeepSeek-V3.2", Parallelism(tp=8), StepPolicy(chunk_tokens=8192)),
     ("Qwen/Qwen3-Next-80B-A3B-Instruct", Parallelism(tp=2), StepPolicy(chunk_tokens=8192, offload_bytes=1e9)),
     ("openai/gpt-oss-120b", Parallelism(), StepPolicy(chunk_tokens=2048, host_bytes=40e9, copied_from_tokens=32)),

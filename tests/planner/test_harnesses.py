@@ -65,3 +65,19 @@ def test_experts_of_four_bits_are_multiplied_by_narrow_rows_where_the_harness_sa
     ):
         assert not narrows_expert_rows(replace(told, **changed), "vllm", architecture)
     assert not narrows_expert_rows(told, "trtllm", "blackwell")
+
+
+def test_how_many_requests_a_burst_has() -> None:
+    """Stated, put as concurrency, or set by trtllm-bench's overview; else it goes on until nothing changes."""
+    burst = row(engine="trtllm", load="offline", concurrency=None, input_tokens=2048.0, output_tokens=128.0)
+    queued = [
+        as_launched(one, "trtllm", "hopper").num_requests
+        for one in (
+            replace(burst, num_requests=7.0, concurrency=9.0),
+            replace(burst, concurrency=9.0),
+            replace(burst, notes="trtllm-bench offline max throughput"),
+            replace(burst, notes="trtllm-bench offline max throughput", input_tokens=77.0),
+            burst,
+        )
+    ]
+    assert queued == [7.0, 9.0, 3000, None, None]

@@ -94,3 +94,84 @@ def test_what_ran_is_answered_though_no_layout_leaves_room_for_a_cache() -> None
     )  # fmt: skip
     assert len(tight.choices) > 1
     assert all(answer.predicted for answer in predict_point(tight, read_efficiencies()))
+
+
+def test_sglang_drops_attention_data_parallelism_of_one_way() -> None:
+    """`--enable-dp-attention` without `--dp-size` does nothing there; TensorRT-LLM takes all ranks."""
+    asked = {"model": "deepseek-ai/DeepSeek-R1", "num_gpus": 8, "tp": 8, "attention_dp": True, "weight_format": "fp8"}
+    ways = {
+        (engine, dp): case(engine=engine, dp=dp, **asked).choices[0][0].layout.cut.dp
+        for engine, dp in (("sglang", 1), ("sglang", 8), ("sglang", None), ("trtllm", 1))
+    }
+    assert ways == {("sglang", 1): 1, ("sglang", 8): 8, ("sglang", None): 8, ("trtllm", 1): 8}
+
+
+def test_conversations_vary_within_what_benchmarks_keep_of_them() -> None:
+    one = case(load="offline", concurrency=None, num_requests=3000.0, notes="ShareGPT", input_tokens=220.0)
+    sent = offered(one, one.choices[0][0], 0.0, 0.0)
+    assert sent.input_tokens.mean() == pytest.approx(220, rel=0.02)
+    assert sent.output_tokens.mean() == pytest.approx(180, rel=0.02)
+    assert 900 < sent.input_tokens.max() <= 1100
+    # Exponential: the longest of n answers is about ln n means.
+    assert 5 < sent.output_tokens.max() / 180 < 11
+    alike = replace(one, row=replace(one.row, dataset="llmservingsim_vllm_traces"))
+    answers = offered(alike, one.choices[0][0], 0.0, 0.0).output_tokens
+    assert answers.std() / answers.mean() == pytest.approx(0.15, rel=0.1)
+
+
+def test_a_front_end_hands_a_burst_on_when_it_has_read_all_of_it() -> None:
+    """Only vLLM's, and only where requests are served: every first token waits for the whole burst to be read."""
+    burst = {"load": "offline", "concurrency": None, "num_requests": 200.0, "num_gpus": 1}
+    first = {}
+    for engine, command in (("vllm", "vllm serve"), ("vllm", "benchmark_throughput.py"), ("trtllm", "trtllm-serve")):
+        one = case(engine=engine, engine_version="", notes=f"{command}; random", **burst)
+        reached = Reached.of(one.machines, read_efficiencies(), also=one.tags)
+        slower = replace(reached, factors={**reached.factors, "accept_s": reached.factors["accept_s"] + 0.01})
+        found = [Player().play(one, each) for each in (reached, slower)]
+        assert found[0] is not None and found[1] is not None
+        first[command] = found[1]["ttft_mean_s"] - found[0]["ttft_mean_s"]
+    assert first == pytest.approx({"vllm serve": 2.0, "benchmark_throughput.py": 0.0, "trtllm-serve": 0.0})
+
+
+def test_mlperf_fills_the_cache_where_tensorrt_would_keep_room_for_answers() -> None:
+    """Half an answer of 180 tokens is kept free beside a mean context of 900 + 90."""
+    kept, filled = (
+        case(engine="trtllm", engine_version="", notes=notes).choices[0][0].kv_tokens for notes in ("", "MLPerf v4.1")
+    )
+    assert filled / kept == pytest.approx(1 + 90 / 990, rel=1e-2)
+
+
+def test_prompts_of_a_shared_prefix_load_return() -> None:
+    """Nine system prompts for five users are 45 prompts: of those that return, the last block is computed."""
+    notes = "shared prefix: 9 system prompts x 5 users, system 100 tok, question 447 tok; stages 5 req/s for 60s"
+    one = case(load="open_loop", concurrency=None, input_tokens=547.0, shared_prefix_tokens=100.0, notes=notes)
+    sent = offered(one, one.choices[0][0], 5.0, 0.0)
+    assert (one.lengths.prompt_tokens, one.lengths.cached_tokens) == (16.0, 531.0)
+    assert sorted(set(sent.segment_id.tolist())) == list(range(45))
+    assert sent.segment_tokens.tolist() == [531] * len(sent)
+
+
+def test_the_prompts_of_a_static_batch_are_one_step() -> None:
+    """Twice the batch or twice the prompt is twice the tokens, and nearly twice the time to the first one."""
+
+    def ttft(users: float, tokens: float) -> float:
+        one = case(load="static_batch", engine="trtllm", engine_version="0.9.0", num_gpus=1, concurrency=users,
+                   input_tokens=tokens)  # fmt: skip
+        found = next(p.predicted for p in predict_point(one, read_efficiencies()) if p.metric.startswith("ttft"))
+        assert found is not None
+        return found.value
+
+    assert ttft(128, 128) == pytest.approx(2 * ttft(64, 128), rel=0.05)
+    assert ttft(64, 256) == pytest.approx(2 * ttft(64, 128), rel=0.05)
+    assert ttft(16, 128) > ttft(1, 128)
+
+
+def test_what_was_measured_fitted() -> None:
+    """R1 in 8 bits leaves four B200 no cache at the usual share of memory: its run was given more."""
+    r1 = {"model": "deepseek-ai/DeepSeek-R1-0528", "weight_format": "fp8", "gpu": "b200-sxm-180gb", "engine": "sglang",
+          "engine_version": "0.5.12", "num_gpus": 4, "tp": 4, "kv_format": "fp8", "max_num_batched_tokens": 16_384,
+          "input_tokens": 7373.0, "output_tokens": 922.0}  # fmt: skip
+    pool = case(**r1).choices[0][0]
+    assert pool.settings.memory_fraction == 0.95
+    assert pool.kv_tokens > 32 * 8300
+    assert case(**r1 | {"memory_fraction": 0.88}).choices[0][0].settings.memory_fraction == 0.88

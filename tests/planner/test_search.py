@@ -194,7 +194,7 @@ def pipelined(facts: Facts) -> Answer:
     question = Question(
         model=read_model("Qwen/Qwen3-Next-80B-A3B-Instruct"), weight_formats=("fp8",),
         workload=Workload(rate_per_s=20, input_tokens=2000, answer_tokens=300),
-        limits=Limits(slo=Slo(ttft_s=2.0, tpot_s=0.05), gpu_keys=("rtx-5070-ti-16gb", "b200-sxm-180gb")),
+        limits=Limits(slo=Slo(ttft_s=2.0, tpot_s=0.02), gpu_keys=("rtx-5070-ti-16gb", "b200-sxm-180gb")),
     )  # fmt: skip
     return answer(question, facts, top=1)
 

@@ -15,6 +15,7 @@ from sizewell.simulator.simulate import Options, play
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.run import OK, REJECTED
+from surfaces import flat_surface
 
 NETWORK = Network(latency_s=0.1, send_block_s=0.0937, receive_block_s=0.0513)
 both = pytest.mark.parametrize("compiled", [False, True])
@@ -43,6 +44,19 @@ def test_decoding_is_not_disturbed_by_prompts(compiled: bool) -> None:
     requests = Requests.of(np.array([0.0, 2.0, 2.0, 2.0]), [4, 16, 16, 16], [8, 1, 1, 1])
     run = play(replace(pools(), network=Network()), requests, Options(compiled=compiled)).run
     assert run.last_token_s[0] - run.first_token_s[0] == 7.0
+
+
+@both
+def test_prompts_that_come_computed_decode_from_their_first_step_on(compiled: bool) -> None:
+    """Issuing a prompt kernel by kernel takes ten seconds: no step of the decode pool does, drafts or none."""
+    surface = flat_surface()
+    slow = surface._replace(issue=surface.issue._replace(launches=1.0, prefill_launch_s=10.0))
+    requests = Requests.of(np.arange(4.0), [4, 8, 8, 8], [6, 6, 6, 6])
+    for drafts in (0, 2):
+        given = pools(drafts=drafts, acceptance=0.0)
+        decode = replace(given.decode, replica=replace(given.decode.replica, surface=slow))
+        runs = [play(each, requests, Options(compiled=compiled)).run for each in (given, replace(given, decode=decode))]
+        assert runs[0].last_token_s.tolist() == runs[1].last_token_s.tolist()
 
 
 @both

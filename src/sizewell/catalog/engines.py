@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import fields
 from functools import cache
 from importlib.resources import files
 from typing import Any, cast
 
-from sizewell.specs.engine import BatchDefaults, CpuRules, EngineName, EngineSpec
+from sizewell.specs.engine import BatchDefaults, CpuRules, EngineName, EngineSpec, PlainPrompts
 from sizewell.specs.errors import UnknownNameError
 
 _GIB = 2**30
@@ -122,10 +123,15 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
         copied_from_tokens=facts.get("copied_from_tokens", 0),
         wide_output_groups=facts.get("wide_output_groups", False),
         expert_scale_copies=facts.get("expert_scale_copies", False),
+        plain_prompts=_plain_prompts(facts) if "queued_launches" in facts else None,
         cpu=_cpu_rules(facts["cpu"]) if "cpu" in facts else None,
         **plain,
         **{field: facts[key] * _GIB for field, key in sizes.items()},
     )
+
+
+def _plain_prompts(facts: dict[str, Any]) -> PlainPrompts:
+    return PlainPrompts(**{field.name: facts[field.name] for field in fields(PlainPrompts)})
 
 
 def _cpu_rules(facts: dict[str, Any]) -> CpuRules:

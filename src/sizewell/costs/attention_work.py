@@ -6,7 +6,7 @@ A product of two matrices counts two operations per multiplied pair.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from sizewell.specs.encoding import ComputeType
 from sizewell.specs.layers import Attention, CompressedAttention, Indexer, LatentAttention, Mixer, Recurrent
 
 ACTIVATION_BYTES = 2
+SPARSE_HEADS = 64.0
+"""Heads of a tile of FlashMLA's sparse kernels: ranks with fewer pad theirs."""
 DECODE, PREFILL = "attention-decode", "attention-prefill"
 
 
@@ -95,16 +97,33 @@ def _latent(mixer: LatentAttention, repeats: Floats | float, batch: Batch, width
         )
         for each in (absorbed_width, expanded_width)
     )
-    span = mixer.indexer.top_k_tokens if mixer.indexer else None
+    if mixer.indexer:
+        return _sparse(mixer.indexer, repeats, batch, absorbed, width)
     found = []
     if batch.has_decode:
-        seen = _seen(batch.context_tokens, span)
-        found.append(_decode("latent-attention", repeats, batch, absorbed, seen, width))
+        found.append(_decode("latent-attention", repeats, batch, absorbed, batch.context_tokens, width))
     if batch.has_prefill:
-        found.append(_prefill(repeats, batch, expanded, _seen(batch.prefill_visible_tokens, span), width))
-    if mixer.indexer:
-        found.append(_selection(mixer.indexer, repeats, batch, 1))
+        found.append(_prefill(repeats, batch, expanded, batch.prefill_visible_tokens, width))
     return tuple(found)
+
+
+def _sparse(
+    indexer: Indexer, repeats: Floats | float, batch: Batch, row: _Row, width: CacheWidth
+) -> tuple[Operator, ...]:
+    """Every query reads a list of `top_k_tokens` latent rows, whatever of it is filled, in prefill as in decode; its
+    kernels compute SPARSE_HEADS heads at least.
+    """
+    tile = replace(row, flops=row.flops * max(1.0, SPARSE_HEADS / row.queries), queries=max(row.queries, SPARSE_HEADS))
+    listed = np.full_like(batch.tokens, float(indexer.top_k_tokens))
+    found = []
+    if batch.has_decode:
+        seen = _seen(batch.context_tokens, indexer.top_k_tokens)
+        decode = _decode("latent-attention", repeats, batch, tile, seen, width)
+        found.append(replace(decode, flops=batch.decode_sequences * listed * (batch.query_tokens * tile.flops)))
+    if batch.has_prefill:
+        prefill = _prefill(repeats, batch, tile, listed, width)
+        found.append(replace(prefill, kind="latent-attention"))
+    return (*found, _selection(indexer, repeats, batch, 1))
 
 
 def _compressed(

@@ -30,9 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sizewell.costs.batch import Floats
-from sizewell.costs.machines import NARROW, Machines, Reached
+from sizewell.costs.machines import MOST_REACHED, NARROW, Machines, Reached
 from sizewell.costs.work import PRODUCTS, Operator
 from sizewell.specs.calibration import KERNEL_PARAMETERS
+
+HALVED = frozenset({"fp16", "bf16"})
+"""Products whose sums of 32 bits some cards run at a rate below that of their units."""
+FLOPS_SHARE = KERNEL_PARAMETERS.index("flops_share")
 
 
 class KernelWork(NamedTuple):
@@ -170,10 +174,22 @@ def joined(one: Floats, other: Floats) -> Floats:
 def _curve(operator: Operator, reached: Reached) -> Floats:
     """Return the parameters [parameters, M]; chips without narrow arithmetic widen the weights and run 16-bit."""
     curve = reached.curve(operator.curve, KERNEL_PARAMETERS)
+    rates = reached.machines.flops_per_s
+    if operator.compute in HALVED:
+        return _long_sums(curve, rates["fp16-short"] / rates[operator.compute])
     if operator.compute not in NARROW or operator.kind not in PRODUCTS:
         return curve
-    rates = reached.machines.flops_per_s
     native = rates[operator.compute] > rates["bf16"]
     if native.all():
         return curve
-    return np.where(native, curve, reached.curve(f"{operator.kind}.w4", KERNEL_PARAMETERS))
+    widened = reached.curve(f"{operator.kind}.w4", KERNEL_PARAMETERS)
+    return np.where(native, curve, _long_sums(widened, rates["fp16-short"] / rates["bf16"]))
+
+
+def _long_sums(curve: Floats, halved: Floats) -> Floats:
+    """Return the same where sums of 32 bits run at 1/`halved` [M] of the rate that all else keeps up with."""
+    if (halved <= 1.0).all():
+        return curve
+    found = curve.copy()
+    found[FLOPS_SHARE] = np.minimum(curve[FLOPS_SHARE] * np.maximum(halved, 1.0), MOST_REACHED)
+    return found

@@ -13,7 +13,7 @@ from sizewell.specs.calibration import Curves, Efficiencies, matching_curve
 from sizewell.specs.encoding import ComputeType
 from sizewell.specs.hardware import ClusterSpec
 
-COMPUTE_TYPES: tuple[ComputeType, ...] = ("fp32", "fp16", "bf16", "fp8", "int8", "fp4")
+COMPUTE_TYPES: tuple[ComputeType, ...] = ("fp32", "fp16", "fp16-short", "bf16", "fp8", "int8", "fp4")
 NARROW: frozenset[str] = frozenset({"fp8", "int8", "fp4"})
 FAST_TOPOLOGIES = ("nvswitch", "all-to-all", "ring", "pairs")
 

@@ -28,6 +28,10 @@ INDEPENDENT = 0.7
 shared/data/points-dev.csv: 0.6 to 0.8 for R1, 0.45 to 0.6 for gpt-oss, under three engines on H100, H200 and B200."""
 
 
+POPULARITY = 0.3
+"""Spread of how often the ranks' experts are chosen over their mean, which more tokens do not even out."""
+
+
 def touched_experts(mlp: MoeMlp, tokens: Floats) -> Floats:
     """Return how many distinct experts `tokens` choose together, when every expert is as likely as any other."""
     return mlp.experts * (1.0 - (1.0 - mlp.top_k / mlp.experts) ** tokens)
@@ -45,6 +49,11 @@ def rank_skew(ranks: int, assignments: Floats) -> Floats:
     """
     mean = np.maximum(assignments / ranks, 1e-9)
     return np.minimum(1.0 + sqrt(2 * log(ranks)) / np.sqrt(mean), float(ranks)) if ranks > 1 else np.ones_like(mean)
+
+
+def crowding(ranks: int) -> float:
+    """Return how many more rows than the mean the fullest of `ranks` ranks of experts has, however many there are."""
+    return 1.0 + POPULARITY * sqrt(2 * log(ranks)) if ranks > 1 else 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +108,7 @@ class MlpWork:
         assigned = self.everywhere * mlp.top_k
         weights = sum(m.bytes for m in held)
         one_expert = sum(2 * m.outputs * m.inputs for m in held)
-        per_rank = assigned / ranks
+        per_rank = assigned / ranks * crowding(ranks)
         passed = per_rank * float(sum(m.outputs + m.inputs for m in held) * ACTIVATION_BYTES)
         return Operator(
             name="routed experts",
@@ -109,7 +118,7 @@ class MlpWork:
             repeats=repeats,
             flops=per_rank * float(one_expert),
             hbm_bytes=touched * weights + passed,
-            rows=assigned / np.maximum(touched * mlp.experts, 1e-9),
+            rows=assigned * crowding(ranks) / np.maximum(touched * mlp.experts, 1e-9),
             row_bytes=passed,
             units=touched * float(mlp.experts / ranks),
             launches=GROUPED_LAUNCHES,

@@ -17,12 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sizewell.costs.attention_work import DECODE, PREFILL
 from sizewell.costs.batch import Floats
 from sizewell.costs.collectives import exchange
 from sizewell.costs.host_work import hosted
 from sizewell.costs.kernels import kernel_seconds, kernels
 from sizewell.costs.machines import Reached
 from sizewell.costs.work import Collective, Operator
+
+ATTENTION = frozenset({DECODE, PREFILL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +35,12 @@ class Launch:
     A `front_end` process turns their tokens into messages meanwhile. `stages` is the pipeline depth and
     `slowest_stage` its longest stage over the mean one; `offload_bytes` of weights per accelerator come over the
     host link each step. Graphs are recorded for decoding: steps that are `unrecorded` [B], 0 or 1, because they carry
-    chunks of prompts are issued kernel by kernel.
+    chunks of prompts are issued kernel by kernel; if they run in `pieces` [B], 0 or 1, only attention's kernels are.
     """
 
     sequences: Floats
     unrecorded: Floats | None = None
+    pieces: Floats | None = None
     eager: bool = False
     stages: int = 1
     slowest_stage: float = 1.0
@@ -182,7 +186,7 @@ def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, wo
     if launch.eager:
         gaps = gaps + np.maximum(launches * factors["eager_launch_s"][:, None] - gaps - working_s, 0.0)
     elif launch.unrecorded is not None:
-        issued = launches * factors["prefill_launch_s"][:, None]
+        issued = (launches - _recorded(operators, launch)) * factors["prefill_launch_s"][:, None]
         gaps = gaps + launch.unrecorded * np.maximum(issued - gaps - working_s, 0.0)
     host = factors["host_step_s"][:, None] + factors["host_sequence_s"][:, None] * launch.sequences[None, :]
     found = {"launch": gaps, "host": host}
@@ -197,6 +201,14 @@ def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, wo
         sent = factors["front_token_s"][:, None] * launch.sequences[None, :]
         found["front end"] = np.maximum(sent - sum(found.values(), start=working_s), 0.0)
     return found
+
+
+def _recorded(operators: Sequence[Operator], launch: Launch) -> Floats | float:
+    """Return the launches of a step with prompts that recorded pieces hold, shape [B]."""
+    if launch.pieces is None:
+        return 0.0
+    held = (o.repeats * o.launches for o in operators if o.part not in ATTENTION)
+    return launch.pieces * sum(held, start=np.zeros(1))
 
 
 def host_link_s(launch: Launch, reached: Reached) -> Floats:

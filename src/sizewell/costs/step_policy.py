@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike
 from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.host_work import HostSplit
 from sizewell.costs.operators import RankModel
+from sizewell.costs.plain_kernels import PlainKernels, overlap
 from sizewell.costs.step import Launch
 from sizewell.costs.work import Operator
 from sizewell.specs.deployment import EngineSettings, Parallelism
-from sizewell.specs.engine import EngineSpec
+from sizewell.specs.engine import EngineSpec, PlainPrompts
 from sizewell.specs.model import ModelSpec
 
 BALANCED = frozenset({"trtllm"})
@@ -28,15 +29,22 @@ ONE_BATCH = frozenset({"vllm"})
 """Engines in whose pipelines sequences that come in one by one end up in one batch (docs/simulator-findings.md, 7)."""
 
 
+GATHERING = frozenset({"vllm"})
+"""Engines whose front end takes turns between all requests it has: those of a burst go on when the last was read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPolicy:
     """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
     proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host, and
     `host_bytes` of each lie there to be computed with, in steps of fewer than `copied_from_tokens`. A
-    `front_end` sends the tokens of served requests; benchmarks inside the engine have none. `balanced` engines hold
+    `front_end` sends the tokens of served requests; benchmarks inside the engine have none. One that `gathers` hands a
+    burst on together, after the time each of its requests takes outside the engine. `balanced` engines hold
     prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts. Where an
     engine `mixes`, prompts ride on the steps of those that decode; else they have steps of their own. No sequence is
     longer than `longest_tokens`. Sequences are spread over batches that `fill_stages` of a pipeline, or share one.
+    Steps with prompts that have no more than `pieced_tokens` on a rank run in recorded pieces, attention between them.
+    `plain` says how prompts are computed where kernels are not fused.
     """
 
     chunk_tokens: int
@@ -44,12 +52,15 @@ class StepPolicy:
     drafts: int = 0
     offload_bytes: float = 0.0
     front_end: bool = True
+    gathers: bool = False
     balanced: bool = False
     host_bytes: float = 0.0
     copied_from_tokens: int = 0
     longest_tokens: float = inf
     mixes: bool = True
     fill_stages: bool = True
+    pieced_tokens: int = 0
+    plain: PlainPrompts | None = None
 
     @classmethod
     def of(cls, settings: EngineSettings, engine: EngineSpec) -> StepPolicy:
@@ -65,6 +76,8 @@ class StepPolicy:
             longest_tokens=settings.max_model_len_tokens,
             mixes=engine.name not in PROMPTS_FIRST,
             fill_stages=engine.name not in ONE_BATCH,
+            pieced_tokens=engine.pieced_tokens(settings.max_num_seqs, settings.max_num_batched_tokens),
+            plain=engine.plain_prompts,
         )
 
     def under_way(self, cut: Parallelism) -> int:
@@ -86,12 +99,18 @@ class StepPolicy:
         chunk: Floats = np.minimum(np.maximum(arriving, least), room)
         return chunk
 
+    def stages_at_once(self, ranked: RankModel) -> float:
+        """Return how many stages of a pipeline work at once on the chunks of a prompt."""
+        return float(ranked.cut.pp) if self.plain is None else overlap(self.plain, ranked)
+
     def operators(self, ranked: RankModel, batch: Batch) -> tuple[Operator, ...]:
         """Return the operators of a step, with what the host computes as operators of their own."""
         return self.placed(ranked, ranked.step(batch, self.drafts), batch)
 
     def placed(self, ranked: RankModel, operators: Sequence[Operator], batch: Batch) -> tuple[Operator, ...]:
-        """Return some operators of a step with what the host computes apart."""
+        """Return some operators of a step as this engine runs them, with what the host computes apart."""
+        if self.plain is not None:
+            operators = PlainKernels(self.plain).changed(operators)
         if not self.host_bytes:
             return tuple(operators)
         split = HostSplit.of(
@@ -103,9 +122,11 @@ class StepPolicy:
         """Return how the steps of `batch` are issued to one replica."""
         layers = max(1, len(model.layers))
         chunked = batch.prefill_tokens > batch.prefill_sequences
+        pieced = batch.has_prefill and self.pieced_tokens
         return Launch(
             sequences=batch.decode_sequences + batch.prefill_sequences,
             unrecorded=chunked.astype(np.float64) if batch.has_prefill else None,
+            pieces=(batch.tokens / cut.dp <= self.pieced_tokens).astype(np.float64) if pieced else None,
             eager=self.eager,
             stages=cut.pp,
             slowest_stage=ceil(layers / cut.pp) * cut.pp / layers,

@@ -41,7 +41,8 @@ class StepBatch(NamedTuple):
 
 class Issue(NamedTuple):
     """Seconds and counts by which steps are issued; `eager_launch_s` and `front_token_s` are 0 where they never bind.
-    `prefill_launch_s` is that of steps with prompts, which no recorded graph fits.
+    `prefill_launch_s` is that of steps with prompts, which no recorded graph fits; of those with no more than
+    `pieced_tokens` recorded pieces hold everything but attention: `decode_pieces` and `prefill_launches`.
 
     A step has `launches`, and `decode_launches` or `prefill_launches` more when it decodes or prefills. `chunk_s` is
     what another chunk costs for being one.
@@ -60,6 +61,8 @@ class Issue(NamedTuple):
     chunk_s: float
     slowest_stage: float
     stages: float
+    pieced_tokens: float
+    decode_pieces: float
 
 
 class StepSurface(NamedTuple):
@@ -84,7 +87,7 @@ def step_s(surface: StepSurface, batch: StepBatch) -> float:
         work += on_sheet(
             surface.tables, table, batch.decode_sequences, batch.decode_context_tokens / batch.decode_sequences
         )
-    working, least = _issue_s(surface.issue, batch)
+    working, least = _issue_s(surface.issue, batch, surface.query_tokens)
     return latency + max(surface.issue.slowest_stage * work + working, least)
 
 
@@ -144,7 +147,7 @@ def _run(
         sequences, context_tokens_sum, 0.0, 0.0, 0.0, 0.0, elsewhere_tokens, elsewhere_sequences
     )  # fmt: skip
     work, latency = _steady_s(surface, batch)
-    working, least = _issue_s(surface.issue, batch)
+    working, least = _issue_s(surface.issue, batch, surface.query_tokens)
     slope = surface.issue.slowest_stage
     row, beyond = place(surface.tables, surface.tables.places[DECODE_ALONE * FIELDS], sequences)
     return _Run(row, beyond, context_tokens_sum / sequences, slope, slope * work + working, latency, least)
@@ -236,7 +239,7 @@ def _prefill_s(surface: StepSurface, batch: StepBatch) -> float:
     return found + on_sheet(surface.tables, SELECTION, pairs / held, held)
 
 
-def _issue_s(issue: Issue, batch: StepBatch) -> tuple[float, float]:
+def _issue_s(issue: Issue, batch: StepBatch, query_tokens: float) -> tuple[float, float]:
     """Return what the host adds to the work of a step, and the least a step takes beside latency."""
     launches = issue.launches
     if batch.decode_sequences > 0.0:
@@ -245,10 +248,17 @@ def _issue_s(issue: Issue, batch: StepBatch) -> tuple[float, float]:
         launches += issue.prefill_launches
     sequences = batch.decode_sequences + batch.prefill_sequences + batch.elsewhere_sequences
     host = issue.host_step_s + issue.host_sequence_s * sequences + issue.fixed_s
-    each = issue.eager_launch_s
+    issued = launches * issue.eager_launch_s
     # Steps of one token a sequence fit the recorded graphs, be it the last of a prompt whose rest came from elsewhere.
     if batch.prefill_tokens > batch.prefill_sequences:
-        each = max(each, issue.prefill_launch_s)
-    eager = issue.slowest_stage * launches * each + host
+        issued = max(issued, _unrecorded(issue, batch, launches, query_tokens) * issue.prefill_launch_s)
+    eager = issue.slowest_stage * issued + host
     sent = issue.front_token_s * sequences
     return issue.slowest_stage * launches * issue.gap_s + host, max(eager, sent)
+
+
+def _unrecorded(issue: Issue, batch: StepBatch, launches: float, query_tokens: float) -> float:
+    """Return the launches of a step with prompts that no recorded piece holds."""
+    if batch.decode_sequences * query_tokens + batch.prefill_tokens > issue.pieced_tokens:
+        return launches
+    return issue.prefill_launches + (issue.decode_pieces if batch.decode_sequences > 0.0 else 0.0)

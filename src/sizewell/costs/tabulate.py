@@ -182,7 +182,7 @@ class _Tables:
         ranks = self.ranked.cut.dp
         tokens = prompts * chunk * ranks
         batch = Batch.prefill(tokens, np.maximum(cached, 0.0), prompts * ranks, pairs=tokens * visible)
-        return self.ranked.mixers(batch)
+        return list(self.policy.placed(self.ranked, self.ranked.mixers(batch), batch))
 
     def _spans(self) -> set[float]:
         """Contexts from which on a query sees no more."""
@@ -204,11 +204,12 @@ class _Tables:
         main = self.policy.placed(self.ranked, self.ranked.step(both), both)
         decode = _launches(main, (DECODE,))
         prefill = _launches(main, (PREFILL,))
+        drafts = self._drafts(np.array([1.0 * self.ranked.cut.dp]))
         launch = self.policy.launch(self.ranked.model, self.ranked.cut, both)
         factors = {name: float(values[0]) for name, values in self.reached.factors.items()}
         return Issue(
             launches=_launches(main) - decode - prefill,
-            decode_launches=decode + _launches(self._drafts(np.array([1.0 * self.ranked.cut.dp]))),
+            decode_launches=decode + _launches(drafts),
             prefill_launches=prefill,
             gap_s=factors["kernel_gap_s"],
             eager_launch_s=factors["eager_launch_s"] if launch.eager else 0.0,
@@ -220,6 +221,8 @@ class _Tables:
             chunk_s=self._chunk_s(),
             slowest_stage=launch.slowest_stage,
             stages=float(launch.stages),
+            pieced_tokens=float(self.policy.pieced_tokens),
+            decode_pieces=decode + _launches(drafts, (DECODE,)),
         )
 
 

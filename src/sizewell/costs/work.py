@@ -129,7 +129,7 @@ class Operator:
 
     @property
     def _numbers(self) -> str:
-        if self.compute in {"fp16", "fp32", "bf16"}:
+        if self.compute in {"fp16", "fp16-short", "fp32", "bf16"}:
             return "bf16"
         if self.block_scaled:
             return "fp8-block"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 from math import ceil
 
 import numpy as np
@@ -15,6 +16,7 @@ from sizewell.planner.plan import Plan, Rejection
 from sizewell.planner.ranking import Ranking
 from sizewell.planner.reasons import simulated_reason
 from sizewell.planner.rehearsal import Rehearsal
+from sizewell.planner.replicas import Counted, fewer_that_hold, more_replicas
 from sizewell.planner.settle import Draft, Settler
 
 TRIES = 6
@@ -36,13 +38,22 @@ longer than usual, because a play takes as long as its caches are.
 class Audition:
     """The first candidate of an accelerator that held when it was played, or the last one that did not.
 
-    `missed` are the shapes that did not.
+    `played` is the candidate, and after it what held of it with fewer replicas; `missed` are the shapes that did not.
     """
 
-    draft: Draft
-    rehearsal: Rehearsal
+    played: Sequence[Counted]
     tried: int
     missed: frozenset[Shape]
+
+    @property
+    def draft(self) -> Draft:
+        """The candidate with the fewest replicas that hold."""
+        return self.played[-1].draft
+
+    @property
+    def rehearsal(self) -> Rehearsal:
+        """What happens to it."""
+        return self.played[-1].rehearsal
 
     @property
     def holds(self) -> bool:
@@ -52,12 +63,12 @@ class Audition:
     @property
     def gpu_key(self) -> str:
         """The accelerator."""
-        return self.draft.deployment.cluster.gpu.key
+        return self.identity[0]
 
     @property
     def identity(self) -> tuple[str, Shape]:
         """What tells it from others, settings aside."""
-        return self.gpu_key, self.draft.column.shape(self.draft.row)
+        return self.played[-1].identity
 
     def rejection(self) -> Rejection:
         """Return what spoke against the last one."""
@@ -74,7 +85,7 @@ def hold_auditions(settled: Settler, ranking: Ranking, top: int) -> list[Auditio
     found: list[Audition] = []
     held = played = 0
     for candidates in ranking.by_accelerator(TRIES):
-        each = _audition(settled, ranking, candidates if len(found) < top else candidates[:LATER_TRIES])
+        each = _audition(settled, ranking, candidates, TRIES if len(found) < top else LATER_TRIES)
         found.append(each)
         held, played = held + each.holds, played + each.tried
         if held == top or (held and played >= MOST_PLAYED):
@@ -82,24 +93,76 @@ def hold_auditions(settled: Settler, ranking: Ranking, top: int) -> list[Auditio
     return found
 
 
-def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int]) -> Audition:
+def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int], tries: int) -> Audition:
     """Play candidates of one accelerator, best first, until one holds.
 
-    Another token budget makes room for more users, but does not mend a limit that was missed: it is not tried then.
+    One that misses waits with as many replicas as its play asks for, until nothing better is left. Another token budget
+    makes room for more users, but does not mend a limit that was missed: it is not tried then.
     """
-    missed: set[tuple[Shape, int]] = set()
-    for tried, index in enumerate(candidates, start=1):
-        column = _refined(settled, *ranking.at(index), missed)
-        draft = settled.draft(column, 0)
-        shapes = frozenset(shape for shape, _ in missed)
-        found = Audition(draft=draft, rehearsal=settled.rehearsed(draft), tried=tried, missed=shapes)
+    turns = _Turns(settled=settled, ranking=ranking, waiting=list(candidates))
+    for tried in count(1):
+        played = turns.next()
+        found = Audition(played=[played], tried=tried, missed=turns.shapes)
+        if not found.holds:
+            turns.miss(played, again=tried < tries)
         # What becomes of the last one is told, whether it holds or not.
-        last = tried == len(candidates)
-        if found.rehearsal.stated.holds if last else found.holds:
-            return found
-        budgets = (column.budget,) if found.rehearsal.overloads else (*TOKEN_BUDGETS, column.budget)
-        missed.update((column.shape(0), budget) for budget in budgets)
-    return replace(found, missed=frozenset(shape for shape, _ in missed))
+        last = tried == tries or not turns.left
+        if played.rehearsal.stated.holds if last else found.holds:
+            break
+        if last:
+            return replace(found, missed=turns.shapes)
+    return replace(found, played=fewer_that_hold(settled, played, _most_missed(played, turns.lost)))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Turns:
+    """Who is played next: candidates that are `waiting`, best first, and those `raised` to more replicas by a play.
+
+    `missed` are shapes not to be tried under a token budget, `lost` what did not hold.
+    """
+
+    settled: Settler
+    ranking: Ranking
+    waiting: list[int]
+    raised: list[Counted] = field(default_factory=list)
+    lost: list[Counted] = field(default_factory=list)
+    missed: set[tuple[Shape, int]] = field(default_factory=set)
+
+    @property
+    def left(self) -> bool:
+        """Whether anything is left to play."""
+        return bool(self.waiting or self.raised)
+
+    @property
+    def shapes(self) -> frozenset[Shape]:
+        """Shapes that did not hold."""
+        return frozenset(shape for shape, _ in self.missed)
+
+    def next(self) -> Counted:
+        """Return the best that is left; a candidate that waits is refined first."""
+        columns = [each.draft.column for each in self.raised]
+        if self.waiting:
+            column, row = self.ranking.at(self.waiting[0])
+            columns.append(column.alone(row))
+        best = int(Ranking(columns, self.settled.question).order()[0])
+        if best < len(self.raised):
+            return self.raised.pop(best)
+        column, row = self.ranking.at(self.waiting.pop(0))
+        return Counted.of(self.settled, _refined(self.settled, column, row, self.missed))
+
+    def miss(self, played: Counted, *, again: bool) -> None:
+        """Note what did not hold; it is raised where it may be played `again`."""
+        self.lost.append(played)
+        budget = played.kind[-1]
+        budgets = (budget,) if played.rehearsal.overloads else (*TOKEN_BUDGETS, budget)
+        self.missed.update((played.identity[1], each) for each in budgets)
+        more = more_replicas(self.settled, played) if again else None
+        self.raised += [more] if more else []
+
+
+def _most_missed(played: Counted, lost: Sequence[Counted]) -> int:
+    """Return the most replicas that missed of the same cut, formats and token budget."""
+    return max((each.replicas for each in lost if each.kind == played.kind), default=0)
 
 
 def _refined(settled: Settler, column: Column, row: int, missed: Collection[tuple[Shape, int]]) -> Column:
@@ -115,7 +178,7 @@ def played_frontier(settled: Settler, ranking: Ranking, auditions: Sequence[Audi
     What was played is worth what the play showed. Pipelines are played here, the fullest first: micro-batches of a
     closed form are all alike, those of an engine are not.
     """
-    held = {each.identity: settled.plan(each.draft, each.rehearsal) for each in auditions if each.holds}
+    held = {one.identity: one.plan(settled) for each in auditions if each.holds for one in each.played}
     known = {*held, *((each.gpu_key, shape) for each in auditions for shape in each.missed)}
     asked = settled.demand.context_tokens
     for _ in range(ceil(MOST_OF_FRONTIER * min(1.0, USUAL_TOKENS / asked))):
@@ -124,9 +187,9 @@ def played_frontier(settled: Settler, ranking: Ranking, auditions: Sequence[Audi
         if index is None:
             break
         known.add(ranking.identity(index))
-        each = _audition(settled, ranking, [index])
+        each = _audition(settled, ranking, [index], 1)
         if each.holds:
-            held[each.identity] = settled.plan(each.draft, each.rehearsal)
+            held.update({one.identity: one.plan(settled) for one in each.played})
     drawn = [settled.plan(settled.draft(*ranking.at(index))) for index in ranking.frontier(known)]
     return _unbeaten([*(replace(plan, details=None, rehearsal=None) for plan in held.values()), *drawn])
 

@@ -129,6 +129,10 @@ class Column:
         """Return cut, formats and number of replicas of a candidate."""
         return self.variant.cut, self.variant.formats, float(self.replicas[row])
 
+    def alone(self, row: int) -> Column:
+        """Return one candidate in a column of its own."""
+        return self.where(np.arange(len(self.rows)) == row)
+
     def where(self, mask: Mask) -> Column:
         """Return the candidates a mask keeps, in one flat column."""
         arrays = {name: getattr(self, name) for name in ARRAYS}

@@ -20,14 +20,21 @@ def decided_by(question: Question, facts: Facts, plans: Sequence[Plan]) -> tuple
         *_unlimited(question),
         _statistic(question),
         *_risk(question, plans),
-        "Simulation: the plans by rank, and pipelines on the frontier, were played request by request; the rest of the "
-        "frontier is in closed form, which splits the wait for prompts between TTFT and TPOT more roughly.",
+        f"Simulation: the plans by rank{_counted(question)}, and pipelines on the frontier, were played request by "
+        "request; the rest of the frontier is in closed form, which splits the wait for prompts between TTFT and TPOT "
+        "more roughly.",
         _load(question),
         _prices(question, plans),
         _engine(facts),
         _context(question),
         *(f"Assumed: {fact}" for fact in question.model.assumed),
     )
+
+
+def _counted(question: Question) -> str:
+    """Say that replicas are the fewest in play, where they are."""
+    counted = question.workload.users is not None and question.objective != "fastest"
+    return ", with the fewest replicas seen to hold" if counted else ""
 
 
 def _quantization(question: Question) -> str:

@@ -36,10 +36,11 @@ def drained(settled: Rates, requests: ArrayLike) -> Point:
     answer = table.lengths.gaps
     by_log = np.mean(steps.by_log, axis=0) * np.log(held)
     drain_s = answer * (by_log + (np.euler_gamma + (1 - np.euler_gamma) / held) * steps.last)
-    run_s = queue_s + wave_s + drain_s
+    accepted_s = table.accepted_s(count)
+    run_s = accepted_s + queue_s + wave_s + drain_s
     waits_s = wave_s / 2 + (count - held) / count * (wave_s + queue_s) / 2
     tpot = np.mean(steps.evenly, axis=0) + wave_s / 2 * _mean_inverse(answer) * held / count
-    ttft = np.maximum(waits_s, table.alone_s) + table.request_s
+    ttft = accepted_s + np.maximum(waits_s, table.alone_s) + table.request_s
     return Point(ttft_s=ttft, tpot_s=tpot, requests_per_s=count / run_s, gaps=answer, saturated=count > settled.most)
 
 

@@ -78,7 +78,7 @@ class Trial:
 
     def refined(self, column: Column, row: int, missed: Collection[tuple[Shape, int]] = ()) -> Column:
         """Return the best not `missed` of a candidate and the same one under other token budgets of a step."""
-        alone = column.where(np.arange(len(column.rows)) == row)
+        alone = column.alone(row)
         tried, settings = [alone], replace(column.variant.settings, max_num_seqs=SEQUENCE_LIMITS[0])
         others = [
             replace(column.variant, settings=replace(settings, max_num_batched_tokens=tokens))
@@ -94,7 +94,7 @@ class Trial:
                 break
         else:
             found, at = alone, 0
-        return found.where(np.arange(len(found.rows)) == at)
+        return found.alone(at)
 
     def _offloaded(self, base: Variant, rows: Rows) -> Iterator[Column]:
         """Yield candidates that keep as little in host memory as makes room for one request of full length."""
@@ -214,15 +214,16 @@ class Trial:
         fewest = self._fewest_replicas(users, value_at(position, steady.requests_per_s) * USABLE_RATE)
         replicas = np.ceil(fewest[:, None] * np.array(REPLICA_GRID) - 1e-9)
         fresh = np.diff(replicas, axis=1, prepend=0.0) > 0
-        column = self._column(variant, rows, steady, (replicas, users))
-        yield from self._within_limits(column, self._met(column, alive[:, None] & fresh))
+        column = self.shared(variant, rows, steady, (replicas, users))
+        yield from self.within_limits(column, self._met(column, alive[:, None] & fresh))
 
     def _fewest_replicas(self, users: Floats, rate: Floats) -> Floats:
         if self.demand.users is not None:
             return np.maximum(np.ceil(self.demand.users / users - 1e-9), 1.0)
         return np.maximum(np.ceil((self.demand.rate_per_s or 0.0) / rate - 1e-9), 1.0)
 
-    def _column(self, variant: Variant, rows: Rows, steady: Rates, load: tuple[Floats, Floats]) -> Column:
+    def shared(self, variant: Variant, rows: Rows, steady: Rates, load: tuple[Floats, Floats]) -> Column:
+        """Return the load shared by numbers of replicas [M, K], each of which takes at `most` so many users [M]."""
         replicas, most = load
         ttft, tpot, rate = self._point(steady, replicas)
         gpus = replicas * variant.cut.gpus
@@ -265,7 +266,7 @@ class Trial:
             self.nearest.fail("speed", column.rows[missed, 0], np.ones(int(missed.sum())), reason)
         return met
 
-    def _within_limits(self, column: Column, alive: Mask) -> Iterator[Column]:
+    def within_limits(self, column: Column, alive: Mask) -> Iterator[Column]:
         """Yield the candidates that also keep the limits on size, price and power."""
         for gate, values, bound, unit in self._bounds(column):
             if bound is None:

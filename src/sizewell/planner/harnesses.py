@@ -6,16 +6,26 @@ TensorRT-LLM with an 8-bit cache and room for one prompt in a step; on Blackwell
 four-bit experts of gpt-oss by 8-bit rows (VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8), which it does not by itself. Prefix
 caches are off.
 
+trtllm-bench, as TensorRT-LLM's performance overview runs it, queues at once a number of requests that depends on their
+lengths; other tables of runs that start all at once state it as their concurrency.
+
 NVIDIA's own AIPerf runs are launched by aiconfigurator, whose benchmark rules give vLLM and TensorRT-LLM a step of one
 token for every user, one prompt and 1,500 tokens more.
 
+Conversations of ShareGPT are taken as serving benchmarks filter them: prompts up to 1,024 tokens, with their answers up
+to 2,048. LLMServingSim's are longer and more alike, as its request file says.
+
+inference-perf goes round as many prompts as its system prompts have users: all but the first find theirs in the prefix
+cache, question and all.
+
 MLPerf's server scenario raises the load until a limit on the 99th percentile breaks: 2 s to the first token, 200 ms for
-each further one (Llama-2-70B and Mixtral-8x7B).
+each further one (Llama-2-70B and Mixtral-8x7B). NVIDIA's code, which all submitters with its cards run, has sequences
+admitted while there is room for their next tokens (batch_scheduler_policy max_util).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil
 
 from sizewell.planner.measured_point import PointRow
@@ -28,12 +38,45 @@ PROMPT_ROOM, PROMPT_STEP = 64, 64
 GPT_OSS_TOKENS = 20_000
 CHUNK_TOKENS = {"hopper": 32_768, "blackwell": 16_384}
 MANY_USERS = 16
+LONGEST_MEANS = 4.0
 AIPERF_ROOM = 1500
 RECEIVE_STEPS, MANY_RECEIVE_STEPS = 10, 30
+QUEUED = {
+    (128, 128): 30_000, (128, 2048): 3000, (128, 4096): 1500, (500, 2000): 3000, (1000, 1000): 3000,
+    (1000, 2000): 1500, (2048, 128): 3000, (2048, 2048): 1500, (5000, 500): 1500, (20_000, 2000): 1000,
+}  # fmt: skip
+"""Requests of the overview's runs by input and output tokens (docs/source/performance/perf-overview.md, 1.0)."""
 TUNED_TPOT_P99_S = 0.2
 P99_OVER_MEAN = 1.17
 """Of the time per output token under a steady load: quartiles of published runs are 1.13 and 1.20."""
 TUNED_TPOT_S = TUNED_TPOT_P99_S / P99_OVER_MEAN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """How far lengths of real conversations are apart: shapes of gamma distributions, 1 = exponential, and longest."""
+
+    prompt_shape: float = 1.0
+    answer_shape: float = 1.0
+    longest_prompt_tokens: float = 1024.0
+    longest_tokens: float = 2048.0
+
+
+SHARE_GPT = Conversation()
+LLM_SERVING_SIM = Conversation(
+    prompt_shape=2.6, answer_shape=44.0, longest_prompt_tokens=4096.0, longest_tokens=8192.0
+)  # fmt: skip
+"""Prompts of 860 tokens with a deviation of 0.62 of that, answers of 650 with 0.15 (shared/data/traces)."""
+
+
+def conversation(row: PointRow) -> Conversation:
+    """Return the lengths a row's conversations have; longer ones where the mean says so."""
+    if row.dataset.startswith("llmservingsim"):
+        return LLM_SERVING_SIM
+    prompt, answer = row.input_tokens or 0.0, row.output_tokens or 0.0
+    longest = max(SHARE_GPT.longest_prompt_tokens, LONGEST_MEANS * prompt)
+    whole = max(SHARE_GPT.longest_tokens, LONGEST_MEANS * (prompt + answer))
+    return replace(SHARE_GPT, longest_prompt_tokens=longest, longest_tokens=whole)
 
 
 def is_inferencex(row: PointRow) -> bool:
@@ -43,6 +86,8 @@ def is_inferencex(row: PointRow) -> bool:
 
 def as_launched(row: PointRow, engine: str, architecture: str) -> PointRow:
     """Return a row with what its harness sets of an engine on an architecture, where the row states nothing."""
+    if row.load == "offline":
+        row = replace(row, num_requests=row.num_requests or row.concurrency or _queued(row))
     if "AIPerf" in row.notes and engine in {"vllm", "trtllm"}:
         room = ceil((row.input_tokens or 0.0) + (row.concurrency or 0.0)) + AIPERF_ROOM
         return replace(row, max_num_batched_tokens=row.max_num_batched_tokens or room)
@@ -68,6 +113,12 @@ def _step_tokens(row: PointRow, engine: str, architecture: str) -> int | None:
     return PROMPT_STEP * ceil((nominal + (row.concurrency or 0.0) + PROMPT_ROOM) / PROMPT_STEP)
 
 
+def _queued(row: PointRow) -> float | None:
+    if "trtllm-bench" not in row.notes:
+        return None
+    return QUEUED.get((round(row.input_tokens or 0), round(row.output_tokens or 0)))
+
+
 def keeps_prefixes(row: PointRow, engine: str) -> bool:
     """Return whether computed prompts stay findable: engines do so unless told otherwise, as by its scripts."""
     return row.shared_prefix_tokens > 0 or (engine in {"vllm", "sglang"} and not is_inferencex(row))
@@ -76,6 +127,11 @@ def keeps_prefixes(row: PointRow, engine: str) -> bool:
 def narrows_expert_rows(row: PointRow, engine: str, architecture: str) -> bool:
     """Return whether experts of four bits are multiplied by 8-bit rows where the engine would not do so by itself."""
     return is_inferencex(row) and engine == "vllm" and architecture == "blackwell" and "gpt-oss" in row.model
+
+
+def fills_cache(row: PointRow) -> bool:
+    """Return whether sequences are admitted without room for all of their answers."""
+    return "MLPerf" in row.notes
 
 
 def streams_single_tokens(row: PointRow, engine: str) -> bool:

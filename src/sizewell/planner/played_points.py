@@ -38,6 +38,8 @@ class Player:
         requests = offered(case, pool, rate_per_s, request_s)
         facts = self._facts(case, pool, reached, int((requests.input_tokens + requests.output_tokens).max()))
         run = simulate(facts, requests)
+        if pool.work.policy.gathers and requests.concurrency is None and not requests.arrival_s.any():
+            request_s += len(requests) * float(reached.factors["accept_s"][0])
         return _metrics(run, request_s, pool.layout.replicas) if run.served.all() else None
 
     def _surface(self, case: PointCase, pool: PoolCase, reached: Reached) -> StepSurface:

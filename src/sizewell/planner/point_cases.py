@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
+import numpy as np
+
+from sizewell.costs.batch import Batch
 from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.machines import Machines
+from sizewell.costs.operators import RankModel
 from sizewell.costs.rank_memory import rank_memory
-from sizewell.costs.step_policy import BALANCED, PROMPTS_FIRST, StepPolicy
+from sizewell.costs.step_policy import BALANCED, GATHERING, PROMPTS_FIRST, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
-from sizewell.planner.harnesses import as_launched, narrows_expert_rows, streams_single_tokens
+from sizewell.planner.harnesses import (
+    as_launched,
+    fills_cache,
+    narrows_expert_rows,
+    streams_single_tokens,
+)
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
-from sizewell.planner.step_table import GRID, Lengths, StepWork, step_work
+from sizewell.planner.step_table import GRID, Lengths, PricedBatch, StepWork, step_work
 from sizewell.specs.deployment import EngineSettings, Formats
 from sizewell.specs.engine import EAGER_TAG, NARROW_ROWS_TAG, EngineSpec, engine_tags
 from sizewell.specs.hardware import ClusterSpec
@@ -23,15 +33,23 @@ _FAMILIES = {"dynamo-sglang": "sglang", "sglang-mori": "sglang", "ik-llama.cpp":
 _STAGE = re.compile(r"([\d.]+) req/s for ([\d.]+)s")
 _SERVED = re.compile(r"\bserve\b|launch_server")
 _AT_ONCE = re.compile(r"about (\d+) of the \d+ requests run at once")
+_REPEATED = re.compile(r"(\d+) system prompts x (\d+) users")
+"""Shared-prefix loads of inference-perf: it makes one prompt for every user of every system prompt and sends them in
+turn. Measured times grow with the rate as if prompts cost nothing, whatever the model."""
+BLOCK_TOKENS = 16.0
 DEFAULT_TOKENS = 512.0
 DEFAULT_SEQUENCES = {"llama.cpp": 1, "trtllm": 2048, "lmdeploy": 256, "sglang": 1024}
 LARGE_MEMORY_BYTES = 70e9
 LLAMA_CPP_TOKENS = 512
 STEP_TOKENS = {"llama.cpp": LLAMA_CPP_TOKENS, "trtllm": 8192, "lmdeploy": 32_768}
 """Token budgets of a step; early LMDeploy computes all prompts that wait as one batch."""
+WHOLE_BATCHES = frozenset({"trtllm"})
+"""Engines whose static batches have no token budget: all prompts are one step (gptSessionBenchmark)."""
 RESERVING = frozenset({"trtllm"})
-"""Engines that admit a sequence only when its whole answer fits (GUARANTEED_NO_EVICT), so that none is preempted."""
+"""Engines that admit a sequence only when its whole answer fits (GUARANTEED_NO_EVICT), unless told otherwise."""
 
+LARGEST_FRACTION = 0.95
+"""Share of memory engines are given at most, as launch scripts of full accelerators have it."""
 OTHER_FRACTION = {"trtllm": 0.97, "dynamo-trtllm": 0.97, "lmdeploy": 0.95}
 """Engines without memory rules of their own take a share of what weights leave, here put as one of the total."""
 
@@ -49,7 +67,8 @@ class PointFacts:
 class PoolCase:
     """One pool of a layout: its replicas, the work of one of them, and its cache on one rank.
 
-    `kv_tokens` is what all ranks of a replica hold when sequences are as long as the mean one.
+    `kv_tokens` is what all ranks of a replica hold when sequences are as long as the mean one; `together` are the steps
+    that compute the prompts of a static batch.
     """
 
     layout: PoolLayout
@@ -59,6 +78,7 @@ class PoolCase:
     cache: CacheLayout
     blocks: int
     kv_tokens: float
+    together: PricedBatch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +122,11 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
     engine = engine_family(row.engine)
     row = as_launched(row, engine, facts.cluster.gpu.architecture)
     lengths, assumed = _lengths(row)
-    policy = _policy(row, engine, facts.cluster)
     large = _is_large(facts.cluster)
+    seats = _seats(row) or float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256))
+    policy = _policy(row, engine, facts)
+    if engine == "vllm":
+        policy = replace(policy, pieced_tokens=facts.engine.pieced_tokens(int(seats), policy.chunk_tokens))
     found = tuple(layouts(row, facts.model))
     return PointCase(
         row=row,
@@ -115,7 +138,7 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         ),
         lengths=lengths,
         rate_per_s=row.request_rate_per_s or _mean_rate(row.notes),
-        max_sequences=_seats(row) or float(row.max_num_seqs or DEFAULT_SEQUENCES.get(engine, 1024 if large else 256)),
+        max_sequences=seats,
         model=facts.model,
         engine_spec=facts.engine,
         choices=tuple(tuple(_pool(row, pool, facts, lengths, policy) for pool in pools) for pools in found),
@@ -151,27 +174,40 @@ def _lengths(row: PointRow) -> tuple[Lengths, tuple[str, ...]]:
     if prompt is None:
         prompt = generated if row.dataset == "mlperf_v41" else 128.0
         assumed.append("input tokens")
-    shared = min(row.shared_prefix_tokens, prompt)
+    # Of a prompt that was sent before only what does not fill a block is computed again.
+    found = prompt - BLOCK_TOKENS if repeated_prompts(row) > 1 else row.shared_prefix_tokens
+    shared = max(0.0, min(found, prompt))
     return (
         Lengths(prompt_tokens=prompt - shared, cached_tokens=shared, output_tokens=max(generated, 1.0)),
         tuple(assumed),
     )
 
 
-def _policy(row: PointRow, engine: str, cluster: ClusterSpec) -> StepPolicy:
+def repeated_prompts(row: PointRow) -> int:
+    """Return how many different prompts there are where a benchmark sends a few over and over; one: a shared prefix."""
+    said = _REPEATED.search(row.notes)
+    return int(said[1]) * int(said[2]) if said else 1
+
+
+def _policy(row: PointRow, engine: str, facts: PointFacts) -> StepPolicy:
+    gpu = facts.cluster.gpu
     drafts = (1 if row.attention_dp else 3) if row.speculative == "mtp" else 0
-    default = STEP_TOKENS.get(engine, 8192 if _is_large(cluster) else 2048)
+    default = STEP_TOKENS.get(engine, 8192 if _is_large(facts.cluster) else 2048)
     chunk = row.max_num_batched_tokens or default
+    served = (
+        "MLPerf" not in row.notes
+        and row.load != "static_batch"
+        and (row.load != "offline" or bool(_SERVED.search(row.notes)))
+    )
     return StepPolicy(
         chunk_tokens=chunk,
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
         drafts=drafts,
+        plain=facts.engine.on(gpu.vendor, gpu.compute_capability).plain_prompts if engine == "llama.cpp" else None,
         balanced=engine in BALANCED,
         mixes=engine not in PROMPTS_FIRST,
-        front_end=streams_single_tokens(row, engine)
-        and "MLPerf" not in row.notes
-        and row.load != "static_batch"
-        and (row.load != "offline" or bool(_SERVED.search(row.notes))),
+        front_end=served and streams_single_tokens(row, engine),
+        gathers=served and engine in GATHERING,
     )
 
 
@@ -191,12 +227,16 @@ def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths
     grid = (1.0,) if policy.chunk_tokens == LLAMA_CPP_TOKENS else GRID
     held = formats(row, facts.model)
     lengths = prefill_lengths(lengths) if layout.role == "prefill" else lengths
-    settings = _settings(row, lengths, policy, facts)
-    memory = rank_memory(facts.model, held, layout.cut, settings, facts.engine)
-    blocks = memory.blocks(facts.cluster.gpu.total_bytes)
     context = lengths.decode_context_tokens
-    reserved = lengths.output_tokens / 2 if engine_family(row.engine) in RESERVING else 0.0
-    fitting = memory.layout.concurrency(blocks, int(context) + 1) * layout.cut.dp
+    # What was measured fitted: where the usual share leaves no request its cache, a larger one was asked for.
+    for fraction in (row.memory_fraction, LARGEST_FRACTION):
+        settings = _settings(replace(row, memory_fraction=fraction), lengths, policy, facts)
+        memory = rank_memory(facts.model, held, layout.cut, settings, facts.engine)
+        blocks = memory.blocks(facts.cluster.gpu.total_bytes)
+        fitting = memory.layout.concurrency(blocks, int(context) + 1) * layout.cut.dp
+        if fitting >= 1 or row.memory_fraction or row.tp is None:
+            break
+    reserved = lengths.output_tokens / 2 if engine_family(row.engine) in RESERVING and not fills_cache(row) else 0.0
     return PoolCase(
         layout=layout,
         work=step_work(facts.model, held, layout.cut, lengths, policy, grid),
@@ -205,7 +245,19 @@ def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths
         cache=memory.layout,
         blocks=int(blocks),
         kv_tokens=fitting * context * context / (context + reserved),
+        together=_together(row, layout, RankModel.of(facts.model, held, layout.cut), policy),
     )
+
+
+def _together(row: PointRow, layout: PoolLayout, ranked: RankModel, policy: StepPolicy) -> PricedBatch | None:
+    """Return the steps of all prompts of a static batch; None for other loads."""
+    if row.load != "static_batch":
+        return None
+    users, each = max(1.0, (row.concurrency or 1.0) / layout.replicas), row.input_tokens or 1.0
+    whole = users * each
+    steps = 1 if engine_family(row.engine) in WHOLE_BATCHES else ceil(whole / policy.chunk_tokens / layout.cut.dp)
+    batch = Batch.prefill(np.full(steps, whole / steps), 0.0, max(1.0, users / steps))
+    return PricedBatch(operators=policy.operators(ranked, batch), launch=policy.launch(ranked.model, layout.cut, batch))
 
 
 def _settings(row: PointRow, lengths: Lengths, policy: StepPolicy, facts: PointFacts) -> EngineSettings:

@@ -59,7 +59,7 @@ def _stated(row: PointRow, tp: int, model: ModelSpec) -> Parallelism:
     dp, pp = row.dp or 1, row.pp or 1
     if not model.is_moe:
         return Parallelism(tp=tp, pp=pp)
-    if row.attention_dp:
+    if row.attention_dp and not (row.engine == "sglang" and row.dp == 1):  # SGLang drops the flag at one way
         dp = max(dp, tp)
     if tp * dp * pp > row.num_gpus:
         tp = max(1, row.num_gpus // (dp * pp))

@@ -1,7 +1,7 @@
 """The requests a measured load sent, as far as its table and the habits of its benchmark tell.
 
 Conventions, where a table leaves it open: lengths of InferenceX are uniform from 0.8 to 1.0 of the nominal ones, those
-of conversations gamma distributed (shape 2, up to four means), all others fixed; closed loops send ten requests for
+of conversations as far apart as `harnesses.conversation` says, all others fixed; closed loops send ten requests for
 every user and the first of each at once; open arrivals are Poisson.
 """
 
@@ -14,8 +14,8 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from sizewell.planner.harnesses import is_inferencex
-from sizewell.planner.point_cases import PointCase, PoolCase
+from sizewell.planner.harnesses import conversation, is_inferencex
+from sizewell.planner.point_cases import PointCase, PoolCase, repeated_prompts
 from sizewell.traffic.requests import Requests
 
 Ints = NDArray[np.int64]
@@ -33,7 +33,6 @@ _STAGE = re.compile(r"([\d.]+) req/s for ([\d.]+)s")
 _COUNT = re.compile(r"(\d+) [\w-]+ requests")
 _STATIC = '"static" test'
 _TOGETHER = "all at once"
-LONGEST_MEANS, SHAPE = 4.0, 2.0
 
 
 def is_played(case: PointCase) -> bool:
@@ -65,34 +64,50 @@ def offered(case: PointCase, pool: PoolCase, rate_per_s: float, request_s: float
 
 
 def _requests(case: PointCase, arrivals: NDArray[np.float64], draw: np.random.Generator) -> Requests:
-    """Return requests at `arrivals`; a prefix that all share is one segment."""
+    """Return requests at `arrivals`; a prefix that all share is one segment, prompts that return are several."""
     cached, count = round(case.lengths.cached_tokens), len(arrivals)
-    plain = Requests.of(
-        arrivals,
-        _lengths(case, case.lengths.prompt_tokens, count, draw) + cached,
-        _lengths(case, case.lengths.output_tokens, count, draw),
-    )
+    prompts, answers = _prompts_and_answers(case, count, draw)
+    plain = Requests.of(arrivals, prompts + cached, answers)
     if not cached:
         return plain
     return replace(
         plain,
         segment_start=np.arange(count + 1),
-        segment_id=np.zeros(count, dtype=np.int64),
+        segment_id=np.arange(count, dtype=np.int64) % repeated_prompts(case.row),
         segment_tokens=np.full(count, cached),
     )
 
 
-def _lengths(case: PointCase, mean: float, count: int, draw: np.random.Generator) -> Ints:
-    least = min(SHORTEST_TOKENS, max(1, round(mean)))
+def _prompts_and_answers(case: PointCase, count: int, draw: np.random.Generator) -> tuple[Ints, Ints]:
+    prompt, answer = case.lengths.prompt_tokens, case.lengths.output_tokens
+    if not case.varied:
+        return _whole(_around(case, prompt, count, draw), prompt), _whole(_around(case, answer, count, draw), answer)
+    talk = conversation(case.row)
+    prompts = _whole(_talked(prompt, talk.prompt_shape, talk.longest_prompt_tokens, count, draw), prompt)
+    room = np.maximum(talk.longest_tokens - prompts, answer)
+    return prompts, _whole(_talked(answer, talk.answer_shape, room, count, draw), answer)
+
+
+def _talked(
+    mean: float, shape: float, longest: NDArray[np.int64] | float, count: int, draw: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return gamma distributed lengths up to some longest, of that mean."""
+    drawn = np.minimum(draw.gamma(shape, mean / shape, count), longest)
+    scaled: NDArray[np.float64] = drawn * (mean / drawn.mean())
+    return scaled
+
+
+def _around(case: PointCase, mean: float, count: int, draw: np.random.Generator) -> NDArray[np.float64]:
+    """Return lengths that are set, not found."""
     if is_inferencex(case.row):
-        drawn = draw.uniform(mean * 8 / 9, mean * 10 / 9, count)
-    elif case.varied:
-        drawn = least + np.minimum(draw.gamma(SHAPE, max(mean - least, 0.0) / SHAPE, count), LONGEST_MEANS * mean)
-        drawn *= mean / drawn.mean()
-    elif case.engine == "sglang" or _STATIC in case.row.notes:
-        drawn = np.full(count, mean)
-    else:
-        drawn = draw.uniform(mean * (1 - JITTER), mean * (1 + JITTER), count)
+        return draw.uniform(mean * 8 / 9, mean * 10 / 9, count)
+    if case.engine == "sglang" or _STATIC in case.row.notes:
+        return np.full(count, mean)
+    return draw.uniform(mean * (1 - JITTER), mean * (1 + JITTER), count)
+
+
+def _whole(drawn: NDArray[np.float64], mean: float) -> Ints:
+    least = min(SHORTEST_TOKENS, max(1, round(mean)))
     whole: Ints = np.maximum(np.rint(drawn), least).astype(np.int64)
     return whole
 

@@ -144,12 +144,17 @@ class Rehearsal:
     @property
     def stated(self) -> Outcome:
         """What happens under the stated load."""
-        return self.outcome(self.load / self.shares)
+        return self.outcome(self.share)
+
+    @property
+    def share(self) -> float:
+        """The stated load of one replica as it is played, or of two pools."""
+        return self._offered(self.load / self.shares)
 
     @cached_property
     def holds(self) -> bool:
         """Whether the stated load holds; it is played no longer than until it cannot any more."""
-        share = self._offered(self.load / self.shares)
+        share = self.share
         if share not in self.known:
             if self.overloads:
                 return False
@@ -162,7 +167,7 @@ class Rehearsal:
     @property
     def overloads(self) -> bool:
         """Whether more comes under the stated load than can be served, whatever its limits."""
-        return self._offered(self.load / self.shares) > self._most
+        return self.share > self.most
 
     @cached_property
     def without_one(self) -> Outcome | None:
@@ -189,7 +194,7 @@ class Rehearsal:
 
         Without limits nothing is played: requests are all alike, and what is served at one load is served at any.
         """
-        whole, most = self.unit == "users", self._most
+        whole, most = self.unit == "users", self.most
         played = [self.stated]
         if self.shares > 1 and self.without_one:
             played.append(self.without_one)
@@ -197,7 +202,9 @@ class Rehearsal:
         known[nextafter(most, inf)] = inf
         unlimited = self.stated.served and not self.stated.score.limits
         found = saturation((lambda _: 0.0) if unlimited else self._strain, most, whole=whole, known=known)
-        return replace(found, holds=found.holds * self.shares, breaks=found.breaks * self.shares)
+        # A bracket is as wide as its tolerance: what was seen to hold does, wherever in it that lies.
+        holds = max(found.holds, self.share) if self.stated.holds else found.holds
+        return replace(found, holds=holds * self.shares, breaks=found.breaks * self.shares)
 
     @property
     def headroom_fraction(self) -> float:
@@ -218,10 +225,17 @@ class Rehearsal:
     @property
     def most_at_once(self) -> int:
         """Requests that can be decoded at once, by setting and by cache; more only wait."""
-        decoding = self.served.decode if isinstance(self.served, Disaggregated) else Fleet(replica=self.served)
-        facts = decoding.replica
+        return self.most_within(self._decoding.replica.max_num_seqs)
+
+    def most_within(self, sequences: int) -> int:
+        """Return the same under another limit on the sequences of a rank, in a cache of the same size."""
+        facts = self._decoding.replica
         held = facts.blocks * facts.block_tokens / self.workload.context_tokens
-        return ceil(min(facts.max_num_seqs, held)) * facts.ranks * decoding.replicas
+        return ceil(min(sequences, held)) * facts.ranks * self._decoding.replicas
+
+    @property
+    def _decoding(self) -> Fleet:
+        return self.served.decode if isinstance(self.served, Disaggregated) else Fleet(replica=self.served)
 
     @cached_property
     def capacity_per_s(self) -> float:
@@ -232,13 +246,13 @@ class Rehearsal:
         steady = score(simulate(self.served, offer(traffic, count, self.seed), self.options)).steady
         return steady.requests_per_s if steady else inf
 
-    def _strain(self, share: float) -> float:
-        return self.outcome(share).strain
-
     @property
-    def _most(self) -> float:
+    def most(self) -> float:
         """The load from which on a replica cannot keep up."""
         return float(self.most_at_once) if self.unit == "users" else SURE * self.capacity_per_s
+
+    def _strain(self, share: float) -> float:
+        return self.outcome(share).strain
 
     def _run(self, share: float, *, refutable: bool = False) -> Run:
         """Return the play of a share, if `refutable` only until a limit is missed whatever comes."""
@@ -250,7 +264,7 @@ class Rehearsal:
 
     def _scored(self, share: float, run: Run) -> Outcome:
         start, stop, _ = self._span(share)
-        return Outcome(share=share, score=score(run.rows(start, stop), self.slo), overloaded=share > self._most)
+        return Outcome(share=share, score=score(run.rows(start, stop), self.slo), overloaded=share > self.most)
 
     def _span(self, share: float) -> tuple[int, int, int]:
         """Return the first request scored, the first one after them, and how many are offered."""

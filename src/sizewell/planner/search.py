@@ -44,7 +44,7 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     ranking = Ranking([column for family in families for column in family.found], question)
     auditions = hold_auditions(settled, ranking, top)
     best = Ranking([each.draft.column for each in auditions if each.holds], question)
-    held = {each.identity: settled.plan(each.draft, each.rehearsal) for each in auditions if each.holds}
+    held = {each.identity: each.played[-1].plan(settled) for each in auditions if each.holds}
     plans = tuple(held[best.identity(index)] for index in map(int, best.order()))
     trials = [family.trial for family in families]
     return Answer(

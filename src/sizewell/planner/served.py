@@ -104,10 +104,10 @@ def _served(case: PointCase, pools: tuple[PoolCase, ...], reached: Reached) -> S
     tables = [step_table(pool.work, reached) for pool in pools]
     if len(pools) == 2:
         return _disaggregated(case, pools, tables, reached)
-    return _aggregated(case, pools[0], tables[0])
+    return _aggregated(case, pools[0], tables[0], reached)
 
 
-def _aggregated(case: PointCase, pool: PoolCase, table: StepTable) -> Served | None:
+def _aggregated(case: PointCase, pool: PoolCase, table: StepTable, reached: Reached) -> Served | None:
     row, replicas = case.row, pool.layout.replicas
     limits = Limits(max_sequences=case.max_sequences * pool.layout.cut.dp, kv_tokens=max(pool.kv_tokens, 1.0))
     settled = rates(table, limits, Overheads() if row.load in {"single", "static_batch"} else None)
@@ -119,8 +119,8 @@ def _aggregated(case: PointCase, pool: PoolCase, table: StepTable) -> Served | N
         point = drained(settled, users)
     elif row.load == "closed_loop":
         point = settled.at_users(users)
-    elif row.load == "static_batch":
-        point = settled.static(users)
+    elif pool.together is not None:
+        point = settled.static(users, pool.together.time(reached).total_s.sum(axis=1))
     elif row.load == "offline":
         requests = (row.num_requests or 20 * replicas * settled.most) / replicas
         point = drained(settled, requests) if case.varied else settled.all_at_once(requests)

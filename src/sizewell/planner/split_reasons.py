@@ -117,8 +117,8 @@ def closer(whole: Plan | None, plans: Sequence[Plan], question: Question) -> tup
     if whole is None or whole in plans or not plans:
         return ()
     return (
-        f"Plan 1, {_takes(plans[0], question)}: a search tries replicas in steps; counted one by one in play, "
-        f"{layout(whole)} hold.",
+        f"Plan 1, {_takes(plans[0], question)}: a search ends at the first cut that holds; of the others, which were "
+        f"played too, {layout(whole)} hold.",
     )
 
 

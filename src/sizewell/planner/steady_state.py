@@ -145,17 +145,22 @@ class Rates:
         wave_s = held * prompt_s
         tpot = full.tpot_s - wave_s / 2 / self.gaps * (held / count)
         ttft = (run_s - self.gaps * tpot) / 2 + np.where(count > held, 0.0, wave_s / 4)
-        ttft = np.maximum(ttft, self.table.alone_s)
+        accepted_s = self.table.accepted_s(count)
         return Point(
-            ttft_s=ttft, tpot_s=tpot, requests_per_s=count / run_s, gaps=self.gaps, saturated=count > self.most
+            ttft_s=np.maximum(ttft, self.table.alone_s) + accepted_s,
+            tpot_s=tpot,
+            requests_per_s=count / (run_s + accepted_s),
+            gaps=self.gaps,
+            saturated=count > self.most,
         )
 
-    def static(self, sequences: ArrayLike) -> Point:
-        """Return the means of a batch that is prefilled as a whole and then decoded without anybody joining."""
+    def static(self, sequences: ArrayLike, prompts_s: Floats) -> Point:
+        """Return the means of a batch whose prompts take `prompts_s` [M] together, before it is decoded without anybody
+        joining.
+        """
         count = np.broadcast_to(np.asarray(sequences, dtype=np.float64), self.most.shape)
         step_s = interpolate(count, self.table.sequences, self.table.decode_s) / self.table.accepted_tokens
-        prompt_s = interpolate(count, self.table.sequences, self.table.prompt_s)
-        ttft = np.maximum(count * prompt_s, self.table.alone_s)
+        ttft = np.maximum(prompts_s, self.table.alone_s)
         run_s = ttft + self.gaps * step_s
         return Point(
             ttft_s=ttft, tpot_s=step_s, requests_per_s=count / run_s, gaps=self.gaps, saturated=count > self.most

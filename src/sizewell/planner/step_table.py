@@ -83,6 +83,7 @@ class StepWork:
     lengths: Lengths
     policy: StepPolicy
     stages: int
+    stages_at_once: float
     under_way: int
     chunk: Floats
     steps: PricedBatch
@@ -96,8 +97,9 @@ class StepTable:
     `decode_s` [M, B] is a step that only decodes; `prompt_s` [M, B] what one prompt adds to the steps it rides on,
     `ride_s` [M, B] how long these last without it; `alone_s` [M] a prompt's own pass on an idle replica. `floor_s` is
     below each `decode_s`, `alone_floor_s` below each `alone_s`. `accepted_tokens` [M] come out of a step per sequence
-    (1 without drafts), `request_s` [M] goes by before a prefill, `burst` [M] is the share of requests that start
-    together. Under pipeline parallelism steps are micro-batches: `decode_s` is the trip of one of those `under_way`.
+    (1 without drafts), `request_s` [M] goes by before a prefill, `accept_s` [M] for each request of a burst that a
+    front end gathers, `burst` [M] is the share of requests that start together. Under pipeline parallelism steps are
+    micro-batches: `decode_s` is the trip of one of those `under_way`.
     """
 
     work: StepWork
@@ -109,6 +111,7 @@ class StepTable:
     alone_floor_s: Floats
     accepted_tokens: Floats
     request_s: Floats
+    accept_s: Floats
     burst: Floats
     steps: StepTime
 
@@ -126,6 +129,10 @@ class StepTable:
     def lengths(self) -> Lengths:
         """Mean request lengths the table was made for."""
         return self.work.lengths
+
+    def accepted_s(self, requests: Floats) -> Floats:
+        """Return seconds for which a front end keeps `requests` [M] that are all sent at once from the engine."""
+        return self.accept_s * (requests if self.work.policy.gathers else 0.0)
 
 
 def step_work(
@@ -178,7 +185,8 @@ def _step_works(
     ends = np.cumsum([0, *(sum(part.size for part in each) for each in parts)]).tolist()
     return tuple(
         StepWork(
-            sequences=sequences, lengths=lengths, policy=policy, stages=cut.pp, under_way=policy.under_way(cut),
+            sequences=sequences, lengths=lengths, policy=policy, stages=cut.pp,
+            stages_at_once=first.stages_at_once(ranked), under_way=policy.under_way(cut),
             chunk=chunk, steps=steps, span=slice(*span),
         )
         for policy, chunk, span in zip(policies, chunks, pairwise(ends), strict=True)
@@ -208,11 +216,12 @@ def _step_table(work: StepWork, steps: StepTime, reached: Reached) -> StepTable:
         decode_s=decode_s,
         prompt_s=added * chunks_of_a_prompt,
         ride_s=rides * decode_s,
-        alone_s=alone_s[:, 0] + alone_s[:, 1:].sum(axis=1) / work.stages,
+        alone_s=alone_s[:, 0] + alone_s[:, 1:].sum(axis=1) / work.stages_at_once,
         floor_s=steps.floor_s[:, decode],
-        alone_floor_s=steps.floor_s[:, alone].sum(axis=1) / work.stages,
+        alone_floor_s=steps.floor_s[:, alone].sum(axis=1) / work.stages_at_once,
         accepted_tokens=mean_accepted_tokens(reached.factors["acceptance"], work.policy.drafts),
         request_s=reached.factors["request_s"],
+        accept_s=reached.factors["accept_s"],
         burst=reached.factors["burst_share"],
         steps=steps,
     )

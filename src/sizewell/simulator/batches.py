@@ -9,7 +9,7 @@ from sizewell.simulator.state import NONE, Engine
 def clear_batch(engine: Engine, ring: int) -> None:
     """Empty a place of the ring of batches."""
     batch = engine.batches[ring]
-    batch.entries = batch.tokens = batch.emitting = batch.prompts = 0
+    batch.entries = batch.tokens = batch.emitting = batch.beginning = batch.prompts = 0
     batch.decode_sequences = batch.decode_context_tokens = 0.0
     batch.prefill_tokens = batch.prefill_sequences = 0.0
     batch.prefill_context_tokens = batch.prefill_pairs = batch.load_s = 0.0
@@ -73,7 +73,10 @@ def _count(engine: Engine, ring: int, request: int, tokens: int, sign: float) ->
     sequence, batch = engine.sequences[request], engine.batches[ring]
     before = sequence.computed
     batch.tokens += int(sign) * tokens
-    if before >= sequence.input_tokens and tokens <= 1 + engine.rules[0].drafts:
+    # A prompt that came computed but for its last token decodes from there on.
+    ahead = sequence.input_tokens - before
+    if ahead <= engine.rules[0].takes_over and tokens <= 1 + engine.rules[0].drafts:
+        batch.beginning += int(sign) * max(ahead, 0)
         batch.decode_sequences += sign
         batch.decode_context_tokens += sign * before
     else:

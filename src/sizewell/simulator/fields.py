@@ -80,6 +80,7 @@ BATCH = np.dtype(
         ("entries", np.int64),
         ("tokens", np.int64),
         ("emitting", np.int64),
+        ("beginning", np.int64),  # sequences whose prompt came computed and that compute its last token
         ("prompts", np.int64),  # SGLang: it computes prompts, not tokens of running sequences
         ("decode_sequences", np.float64),
         ("decode_context_tokens", np.float64),

@@ -236,7 +236,7 @@ def _run_chunk(engine: Engine, ring: int, request: int, tokens: int) -> None:
 def close_batch(engine: Engine, ring: int) -> int:
     """Mark a batch in which every running sequence decodes: as long as the list stays, the next one is the same."""
     batch, state = engine.batches[ring], engine.state[0]
-    everyone = batch.entries == state.running == batch.emitting
+    everyone = batch.entries == state.running == batch.emitting and batch.beginning == 0
     if everyone and batch.decode_sequences == batch.entries and engine.rules[0].drafts == 0:
         batch.roster = state.roster
     if batch.tokens > 0:

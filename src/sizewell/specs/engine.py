@@ -14,6 +14,8 @@ AMPERE, HOPPER = 8, 9
 """Major compute capabilities of the generations."""
 AMX = "amx"
 """Capability of processors that multiply tiles of 16-bit numbers."""
+OWN_KERNELS = frozenset({"apple", "cpu"})
+"""Makers for whose processors llama.cpp never called a library's products: packed weights are unpacked on the way."""
 EngineName = Literal["vllm", "sglang", "llama.cpp"]
 
 GENERATIONS: Mapping[str, tuple[tuple[tuple[int, int], str, str], ...]] = {
@@ -62,6 +64,24 @@ class CpuRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlainPrompts:
+    """How an engine without fused kernels computes prompts.
+
+    Scores of attention take `score_bytes` each in memory (0: it is fused); packed weights that meet
+    `widened_from_tokens` rows or more are first widened to 16 bits (0: never); `short_sums` of 16-bit products have 16
+    bits. The host waits when it is `queued_launches` kernels ahead of a card, when `steps_under_way` steps are in a
+    pipeline, and, where `experts_wait`, in every layer to learn which experts were chosen.
+    """
+
+    score_bytes: float
+    widened_from_tokens: int
+    short_sums: bool
+    queued_launches: int
+    steps_under_way: int
+    experts_wait: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
     """An engine version's memory rules.
 
@@ -87,7 +107,8 @@ class EngineSpec:
     Hopper and older. `offload` says whether weights in host memory come to the accelerator at every step or are
     computed with where they lie, except in steps of `copied_from_tokens` or more. `printed_tokens` says what its "KV
     cache size: N tokens" means. `latent_block_tokens` is the block of latent caches. `cpu` is what changes on a
-    processor (None: it does not run there). `note` tells how the version was resolved.
+    processor (None: it does not run there), `plain_prompts` what kernels that are not fused
+    make of prompts. `note` tells how the version was resolved.
     """
 
     name: EngineName
@@ -147,6 +168,7 @@ class EngineSpec:
     fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch", "by-batch-and-prefill", "by-larger-batch"] = (
         "fixed"
     )
+    plain_prompts: PlainPrompts | None = None
     note: str = ""
 
     @property
@@ -169,6 +191,8 @@ class EngineSpec:
         major = (capability or "9").partition(".")[0]
         if self.name == "sglang" and (vendor != "nvidia" or int(major) > HOPPER):
             return replace(self, wide_output_groups=False, expert_scale_copies=False)
+        if self.plain_prompts and vendor in OWN_KERNELS:
+            return replace(self, plain_prompts=replace(self.plain_prompts, widened_from_tokens=0))
         if self.name != "vllm":
             return self
         padding, shared = self.mxfp4_padding, self.non_torch_bytes_tp
@@ -199,9 +223,18 @@ class EngineSpec:
             collective_bytes=0.0, sort_free_copies=0.0, grouped_fp8_experts=False, marlin_copies_inputs=False,
         )  # fmt: skip
 
+    def captured_tokens(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
+        """Return the tokens of the largest step that is captured as a graph."""
+        return min(max_num_seqs * self.capture_factor, self.capture_limit, max_num_batched_tokens)
+
+    def pieced_tokens(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
+        """Return up to how many tokens steps with prompts run in captured pieces, attention between them; 0: never."""
+        captures = self.name == "vllm" and self.profile == "v1"
+        return self.captured_tokens(max_num_seqs, max_num_batched_tokens) if captures else 0
+
     def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Return how many batch sizes are captured as graphs: 1, 2, 4, steps of 8, coarser steps from 256."""
-        largest = min(max_num_seqs * self.capture_factor, self.capture_limit, max_num_batched_tokens)
+        largest = self.captured_tokens(max_num_seqs, max_num_batched_tokens)
         small = sum(size <= largest for size in (1, 2, 4))
         coarse = max(0, largest - 256) // self.capture_coarse_step
         return small + min(largest, 256) // 8 + coarse

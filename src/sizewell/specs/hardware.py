@@ -81,6 +81,7 @@ class GpuSpec:
             "int8": ("int8", "bf16", "fp16", "fp32"),
             "bf16": ("bf16", "fp16", "fp32"),
             "fp16": ("fp16", "bf16", "fp32"),
+            "fp16-short": ("fp16-short", "fp16", "bf16", "fp32"),
             "fp32": ("fp32", "bf16", "fp16"),
         }
         return next(self.flops_per_s[name] for name in fallbacks[compute] if name in self.flops_per_s)
