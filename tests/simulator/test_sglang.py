@@ -37,13 +37,64 @@ def test_decoding_waits_while_prompts_are_computed(compiled: bool) -> None:
 @both
 def test_a_request_is_admitted_when_its_output_fits_beside_the_expected_ones(compiled: bool) -> None:
     """64 tokens: after A's prompt 56 are free; A is expected to use 0.7 × 20 = 14 of them (13 after its first token);
-    B asks for 8 + 36 + 4 = 48 and waits until the forecast has fallen."""
+    B asks for 8 + 36 + 4 = 48 and waits until A has gone."""
     facts = small(scheduler="sglang", blocks=17, max_num_batched_tokens=16)
     played = play(facts, Requests.of([0.0, 0.1], [8, 8], [20, 36]), Options(compiled=compiled, log=True))
     admitted = said(played.log, "admitted")
     assert [request for _, request, _ in admitted] == [0, 1]
     assert admitted[1][0] > 1
     assert played.run.status.tolist() == [OK, OK]
+
+
+@both
+def test_once_one_does_not_fit_nobody_is_admitted_until_a_sequence_has_gone(compiled: bool) -> None:
+    """64 single tokens, all of an output expected: after A's prompt and first token 60 - 39 = 21 are left, and B asks
+    for 10 + 10 + 1. One step later a little less than 38 is expected and B would fit; A ends with step 40."""
+    facts = small(scheduler="sglang", blocks=65, block_tokens=1, max_num_batched_tokens=16, conservativeness=2.0)
+    played = play(facts, Requests.of([0.0, 0.1], [4, 10], [40, 10]), Options(compiled=compiled, log=True))
+    assert said(played.log, "admitted") == [(0, 0, 0), (40, 1, 0)]
+
+
+@both
+def test_an_idle_engine_expects_as_much_as_at_its_start(compiled: bool) -> None:
+    """A decodes for 300 steps, by which the share falls from 1 to 0.57. After a pause B and C find an engine as new:
+    B leaves 1023 - 4 - 400 + 1 = 620, and C asks for 4 + 620 + 1; at 0.57 it would have been let in."""
+    facts = small(scheduler="sglang", blocks=1024, block_tokens=1, max_model_len_tokens=2000, conservativeness=2.0)
+    requests = Requests.of([0.0, 400.0, 400.5], [4, 4, 4], [300, 400, 620])
+    played = play(replace(facts, prefix_caching=False), requests, Options(compiled=compiled, log=True))
+    assert [step for step, _, _ in said(played.log, "admitted")] == [0, 300, 300 + 400]
+
+
+def alike(arrivals: list[float], tokens: int, output: int) -> Requests:
+    """Requests whose prompts are the same."""
+    count = len(arrivals)
+    return replace(
+        Requests.of(arrivals, [tokens] * count, [output] * count), segment_start=np.arange(count + 1),
+        segment_id=np.zeros(count, dtype=np.int64), segment_tokens=np.full(count, tokens),
+    )  # fmt: skip
+
+
+@both
+def test_prompts_of_one_batch_do_not_find_each_other_and_share_afterwards(compiled: bool) -> None:
+    """Two prompts of three blocks and a token are computed beside each other; of six blocks three are then given back,
+    and each sequence has one of its own. A third request finds the three."""
+    facts = small(scheduler="sglang", blocks=33, max_num_batched_tokens=32)
+    played = play(facts, alike([0.0, 0.0, 2.5], 13, 3), Options(compiled=compiled, log=True))
+    assert [(request, cached) for _, request, cached in said(played.log, "admitted")] == [(0, 0), (1, 0), (2, 12)]
+    free = [line.free_blocks for line in played.log if line.what == "step"]
+    assert free[:2] == [32 - 8, 32 - 5]
+
+
+@both
+def test_a_node_of_the_tree_is_evicted_whole(compiled: bool) -> None:
+    """Sixteen blocks hold A's prompt of eight; B needs nine, one more than are bare, and all of A's goes."""
+    facts = small(scheduler="sglang", blocks=17, max_num_batched_tokens=40)
+    requests = replace(
+        Requests.of([0.0, 2.0, 9.0], [32, 33, 32], [1, 2, 1]), segment_start=np.array([0, 1, 1, 2]),
+        segment_id=np.zeros(2, dtype=np.int64), segment_tokens=np.array([32, 32]),
+    )  # fmt: skip
+    played = play(facts, requests, Options(compiled=compiled, log=True))
+    assert [(request, cached) for _, request, cached in said(played.log, "admitted")] == [(0, 0), (1, 0), (2, 0)]
 
 
 @both

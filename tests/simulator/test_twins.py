@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulator.conftest import flat_surface, said, small
@@ -101,6 +101,7 @@ def test_a_jump_is_what_its_steps_are(seed: int) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(SEEDS, st.integers(2, 4))
+@example(3012, 2)  # alone in the pipeline, a batch moves its windows on at once
 def test_a_jump_through_a_pipeline_is_what_its_steps_are(seed: int, stages: int) -> None:
     facts, requests = replace(replica(seed), stages=stages), offered(seed)
     jumping = play(facts, requests)
@@ -197,6 +198,7 @@ def test_content_that_nobody_quotes_may_as_well_have_no_name(seed: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(SEEDS, st.booleans(), st.integers(1, 3), st.sampled_from(["vllm", "sglang"]))
+@example(1, True, 1, "sglang")  # a queue by priority, whose prefixes are touched
 def test_counting_blocks_is_following_them(seed: int, jumps: bool, ranks: int, scheduler: Any) -> None:
     """Where nobody looks for the content of a block, or a play ends at the first who does, how many are free is all."""
     groups = {"groups": (BlockGroup(),)} if scheduler == "sglang" else {}

@@ -9,7 +9,7 @@ from sizewell.simulator.state import NONE, Engine
 def clear_batch(engine: Engine, ring: int) -> None:
     """Empty a place of the ring of batches."""
     batch = engine.batches[ring]
-    batch.entries = batch.tokens = batch.emitting = batch.beginning = 0
+    batch.entries = batch.tokens = batch.emitting = batch.beginning = batch.prompts = 0
     batch.decode_sequences = batch.decode_context_tokens = 0.0
     batch.prefill_tokens = batch.prefill_sequences = 0.0
     batch.prefill_context_tokens = batch.prefill_pairs = batch.load_s = 0.0

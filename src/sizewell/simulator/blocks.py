@@ -28,6 +28,17 @@ def take_block(pool: HoldsBlocks) -> int:
     return int(block)
 
 
+def reclaim(pool: HoldsBlocks, count: int) -> None:
+    """Evict whole nodes of SGLang's radix tree, least recently used first, until so many free blocks hold nothing."""
+    blocks = pool.blocks
+    block = blocks[NULL].next
+    while count > 0 and block != NULL:
+        if blocks[block].key != NO_KEY:
+            _evict_node(pool, block)
+        block = blocks[block].next
+        count -= 1
+
+
 def share_block(pool: HoldsBlocks, block: int) -> None:
     """Let one more sequence use a block found by its key."""
     if pool.blocks[block].users == 0:
@@ -101,6 +112,18 @@ def forget(pool: HoldsBlocks, block: int) -> None:
             hole = at
         at = (at + 1) & mask
     places[hole].block = NULL
+
+
+def _evict_node(pool: HoldsBlocks, block: int) -> None:
+    """Forget a free node: from its last block on, the free list holds the others up to the end of another node."""
+    blocks = pool.blocks
+    blocks[block].ends_node = 0
+    while block != NULL and blocks[block].key != NO_KEY and not blocks[block].ends_node:
+        if blocks[block].key == PRIVATE:
+            blocks[block].key = NO_KEY
+        else:
+            forget(pool, block)
+        block = blocks[block].next
 
 
 def _unlink(pool: HoldsBlocks, block: int) -> None:

@@ -11,15 +11,16 @@ from sizewell.simulator.blocks import (
     NO_KEY,
     NULL,
     PRIVATE,
-    find_block,
+    reclaim,
     release_blocks,
     remember,
     share_block,
     take_block,
 )
 from sizewell.simulator.content import Cursor, one_block_on
+from sizewell.simulator.nodes import adopt, pin
 from sizewell.simulator.offload import keep_on_host
-from sizewell.simulator.state import CHUNK, STATE, WINDOW, Engine
+from sizewell.simulator.state import CHUNK, SGLANG, STATE, WINDOW, Engine
 
 
 def place_prefix(engine: Engine, request: int, computed: int, tokens: int) -> bool:
@@ -70,6 +71,8 @@ def grow(engine: Engine, slot: int, tokens: int) -> bool:
         return True
     if missing > engine.state[0].free:
         return False
+    if engine.rules[0].scheduler == SGLANG:
+        reclaim(engine, missing)
     for group in range(len(engine.groups)):
         held, wanted = engine.held[group, slot], _wanted(engine, group, tokens)
         if wanted <= held:
@@ -130,19 +133,15 @@ def offer_full_blocks(engine: Engine, request: int, tokens: int) -> None:
         for group in range(len(engine.groups)):
             block = engine.tables[group, sequence.slot, slot.keyed]
             if block != NULL and engine.blocks[block].key == NO_KEY and _findable(engine, group, request, slot.keyed):
+                if rules.scheduler == SGLANG and group == 0 and adopt(engine, sequence.slot, slot.keyed, cursor.key):
+                    continue
                 if slot.keyed < engine.requests[request].pinned_blocks:
-                    _pin(engine, block, cursor.key + group)
+                    pin(engine, block, cursor.key + group)
                 remember(engine, block, cursor.key + group)
                 keep_on_host(engine, cursor.key + group)
         slot.keyed = slot.key_block = cursor.block
         slot.key = cursor.key
         slot.segment, slot.segment_from = cursor.segment, cursor.segment_from
-
-
-def _pin(engine: Engine, block: int, key: int) -> None:
-    """Let a block that is about to be remembered stay for good, unless another already does under its key."""
-    if find_block(engine, key) == NULL:
-        share_block(engine, block)
 
 
 def reveal(engine: Engine, request: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sizewell.costs.cache_kinds import Kind
 from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.surface import StepSurface
+from sizewell.simulator.sglang_rules import SglangRules
 from sizewell.specs.deployment import EngineSettings, Parallelism
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
@@ -90,7 +91,8 @@ class ReplicaFacts:
     `pool_tokens`, where given, is what an SGLang pool of single tokens holds: it is counted in tokens, though sequences
     hold blocks, of which there are then enough for each of them to leave one in part unused.
     `scheduler` sglang takes `max_num_batched_tokens` as the size of a prefill chunk, `conservativeness` as how much of
-    their output it expects of running sequences, and looks for requests every `receive_steps` steps that decode.
+    their output it expects of running sequences, and looks for requests every `receive_steps` steps that decode;
+    with `fixed_lengths` it is told to ignore ends of sequence, so that outputs are as long as was asked for.
     `watermark_fraction` of the blocks stays free when a request is admitted beside others. Data-parallel ranks that
     all decode let prompts wait until every rank has one, for at most `balance_steps` steps. `request_s` goes by before
     a request reaches the scheduler. `jumps` False forms every
@@ -110,8 +112,10 @@ class ReplicaFacts:
     policy: Policy = "fcfs"
     rules: SchedulerRules = SchedulerRules()
     scheduler: Scheduler = "vllm"
+    sglang_rules: SglangRules = field(default_factory=SglangRules)
     conservativeness: float = 1.0
     receive_steps: int = 1
+    fixed_lengths: bool = False
     pool_tokens: int = 0
     host_blocks: int = 0
     host_token_s: float = 0.0
@@ -281,6 +285,7 @@ def replica_facts(
         chunked_prefill=settings.chunked_prefill,
         rules=SchedulerRules.of(engine.version),
         scheduler="sglang" if sglang else "vllm",
+        sglang_rules=SglangRules.of(engine.version),
         conservativeness=DP_CONSERVATIVENESS if sglang and cut.dp > 1 else 1.0,
         stages=cut.pp,
         ranks=cut.dp,

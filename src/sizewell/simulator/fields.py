@@ -48,8 +48,15 @@ REQUEST = np.dtype(
 )
 
 BLOCK = np.dtype(
-    [("key", np.int64), ("users", np.int32), ("previous", np.int32), ("next", np.int32)], align=True
-)  # fmt: skip
+    [
+        ("key", np.int64),
+        ("users", np.int32),
+        ("previous", np.int32),
+        ("next", np.int32),
+        ("ends_node", np.int32),  # SGLang: the last block of a node of its radix tree, which is evicted whole
+    ],
+    align=True,
+)
 
 PLACE = np.dtype([("key", np.int64), ("block", np.int64)], align=True)
 
@@ -74,6 +81,7 @@ BATCH = np.dtype(
         ("tokens", np.int64),
         ("emitting", np.int64),
         ("beginning", np.int64),  # sequences whose prompt came computed and that compute its last token
+        ("prompts", np.int64),  # SGLang: it computes prompts, not tokens of running sequences
         ("decode_sequences", np.float64),
         ("decode_context_tokens", np.float64),
         ("prefill_tokens", np.float64),
@@ -105,6 +113,13 @@ ENGINE = np.dtype(
         ("holds", np.int64),  # prompts wait for the other ranks in this step; of the first rank, for how many steps now
         ("deaf", np.int64),  # SGLang: steps since it last looked for requests, and waiting ones it knows of
         ("heard", np.int64),
+        ("amid", np.int64),  # SGLang: the sequence admitted last is computed in part
+        ("full", np.int64),  # SGLang: nobody is admitted until a running sequence has gone
+        ("room", np.float64),  # SGLang, while prompts are chosen: tokens nobody holds or is expected to use
+        ("unheld", np.int64),  # tokens nobody holds
+        ("budget", np.int64),  # tokens still to be computed in the step
+        ("ordered", np.int64),  # SGLang: sequences in the order of what they have left to generate
+        ("looks", np.int64),  # SGLang: at the waiting queue, so far
         ("busy_s", np.float64),  # when the accelerators can start the next batch
         ("end_s", np.float64),  # when the batch formed last ends
         ("wake_s", np.float64),  # when the scheduler next gets to act
@@ -113,6 +128,8 @@ ENGINE = np.dtype(
         ("hit_key", np.int64),
         ("hit_segment", np.int64),
         ("hit_segment_from", np.int64),
+        ("adopted", np.int64),  # SGLang: blocks of a sequence up to the last that others had filled meanwhile
+        ("below", np.int64),  # the free block below that one in the same node, or the null block
         ("hit_on_host", np.int64),  # blocks behind them found in host memory
         ("ended", np.int64),
         ("asked", np.int64),  # prompts admitted whose cache is to be fetched
@@ -158,8 +175,12 @@ RULES = np.dtype(
         ("jumps", np.int64),
         ("router", np.int64),
         ("scheduler", np.int64),
-        ("ratio_least", np.float64),  # SGLang: to which the expected share of outputs falls, and by how much a step
+        ("ratio_start", np.float64),  # SGLang: the expected share of outputs, to which it falls, and by how much a step
+        ("ratio_least", np.float64),
         ("ratio_decay", np.float64),
+        ("fixed_lengths", np.int64),  # SGLang: outputs are known to be as long as was asked for
+        ("expects_fixed_whole", np.int64),  # SGLang: such outputs are expected whole
+        ("touches_waiting", np.int64),
         ("pool_tokens", np.int64),  # SGLang's pool of single tokens, whatever blocks hold them; else 0
         ("host_blocks", np.int64),  # blocks kept in host memory, and the seconds to bring a token's cache back
         ("host_token_s", np.float64),

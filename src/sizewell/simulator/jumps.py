@@ -6,6 +6,7 @@ they grow into, on every rank of the replica. Only the seconds of the steps are 
 
 from __future__ import annotations
 
+from sizewell.simulator.blocks import reclaim
 from sizewell.simulator.cache import drop_unseen, free_tokens, grow, offer_full_blocks
 from sizewell.simulator.landing import count_gap
 from sizewell.simulator.pace import run_s
@@ -54,8 +55,8 @@ def _steps_of_rank(engine: Engine, in_flight: int) -> int:
         return 0
     if state.waiting > 0 and rules.receive_steps > 1:
         return 0
-    # Windows that move on give blocks back, SGLang expects less and less: then the first in the queue may fit.
-    if (rules.windowed or rules.scheduler == SGLANG) and state.blocked == NO_ROOM:
+    # Windows that move on give blocks back: then the first in the queue may fit.
+    if (rules.windowed or rules.takes_over) and state.blocked == NO_ROOM:
         return 0
     computing = 0
     for ring in range(in_flight):
@@ -97,6 +98,9 @@ def _set_times(world: World, first: int, rank: int, steps: int, end_s: float) ->
 def _move(engine: Engine, steps: int) -> None:
     """Give every running sequence of a rank its tokens and the blocks they take."""
     state, rules, sequences = engine.state[0], engine.rules[0], engine.sequences
+    # The last of the steps makes room for a block of every sequence, whoever needs one.
+    if rules.scheduler == SGLANG and rules.pool_tokens == 0:
+        reclaim(engine, state.running + _new_blocks(engine, steps - 1))
     for place in range(state.running):
         sequence = sequences[engine.running[place]]
         sequence.generated += steps
@@ -123,7 +127,7 @@ def _take_and_offer(engine: Engine, request: int, ahead: int) -> None:
         # Under async scheduling the step before has landed when blocks behind a window are given back.
         if rules.async_scheduling:
             offer_full_blocks(engine, request, computed - sequence.placeholders)
-        behind = rules.windows_wait * (rules.depth - 1)
+        behind = rules.windows_wait * (sequence.in_flight - 1)
         drop_unseen(engine, sequence.slot, computed - 1 - behind)
     grow(engine, sequence.slot, computed)
     # SGLang keeps what was generated when the sequence ends.

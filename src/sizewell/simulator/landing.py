@@ -6,6 +6,7 @@ from math import log
 
 from sizewell.simulator.cache import offer_full_blocks
 from sizewell.simulator.log import FINISHED, note
+from sizewell.simulator.radix import checkpoint
 from sizewell.simulator.state import ENDED, RUNNING, Engine
 from sizewell.simulator.vllm import leave
 
@@ -21,6 +22,8 @@ def land_batch(engine: Engine, ring: int, now_s: float) -> None:
     for place in range(batch.entries):
         entry = engine.entries[ring, place]
         engine.sequences[entry.request].in_flight -= entry.tokens
+        if batch.prompts and engine.sequences[entry.request].place == RUNNING:
+            checkpoint(engine, entry.request, engine.sequences[entry.request].computed)
         if entry.emits and engine.sequences[entry.request].place != ENDED:
             _deliver(engine, entry.request, entry.emits, now_s)
     if state.ended > 0:
@@ -93,3 +96,4 @@ def _close_ranks(engine: Engine) -> None:
             kept += 1
     state.running = kept
     state.roster += 1
+    state.full = 0

@@ -225,8 +225,11 @@ def give_up(given: Going) -> int:
         # SGLang may know of more requests than still wait.
         state.heard = min(state.heard, state.waiting)
     else:
+        if held.running[state.running - 1] == request:
+            state.amid = 0
         take_from_running(held, request)
         free_sequence(held, request)
+        state.full = 0
     state.blocked = OPEN
     sequence.place = ENDED
     discharge(world, request)

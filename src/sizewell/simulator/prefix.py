@@ -10,10 +10,15 @@ from sizewell.simulator.state import CHUNK, FULL, STATE, Engine
 
 def find_prefix(engine: Engine, request: int) -> int:
     """Return the tokens of the longest prefix in full cached blocks, short of the last token; note where they are."""
+    sequence = engine.sequences[request]
+    return seek(engine, request, (sequence.input_tokens + sequence.generated - 1) // engine.rules[0].block_tokens)
+
+
+def seek(engine: Engine, request: int, most: int) -> int:
+    """Return the tokens of the longest prefix in at most so many full cached blocks; note where they are."""
     rules, state, sequence = engine.rules[0], engine.state[0], engine.sequences[request]
     cursor = start_of(engine, request)
     if rules.prefix_caching and not rules.counted:
-        most = (sequence.input_tokens + sequence.generated - 1) // rules.block_tokens
         if sequence.preemptions == 0:
             most = min(most, engine.requests[request].private_from)
         cursor = _follow(engine, request, cursor, most)

@@ -60,8 +60,20 @@ def _form(world: World, replica: int, ring: int) -> bool:
         _launch(world, replica, ring)
     else:
         world.batches[replica * rules.ranks, ring].end_s = 0.0
+        if rules.scheduler == SGLANG:
+            _rest(world, replica)
     # A step in which the first sequence was itself the victim takes no time; the next one is formed at once.
     return bool(tokens > 0 or preempted > 0)
+
+
+def _rest(world: World, replica: int) -> None:
+    """Let an SGLang replica that has nothing to do expect as much of outputs as at its start."""
+    rules = world.rules[0]
+    for rank in range(replica * rules.ranks, (replica + 1) * rules.ranks):
+        if world.states[rank].running + world.states[rank].waiting > 0:
+            return
+    for rank in range(replica * rules.ranks, (replica + 1) * rules.ranks):
+        world.states[rank].ratio = rules.ratio_start
 
 
 def _balance(world: World, replica: int) -> None:

@@ -92,6 +92,7 @@ class Engine(NamedTuple):
     ended: Ints
     asked: Ints
     moved: Ints
+    order: Ints
     heap: Ints
     batches: Records
     entries: Records
@@ -128,6 +129,7 @@ class World(NamedTuple):
     ended: Ints
     asked: Ints
     moved: Ints
+    order: Ints
     heap: Ints
     batches: Records
     entries: Records
@@ -164,6 +166,7 @@ def engine_of(world: World, index: int) -> Engine:
         world.segment_tokens, world.clock, world.gaps, world.log, world.draws, world.states[index : index + 1],
         world.blocks[index], world.places[index], world.tables[index], world.held[index], world.passed[index],
         world.hits[index], world.slots[index], world.keys[index], world.spare[index], world.running[index],
-        world.ended[index], world.asked[index], world.moved[index], world.heap[index], world.batches[index],
-        world.entries[index], world.host_states[index : index + 1], world.host_blocks[index], world.host_places[index],
+        world.ended[index], world.asked[index], world.moved[index], world.order[index], world.heap[index],
+        world.batches[index], world.entries[index], world.host_states[index : index + 1], world.host_blocks[index],
+        world.host_places[index],
     )  # fmt: skip

@@ -19,7 +19,8 @@ from sizewell.simulator.cache import (
 )
 from sizewell.simulator.log import ADMITTED, PREEMPTED, SCHEDULED, STEP, note
 from sizewell.simulator.prefix import find_prefix
-from sizewell.simulator.state import ENDED, NO_ROOM, NO_SEAT, NONE, OPEN, PRIORITY, RUNNING, WAITING, Engine
+from sizewell.simulator.radix import checkpoint
+from sizewell.simulator.state import ENDED, NO_ROOM, NO_SEAT, NONE, OPEN, PRIORITY, RUNNING, SGLANG, WAITING, Engine
 from sizewell.simulator.waiting import comes_before, first_waiting, return_to_front, withdraw
 
 
@@ -58,7 +59,9 @@ def leave(engine: Engine, request: int) -> None:
         withdraw(engine, request)
     else:
         # In step, blocks are offered when the next step is formed: drafts accepted in the last one come too late.
-        if engine.rules[0].async_scheduling or engine.rules[0].drafts == 0:
+        if engine.rules[0].scheduler == SGLANG:
+            checkpoint(engine, request, sequence.computed - sequence.placeholders)
+        elif engine.rules[0].async_scheduling or engine.rules[0].drafts == 0:
             offer_full_blocks(engine, request, sequence.computed - sequence.placeholders)
         if not engine.rules[0].hands_over:
             free_sequence(engine, request)

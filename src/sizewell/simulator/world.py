@@ -55,7 +55,7 @@ EVENTS_PER_CALL = 20_000
 """Events after which whoever plays gets a chance to stop."""
 RATIO_START, RATIO_LEAST, RATIO_STEPS = 0.7, 0.14, 600
 """SGLang expects running sequences to use so much of their output; the share falls to a part of that in some steps."""
-LISTS = ("running", "ended", "asked", "moved")
+LISTS = ("running", "ended", "asked", "moved", "order")
 """What an engine keeps of requests in an order of its own, at most one for each seat."""
 DRAWS = 65_521
 """Drafts are drawn ahead, so many times: a prime, so that sequences walk through all of them."""
@@ -166,18 +166,21 @@ def _filled(shape: int | tuple[int, ...], record: np.dtype[Any], **fields: Any) 
 
 def _rules(fleet: Fleet, log_lines: int, seats: int, counted: bool) -> Records:
     facts, rules = fleet.replica, fleet.replica.rules
+    sglang = facts.scheduler == "sglang"
     return _filled(
         1, RULES, max_num_seqs=seats, max_num_batched_tokens=facts.max_num_batched_tokens,
         max_model_len_tokens=facts.max_model_len_tokens, block_tokens=facts.block_tokens,
         long_prefill_tokens=facts.long_prefill_tokens, long_prefill_alone=rules.long_prefill_alone,
-        chunked_prefill=facts.chunked_prefill, reserve_prompt=rules.reserve_prompt,
-        prefix_caching=facts.prefix_caching, unhashed_first=rules.unhashed_first,
+        chunked_prefill=facts.chunked_prefill, reserve_prompt=rules.reserve_prompt and not sglang,
+        prefix_caching=facts.prefix_caching, unhashed_first=rules.unhashed_first or sglang,
         async_scheduling=facts.overlaps_steps, depth=facts.depth, stages=facts.stages, ranks=facts.ranks,
         balance_steps=facts.balance_steps if facts.ranks > 1 else 0, receive_steps=facts.receive_steps,
         drafts=facts.drafts, lookahead_tokens=facts.lookahead_tokens, drop_last_hit=facts.lookahead_tokens > 0,
         watermark_blocks=int(facts.watermark_fraction * facts.blocks), sparse_windows=rules.sparse_windows,
         windows_wait=rules.windows_wait, pads_drafts=rules.pads_drafts,
-        scheduler=SGLANG if facts.scheduler == "sglang" else VLLM, ratio_least=_ratio(facts) * RATIO_LEAST,
+        scheduler=SGLANG if sglang else VLLM, ratio_start=_ratio(facts), ratio_least=_ratio(facts) * RATIO_LEAST,
+        fixed_lengths=facts.fixed_lengths, expects_fixed_whole=facts.sglang_rules.expects_fixed_whole,
+        touches_waiting=facts.sglang_rules.touches_waiting and facts.prefix_caching,
         pool_tokens=facts.pool_tokens, host_blocks=facts.host_blocks, host_token_s=facts.host_token_s,
         ratio_decay=_ratio(facts) * (1 - RATIO_LEAST) / RATIO_STEPS,
         policy=PRIORITY if facts.policy == "priority" else FCFS,
