@@ -88,9 +88,9 @@ def test_a_mix_is_a_format_with_or_without_its_family(say: Say) -> None:
 
 
 def test_experts_of_the_largest_models_have_a_machine_that_holds_them(say: Say) -> None:
-    words = ("deepseek-r1", "--gpu", "rtx-4090", "--users", "1", "--weight-format", "q4_k_m", "--max-gpus", "1")
-    (found, *_) = say("plan", *words, "--offload", "--prices", "purchase", "--json").document["plans"]
-    assert found["deployment"]["node"] == "large-memory-server"
+    words = ("explain", "deepseek-r1", "--on", "rtx-4090", "--weight-format", "q4_k_m", "--offload-bytes", "360GiB")
+    assert say(*words).code == 3
+    assert say(*words, "--node", "large-memory-server").code == 0
 
 
 def test_what_a_plan_rejects_by_format_is_explained_with_a_warning(say: Say) -> None:
