@@ -12,7 +12,7 @@ from statistics import median
 
 from sizewell.catalog.measurements import read_memory_rows
 from sizewell.catalog.memory_logs import logged_setup, logs, predict_memory_rows
-from sizewell.planner.logged_settings import LogFacts
+from sizewell.planner.logged_settings import LoggedSetup
 from sizewell.planner.memory_bars import MemoryBar, diagnosis_bar, memory_bars
 from sizewell.planner.validate_memory import MemoryPrediction, predict_log
 from sizewell.specs.errors import SizewellError
@@ -45,7 +45,7 @@ def print_row(answer: MemoryPrediction, *, everything: bool) -> None:
 
 def leave_one_out(rows: tuple[MemoryRow, ...]) -> tuple[MemoryPrediction, ...]:
     """Predict each thread with what lies beside PyTorch refitted from the other threads alone."""
-    known: list[tuple[tuple[MemoryRow, ...], LogFacts]] = []
+    known: list[tuple[tuple[MemoryRow, ...], LoggedSetup]] = []
     for log in logs(rows):
         try:
             known.append((log, logged_setup(log)))
@@ -57,8 +57,8 @@ def leave_one_out(rows: tuple[MemoryRow, ...]) -> tuple[MemoryPrediction, ...]:
 
 
 def _refitted(
-    log: tuple[MemoryRow, ...], facts: LogFacts, known: list[tuple[tuple[MemoryRow, ...], LogFacts]]
-) -> LogFacts:
+    log: tuple[MemoryRow, ...], facts: LoggedSetup, known: list[tuple[tuple[MemoryRow, ...], LoggedSetup]]
+) -> LoggedSetup:
     several = log[0].cut.gpus > 1
     field = "non_torch_bytes_tp" if several else "non_torch_bytes_tp1"
     if facts.engine.profile == "sglang":
