@@ -163,6 +163,8 @@ def alone(seen: Observation, adviser: Adviser, **more: object) -> Diagnosis:
 
 def test_metrics_alone_say_what_they_can_and_what_lacks(adviser: Adviser) -> None:
     assert alone(steady(1, 0.01), adviser).label == "idle GPUs"
+    in_step = {"running": 0.86, "finished_per_s": 0.1, "e2e_s": 0.4}
+    assert alone(steady(1, 0.01), adviser, **in_step).label == "idle GPUs", "a gauge read in step with its requests"
     assert alone(steady(500, 8), adviser, engines=4, idle_engines=2).label == "idle GPUs"
     assert alone(steady(500, 8), adviser, waiting=9.0, kv_used_fraction=0.97).label == "KV capacity"
     assert alone(steady(500, 8), adviser, preemptions_per_s=0.5, kv_used_fraction=0.97).label == "preemption storm"

@@ -41,13 +41,12 @@ def findings(case: Case) -> tuple[Finding, ...]:
 
 def _idle(case: Case) -> Finding | None:
     seen = case.seen
-    at_work = max(seen.decoding or 0.0, seen.running or 0.0)
     if seen.running is None and seen.generated_tokens_per_s is None:
         return None
-    if at_work < IDLE and not seen.queues:
+    if seen.at_work < IDLE and not seen.queues:
         if _client(case) is not None:
             return None
-        line = f"{at_work:.2f} sequences at work on average, {seen.waiting or 0.0:.2f} wait"
+        line = f"{seen.at_work:.2f} sequences at work on average, {seen.waiting or 0.0:.2f} wait"
         return Finding(label="idle GPUs", share=1.0, evidence=(line,))
     if seen.engines > 1 and seen.idle_engines / seen.engines >= IDLE_ENGINES:
         line = f"{seen.idle_engines} of {seen.engines} engines had no request at all while others worked"

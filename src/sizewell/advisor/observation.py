@@ -66,6 +66,17 @@ class Observation:
         return self.running
 
     @property
+    def at_work(self) -> float:
+        """Sequences in the server at any time: rates × times (Little), and the gauge's where no request ended.
+
+        A gauge read in step with requests shows each of them, however short.
+        """
+        decoding = self.decoding or 0.0
+        if self.finished_per_s and self.e2e_s:
+            return max(decoding, self.finished_per_s * self.e2e_s)
+        return max(decoding, self.running or 0.0)
+
+    @property
     def in_flight(self) -> float | None:
         """Requests in the server, waiting ones included: as gauges say, or rate × time (Little) where that is more.
 
