@@ -16,7 +16,6 @@ import gc
 import json
 import logging
 import os
-import random
 import sys
 import tempfile
 from array import array
@@ -27,6 +26,7 @@ from typing import Any
 os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
 
 import torch
+from scenario_prompts import FIRST_ANSWER_TOKEN, prompt
 from sglang.srt.distributed import bootstrap
 from sglang.srt.layers.logits_processor import LogitsProcessorOutput
 from sglang.srt.managers.io_struct import TokenizedGenerateReqInput
@@ -38,25 +38,7 @@ from sglang.srt.server_args import PortArgs, ServerArgs
 
 Json = dict[str, Any]
 
-PROMPT_TOKENS = (2, 2000)
-FIRST_ANSWER_TOKEN = 2048
-ANSWER_SEGMENTS = 1_000_000
-"""A segment id of this or more is the answer of the request with that many less."""
 MOST_IDLE_CALLS = 50
-
-
-def content(segment: int, tokens: int) -> list[int]:
-    """Return the first tokens of a segment: the same for the same id, an answer's own token for an answer."""
-    if segment >= ANSWER_SEGMENTS:
-        return [FIRST_ANSWER_TOKEN + segment - ANSWER_SEGMENTS] * tokens
-    draw = random.Random(f"segment {segment}")
-    return [draw.randrange(*PROMPT_TOKENS) for _ in range(tokens)]
-
-
-def prompt(row: int, request: Json) -> list[int]:
-    """Return a request's prompt: its segments, then what is its own and nobody else's."""
-    named = [token for segment, tokens in request["segments"] for token in content(segment, tokens)]
-    return named + content(-row - 1, request["input_tokens"] - len(named))
 
 
 class Played:

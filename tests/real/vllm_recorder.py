@@ -20,7 +20,6 @@ import copy
 import dataclasses
 import json
 import os
-import random
 import sys
 import tempfile
 from collections import deque
@@ -38,6 +37,7 @@ os.environ.update(
     OMP_NUM_THREADS="1",
 )
 
+from scenario_prompts import FIRST_ANSWER_TOKEN, prompt
 from vllm import EngineArgs, SamplingParams
 from vllm.utils.hashing import get_hash_fn_by_name
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher
@@ -46,30 +46,11 @@ from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, DraftTokenIds, ModelRunne
 
 Json = dict[str, Any]
 
-PROMPT_TOKENS = (2, 2000)
-FIRST_ANSWER_TOKEN = 2048
-ANSWER_SEGMENTS = 1_000_000
-"""A segment id of this or more is the answer of the request with that many less."""
-
 MOST_IDLE_CALLS = 20
 SCHEDULER_SETTINGS = (
     "max_num_batched_tokens", "max_num_seqs", "long_prefill_token_threshold", "policy", "scheduler_reserve_full_isl",
     "watermark", "async_scheduling", "enable_chunked_prefill",
 )  # fmt: skip
-
-
-def content(segment: int, tokens: int) -> list[int]:
-    """Return the first tokens of a segment: the same for the same id, an answer's own token for an answer."""
-    if segment >= ANSWER_SEGMENTS:
-        return [FIRST_ANSWER_TOKEN + segment - ANSWER_SEGMENTS] * tokens
-    draw = random.Random(f"segment {segment}")
-    return [draw.randrange(*PROMPT_TOKENS) for _ in range(tokens)]
-
-
-def prompt(row: int, request: Json) -> list[int]:
-    """Return a request's prompt: its segments, then what is its own and nobody else's."""
-    named = [token for segment, tokens in request["segments"] for token in content(segment, tokens)]
-    return named + content(-row - 1, request["input_tokens"] - len(named))
 
 
 def row_of(name: str) -> int:

@@ -71,10 +71,7 @@ class Observation:
 
         A gauge read in step with requests shows each of them, however short.
         """
-        decoding = self.decoding or 0.0
-        if self.finished_per_s and self.e2e_s:
-            return max(decoding, self.finished_per_s * self.e2e_s)
-        return max(decoding, self.running or 0.0)
+        return max(self.decoding or 0.0, self._by_times or self.running or 0.0)
 
     @property
     def in_flight(self) -> float | None:
@@ -84,8 +81,12 @@ class Observation:
         """
         if self.running is None or self.waiting is None:
             return None
-        by_times = (self.finished_per_s or 0.0) * (self.e2e_s or 0.0)
-        return max(self.running + self.waiting, by_times)
+        return max(self.running + self.waiting, self._by_times)
+
+    @property
+    def _by_times(self) -> float:
+        """Requests that ended a second × seconds each took (Little), 0 where none ended."""
+        return (self.finished_per_s or 0.0) * (self.e2e_s or 0.0)
 
     @property
     def queues(self) -> bool:

@@ -56,12 +56,18 @@ def plans_table(plans: Sequence[Plan]) -> Table:
 
 
 def _row(rank: int, plan: Plan) -> tuple[str, ...]:
-    pool, service, cost = plan.deployment.pools[0], plan.service, plan.cost
+    pool = plan.deployment.pools[0]
     copies = f"{pool.replicas} × " if pool.replicas > 1 else ""
+    return plan_cells(rank, plan, f"{copies}{pool.parallelism}")
+
+
+def plan_cells(rank: int, plan: Plan, *cuts: str) -> tuple[str, ...]:
+    """Return the cells of a plan in a table by rank; `cuts` says how its pools are cut."""
+    service, cost = plan.service, plan.cost
     return (
         str(rank),
         f"{plan.gpus} × {plan.deployment.cluster.gpu.key}",
-        f"{copies}{pool.parallelism}",
+        *cuts,
         plan.deployment.weight_format,
         duration(service.ttft_s.value),
         duration(service.tpot_s.value),

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sizewell.cli.documents import Object
-from sizewell.cli.output import amount, duration, table
+from sizewell.cli.output import duration, table
 from sizewell.cli.plan_document import plan_object
-from sizewell.cli.plan_page import best_lines, detail_lines, usd
+from sizewell.cli.plan_page import best_lines, detail_lines, plan_cells
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,18 +48,7 @@ def split_object(found: SplitAnswer | None) -> Object:
 
 
 def _row(rank: int, plan: Plan) -> tuple[str, ...]:
-    service, cost = plan.service, plan.cost
-    return (
-        str(rank),
-        f"{plan.gpus} × {plan.deployment.cluster.gpu.key}",
-        *(f"{pool.replicas} × {pool.parallelism}" for pool in plan.deployment.pools),
-        plan.deployment.weight_format,
-        duration(service.ttft_s.value),
-        duration(service.tpot_s.value),
-        amount(service.output_tokens_per_s.value),
-        usd(cost.usd_per_hour) + ("*" if cost.estimate and cost.usd_per_hour is not None else ""),
-        usd(cost.usd_per_million_output_tokens),
-    )
+    return plan_cells(rank, plan, *(f"{pool.replicas} × {pool.parallelism}" for pool in plan.deployment.pools))
 
 
 def _use(use: PoolUse) -> str:

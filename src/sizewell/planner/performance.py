@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 from sizewell.costs.ledger import MemoryLedger
@@ -10,7 +10,7 @@ from sizewell.planner.columns import Yard
 from sizewell.planner.plan import Details, Plan, PoolUse, Service
 from sizewell.planner.prediction import Prediction, steady_state
 from sizewell.planner.question import Limits, Objective
-from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse
+from sizewell.planner.rehearsal import Rehearsal
 from sizewell.planner.settle import Settler
 from sizewell.planner.simulated_means import with_simulated_means
 from sizewell.specs.deployment import Deployment
@@ -32,13 +32,10 @@ def perform(
     settled: Settler, deployment: Deployment, place: tuple[Yard, int], memories: tuple[MemoryLedger, ...]
 ) -> Performance:
     """Return what happens to a deployment under the load of the question; it is played when it is first asked."""
-    question = settled.question
     given = believed(settled, deployment)
-    slo = replace(question.limits.slo, tpot_s=question.limits.tpot_s)
-    playing = Playing(memories=memories, efficiencies=settled.facts.efficiencies, code=settled.facts.code)
     return Performance(
         deployment=deployment, yard=place[0], row=place[1], memories=memories, given=given,
-        rehearsal=rehearse(deployment, question.workload, given, slo, playing),
+        rehearsal=settled.played(deployment, given, memories),
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from sizewell.planner.columns import Column, Rows, Variant, Yard
 from sizewell.planner.demand import Demand
 from sizewell.planner.evaluate import GRID, SEQUENCE_LIMITS, Trial
 from sizewell.planner.facts import Facts
+from sizewell.planner.means import Means
 from sizewell.planner.money import break_even, cost, service_units_per_hour
 from sizewell.planner.nearest import Nearest
 from sizewell.planner.offload import placement
@@ -108,10 +109,14 @@ class Settler:
 
     def rehearsed(self, draft: Draft) -> Rehearsal:
         """Return a candidate as it is played through its load."""
+        return self.played(draft.deployment, draft.service, (draft.held,))
+
+    def played(self, deployment: Deployment, given: Means, memories: tuple[MemoryLedger, ...]) -> Rehearsal:
+        """Return a deployment as it is played through the load, whose closed form gives so much."""
         limits = self.question.limits
         slo = replace(limits.slo, tpot_s=limits.tpot_s)
-        playing = Playing(memories=(draft.held,), efficiencies=self.facts.efficiencies, code=self.facts.code)
-        return rehearse(draft.deployment, self.question.workload, draft.service, slo, playing)
+        playing = Playing(memories=memories, efficiencies=self.facts.efficiencies, code=self.facts.code)
+        return rehearse(deployment, self.question.workload, given, slo, playing)
 
     def _certainty(self, column: Column, row: int) -> Certainty:
         """Return the intervals that held 80 % of published points under such a load; `sizewell validate` measures."""
