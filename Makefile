@@ -41,7 +41,7 @@ demo-vllm: $(STAMP) $(VLLM_STAMP)  ## the same loop on this machine's processor,
 	@$(BIN)/python bench/demo_vllm.py $(VLLM)
 
 test: $(STAMP)  ## everything that needs nothing outside
-	$(BIN)/python -m pytest -n 3 -m 'not real'
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m 'not real'
 
 test-real: $(REAL_STAMP) $(VLLM_STAMP) $(SGLANG_STAMP)  ## everything, and the tests against real components
 	@tests/real/install_system_parts.sh
