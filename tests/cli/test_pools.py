@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,6 +208,31 @@ def test_a_split_plan_is_what_explain_and_simulate_say_of_the_same_pools(say: Sa
     played = document(say, "simulate", *words[2:], "--requests", "300")["score"]
     assert played["tpot"]["mean_s"] == pytest.approx(split["service"]["tpot_s"]["value"], rel=0.05)
     assert played["ttft"]["p50_s"] == pytest.approx(split["rehearsal"]["ttft_s"]["p50"], rel=0.1)
+
+
+def test_a_plans_split_its_load_and_its_limits_are_explained_and_played(say: Say, tmp_path: Path) -> None:
+    few = (*POOLS[:-2], "--users", "2", "--input", "1200", "--answer", "9", "--ttft", "2s", "--tpot", "250ms")
+    stated = document(say, "simulate", *few, "--requests", "2")
+    question = {
+        "workload": {"rate_per_s": None, "users": 2.0, "input_tokens": 1200.0, "answer_tokens": 9.0, "growth": 1.0},
+        "limits": {"slo": {"ttft_s": 2.0, "tpot_s": None, "statistic": "mean"}, "tokens_per_s_per_user": 4.0},
+    }
+    plan, workload, trace = tmp_path / "plan.json", tmp_path / "load.yaml", tmp_path / "trace.csv"
+    plan.write_text(json.dumps({"plans": [{}], "splits": [{}, stated], "question": question}))
+    workload.write_text("rate: 3/s\ninput: 70\n")
+    trace.write_text("arrival_s,input_tokens,answer_tokens\n0,50,2\n1,70,2\n")
+    found = document(say, "explain", "--split", "2", "--plan", str(plan))
+    assert found == document(say, "explain", *few)
+    played = document(say, "simulate", str(plan), "--split", "2", "--requests", "20")
+    assert played["limits"]["ttft_s"] == 2
+    assert played["traffic"]["mean_input_tokens"] == 1200
+    for words in (("--workload", str(workload), "--plan", str(plan)), (str(plan), "--workload", str(workload))):
+        other = document(say, "simulate", *words, "--split", "2", "--requests", "20")["traffic"]
+        assert (other["concurrency"], other["mean_input_tokens"]) == (None, 70)
+    assert (
+        document(say, "simulate", str(plan), "--split", "2", "--trace", str(trace))["traffic"]["source"] == "sizewell"
+    )
+    assert "no --split 3" in say("explain", str(plan), "--split", "3").complaint
 
 
 def test_what_only_two_pools_hold_is_an_answer(say: Say, tmp_path: Any) -> None:

@@ -39,6 +39,9 @@ DEFAULT_USERS = 16
 DEFAULT_INPUT_TOKENS = 1000.0
 DEFAULT_ANSWER_TOKENS = 500.0
 
+LOAD = ("users", "rate", "input", "answer", "think", "shared_prefix", "growth")
+PLANNED_LOAD = "sizewell.planned_load"
+"""Where the context of a command keeps which flags of the load a plan has filled in."""
 
 MEANT = {"--on": "--gpu", "--price": "--max-usd-per-hour", "--max-price": "--max-usd-per-hour"}
 """What people write who know another command or another tool."""
@@ -68,8 +71,17 @@ def _file_first(ctx: click.Context, _param: click.Parameter, value: str | None) 
     if value is not None:
         from sizewell.cli.workload_file import read_workload_file
 
-        ctx.default_map = {**(ctx.default_map or {}), **read_workload_file(value, ctx)}
+        fill_in(ctx, read_workload_file(value, ctx), of_plan=False)
     return value
+
+
+def fill_in(ctx: click.Context, values: Mapping[str, Any], *, of_plan: bool) -> None:
+    """Give flags the values of a plan or of a workload file, which wins; one of the two states the whole load."""
+    known = ctx.default_map or {}
+    over, under = (known, values) if of_plan else (values, known)
+    planned = () if any(word in over for word in LOAD) else tuple(word for word in LOAD if word in under)
+    ctx.meta[PLANNED_LOAD] = planned
+    ctx.default_map = {**{word: under[word] for word in under if word in planned or word not in LOAD}, **over}
 
 
 def quantity(flag: str, measure: Measure, text: str, **more: Any) -> Decorator:
