@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 from collections.abc import Callable
@@ -97,6 +98,39 @@ def test_prompts_do_not_disturb_the_tokens_of_others(say: Say) -> None:
     split = document(say, *PLAYED)["score"]["itl"]
     mixed = document(say, "simulate", "llama-3.1-8b", "--on", "h100", *PLAYED[-6:])["score"]["itl"]
     assert split["p99_s"] / split["p50_s"] < 1.5 < mixed["p99_s"] / mixed["p50_s"]
+
+
+def test_files_show_both_pools_and_what_travels_between_them(say: Say, tmp_path: Path) -> None:
+    rows, line, trace, plots = (tmp_path / name for name in ("rows.csv", "line.csv", "trace.json", "plots.html"))
+    files = ("--rows", rows, "--timeline", line, "--chrome-trace", trace, "--plots", plots)
+    assert say(*PLAYED, "--kv-network", "ethernet-25", *map(str, files)).code == 0
+    with rows.open() as file:
+        requests = list(csv.DictReader(file))
+    steps = ("sent_s", "computed_s", "asked_s", "left_s", "came_s", "first_token_s", "last_token_s")
+    for request in requests:
+        times = [float(request[name]) for name in steps]
+        assert times == sorted(times)
+        assert request["prefill_replica"] == "0"
+    with line.open() as file:
+        seen = list(csv.DictReader(file))
+    assert {sample["pool"] for sample in seen} == {"prefill", "decode"}
+    assert max(int(sample["moving"]) for sample in seen) >= 1
+    assert sum(int(sample["tokens"]) for sample in seen if sample["pool"] == "prefill") == 60
+    assert max(int(sample["running"]) for sample in seen if sample["pool"] == "prefill") >= 1
+    events = json.loads(trace.read_text())["traceEvents"]
+    assert [event["ts"] for event in events if "ts" in event] == sorted(e["ts"] for e in events if "ts" in e)
+    names = {event["pid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
+    phases = {(names[event["pid"]].rstrip(" 0123456789"), event["name"]) for event in events if event["ph"] == "X"}
+    assert phases == {
+        *(("prefill replica", name) for name in ("prompt", "hold")),
+        *(("KV network", name) for name in ("in line", "travels")),
+        *(("decode replica", name) for name in ("cache comes", "to first token", "answer")),
+    }
+    assert {names[event["pid"]] for event in events if event["ph"] == "C"} == {
+        f"load and cache, {pool} pool" for pool in ("prefill", "decode")
+    }
+    drawn = plots.read_text()
+    assert all(part in drawn for part in ("in the prefill pool", "in the decode pool", "on their way"))
 
 
 def test_a_replica_lost_is_played(say: Say) -> None:

@@ -117,10 +117,12 @@ def _write_files(given: dict[str, Any], found: Simulation) -> None:
         return
     if given["rows"] is not None:
         run_files.write_rows(Path(given["rows"]), found.run)
-    if given["timeline"] is not None and found.run.timeline is not None:
-        run_files.write_timeline(Path(given["timeline"]), found.run.timeline)
+    if given["timeline"] is not None:
+        run_files.write_timeline(Path(given["timeline"]), found.run)
     if given["chrome_trace"] is not None:
-        run_files.write_chrome_trace(Path(given["chrome_trace"]), found.run)
+        from sizewell.cli.chrome_trace import write_chrome_trace
+
+        write_chrome_trace(Path(given["chrome_trace"]), found.run)
     if given["plots"] is not None:
         _plot(Path(given["plots"]), found)
     for flag in ("rows", "timeline", "chrome_trace", "plots"):

@@ -155,6 +155,7 @@ class Pair(NamedTuple):
     prefill: World
     decode: World
     network: Records  # one record
+    moves: Records  # when each prompt's cache was sent for, set off and came
     senders: Records  # a line for each engine of the prefill pool
     receivers: Records
 

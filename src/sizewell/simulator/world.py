@@ -18,6 +18,7 @@ from sizewell.simulator.fields import (
     GAP,
     GROUP,
     LINE,
+    MOVE,
     NETWORK,
     PLACE,
     RECORD,
@@ -123,6 +124,7 @@ def make_pair(prefill: World, decode: World, network: Network) -> Pair:
             1, NETWORK, latency_s=network.latency_s, send_block_s=network.send_block_s,
             receive_block_s=network.receive_block_s,
         ),
+        moves=_filled(len(prefill.sequences), MOVE, asked_s=np.nan, left_s=np.nan, came_s=np.nan),
         senders=_records(len(prefill.states), LINE),
         receivers=_records(len(decode.states), LINE),
     )  # fmt: skip
