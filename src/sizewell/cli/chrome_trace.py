@@ -1,7 +1,7 @@
 """A run as trace events, which chrome://tracing and ui.perfetto.dev show.
 
-A process for each replica; in it a request takes a lane for as long as it is in flight there, the lowest free one. Of two
-pools it has a lane where its prompt is computed, one where it is decoded, and one on the network between them. What
+A process for each replica; in it a request takes a lane for as long as it is in flight there, the lowest free one. Of
+two pools it has a lane where its prompt is computed, one where it is decoded, and one on the network between them. What
 is known of all replicas of a pool together is a process of its own.
 """
 

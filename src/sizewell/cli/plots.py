@@ -169,7 +169,7 @@ def _engines(run: Run, line: Timeline) -> Iterator[Chart]:
 
 def _engine(line: Timeline, where: str) -> Iterator[Chart]:
     time = line.time_s
-    kept = _peaks(len(time))
+    kept, pool = _peaks(len(time)), "" if where == "engine" else f", {where}"
     after = time[kept].tolist()
     yield Chart(
         title=f"Sequences in the {where}", x_label="seconds from the start", y_label="sequences",
@@ -179,7 +179,7 @@ def _engine(line: Timeline, where: str) -> Iterator[Chart]:
         ),
     )  # fmt: skip
     yield Chart(
-        title=f"KV cache in use{'' if where == 'engine' else f', {where}'}; {int(line.preemptions.sum()):,} preemptions", x_label="seconds from the start",
+        title=f"KV cache in use{pool}; {int(line.preemptions.sum()):,} preemptions", x_label="seconds from the start",
         y_label="%", y_most=100.0,
         series=(Series(name="used", x=after, y=_peak(100 * line.kv_used_fraction, kept), stepped=True),),
     )  # fmt: skip
