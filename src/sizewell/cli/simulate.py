@@ -89,7 +89,7 @@ def simulated(ctx: click.Context, given: dict[str, Any]) -> Simulation:
 
     requests = offered(ctx, given)
     for note in requests.notes:
-        talk(f"{given['trace']}: {note}")
+        talk(f"{given['trace']}: {note}" if given["trace"] is not None else note)
     place = questions.machine(given["machine"], given["nodes"], given["node"], given["replicas"] or 1)
     model = read_model(named_model(given), assume=given["assume"])
     deployment = simulations.stated_for(model, place, requests, setup_of(given))

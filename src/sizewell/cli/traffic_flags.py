@@ -107,7 +107,19 @@ def _described(ctx: click.Context, given: Mapping[str, Any]) -> Offered:
     if given["duration"] is not None:
         count = requests_within(traffic, given["duration"])
     seed = given["seed"] or 0
-    return Offered(requests=offer(traffic, count, seed), seed=seed)
+    return Offered(requests=offer(traffic, count, seed), seed=seed, notes=_busiest_only(traffic.arrivals, count))
+
+
+def _busiest_only(arrivals: Arrivals, requests: int) -> tuple[str, ...]:
+    from sizewell.traffic.arrivals import Varying
+
+    if not isinstance(arrivals, Varying) or arrivals.middle_s is None or arrivals.is_whole(requests):
+        return ()
+    profile = arrivals.profile
+    return (
+        f"the busiest part of the day is offered: at {profile.mean_per_s:.3g} requests/s on average a day has "
+        f"{profile.round_requests:,.0f} (--duration {profile.at_s[-1] / 3600:g}h)",
+    )
 
 
 def _unplanned(ctx: click.Context, given: Mapping[str, Any]) -> Mapping[str, Any]:
