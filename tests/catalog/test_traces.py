@@ -253,6 +253,25 @@ CLASSES = (
 )
 
 
+def test_an_empty_cell_of_an_optional_column_says_as_much_as_no_column(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(
+        "arrival_s,input_tokens,answer_tokens,think_tokens,priority,session,after,think_id,output_id,segments\n"
+        "0,10,5,,,,,,,\n"
+        "1,20,5,7.0,2,4,0,,3,1:8\n"
+        "2,30,5,, ,,,,,\n"
+    )
+    requests = read_trace(path).requests
+    assert requests.think_tokens.tolist() == [0, 7, 0]
+    assert requests.priority.tolist() == [0, 2, 0]
+    assert requests.session.tolist() == [5, 4, 6]
+    assert requests.after.tolist() == [-1, 0, -1]
+    assert (requests.think_id.tolist(), requests.output_id.tolist()) == ([-1, -1, -1], [-1, 3, -1])
+    path.write_text("arrival_s,input_tokens,answer_tokens\n0,10,\n")
+    with pytest.raises(BadInputError, match="line 2: answer_tokens is empty"):
+        read_trace(path)
+
+
 @pytest.mark.parametrize(
     "traffic",
     [
@@ -284,7 +303,7 @@ def test_a_write_broken_off_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     def broken(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sizewell.catalog.trace_own.os.replace", broken)
+    monkeypatch.setattr("sizewell.catalog.whole_files.os.replace", broken)
     with pytest.raises(KeyboardInterrupt):
         write_own(path, Requests.of([0.0], 1, 1))
     assert path.read_text() == OWN

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sizewell.cli.whole_files import whole_file
+from sizewell.catalog.whole_files import whole_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sizewell.cli.whole_files import check_writable, whole_file
+from sizewell.catalog.whole_files import check_writable, whole_file
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.run import HANDOVER_COLUMNS, RUN_COLUMNS, STATUS_NAMES
 

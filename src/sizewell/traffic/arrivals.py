@@ -115,7 +115,8 @@ class Varying:
         """Return the times at which sessions start; raises BadInputError where the profile ends at rate 0 too soon."""
         first = self._first_mark(requests)
         times = self.profile.times_of(np.append(first, first + _marks(sessions, requests, self.burstiness, rng)))
-        return times[1:] - times[0]
+        since: Floats = times[1:] - times[0]
+        return since
 
     def requests_within(self, duration_s: float) -> float:
         """Return how many requests come within a time."""
