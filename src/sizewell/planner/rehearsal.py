@@ -2,7 +2,7 @@
 
 One replica is simulated with its even share of the load, two pools with all of it, from a warm start: users come in
 one after the other over the time one request takes, and what is scored begins after everybody's first request. Of
-n replicas that take turns each gets every n-th of independent arrivals: its gaps are sums of n, and more even than those.
+n replicas that take turns each gets every n-th of independent arrivals: its gaps are sums of n, more even than those.
 """
 
 from __future__ import annotations
