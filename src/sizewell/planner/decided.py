@@ -117,6 +117,9 @@ def _prices(question: Question, plans: Sequence[Plan]) -> str:
     }.get(question.price_basis, "rent is paid for the accelerators in use at the median listed price of that term")
     guessed = sorted({plan.deployment.cluster.gpu.key for plan in plans if plan.cost.estimate})
     caution = f"; estimates, not listed prices, for {', '.join(guessed)}" if guessed else ""
+    on_host = any(plan.deployment.pools[0].settings.offload_bytes for plan in plans)
+    if on_host and question.price_basis != "purchase":
+        caution += "; with the host memory that weights need there, a machine may cost more (--prices purchase counts it)"
     return f"Prices: {question.price_basis}; {how}{caution}."
 
 
