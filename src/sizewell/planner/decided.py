@@ -119,7 +119,7 @@ def _prices(question: Question, plans: Sequence[Plan]) -> str:
     caution = f"; estimates, not listed prices, for {', '.join(guessed)}" if guessed else ""
     on_host = any(plan.deployment.pools[0].settings.offload_bytes for plan in plans)
     if on_host and question.price_basis != "purchase":
-        caution += "; with the host memory that weights need there, a machine may cost more (--prices purchase counts it)"
+        caution += "; with the host memory weights need, a machine may cost more (--prices purchase counts it)"
     return f"Prices: {question.price_basis}; {how}{caution}."
 
 
