@@ -27,9 +27,7 @@ def shown_storages() -> tuple[StorageSpec, ...]:
     return tuple(read_storage(key) for key in STORAGES)
 
 
-def read_facts(
-    engine: str = "auto", gpus: Sequence[str] = (), *, bought: bool = False, offload: bool = False
-) -> Facts:
+def read_facts(engine: str = "auto", gpus: Sequence[str] = (), *, bought: bool = False, offload: bool = False) -> Facts:
     """Return the facts for a search over some accelerators (none named: all).
 
     `engine` is `auto` (vLLM where it runs, llama.cpp elsewhere) or a name with an optional version, `vllm@0.19`;

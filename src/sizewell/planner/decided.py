@@ -101,9 +101,7 @@ def _load(question: Question) -> str:
     if work.users is not None:
         return f"Load: {_users(work.users)} the next request at once{growth} (a closed loop)."
     share = f"at most {USABLE_RATE:.0%} of a replica's rate is used"
-    return (
-        f"Load: {work.rate_per_s:g} requests/s arriving independently{growth}, which replicas take in turn; {share}."
-    )
+    return f"Load: {work.rate_per_s:g} requests/s arriving independently{growth}, which replicas take in turn; {share}."
 
 
 def _users(count: float) -> str:

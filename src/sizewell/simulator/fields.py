@@ -236,6 +236,8 @@ MOVE = np.dtype([("asked_s", np.float64), ("left_s", np.float64), ("came_s", np.
 
 LINE = np.dtype([("free_s", np.float64), ("busy_s", np.float64)], align=True)
 
+HOME = np.dtype([("content", np.int64), ("replicas", np.int64)], align=True)
+
 STANDING = np.dtype([("value", np.float64), ("turn", np.int64), ("contestant", np.int64)], align=True)
 
 GAP = np.dtype([("count", np.int64), ("total_s", np.float64)], align=True)

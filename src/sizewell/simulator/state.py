@@ -143,6 +143,7 @@ class World(NamedTuple):
     samples: Records
     soonest: Records  # tournaments of replicas: who acts next, who has the least to do
     idlest: Records
+    homes: Records  # a router's memory: which replicas, a bit for each, have been sent a piece of content
     surface: StepSurface
 
 
