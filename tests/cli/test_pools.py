@@ -133,6 +133,25 @@ def test_files_show_both_pools_and_what_travels_between_them(say: Say, tmp_path:
     assert all(part in drawn for part in ("in the prefill pool", "in the decode pool", "on their way"))
 
 
+def test_the_decode_pool_may_stand_on_another_kind_of_accelerator(say: Say, tmp_path: Path) -> None:
+    """Prompts take what they take on H100, tokens what they take on H200."""
+    words = ("simulate", "llama-3.1-8b", "--prefill", "1xTP1", "--decode", "1xTP1", "--rate", "3/s", "--requests", "60",
+             "--answer", "50", "--kv-network", "infiniband-ndr-400")  # fmt: skip
+    slow, fast = (document(say, *words, "--on", f"2x{gpu}") for gpu in ("h100", "h200"))
+    both = document(say, *words, "--on", "1xh100", "--decode-on", "1xh200")
+    assert both["score"]["tpot"]["mean_s"] == pytest.approx(fast["score"]["tpot"]["mean_s"], rel=1e-6)
+    assert both["score"]["tpot"]["mean_s"] < 0.85 * slow["score"]["tpot"]["mean_s"]
+    assert both["deployment"]["decode_on"]["gpu"] == "h200-sxm-141gb"
+    (tmp_path / "both.json").write_text(json.dumps(both))
+    again = document(
+        say, "simulate", str(tmp_path / "both.json"), "--rate", "3/s", "--requests", "60", "--answer", "50"
+    )
+    assert again["score"] == both["score"]
+    assert "only `sizewell simulate` takes it" in say("explain", str(tmp_path / "both.json")).complaint
+    assert "no cache goes from nvidia to amd" in say(*words, "--on", "h100", "--decode-on", "mi300x").complaint
+    assert "both --prefill and --decode" in say("simulate", "llama-3.1-8b", "--on", "h100", "--decode-on", "t4").err
+
+
 def test_a_replica_lost_is_played(say: Say) -> None:
     front, back = document(say, *PLAYED, "--without-one", "--ttft", "1s")["without_one"]
     assert (front["pool"], front["replicas_left"], front["score"]) == ("prefill", 0, None)

@@ -212,7 +212,7 @@ def one_deployment_flags(*, required: bool = True) -> Decorator:
 def setup_of(given: Mapping[str, Any]) -> Setup:
     """Return how one deployment is set up, as its flags say; not every command has those of pools and caches."""
     from sizewell.catalog.hardware import read_link
-    from sizewell.cli.questions import Setup
+    from sizewell.cli.questions import Setup, machine
     from sizewell.planner.stated import Stated
     from sizewell.specs.deployment import Formats
 
@@ -237,6 +237,7 @@ def setup_of(given: Mapping[str, Any]) -> Setup:
         prefill=given.get("prefill"),
         decode=given.get("decode"),
         kv_network=read_link(given["kv_network"]) if given.get("kv_network") else None,
+        decode_on=machine(given["decode_on"]) if given.get("decode_on") else None,
     )
     formats = Formats(weight=given["weight_format"] or "native", kv=given["kv_format"] or "auto")
     return Setup(engine=given["engine"] or "auto", formats=formats, stated=stated)

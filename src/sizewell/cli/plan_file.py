@@ -68,6 +68,9 @@ class Planned:
         if len(pools) == 1:
             return {"replicas": pools[0]["replicas"], **pools[0]["parallelism"]}
         named = {"kv_network": network} if network else {}
+        apart = self.deployment.get("decode_on")
+        if apart:
+            named["decode_on"] = f"{apart['gpus_per_node'] * apart['nodes']}x{apart['gpu']}"
         for pool in pools:
             cut = "x".join(f"{name}{size}" for name, size in pool["parallelism"].items())
             named[pool["role"]] = f"{pool['replicas']}x{cut}"
@@ -180,6 +183,10 @@ def _flags_for(planned: Planned, ctx: click.Context) -> dict[str, Any]:
     pools = len(planned.deployment["pools"])
     if pools != 1 and not any(param.name == "prefill" for param in ctx.command.params):
         raise BadInputError(f"{planned.path}: {pools} pools: `sizewell {ctx.info_name}` takes a plan of one pool only")
+    if planned.deployment.get("decode_on") and all(param.name != "decode_on" for param in ctx.command.params):
+        raise BadInputError(
+            f"{planned.path}: its pools stand on two kinds of accelerators: only `sizewell simulate` takes it"
+        )
     return planned.flags()
 
 
@@ -231,6 +238,7 @@ def rebuilt(document: Mapping[str, Any], model: str, assumed: tuple[str, ...]) -
 
 def _stated_pools(document: Mapping[str, Any]) -> dict[str, Any]:
     from sizewell.catalog.hardware import read_link
+    from sizewell.cli import questions
     from sizewell.planner.stated import StatedPool
     from sizewell.specs.deployment import Parallelism
 
@@ -240,7 +248,11 @@ def _stated_pools(document: Mapping[str, Any]) -> dict[str, Any]:
     said = {
         pool["role"]: StatedPool(replicas=pool["replicas"], cut=Parallelism(**pool["parallelism"])) for pool in pools
     }
-    return {**said, "kv_network": read_link(network) if network else None}
+    apart = document.get("decode_on")
+    there = (
+        questions.machine(f"{apart['gpus_per_node']}x{apart['gpu']}", apart["nodes"], apart["node"]) if apart else None
+    )
+    return {**said, "kv_network": read_link(network) if network else None, "decode_on": there}
 
 
 def check_as_planned(deployment: Deployment, ctx: click.Context) -> None:

@@ -49,6 +49,7 @@ def _file_flags() -> Decorator:
 @deployment_flags()
 @format_flags(multiple=False)
 @pool_flags()
+@click.option("--decode-on", metavar="8xGPU", help="Accelerators of the decode pool, if of another kind [as --on].")
 @settings_flags()
 @workload_flags()
 @traffic_flags()
