@@ -233,6 +233,7 @@ def test_every_shipped_workload_can_be_planned_for_and_offered(say: Say, name: s
         ("rate: 3\n" + ARRIVALS % "process: constant, rate: 2", "load.yaml:1: rate: the section traffic says this"),
         ("input: 3\n" + CLASSES % "text: 5, answer: 6", "load.yaml:1: input: the section traffic says this already"),
         ("traffic:\n  sessions: {turns: 3}\n", "load.yaml:2: traffic.sessions: needs classes beside it"),
+        ("traffic:\n  classes: []\n", "load.yaml:2: traffic.classes: names no class"),
         ("traffic:\n  classes: {text: 3}\n", "is no list of sections"),
         ("traffic:\n  classes: [7]\n", "load.yaml:2: traffic.classes.0: '7' is not a section"),
         (CLASSES % "text: 5", "load.yaml:2: traffic.classes.0: lacks answer"),

@@ -103,6 +103,8 @@ def offered_traffic(ctx: click.Context, workload: Workload) -> Traffic:
 def read_section(table: Table, folder: Path) -> StatedTraffic:
     """Return what a `traffic` section says; traces are named relative to `folder`. Raises BadInputError."""
     classes = tuple(_class(one, folder) for one in table.tables("classes"))
+    if "classes" in table and not classes:
+        raise BadInputError(f"{table.place('classes')}: names no class: give one, or leave it out")
     for key in ("prefixes", "sessions"):
         if key in table and not classes:
             raise BadInputError(
