@@ -78,7 +78,7 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="--out"):
+    with pytest.raises(BadInputError, match="name another file"):
         write_figures(tmp_path / "nowhere" / "f.csv", [FIGURE])
 
 

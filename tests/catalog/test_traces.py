@@ -188,7 +188,7 @@ def test_mistakes_in_a_row_are_named(tmp_path: Path, row: str, expected: str) ->
         ("input_tokens,answer_tokens\n1,2\n", "no column arrival_s says when requests arrive"),
         ("ContextTokens,GeneratedTokens\n1,2\n", "no column timestamp says when requests arrive"),
         ("a,b,c\n1,2,3\n", "begins with 'a,b,c', which no kind of trace does"),
-        ("arrival_s;input_tokens;answer_tokens\n1;2;3\n", "which no kind of trace does"),
+        ("arrival_s;input_tokens;answer_tokens\n1;2;3\n", "stand between semicolons: save it with commas"),
         ("arrival_s,input_tokens,answer_tokens,thnk_tokens\n1,2,3,4\n", "unknown column 'thnk_tokens'; did you mean"),
         ("arrival_s,arrival_s,input_tokens,answer_tokens\n1,1,2,3\n", "'arrival_s' is given twice"),
         ("arrival_s,input_tokens,answer_tokens,after\n1,2,3,0\n", "request 0 waits for request 0"),
@@ -215,6 +215,7 @@ def test_mistakes_in_a_row_are_named(tmp_path: Path, row: str, expected: str) ->
         (MOONCAKE + '{"timestamp": 1, "input_length": 1' + "0" * 400 + ', "output_length": 5}\n', "length is inf"),
         ('{"input_length": 5, "output_length": 5}\n', "no column timestamp says when requests arrive"),
         ('{"a": 5\n', "line 1: is not one whole JSON object"),
+        ("arrival_s\tinput_tokens\tanswer_tokens\n0\t1\t2\n", "stand between tabs"),
         (OWN.encode("utf-16"), "is not UTF-8"),
         (OWN.encode() + b"\xff,1,1\n", "is not UTF-8"),
     ],
@@ -253,6 +254,25 @@ CLASSES = (
 )
 
 
+def test_an_empty_cell_of_an_optional_column_says_as_much_as_no_column(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(
+        "arrival_s,input_tokens,answer_tokens,think_tokens,priority,session,after,think_id,output_id,segments\n"
+        "0,10,5,,,,,,,\n"
+        "1,20,5,7.0,2,4,0,,3,1:8\n"
+        "2,30,5,, ,,,,,\n"
+    )
+    requests = read_trace(path).requests
+    assert requests.think_tokens.tolist() == [0, 7, 0]
+    assert requests.priority.tolist() == [0, 2, 0]
+    assert requests.session.tolist() == [5, 4, 6]
+    assert requests.after.tolist() == [-1, 0, -1]
+    assert (requests.think_id.tolist(), requests.output_id.tolist()) == ([-1, -1, -1], [-1, 3, -1])
+    path.write_text("arrival_s,input_tokens,answer_tokens\n0,10,\n")
+    with pytest.raises(BadInputError, match="line 2: answer_tokens is empty"):
+        read_trace(path)
+
+
 @pytest.mark.parametrize(
     "traffic",
     [
@@ -284,7 +304,7 @@ def test_a_write_broken_off_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     def broken(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sizewell.catalog.trace_own.os.replace", broken)
+    monkeypatch.setattr("sizewell.catalog.whole_files.os.replace", broken)
     with pytest.raises(KeyboardInterrupt):
         write_own(path, Requests.of([0.0], 1, 1))
     assert path.read_text() == OWN

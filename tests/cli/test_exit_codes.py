@@ -136,6 +136,29 @@ def test_ctrl_c_is_one_line_and_130() -> None:
         assert running.wait(10) == 130
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGHUP])
+def test_whoever_is_told_to_end_leaves_nothing_half_written(tmp_path: Path, told: signal.Signals) -> None:
+    code = (
+        "import time, click; from pathlib import Path; from sizewell import __main__ as door\n"
+        "from sizewell.catalog.figures_file import write_figures; from sizewell.cli import main\n"
+        f"file, run = Path({str(tmp_path / 'figures.csv')!r}), main.run\n"
+        "def slow():\n    print('ready', flush=True); time.sleep(30); yield\n"
+        "main.LazyGroup.get_command = lambda *_: click.command()(lambda: write_figures(file, slow()))\n"
+        "main.run = lambda: run(['catalog'])\n"
+        "door.main()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline() == b"ready\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        running.send_signal(told)
+        assert running.stderr.read() == b"sizewell: interrupted\n"
+        assert running.wait(10) == 128 + told
+    assert not list(tmp_path.iterdir())
+
+
 def test_talk_goes_to_stderr_and_only_when_asked(say: Say) -> None:
     words = ("plan", "llama-3.1-8b", "--gpu", "h100", "--json")
     plain, quiet, loud = say(*words), say("-q", *words), say("-v", *words)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +98,58 @@ def test_prompts_do_not_disturb_the_tokens_of_others(say: Say) -> None:
     split = document(say, *PLAYED)["score"]["itl"]
     mixed = document(say, "simulate", "llama-3.1-8b", "--on", "h100", *PLAYED[-6:])["score"]["itl"]
     assert split["p99_s"] / split["p50_s"] < 1.5 < mixed["p99_s"] / mixed["p50_s"]
+
+
+def test_files_show_both_pools_and_what_travels_between_them(say: Say, tmp_path: Path) -> None:
+    rows, line, trace, plots = (tmp_path / name for name in ("rows.csv", "line.csv", "trace.json", "plots.html"))
+    files = ("--rows", rows, "--timeline", line, "--chrome-trace", trace, "--plots", plots)
+    assert say(*PLAYED, "--kv-network", "ethernet-25", *map(str, files)).code == 0
+    with rows.open() as file:
+        requests = list(csv.DictReader(file))
+    steps = ("sent_s", "computed_s", "asked_s", "left_s", "came_s", "first_token_s", "last_token_s")
+    for request in requests:
+        times = [float(request[name]) for name in steps]
+        assert times == sorted(times)
+        assert request["prefill_replica"] == "0"
+    with line.open() as file:
+        seen = list(csv.DictReader(file))
+    assert {sample["pool"] for sample in seen} == {"prefill", "decode"}
+    assert max(int(sample["moving"]) for sample in seen) >= 1
+    assert sum(int(sample["tokens"]) for sample in seen if sample["pool"] == "prefill") == 60
+    assert max(int(sample["running"]) for sample in seen if sample["pool"] == "prefill") >= 1
+    events = json.loads(trace.read_text())["traceEvents"]
+    assert [event["ts"] for event in events if "ts" in event] == sorted(e["ts"] for e in events if "ts" in e)
+    names = {event["pid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
+    phases = {(names[event["pid"]].rstrip(" 0123456789"), event["name"]) for event in events if event["ph"] == "X"}
+    assert phases == {
+        *(("prefill replica", name) for name in ("prompt", "hold")),
+        *(("KV network", name) for name in ("in line", "travels")),
+        *(("decode replica", name) for name in ("cache comes", "to first token", "answer")),
+    }
+    assert {names[event["pid"]] for event in events if event["ph"] == "C"} == {
+        f"load and cache, {pool} pool" for pool in ("prefill", "decode")
+    }
+    drawn = plots.read_text()
+    assert all(part in drawn for part in ("in the prefill pool", "in the decode pool", "on their way"))
+
+
+def test_the_decode_pool_may_stand_on_another_kind_of_accelerator(say: Say, tmp_path: Path) -> None:
+    """Prompts take what they take on H100, tokens what they take on H200."""
+    words = ("simulate", "llama-3.1-8b", "--prefill", "1xTP1", "--decode", "1xTP1", "--rate", "3/s", "--requests", "60",
+             "--answer", "50", "--kv-network", "infiniband-ndr-400")  # fmt: skip
+    slow, fast = (document(say, *words, "--on", f"2x{gpu}") for gpu in ("h100", "h200"))
+    both = document(say, *words, "--on", "1xh100", "--decode-on", "1xh200")
+    assert both["score"]["tpot"]["mean_s"] == pytest.approx(fast["score"]["tpot"]["mean_s"], rel=1e-6)
+    assert both["score"]["tpot"]["mean_s"] < 0.85 * slow["score"]["tpot"]["mean_s"]
+    assert both["deployment"]["decode_on"]["gpu"] == "h200-sxm-141gb"
+    (tmp_path / "both.json").write_text(json.dumps(both))
+    again = document(
+        say, "simulate", str(tmp_path / "both.json"), "--rate", "3/s", "--requests", "60", "--answer", "50"
+    )
+    assert again["score"] == both["score"]
+    assert "only `sizewell simulate` takes it" in say("explain", str(tmp_path / "both.json")).complaint
+    assert "no cache goes from nvidia to amd" in say(*words, "--on", "h100", "--decode-on", "mi300x").complaint
+    assert "both --prefill and --decode" in say("simulate", "llama-3.1-8b", "--on", "h100", "--decode-on", "t4").err
 
 
 def test_a_replica_lost_is_played(say: Say) -> None:
@@ -206,6 +261,31 @@ def test_a_split_plan_is_what_explain_and_simulate_say_of_the_same_pools(say: Sa
     played = document(say, "simulate", *words[2:], "--requests", "300")["score"]
     assert played["tpot"]["mean_s"] == pytest.approx(split["service"]["tpot_s"]["value"], rel=0.05)
     assert played["ttft"]["p50_s"] == pytest.approx(split["rehearsal"]["ttft_s"]["p50"], rel=0.1)
+
+
+def test_a_plans_split_its_load_and_its_limits_are_explained_and_played(say: Say, tmp_path: Path) -> None:
+    few = (*POOLS[:-2], "--users", "2", "--input", "1200", "--answer", "9", "--ttft", "2s", "--tpot", "250ms")
+    stated = document(say, "simulate", *few, "--requests", "2")
+    question = {
+        "workload": {"rate_per_s": None, "users": 2.0, "input_tokens": 1200.0, "answer_tokens": 9.0, "growth": 1.0},
+        "limits": {"slo": {"ttft_s": 2.0, "tpot_s": None, "statistic": "mean"}, "tokens_per_s_per_user": 4.0},
+    }
+    plan, workload, trace = tmp_path / "plan.json", tmp_path / "load.yaml", tmp_path / "trace.csv"
+    plan.write_text(json.dumps({"plans": [{}], "splits": [{}, stated], "question": question}))
+    workload.write_text("rate: 3/s\ninput: 70\n")
+    trace.write_text("arrival_s,input_tokens,answer_tokens\n0,50,2\n1,70,2\n")
+    found = document(say, "explain", "--split", "2", "--plan", str(plan))
+    assert found == document(say, "explain", *few)
+    played = document(say, "simulate", str(plan), "--split", "2", "--requests", "20")
+    assert played["limits"]["ttft_s"] == 2
+    assert played["traffic"]["mean_input_tokens"] == 1200
+    for words in (("--workload", str(workload), "--plan", str(plan)), (str(plan), "--workload", str(workload))):
+        other = document(say, "simulate", *words, "--split", "2", "--requests", "20")["traffic"]
+        assert (other["concurrency"], other["mean_input_tokens"]) == (None, 70)
+    assert (
+        document(say, "simulate", str(plan), "--split", "2", "--trace", str(trace))["traffic"]["source"] == "sizewell"
+    )
+    assert "no --split 3" in say("explain", str(plan), "--split", "3").complaint
 
 
 def test_what_only_two_pools_hold_is_an_answer(say: Say, tmp_path: Any) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sizewell.catalog.whole_files import whole_file
 from sizewell.cli import run_files, simulations
 from sizewell.cli.simulate import ROUTERS
-from sizewell.cli.whole_files import whole_file
 from sizewell.simulator import facts
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Requests

@@ -100,7 +100,14 @@ def test_a_whole_section(tmp_path: Path) -> None:
         ("process: window, concurrency: 8, pause: 1s", Window(concurrency=8, pause_s=1)),
         ("process: at-once", AllAtOnce()),
         ("process: ramp, from: 0, to: 9/s, over: 5min", Varying(profile=ramp(0, 9, 300))),
-        ("process: diurnal, rate: 9/s, peak_over_mean: 1.5, peak_at: 14h", Varying(profile=diurnal(9, 1.5, 50_400))),
+        (
+            "process: diurnal, rate: 9/s, peak_over_mean: 1.5, peak_at: 14h",
+            Varying(profile=diurnal(9, 1.5, 50_400), middle_s=50_400),
+        ),
+        (
+            "process: diurnal, rate: 9/s, peak_over_mean: 1.5, begin: 6h, day: 10h",
+            Varying(profile=diurnal(9, 1.5, 18_000, 36_000), begin_s=21_600),
+        ),
         (
             "process: steps, at: [0s, 1min, 2min], rates: [1/s, 5/s, 1/s], repeats: true, burstiness: 2",
             Varying(profile=RateProfile(at_s=(0, 60, 120), rate_per_s=(1, 5, 1), repeats=True), burstiness=2),
@@ -127,6 +134,21 @@ def test_a_simulation_offers_the_bursts_a_file_describes(say: Say, tmp_path: Pat
     gaps = np.diff([float(row["scheduled_s"]) for row in csv.DictReader(rows.open())])
     assert gaps.std() / gaps.mean() == pytest.approx(5**0.5, rel=0.15)
     assert gaps.mean() == pytest.approx(1 / 4, rel=0.01)
+
+
+def test_less_than_a_day_is_its_busiest_part_unless_it_begins_somewhere(say: Say, tmp_path: Path) -> None:
+    """Plans hold the peak of 3 × 1.8 a second; 900 requests around it come nearly at that rate."""
+    text = ARRIVALS % "process: diurnal, rate: 3/s, peak_over_mean: 1.8, day: 1h%s" + (
+        "  classes: [{text: 20, answer: 1}]\n"
+    )
+    peak = simulated(say, tmp_path, text % "", "--requests", "900")["traffic"]
+    assert peak["rate_per_s"] == pytest.approx(3 * 1.8, rel=0.02)
+    assert "a day has 10,800 (--duration 1h)" in peak["notes"][0]
+    early = simulated(say, tmp_path, text % ", begin: 0s", "--requests", "900")["traffic"]
+    assert (0.6 < early["rate_per_s"] < 1.5, early["notes"]) == (True, [])
+    whole = simulated(say, tmp_path, text % "", "--duration", "1h")["traffic"]
+    assert (whole["requests"], whole["notes"]) == (10_800, [])
+    assert whole["rate_per_s"] == pytest.approx(3, rel=0.005)
 
 
 def test_people_in_a_closed_loop_are_no_rate(say: Say, tmp_path: Path) -> None:
@@ -211,6 +233,7 @@ def test_every_shipped_workload_can_be_planned_for_and_offered(say: Say, name: s
         ("rate: 3\n" + ARRIVALS % "process: constant, rate: 2", "load.yaml:1: rate: the section traffic says this"),
         ("input: 3\n" + CLASSES % "text: 5, answer: 6", "load.yaml:1: input: the section traffic says this already"),
         ("traffic:\n  sessions: {turns: 3}\n", "load.yaml:2: traffic.sessions: needs classes beside it"),
+        ("traffic:\n  classes: []\n", "load.yaml:2: traffic.classes: names no class"),
         ("traffic:\n  classes: {text: 3}\n", "is no list of sections"),
         ("traffic:\n  classes: [7]\n", "load.yaml:2: traffic.classes.0: '7' is not a section"),
         (CLASSES % "text: 5", "load.yaml:2: traffic.classes.0: lacks answer"),

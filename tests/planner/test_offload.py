@@ -48,6 +48,21 @@ def test_a_plan_leaves_the_host_what_engines_and_the_system_take(gpu: str) -> No
     assert all(plan.details and plan.details.materials.host_has_ram for plan in plans)
 
 
+def test_the_largest_models_are_planned_beside_one_card_where_a_machine_holds_their_experts() -> None:
+    """377 GiB of R1 in four bits: no usual home of a 4090 has that much memory for one card."""
+    question = Question(
+        model=read_model("deepseek-r1"), workload=Workload(users=1, input_tokens=200, answer_tokens=50), offload=True,
+        limits=Limits(gpu_keys=("rtx-4090-24gb",), max_gpus=1), weight_formats=("gguf-q4_k_m",),
+    )  # fmt: skip
+    found = answer(question, read_facts("auto", gpus=["rtx-4090-24gb"], offload=True))
+    (plan,) = found.plans
+    assert plan.deployment.cluster.node.key == "large-memory-server"
+    assert plan.deployment.pools[0].settings.offload_bytes > 350 * 2**30
+    assert plan.details is not None
+    assert plan.details.materials.host_has_ram
+    assert any("a machine may cost more" in line for line in found.decided_by)
+
+
 def test_speed_is_that_of_the_host_link(mixture: Plan) -> None:
     moved = mixture.deployment.pools[0].settings.offload_bytes
     link = mixture.deployment.cluster.gpu.host_link_bytes_per_s

@@ -12,8 +12,10 @@ from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.costs.ledger import ledger
 from sizewell.planner.rehearsal import Rehearsal
 from sizewell.simulator.deployment import deployed_facts
-from sizewell.simulator.simulate import Options
-from sizewell.traffic.score import NO_LIMITS
+from sizewell.simulator.facts import Fleet, ReplicaFacts
+from sizewell.simulator.simulate import Options, simulate
+from sizewell.traffic.offer import offer
+from sizewell.traffic.score import NO_LIMITS, score
 from sizewell.traffic.workload import Slo, Workload
 
 CROWD = Workload(users=8, input_tokens=500, answer_tokens=100)
@@ -57,6 +59,19 @@ def test_a_verdict_before_the_end_is_that_of_the_whole_play(workload: Workload, 
         assert bool(asked.known) == asked.holds
         verdicts.add(asked.holds)
     assert verdicts == {True, False}
+
+
+def test_one_of_several_replicas_is_sent_what_a_fleet_that_takes_turns_sends_it() -> None:
+    """Independent arrivals at each would make the first token a tenth slower, and more."""
+    busy = replace(STREAM, rate_per_s=40.0)
+    one = replace(rehearsal(busy, Slo(ttft_s=1.0)), shares=8)
+    assert isinstance(one.served, ReplicaFacts)
+    fleet = score(simulate(Fleet(replica=one.served, replicas=8), offer(busy, 8000)))
+    alone = score(simulate(one.served, offer(replace(STREAM, rate_per_s=5.0), 1000)))
+    assert fleet.ttft.mean_s is not None and alone.ttft.mean_s is not None
+    assert one.stated.score.ttft.mean_s == pytest.approx(fleet.ttft.mean_s, rel=0.03)
+    assert one.stated.score.tpot.mean_s == pytest.approx(fleet.tpot.mean_s, rel=0.03)
+    assert alone.ttft.mean_s > 1.1 * fleet.ttft.mean_s
 
 
 def test_an_overloaded_replica_serves_no_more_than_its_saturation() -> None:

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from sizewell.records import migrations
+from sizewell.records.run_columns import packed_run, unpacked_run
 from sizewell.records.store import FILE, Records, usual_folder
-from sizewell.simulator.facts import ReplicaFacts
+from sizewell.simulator.facts import Disaggregated, Fleet, ReplicaFacts
 from sizewell.simulator.simulate import Options, simulate
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Requests
-from sizewell.traffic.run import RUN_COLUMNS, Run, Timeline
+from sizewell.traffic.run import HANDOVER_COLUMNS, RUN_COLUMNS, Run, Timeline
 from sizewell.traffic.score import score
 from surfaces import flat_surface
 
@@ -48,6 +49,18 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path, run: Run) -> None:
     assert (entry.name, entry.origin, entry.requests) == ("a 'name'; DROP TABLE runs", "simulated", 20)
     assert (entry.deployment, entry.workload, entry.plan) == ({"gpu": "h100"}, {"users": 3}, None)
     assert records.runs() == (entry,)
+
+
+def test_of_two_pools_both_come_back(tmp_path: Path) -> None:
+    fleet = Fleet(replica=ReplicaFacts(surface=flat_surface(0.01), blocks=65, max_num_seqs=4))
+    run = simulate(Disaggregated(prefill=fleet, decode=fleet), Requests.of(np.arange(3) * 0.05, 30, 10))
+    found = unpacked_run(packed_run(run), "simulated")
+    assert run.handovers is not None and found.handovers is not None
+    for name in HANDOVER_COLUMNS:
+        np.testing.assert_array_equal(getattr(found.handovers, name), getattr(run.handovers, name))
+    for field in fields(Timeline):
+        kept = (getattr(each.handovers.timeline, field.name) for each in (found, run) if each.handovers)
+        np.testing.assert_array_equal(*kept)
 
 
 def test_plans_and_calibrations_are_kept(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sizewell.simulator.facts import BlockGroup, Disaggregated, Fleet, Network
 from sizewell.simulator.simulate import Options, play
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Requests
-from sizewell.traffic.run import OK, REJECTED
+from sizewell.traffic.run import HANDOVER_COLUMNS, OK, REJECTED
 from surfaces import flat_surface
 
 NETWORK = Network(latency_s=0.1, send_block_s=0.0937, receive_block_s=0.0513)
@@ -36,6 +36,29 @@ def test_a_prompt_is_computed_moved_and_decoded(compiled: bool) -> None:
     assert (run.first_token_s[0], run.last_token_s[0]) == (3.5, 5.5)
     assert run.output_tokens.tolist() == [3]
     assert run.gaps.count.sum() == 2
+    moved = run.handovers
+    assert moved is not None
+    assert [getattr(moved, name).tolist() for name in HANDOVER_COLUMNS] == [[0], [1.0], [1.0], [1.0], [2.5]]
+    assert moved.moving(np.array([0.9, 1.0, 2.4, 2.5])).tolist() == [0, 1, 1, 0]
+    assert (moved.timeline.running.max(), moved.timeline.tokens.sum()) == (1, 1)
+
+
+@both
+def test_a_prompt_waits_in_the_prefill_pool_for_a_seat_and_then_in_line(compiled: bool) -> None:
+    """One seat each: the second prompt is computed when the first has gone, and asked for when that has ended."""
+    facts = replace(pools(max_num_seqs=1), network=Network(latency_s=0.5))
+    moved = play(facts, Requests.of([0.0, 0.0], [4, 4], [3, 3]), Options(compiled=compiled)).run.handovers
+    assert moved is not None
+    assert [getattr(moved, name).tolist() for name in ("computed_s", "asked_s", "left_s", "came_s")] == [
+        [1.0, 2.5], [1.0, 4.5], [1.0, 4.5], [1.5, 5.0],
+    ]  # fmt: skip
+
+
+@both
+def test_what_has_not_come_by_the_horizon_never_came(compiled: bool) -> None:
+    moved = play(pools(), Requests.of([0.0], [4], [3]), Options(compiled=compiled, horizon_s=2.0)).run.handovers
+    assert moved is not None
+    assert (moved.left_s.tolist(), np.isnan(moved.came_s).tolist()) == ([1.0], [True])
 
 
 @both
@@ -101,7 +124,12 @@ def test_compiled_and_plain_agree_and_nothing_is_lost(seed: int) -> None:
     assert fast.log == plain.log
     same(fast.run, plain.run)
     assert set(fast.run.status) <= {OK, REJECTED}
-    same(play(facts, requests).run, fast.run, rel=1e-9)
+    jumping = play(facts, requests).run
+    same(jumping, fast.run, rel=1e-9)
+    for name in HANDOVER_COLUMNS:
+        kept, steps, python = (getattr(each.handovers, name) for each in (jumping, fast.run, plain.run))
+        assert kept == pytest.approx(steps, rel=1e-9, abs=1e-9, nan_ok=True)
+        assert steps == pytest.approx(python, rel=0, abs=0, nan_ok=True)
 
 
 def test_a_transfer_takes_no_less_than_no_time() -> None:

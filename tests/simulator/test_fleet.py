@@ -16,8 +16,14 @@ from sizewell.simulator.simulate import Options, play
 from sizewell.simulator.tournament import enter, winner
 from sizewell.simulator.world import new_tournament
 from sizewell.specs.errors import BadInputError
+from sizewell.traffic.arrivals import Constant, Pause
+from sizewell.traffic.classes import RequestClass
+from sizewell.traffic.lengths import Fixed
+from sizewell.traffic.offer import Traffic, offer
+from sizewell.traffic.prefixes import SharedPrefix
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.run import OK, REJECTED
+from sizewell.traffic.sessions import Sessions
 
 both = pytest.mark.parametrize("compiled", [False, True])
 
@@ -82,6 +88,20 @@ def test_affinity_to_prefixes_hits_no_less_than_taking_turns(seed: int) -> None:
         run = play(Fleet(replica=facts, replicas=3, router=router), shared(seed)).run
         hits[router] = int(run.cached_tokens.sum())
     assert hits["prefix"] >= hits["round-robin"]
+
+
+@both
+def test_affinity_sees_past_what_all_prompts_begin_with(compiled: bool) -> None:
+    """Conversations behind one short system prompt: every replica gets some, and each stays where it began."""
+    talk = Sessions(turns=Fixed(4), pause=Pause(mean_s=4.0), later_text=Fixed(4))
+    kinds, system = (RequestClass(text=Fixed(20), answer=Fixed(4)),), SharedPrefix(tokens=Fixed(8))
+    traffic = Traffic(arrivals=Constant(rate_per_s=0.8), classes=kinds, prefixes=(system,), sessions=talk)
+    requests = offer(traffic, 120)
+    facts = small(blocks=200, max_num_batched_tokens=64, max_model_len_tokens=128)
+    run = play(Fleet(replica=facts, replicas=3, router="prefix"), requests, Options(compiled=compiled)).run
+    assert set(run.replica.tolist()) == {0, 1, 2}
+    for session in set(requests.session.tolist()):
+        assert len(set(run.replica[requests.session == session].tolist())) == 1
 
 
 @settings(max_examples=50, deadline=None)

@@ -149,6 +149,16 @@ def test_no_request_is_lost_and_tokens_are_kept(seed: int) -> None:
         assert computed[request] == requests.input_tokens[request] + requests.output_tokens[request] - 1
 
 
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(1, 60), st.integers(1, 3))
+def test_gaps_are_those_of_served_requests_whenever_a_run_stops(seed: int, halt: int, ranks: int) -> None:
+    run = play(replace(replica(seed), ranks=ranks), offered(seed), Options(horizon_s=halt / 4)).run
+    served = run.served
+    assert run.gaps.count.sum() == (run.output_tokens[served] - 1).sum()
+    spent = (run.last_token_s - run.first_token_s)[served].sum()
+    assert (run.gaps.gap_s * run.gaps.count).sum() == pytest.approx(spent, rel=1e-9, abs=1e-9)
+
+
 @settings(max_examples=25, deadline=None)
 @given(SEEDS, st.integers(1, 60))
 def test_every_block_is_free_or_held(seed: int, halt: int) -> None:

@@ -106,6 +106,32 @@ def test_a_day_has_its_mean_and_its_peak() -> None:
     assert Varying(profile=day).at_rate(5.0).requests_within(86_400) == pytest.approx(5 * 86_400)
 
 
+@settings(max_examples=40)
+@given(share=st.floats(0.002, 0.999), peak_h=st.floats(0, 24), swing=st.floats(1, 2), seed=SEEDS)
+def test_less_than_a_day_lies_around_its_peak_and_meets_its_rate(
+    share: float, peak_h: float, swing: float, seed: int
+) -> None:
+    """The window of any length has as many requests as the integral of the rate over it, half of them by the peak."""
+    around = Varying(profile=diurnal(1.0, swing, peak_h * 3600), middle_s=peak_h * 3600)
+    window_s = share * 86_400
+    count = round(around.requests_within(window_s))
+    mean = 1 + (swing - 1) * np.sin(np.pi * share) / (np.pi * share)
+    assert count == pytest.approx(mean * window_s, rel=2e-4, abs=1)
+    times = starts(around, count, seed=seed)
+    assert times[-1] == pytest.approx(window_s, rel=2e-4, abs=3)
+    assert (np.diff(times, prepend=0.0) >= 0).all()
+    assert np.searchsorted(times, window_s / 2) == pytest.approx(count / 2, abs=6 * np.sqrt(count))
+
+
+def test_a_day_may_begin_at_any_hour() -> None:
+    evening = starts(Varying(profile=diurnal(10.0, 1.8), begin_s=18 * 3600.0), 864_000)
+    by_hour = np.bincount((evening[:-1] / 3600).astype(int), minlength=24) / 3600
+    assert evening[-1] == pytest.approx(86_400)
+    assert (by_hour.argmin(), by_hour.argmax()) in {(low, high) for low in (5, 6) for high in (17, 18)}
+    with pytest.raises(BadInputError, match="repeats"):
+        Varying(profile=ramp(1.0, 2.0, 3.0), begin_s=1.0)
+
+
 def test_a_profile_that_ends_at_nothing_offers_no_more() -> None:
     triangle = Varying(profile=RateProfile(at_s=(0.0, 5.0, 10.0), rate_per_s=(0.0, 10.0, 0.0)))
     assert starts(triangle, 50)[-1] == pytest.approx(10)

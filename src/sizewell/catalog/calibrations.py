@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sizewell.catalog.overlay import overlay_folder
+from sizewell.catalog.whole_files import whole_file
 from sizewell.specs.calibration import Curve, Efficiencies, Factor, Residual
 from sizewell.specs.errors import BadInputError
 
@@ -51,9 +52,8 @@ def save_scales(name: str, scales: Mapping[str, Mapping[str, Factor]]) -> Path:
                       f"source = {json.dumps(scale.source)}", ""]  # fmt: skip
     path = overlay_folder() / FOLDER / f"{name}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = path.with_name(f".{path.name}.part")
-    whole.write_text("\n".join(lines), encoding="utf-8")
-    whole.replace(path)
+    with whole_file(path) as file:
+        file.write("\n".join(lines))
     return path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from sizewell.catalog.endless import refuse_endless
+from sizewell.catalog.whole_files import whole_file
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.machine_figure import FigureKind, MachineFigure, Probe
 
@@ -41,15 +42,10 @@ def read_figures(path: Path) -> tuple[MachineFigure, ...]:
 
 def write_figures(path: Path, figures: Iterable[MachineFigure]) -> None:
     """Write figures to a file, all or nothing; raises BadInputError when it cannot be written."""
-    whole = path.with_name(f".{path.name}.part")
-    try:
-        with whole.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIGURE_COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(_cells(figure) for figure in figures)
-        whole.replace(path)
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be written: {error}; name another file with --out") from error
+    with whole_file(path) as file:
+        writer = csv.DictWriter(file, FIGURE_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_cells(figure) for figure in figures)
 
 
 def _figure(path: Path, line: int, raw: dict[str, str]) -> MachineFigure:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from sizewell.catalog.whole_files import whole_file
 from sizewell.specs.errors import BadInputError
 
 SHIPPED = Path(__file__).parent / "data"
@@ -54,8 +55,7 @@ def write_files(files: Mapping[str, str]) -> list[Path]:
     for name, text in files.items():
         path = overlay_folder() / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        with whole_file(path) as file:
+            file.write(text)
         written.append(path)
     return written

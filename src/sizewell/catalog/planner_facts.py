@@ -27,16 +27,20 @@ def shown_storages() -> tuple[StorageSpec, ...]:
     return tuple(read_storage(key) for key in STORAGES)
 
 
-def read_facts(engine: str = "auto", gpus: Sequence[str] = (), *, bought: bool = False) -> Facts:
+def read_facts(engine: str = "auto", gpus: Sequence[str] = (), *, bought: bool = False, offload: bool = False) -> Facts:
     """Return the facts for a search over some accelerators (none named: all).
 
     `engine` is `auto` (vLLM where it runs, llama.cpp elsewhere) or a name with an optional version, `vllm@0.19`;
-    `bought` adds nodes that are not full.
+    `bought` adds nodes that are not full, `offload` those and every kind of node: what counts then is the host memory
+    beside a card.
     Raises UnknownNameError for names the catalogue does not know.
     """
     cards = [read_gpu(name) for name in gpus] or list_gpus()
+    tried = None if offload else NODES_TRIED
     return Facts(
-        machines=machines([(card, nodes_for(card)[:NODES_TRIED]) for card in cards], every_count=bought),
+        machines=machines(
+            [(card, nodes_for(card)[:tried]) for card in cards], every_count=bought or offload, every_host=offload
+        ),
         engines=_engines(engine),
         efficiencies=read_efficiencies(),
         prices=read_prices(),

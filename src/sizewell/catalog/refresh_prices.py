@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from datetime import date
 from importlib import import_module
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import NamedTuple, Protocol
 
 from sizewell.catalog.bands import band
 from sizewell.catalog.hardware import gpu_in_log
 from sizewell.catalog.overlay import overlay_folder
 from sizewell.catalog.prices import REFRESHED
+from sizewell.catalog.whole_files import whole_file
 from sizewell.specs.errors import BadInputError, UnknownNameError, UnreachableError
 
 _GIB = 2**30
@@ -164,9 +163,8 @@ def _row(item: CloudItem, gpu: str, day: date) -> str:
 def _write_whole(path: Path, text: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as part:
-            part.write(text)
-        os.replace(part.name, path)
+        with whole_file(path) as file:
+            file.write(text)
     except OSError as error:
         raise BadInputError(
             f"{path}: cannot be written: {error.strerror}; $SIZEWELL_CATALOG names another folder"

@@ -1,22 +1,22 @@
 """Our own trace files: requests as CSV, written and read back without loss.
 
 `arrival_s, input_tokens, answer_tokens` are needed; `think_tokens, priority, session, after, think_id, output_id` and
-`segments` (`id:tokens`, blanks between) are read where they are there. A closed loop's concurrency is no row's matter.
+`segments` (`id:tokens`, blanks between) are read where they are there; an empty cell says as much as none. A closed
+loop's concurrency is no row's matter.
 """
 
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
 
 from sizewell.catalog.trace_rows import MOST_SECONDS, Columns, csv_columns, first_line
+from sizewell.catalog.whole_files import whole_file
 from sizewell.specs.errors import BadInputError, nearest_names
 from sizewell.traffic.requests import MOST_TOKENS, NONE, PER_ROW, Ints, Requests
 
@@ -39,7 +39,7 @@ def read_own(path: Path) -> tuple[Requests, int]:
     _check_header(path, header)
     optional = [name for name in OPTIONAL if name in header]
     texts = (SEGMENTS,) if SEGMENTS in header else ()
-    columns = csv_columns(path, (*NEEDED, *optional), texts)
+    columns = _said(csv_columns(path, (*NEEDED, *optional), texts, empty=optional))
     times = columns.seconds("arrival_s")
     columns.refuse(~((times >= 0) & (times <= MOST_SECONDS)), times, "arrival_s is {}: give seconds from the start")
     after = columns.values.get("after")
@@ -48,20 +48,24 @@ def read_own(path: Path) -> tuple[Requests, int]:
     return _requests(columns, set(optional), order), late
 
 
+def _said(columns: Columns) -> Columns:
+    """Return the columns with empty cells as those of a column that is left out; such a session is a new one."""
+    for name in OPTIONAL:
+        values = columns.values.get(name)
+        if values is None:
+            continue
+        empty = np.isnan(values)
+        known = values[~empty]
+        usual = 0.0 if name in ("priority", "think_tokens") else float(NONE)
+        new = np.arange(empty.sum()) + (known.max(initial=-1.0) + 1) if name == "session" else usual
+        values[empty] = new
+    return columns
+
+
 def write_own(path: Path, requests: Requests) -> None:
     """Write requests as our own CSV; a reader sees the old file or the whole new one. Raises BadInputError."""
-    try:
-        with NamedTemporaryFile(
-            "w", dir=path.parent, suffix=".part", delete=False, newline="", encoding="utf-8"
-        ) as new:
-            try:
-                csv.writer(new).writerows(_lines(requests))
-                new.close()
-                os.replace(new.name, path)
-            finally:
-                Path(new.name).unlink(missing_ok=True)
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with whole_file(path) as new:
+        csv.writer(new).writerows(_lines(requests))
 
 
 def _check_header(path: Path, header: list[str]) -> None:

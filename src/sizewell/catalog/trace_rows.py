@@ -6,7 +6,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -124,8 +124,13 @@ class Columns:
 _MEND = "correct the row or remove it"
 
 
-def csv_columns(path: Path, numbers: Sequence[str], texts: Sequence[str] = ()) -> Columns:
-    """Return columns of a CSV file by the header's names, lower case; raises BadInputError at the first bad row."""
+def csv_columns(
+    path: Path, numbers: Sequence[str], texts: Sequence[str] = (), *, empty: Collection[str] = ()
+) -> Columns:
+    """Return columns of a CSV file by the header's names, lower case; raises BadInputError at the first bad row.
+
+    Cells of the columns `empty` may be so, which is NaN.
+    """
     lines: list[int] = []
     values: dict[str, list[Floats]] = {name: [] for name in numbers}
     words: dict[str, list[str]] = {name: [] for name in texts}
@@ -138,7 +143,8 @@ def csv_columns(path: Path, numbers: Sequence[str], texts: Sequence[str] = ()) -
             lines += [line for line, _ in chunk]
             for name in numbers:
                 place = header.index(name)
-                values[name].append(_numbers(path, name, [(line, row[place]) for line, row in chunk]))
+                blank = "nan" if name in empty else ""
+                values[name].append(_numbers(path, name, [(line, row[place].strip() or blank) for line, row in chunk]))
             for name in texts:
                 place = header.index(name)
                 words[name] += [row[place] for _, row in chunk]

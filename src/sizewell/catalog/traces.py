@@ -33,6 +33,7 @@ _KEYS: dict[Kind, set[str]] = {
     "mooncake": {"timestamp", "input_length", "output_length"},
     "vllm": {"arrival_time", "input_toks", "output_toks"},
 }
+_OTHER_MARKS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
 _ARRIVALS = {"arrival_s", "timestamp", "arrived_at", "arrival_time"}
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d{1,9})?)(Z|[+-]\d\d:?\d\d)?")
 _VLLM_TIMES = ("queued_ts", "first_token_ts", "last_token_ts")
@@ -62,7 +63,7 @@ def trace_kind(path: Path) -> Kind:
     """Return the kind of a trace file, by its header or first line; raises BadInputError where it is none we know."""
     line = first_line(path)
     is_json = line.startswith("{")
-    names = _json_keys(path, line) if is_json else {name.strip().strip('"').lower() for name in line.split(",")}
+    names = _json_keys(path, line) if is_json else _csv_names(line, ",")
     kinds = _KEYS if is_json else _HEADERS
     for kind, needed in kinds.items():
         if needed <= names:
@@ -71,8 +72,15 @@ def trace_kind(path: Path) -> Kind:
         if needed - _ARRIVALS <= names:
             (missing,) = needed & _ARRIVALS
             raise BadInputError(f"{path}: no column {missing} says when requests arrive: a {kind} trace needs it")
+    for mark, spoken in _OTHER_MARKS.items():
+        if any(needed <= _csv_names(line, mark) for needed in _HEADERS.values()):
+            raise BadInputError(f"{path}: its columns stand between {spoken}: save it with commas")
     known = "; ".join(f"{kind}: {', '.join(sorted(needed))}" for kind, needed in kinds.items())
     raise BadInputError(f"{path}: begins with {line[:60]!r}, which no kind of trace does; there are {known}")
+
+
+def _csv_names(line: str, mark: str) -> set[str]:
+    return {name.strip().strip('"').lower() for name in line.split(mark)}
 
 
 def _json_keys(path: Path, line: str) -> set[str]:

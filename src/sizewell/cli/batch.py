@@ -148,7 +148,7 @@ def _shard(text: str | None) -> Shard:
 
 
 def _check_places(given: dict[str, Any], job: BatchJob) -> None:
-    from sizewell.cli.whole_files import check_writable
+    from sizewell.catalog.whole_files import check_writable
 
     places = [Path(given["prompts"]), job.answers, job.errors, *([Path(given["ordered"])] if given["ordered"] else [])]
     if len({place.resolve() for place in places}) < len(places):
@@ -158,7 +158,7 @@ def _check_places(given: dict[str, Any], job: BatchJob) -> None:
 
 
 def _write_ordered(path: Path, job: BatchJob, found: Outcome) -> None:
-    from sizewell.cli.whole_files import whole_file
+    from sizewell.catalog.whole_files import whole_file
     from sizewell.driver.answers import ordered_lines
 
     with whole_file(path, binary=True) as file:

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sizewell.cli.whole_files import whole_file
+from sizewell.catalog.whole_files import whole_file
 
 if TYPE_CHECKING:
     from sizewell.cli.bench_runs import Answer, Point

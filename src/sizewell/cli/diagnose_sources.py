@@ -51,7 +51,7 @@ def _server(target: str, given: Mapping[str, Any], client: ClientFacts | None) -
     pages = scrape(url, window_s, every_s, headers)
     text = "".join(stamped(page, time_s) for time_s, page in pages)
     if given["save"] is not None:
-        from sizewell.cli.whole_files import whole_file
+        from sizewell.catalog.whole_files import whole_file
 
         with whole_file(Path(given["save"])) as file:
             file.write(text)

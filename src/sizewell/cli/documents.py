@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sizewell.costs.ledger import MemoryLedger
     from sizewell.costs.lines import LedgerLine
     from sizewell.specs.deployment import Deployment, Pool
+    from sizewell.specs.hardware import ClusterSpec
     from sizewell.specs.model import ModelSpec
 
 Object = Mapping[str, object]
@@ -47,6 +48,16 @@ def deployment_object(deployment: Deployment) -> Object:
         "gpus": deployment.gpus,
         "pools": [_pool_object(pool) for pool in deployment.pools],
         "kv_network": deployment.kv_network.key if deployment.kv_network else None,
+        **({"decode_on": _place_object(deployment.decode_cluster)} if deployment.decode_cluster else {}),
+    }
+
+
+def _place_object(cluster: ClusterSpec) -> Object:
+    return {
+        "gpu": cluster.gpu.key,
+        "node": cluster.node.key,
+        "gpus_per_node": cluster.gpus_per_node,
+        "nodes": cluster.nodes,
     }
 
 

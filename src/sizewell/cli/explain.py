@@ -19,6 +19,7 @@ from sizewell.cli.options import (
     workload_flags,
     workload_of,
 )
+from sizewell.cli.plan_source import named_model, source_flags
 from sizewell.cli.pool_flags import pool_flags
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ LIMIT_MISSED = 4
 
 
 @click.command("explain", cls=OnceCommand)
-@click.argument("model")
+@source_flags("MODEL", needed=True)
 @assume()
 @deployment_flags()
 @format_flags(multiple=False)
@@ -44,7 +45,8 @@ LIMIT_MISSED = 4
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Explain MODEL on stated hardware: every line of its memory with the formula, what binds it, what the nodes need.
 
-    MODEL is a shipped name, a Hugging Face id, a folder or a config.json. Exit code 3 when it does not fit, 4 when it
+    MODEL is a shipped name, a Hugging Face id, a folder or a config.json; or it, its load and its limits come from a
+    plan (--plan, --from). Exit code 3 when it does not fit, 4 when it
     misses a limit on speed or cannot keep up with --rate.
     """
     from sizewell.catalog.models import read_model
@@ -54,7 +56,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
     workload = workload_of(ctx, given)
     answer = questions.explain(
-        read_model(given["model"], assume=given["assume"]),
+        read_model(named_model(given), assume=given["assume"]),
         questions.machine(given["machine"], given["nodes"], given["node"], given["replicas"] or 1),
         workload,
         setup_of(given),

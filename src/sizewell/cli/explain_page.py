@@ -86,10 +86,12 @@ def model_line(model: ModelSpec) -> str:
 
 def deployment_line(deployment: Deployment) -> str:
     """Return hardware, cut and formats in a line."""
-    cluster = deployment.cluster
+    places = [place for place in (deployment.cluster, deployment.decode_cluster) if place]
+    stands = " and ".join(
+        f"{place.nodes} × {place.node.key} with {place.gpus_per_node} × {place.gpu.key}" for place in places
+    )
     return (
-        f"on {cluster.nodes} × {cluster.node.key} with {cluster.gpus_per_node} × {cluster.gpu.key}, "
-        f"{_pools(deployment)}, {deployment.engine.name} {deployment.engine.version}, "
+        f"on {stands}, {_pools(deployment)}, {deployment.engine.name} {deployment.engine.version}, "
         f"weights {deployment.weight_format}, KV cache {deployment.kv_format}"
     )
 

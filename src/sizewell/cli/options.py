@@ -39,6 +39,9 @@ DEFAULT_USERS = 16
 DEFAULT_INPUT_TOKENS = 1000.0
 DEFAULT_ANSWER_TOKENS = 500.0
 
+LOAD = ("users", "rate", "input", "answer", "think", "shared_prefix", "growth")
+PLANNED_LOAD = "sizewell.planned_load"
+"""Where the context of a command keeps which flags of the load a plan has filled in."""
 
 MEANT = {"--on": "--gpu", "--price": "--max-usd-per-hour", "--max-price": "--max-usd-per-hour"}
 """What people write who know another command or another tool."""
@@ -68,8 +71,17 @@ def _file_first(ctx: click.Context, _param: click.Parameter, value: str | None) 
     if value is not None:
         from sizewell.cli.workload_file import read_workload_file
 
-        ctx.default_map = {**(ctx.default_map or {}), **read_workload_file(value, ctx)}
+        fill_in(ctx, read_workload_file(value, ctx), of_plan=False)
     return value
+
+
+def fill_in(ctx: click.Context, values: Mapping[str, Any], *, of_plan: bool) -> None:
+    """Give flags the values of a plan or of a workload file, which wins; one of the two states the whole load."""
+    known = ctx.default_map or {}
+    over, under = (known, values) if of_plan else (values, known)
+    planned = () if any(word in over for word in LOAD) else tuple(word for word in LOAD if word in under)
+    ctx.meta[PLANNED_LOAD] = planned
+    ctx.default_map = {**{word: under[word] for word in under if word in planned or word not in LOAD}, **over}
 
 
 def quantity(flag: str, measure: Measure, text: str, **more: Any) -> Decorator:
@@ -200,7 +212,7 @@ def one_deployment_flags(*, required: bool = True) -> Decorator:
 def setup_of(given: Mapping[str, Any]) -> Setup:
     """Return how one deployment is set up, as its flags say; not every command has those of pools and caches."""
     from sizewell.catalog.hardware import read_link
-    from sizewell.cli.questions import Setup
+    from sizewell.cli.questions import Setup, machine
     from sizewell.planner.stated import Stated
     from sizewell.specs.deployment import Formats
 
@@ -225,6 +237,7 @@ def setup_of(given: Mapping[str, Any]) -> Setup:
         prefill=given.get("prefill"),
         decode=given.get("decode"),
         kv_network=read_link(given["kv_network"]) if given.get("kv_network") else None,
+        decode_on=machine(given["decode_on"]) if given.get("decode_on") else None,
     )
     formats = Formats(weight=given["weight_format"] or "native", kv=given["kv_format"] or "auto")
     return Setup(engine=given["engine"] or "auto", formats=formats, stated=stated)

@@ -27,11 +27,12 @@ SWITCHES = ("enforce_eager", "pin_prefixes", "by_priority")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """The deployment a file holds, and the load it was planned for."""
+    """The deployment a file holds, and the load and the limits it was planned for."""
 
     path: str
     deployment: Mapping[str, Any]
     workload: Mapping[str, Any]
+    limits: Mapping[str, Any]
 
     def flags(self) -> dict[str, Any]:
         """Return the flags that state the deployment, by parameter name; raises BadInputError where one is missing."""
@@ -67,15 +68,30 @@ class Planned:
         if len(pools) == 1:
             return {"replicas": pools[0]["replicas"], **pools[0]["parallelism"]}
         named = {"kv_network": network} if network else {}
+        apart = self.deployment.get("decode_on")
+        if apart:
+            named["decode_on"] = f"{apart['gpus_per_node'] * apart['nodes']}x{apart['gpu']}"
         for pool in pools:
             cut = "x".join(f"{name}{size}" for name, size in pool["parallelism"].items())
             named[pool["role"]] = f"{pool['replicas']}x{cut}"
         return named
 
     def load_flags(self) -> dict[str, str]:
-        """Return the flags that state the lengths of the load."""
-        lengths = {word: self.workload.get(f"{word}_tokens") for word in ("input", "answer", "think")}
-        return {word: f"{value:g}" for word, value in lengths.items() if value}
+        """Return the flags that state the load."""
+        load = self.workload
+        words = ("input", "answer", "think", "shared_prefix")
+        values = {word: load.get(f"{word}_tokens") for word in words}
+        values |= {word: load.get(word) for word in ("users", "growth")}
+        said = {word: repr(value) for word, value in values.items() if value}
+        return said | {"rate": f"{load['rate_per_s']!r}/s"} if load.get("rate_per_s") else said
+
+    def limit_flags(self) -> dict[str, str]:
+        """Return the flags that state the limits on what users feel."""
+        limits, speed = self.limits, self.limits.get("tokens_per_s_per_user")
+        tpot_s = min(filter(None, (limits.get("tpot_s"), 1 / speed if speed else None)), default=None)
+        values = {word: limits.get(f"{word}_s") for word in ("ttft", "ttfa", "e2e")} | {"tpot": tpot_s}
+        said = {word: f"{value!r}s" for word, value in values.items() if value}
+        return said | {"statistic": limits.get("statistic", "mean")}
 
 
 def read_planned(path: str | Path, number: int = 1, split: int | None = None) -> Planned:
@@ -85,21 +101,24 @@ def read_planned(path: str | Path, number: int = 1, split: int | None = None) ->
     no such plan or split, NoFeasiblePlanError where nothing held.
     """
     answer = _answer(path)
-    found, asked, what = answer.get("plans", [answer]), number, "plan"
+    found, which, what = answer.get("plans", [answer]), number, "plan"
     try:
         if split is not None:
-            found, asked, what = answer.get("splits", []), split, "split"
+            found, which, what = answer.get("splits", []), split, "split"
         elif not found:
             other = (
                 f": --split 1 takes its best of two pools, {len(answer['splits'])} held" if answer.get("splits") else ""
             )
             raise NoFeasiblePlanError(f"{path}: no plan{' of one pool' if other else ''} held its limits{other}")
-        if not 1 <= asked <= len(found):
-            raise BadInputError(f"{path}: holds {len(found)} {what}s, there is no --{what} {asked}")
-        deployment = found[asked - 1]["deployment"]
+        if not 1 <= which <= len(found):
+            raise BadInputError(f"{path}: holds {len(found)} {what}s, there is no --{what} {which}")
+        deployment = found[which - 1]["deployment"]
+        asked = answer.get("question", answer)
+        limits = asked.get("limits") or {}
         planned = Planned(
-            path=str(path), deployment=deployment, workload=answer.get("question", answer).get("workload") or {}
-        )
+            path=str(path), deployment=deployment, workload=asked.get("workload") or {},
+            limits={**limits, **(limits.get("slo") or {})},
+        )  # fmt: skip
         for pool in deployment["pools"]:
             _ = pool["role"], int(pool["replicas"]), int(pool["settings"]["max_num_seqs"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -164,6 +183,10 @@ def _flags_for(planned: Planned, ctx: click.Context) -> dict[str, Any]:
     pools = len(planned.deployment["pools"])
     if pools != 1 and not any(param.name == "prefill" for param in ctx.command.params):
         raise BadInputError(f"{planned.path}: {pools} pools: `sizewell {ctx.info_name}` takes a plan of one pool only")
+    if planned.deployment.get("decode_on") and all(param.name != "decode_on" for param in ctx.command.params):
+        raise BadInputError(
+            f"{planned.path}: its pools stand on two kinds of accelerators: only `sizewell simulate` takes it"
+        )
     return planned.flags()
 
 
@@ -181,7 +204,10 @@ def read_deployment_file(path: str, number: int, ctx: click.Context, split: int 
         return read_workload_file(path, ctx, (render.command, up.command, doctor.command))
     planned = read_planned(path, number, split)
     ctx.meta[STATED] = planned.deployment
-    return {**_flags_for(planned, ctx), **planned.load_flags()}
+    limits = planned.limit_flags()
+    if limits["statistic"] != "mean" and all(param.name != "statistic" for param in ctx.command.params):
+        limits = {}
+    return {**_flags_for(planned, ctx), **planned.load_flags(), **limits}
 
 
 def rebuilt(document: Mapping[str, Any], model: str, assumed: tuple[str, ...]) -> Deployment:
@@ -212,6 +238,7 @@ def rebuilt(document: Mapping[str, Any], model: str, assumed: tuple[str, ...]) -
 
 def _stated_pools(document: Mapping[str, Any]) -> dict[str, Any]:
     from sizewell.catalog.hardware import read_link
+    from sizewell.cli import questions
     from sizewell.planner.stated import StatedPool
     from sizewell.specs.deployment import Parallelism
 
@@ -221,7 +248,11 @@ def _stated_pools(document: Mapping[str, Any]) -> dict[str, Any]:
     said = {
         pool["role"]: StatedPool(replicas=pool["replicas"], cut=Parallelism(**pool["parallelism"])) for pool in pools
     }
-    return {**said, "kv_network": read_link(network) if network else None}
+    apart = document.get("decode_on")
+    there = (
+        questions.machine(f"{apart['gpus_per_node']}x{apart['gpu']}", apart["nodes"], apart["node"]) if apart else None
+    )
+    return {**said, "kv_network": read_link(network) if network else None, "decode_on": there}
 
 
 def check_as_planned(deployment: Deployment, ctx: click.Context) -> None:

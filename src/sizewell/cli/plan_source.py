@@ -1,4 +1,4 @@
-"""Where `render`, `up` and `doctor` take a deployment from: MODEL, `--from` or `--plan`, in whatever order."""
+"""Where a command takes a deployment from: MODEL, `--from` or `--plan`, in whatever order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.options import quantity, stack
+from sizewell.cli.options import fill_in, quantity, stack
 from sizewell.cli.quantities import COUNT
 from sizewell.specs.errors import BadInputError
 
@@ -70,7 +70,7 @@ def _taken(ctx: click.Context, said: Mapping[str, Any]) -> str | None:
     from sizewell.cli.plan_file import read_deployment_file
 
     read = read_deployment_file(source, _which(source, plan), ctx, split)
-    ctx.default_map = {**(ctx.default_map or {}), **read}
+    fill_in(ctx, read, of_plan=True)
     if model is not None:
         return model
     ctx.set_parameter_source("model", click.core.ParameterSource.DEFAULT_MAP)

@@ -70,7 +70,7 @@ def charts(run: Run, slo: Slo) -> tuple[Chart, ...]:
         _paces(run, slo),
         _first_tokens_over_time(run),
         _rates_over_time(run),
-        *(_engine(run.timeline) if run.timeline is not None and len(run.timeline.time_s) else ()),
+        *(_engines(run, run.timeline) if run.timeline is not None and len(run.timeline.time_s) else ()),
     ]
     return tuple(chart for chart in found if any(len(line.x) for line in chart.series))
 
@@ -153,19 +153,33 @@ def _bins(times: Floats, most: int) -> tuple[Floats, NDArray[np.int64]]:
     return edges, np.clip(np.searchsorted(edges, times, side="right") - 1, 0, count - 1)
 
 
-def _engine(line: Timeline) -> Iterator[Chart]:
+def _engines(run: Run, line: Timeline) -> Iterator[Chart]:
+    if run.handovers is None:
+        yield from _engine(line, "engine")
+        return
+    yield from _engine(run.handovers.timeline, "prefill pool")
+    kept = _peaks(len(line.time_s))
+    moving = _peak(run.handovers.moving(line.time_s), kept)
+    yield Chart(
+        title="Caches on their way to the decode pool", x_label="seconds from the start", y_label="caches",
+        series=(Series(name="in line or travelling", x=line.time_s[kept].tolist(), y=moving, stepped=True),),
+    )  # fmt: skip
+    yield from _engine(line, "decode pool")
+
+
+def _engine(line: Timeline, where: str) -> Iterator[Chart]:
     time = line.time_s
-    kept = _peaks(len(time))
+    kept, pool = _peaks(len(time)), "" if where == "engine" else f", {where}"
     after = time[kept].tolist()
     yield Chart(
-        title="Sequences in the engine", x_label="seconds from the start", y_label="sequences",
+        title=f"Sequences in the {where}", x_label="seconds from the start", y_label="sequences",
         series=(
             Series(name="running", x=after, y=_peak(line.running, kept), stepped=True),
             Series(name="waiting", x=after, y=_peak(line.waiting, kept), stepped=True),
         ),
     )  # fmt: skip
     yield Chart(
-        title=f"KV cache in use; {int(line.preemptions.sum()):,} preemptions", x_label="seconds from the start",
+        title=f"KV cache in use{pool}; {int(line.preemptions.sum()):,} preemptions", x_label="seconds from the start",
         y_label="%", y_most=100.0,
         series=(Series(name="used", x=after, y=_peak(100 * line.kv_used_fraction, kept), stepped=True),),
     )  # fmt: skip

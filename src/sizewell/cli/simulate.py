@@ -21,6 +21,7 @@ from sizewell.cli.options import (
     workload_flags,
 )
 from sizewell.cli.output import progress, talk
+from sizewell.cli.plan_source import named_model, source_flags
 from sizewell.cli.pool_flags import pool_flags
 from sizewell.cli.traffic_flags import offered, traffic_flags
 
@@ -43,11 +44,12 @@ def _file_flags() -> Decorator:
 
 
 @click.command("simulate")
-@click.argument("model")
+@source_flags("MODEL", needed=True)
 @assume()
 @deployment_flags()
 @format_flags(multiple=False)
 @pool_flags()
+@click.option("--decode-on", metavar="8xGPU", help="Accelerators of the decode pool, if of another kind [as --on].")
 @settings_flags()
 @workload_flags()
 @traffic_flags()
@@ -63,7 +65,8 @@ def _file_flags() -> Decorator:
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Play requests through MODEL on stated hardware and score how well they are served.
 
-    MODEL is a shipped name, a Hugging Face id, a folder or a config.json. Exit code 3 when it does not fit; requests
+    MODEL is a shipped name, a Hugging Face id, a folder or a config.json; or it, its load and its limits come from a
+    plan (--plan, --from). Exit code 3 when it does not fit; requests
     that are rejected or unfinished, and an overloaded engine, are outcomes the score names. The same question and
     seed give the same answer.
     """
@@ -87,9 +90,9 @@ def simulated(ctx: click.Context, given: dict[str, Any]) -> Simulation:
 
     requests = offered(ctx, given)
     for note in requests.notes:
-        talk(f"{given['trace']}: {note}")
+        talk(f"{given['trace']}: {note}" if given["trace"] is not None else note)
     place = questions.machine(given["machine"], given["nodes"], given["node"], given["replicas"] or 1)
-    model = read_model(given["model"], assume=given["assume"])
+    model = read_model(named_model(given), assume=given["assume"])
     deployment = simulations.stated_for(model, place, requests, setup_of(given))
     with progress(len(requests.requests), "simulating") as ended:
         found = simulations.simulate_deployment(deployment, requests, slo_of(given), given["router"], ended)
@@ -115,10 +118,12 @@ def _write_files(given: dict[str, Any], found: Simulation) -> None:
         return
     if given["rows"] is not None:
         run_files.write_rows(Path(given["rows"]), found.run)
-    if given["timeline"] is not None and found.run.timeline is not None:
-        run_files.write_timeline(Path(given["timeline"]), found.run.timeline)
+    if given["timeline"] is not None:
+        run_files.write_timeline(Path(given["timeline"]), found.run)
     if given["chrome_trace"] is not None:
-        run_files.write_chrome_trace(Path(given["chrome_trace"]), found.run)
+        from sizewell.cli.chrome_trace import write_chrome_trace
+
+        write_chrome_trace(Path(given["chrome_trace"]), found.run)
     if given["plots"] is not None:
         _plot(Path(given["plots"]), found)
     for flag in ("rows", "timeline", "chrome_trace", "plots"):

@@ -43,9 +43,9 @@ def command(vary: tuple[str, ...], words: tuple[str, ...], **given: Any) -> None
     row; where none can, the exit code is 2, or 3 when none fits. The rows are those of the combinations in order,
     whoever simulated them.
     """
+    from sizewell.catalog.whole_files import check_writable
     from sizewell.cli.run_files import write_text
     from sizewell.cli.sweep_cases import on_cores, on_ray
-    from sizewell.cli.whole_files import check_writable
 
     if given["out"] is not None:
         check_writable(Path(given["out"]))

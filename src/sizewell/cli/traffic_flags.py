@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.options import Decorator, quantity, stack, workload_of
+from sizewell.cli.options import PLANNED_LOAD, Decorator, quantity, stack, workload_of
 from sizewell.cli.quantities import COUNT, DURATION, FACTOR, SEED, SIGMA
 from sizewell.specs.errors import BadInputError
 
@@ -94,7 +94,7 @@ def offered(ctx: click.Context, given: Mapping[str, Any]) -> Offered:
     """Return the requests the flags ask for; raises BadInputError where they contradict each other."""
     if given["requests"] is not None and given["duration"] is not None:
         raise BadInputError("--requests and --duration both say how much is offered: give one of the two")
-    found = _recorded(given) if given["trace"] is not None else _described(ctx, given)
+    found = _recorded(_unplanned(ctx, given)) if given["trace"] is not None else _described(ctx, given)
     return replace(found, until_s=given["until"] or inf)
 
 
@@ -107,7 +107,26 @@ def _described(ctx: click.Context, given: Mapping[str, Any]) -> Offered:
     if given["duration"] is not None:
         count = requests_within(traffic, given["duration"])
     seed = given["seed"] or 0
-    return Offered(requests=offer(traffic, count, seed), seed=seed)
+    return Offered(requests=offer(traffic, count, seed), seed=seed, notes=_busiest_only(traffic.arrivals, count))
+
+
+def _busiest_only(arrivals: Arrivals, requests: int) -> tuple[str, ...]:
+    from sizewell.traffic.arrivals import Varying
+
+    if not isinstance(arrivals, Varying) or arrivals.middle_s is None or arrivals.is_whole(requests):
+        return ()
+    profile = arrivals.profile
+    return (
+        f"the busiest part of the day is offered: at {profile.mean_per_s:.3g} requests/s on average a day has "
+        f"{profile.round_requests:,.0f} (--duration {profile.at_s[-1] / 3600:g}h)",
+    )
+
+
+def _unplanned(ctx: click.Context, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the flags without the load of a plan, which a trace replaces."""
+    spoken = click.core.ParameterSource.COMMANDLINE
+    planned = {name for name in ctx.meta.get(PLANNED_LOAD, ()) if ctx.get_parameter_source(name) != spoken}
+    return {name: None if name in planned else value for name, value in given.items()}
 
 
 def _recorded(given: Mapping[str, Any]) -> Offered:

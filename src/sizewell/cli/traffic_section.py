@@ -103,6 +103,8 @@ def offered_traffic(ctx: click.Context, workload: Workload) -> Traffic:
 def read_section(table: Table, folder: Path) -> StatedTraffic:
     """Return what a `traffic` section says; traces are named relative to `folder`. Raises BadInputError."""
     classes = tuple(_class(one, folder) for one in table.tables("classes"))
+    if "classes" in table and not classes:
+        raise BadInputError(f"{table.place('classes')}: names no class: give one, or leave it out")
     for key in ("prefixes", "sessions"):
         if key in table and not classes:
             raise BadInputError(
@@ -138,11 +140,11 @@ def _ramp(table: Table) -> Arrivals:
 
 def _diurnal(table: Table) -> Arrivals:
     day_s = table.number("day", DURATION, DAY_S)
-    profile = diurnal(
-        table.number("rate", RATE), table.number("peak_over_mean", FACTOR),
-        table.number("peak_at", _PAUSE, day_s / 2), day_s,
-    )  # fmt: skip
-    return Varying(profile=profile, burstiness=_burstiness(table))
+    peak_s = table.number("peak_at", _PAUSE, day_s / 2)
+    profile = diurnal(table.number("rate", RATE), table.number("peak_over_mean", FACTOR), peak_s, day_s)
+    if "begin" in table:
+        return Varying(profile=profile, burstiness=_burstiness(table), begin_s=table.number("begin", _PAUSE))
+    return Varying(profile=profile, burstiness=_burstiness(table), middle_s=peak_s)
 
 
 def _burstiness(table: Table) -> float:

@@ -39,7 +39,7 @@ def command(file: Path, predictions: Path | None, closed_form: bool, as_json: bo
     FILE is a CSV of memory figures from start-up logs, of measured points, or of machine figures as `sizewell measure`
     writes them; its header says which.
     """
-    from sizewell.cli.whole_files import check_writable
+    from sizewell.catalog.whole_files import check_writable
     from sizewell.planner.accuracy import balanced, by_group, by_metric
 
     if predictions is not None and predictions.exists() and predictions.samefile(file):
@@ -105,7 +105,7 @@ def _all(parts: Iterable[Sequence[Comparison]]) -> list[Comparison]:
 
 
 def _write(out: Path, comparisons: Iterable[Comparison]) -> None:
-    from sizewell.cli.whole_files import whole_file
+    from sizewell.catalog.whole_files import whole_file
 
     with whole_file(out) as file:
         writer = csv.writer(file)

@@ -121,14 +121,15 @@ def ledger(deployment: Deployment, pool: int = 0, memories: RankMemories | None 
 
     `memories` may be counted already in part.
     """
-    chosen, gpu = deployment.pools[pool], deployment.cluster.gpu
+    chosen, cluster = deployment.pools[pool], deployment.cluster_of(pool)
+    gpu = cluster.gpu
     engine = deployment.engine.on(gpu.vendor, gpu.compute_capability)
     if memories is None:
         memories = RankMemories(Weights(deployment.model, deployment.weight_format))
     else:
         engine = memories.telling(engine)
     memory = memories.memory(deployment.kv_format, chosen.parallelism, chosen.settings, engine)
-    lacking = max(0.0, deployment.host_bytes - deployment.cluster.node.host.ram_bytes)
+    lacking = max(0.0, deployment.host_bytes_of(pool) - cluster.node.host.ram_bytes)
     return replace(ledger_of(memory, gpu.total_bytes), host_lacks_bytes=lacking)
 
 

@@ -114,18 +114,22 @@ def _all_cuts(model: ModelSpec) -> Iterator[Parallelism]:
         yield from (Parallelism(tp=tp, dp=dp, ep=tp * dp) for dp in DATA_SIZES if dp > 1)
 
 
-def machines(nodes_by_gpu: Sequence[tuple[GpuSpec, Sequence[NodeSpec]]], *, every_count: bool) -> tuple[Machine, ...]:
+def machines(
+    nodes_by_gpu: Sequence[tuple[GpuSpec, Sequence[NodeSpec]]], *, every_count: bool, every_host: bool = False
+) -> tuple[Machine, ...]:
     """Return each accelerator in each node kind, without machines that differ in name alone.
 
-    With `every_count` also nodes that are not full: bought machines cost by what is in them, rented ones do not.
+    With `every_count` also nodes that are not full: bought machines cost by what is in them, rented ones do not. With
+    `every_host` also nodes that differ only in the machine around their accelerators.
     """
     found: dict[tuple[object, ...], Machine] = {}
     for gpu, nodes in nodes_by_gpu:
         for node in nodes:
             for count in node.gpu_counts if every_count else (max(node.gpu_counts),):
+                held = node.holding(count)
                 wiring = (
                     gpu.key, count, node.scale_up.key, node.topology, node.scale_up_domain, node.scale_out.key,
-                    node.scale_out_ports,
+                    node.scale_out_ports, held.host.key if every_host else None,
                 )  # fmt: skip
-                found.setdefault(wiring, Machine(gpu, node.holding(count), count))
+                found.setdefault(wiring, Machine(gpu, held, count))
     return tuple(found.values())

@@ -101,7 +101,7 @@ def _load(question: Question) -> str:
     if work.users is not None:
         return f"Load: {_users(work.users)} the next request at once{growth} (a closed loop)."
     share = f"at most {USABLE_RATE:.0%} of a replica's rate is used"
-    return f"Load: {work.rate_per_s:g} requests/s arriving independently{growth}; {share}."
+    return f"Load: {work.rate_per_s:g} requests/s arriving independently{growth}, which replicas take in turn; {share}."
 
 
 def _users(count: float) -> str:
@@ -115,6 +115,9 @@ def _prices(question: Question, plans: Sequence[Plan]) -> str:
     }.get(question.price_basis, "rent is paid for the accelerators in use at the median listed price of that term")
     guessed = sorted({plan.deployment.cluster.gpu.key for plan in plans if plan.cost.estimate})
     caution = f"; estimates, not listed prices, for {', '.join(guessed)}" if guessed else ""
+    on_host = any(plan.deployment.pools[0].settings.offload_bytes for plan in plans)
+    if on_host and question.price_basis != "purchase":
+        caution += "; with the host memory weights need, a machine may cost more (--prices purchase counts it)"
     return f"Prices: {question.price_basis}; {how}{caution}."
 
 

@@ -1,7 +1,8 @@
 """A deployment played through its load before it exists: percentiles, the load at which it breaks, a replica lost.
 
 One replica is simulated with its even share of the load, two pools with all of it, from a warm start: users come in
-one after the other over the time one request takes, and what is scored begins after everybody's first request.
+one after the other over the time one request takes, and what is scored begins after everybody's first request. Of
+n replicas that take turns each gets every n-th of independent arrivals: its gaps are sums of n, more even than those.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sizewell.simulator.facts import Disaggregated, Fleet, ReplicaFacts
 from sizewell.simulator.simulate import Options, simulate
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment
-from sizewell.traffic.arrivals import Users, Window, poisson
+from sizewell.traffic.arrivals import Gamma, Users, Window
 from sizewell.traffic.offer import Traffic, offer, traffic_of
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.run import UNFINISHED, Run
@@ -174,7 +175,12 @@ class Rehearsal:
         """What is left of the service when the replica dies whose loss is felt most; None: nothing is."""
         if isinstance(self.served, Disaggregated):
             return self._without_one_of(self.served)
-        return self.outcome(self.load / (self.shares - 1)) if self.shares > 1 else None
+        if self.shares == 1:
+            return None
+        left, capacity = replace(self, shares=self.shares - 1, known={}), self.__dict__.get("capacity_per_s")
+        if capacity is not None:
+            left.__dict__["capacity_per_s"] = capacity  # a replica's, however many there are
+        return left.stated
 
     def _without_one_of(self, pools: Disaggregated) -> Outcome | None:
         front, back = pools.prefill, pools.decode
@@ -278,4 +284,5 @@ class Rehearsal:
         traffic: Traffic = traffic_of(self.workload)
         if self.unit == "users":
             return offer(replace(traffic, arrivals=Users(users=int(share), start_over_s=self.e2e_s)), count, self.seed)
-        return offer(replace(traffic, arrivals=poisson(share)), count, self.seed)
+        taking_turns = Gamma(rate_per_s=share, burstiness=float(self.shares))
+        return offer(replace(traffic, arrivals=taking_turns), count, self.seed)

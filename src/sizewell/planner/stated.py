@@ -29,7 +29,8 @@ class Stated:
     """What is known of a deployment's cut and settings; None = not said.
 
     With `prefill` and `decode` the deployment is split into two pools, joined by `kv_network`; both have the same
-    settings, and no cut or count is stated beside them.
+    settings, and no cut or count is stated beside them. The decode pool may stand on accelerators of its own kind,
+    `decode_on`: what is not stated is then as the engine has it there.
     """
 
     tp: int | None = None
@@ -52,6 +53,7 @@ class Stated:
     prefill: StatedPool | None = None
     decode: StatedPool | None = None
     kv_network: LinkSpec | None = None
+    decode_on: ClusterSpec | None = None
 
     def serving(self, model: ModelSpec, workload: Workload) -> Stated:
         """Return the same with the longest sequence a plan for this load would start the engine with."""
@@ -74,7 +76,7 @@ def stated_deployment(
 
     Raises BadInputError for a cut the model does not divide into, or one larger than the cluster.
     """
-    if stated.prefill or stated.decode or stated.kv_network:
+    if stated.prefill or stated.decode or stated.kv_network or stated.decode_on:
         return _split(model, cluster, engine, formats, stated)
     if engine.name == "llama.cpp" and stated.tp is None and stated.pp is None:
         each = max(1, cluster.gpus // (stated.replicas or 1))
@@ -104,20 +106,35 @@ def _split(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, formats: 
         raise BadInputError("--prefill and --decode say how the model is cut: leave --tp, --pp, --dp, --ep, --replicas")
     if engine.name == "llama.cpp":
         raise BadInputError("llama.cpp hands no cache over: say --engine vllm or sglang")
-    needed = sum(pool.replicas * pool.cut.gpus for pool in (stated.prefill, stated.decode))
-    if needed > cluster.gpus:
-        raise BadInputError(f"the pools need {needed} accelerators, there are {cluster.gpus}: lower them or add nodes")
-    settings = stated_settings(model, cluster, engine, stated)
+    _check_room(cluster, stated.prefill, stated.decode, stated.decode_on)
     for pool in (stated.prefill, stated.decode):
         _check_cut(model, pool.cut)
+    settings = stated_settings(model, cluster, engine, stated)
+    there = stated_settings(model, stated.decode_on, engine, stated) if stated.decode_on else settings
     return Deployment(
         model=model, weight_format=formats.weight, kv_format=formats.kv, engine=engine, cluster=cluster,
         pools=(
             Pool(role="prefill", replicas=stated.prefill.replicas, parallelism=stated.prefill.cut, settings=settings),
-            Pool(role="decode", replicas=stated.decode.replicas, parallelism=stated.decode.cut, settings=settings),
+            Pool(role="decode", replicas=stated.decode.replicas, parallelism=stated.decode.cut, settings=there),
         ),
-        kv_network=stated.kv_network,
+        kv_network=stated.kv_network, decode_cluster=stated.decode_on,
     )  # fmt: skip
+
+
+def _check_room(cluster: ClusterSpec, front: StatedPool, back: StatedPool, apart: ClusterSpec | None) -> None:
+    """Refuse pools larger than where they stand, and caches that go from one maker's accelerators to another's."""
+    if apart is not None and apart.gpu.vendor != cluster.gpu.vendor:
+        raise BadInputError(
+            f"--decode-on: no cache goes from {cluster.gpu.vendor} to {apart.gpu.vendor}: take one maker"
+        )
+    asked = {"the pools": (cluster, (front, back))} if apart is None else {
+        "the prefill pool": (cluster, (front,)), "the decode pool": (apart, (back,)),
+    }  # fmt: skip
+    for who, (place, pools) in asked.items():
+        needed = sum(pool.replicas * pool.cut.gpus for pool in pools)
+        if needed > place.gpus:
+            verb = "need" if len(pools) > 1 else "needs"
+            raise BadInputError(f"{who} {verb} {needed} accelerators, there are {place.gpus}: lower them or add nodes")
 
 
 def stated_cut(model: ModelSpec, cluster: ClusterSpec, stated: Stated) -> Parallelism:

@@ -10,17 +10,20 @@ from zipfile import BadZipFile
 import numpy as np
 
 from sizewell.specs.errors import BadInputError
-from sizewell.traffic.run import RUN_COLUMNS, GapCounts, Origin, Run, Timeline
+from sizewell.traffic.run import HANDOVER_COLUMNS, RUN_COLUMNS, GapCounts, Handovers, Origin, Run, Timeline
 
 TIMELINE = tuple(field.name for field in fields(Timeline))
+PREFILL = "prefill_timeline"
 
 
 def packed_run(run: Run) -> bytes:
     """Return the arrays of a run as bytes."""
     arrays: dict[str, Any] = {name: getattr(run, name) for name in RUN_COLUMNS}
     arrays |= {"gap_s": run.gaps.gap_s, "gap_count": run.gaps.count}
-    if run.timeline is not None:
-        arrays |= {f"timeline_{name}": getattr(run.timeline, name) for name in TIMELINE}
+    arrays |= _packed_timeline(run.timeline, "timeline")
+    if run.handovers is not None:
+        arrays |= {name: getattr(run.handovers, name) for name in HANDOVER_COLUMNS}
+        arrays |= _packed_timeline(run.handovers.timeline, PREFILL)
     out = BytesIO()
     np.savez_compressed(out, **arrays)
     return out.getvalue()
@@ -30,11 +33,21 @@ def unpacked_run(data: bytes, origin: Origin) -> Run:
     """Return the run; raises BadInputError for bytes that are none."""
     try:
         with np.load(BytesIO(data), allow_pickle=False) as arrays:
-            timeline = None
-            if f"timeline_{TIMELINE[0]}" in arrays:
-                timeline = Timeline(**{name: arrays[f"timeline_{name}"] for name in TIMELINE})
+            timeline, first = _timeline(arrays, "timeline"), _timeline(arrays, PREFILL)
+            moved = {name: arrays[name] for name in HANDOVER_COLUMNS} if first else {}
             columns = {name: arrays[name] for name in RUN_COLUMNS}
             gaps = GapCounts(gap_s=arrays["gap_s"], count=arrays["gap_count"])
     except (ValueError, KeyError, BadZipFile, EOFError) as error:
         raise BadInputError(f"the kept run is damaged: {error}") from error
-    return Run(**columns, gaps=gaps, origin=origin, timeline=timeline)
+    handovers = Handovers(**moved, timeline=first) if first else None
+    return Run(**columns, gaps=gaps, origin=origin, timeline=timeline, handovers=handovers)
+
+
+def _packed_timeline(timeline: Timeline | None, prefix: str) -> dict[str, Any]:
+    return {f"{prefix}_{name}": getattr(timeline, name) for name in TIMELINE} if timeline else {}
+
+
+def _timeline(arrays: Any, prefix: str) -> Timeline | None:
+    if f"{prefix}_{TIMELINE[0]}" not in arrays:
+        return None
+    return Timeline(**{name: arrays[f"{prefix}_{name}"] for name in TIMELINE})

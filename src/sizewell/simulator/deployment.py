@@ -17,6 +17,7 @@ from sizewell.simulator.facts import Disaggregated, Fleet, Network, ReplicaFacts
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats
 from sizewell.specs.errors import BadInputError
+from sizewell.specs.hardware import ClusterSpec, LinkSpec
 
 
 def deployed(
@@ -57,7 +58,7 @@ def deployed_facts(
 ) -> ReplicaFacts:
     """Return what the simulator must know of one replica of a pool, whose memory ledger is `memory`."""
     chosen = deployment.pools[pool]
-    reached = Reached.of(Machines.of([deployment.cluster]), efficiencies, also=deployment.tags)
+    reached = Reached.of(Machines.of([deployment.cluster_of(pool)]), efficiencies, also=deployment.tags)
     surface = make_surface(
         deployment.model,
         Formats(weight=deployment.weight_format, kv=deployment.kv_format),
@@ -97,31 +98,44 @@ def kv_network(deployment: Deployment, memories: Sequence[MemoryLedger], efficie
     the decode pool's layout.
 
     That is the network the deployment names, else the fabric inside which both pools stand, else the one that joins
-    its nodes. Ranks of a pool send, or receive, what each of them holds, all at once. Raises BadInputError where
-    nothing joins the nodes.
+    its nodes; of pools on two kinds of nodes the slower of theirs. Ranks of a pool send, or receive, what each of them
+    holds, all at once. Raises BadInputError where nothing joins the nodes.
     """
     cluster, named = deployment.cluster, deployment.kv_network
-    if named is not None:
-        cluster = replace(cluster, node=replace(cluster.node, scale_out=named))
-    elif cluster.node.scale_out.bytes_per_s <= 0 and cluster.nodes > 1:
-        raise BadInputError(f"nothing joins the nodes {cluster.node.key}: name a --kv-network")
-    near = named is None and cluster.scale_up_gpus >= cluster.gpus
-    reached = Reached.of(Machines.of([cluster]), efficiencies, also=deployment.tags)
+    near = named is None and deployment.decode_cluster is None and cluster.scale_up_gpus >= cluster.gpus
     by_role = {pool.role: memory.layout for pool, memory in zip(deployment.pools, memories, strict=True)}
     front, back = by_role["prefill"], by_role["decode"]
     sent = front.bytes_per_block * back.block_tokens / front.block_tokens
     sizes = np.array([0.0, sent, back.bytes_per_block])
     if near:
+        reached = Reached.of(Machines.of([cluster]), efficiencies, also=deployment.tags)
         message = exchange(Collective(kind="send", ranks=2, bytes=sizes, stride=max(1, cluster.gpus // 2)), reached)
-        seconds = (message.latency_s + message.wire_s)[0]
+        ends, name = [(message.latency_s + message.wire_s)[0]] * 2, cluster.node.scale_up.name
     else:
-        seconds = transfer_s(sizes, reached, lanes=1)[0]
+        link = named or _joining(deployment)
+        joined = [replace(each, node=replace(each.node, scale_out=link)) for each in _places(deployment)]
+        reached = Reached.of(Machines.of(joined), efficiencies, also=deployment.tags)
+        ends, name = list(transfer_s(sizes, reached, lanes=1)), link.name
     return Network(
-        name=cluster.node.scale_up.name if near else cluster.node.scale_out.name,
-        latency_s=float(seconds[0]),
-        send_block_s=float(seconds[1] - seconds[0]),
-        receive_block_s=float(seconds[2] - seconds[0]),
+        name=name,
+        latency_s=float(max(end[0] for end in ends)),
+        send_block_s=float(ends[0][1] - ends[0][0]),
+        receive_block_s=float(ends[1][2] - ends[1][0]),
     )
+
+
+def _places(deployment: Deployment) -> tuple[ClusterSpec, ClusterSpec]:
+    """Return where the prefill pool and the decode pool stand."""
+    return deployment.cluster, deployment.decode_cluster or deployment.cluster
+
+
+def _joining(deployment: Deployment) -> LinkSpec:
+    """Return what joins the nodes of both pools: the slower of what each kind has."""
+    several = deployment.cluster.nodes > 1 or deployment.decode_cluster is not None
+    for cluster in _places(deployment):
+        if cluster.node.scale_out.bytes_per_s <= 0 and several:
+            raise BadInputError(f"nothing joins the nodes {cluster.node.key}: name a --kv-network")
+    return min((cluster.node.scale_out for cluster in _places(deployment)), key=lambda link: link.bytes_per_s)
 
 
 def _accelerators(deployment: Deployment, pool: int) -> int:

@@ -198,8 +198,8 @@ class Fleet:
     """Replicas that are all alike behind a router.
 
     `round-robin`: in turn. `least-requests`, `least-tokens`: the one with the fewest outstanding requests, or tokens
-    of them. `session`: requests of a session stay together. `prefix`: requests whose prompts begin with the same
-    content stay together, unless their replica has far more to do than the idlest.
+    of them. `session`: requests of a session stay together. `prefix`: a request goes where the longest beginning of
+    its prompt was sent, if that is half of it and the replica has not far more to do than the idlest.
     """
 
     replica: ReplicaFacts

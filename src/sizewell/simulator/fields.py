@@ -43,6 +43,7 @@ REQUEST = np.dtype(
         ("admissible", np.int64),
         ("pinned_blocks", np.int64),  # stay for good once they are filled
         ("private_from", np.int64),  # first block whose content nobody else can name
+        ("silent", np.int64),  # it will not be served: the gaps between its tokens are not counted
     ],
     align=True,
 )
@@ -187,6 +188,7 @@ RULES = np.dtype(
         ("hands_over", np.int64),  # a prefill pool: what ends keeps its seat and blocks until they have been moved
         ("takes_over", np.int64),  # a decode pool: prompts come computed but for the last token
         ("logged", np.int64),
+        ("silences", np.int64),  # some request is silent
     ],
     align=True,
 )
@@ -230,7 +232,11 @@ NETWORK = np.dtype(
     align=True,
 )
 
+MOVE = np.dtype([("asked_s", np.float64), ("left_s", np.float64), ("came_s", np.float64)], align=True)
+
 LINE = np.dtype([("free_s", np.float64), ("busy_s", np.float64)], align=True)
+
+HOME = np.dtype([("content", np.int64), ("replicas", np.int64)], align=True)
 
 STANDING = np.dtype([("value", np.float64), ("turn", np.int64), ("contestant", np.int64)], align=True)
 

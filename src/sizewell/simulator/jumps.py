@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sizewell.simulator.blocks import reclaim
 from sizewell.simulator.cache import drop_unseen, free_tokens, grow, offer_full_blocks
-from sizewell.simulator.landing import count_gap
+from sizewell.simulator.landing import count_gap, speaks
 from sizewell.simulator.pace import run_s
 from sizewell.simulator.state import NO_ROOM, OPEN, SGLANG, STATE, Engine, World, engine_of
 
@@ -88,7 +88,8 @@ def _set_times(world: World, first: int, rank: int, steps: int, end_s: float) ->
     start_s = world.batches[first, ring].end_s
     for place in range(engine.state[0].running):
         sequence = engine.sequences[engine.running[place]]
-        count_gap(engine, start_s - sequence.last_s, 1)
+        if speaks(engine, engine.running[place]):
+            count_gap(engine, start_s - sequence.last_s, 1)
         left = sequence.think_tokens - sequence.generated
         if 0 <= left < steps:
             sequence.first_answer_s = start_s + run_s(world, first, ring, 1, left)
@@ -139,8 +140,8 @@ def _count_gaps(world: World, first: int, steps: int, end_s: float) -> None:
     """Count the gaps of the steps after the first up to `end_s`; longer pieces where seconds hardly grow."""
     ring, done, running = world.states[first].oldest, 0, 0
     for rank in range(world.rules[0].ranks):
-        running += world.states[first + rank].running
-    while done < steps:
+        running += _speaking(engine_of(world, first + rank))
+    while done < steps and running > 0:
         piece = steps - done
         first_s = run_s(world, first, ring, 1 + done, 1)
         while piece > 1:
@@ -153,6 +154,15 @@ def _count_gaps(world: World, first: int, steps: int, end_s: float) -> None:
         seconds = sum_s / piece
         count_gap(engine_of(world, first), seconds, piece * running)
         done += piece
+
+
+def _speaking(engine: Engine) -> int:
+    """Return how many running sequences have their gaps counted."""
+    count = int(engine.state[0].running)
+    if engine.rules[0].silences > 0:
+        for place in range(engine.state[0].running):
+            count -= int(engine.requests[engine.running[place]].silent)
+    return count
 
 
 def _within_pool(engine: Engine, steps: int) -> int:

@@ -41,6 +41,11 @@ def count_gap(engine: Engine, seconds: float, count: int) -> None:
     gap.total_s += seconds * count
 
 
+def speaks(engine: Engine, request: int) -> bool:
+    """Return whether the gaps between a sequence's tokens are counted."""
+    return bool(engine.rules[0].silences == 0 or engine.requests[request].silent == 0)
+
+
 def _deliver(engine: Engine, request: int, emits: int, now_s: float) -> None:
     rules, sequence = engine.rules[0], engine.sequences[request]
     if rules.hands_over and sequence.place != RUNNING:
@@ -72,9 +77,9 @@ def _add_tokens(engine: Engine, request: int, gained: int, now_s: float) -> None
     engine.state[0].tokens += gained
     if before == 0:
         sequence.first_s = now_s
-    else:
+    elif speaks(engine, request):
         count_gap(engine, now_s - sequence.last_s, 1)
-    if gained > 1:
+    if gained > 1 and speaks(engine, request):
         count_gap(engine, 0.0, gained - 1)
     if before <= sequence.think_tokens < sequence.generated:
         sequence.first_answer_s = now_s

@@ -14,6 +14,8 @@ def arrival_s(pair: Pair, request: int) -> float:
     """Send for the cache of a prompt now; return when it will have come."""
     network, now_s = pair.network[0], pair.decode.clock[0].now_s
     blocks = pair.decode.sequences[request].moving
+    move = pair.moves[request]
+    move.asked_s = move.left_s = move.came_s = now_s
     network.prompts += 1
     if blocks == 0:
         return float(now_s)
@@ -28,4 +30,5 @@ def arrival_s(pair: Pair, request: int) -> float:
     network.blocks += blocks
     network.waited_s += start_s - now_s
     network.travelled_s += travels_s
+    move.left_s, move.came_s = start_s, start_s + travels_s
     return float(start_s + travels_s)

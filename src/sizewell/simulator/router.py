@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from sizewell.simulator.state import World
+from sizewell.simulator.state import NONE, World
 from sizewell.simulator.tournament import enter, turn_of, winner
 
 ROUND_ROBIN, LEAST_REQUESTS, LEAST_TOKENS, SESSION, PREFIX = range(5)
 FAR_AHEAD_REQUESTS, FAR_AHEAD = 32, 1.5
 """A replica with so many more requests, and so many times more, than the idlest gets none for affinity's sake."""
+BITS = 62
 
 
 def choose_engine(world: World, request: int) -> int:
@@ -32,13 +33,55 @@ def _choose_replica(world: World, request: int) -> int:
     if rules.router == SESSION:
         return int(world.requests[request].session % replicas)
     least = winner(world.idlest)
-    first = world.segment_start[request]
-    if rules.router == PREFIX and first < world.segment_start[request + 1]:
-        home = int(world.segment_id[first] % replicas)
-        load, lowest = _load(world, home), _load(world, least)
-        if load <= lowest + FAR_AHEAD_REQUESTS or load <= FAR_AHEAD * lowest:
-            return home
-    return least
+    if rules.router != PREFIX:
+        return least
+    home = _home(world, request, least)
+    load, lowest = _load(world, home), _load(world, least)
+    if load > lowest + FAR_AHEAD_REQUESTS and load > FAR_AHEAD * lowest:
+        home = least
+    _remember(world, request, home)
+    return home
+
+
+def _home(world: World, request: int, least: int) -> int:
+    """Return the idlest of the replicas that were sent the longest beginning of a prompt, if that is half of it, or
+    the idlest of all.
+    """
+    place, known_tokens, holders = world.segment_start[request], 0, -1
+    prompt_tokens = world.sequences[request].input_tokens
+    while place < world.segment_start[request + 1] and known_tokens < prompt_tokens:
+        content = world.segment_id[place]
+        home = world.homes[content % len(world.homes)]
+        if home.content != content or home.replicas & holders == 0:
+            break
+        holders = home.replicas & holders
+        known_tokens += world.segment_tokens[place]
+        place += 1
+    if 2 * known_tokens < prompt_tokens:
+        return least
+    found = NONE
+    for replica in range(len(world.states) // world.rules[0].ranks):
+        if holders & _bit(replica) != 0 and (found == NONE or _load(world, replica) < _load(world, found)):
+            found = replica
+    return int(found)
+
+
+def _remember(world: World, request: int, replica: int) -> None:
+    """Note that a replica is sent a prompt."""
+    place, tokens = world.segment_start[request], 0
+    while place < world.segment_start[request + 1] and tokens < world.sequences[request].input_tokens:
+        content = world.segment_id[place]
+        home = world.homes[content % len(world.homes)]
+        if home.content != content:
+            home.content, home.replicas = content, 0
+        home.replicas = home.replicas | _bit(replica)
+        tokens += world.segment_tokens[place]
+        place += 1
+
+
+def _bit(replica: int) -> int:
+    """Return what stands for a replica; those of large fleets share."""
+    return 1 << replica % BITS
 
 
 def note_load(world: World, replica: int, given: int) -> None:

@@ -9,6 +9,7 @@ from math import inf
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sizewell.simulator import disaggregated, engine
 from sizewell.simulator.compiled import CodeStore, Twin
@@ -17,7 +18,7 @@ from sizewell.simulator.log import WORDS
 from sizewell.simulator.state import ENDED, NONE, REFUSED, Pair, Records, World
 from sizewell.simulator.world import make_pair, make_world, only_counted
 from sizewell.traffic.requests import Requests
-from sizewell.traffic.run import OK, REJECTED, UNFINISHED, GapCounts, Run, Timeline
+from sizewell.traffic.run import OK, REJECTED, UNFINISHED, GapCounts, Handovers, Run, Timeline
 from sizewell.traffic.underway import Underway
 
 LOG_LINES = 1 << 16
@@ -88,6 +89,8 @@ class Options:
 
 
 Served = ReplicaFacts | Fleet | Disaggregated
+Silent = NDArray[np.bool_] | None
+"""Requests whose gaps are not counted, because they will not be served."""
 
 
 def simulate(facts: Served, requests: Requests, options: Options = Options()) -> Run:
@@ -101,39 +104,58 @@ def simulate(facts: Served, requests: Requests, options: Options = Options()) ->
 def play(facts: Served, requests: Requests, options: Options = Options()) -> Played:
     """Return the run with the scheduler's log; of two pools the prefill pool's lines come first.
 
-    Blocks are first only counted where that may be enough; if it was not, everything is played again.
+    Blocks are first only counted where that may be enough; if it was not, everything is played again. So it is where
+    requests with tokens were not served in the end: the gaps between those are none of the run's.
     """
+    played = _played(facts, requests, options, None)
+    unserved = (played.run.status == UNFINISHED) & (played.run.output_tokens > 1)
+    if options.settled is not None or not unserved.any():
+        return played
+    gaps = _played(facts, requests, replace(options, log=False, watch=None), unserved).run.gaps
+    return replace(played, run=replace(played.run, gaps=gaps))
+
+
+def _played(facts: Served, requests: Requests, options: Options, silent: Silent) -> Played:
     try:
-        return _play(facts, requests, options)
+        return _play(facts, requests, options, silent)
     except _LostError:
-        return _play(facts, requests, replace(options, followed=True))
+        return _play(facts, requests, replace(options, followed=True), silent)
 
 
 class _LostError(Exception):
     """A sequence lost blocks that it will look for, and nobody knows which they were."""
 
 
-def _play(facts: Served, requests: Requests, options: Options) -> Played:
+def _play(facts: Served, requests: Requests, options: Options, silent: Silent) -> Played:
     if isinstance(facts, Disaggregated):
-        return _play_pools(facts, requests, options)
+        return _play_pools(facts, requests, options, silent)
     world = _world(facts if isinstance(facts, Fleet) else Fleet(replica=facts), requests, options)
+    _silence(world, silent)
     if options.settled is not None:
         world.clock.events = max(len(requests) // ASKED, 1)
     lines = _run_through(world, (world,), (engine.play, engine.stop), options)
     return Played(run=_run(world, requests), log=tuple(lines), steps=int(world.states.steps.sum()))
 
 
-def _play_pools(facts: Disaggregated, requests: Requests, options: Options) -> Played:
+def _silence(world: World, silent: Silent) -> None:
+    """Leave the gaps of some requests uncounted."""
+    if silent is not None:
+        world.requests.silent[silent] = 1
+        world.rules.silences = 1
+
+
+def _play_pools(facts: Disaggregated, requests: Requests, options: Options, silent: Silent) -> Played:
     alone = replace(requests, after=np.full(len(requests), NONE), concurrency=None, arrival_s=np.zeros(len(requests)))
     first_token = replace(requests, think_tokens=0 * requests.think_tokens, answer_tokens=0 * requests.think_tokens + 1)
     prefill, decode = _world(facts.prefill, first_token, options), _world(facts.decode, alone, options)
+    _silence(decode, silent)
     # What the decode pool could never serve is not computed either.
     prefill.requests.admissible &= decode.requests.admissible
     pair = make_pair(prefill, decode, facts.network)
     lines = _run_through(pair, (pair.prefill, pair.decode), (disaggregated.play_pair, disaggregated.stop_pair), options)
     steps = int(prefill.states.steps.sum() + decode.states.steps.sum())
     use = _network_use(facts.network.name, pair)
-    return Played(run=_joined(prefill, decode, requests), log=tuple(lines), steps=steps, network=use)
+    return Played(run=_joined(pair, requests), log=tuple(lines), steps=steps, network=use)
 
 
 def _network_use(name: str, pair: Pair) -> NetworkUse:
@@ -212,15 +234,25 @@ def _line(line: Records) -> LogLine:
     )  # fmt: skip
 
 
-def _joined(prefill: World, decode: World, requests: Requests) -> Run:
+def _joined(pair: Pair, requests: Requests) -> Run:
     """Return the run of two pools: requests come to the first, tokens from the second."""
-    first, second = _run(prefill, requests), _run(decode, requests)
+    first, second = _run(pair.prefill, requests), _run(pair.decode, requests)
     refused = first.status == REJECTED
     return replace(
         second, scheduled_s=first.scheduled_s, sent_s=first.sent_s, cached_tokens=first.cached_tokens,
         preemptions=first.preemptions + second.preemptions,
-        status=np.where(refused, first.status, second.status).astype(np.int8),
+        status=np.where(refused, first.status, second.status).astype(np.int8), handovers=_handovers(pair, first),
     )  # fmt: skip
+
+
+def _handovers(pair: Pair, first: Run) -> Handovers:
+    """Return what the run of the prefill pool and the moves of caches say; what lies behind the horizon never came."""
+    times = {name: pair.moves[name].copy() for name in ("asked_s", "left_s", "came_s")}
+    for values in times.values():
+        values[values > pair.decode.clock[0].now_s] = np.nan
+    return Handovers(
+        prefill_replica=first.replica, computed_s=first.first_token_s, **times, timeline=_timeline(pair.prefill)
+    )
 
 
 def _run(world: World, requests: Requests) -> Run:

@@ -143,6 +143,7 @@ class World(NamedTuple):
     samples: Records
     soonest: Records  # tournaments of replicas: who acts next, who has the least to do
     idlest: Records
+    homes: Records  # a router's memory: which replicas, a bit for each, have been sent a piece of content
     surface: StepSurface
 
 
@@ -155,6 +156,7 @@ class Pair(NamedTuple):
     prefill: World
     decode: World
     network: Records  # one record
+    moves: Records  # when each prompt's cache was sent for, set off and came
     senders: Records  # a line for each engine of the prefill pool
     receivers: Records
 

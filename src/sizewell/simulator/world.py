@@ -17,7 +17,9 @@ from sizewell.simulator.fields import (
     ENTRY,
     GAP,
     GROUP,
+    HOME,
     LINE,
+    MOVE,
     NETWORK,
     PLACE,
     RECORD,
@@ -55,6 +57,7 @@ EVENTS_PER_CALL = 20_000
 """Events after which whoever plays gets a chance to stop."""
 RATIO_START, RATIO_LEAST, RATIO_STEPS = 0.7, 0.14, 600
 """SGLang expects running sequences to use so much of their output; the share falls to a part of that in some steps."""
+LEAST_HOMES, MOST_HOMES = 1 << 16, 1 << 24
 LISTS = ("running", "ended", "asked", "moved", "order")
 """What an engine keeps of requests in an order of its own, at most one for each seat."""
 DRAWS = 65_521
@@ -99,6 +102,7 @@ def make_world(
         samples=_records(SAMPLES, SAMPLE),
         soonest=new_tournament(fleet.replicas, np.inf),
         idlest=new_tournament(fleet.replicas, 0.0),
+        homes=_homes(fleet, requests),
         surface=_own(facts.surface),
     )  # fmt: skip
 
@@ -123,6 +127,7 @@ def make_pair(prefill: World, decode: World, network: Network) -> Pair:
             1, NETWORK, latency_s=network.latency_s, send_block_s=network.send_block_s,
             receive_block_s=network.receive_block_s,
         ),
+        moves=_filled(len(prefill.sequences), MOVE, asked_s=np.nan, left_s=np.nan, came_s=np.nan),
         senders=_records(len(prefill.states), LINE),
         receivers=_records(len(decode.states), LINE),
     )  # fmt: skip
@@ -142,6 +147,13 @@ def _table_entries(facts: ReplicaFacts, requests: Requests) -> int:
     longest = int((requests.input_tokens + requests.output_tokens).max(initial=1)) + 1
     longest = min(longest, facts.max_model_len_tokens) + facts.drafts
     return int(max(-(-longest // facts.block_tokens), *(group.most_blocks for group in facts.groups))) + 1
+
+
+def _homes(fleet: Fleet, requests: Requests) -> Records:
+    """Return what a router remembers contents in: each has one place, from which it may push another out."""
+    contents = len(np.unique(requests.segment_id)) if fleet.router == "prefix" else 0
+    places = min(max(4 * contents, LEAST_HOMES), MOST_HOMES) if fleet.router == "prefix" else 1
+    return _filled(places, HOME, content=NONE)
 
 
 def new_tournament(contestants: int, value: float) -> Records:

@@ -82,6 +82,11 @@ class Pool:
     settings: EngineSettings
 
     @property
+    def gpus(self) -> int:
+        """Accelerators its replicas occupy."""
+        return self.replicas * self.parallelism.gpus
+
+    @property
     def host_bytes_per_gpu(self) -> float:
         """Host memory each accelerator fills: with weights that lie there, and its part of its engine's cache there."""
         sharing = self.parallelism.tp * self.parallelism.pp
@@ -93,7 +98,8 @@ class Deployment:
     """Everything that is priced and later rendered; nothing about it is decided twice.
 
     `weight_format` and `kv_format` are names (`native`, `fp8-block128`, `awq-int4`…; `auto`, `fp8`…). `kv_network`
-    carries caches from a prefill pool to a decode pool; None: what joins their accelerators anyway.
+    carries caches from a prefill pool to a decode pool; None: what joins their accelerators anyway. `decode_cluster` is
+    where the decode pool stands if it has accelerators of its own kind: such a deployment is simulated only.
     """
 
     model: ModelSpec
@@ -103,11 +109,24 @@ class Deployment:
     cluster: ClusterSpec
     pools: tuple[Pool, ...]
     kv_network: LinkSpec | None = None
+    decode_cluster: ClusterSpec | None = None
+
+    def cluster_of(self, place: int) -> ClusterSpec:
+        """Return where a pool stands."""
+        apart = self.decode_cluster if self.pools[place].role == "decode" else None
+        return apart or self.cluster
+
+    def host_bytes_of(self, place: int) -> float:
+        """Return the weights and cache that lie in the host memory of a node under a pool."""
+        if self.decode_cluster is None:
+            return self.host_bytes
+        pool, cluster = self.pools[place], self.cluster_of(place)
+        return pool.host_bytes_per_gpu * min(cluster.gpus_per_node, ceil(pool.gpus / cluster.nodes))
 
     @property
     def gpus(self) -> int:
         """Accelerators all pools occupy."""
-        return sum(pool.replicas * pool.parallelism.gpus for pool in self.pools)
+        return sum(pool.gpus for pool in self.pools)
 
     @property
     def workers_per_node(self) -> int:

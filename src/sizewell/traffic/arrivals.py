@@ -96,21 +96,44 @@ class Varying:
     """A rate that changes with time: a unit-rate gamma process on a clock that runs as fast as the rate.
 
     Exact, like thinning, but nothing is thrown away, so the count is met and burstiness stays what it was.
+    A profile that repeats may be entered later than at its beginning: at `begin_s`, or, where less than a round is
+    offered, so that the moment `middle_s` lies in its middle. Times count from there.
     """
 
     profile: RateProfile
     burstiness: float = 1.0
+    begin_s: float = 0.0
+    middle_s: float | None = None
 
     def __post_init__(self) -> None:
         require("burstiness", self.burstiness, low=1e-2, high=1e6)
+        require("the time at which a profile is entered in s", self.begin_s, low=0, high=1e9)
+        if (self.begin_s or self.middle_s is not None) and not self.profile.repeats:
+            raise BadInputError("only a rate profile that repeats can be entered later than at its beginning")
 
     def starts(self, sessions: int, requests: int, rng: np.random.Generator) -> Floats:
         """Return the times at which sessions start; raises BadInputError where the profile ends at rate 0 too soon."""
-        return self.profile.times_of(_marks(sessions, requests, self.burstiness, rng))
+        first = self._first_mark(requests)
+        times = self.profile.times_of(np.append(first, first + _marks(sessions, requests, self.burstiness, rng)))
+        since: Floats = times[1:] - times[0]
+        return since
 
     def requests_within(self, duration_s: float) -> float:
         """Return how many requests come within a time."""
-        return self.profile.requests_until(duration_s)
+        begin_s, round_s = self.begin_s, self.profile.at_s[-1]
+        if self.middle_s is not None and duration_s < round_s:
+            begin_s = (self.middle_s - duration_s / 2) % round_s
+        return self.profile.requests_until(begin_s + duration_s) - self.profile.requests_until(begin_s)
+
+    def is_whole(self, requests: int) -> bool:
+        """Return whether so many requests fill a round of the profile."""
+        return requests >= self.profile.round_requests * (1 - 1e-9)
+
+    def _first_mark(self, requests: int) -> float:
+        """Return how many requests were due before those that are offered."""
+        if self.middle_s is None or self.is_whole(requests):
+            return self.profile.requests_until(self.begin_s)
+        return (self.profile.requests_until(self.middle_s) - requests / 2) % self.profile.round_requests
 
     def at_rate(self, rate_per_s: float) -> Varying:
         """Return the process with every rate scaled so that the profile's mean is this one."""

@@ -33,7 +33,8 @@ def overload(requests: Requests, run: Run) -> str:
     if not grew or last < max(LEAST_BACKLOG, LEAST_SHARE * len(due)):
         return ""
     began = len(due) - int(last)
+    what = "requests" if (requests.after == NONE).all() else "conversations"
     return (
-        f"{len(due) / span_s:.3g} requests/s came and {began / span_s:.3g}/s began to be answered: "
+        f"{len(due) / span_s:.3g} {what}/s came and {began / span_s:.3g}/s began to be answered: "
         f"{int(last):,} were waiting when the last one came"
     )

@@ -43,9 +43,14 @@ class RateProfile:
         return np.concatenate(([0.0], np.cumsum((rates[1:] + rates[:-1]) / 2 * np.diff(times))))
 
     @property
+    def round_requests(self) -> float:
+        """Requests from the first to the last given time."""
+        return float(self._due[-1])
+
+    @property
     def mean_per_s(self) -> float:
         """Mean rate from the first to the last given time."""
-        return float(self._due[-1]) / self.at_s[-1]
+        return self.round_requests / self.at_s[-1]
 
     def scaled(self, factor: float) -> RateProfile:
         """Return the profile with every rate times `factor`."""

@@ -59,6 +59,36 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Handovers:
+    """How prompts [n] came from the pool that computes them to the one that decodes; a time that never came is NaN.
+
+    `prefill_replica`: −1 where none took it. `computed_s`: the prompt is computed; `asked_s`: a decode replica has a
+    seat and blocks for it; `left_s`: its cache sets off; `came_s`: it has come, and the prefill replica forgets it.
+    `timeline`: of the prefill pool, whose tokens are prompts computed.
+    """
+
+    prefill_replica: Ints
+    computed_s: Floats
+    asked_s: Floats
+    left_s: Floats
+    came_s: Floats
+    timeline: Timeline
+
+    def rows(self, which: slice | NDArray[np.bool_]) -> Handovers:
+        """Return some of the requests; the timeline stays that of all."""
+        return replace(self, **{name: getattr(self, name)[which] for name in HANDOVER_COLUMNS})
+
+    def moving(self, at_s: Floats) -> Ints:
+        """Return how many caches are sent for and have not come at some times [m]."""
+        asked, came = (np.sort(times[np.isfinite(times)]) for times in (self.asked_s, self.came_s))
+        found: Ints = np.searchsorted(asked, at_s, side="right") - np.searchsorted(came, at_s, side="right")
+        return found
+
+
+HANDOVER_COLUMNS = ("prefill_replica", "computed_s", "asked_s", "left_s", "came_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Run:
     """What happened to n requests, one row each; a time that never came is NaN.
 
@@ -67,7 +97,8 @@ class Run:
     `first_token_s`: first generated token of any kind; `first_answer_s`: first token after thinking; `last_token_s`.
     `think_tokens`, `output_tokens` (think and answer): as generated, so less than asked where a request broke off.
     `cached_tokens`: of the prompt, when it was first admitted. `replica`: −1 where none took it.
-    `status` int8: OK, REJECTED, UNFINISHED, FAILED.
+    `status` int8: OK, REJECTED, UNFINISHED, FAILED. `handovers`: of two pools, whose `replica` and `timeline` are those
+    of the pool that decodes.
     Raises BadInputError where columns differ in length or a served request lacks a time.
     """
 
@@ -86,6 +117,7 @@ class Run:
     gaps: GapCounts
     origin: Origin
     timeline: Timeline | None = None
+    handovers: Handovers | None = None
 
     def __post_init__(self) -> None:
         count = len(self.scheduled_s)
@@ -111,14 +143,18 @@ class Run:
 
     def rows(self, begin: int, end: int) -> Run:
         """Return some of the requests, warm-up left out; gaps between tokens stay those of all."""
-        return replace(self, **{name: getattr(self, name)[begin:end] for name in RUN_COLUMNS})
+        return self._where(slice(begin, end))
 
     def due(self) -> Run:
         """Return the run without the requests that never went, because it ended before they were due."""
         went = np.isfinite(self.sent_s)
         if went.all():
             return self
-        return replace(self, **{name: getattr(self, name)[went] for name in RUN_COLUMNS})
+        return self._where(went)
+
+    def _where(self, which: slice | NDArray[np.bool_]) -> Run:
+        moved = self.handovers.rows(which) if self.handovers else None
+        return replace(self, **{name: getattr(self, name)[which] for name in RUN_COLUMNS}, handovers=moved)
 
     def _check_served(self) -> None:
         served = self.served

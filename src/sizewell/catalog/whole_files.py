@@ -44,7 +44,7 @@ def whole_file(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
         finally:
             Path(name).unlink(missing_ok=True)
     except OSError as error:
-        raise BadInputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise BadInputError(f"{path}: cannot be written: {error.strerror or error}; name another file") from error
 
 
 def _opened(path: Path, binary: bool) -> IO[Any]:
