@@ -122,13 +122,14 @@ def test_passing_trouble_is_survived(say: Any, double: Served, fault: Fault | in
 @pytest.mark.usefixtures("here", "impatient")
 def test_a_refused_request_is_asked_once_and_kept_apart(say: Any, double: Served) -> None:
     double[1].script = lambda body, number: (
-        Answer(status=400, error="too long") if prompt_of(body) == "bad" else plain(body, number)
+        Answer(status=400, error="too\n\x1b[31mlong") if prompt_of(body) == "bad" else plain(body, number)
     )
     said = say("batch", _write("prompts.txt", "good", "bad"), "--url", double[0])
     assert said.code == 1
     assert double[1].seen.count("bad") == 1
     (error,) = _lines("prompts.errors.jsonl")
-    assert error["error"] == {"code": "http_400", "message": "too long"}
+    assert error["error"] == {"code": "http_400", "message": "too\n\x1b[31mlong"}
+    assert "the first error: too [31mlong\n" in said.out
     assert list(_answers().values()) == ["answer to good"]
     double[1].script = plain
     assert say("batch", "prompts.txt", "--url", double[0]).code == 0
@@ -206,7 +207,7 @@ def test_no_output_ever_holds_the_key(say: Any, double: Served, monkeypatch: pyt
     assert double[1].headers[0]["authorization"] == f"Bearer {key}"
     written = "".join(path.read_text() for path in Path().iterdir()) + said.out + said.err
     assert "very" not in written
-    assert written.count("[API key]") == 3, "once in the error, twice in the answer: its body and its text"
+    assert written.count("[API key]") == 4, "the error, as kept and as shown; the answer's body and its text"
 
 
 @pytest.mark.usefixtures("here")

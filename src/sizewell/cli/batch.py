@@ -70,10 +70,10 @@ def _result_flags() -> Decorator:
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Send the PROMPTS of a file, or of standard input (-), to servers, and keep each answer as it comes.
 
-    A window of prompts is kept in flight. The same command again asks only what has no answer yet, whatever ended the last one: an answer belongs to a
-    prompt's content, model and sampling, not to its line. Errors are asked again. API keys come from the environment.
-    Exit code 1 when prompts failed for good, 5 when no server answers, 130 after Ctrl-C (the first waits for what is
-    in flight). docs/drive.md has the formats.
+    A window of prompts is kept in flight. The same command again asks only what has no answer yet, whatever ended the
+    last one: an answer belongs to a prompt's content, model and sampling, not to its line. Errors are asked again. API
+    keys come from the environment. Exit code 1 when prompts failed for good, 5 when no server answers, 130 after
+    Ctrl-C (the first waits for what is in flight). docs/drive.md has the formats.
     """
     job = _job(given)
     _check_places(given, job)

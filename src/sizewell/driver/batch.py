@@ -218,8 +218,7 @@ class Batch:
             "attempts": attempts,
         }
         self._files.errors.append(line)
-        self._progress.failed += 1
-        self._progress.ended(time.monotonic())
+        self._progress.failed_for_good(str(error), time.monotonic())
 
 
 def count_reply(progress: Progress, reply: Reply) -> None:
