@@ -88,3 +88,13 @@ def test_runs_that_say_little_are_refused_in_words() -> None:
     refused(good.run.rows(0, 5), "run 7: 5 of 5 requests were served")
     refused(replace(good.run, status=np.full(12, FAILED, dtype=np.int8)), "0 of 12")
     refused(replace(good.run, cached_tokens=good.run.input_tokens // 2), "prefix cache")
+
+
+def test_a_run_the_stated_deployment_would_have_refused_is_left_out() -> None:
+    """Simulated, it has no token: one such run among several once left all of them without a figure."""
+    good = measured(SMALL, 4, {"relative_hbm": 0.9})
+    (pool,) = good.deployment.pools
+    short = replace(pool.settings, max_model_len_tokens=515)
+    stated = replace(good.deployment, pools=(replace(pool, settings=short),))
+    with pytest.raises(BadInputError, match=r"run 7: it served requests of 516 tokens.* takes 515: .*--max-model-len"):
+        MeasuredRun.of(7, stated, good.run, 4)

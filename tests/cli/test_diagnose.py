@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from emulated import emulated, serving
+from sizewell.observer.exposition import stamped
 
 READINGS = Path(__file__).parents[2] / "docs" / "metrics" / "r1-16xh100-eager.txt"
 R1 = ("r1", "--on", "4xh100", "--nodes", "4", "--tp", "16", "--pp", "1", "--enforce-eager", "--engine", "vllm@0.8.5")
@@ -47,6 +48,21 @@ def test_a_kept_run(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found["label"] == "queueing"
     assert found["deployment"]["pools"][0]["settings"]["max_num_seqs"] == 8
     assert found["changes"][0]["name"].startswith("max_num_seqs")
+
+
+def test_a_processor_under_the_engine_that_serves_it_is_advised(say: Say, tmp_path: Path) -> None:
+    """vLLM runs on processors where it is named; what serves now is named, and no change was ever proposed for it."""
+    pages = tmp_path / "metrics.txt"
+    told = (
+        "vllm:num_requests_running 4\nvllm:num_requests_waiting 12\nvllm:kv_cache_usage_perc 0.05\n"
+        "vllm:generation_tokens_total {0}000\nvllm:prompt_tokens_total {0}000\nvllm:request_success_total {0}0\n"
+    )
+    pages.write_text("".join(stamped(told.format(part), 10.0 * part) for part in (1, 2)))
+    on = ("llama-3.2-1b", "--on", "cpu-ryzen-9950x", "--engine", "vllm@0.32", "--max-num-seqs", "4")
+    found = say("diagnose", pages, *on, "--json").document
+    assert found["label"] == "queueing"
+    assert "max_num_seqs 16" in [each["name"] for each in found["changes"]]
+    assert "--max-num-seqs 16" in found["command"]
 
 
 def test_the_json_of_a_run_says_what_means_can(say: Say, tmp_path: Path) -> None:

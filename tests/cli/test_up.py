@@ -193,6 +193,12 @@ def test_a_start_that_fails_shows_why_and_ends_with_1(say: Say, port: int) -> No
     said = say(*words(port, flags="--no-such-flag"))
     assert said.code == 1
     assert "FAILED" in said.out and "No such option" in said.out and "sizewell down tiny" in said.err
+    again = say(*words(port))
+    assert again.code == 2
+    assert "the earlier tiny is FAILED: " in again.complaint and "up already" not in again.complaint
+    assert "sizewell down tiny" in again.complaint
+    assert say("down", "tiny").code == 0
+    assert say(*words(port)).code == 0
 
 
 @pytest.mark.parametrize("stops", [False, True])
@@ -300,6 +306,7 @@ def test_a_dry_run_starts_nothing(say: Say, monkeypatch: pytest.MonkeyPatch, hom
         ((*POOLS[:2], "16xh100", "--prefill", "8xTP1", "--decode", "1xTP8"), 2, "16 accelerators on 2 machines"),
         ((*POOLS, "--emulate"), 2, "the emulator plays one pool"),
         ((*MODEL, "--emulate-with", "--speed 2"), 2, "add --emulate"),
+        ((*MODEL, "--emulate", "--name", "Büro 1"), 2, "e.g. buro-1"),
         ((*MODEL, "--emulate", "--emulate-with", "--speed '2"), 2, "No closing quotation"),
         ((*MODEL, "--target", "kubernetes"), 5, "no Kubernetes server answers"),
         (("r1", "--on", "h100", "--tp", "1"), 3, "weights do not fit"),

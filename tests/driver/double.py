@@ -54,7 +54,10 @@ def plain(body: dict[str, Any], _number: int) -> Answer:
 
 
 class Double:
-    """The server. `seen` are the prompts it was asked, `log` the headers; `script` may be changed while it runs."""
+    """The server. `seen` are the prompts it was asked, `log` the headers; `script` may be changed while it runs.
+
+    `streamed`: of each stream when its request had come, and when each of its events was written.
+    """
 
     def __init__(self, script: Script = plain) -> None:
         self.script = script
@@ -62,6 +65,7 @@ class Double:
         self.headers: list[dict[str, str]] = []
         self.bodies: list[dict[str, Any]] = []
         self.in_flight = self.most_in_flight = 0
+        self.streamed: list[list[float]] = []
         self.grow: dict[str, float] = {}
         self.scraped = 0
         self.settings: dict[str, Any] | None = None
@@ -136,6 +140,7 @@ class Double:
     async def _stream(
         self, answer: Answer, body: dict[str, Any], writer: asyncio.StreamWriter, path: str
     ) -> bool:  # fmt: skip
+        self.streamed.append(written := [time.monotonic()])
         if answer.fault == "slow-headers":
             await asyncio.sleep(answer.delay_s or 3600)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -151,6 +156,7 @@ class Double:
                 if answer.cut_bytes:
                     await writer.drain()
                     await asyncio.sleep(0)
+            written.append(time.monotonic())
             if answer.gap_s:
                 await asyncio.sleep(answer.gap_s)
         writer.write(b"0\r\n\r\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import jsonschema
 import pytest
 
 import sizewell
-from driver.double import Answer, Dialect, Double, Fault, plain, prompt_of
+from driver.double import Answer, Dialect, Double, Fault, plain, prompt_of, running
 
 Served = tuple[str, Double]
 
@@ -121,13 +122,14 @@ def test_passing_trouble_is_survived(say: Any, double: Served, fault: Fault | in
 @pytest.mark.usefixtures("here", "impatient")
 def test_a_refused_request_is_asked_once_and_kept_apart(say: Any, double: Served) -> None:
     double[1].script = lambda body, number: (
-        Answer(status=400, error="too long") if prompt_of(body) == "bad" else plain(body, number)
+        Answer(status=400, error="too\n\x1b[31mlong") if prompt_of(body) == "bad" else plain(body, number)
     )
     said = say("batch", _write("prompts.txt", "good", "bad"), "--url", double[0])
     assert said.code == 1
     assert double[1].seen.count("bad") == 1
     (error,) = _lines("prompts.errors.jsonl")
-    assert error["error"] == {"code": "http_400", "message": "too long"}
+    assert error["error"] == {"code": "http_400", "message": "too\n\x1b[31mlong"}
+    assert "the first error: too [31mlong\n" in said.out
     assert list(_answers().values()) == ["answer to good"]
     double[1].script = plain
     assert say("batch", "prompts.txt", "--url", double[0]).code == 0
@@ -205,7 +207,7 @@ def test_no_output_ever_holds_the_key(say: Any, double: Served, monkeypatch: pyt
     assert double[1].headers[0]["authorization"] == f"Bearer {key}"
     written = "".join(path.read_text() for path in Path().iterdir()) + said.out + said.err
     assert "very" not in written
-    assert written.count("[API key]") == 3, "once in the error, twice in the answer: its body and its text"
+    assert written.count("[API key]") == 4, "the error, as kept and as shown; the answer's body and its text"
 
 
 @pytest.mark.usefixtures("here")
@@ -258,6 +260,71 @@ def test_a_dead_server_beside_a_slow_one_does_not_end_the_batch(say: Any, double
 
 
 @pytest.mark.usefixtures("here")
+def test_a_server_with_a_dead_engine_keeps_no_prompt_from_the_others(say: Any, double: Served) -> None:
+    """It refuses at once, so that it has least in flight always: it once used up the tries of every third prompt."""
+    double[1].script = lambda body, _: Answer(text=prompt_of(body), delay_s=0.05)
+    with running(lambda *_: Answer(status=500)) as (dead, engine):
+        urls = ("--url", dead, "--url", double[0], "--window", "32")
+        said = say("batch", _write("p.txt", *map(str, range(300))), *urls, "--retries", "3", "--json")
+    assert (said.code, said.document["answered"]) == (0, 300)
+    assert len(engine.seen) < 64, "more than were in flight when it was seen to be dead"
+
+
+@pytest.mark.usefixtures("here")
+def test_the_only_server_is_asked_again_however_often_it_fails(say: Any, double: Served) -> None:
+    double[1].script = lambda body, number: Answer(status=500) if number <= 8 else plain(body, number)
+    assert say("batch", _write("p.txt", "one", "two"), "--url", double[0]).code == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_the_first_server_may_be_down(say: Any, double: Served) -> None:
+    said = say("batch", _write("p.txt", "one"), "--url", "http://127.0.0.1:9", "--url", double[0])
+    assert (said.code, double[1].bodies[0]["model"]) == (0, "double"), said.err
+
+
+@pytest.mark.usefixtures("here")
+def test_prompts_come_from_standard_input(say: Any, double: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    for asked, text in ((1, "one\n"), (2, "two\none\n")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert say("batch", "-", "--url", double[0]).code == 0
+        assert len(double[1].seen) == asked
+    assert sorted(_answers("stdin.answers.jsonl").values()) == ["answer to one", "answer to two"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("p.txt", "", "p.txt: holds no prompt"),
+        ("p.jsonl", "\ufeff\r\n", "p.jsonl: holds no prompt"),
+        ("p.csv", "prompt\n", "p.csv: holds no prompt"),
+        ("p.json", '{"user_prompts": []}', "p.json: holds no prompt"),
+        ("p.csv", "id;prompt\n1;one\n", "'id;prompt'; commas part columns"),
+        ("p.csv", "prompt,prompt\none,two\n", "two columns are named prompt"),
+        ("p.jsonl", '{"prompt": [1, 2]}', "token ids go into a body, with url /v1/completions"),
+        ("p.jsonl", '{"id": [1], "prompt": "one"}', "id '[1]' is neither text nor number"),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_a_file_without_prompts_is_refused_without_a_server(say: Any, name: str, text: str, says: str) -> None:
+    Path(name).write_text(text)
+    said = say("batch", name, "--url", "http://127.0.0.1:9")
+    assert (said.code, says in said.complaint) == (2, True), said.err
+
+
+@pytest.mark.usefixtures("here")
+def test_long_and_odd_prompts_arrive_as_they_are(say: Any, double: Served) -> None:
+    """A column of 500,000 characters; a line separator inside the first line of JSON; ids under other names."""
+    long = "word, " * 80_000 + "\r\nend"
+    Path("p.csv").write_text(f'\ufeffID,Prompt\r\n1,"{long}"\r\n', newline="")
+    Path("p.jsonl").write_text('{"id": 7, "prompt": "a\u2028b\x85"}\n{"question_tag": "ü", "prompt": "c"}\n')
+    assert say("batch", "p.csv", "--url", double[0]).code == say("batch", "p.jsonl", "--url", double[0]).code == 0
+    assert double[1].seen[0] == long
+    assert sorted(double[1].seen[1:]) == ["a\u2028b\x85", "c"]
+    assert set(double[1].bodies[1]) == {"model", "messages"}, "an id is no field of the request"
+    assert set(_answers("p.answers.jsonl")) == {"1", "7", "ü"}
+
+
+@pytest.mark.usefixtures("here")
 def test_lines_are_told_from_json_that_is_none(say: Any, double: Served) -> None:
     """A file that is called JSON is not sent line by line because it begins with something else."""
     for name, text in (("a.jsonl", 'oops\n{"prompt": "one"}\n'), ("a.json", '[{"prompt": "one"}]')):
@@ -289,8 +356,6 @@ def test_a_file_of_something_else_is_not_touched(say: Any, double: Served) -> No
 
 @pytest.mark.usefixtures("here")
 def test_several_servers_share_the_work(say: Any, double: Served) -> None:
-    from driver.double import running
-
     with running() as (other, second):
         for one in (double[1], second):
             one.script = lambda *_: Answer(text="x", delay_s=0.02)

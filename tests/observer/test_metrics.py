@@ -102,6 +102,14 @@ def test_what_is_not_told_is_named_and_not_zero() -> None:
     assert seen.generated_tokens_per_s == 0.0
 
 
+def test_a_gauge_of_retractions_counts_none() -> None:
+    """An older SGLang tells how many the last batch retracted: 0, then 5, is no rate of preemptions."""
+    text = "sglang:num_running_reqs 3\nsglang:num_retracted_reqs {}\n"
+    found = observe([read_page(text.format(0), 0.0), read_page(text.format(5), 10.0)], read_engine_metrics("sglang"))
+    assert found.preemptions_per_s is None
+    assert "sglang:num_retracted_requests_total" in found.missing
+
+
 def test_one_reading_has_means_but_no_rates() -> None:
     seen = observe([read_page(told("vllm", (0, 33), 2.0))], read_engine_metrics("vllm"))
     assert seen.window_s is None and seen.generated_tokens_per_s is None

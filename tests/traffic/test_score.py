@@ -58,22 +58,34 @@ def test_a_score_by_hand() -> None:
 
 
 def test_throughput_by_hand() -> None:
-    """Wall: 0 to 8 s. Steady: from the first end (3 s) to the last start (4 s).
+    """Wall: 0 to 12 s. Steady: from the first end (3 s) to the last start (9 s).
 
-    Within it: of the first request 8 gaps × 1/4; the second ended when the window opened; the third's first token
-    came as it closed, with its prompt, and nothing else.
+    Within it: of the first request 8 gaps × 2/4, and its end; the second ended when the window opened; the third
+    whole, with its prompt; of the last, which begins as the window closes, nothing.
     """
-    found = score(SIX)
+    found = score(run_of((*ROWS, (9.0, 9.0, 10.0, 10.0, 12.0, 50, 0, 3, 0, 0, OK))))
     assert found.wall is not None
-    assert found.wall.window_s == 8
-    assert found.wall.output_tokens_per_s == pytest.approx(15 / 8)
-    assert found.wall.total_tokens_per_s == pytest.approx(615 / 8)
-    assert found.wall.requests_per_s == pytest.approx(3 / 8)
+    assert found.wall.window_s == 12
+    assert found.wall.output_tokens_per_s == pytest.approx(18 / 12)
+    assert found.wall.total_tokens_per_s == pytest.approx(668 / 12)
+    assert found.wall.requests_per_s == pytest.approx(4 / 12)
     assert found.steady is not None
-    assert found.steady.window_s == 1
-    assert found.steady.output_tokens_per_s == pytest.approx(2 + 1)
-    assert found.steady.total_tokens_per_s == pytest.approx(2 + 1 + 300)
-    assert found.steady.requests_per_s == 0
+    assert found.steady.window_s == 6
+    assert found.steady.output_tokens_per_s == pytest.approx((4 + 5) / 6)
+    assert found.steady.total_tokens_per_s == pytest.approx((4 + 5 + 300) / 6)
+    assert found.steady.requests_per_s == pytest.approx(2 / 6)
+
+
+def test_a_window_shorter_than_a_request_is_no_steady_state() -> None:
+    """Two waves of a closed loop: between the first end and the last start lies the moment of a prefill.
+
+    Tokens of that moment over its length once told a fifth of what was served, or three times as much.
+    """
+    waves = [(start, start, start + 1.0, start + 1.0, start + 10.0, 100, 0, 91, 0, 0, OK) for start in (0.0, 10.05)]
+    found = score(run_of((*waves[:1] * 8, *waves[1:] * 8)))
+    assert found.steady is None
+    assert "less than one request takes" in found.no_steady_because
+    assert found.wall is not None
 
 
 def test_attainment_counts_all_that_was_offered() -> None:

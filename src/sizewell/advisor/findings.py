@@ -181,7 +181,7 @@ def _queue(case: Case) -> Finding | None:
         lines.append(f"{seats(case.deployment):,.0f} sequences may run at once")
         if case.memory is not None and case.mix is not None:
             room = held(case.deployment, case.memory, case.mix.context_tokens)
-            lines.append(f"the cache would hold {room:,.0f} of {case.mix.context_tokens:,.0f} tokens")
+            lines.append(f"the cache has room for {room:,.0f} of them, {case.mix.context_tokens:,.0f} tokens each")
     return Finding(label="queueing", share=None, evidence=tuple(lines))
 
 

@@ -53,7 +53,8 @@ class MeasuredRun:
     def of(cls, number: int, deployment: Deployment, run: Run, concurrency: int | None) -> MeasuredRun:
         """Return a kept run made ready; a closed loop where `concurrency` is given, else requests when they were due.
 
-        Raises BadInputError for a run too short, with failures, or with prompts that a cache knew.
+        Raises BadInputError for a run too short, with failures, with prompts that a cache knew, or with requests that
+        are longer than the stated deployment takes: the simulation would refuse what was served.
         """
         rows = np.flatnonzero(run.served)
         if len(rows) < max(FEWEST_REQUESTS, LEAST_SERVED * len(run)):
@@ -63,6 +64,13 @@ class MeasuredRun:
             )
         if run.cached_tokens[rows].sum() > MOST_CACHED * run.input_tokens[rows].sum():
             raise BadInputError(f"run {number}: a prefix cache knew its prompts: bench with prompts of their own")
+        longest = int((run.input_tokens[rows] + run.output_tokens[rows]).max())
+        most = min(pool.settings.max_model_len_tokens for pool in deployment.pools)
+        if longest > most:
+            raise BadInputError(
+                f"run {number}: it served requests of {longest:,} tokens, and the deployment it states takes {most:,}: "
+                "bench with the --max-model-len that is served"
+            )
         if concurrency is None:
             rows = rows[np.argsort(run.scheduled_s[rows], kind="stable")]
         arrival_s = run.scheduled_s[rows] - run.scheduled_s[rows].min() if concurrency is None else np.zeros(len(rows))

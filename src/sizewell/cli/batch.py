@@ -68,12 +68,12 @@ def _result_flags() -> Decorator:
 @as_json()
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> None:
-    """Send the PROMPTS of a file to servers, keeping a window of them in flight, and keep each answer as it comes.
+    """Send the PROMPTS of a file, or of standard input (-), to servers, and keep each answer as it comes.
 
-    The same command again asks only what has no answer yet, whatever ended the last one: an answer belongs to a
-    prompt's content, model and sampling, not to its line. Errors are asked again. API keys come from the environment.
-    Exit code 1 when prompts failed for good, 5 when no server answers, 130 after Ctrl-C (the first waits for what is
-    in flight). docs/drive.md has the formats.
+    A window of prompts is kept in flight. The same command again asks only what has no answer yet, whatever ended the
+    last one: an answer belongs to a prompt's content, model and sampling, not to its line. Errors are asked again. API
+    keys come from the environment. Exit code 1 when prompts failed for good, 5 when no server answers, 130 after
+    Ctrl-C (the first waits for what is in flight). docs/drive.md has the formats.
     """
     job = _job(given)
     _check_places(given, job)
@@ -112,13 +112,14 @@ def _job(given: dict[str, Any]) -> BatchJob:
     from sizewell.driver.batch_job import BatchJob
     from sizewell.driver.client import load_aiohttp
     from sizewell.driver.failures import Backoff
-    from sizewell.driver.prompt_files import read_rows
+    from sizewell.driver.prompt_files import STDIN, read_rows
     from sizewell.specs.address import base_url, secret_from
 
     load_aiohttp()
     shard = _shard(given["shard"])
     source = Path(given["prompts"])
-    stem = source.stem + (f".{shard.index}-of-{shard.count}" if shard.count > 1 else "")
+    part = f".{shard.index}-of-{shard.count}" if shard.count > 1 else ""
+    stem = ("stdin" if source == STDIN else source.stem) + part
     window = given["window"] or (planned_window(Path(given["plan_file"])) if given["plan_file"] else None)
     return BatchJob(
         urls=tuple(dict.fromkeys(base_url(url) for url in given["urls"])),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sizewell.driver.batch_job import BatchJob, Outcome
 
 HOUR_S, MILLION = 3600.0, 1e6
+MOST_ERROR_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,15 @@ def lines(job: BatchJob, found: Outcome, bill: Bill) -> Iterator[str]:
         yield f"cost of this run: {usd:,.2f} USD{per}"
     if done.codes:
         yield "attempts that failed: " + ", ".join(f"{count:,} {code}" for code, count in done.codes.most_common())
+    if done.first_error:
+        yield f"the first error: {_why(job, done.first_error)}"
     yield f"answers in {job.answers}" + (f", errors in {job.errors}" if done.failed else "")
+
+
+def _why(job: BatchJob, error: str) -> str:
+    """Return what a server said, in one line of this terminal, without the key it may repeat."""
+    said = "".join(mark if mark.isprintable() else " " for mark in job.secret.hide(error))
+    return " ".join(said.split())[:MOST_ERROR_CHARACTERS]
 
 
 def warnings(found: Outcome) -> Iterator[str]:
@@ -91,6 +100,7 @@ def batch_object(job: BatchJob, found: Outcome, bill: Bill) -> Object:
         "left": done.left,
         "retried": done.retried,
         "failures": dict(done.codes),
+        "first_error": _why(job, done.first_error),
         "truncated": done.truncated,
         "with_reasoning": done.with_reasoning,
         "without_reasoning": done.without_reasoning,

@@ -42,7 +42,7 @@ def _server_flags() -> Decorator:
         click.option("--model", "served", metavar="NAME", help="Model to ask for [the first the server lists]."),
         click.option("--api-key-env", metavar="NAME", help="Variable with the key [SIZEWELL_API_KEY, the engine's]."),
         click.option("--api", type=click.Choice(APIS), default=APIS[0], help="Text [whose prompts are exact] or chat."),
-        quantity("--vocabulary", COUNT, "Prompts are token ids below this [32000]."),
+        quantity("--vocabulary", COUNT, "Prompts are token ids below this [32000, or fewer as MODEL has]."),
         click.option("--stop-at-eos", is_flag=True, help="Let answers end by themselves, whatever length was asked."),
         click.option("--field", "fields", multiple=True, metavar="NAME=JSON", help="Any other field of a request."),
         quantity("--timeout", DURATION, "Longest wait for one whole answer [1h]."),
@@ -120,6 +120,15 @@ def _check(given: dict[str, Any]) -> None:
         raise BadInputError("predicting needs both a model and its hardware: MODEL --on 8xh200, or --plan")
 
 
+def _vocabulary(given: dict[str, Any]) -> int:
+    """Return below what every server takes token ids; the model's own number where it is named and smaller."""
+    from sizewell.catalog.models import read_model
+
+    if given["model"] is None:
+        return DEFAULT_VOCABULARY
+    return min(DEFAULT_VOCABULARY, read_model(given["model"], assume=given["assume"]).vocabulary)
+
+
 def _job(given: dict[str, Any]) -> BenchJob:
     from sizewell.catalog.engine_metrics import ENGINES, read_engine_metrics
     from sizewell.cli.request_fields import fields_of
@@ -134,7 +143,7 @@ def _job(given: dict[str, Any]) -> BenchJob:
         salt=int.from_bytes(os.urandom(6)) if given["salt"] is None else given["salt"],
         model=given["served"],
         api=given["api"],
-        vocabulary=given["vocabulary"] or DEFAULT_VOCABULARY,
+        vocabulary=given["vocabulary"] or _vocabulary(given),
         ignore_eos=not given["stop_at_eos"],
         fields=fields_of(given["fields"]),
         warmup=given["warmup"],

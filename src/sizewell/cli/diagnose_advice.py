@@ -26,7 +26,7 @@ def adviser() -> Adviser:
 
     def runs(deployment: Deployment) -> bool:
         engine, gpu = deployment.engine.name, deployment.cluster.gpu
-        return not unsupported(deployment.model, deployment.weight_format, engine, gpu)
+        return not unsupported(deployment.model, deployment.weight_format, engine, gpu, asked=True)
 
     return Adviser(efficiencies=read_efficiencies(), runs=runs)
 

@@ -52,10 +52,11 @@ def _shown(kept: Deployments, names: Sequence[str], everything: bool) -> Iterato
     for name in names:
         started = kept.read(name)
         if started.ended_at is None or everything:
-            yield _seen(kept, started)
+            yield seen(kept, started)
 
 
-def _seen(kept: Deployments, started: Started) -> Seen:
+def seen(kept: Deployments, started: Started) -> Seen:
+    """Return one with its replicas and how it stands; no standing, and why, where its system does not answer."""
     from sizewell.cli.expected import Expected
     from sizewell.cli.watching import TAKEN_DOWN, keep_ready, look, overall
     from sizewell.deployer.runners import runner

@@ -13,7 +13,7 @@ from sizewell.cli.launch_flags import launch_flags, launch_of
 from sizewell.cli.options import OnceCommand, as_json, quantity, stack
 from sizewell.cli.output import print_json, show, talk
 from sizewell.cli.quantities import DURATION
-from sizewell.specs.errors import UnreachableError
+from sizewell.specs.errors import BadInputError, UnreachableError
 
 if TYPE_CHECKING:
     from sizewell.cli.options import Decorator
@@ -67,10 +67,29 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         return
     starting.check_installed(launch, given)
     kept = starting.kept_deployments()
+    _check_over(kept, launch.name)
     started, runner = _start(kept, starting.record(launch, given, next(iter(files))), files)
     talk(f"{started.name}: started ({started.where}), files and logs in {kept.folder(started.name)}")
     looks = _watch(kept, started, runner, given) if given["wait"] else ()
     ctx.exit(_answer(kept, started, looks, given))
+
+
+def _check_over(kept: Deployments, name: str) -> None:
+    """Refuse the name of what failed or ended and was not cleared away, saying so; claiming refuses what is up."""
+    from sizewell.cli.standing_page import standing_line
+    from sizewell.cli.status import seen
+
+    if name not in kept.names() or (held := kept.read(name)).ended_at is not None:
+        return
+    standing = seen(kept, held)[2]
+    if standing is None or standing.stage not in ("FAILED", "ENDED"):
+        return
+    failure = standing.failure if standing.stage == "FAILED" else None
+    advice = f" ({failure.cause}; {failure.advice})" if failure else ""
+    raise BadInputError(
+        f"the earlier {name} is {standing_line(standing)}{advice}: `sizewell logs {name}` shows its log, "
+        f"`sizewell down {name}` clears it away, then up again"
+    )
 
 
 def _start(kept: Deployments, started: Started, files: Mapping[str, str]) -> tuple[Started, Runner]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Literal
+from unicodedata import combining, normalize
 
 from sizewell.costs.host_layers import Group, host_layers
 from sizewell.costs.stages import stage_bounds
@@ -30,6 +31,18 @@ OnHost = Mapping[Group, tuple[int, ...]]
 """Groups of weights in host memory, and the blocks they are of."""
 SLOWEST_LOADS = 3
 """How many times the predicted start a probe waits: storage is shared, and others read too."""
+MOST_NAME = 40
+
+
+def plain_name(text: str) -> str:
+    """Return a text as a name every scheduler accepts: accents fall, all else but letters and digits is a dash.
+
+    Kubernetes' services begin with a letter; what is left of no Latin text is `model`.
+    """
+    latin = "".join(mark for mark in normalize("NFKD", text.casefold()) if not combining(mark))
+    plain = re.sub(r"[^a-z0-9]+", "-", latin).strip("-")
+    begun = plain if plain[:1].isalpha() else f"model-{plain}"
+    return begun[:MOST_NAME].strip("-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +130,11 @@ class Launch:
         """Refuse what cannot be rendered."""
         if self.split and self.router is None:
             raise BadInputError(f"{self.flags.engine} hands no cache from pool to pool: say --engine vllm or sglang")
+        if self.site.name and self.site.name != (usable := plain_name(self.site.name)):
+            raise BadInputError(
+                f"--name {self.site.name[:80]!r}: begin with a letter a to z, go on with such letters, digits and "
+                f"single dashes, at most {MOST_NAME} in all, e.g. {usable}"
+            )
         for what, name in (("model path", self.site.model_path), ("served name", self.site.served_name)):
             if not name.strip() or name.startswith("-") or "\0" in name:
                 raise BadInputError(f"{what} {name!r}: an engine would take it for a flag or for nothing; name another")
@@ -197,10 +215,8 @@ class Launch:
 
     @property
     def name(self) -> str:
-        """A name that every scheduler accepts: lower case letters, digits and dashes, at most 40."""
-        said = self.site.name or self.site.served_name.rpartition("/")[2]
-        plain = re.sub(r"[^a-z0-9]+", "-", said.lower())
-        return plain[:40].strip("-") or "model"
+        """A name that every scheduler accepts: a letter, then letters, digits and dashes, lower case, at most 40."""
+        return self.site.name or plain_name(self.site.served_name.rpartition("/")[2])
 
     @property
     def patience_s(self) -> int:

@@ -16,6 +16,8 @@ from sizewell.specs.errors import BadInputError
 SYNC_EVERY_LINES = 64
 HEAL_BLOCK_BYTES = 2**16
 LINE_BEGINS = b'{"key":"'
+ALSO_LINE_ENDS = {ord(mark): f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
+"""What some readers take for the end of a line and JSON does not escape by itself."""
 
 
 class AnswerFile:
@@ -57,7 +59,7 @@ class AnswerFile:
     def append(self, line: Mapping[str, Any]) -> None:
         """Write one line whole."""
         text = self._secret.hide(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
-        data = (text + "\n").encode("utf-8", "replace")
+        data = (text.translate(ALSO_LINE_ENDS) + "\n").encode("utf-8", "replace")
         written = os.write(self._file, data)
         while written < len(data):  # a full disk or a signal cut it
             written += os.write(self._file, data[written:])

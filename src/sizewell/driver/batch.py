@@ -18,6 +18,8 @@ from sizewell.driver.prompts import Prompt
 
 FEWEST_UNREACHABLE = 20
 """Attempts in a row that reached no server at all before the batch stops instead of using up every prompt's tries."""
+BROKEN_FAILURES = 3
+"""Failures of its own without an answer between them after which a server is left alone, where others work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +107,9 @@ class Batch:
 
     async def _one(self, prompt: Prompt) -> None:
         """Try a prompt until it is answered, finally refused, or out of tries."""
-        attempt = 0
+        attempt, endpoint = 0, None
         while True:
-            endpoint = least_busy(self._endpoints, time.monotonic())
+            endpoint = least_busy(self._endpoints, time.monotonic(), endpoint)
             if not await self._paused(endpoint.resting_until_s - time.monotonic()):
                 return
             try:
@@ -138,7 +140,21 @@ class Batch:
         wait_s = self._sending.backoff.wait_s(attempt, error, self._rng)
         if error.retry_after_s is not None or error.kind == "unreachable":
             endpoint.resting_until_s = max(endpoint.resting_until_s, time.monotonic() + wait_s)
+        else:
+            self._leave_alone(endpoint, time.monotonic())
         return await self._paused(wait_s)
+
+    def _leave_alone(self, endpoint: Endpoint, now_s: float) -> None:
+        """Let a server that only fails rest, each time twice as long, while another does not.
+
+        One with a dead engine refuses at once, has least in flight, and would use up every prompt's tries.
+        """
+        endpoint.failures += 1
+        others = any(one.resting_until_s <= now_s for one in self._endpoints if one is not endpoint)
+        if endpoint.failures >= BROKEN_FAILURES and endpoint.resting_until_s <= now_s and others:
+            backoff = self._sending.backoff
+            endpoint.resting_until_s = now_s + min(backoff.most_s, backoff.first_s * 2.0 ** min(endpoint.rests, 30))
+            endpoint.rests += 1
 
     async def _paused(self, wait_s: float) -> bool:
         """Wait; return False where the batch stops before the time is over."""
@@ -174,6 +190,7 @@ class Batch:
 
     def _keep(self, prompt: Prompt, reply: Reply, endpoint: Endpoint, attempts: int) -> None:
         self._heard(endpoint)
+        endpoint.failures = endpoint.rests = 0
         line = {
             "key": prompt.key,
             "id": f"sizewell-{prompt.key[:24]}",
@@ -201,8 +218,7 @@ class Batch:
             "attempts": attempts,
         }
         self._files.errors.append(line)
-        self._progress.failed += 1
-        self._progress.ended(time.monotonic())
+        self._progress.failed_for_good(str(error), time.monotonic())
 
 
 def count_reply(progress: Progress, reply: Reply) -> None:

@@ -20,6 +20,7 @@ from sizewell.driver.progress import Progress
 from sizewell.driver.prompts import Asking, Prompt, Prompts, Row, Shard, prompts_of
 from sizewell.driver.servers import USUAL_WINDOW, said_window, served_models, the_model
 from sizewell.specs.address import Secret
+from sizewell.specs.errors import UnreachableError
 
 Say = Callable[[str], None]
 
@@ -63,7 +64,7 @@ class Outcome:
 def run_batch(job: BatchJob, say: Say) -> Outcome:
     """Run a batch to its end; `say` hears how far it is.
 
-    Raises UnreachableError where the first server does not answer, BadInputError for rows or files that cannot be.
+    Raises UnreachableError where no server answers, BadInputError for rows or files that cannot be.
     """
     return asyncio.run(_run(job, say))
 
@@ -94,8 +95,19 @@ class Opened:
 
 async def completed(job: BatchJob, client: Client) -> tuple[str, int]:
     """Return the model and window of a job, asked of its servers where it leaves them open; raises as `run_batch`."""
-    model = job.model or the_model(await served_models(client, job.urls[0]), None, job.urls[0])
+    model = job.model or await _model(client, job.urls)
     return model, job.window or await _window(client, job.urls)
+
+
+async def _model(client: Client, urls: tuple[str, ...]) -> str:
+    """Return the model of the first server that answers: one that is down keeps nobody from the others."""
+    silent: list[UnreachableError] = []
+    for url in urls:
+        try:
+            return the_model(await served_models(client, url), None, url)
+        except UnreachableError as error:
+            silent.append(error)
+    raise silent[0]
 
 
 @contextmanager

@@ -171,5 +171,4 @@ class _Keeper:
             progress.ended(now_s, reply.usage.output_tokens)
         else:
             self._ready.files.errors.append(line)
-            progress.failed += 1
-            progress.ended(now_s)
+            progress.failed_for_good(line["error"]["message"], now_s)

@@ -135,7 +135,8 @@ async def _template_tokens(client: Client, url: str, wording: Wording) -> int:
     probe = Requests.of(0.0, PROBE_TOKENS, 1)
     (one,) = await Load(client=client, urls=[url], wording=wording, requests=probe).play()
     if one.status != OK:
-        raise UnreachableError(f"{url} does not answer a small request: {one.error or 'rejected'}")
+        ids = "" if wording.api == "chat" else f" (token ids below {wording.vocabulary:,}: --vocabulary, or --api chat)"
+        raise UnreachableError(f"{url} does not answer a small request: {one.error or 'rejected'}{ids}")
     return max(0, one.usage.input_tokens - PROBE_TOKENS) if wording.api == "chat" else 0
 
 

@@ -28,12 +28,19 @@ class Progress:
     in_flight: int = 0
     sent_usage: Usage = field(default_factory=Usage)
     codes: Counter[str] = field(default_factory=Counter)
+    first_error: str = ""
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
 
     @property
     def left(self) -> int:
         """Prompts that have neither an answer nor a final error yet."""
         return self.total - self.resumed - self.answered - self.failed
+
+    def failed_for_good(self, why: str, now_s: float) -> None:
+        """Note that a prompt came to its end without an answer."""
+        self.failed += 1
+        self.first_error = self.first_error or why
+        self.ended(now_s)
 
     def ended(self, now_s: float, output_tokens: int = 0) -> None:
         """Note that a prompt came to its end."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from sizewell.driver.prompts import CHAT, PATHS, Row
+from sizewell.driver.prompts import CHAT, COMPLETIONS, PATHS, Row
 from sizewell.specs.errors import BadInputError
 
 Dialect = Literal["openai", "tagged", "csv", "lines"]
@@ -18,24 +19,33 @@ PROMPT_COLUMNS = ("prompt", "content", "user_prompt", "question", "text")
 ID_COLUMNS = ("custom_id", "question_tag", "id", "tag")
 SYSTEM_COLUMNS = ("system_prompt", "system")
 MOST_FILE_BYTES = 4 * 2**30
+MOST_FIELD_CHARACTERS = 2**31 - 1
+"""The most the reader of CSV can be told; its own limit of 131,072 is less than a prompt of 50,000 tokens."""
+STDIN = Path("-")
 
 
 def read_rows(path: Path, dialect: Dialect | None = None) -> list[Row]:
-    """Return the rows of a file.
+    """Return the rows of a file, or of standard input, whose name is `-`.
 
     `openai`: a JSON object a line, OpenAI Batch (`custom_id`, `url`, `body`) or `{"prompt": …}` or `{"messages": …}`;
     `tagged`: one JSON object `{system_prompt, user_prompts: [{question_tag, content}]}`; `csv`: a head with one of
     the columns prompt, content, user_prompt, question, text; `lines`: a prompt a line, blank ones left out.
-    Raises BadInputError naming file and line.
+    Raises BadInputError naming file and line, also for a file without any prompt.
     """
     text = _text(path)
     kind = dialect or _dialect(path, text)
     readers = {"openai": _openai, "tagged": _tagged, "csv": _csv, "lines": _lines}
-    return list(readers[kind](str(path), text))
+    name = "standard input" if path == STDIN else str(path)
+    rows = list(readers[kind](name, text))
+    if not rows:
+        raise BadInputError(f"{name}: holds no prompt")
+    return rows
 
 
 def _text(path: Path) -> str:
     try:
+        if path == STDIN:
+            return sys.stdin.buffer.read().decode("utf-8-sig")
         if path.is_file() and path.stat().st_size > MOST_FILE_BYTES:
             raise BadInputError(f"{path}: larger than {MOST_FILE_BYTES / 2**30:g} GiB: cut it into several")
         return path.read_bytes().decode("utf-8-sig")
@@ -52,7 +62,7 @@ def _dialect(path: Path, text: str) -> Dialect:
         if path.suffix.lower() in (".json", ".jsonl") and text.strip():
             raise BadInputError(f"{path}: holds no JSON object at its start; --dialect lines sends it line by line")
         return "lines"
-    first = next(line for line in text.splitlines() if line.strip())
+    first = next(line for line in text.split("\n") if line.strip())
     try:
         return "openai" if "user_prompts" not in json.loads(first) else "tagged"
     except ValueError:
@@ -67,11 +77,11 @@ def _openai(name: str, text: str) -> Iterator[Row]:
 
 
 def _openai_row(place: str, row: Mapping[str, Any]) -> Row:
+    if "body" not in row:
+        return _bare_row(place, row)
     own_id = row.get("custom_id", "")
     if not isinstance(own_id, str):
         raise BadInputError(f"{place}: custom_id {str(own_id)[:40]!r} is no text")
-    if "body" not in row:
-        return _bare_row(place, own_id, row)
     url, body = row.get("url", CHAT), row["body"]
     if row.get("method", "POST") != "POST" or url not in PATHS:
         raise BadInputError(f"{place}: {row.get('method', 'POST')} {str(url)[:80]}: only POST to {' and '.join(PATHS)}")
@@ -80,12 +90,20 @@ def _openai_row(place: str, row: Mapping[str, Any]) -> Row:
     return Row(own_id=own_id, body=body, place=place, path=url)
 
 
-def _bare_row(place: str, own_id: str, row: Mapping[str, Any]) -> Row:
-    fields = {key: value for key, value in row.items() if key != "custom_id"}
+def _bare_row(place: str, row: Mapping[str, Any]) -> Row:
+    """Return a line without a body: its id may have any name a column has, and is no field of the request."""
+    named = next((name for name in ID_COLUMNS if name in row), "")
+    own_id = row.get(named, "")
+    if not isinstance(own_id, str | int):
+        raise BadInputError(f"{place}: {named} {str(own_id)[:40]!r} is neither text nor number")
+    own_id = str(own_id)
+    fields = {key: value for key, value in row.items() if key != named}
     if isinstance(fields.get("messages"), list):
         return Row(own_id=own_id, body=fields, place=place)
     prompt = fields.pop("prompt", None)
-    if not isinstance(prompt, str):
+    if prompt is not None and not isinstance(prompt, str):
+        raise BadInputError(f"{place}: the prompt is no text: token ids go into a body, with url {COMPLETIONS}")
+    if prompt is None:
         raise BadInputError(f"{place}: holds no body, no messages and no prompt")
     return Row(own_id=own_id, body={"messages": _messages("", prompt), **fields}, place=place)
 
@@ -105,11 +123,16 @@ def _tagged(name: str, text: str) -> Iterator[Row]:
 
 
 def _csv(name: str, text: str) -> Iterator[Row]:
+    csv.field_size_limit(MOST_FIELD_CHARACTERS)
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    head = {column.strip().lower(): column for column in reader.fieldnames or () if column}
+    columns = [column.strip().lower() for column in reader.fieldnames or ()]
+    head = dict(zip(columns, reader.fieldnames or (), strict=True))
     prompt, tag, system = (_column(head, known) for known in (PROMPT_COLUMNS, ID_COLUMNS, SYSTEM_COLUMNS))
     if prompt is None:
-        raise BadInputError(f"{name}:1: no column is named {', '.join(PROMPT_COLUMNS)}")
+        found = f": {','.join(columns)[:80]!r}; commas part columns" if columns else ""
+        raise BadInputError(f"{name}:1: no column is named {', '.join(PROMPT_COLUMNS)}{found}")
+    if twice := next((one for one in columns if columns.count(one) > 1 and head[one] in (prompt, tag, system)), None):
+        raise BadInputError(f"{name}:1: two columns are named {twice}")
     try:
         for row in reader:
             content = row[prompt]

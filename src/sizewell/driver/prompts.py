@@ -89,8 +89,6 @@ def prompts_of(rows: Iterable[Row], asking: Asking) -> Prompts:
             number = times[content]
             prompt = _prompt(content[:SHORT_KEY] + (f"-{number}" if number > 1 else ""), row.path, body)
         found.append(prompt)
-    if not found:
-        raise BadInputError("the input holds no prompt")
     return Prompts(prompts=tuple(found), repeated=repeated)
 
 

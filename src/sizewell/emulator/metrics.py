@@ -12,7 +12,7 @@ import numpy as np
 from sizewell.specs.engine_metrics import Meaning, Metric
 from sizewell.traffic.requests import Floats
 
-UNKNOWN = frozenset({"step_tokens"})
+UNKNOWN = frozenset({"step_tokens", "retracted_now"})
 """What an emulated engine does not know of itself."""
 
 

@@ -42,8 +42,9 @@ def wall_throughput(run: Run) -> Throughput | None:
 def steady_throughput(run: Run) -> tuple[Throughput | None, str]:
     """Return throughput between the first completion and the last start, or None and why there is none.
 
-    Outside this window the engine fills up or drains. A request's first token and its prompt count when the first
-    token came; its other tokens are taken as evenly spread between first and last; requests count when they ended.
+    Outside this window the engine fills up or drains; one shorter than a request takes shows where single requests
+    happened to stand, and counts as none. A request's first token and its prompt count when the first token came; its
+    other tokens are taken as evenly spread between first and last; requests count when they ended.
     """
     served = run.served
     if not served.any():
@@ -54,6 +55,8 @@ def steady_throughput(run: Run) -> tuple[Throughput | None, str]:
     if end <= begin:
         return None, "the last request started before the first one ended"
     window_s = end - begin
+    if window_s < float(np.median(last - run.scheduled_s[served])):
+        return None, "between the first completion and the last start lies less than one request takes"
     began, ended = _inside(first, begin, end), _inside(last, begin, end)
     span = last - first
     overlap = np.clip(np.minimum(last, end) - np.maximum(first, begin), 0.0, None)
