@@ -42,5 +42,4 @@ def test_hostile_names_are_clean(two_nodes: Launch) -> None:
     for name in HOSTILE:
         slurm = Slurm(style="venv", environment=name)
         site = replace(two_nodes.site, served_name=name, model_path=name, slurm=slurm)
-        # Below a warning it asks whether a name that looks like shell is meant literally: it is.
-        clean(*scripts(replace(two_nodes, site=site)), severity="warning")
+        clean(*scripts(replace(two_nodes, site=site)))

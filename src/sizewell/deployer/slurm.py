@@ -16,7 +16,7 @@ from math import ceil
 
 from sizewell.deployer import router, shell, slurm_script, words
 from sizewell.deployer.launch import OWN_ADDRESS, Launch
-from sizewell.deployer.terms import Artefact, Priced
+from sizewell.deployer.terms import Artefact
 from sizewell.specs.errors import BadInputError
 
 JOIN_S = 60
@@ -38,7 +38,7 @@ def render(launch: Launch) -> Mapping[str, str]:
     lines = [
         "#!/usr/bin/env bash",
         *(f"#SBATCH {said}" for said in directives(launch, _room(launch))),
-        *shell.head(Priced.of(launch), [launch.flags.note]),
+        *shell.head(launch, [launch.flags.note]),
         *told(launch, launch.gpus_per_node),
         *_start_node(launch),
         slurm_script.WATCH,
