@@ -181,7 +181,8 @@ def _container(launch: Launch, image: str) -> list[str]:
     if path.startswith("/") and re.search("[:,]", path):
         raise BadInputError(f"{path!r}: apptainer cannot bind a path with ':' or ',': link it under another name")
     bound = ["--bind", path] if path.startswith("/") else []
-    return ["apptainer", "exec", "--rocm" if launch.deployment.cluster.gpu.vendor == "amd" else "--nv", *bound, image]
+    drivers = {"nvidia": ["--nv"], "amd": ["--rocm"]}.get(launch.deployment.cluster.gpu.vendor, [])
+    return ["apptainer", "exec", *drivers, *bound, image]
 
 
 def _key(launch: Launch) -> list[str]:
