@@ -154,10 +154,14 @@ def free_range(engines: int) -> int:
 def test_two_pools_start_here_with_their_router(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     """All are one deployment: ready with the router's token, failed with the part that died, down together."""
     monkeypatch.setenv("PATH", f"{STAND_IN.parent / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("STAND_IN_SAYS", "INFO 11-29 20:43:09 [kv_cache_utils.py:1] GPU KV cache size: 1,024 tokens")
     first = free_range(3)
     said = say("up", *POOLS, "--port", first, "--name", "tiny", "--json")
     assert said.code == 0, said.err
     started = checked(said, "up")["deployment"]
+    differ = [[each["figure"] for each in part["differences"]] for part in started["parts"]]
+    assert differ == [["KV tokens"]] * 3 + [[]], "held against each engine's ledger; a router has none"
+    assert "decode 0: differs from the plan: KV tokens 1,024" in said.err
     assert [part["name"] for part in started["parts"]] == ["prefill 0", "prefill 1", "decode 0", "router"]
     assert started["standing"]["reason"] == "a token came back"
     ports = [first + PORTS_EACH * number for number in (1, 2, 3, 0)]
