@@ -244,6 +244,10 @@ def test_kubernetes_is_watched_through_kubectl(say: Say, tmp_path: Path, monkeyp
         said = say("up", *MODEL, "--target", "kubernetes", "--name", "tiny", "--served-model-name", "tiny", "--json")
         assert said.code == 0, said.err
         assert checked(said, "up")["deployment"]["standing"]["stage"] == "READY"
+        with monkeypatch.context() as silent:
+            silent.delenv("STAND_IN_CLUSTER")
+            unknown = say("status", "tiny", "--json")
+            assert unknown.code == 5 and checked(unknown, "status")["deployments"][0]["standing"] is None
         assert say("down", "tiny", "--json").document["kept"] == ["persistentvolumeclaim/tiny-weights"]
 
 
@@ -306,7 +310,8 @@ def test_a_dry_run_starts_nothing(say: Say, monkeypatch: pytest.MonkeyPatch, hom
         ((*MODEL, "--emulate-with", "--speed 2"), 2, "add --emulate"),
         ((*MODEL, "--emulate", "--emulate-with", "--speed '2"), 2, "No closing quotation"),
         ((*MODEL, "--target", "kubernetes"), 5, "no Kubernetes server answers"),
-        (("r1", "--on", "h100", "--tp", "1"), 3, "weights do not fit"),
+        (("r1", "--on", "h100", "--tp", "1"), 3, "weights do not fit: "),
+        (("r1", "--on", "16xh100", "--tp", "8"), 3, "weights do not fit on each of 2 × TP8; --pp 2 makes them one: "),
     ],
 )
 def test_what_cannot_be_started_is_one_line_and_leaves_nothing(

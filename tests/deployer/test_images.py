@@ -47,7 +47,10 @@ def test_where_nobody_publishes_one_it_has_to_be_named(on: str, engine: str, tar
 def test_accelerators_of_intel_are_handed_over_by_their_kind() -> None:
     assert service("gaudi-3", "vllm@0.33", image="x")["runtime"] == "habana"
     assert service("arc-pro-b60", "llama.cpp", image="x")["devices"] == ["/dev/dri"]
-    for on, engine, name in (("gaudi-3", "vllm@0.33", "habana.ai/gaudi"), ("arc-pro-b60", "llama.cpp", "gpu.intel.com/xe")):
+    for on, engine, name in (
+        ("gaudi-3", "vllm@0.33", "habana.ai/gaudi"),
+        ("arc-pro-b60", "llama.cpp", "gpu.intel.com/xe"),
+    ):
         (text,) = render(launch(deployment(MODEL, on, engine), image="x"), "kubernetes").values()
         assert f"{name}: '1'" in text
 

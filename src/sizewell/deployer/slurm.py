@@ -27,7 +27,7 @@ PLAIN = {
     "partition": r"[\w.,+-]+",
     "account": r"[\w.,+-]+",
     "constraint": r"[\w.,+&|()*!:\[\]-]+",
-    "time": r"[\d:-]+|UNLIMITED",
+    "time": r"\d+(?::\d+){0,2}|\d+-\d+(?::\d+){0,2}|UNLIMITED|INFINITE",
     "interface": r"[\w.,=^:-]+",
 }
 """What the scheduler's own words may hold; it has no way to quote them."""
