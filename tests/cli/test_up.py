@@ -154,10 +154,14 @@ def free_range(engines: int) -> int:
 def test_two_pools_start_here_with_their_router(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     """All are one deployment: ready with the router's token, failed with the part that died, down together."""
     monkeypatch.setenv("PATH", f"{STAND_IN.parent / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("STAND_IN_SAYS", "INFO 11-29 20:43:09 [kv_cache_utils.py:1] GPU KV cache size: 1,024 tokens")
     first = free_range(3)
     said = say("up", *POOLS, "--port", first, "--name", "tiny", "--json")
     assert said.code == 0, said.err
     started = checked(said, "up")["deployment"]
+    differ = [[each["figure"] for each in part["differences"]] for part in started["parts"]]
+    assert differ == [["KV tokens"]] * 3 + [[]], "held against each engine's ledger; a router has none"
+    assert "decode 0: differs from the plan: KV tokens 1,024" in said.err
     assert [part["name"] for part in started["parts"]] == ["prefill 0", "prefill 1", "decode 0", "router"]
     assert started["standing"]["reason"] == "a token came back"
     ports = [first + PORTS_EACH * number for number in (1, 2, 3, 0)]
@@ -246,6 +250,10 @@ def test_kubernetes_is_watched_through_kubectl(say: Say, tmp_path: Path, monkeyp
         said = say("up", *MODEL, "--target", "kubernetes", "--name", "tiny", "--served-model-name", "tiny", "--json")
         assert said.code == 0, said.err
         assert checked(said, "up")["deployment"]["standing"]["stage"] == "READY"
+        with monkeypatch.context() as silent:
+            silent.delenv("STAND_IN_CLUSTER")
+            unknown = say("status", "tiny", "--json")
+            assert unknown.code == 5 and checked(unknown, "status")["deployments"][0]["standing"] is None
         assert say("down", "tiny", "--json").document["kept"] == ["persistentvolumeclaim/tiny-weights"]
 
 
@@ -309,7 +317,8 @@ def test_a_dry_run_starts_nothing(say: Say, monkeypatch: pytest.MonkeyPatch, hom
         ((*MODEL, "--emulate", "--name", "Büro 1"), 2, "e.g. buro-1"),
         ((*MODEL, "--emulate", "--emulate-with", "--speed '2"), 2, "No closing quotation"),
         ((*MODEL, "--target", "kubernetes"), 5, "no Kubernetes server answers"),
-        (("r1", "--on", "h100", "--tp", "1"), 3, "weights do not fit"),
+        (("r1", "--on", "h100", "--tp", "1"), 3, "weights do not fit: "),
+        (("r1", "--on", "16xh100", "--tp", "8"), 3, "weights do not fit on each of 2 × TP8; --pp 2 makes them one: "),
     ],
 )
 def test_what_cannot_be_started_is_one_line_and_leaves_nothing(

@@ -111,3 +111,15 @@ def test_drafting_is_said_as_each_engine_says_it() -> None:
     flags = said(launch(deployment("r1", "8xh200", "sglang@0.5.23", stated)))
     assert flags["--speculative-algorithm"] == "EAGLE"
     assert (flags["--speculative-num-steps"], flags["--speculative-num-draft-tokens"]) == ("3", "4")
+
+
+def test_weights_that_load_for_long_are_waited_for() -> None:
+    """Those who answer clients give up after ten minutes unless told: R1 loads for longer from shared storage."""
+    asked = launch(deployment("r1", "8xh200", "vllm@0.33", Stated(dp=8, ep=8)))
+    told = f"VLLM_ENGINE_READY_TIMEOUT_S={asked.patience_s}"
+    assert asked.patience_s > 600
+    assert told in text(asked) and f"ready_s=${{SIZEWELL_READY_S:-{asked.patience_s}}}" in text(asked, "slurm")
+    assert told in text(asked, "slurm")
+    older = launch(deployment("r1", "8xh200", "vllm@0.10.2", Stated(tp=8)))
+    small = launch(deployment("llama-3.1-8b", "1xh100", "vllm@0.33", Stated(tp=1)))
+    assert "READY_TIMEOUT" not in text(older) + text(small)

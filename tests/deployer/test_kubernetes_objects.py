@@ -124,7 +124,7 @@ def test_pods_of_a_group_are_one_replica(cluster: Cluster, tmp_path: Path) -> No
     )
     assert [each.stage for each in running.facts()] == ["waiting", "running"]
     (tmp_path / "x-0.log").write_text("leader\n")
-    assert running.lines(0) == ["leader"]
+    assert running.lines(0) == ["0: leader"], "the other node has said nothing yet"
 
 
 def in_pool(name: str, pool: str, state: dict[str, Any], ready: bool = False) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from shell_text import clean
 from sizewell.deployer.launch import Launch, Slurm, Style
 from sizewell.deployer.render import render
 from sizewell.planner.stated import Stated
+from sizewell.specs.errors import BadInputError
 
 STYLES: tuple[Style, ...] = ("none", "conda", "venv", "apptainer", "module")
 
@@ -38,9 +39,14 @@ def test_other_engines_and_replicas_are_clean() -> None:
     )
 
 
+@pytest.mark.parametrize("time", ["1-", "abc", "1:00:00;rm", "1:2:3:4", "-1", ""])
+def test_what_is_no_time_to_a_scheduler_is_refused(one_node: Launch, time: str) -> None:
+    with pytest.raises(BadInputError, match="SLURM reads no such time"):
+        render(replace(one_node, site=replace(one_node.site, slurm=Slurm(time=time))), "slurm")
+
+
 def test_hostile_names_are_clean(two_nodes: Launch) -> None:
     for name in HOSTILE:
         slurm = Slurm(style="venv", environment=name)
         site = replace(two_nodes.site, served_name=name, model_path=name, slurm=slurm)
-        # Below a warning it asks whether a name that looks like shell is meant literally: it is.
-        clean(*scripts(replace(two_nodes, site=site)), severity="warning")
+        clean(*scripts(replace(two_nodes, site=site)))

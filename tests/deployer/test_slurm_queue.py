@@ -62,13 +62,23 @@ def test_an_end_is_found_wherever_it_is_still_known(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("took", "limit", "reason"), [("00:58:05", "01:00:00", "TIMEOUT"), ("00:30:00", "01:00:00", "COMPLETED")]
-)
+    ("took", "limit", "state", "reason"),
+    [
+        ("00:58:05", "01:00:00", "COMPLETED", "TIMEOUT"), ("00:30:00", "01:00:00", "COMPLETED", "COMPLETED"),
+        ("00:00:33", "00:03:00", "COMPLETED", "TIMEOUT"),  # a real one: the notice comes up to a minute early
+        ("00:57:10", "01:00:00", "FAILED", "FAILED"),
+    ],
+)  # fmt: skip
 def test_a_job_that_drained_at_its_limit_ran_out_of_time(
-    monkeypatch: pytest.MonkeyPatch, took: str, limit: str, reason: str
+    monkeypatch: pytest.MonkeyPatch, took: str, limit: str, state: str, reason: str
 ) -> None:
-    said(monkeypatch, scontrol=f"JobId=17 JobState=COMPLETED ExitCode=0:0 RunTime={took} TimeLimit={limit}")
+    said(monkeypatch, scontrol=f"JobId=17 JobState={state} ExitCode=0:0 RunTime={took} TimeLimit={limit}")
     assert entries("17")["17"].facts().reason == reason
+
+
+def test_a_job_nobody_has_looked_at_yet_has_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    said(monkeypatch, squeue="17|PENDING|None||0:00|1:00:00")
+    assert entries("17")["17"].facts().reason == ""
 
 
 def test_a_silent_controller_is_not_an_ended_job(monkeypatch: pytest.MonkeyPatch) -> None:

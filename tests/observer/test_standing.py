@@ -21,7 +21,10 @@ def ended(reason: str = "", exit_code: int | None = 0) -> JobFacts:
 
 
 def failing(cause: Cause, stage: str = "loading") -> LogFacts:
-    return LogFacts(stage=stage, failure=Failure(cause=cause, evidence=("a line",), advice="do this"))  # type: ignore[arg-type]
+    """Return a log with a failure; one of no known kind may be survived."""
+    survivable = cause == "unknown"
+    failure = Failure(cause=cause, evidence=("a line",), advice="do this", survivable=survivable)
+    return LogFacts(stage=stage, failure=failure)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,12 @@ class Site:
 
     def words(self, *words: str, **flags: str) -> list[str]:
         """Return what starts it."""
-        usual = {"on": "1xh100", "partition": "gpu", "style": "venv", "time": "00:30:00", "name": "tiny"}
+        usual = {
+            "on": "1xh100", "partition": "gpu", "style": "venv", "environment": str(self.folder), "time": "00:30:00",
+            "name": "tiny",
+        }  # fmt: skip
         said = [f"--{flag}={value}" for flag, value in {**usual, **flags}.items()]
-        return ["up", "llama-3.1-8b", "--target=slurm", "--shared", f"--environment={self.folder}", *said, *words]
+        return ["up", "llama-3.1-8b", "--target=slurm", "--shared", *said, *words]
 
     def status(self, name: str = "tiny") -> Any:
         """Return how it stands."""
@@ -156,6 +159,17 @@ def test_a_start_that_fails_says_why(site: Site, fate: str, cause: str) -> None:
     assert standing["stage"] == "FAILED"
     assert standing["failure"]["cause"] in (cause, "unknown" if fate == "nothing" else cause)
     assert standing["failure"]["evidence"] and standing["failure"]["advice"]
+
+
+@pytest.mark.parametrize(
+    ("style", "environment"),
+    [("venv", "/no/such folder"), ("conda", "$(nobody)"), ("module", "nothing/1.0"), ("apptainer", "/no/image.sif")],
+)
+def test_an_engine_that_is_not_installed_is_named(site: Site, style: str, environment: str) -> None:
+    said = site.up("--json", style=style, environment=environment)
+    failure = json.loads(said.stdout)["deployment"]["standing"]["failure"]
+    assert said.returncode == 1 and failure["cause"] == "not-installed", failure
+    assert "--style" in failure["advice"]
 
 
 def test_the_end_of_its_time_is_named(site: Site) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sizewell.deployer.started import Runner, Started, Stopped
 
 FAILED = 1
+FAILED_STOP_S = 15.0
 
 
 @click.command("down")
@@ -33,10 +34,11 @@ def command(ctx: click.Context, /, name: str, forget: bool, as_json: bool) -> No
 
     kept = kept_deployments()
     started = kept.read(name)
-    was_up = started.ended_at is None
+    was_up, stopped = started.ended_at is None, Stopped()
     if was_up:
+        started = _hurried(started, runner(started, kept.folder(name)))
         talk(f"{name}: ending it, for up to {started.stop_s:.0f} s gently")
-    stopped = take_down(kept, started, runner(started, kept.folder(name))) if was_up else Stopped()
+        stopped = take_down(kept, started, runner(started, kept.folder(name)))
     if forget and not stopped.alive:
         kept.forget(name)
     if as_json:
@@ -56,6 +58,22 @@ def take_down(kept: Deployments, started: Started, runner: Runner) -> Stopped:
     if not stopped.alive:
         kept.keep(replace(kept.read(started.name), ended_at=now()))
     return stopped
+
+
+def _hurried(started: Started, runner: Runner) -> Started:
+    """Return a deployment whose logs say that its start failed with less time to end: no request is running there.
+
+    An engine asked to end while it fails may wait for requests that never came.
+    """
+    from sizewell.cli.watching import Logs
+
+    if started.where == "kubernetes":
+        return started  # the pods' own time to end counts there
+    logs = Logs(runner, None)
+    said = [logs.read(number, is_over=True)[0] for number in range(started.replicas)]
+    failed = started.ready_at is None and any(each.failure and not each.failure.survivable for each in said)
+    idle = failed and not any(each.stage == "serving" for each in said)
+    return replace(started, stop_s=min(started.stop_s, FAILED_STOP_S)) if idle else started
 
 
 def _show(name: str, stopped: Stopped, was_up: bool) -> None:

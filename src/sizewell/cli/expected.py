@@ -20,19 +20,19 @@ class Expected:
 
     started: Started
 
-    def lines(self, log: LogFacts) -> Sequence[StartupLine]:
-        """Return each figure the engine stated beside the plan's; none before it stated its cache.
+    def lines(self, log: LogFacts, number: int) -> Sequence[StartupLine]:
+        """Return each figure a replica's engine stated beside the plan's; none before it stated its cache.
 
         None either where the catalogue has changed since: what was priced then is not what it would count now; nor of
-        several pools, whose engines write one log or state what differs between them.
+        several pools whose engines write one log, nor of a router.
         """
-        several = len(self.started.deployment.get("pools", ())) > 1
-        if log.kv_cache_tokens is None or several or self._deployment is None:
+        pool = self.started.pool(number)
+        if log.kv_cache_tokens is None or pool is None or self._deployment is None:
             return ()
         from sizewell.costs.ledger import ledger
         from sizewell.observer.startup import against_ledger
 
-        return against_ledger(log, ledger(self._deployment), self._deployment.engine)
+        return against_ledger(log, ledger(self._deployment, pool), self._deployment.engine)
 
     @cached_property
     def _deployment(self) -> Deployment | None:

@@ -250,8 +250,19 @@ def materials_that_fit(deployment: Deployment) -> BillOfMaterials:
     memory = next((each for each in ledgers if not each.fits), ledgers[0])
     _refuse_too_much_offload(deployment, memory)
     if not memory.fits:
-        raise NoFeasiblePlanError(f"{memory.verdict}: `sizewell explain` shows where the memory goes")
+        raise NoFeasiblePlanError(
+            f"{memory.verdict}{_smaller(deployment)}: `sizewell explain` shows where the memory goes"
+        )
     return _materials(deployment, memory)
+
+
+def _smaller(deployment: Deployment) -> str:
+    """Return how replicas that lie beside each other would make a larger one; nothing where there is one, or pools."""
+    (first, *more), nodes = deployment.pools, deployment.cluster.nodes
+    if more or first.replicas == 1:
+        return ""
+    size, many = ("--pp", first.parallelism.pp) if nodes > 1 else ("--tp", first.parallelism.tp)
+    return f" on each of {first.replicas} × {first.parallelism}; {size} {many * first.replicas} makes them one"
 
 
 def _materials(deployment: Deployment, memory: MemoryLedger) -> BillOfMaterials:

@@ -33,11 +33,12 @@ def standing_line(standing: Standing) -> str:
 
 
 def failure_lines(each: Look) -> Iterator[str]:
-    """Yield why it failed: what shows it, and what to do; of a failure nobody knows, the end of the log."""
+    """Yield why it failed: what shows it, and what to do; where no line says why, the end of the log."""
     failure = each.standing.failure
     if failure is None or each.standing.stage != "FAILED":
         return
-    shown = failure.evidence[:EVIDENCE] if failure.cause != "unknown" else each.tail or failure.evidence
+    silent = failure.cause == "unknown" or all("sizewell: " in line for line in failure.evidence)
+    shown = (each.tail if silent else ()) or failure.evidence[:EVIDENCE]
     yield from (f"  | {line.strip()}" for line in shown)
     yield f"  cause: {failure.cause}; {failure.advice}"
 

@@ -29,7 +29,8 @@ Seen = tuple["Started", Sequence["Look"], "Standing | None", str]
 def command(ctx: click.Context, /, name: str | None, everything: bool, as_json: bool) -> None:
     """Show how started deployments stand, or one of them with its replicas.
 
-    A server that should answer is asked for one token. Exit code 1 when the one that is named has failed.
+    A server that should answer is asked for one token. Exit code 1 when the one that is named has failed, 5 when
+    nobody knows because its target does not answer.
     """
     from sizewell.cli.standing_page import deployment_answer, deployment_table
     from sizewell.cli.starting import kept_deployments
@@ -44,8 +45,15 @@ def command(ctx: click.Context, /, name: str | None, everything: bool, as_json: 
         show(deployment_table([(one, standing, why) for one, _, standing, why in shown]))
     else:
         talk("nothing is up: `sizewell up` starts something")
-    if name and shown[0][2] is not None and shown[0][2].stage == "FAILED":
-        ctx.exit(FAILED)
+    if name:
+        ctx.exit(_exit_code(shown[0]))
+
+
+def _exit_code(seen: Seen) -> int:
+    _, _, standing, _ = seen
+    if standing is None:
+        return UnreachableError.exit_code
+    return FAILED if standing.stage == "FAILED" else 0
 
 
 def _shown(kept: Deployments, names: Sequence[str], everything: bool) -> Iterator[Seen]:

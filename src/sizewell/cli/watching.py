@@ -96,7 +96,7 @@ def _look(runner: Runner, expected: Expected, logs: Logs, number: int, job: JobF
     standing = judge(job, log, http, was_ready=started.ready_at is not None)
     return Look(
         number=number, name=started.names[number], job=job, log=log, standing=standing, url=url,
-        startup=expected.lines(log), tail=tuple(tail),
+        startup=expected.lines(log, number), tail=tuple(tail),
     )  # fmt: skip
 
 

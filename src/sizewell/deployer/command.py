@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sizewell.deployer import shell, words
 from sizewell.deployer.launch import DEVICES, Launch
-from sizewell.deployer.terms import Artefact, Priced
+from sizewell.deployer.terms import Artefact
 from sizewell.specs.errors import BadInputError
 
 SCRIPT = "serve.sh"
@@ -21,7 +21,7 @@ def render(launch: Launch) -> Mapping[str, str]:
         raise BadInputError("a script does not start Ray: leave --launcher ray out, or render for slurm")
     lines = [
         "#!/usr/bin/env bash",
-        *shell.head(Priced.of(launch), [launch.flags.note]),
+        *shell.head(launch, [launch.flags.note]),
         "set -euo pipefail",
         f"readonly replicas={launch.pool.replicas} nodes={launch.nodes}",
         *_place(launch),

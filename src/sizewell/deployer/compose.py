@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sizewell.deployer import words, yaml_text
-from sizewell.deployer.images import image
+from sizewell.deployer.images import image, is_gaudi
 from sizewell.deployer.launch import Flag, Launch, Live, Variable
 from sizewell.deployer.terms import Artefact, Priced, paired
 from sizewell.deployer.yaml_text import Why
@@ -101,6 +101,9 @@ def _accelerators(launch: Launch, mine: list[str]) -> Item:
     gpu = launch.deployment.cluster.gpu
     if gpu.vendor == "amd":
         return {"devices": ["/dev/kfd", "/dev/dri"], "group_add": ["video"], "x-accelerators": mine}
+    if gpu.vendor == "intel":
+        reached: Item = {"runtime": "habana"} if is_gaudi(gpu) else {"devices": ["/dev/dri"]}
+        return {**reached, "x-accelerators": mine}
     if gpu.vendor != "nvidia":
         return {"x-accelerators": mine}
     device = {"driver": "nvidia", "device_ids": mine, "capabilities": ["gpu"]}

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sizewell.deployer.launch import Launch
+from sizewell.specs.errors import BadInputError
+from sizewell.specs.hardware import GpuSpec
 
 VLLM_ROUTER = "vllm/vllm-router:nightly"
 """Its project tags nights, no releases."""
+LLAMA_CPP = "ghcr.io/ggml-org/llama.cpp:server"
+PUBLISHED: Mapping[tuple[str, str], str] = {
+    ("vllm", "nvidia"): "vllm/vllm-openai:v{}",
+    ("vllm", "amd"): "vllm/vllm-openai-rocm:v{}",
+    ("vllm", "cpu"): "public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo:v{}",
+    ("sglang", "nvidia"): "lmsysorg/sglang:v{}",
+    ("sglang", "amd"): "lmsysorg/sglang:v{}-rocm",
+    ("llama.cpp", "nvidia"): f"{LLAMA_CPP}-cuda-{{}}",
+    ("llama.cpp", "amd"): f"{LLAMA_CPP}-rocm-{{}}",
+    ("llama.cpp", "cpu"): f"{LLAMA_CPP}-{{}}",
+}
+"""Engine and maker of the accelerator → the image of a release."""
 
 
 def image(launch: Launch) -> str:
-    """Return the image the site names, else the one the engine's own project publishes for the release."""
+    """Return the image the site names, else the one the engine's own project publishes for the release.
+
+    Raises BadInputError where it publishes none for the accelerator.
+    """
     if launch.site.image:
         return launch.site.image
-    amd, release = launch.deployment.cluster.gpu.vendor == "amd", launch.flags.release
-    if launch.flags.engine == "vllm":
-        return f"vllm/vllm-openai{'-rocm' if amd else ''}:v{release}"
-    if launch.flags.engine == "sglang":
-        return f"lmsysorg/sglang:v{release}{'-rocm' if amd else ''}"
-    return f"ghcr.io/ggml-org/llama.cpp:server-{'rocm' if amd else 'cuda'}-{release}"
+    gpu, engine = launch.deployment.cluster.gpu, launch.flags.engine
+    published = PUBLISHED.get((engine, gpu.vendor))
+    if published is None:
+        raise BadInputError(f"no image of {engine} is known for {gpu.name}: name one with --image")
+    return published.format(launch.flags.release)
+
+
+def is_gaudi(gpu: GpuSpec) -> bool:
+    """Return whether an accelerator of Intel is none of its graphics cards: containers reach those another way."""
+    return "Gaudi" in gpu.name
 
 
 def router_image(launch: Launch) -> str:

@@ -11,7 +11,7 @@ from math import ceil
 from typing import Any
 
 from sizewell.deployer import words, yaml_text
-from sizewell.deployer.images import image
+from sizewell.deployer.images import image, is_gaudi
 from sizewell.deployer.launch import Flag, Launch, Live
 from sizewell.deployer.terms import Artefact, Priced, paired
 from sizewell.deployer.yaml_text import Why
@@ -26,8 +26,9 @@ PRICED = "sizewell.dev/priced"
 WORKLOADS = ("Deployment", "StatefulSet", "LeaderWorkerSet")
 CACHE = "/weights"
 PERIOD_S = 10
-RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "habana.ai/gaudi"}
+RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/xe"}
 """What device plugins call their accelerators, by maker."""
+GAUDI = "habana.ai/gaudi"
 HEAD_LIVE: Mapping[Live, str] = {
     "port": str(PORT), "head": "$(LWS_LEADER_ADDRESS)", "rank": "$(LWS_WORKER_INDEX)", "rendezvous": str(RENDEZVOUS),
     "meeting": f"$(LWS_LEADER_ADDRESS):{RENDEZVOUS}", "dispatch": str(RENDEZVOUS + 1), "handover": str(HANDOVER),
@@ -174,7 +175,7 @@ def _resources(launch: Launch) -> Object:
     needs = {"cpu": str(launch.cores), "memory": f"{ceil(launch.host_ram_bytes / 2**30)}Gi"}
     if gpu.kind == "cpu" or gpu.vendor not in RESOURCES:
         return {"requests": needs}
-    accelerators = {RESOURCES[gpu.vendor]: str(launch.gpus_per_node)}
+    accelerators = {GAUDI if is_gaudi(gpu) else RESOURCES[gpu.vendor]: str(launch.gpus_per_node)}
     return {"requests": {**needs, **accelerators}, "limits": accelerators}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from sizewell.deployer import yaml_text
 from sizewell.deployer.log_file import News
+from sizewell.deployer.pod_log import GroupLog
 from sizewell.deployer.pods import Pod, PodSet, is_ready, pod_facts, pod_sets, together
 from sizewell.deployer.programs import Said, run
 from sizewell.deployer.started import Keep, Part, Started, Stopped
@@ -38,6 +39,7 @@ class Kubernetes:
     def __init__(self, started: Started, folder: Path) -> None:
         self._started, self._folder = started, folder
         self._kubectl = kubectl(started.namespace, started.context)
+        self._logs: dict[int, GroupLog] = {}
 
     def start(self, keep: Keep) -> None:
         """Apply the objects; raises BadInputError with the server's words where it refuses."""
@@ -57,18 +59,19 @@ class Kubernetes:
         return tuple(together([pod_facts(pod, now) for pod in group]) if group else NO_PODS for group in groups)
 
     def lines(self, number: int) -> list[str]:
-        """Return the log of a replica's first pod, the one before its last restart first."""
-        pod = self._pod(number)
-        if pod is None:
-            return []
-        words = [*self._kubectl, "logs", _name(pod), *self._container(number), "--tail", "5000"]
-        again = any(each.get("restartCount") for each in pod.get("status", {}).get("containerStatuses", []))
-        said = [run([*words, *more]) for more in ((["--previous"], []) if again else ([],))]
-        return [line for each in said if each.code == 0 for line in each.out.splitlines()]
+        """Return the logs of a replica's pods, that before a pod's last restart first."""
+        group = self._group(number)
+        return self._log(number, group).news().splitlines() if group else []
 
     def news(self, number: int) -> News:
-        """Return all of it: the cluster keeps no place in it."""
-        return News(anew=True, text="".join(f"{line}\n" for line in self.lines(number)))
+        """Return what is new in them; all of it, anew, where a pod is another or was started over."""
+        group, log = self._group(number), self._logs.get(number)
+        if not group:
+            return News()
+        anew = log is None or not log.is_of(group)
+        if log is None or anew:
+            log = self._logs[number] = self._log(number, group)
+        return News(anew=anew, text=log.news())
 
     def follow(self, number: int) -> Iterator[str]:
         """Yield it as it grows."""
@@ -141,10 +144,17 @@ class Kubernetes:
 
     def _pod(self, number: int) -> Pod | None:
         """Return a replica's first pod."""
+        return next(iter(self._group(number)), None)
+
+    def _group(self, number: int) -> list[Pod]:
+        """Return a replica's pods, the first one first."""
         if number >= len(self._places):
-            return None
+            return []
         pods, place = self._places[number]
-        return next(iter(self._found(pods)[place]), None)
+        return self._found(pods)[place]
+
+    def _log(self, number: int, group: Sequence[Pod]) -> GroupLog:
+        return GroupLog(self._kubectl, group, self._places[number][0].container)
 
     def _container(self, number: int) -> tuple[str, str]:
         return "--container", self._places[number][0].container

@@ -75,6 +75,11 @@ def is_ready(pod: Pod) -> bool:
     return bool(containers[0].get("ready"))
 
 
+def restarts(pod: Pod) -> int:
+    """Return how often a pod's containers were started again."""
+    return sum(each.get("restartCount", 0) for each in pod.get("status", {}).get("containerStatuses", []))
+
+
 def pod_facts(pod: Pod, now: datetime) -> JobFacts:
     """Return what one pod says; a container that failed and waits to be started again has ended."""
     status = pod.get("status", {})

@@ -15,6 +15,7 @@ from sizewell.deployer.terms import Artefact, Priced, paired
 from sizewell.specs.errors import BadInputError
 
 PRICED = "# priced: "
+LITERAL = "shellcheck disable=SC1003,SC2016  # a name that looks like shell is one all the same"
 LIVE: Mapping[Live, str] = {
     "port": '"$port"', "head": '"$head"', "rank": '"$rank"', "rendezvous": '"$rendezvous"',
     "meeting": '"$head:$rendezvous"', "dispatch": '"$((rendezvous + 1))"', "address": '"$address"',
@@ -22,9 +23,12 @@ LIVE: Mapping[Live, str] = {
 }  # fmt: skip
 
 
-def head(priced: Priced, notes: Sequence[str]) -> list[str]:
-    """Return the first comment lines of a script: what was priced, and notes."""
-    return [f"{PRICED}{priced.text}", *(f"# {note}" for note in notes if note)]
+def head(launch: Launch, notes: Sequence[str]) -> list[str]:
+    """Return the first comment lines of a script: what was priced, notes, and a word to those who check scripts."""
+    site = launch.site
+    names = (site.model_path, site.served_name, site.slurm.environment or "")
+    literal = [LITERAL] if any(mark in name for name in names for mark in "$`\\") else []
+    return [f"{PRICED}{Priced.of(launch).text}", *(f"# {note}" for note in (*notes, *literal) if note)]
 
 
 def engine_array(words: Sequence[str], flags: Sequence[Flag], indent: str = "") -> list[str]:

@@ -16,7 +16,7 @@ from math import ceil
 
 from sizewell.deployer import router, shell, slurm_script, words
 from sizewell.deployer.launch import OWN_ADDRESS, Launch
-from sizewell.deployer.terms import Artefact, Priced
+from sizewell.deployer.terms import Artefact
 from sizewell.specs.errors import BadInputError
 
 JOIN_S = 60
@@ -27,7 +27,7 @@ PLAIN = {
     "partition": r"[\w.,+-]+",
     "account": r"[\w.,+-]+",
     "constraint": r"[\w.,+&|()*!:\[\]-]+",
-    "time": r"[\d:-]+|UNLIMITED",
+    "time": r"\d+(?::\d+){0,2}|\d+-\d+(?::\d+){0,2}|UNLIMITED|INFINITE",
     "interface": r"[\w.,=^:-]+",
 }
 """What the scheduler's own words may hold; it has no way to quote them."""
@@ -38,7 +38,7 @@ def render(launch: Launch) -> Mapping[str, str]:
     lines = [
         "#!/usr/bin/env bash",
         *(f"#SBATCH {said}" for said in directives(launch, _room(launch))),
-        *shell.head(Priced.of(launch), [launch.flags.note]),
+        *shell.head(launch, [launch.flags.note]),
         *told(launch, launch.gpus_per_node),
         *_start_node(launch),
         slurm_script.WATCH,
@@ -181,7 +181,8 @@ def _container(launch: Launch, image: str) -> list[str]:
     if path.startswith("/") and re.search("[:,]", path):
         raise BadInputError(f"{path!r}: apptainer cannot bind a path with ':' or ',': link it under another name")
     bound = ["--bind", path] if path.startswith("/") else []
-    return ["apptainer", "exec", "--rocm" if launch.deployment.cluster.gpu.vendor == "amd" else "--nv", *bound, image]
+    drivers = {"nvidia": ["--nv"], "amd": ["--rocm"]}.get(launch.deployment.cluster.gpu.vendor, [])
+    return ["apptainer", "exec", *drivers, *bound, image]
 
 
 def _key(launch: Launch) -> list[str]:

@@ -18,7 +18,8 @@ RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING
 SILENT = ("Unable to contact", "Connection refused", "Socket timed out", "Zero Bytes were transmitted")
 DISABLED = ("accounting storage is disabled", "SlurmDBD")
 FIELDS = "%i|%T|%r|%N|%M|%l"
-SLACK_S = 15
+SLACK_S, EARLY_S = 15, 60
+"""How much sooner it may be over, and how much sooner than asked the notice may come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +44,15 @@ class Entry:
     @property
     def end_reason(self) -> str:
         """The word for how it ended: the job drains before its limit, which the scheduler then calls success."""
-        at_limit = self.limit_s is not None and (self.running_s or 0) >= max(0, self.limit_s - NOTICE_S) - SLACK_S
+        slack_s = SLACK_S + (EARLY_S if self.state == "COMPLETED" else 0)
+        at_limit = self.limit_s is not None and (self.running_s or 0) >= max(0, self.limit_s - NOTICE_S) - slack_s
         return "TIMEOUT" if at_limit and self.state in ("COMPLETED", "FAILED", "TIMEOUT") else self.state
 
     def facts(self) -> JobFacts:
         """Return it in the words of every target."""
         return JobFacts(
             stage=self.stage,
-            reason=self.end_reason if self.stage == "ended" else self.reason,
+            reason=self.end_reason if self.stage == "ended" else self.reason.removeprefix("None"),
             exit_code=self.exit_code if self.stage == "ended" else None,
             nodes=tuple(host_names(self.nodes)) if self.stage != "waiting" else (),
             running_s=self.running_s,

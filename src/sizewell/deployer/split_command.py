@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from sizewell.deployer import router, shell, words
 from sizewell.deployer.launch import DEVICES, OWN_ADDRESS, Launch
 from sizewell.deployer.placement import HANDOVER, MEETING, PORTS_EACH, Seat, seats
-from sizewell.deployer.terms import Priced
 from sizewell.specs.errors import BadInputError
 
 SCRIPT = "serve.sh"
@@ -21,7 +20,7 @@ def render(launch: Launch) -> Mapping[str, str]:
     placed = seats(launch)
     lines = [
         "#!/usr/bin/env bash",
-        *shell.head(Priced.of(launch), [launch.flags.note, router.note(launch)]),
+        *shell.head(launch, [launch.flags.note, router.note(launch)]),
         "set -euo pipefail",
         "readonly " + " ".join(shell.pool_numbers(launch)),
         *_place(launch, placed),

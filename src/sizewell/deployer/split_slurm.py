@@ -12,7 +12,6 @@ from sizewell.deployer import router, shell, slurm, slurm_script, split_slurm_sc
 from sizewell.deployer.launch import DEVICES, Launch
 from sizewell.deployer.placement import Seat, seats
 from sizewell.deployer.split_command import engine_of_role
-from sizewell.deployer.terms import Priced
 from sizewell.specs.errors import BadInputError
 
 ROUTER_CORES = 2
@@ -28,7 +27,7 @@ def render(launch: Launch) -> Mapping[str, str]:
     lines = [
         "#!/usr/bin/env bash",
         *(f"#SBATCH {said}" for said in slurm.directives(launch, room)),
-        *shell.head(Priced.of(launch), [launch.flags.note, router.note(launch)]),
+        *shell.head(launch, [launch.flags.note, router.note(launch)]),
         *slurm.told(launch, room.gpus),
         *_seats(launch, placed),
         split_slurm_script.RUN,

@@ -73,6 +73,14 @@ class Started:
         pools = self.deployment["pools"]
         return (*(f"{pool['role']} {number}" for pool in pools for number in range(pool["replicas"])), "router")
 
+    def pool(self, number: int) -> int | None:
+        """Return which pool a replica is of; None for a router, and for a job that holds several pools."""
+        pools = self.deployment.get("pools", ())
+        if len(pools) < 2:
+            return 0
+        each = [place for place, pool in enumerate(pools) for _ in range(pool["replicas"])]
+        return each[number] if self.pooled and number < len(each) else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:

@@ -24,6 +24,8 @@ ANY_STAGES = (0, 33)
 DRAIN_S = 90
 """Seconds running requests get to end; less than schedulers wait between their two signals."""
 CACHE_SIZE = "--kv-cache-memory-bytes"
+READY, READY_S = "VLLM_ENGINE_READY_TIMEOUT_S", 600
+"""How long those who answer clients wait for the weights, and how long by default."""
 ANY_MTP = (0, 11)
 """From here on one method name stands for the prediction layers of every model."""
 
@@ -207,6 +209,8 @@ def environment(launch: Launch) -> Iterator[Variable]:
         if launch.deployment.model.is_moe:
             yield Variable(name="VLLM_ROCM_USE_AITER_MOE", value="1", why="AMD's own kernels for experts")
     yield Variable(name="VLLM_NO_USAGE_STATS", value="1", why="nothing is reported to anybody")
+    if launch.patience_s > READY_S and READY in launch.flags.environment:
+        yield Variable(name=READY, value=str(launch.patience_s), why="as long as weights may take, not 10 minutes")
     if launch.split:
         _refuse_without_nixl(launch)
         yield Variable(name=SIDE_HOST, live="address", why="where the other pool asks for a cache")

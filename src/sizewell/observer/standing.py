@@ -47,7 +47,7 @@ def judge(job: JobFacts, log: LogFacts, http: HttpFacts, *, was_ready: bool = Fa
         return _ended(job, log, was_ready)
     if http.gave_token or (http.behind_router and http.healthy):
         return _answering(http)
-    if log.failure is not None and log.failure.cause != "unknown":
+    if log.failure is not None and not log.failure.survivable:
         return _failed(log.failure, log.failure.cause)
     if was_ready:
         return Standing(stage="DEGRADED", reason=_silence(log, http), failure=log.failure)

@@ -9,6 +9,7 @@ Stage = Literal["PENDING", "ALLOCATED", "LOADING", "WARMING", "READY", "DEGRADED
 """From waiting for machines to gone; READY means that one real token came back."""
 JobStage = Literal["waiting", "running", "ended"]
 Cause = Literal[
+    "not-installed",
     "out-of-memory",
     "no-kv-memory",
     "host-memory",
@@ -19,6 +20,7 @@ Cause = Literal[
     "bad-flag",
     "interface",
     "node-missing",
+    "start-timeout",
     "walltime",
     "cancelled",
     "disk-full",
@@ -46,11 +48,15 @@ class JobFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why something did not start or stay: the cause, the lines that show it, and what to do about it."""
+    """Why something did not start or stay: the cause, the lines that show it, and what to do about it.
+
+    A `survivable` one is what the log shows of an engine of which nothing says that it died.
+    """
 
     cause: Cause
     evidence: tuple[str, ...]
     advice: str
+    survivable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

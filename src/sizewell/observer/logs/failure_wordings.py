@@ -8,9 +8,10 @@ from typing import Literal
 
 from sizewell.specs.standing import Cause
 
-Weight = Literal["always", "start", "hint"]
+Weight = Literal["always", "start", "end", "hint"]
 """`always` is a failure wherever it stands; `start` until requests are taken, later only if the engine dies of it;
-`hint` is printed by healthy starts too and only explains a death."""
+`end` may be survived, and is the cause where it was not; `hint` is printed by healthy starts too and only explains a
+death."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,47 @@ _PATH = "the path does not hold what was asked for: check it on every node, and 
 _FLAG = "this release of the engine refuses the settings: change the named one; `sizewell render` writes those it knows"
 _NETWORK = "set NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME to the interface that joins the nodes (see `ip -br addr`)"
 _JOIN = "start the missing node, or see its own log for why it ended; the head's address and port must be open to it"
+_INSTALL = (
+    "the engine is not installed where this runs: see --style and --environment, `sizewell doctor` on that node, and "
+    "that the engine starts there by hand"
+)
+_TOOLS = "the engine compiles kernels here and lacks a tool: install it (gcc, Python headers, CUDA's nvcc, ninja)"
+_PATIENCE = "weights load slower than the engine waits: raise VLLM_ENGINE_READY_TIMEOUT_S, or use faster storage"
+_MATCH = (
+    "the weights are not what this release makes of their config: the checkpoint is incomplete, of another format or "
+    "newer than the engine"
+)
+_HUB = "the hub does not answer or refuses: copy the model once, name the copy (--model-path), or set HF_HUB_OFFLINE=1"
+_NCCL = "start again with NCCL_DEBUG=WARN: it names the call; /dev/shm may be too small, GPUs may not reach each other"
 _DRIVER = "the GPU or its driver refuses: see nvidia-smi and `sizewell doctor`; use an engine built for this driver"
 
 SYMPTOMS: tuple[Symptom, ...] = (
+    _symptom(
+        "not-installed", "start", _INSTALL,
+        r"(?:vllm|vllm-router|sglang|llama-server|ray|python3?|conda|module|apptainer|docker): (?:command )?not found",
+        r"\bNo module named '?(?:vllm|sglang|ray)'?$", r"[Cc]ould not find conda environment",
+        r"(?:CondaError|CommandNotFoundError): ", r"Lmod has detected the following error|module\(s\) are unknown",
+        r"Unable to locate a modulefile", r"could not open image \S+: failed to retrieve path",
+        r"executable file not found in \$PATH", r"bad interpreter: No such file",
+        r"/env: \S+ No such file or directory", r"sizewell: the engine on node .* ended with 127$",
+        r"Failed to import Ray: ",
+        r"is (?:installed with version \S+, which is )?less than the minimum required version",
+        r"with minimum required version \S+ is not installed",
+    ),
+    _symptom(
+        "not-installed", "end", _INSTALL,
+        r"^ModuleNotFoundError: ", r"^ImportError: (?!lib(?:cuda|cudart|cublas|amdhip64))",
+    ),
+    _symptom(
+        "not-installed", "end", _TOOLS,
+        r"Failed to find C compiler", r"Could not find nvcc", r"fatal error: Python\.h: No such file",
+        r"No such file or directory: '(?:ninja|nvcc|gcc)'",
+    ),
+    _symptom(
+        "start-timeout", "start", _PATIENCE,
+        r"Timed out waiting for (?:new )?engine core processes to start",
+        r"Timed out waiting for engines to send initial message", r"Server failed to start within the timeout",
+    ),
     _symptom(
         "no-kv-memory", "start", _MORE_CACHE,
         r"No available memory for the cache blocks", r"larger than the available KV cache memory",
@@ -71,22 +110,31 @@ SYMPTOMS: tuple[Symptom, ...] = (
     ),
     _symptom(
         "host-memory", "start", _HOST_MEMORY,
+        r"\(exit code: -9\)", r"^Exit code: -9$", r"terminated with signal SIGKILL",
+    ),
+    _symptom(
+        "host-memory", "start", _HOST_MEMORY,
         r"DefaultCPUAllocator: (?:can't allocate|not enough) memory", r"std::bad_alloc", r"^MemoryError\b",
         r"\[Errno 12\] Cannot allocate memory", r"on startup is less than desired CPU memory utilization",
     ),
     _symptom("host-memory", "start", _SHM, r"/dev/shm.*No space left", r"Bus error", r"creating shared memory segment"),
     _symptom(
         "out-of-memory", "start", _LESS_GPU_MEMORY,
-        r"\b(?:CUDA|HIP|XPU|MPS backend) out of memory", r"CUDA error: out of memory", r"Cuda failure.*out of memory",
+        r"\b(?:CUDA|HIP|XPU|MPS backend) out of memory", r"CUDA (?:driver )?error: out of memory",
+        r"Cuda failure.*out of memory",
         r"hipErrorOutOfMemory", r"not enough GPU memory", r"cudaMalloc failed: out of memory",
+        r"CUBLAS_STATUS_(?:ALLOC_FAILED|NOT_INITIALIZED)",
+        r"NVML_SUCCESS == r INTERNAL ASSERT FAILED.*CUDACachingAllocator",
         r"unable to allocate (?!CPU)\w+ buffer", r"ErrorOutOfDeviceMemory", r"OutOfMemoryError\b",
     ),
     _symptom(
         "port-taken", "always", "end what listens there (ss -ltnp), or choose another --port",
         r"error while attempting to bind on address", r"couldn't bind HTTP server socket",
+        r"Port is already in use\. |\bport \d+ is already in use",
     ),
     _symptom(
         "port-taken", "start", "end what listens there (ss -ltnp), or choose another port",
+        r"\bat \d+ is not available in \S+ seconds",
         r"^(?!.*NCCL).*(?:\[Errno 98\]|errno: 98|EADDRINUSE|Address already in use)",
     ),
     _symptom(
@@ -105,10 +153,24 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"appears path-like, but doesn't exist", r"invalid magic characters",
     ),
     _symptom(
+        "missing-file", "start", _MATCH,
+        r"weights were not initialized from checkpoint", r"There is no module or parameter named",
+        r"Attempted to load weight .* into parameter",
+    ),
+    _symptom(
+        "missing-file", "end", _PATH,
+        r"^PermissionError: ", r"Stale file handle", r"\[Errno (?:5|121)\]",
+    ),
+    _symptom(
         "no-such-model", "start", "check the model's name; offline, it must be in the cache of every node (HF_HOME)",
         r"Repository Not Found for url", r"RepositoryNotFoundError", r"RevisionNotFoundError", r"Repo id must be",
         r"is not a valid model identifier", r"Invalid repository ID or local directory", r"LocalEntryNotFoundError",
         r"OfflineModeIsEnabled", r"couldn't find them in the cached files", r"couldn't connect to 'https://huggingface",
+    ),
+    _symptom(
+        "no-such-model", "end", _HUB,
+        r"(?:huggingface|hf|modelscope)\S* ?.*Max retries exceeded", r"429 Client Error", r"HfHubHTTPError: 5\d\d ",
+        r"CERTIFICATE_VERIFY_FAILED",
     ),
     _symptom(
         "no-such-model", "start", "this release of the engine does not know the architecture: use a newer one",
@@ -120,7 +182,12 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"^(?:vllm|sglang|llama-server|\S+\.py)(?: \w+)*: error: ",
         r"unrecognized arguments: ", r"validation errors? for \w+", r"error: invalid argument: ",
         r"error while handling argument", r"greater than the derived (?:max_model_len|context_length)",
-        r"Unknown quantization method", r"must be divisible by tensor parallel size|not divisible by tp",
+        r"Unknown quantization method", r"must be divisible by (?:tensor parallel size|tp_size)|not divisible by tp",
+        r"is not divisible by (?:weight quantization|min_thread|\S*group_size)",
+        r"not aligned with the quantized weight",
+        r"No valid \w+ ?\w* backend found", r"is not valid for this configuration", r"[Uu]nknown attention backend",
+        r"Failed to find a kernel that can implement", r"exceeds available Mamba cache blocks",
+        r"does not match the quantization (?:method|argument)", r"is smaller than max_model_len",
         r"only supported on GPUs with compute capability",
         r"quantization method \S+ is not supported for the current GPU",
         r"argument `trust_remote_code=True`", r"contains custom code which must be executed",
@@ -135,23 +202,26 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "interface", "start", _NETWORK,
         r"no socket interface found", r"Unable to find (?:address|interface) for", r"unsupported gloo device",
         r"ProcessGroupGloo.*interface", r"Failed to find a valid network interface",
-        r"NCCL [Ee]rror(?: \d+)?: unhandled system error",
+        r"NCCL [Ee]rror(?: \d+)?: unhandled system error", r"Every node should have a unique IP address",
     ),
     _symptom(
         "node-missing", "start", _JOIN,
         r"waiting for clients\. \d+/\d+ clients joined", r"client socket has timed out", r"DistStoreError",
         r"sizewell: never joined", r"never reached Ray at", r"job step ended before these nodes joined",
-        r"Cannot provide a placement group", r"Did not receive response from front-end process",
+        r"Cannot provide a placement group", r"exceeds the total number of available GPUs in the placement group",
+        r"other ranks that didn't finish loading", r"Did not receive response from front-end process",
     ),
     _symptom(
         "node-missing", "hint", _JOIN,
         r"client socket has failed to connect", r"Waiting for creating a placement group", r"No route to host",
+        r"Failed to get the system config from raylet", r"received errors while waiting for send/recv from rank",
     ),
     _symptom(
         "interface", "hint", _NETWORK,
         r"Gloo connectFullMesh failed", r"ncclSystemError", r"ncclRemoteError",
         r"NCCL error: remote process",
-        r"ibv_\w+ failed", r"Using the loopback address as fallback",
+        r"ibv_\w+ failed", r"Watchdog caught collective operation timeout",
+        r"Connection (?:reset|closed) by peer", r"Using the loopback address as fallback",
     ),
     _symptom("node-missing", "always", "a node failed: start again, without it (--exclude)", r"DUE TO NODE FAILURE"),
     _symptom(
@@ -168,8 +238,11 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"Failed to infer device type", r"No CUDA GPUs are available", r"Found no NVIDIA driver", r"CUDA unknown error",
         r"system not yet initialized", r"forward compatibility was attempted", r"unsupported toolchain",
         r"uncorrectable ECC error", r"lib(?:cuda|cudart|cublas|amdhip64)\S*: cannot open shared object",
-        r"invalid device ordinal",
+        r"invalid device ordinal", r"busy or unavailable", r"peer access is not supported", r"^ptxas fatal",
+        r"Driver/library version mismatch", r"nvidia-container-cli: ", r"could not select device driver",
+        r"cannot start without GPU",
     ),
+    _symptom("driver", "end", _NCCL, r"unhandled cuda error"),
 )  # fmt: skip
 """From the most to the least telling: a line counts for the first that knows it."""
 

@@ -19,7 +19,7 @@ from sizewell.specs.standing import Cause, Failure
 MOST_EVIDENCE = 3
 _SOURCE = " " * 4
 """How a traceback indents the lines of code it shows: they name errors that may not have happened."""
-_DEPTH: dict[Cause, int] = {"walltime": 1, "cancelled": 1, "node-missing": 1, "interface": 1}
+_DEPTH: dict[Cause, int] = {"walltime": 1, "cancelled": 1, "node-missing": 1, "interface": 1, "start-timeout": 1}
 _DEEPEST = 2
 """Peers miss a rank that died: what one rank says of itself is nearer to the cause than what others say of it."""
 
@@ -70,7 +70,7 @@ class FailureReader:
 
     @property
     def failure(self) -> Failure | None:
-        """The failure, or None; cause `unknown` is an exception that may be survived: nothing says it was fatal."""
+        """The failure, or None; one that may be survived, as far as nothing says it was fatal, says so."""
         accused = [(number, SYMPTOMS[number]) for number in self._suspects if self._accuses(SYMPTOMS[number])]
         if accused:
             number, symptom = max(accused, key=lambda one: _DEPTH.get(one[1].cause, _DEEPEST))
@@ -78,8 +78,16 @@ class FailureReader:
         if self._deaths:
             advice = DEATH_ADVICE if self._served else UNKNOWN_ADVICE
             return Failure(cause="engine-death", evidence=(*self._last_words, *self._deaths), advice=advice)
-        if self._exceptions and not self._served and not self._stopped:
-            return Failure(cause="unknown", evidence=tuple(self._exceptions), advice=UNKNOWN_ADVICE)
+        return None if self._served or self._stopped else self._survivable()
+
+    def _survivable(self) -> Failure | None:
+        for number, lines in self._suspects.items():
+            symptom = SYMPTOMS[number]
+            if symptom.weight == "end":
+                return Failure(cause=symptom.cause, evidence=tuple(lines), advice=symptom.advice, survivable=True)
+        if self._exceptions:
+            evidence = tuple(self._exceptions)
+            return Failure(cause="unknown", evidence=evidence, advice=UNKNOWN_ADVICE, survivable=True)
         return None
 
     def _accuses(self, symptom: Symptom) -> bool:
