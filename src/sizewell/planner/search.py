@@ -17,7 +17,6 @@ from sizewell.planner.demand import Demand
 from sizewell.planner.evaluate import Trial
 from sizewell.planner.facts import Facts
 from sizewell.planner.nearest import Nearest
-from sizewell.planner.one_pool import recounted
 from sizewell.planner.plan import Answer, Gate, Rejection
 from sizewell.planner.question import Question
 from sizewell.planner.ranking import Ranking
@@ -43,7 +42,7 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     )  # fmt: skip
     families = list(_families(settled))
     ranking = Ranking([column for family in families for column in family.found], question)
-    auditions = recounted(settled, ranking, hold_auditions(settled, ranking, top))
+    auditions = hold_auditions(settled, ranking, top)
     best = Ranking([each.draft.column for each in auditions if each.holds], question)
     held = {each.identity: each.played[-1].plan(settled) for each in auditions if each.holds}
     plans = tuple(held[best.identity(index)] for index in map(int, best.order()))
