@@ -134,9 +134,14 @@ def _curves(operators: Sequence[Operator], reached: Reached) -> Floats:
 
 
 def _flops_per_s(operator: Operator, machines: Machines) -> Floats:
-    """Return the stated rate, shape [M]; with four-bit arithmetic comes that of four-bit weights by 8-bit rows."""
+    """Return the stated rate, shape [M]; with four-bit arithmetic comes that of four-bit weights by 8-bit rows.
+
+    Where narrow arithmetic is slower than that of 16 bits (int8 on B300) nobody uses it: weights are widened.
+    """
     rates = machines.flops_per_s
     stated = rates[operator.compute]
+    if operator.compute in NARROW:
+        stated = np.maximum(stated, rates["bf16"])
     return np.where(rates["fp4"] > rates["fp8"], rates["fp8"], stated) if operator.microscaled else stated
 
 
