@@ -183,11 +183,7 @@ def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, wo
     factors = reached.factors
     launches = sum((o.repeats * o.launches for o in operators), start=np.zeros(1))
     gaps = launches * factors["kernel_gap_s"][:, None]
-    if launch.eager:
-        gaps = gaps + np.maximum(launches * factors["eager_launch_s"][:, None] - gaps - working_s, 0.0)
-    elif launch.unrecorded is not None:
-        issued = (launches - _recorded(operators, launch)) * factors["prefill_launch_s"][:, None]
-        gaps = gaps + launch.unrecorded * np.maximum(issued - gaps - working_s, 0.0)
+    gaps = gaps + np.maximum(_issued(operators, launches, launch, reached) - gaps - working_s, 0.0)
     host = factors["host_step_s"][:, None] + factors["host_sequence_s"][:, None] * launch.sequences[None, :]
     found = {"launch": gaps, "host": host}
     if launch.offload_bytes:
@@ -201,6 +197,19 @@ def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, wo
         sent = factors["front_token_s"][:, None] * launch.sequences[None, :]
         found["front end"] = np.maximum(sent - sum(found.values(), start=working_s), 0.0)
     return found
+
+
+def _issued(operators: Sequence[Operator], launches: Floats, launch: Launch, reached: Reached) -> Floats:
+    """Return the seconds in which the host issues what no recorded graph holds, shape [M, B].
+
+    An engine that records nothing issues steps with prompts no faster than one whose graphs such steps do not fit.
+    """
+    factors = reached.factors
+    issued = launches * (factors["eager_launch_s"][:, None] if launch.eager else 0.0)
+    if launch.unrecorded is None:
+        return issued
+    by_kernel = (launches - _recorded(operators, launch)) * factors["prefill_launch_s"][:, None]
+    return np.maximum(issued, launch.unrecorded * by_kernel)
 
 
 def _recorded(operators: Sequence[Operator], launch: Launch) -> Floats | float:
