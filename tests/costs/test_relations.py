@@ -17,7 +17,7 @@ from sizewell.catalog.models import list_models, read_model
 from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.operators import RankModel
-from sizewell.costs.step import price
+from sizewell.costs.step import Launch, price
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineName
@@ -87,3 +87,12 @@ def test_a_model_and_what_was_tuned_from_it_are_alike() -> None:
         seconds(name, batch, Formats()) for name in ("allenai/Llama-3.1-Tulu-3-8B", "meta-llama/Meta-Llama-3.1-8B")
     )
     assert tuned == pytest.approx(base, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["deepseek-ai/DeepSeek-R1", "ai21labs/Jamba-v0.1"])
+def test_more_sequences_never_make_a_step_of_expert_ranks_faster(name: str) -> None:
+    """The fullest rank has many more rows than the mean one while there are few, but no more experts than it holds."""
+    batch = Batch.decode(np.arange(8, 1024, 8), 1000)
+    ranked = RankModel.of(read(name), Formats(), Parallelism(dp=8, ep=8))
+    taken = price(ranked.step(batch), reached("vllm"), Launch(sequences=batch.sampled)).total_s
+    assert (np.diff(taken, axis=1) >= 0).all()

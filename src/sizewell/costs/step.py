@@ -1,6 +1,6 @@
 """The seconds of a step: every operator takes its slowest resource, operators add, waiting is named.
 
-    operator = (‖stream, arithmetic‖₄ + row traffic + units) × skew + start of its kernels + launches × gap
+    operator = (‖stream, arithmetic‖₄ + row traffic + units) of the fullest rank + start of its kernels + launches × gap
                                                                                               (costs/kernels.py)
     step     = Σ operators + Σ collectives + bubble + offload + host + dispatch to nodes, in eager mode no less than
                the launches, and no less than the front end needs to send the tokens of a step
@@ -199,13 +199,13 @@ def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, wo
     return found
 
 
-def _issued(operators: Sequence[Operator], launches: Floats, launch: Launch, reached: Reached) -> Floats:
+def _issued(operators: Sequence[Operator], launches: Floats | float, launch: Launch, reached: Reached) -> Floats:
     """Return the seconds in which the host issues what no recorded graph holds, shape [M, B].
 
     An engine that records nothing issues steps with prompts no faster than one whose graphs such steps do not fit.
     """
     factors = reached.factors
-    issued = launches * (factors["eager_launch_s"][:, None] if launch.eager else 0.0)
+    issued: Floats = launches * factors["eager_launch_s"][:, None] * float(launch.eager)
     if launch.unrecorded is None:
         return issued
     by_kernel = (launches - _recorded(operators, launch)) * factors["prefill_launch_s"][:, None]
