@@ -46,6 +46,7 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     auditions += _tight(settled, families, auditions, top)
     best = Ranking([each.draft.column for each in auditions if each.holds], question)
     held = {each.identity: each.played[-1].plan(settled) for each in auditions if each.holds}
+    shown = {each.gpu_key for each in auditions if each.holds}
     plans = tuple(held[best.identity(index)] for index in map(int, best.order()))[:top]
     trials = [family.trial for family in families]
     return Answer(
@@ -53,7 +54,7 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
         plans=plans,
         frontier=played_frontier(settled, ranking, auditions),
         rejections=(
-            *(each.rejection() for each in auditions if not each.holds),
+            *(each.rejection() for each in auditions if each.gpu_key not in shown),
             *_rejections(families, ranking.families() | best.families()),
         ),
         decided_by=decided_by(question, facts, plans),
