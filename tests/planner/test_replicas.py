@@ -79,19 +79,17 @@ def test_figures_of_a_counted_plan_agree(model: str, gpu: str, load: Workload, s
 
 
 @pytest.mark.parametrize(("gpu", "ttft_s"), [("l40s", 1.0), ("rtx-4090", 0.5)])
-def test_the_closed_form_asks_for_more_than_a_plan_has(
+def test_the_closed_form_asks_for_about_what_a_plan_has(
     gpu: str, ttft_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It lets prompts of a closed loop come together; users who came one after the other seldom do."""
+    """Users who came one after the other seldom have prompts at once, in a closed form as in a play."""
     slo = Slo(ttft_s=ttft_s)
     plan = best("llama-3.1-8b", gpu, CROWD, slo)
     monkeypatch.setattr(replicas, "PLAYS", 0)
     asked = best.__wrapped__("llama-3.1-8b", gpu, CROWD, slo)
-    assert asked.rehearsal.holds
-    assert plan.gpus < asked.gpus
-    fewer = plan.deployment.pools[0].replicas - 1
+    assert plan.gpus <= asked.gpus <= 2 * plan.gpus
     assert holds(plan.deployment, CROWD, slo)
-    assert not holds(counted(plan.deployment, fewer), CROWD, slo)
+    assert not holds(counted(plan.deployment, plan.deployment.pools[0].replicas - 1), CROWD, slo)
 
 
 def test_a_load_that_misses_in_steps_is_raised_until_it_holds() -> None:

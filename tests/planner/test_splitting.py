@@ -143,3 +143,19 @@ def test_prompts_cost_time_however_many_experts_wait() -> None:
 def test_a_network_without_pools_is_refused() -> None:
     with pytest.raises(BadInputError, match="say --split"):
         asked(LONG, TIGHT, "b200", split=False, kv_network=read_link("ethernet-25"))
+
+
+def test_a_prompt_that_hardly_ever_meets_another_does_not_wait() -> None:
+    """One prompt in minutes: its first token takes its own pass and the way of its cache, however few tokens follow."""
+    settings = Stated(
+        prefill=StatedPool(replicas=1, cut=Parallelism()), decode=StatedPool(replicas=1, cut=Parallelism())
+    )  # fmt: skip
+    deployment = stated_deployment(
+        read_model("llama-3.1-8b"), cluster("h100-sxm-80gb", gpus_per_node=2), read_engine("vllm"), Formats(), settings
+    )
+
+    def first_s(rate_per_s: float) -> float:
+        load = Workload(rate_per_s=rate_per_s, input_tokens=20_000, answer_tokens=16)
+        return steady_state(deployment, load, read_efficiencies()).ttft_s.value
+
+    assert first_s(0.01) == pytest.approx(first_s(0.0001), rel=0.05)

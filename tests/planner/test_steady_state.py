@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.step_policy import StepPolicy
-from sizewell.planner.steady_state import Limits, Rates, rates
+from sizewell.planner.steady_state import Limits, Overheads, Rates, rates
 from sizewell.planner.step_table import Lengths, step_table, step_work
 from sizewell.specs.deployment import Formats, Parallelism
 from specimens import H100, H200, cluster, deepseek_r1, llama_70b
@@ -89,6 +89,23 @@ def test_a_rate_above_capacity_saturates_and_one_below_is_served() -> None:
     over, under = free.at_rate(capacity * 1.2), free.at_rate(capacity * 0.5)
     assert np.isinf(over.ttft_s).all() and np.allclose(over.requests_per_s, capacity)
     assert np.isfinite(under.ttft_s).all() and np.allclose(under.requests_per_s, capacity * 0.5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(busy=st.floats(0.001, 0.6), prompt=st.sampled_from([100, 8000, 100_000]), output=st.sampled_from([2, 20, 300]))
+def test_who_comes_independently_meets_everybody_else(busy: float, prompt: int, output: int) -> None:
+    """Of N decoding on average N are met, not N − 1 as in a closed loop: tpot = a/(1 − x·s)."""
+    lengths = Lengths(prompt_tokens=prompt, cached_tokens=0, output_tokens=output)
+    table = state(Limits(max_sequences=4096), lengths).table
+    steady = rates(table, Limits(max_sequences=4096), Overheads.settled(table))
+    rate = busy / (table.prompt_s[:, 0] + steady.gaps * table.decode_s[:, 0])
+    point = steady.at_rate(rate)
+    # So little is under way that batches of one tell what a step takes.
+    assert np.allclose(point.tpot_s, table.decode_s[:, 0] / (1 - rate * table.prompt_s[:, 0]), rtol=0.15)
+    assert (point.ttft_s >= table.request_s + table.alone_s * (1 - 1e-9)).all()
+    more = steady.at_rate(rate * 1.2)
+    assert (more.tpot_s >= point.tpot_s * (1 - 1e-9)).all()
+    assert (more.ttft_s >= point.ttft_s * (1 - 1e-9)).all()
 
 
 def test_a_saturated_rate_decodes_no_more_sequences_than_may() -> None:

@@ -35,3 +35,10 @@ def test_why_not_names_the_engine_and_what_it_lacks() -> None:
         "vllm does not run on apple-m2-ultra-192gb"
     )
     assert unsupported(model, "native", "vllm", read_gpu("h100")) == ""
+
+
+def test_blackwell_multiplies_no_8_bit_integers() -> None:
+    for gpu in ("b200", "b300", "rtx-5090"):
+        assert not format_runs("vllm", "int8", read_gpu(gpu))
+        assert format_runs("vllm", "int8-g128", read_gpu(gpu)), "weights that are widened first run"
+    assert format_runs("vllm", "int8", read_gpu("h100"))

@@ -65,9 +65,23 @@ class KernelWork(NamedTuple):
             depth=np.array([o.depth * o.repeats + nothing for o in operators]),
         )
 
+    def of_fullest(self, operators: Sequence[Operator]) -> KernelWork:
+        """Return the work of the fullest rank: more rows, which meet more weights as far as it holds more."""
+        skewed = [(row, o.skew, o.stream_skew) for row, o in enumerate(operators) if o.skew is not None]
+        if not skewed:
+            return self
+        fullest = KernelWork(*(field.copy() for field in self))
+        for row, rows, weights in skewed:
+            fullest.flops[row] *= rows
+            fullest.row_bytes[row] *= rows
+            fullest.rows[row] *= rows / weights
+            fullest.stream_bytes[row] *= weights
+            fullest.units[row] *= weights
+        return fullest
+
 
 class Spent(NamedTuple):
-    """Seconds of kernels without skew, shapes [O, M, B]: of arithmetic, of the stream, of both; what is `fixed`."""
+    """Seconds of kernels, shapes [O, M, B]: of arithmetic, of the stream, of both; what is `fixed`."""
 
     arithmetic: Floats
     stream: Floats
@@ -99,7 +113,7 @@ class Kernels:
 def kernels(operators: Sequence[Operator], reached: Reached) -> Kernels:
     """Return the time of each operator on every machine and what it waits for."""
     work, rates = KernelWork.of(operators), _rates(operators, reached.machines)
-    spent = _skewed(operators, spend(_curves(operators, reached), work, rates))
+    spent = spend(_curves(operators, reached), work.of_fullest(operators), rates)
     sizes = work.stream_bytes.sum(axis=0) + work.row_bytes.sum(axis=0)
     floor = np.maximum(rates.per_flop.T @ work.flops, sizes / reached.machines.bytes_per_s[:, None])
     waits: NDArray[np.bool_] = spent.arithmetic > spent.stream
@@ -110,17 +124,9 @@ def kernels(operators: Sequence[Operator], reached: Reached) -> Kernels:
 
 def kernel_seconds(operators: Sequence[Operator], reached: Reached) -> Floats:
     """Return only the time of each operator on every machine, shape [O, M, B]."""
-    rates = _rates(operators, reached.machines)
-    spent = _skewed(operators, spend(_curves(operators, reached), KernelWork.of(operators), rates))
+    work, rates = KernelWork.of(operators).of_fullest(operators), _rates(operators, reached.machines)
+    spent = spend(_curves(operators, reached), work, rates)
     return spent.seconds + spent.fixed
-
-
-def _skewed(operators: Sequence[Operator], spent: Spent) -> Spent:
-    """Return the same where the fullest rank is waited for."""
-    for row, operator in enumerate(operators):
-        if operator.skew is not None:
-            spent.seconds[row] *= operator.skew
-    return spent
 
 
 def _rates(operators: Sequence[Operator], machines: Machines) -> Rates:
@@ -134,9 +140,14 @@ def _curves(operators: Sequence[Operator], reached: Reached) -> Floats:
 
 
 def _flops_per_s(operator: Operator, machines: Machines) -> Floats:
-    """Return the stated rate, shape [M]; with four-bit arithmetic comes that of four-bit weights by 8-bit rows."""
+    """Return the stated rate, shape [M]; with four-bit arithmetic comes that of four-bit weights by 8-bit rows.
+
+    Where narrow arithmetic is slower than that of 16 bits (int8 on B300) nobody uses it: weights are widened.
+    """
     rates = machines.flops_per_s
     stated = rates[operator.compute]
+    if operator.compute in NARROW:
+        stated = np.maximum(stated, rates["bf16"])
     return np.where(rates["fp4"] > rates["fp8"], rates["fp8"], stated) if operator.microscaled else stated
 
 

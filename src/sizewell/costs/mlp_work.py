@@ -108,7 +108,7 @@ class MlpWork:
         assigned = self.everywhere * mlp.top_k
         weights = sum(m.bytes for m in held)
         one_expert = sum(2 * m.outputs * m.inputs for m in held)
-        per_rank = assigned / ranks * crowding(ranks)
+        per_rank, skew = assigned / ranks * crowding(ranks), rank_skew(ranks, assigned)
         passed = per_rank * float(sum(m.outputs + m.inputs for m in held) * ACTIVATION_BYTES)
         return Operator(
             name="routed experts",
@@ -122,7 +122,8 @@ class MlpWork:
             row_bytes=passed,
             units=touched * float(mlp.experts / ranks),
             launches=GROUPED_LAUNCHES,
-            skew=rank_skew(ranks, assigned) if ranks > 1 else None,
+            skew=skew if ranks > 1 else None,
+            stream_skew=np.minimum(skew, 1 / np.maximum(touched, 1e-9)),
             block_scaled=first.block_scaled,
             microscaled=first.microscaled,
             collectives=collectives,

@@ -1,6 +1,6 @@
 """The seconds of a step: every operator takes its slowest resource, operators add, waiting is named.
 
-    operator = (‖stream, arithmetic‖₄ + row traffic + units) × skew + start of its kernels + launches × gap
+    operator = (‖stream, arithmetic‖₄ + row traffic + units) of the fullest rank + start of its kernels + launches × gap
                                                                                               (costs/kernels.py)
     step     = Σ operators + Σ collectives + bubble + offload + host + dispatch to nodes, in eager mode no less than
                the launches, and no less than the front end needs to send the tokens of a step
@@ -183,11 +183,7 @@ def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, wo
     factors = reached.factors
     launches = sum((o.repeats * o.launches for o in operators), start=np.zeros(1))
     gaps = launches * factors["kernel_gap_s"][:, None]
-    if launch.eager:
-        gaps = gaps + np.maximum(launches * factors["eager_launch_s"][:, None] - gaps - working_s, 0.0)
-    elif launch.unrecorded is not None:
-        issued = (launches - _recorded(operators, launch)) * factors["prefill_launch_s"][:, None]
-        gaps = gaps + launch.unrecorded * np.maximum(issued - gaps - working_s, 0.0)
+    gaps = gaps + np.maximum(_issued(operators, launches, launch, reached) - gaps - working_s, 0.0)
     host = factors["host_step_s"][:, None] + factors["host_sequence_s"][:, None] * launch.sequences[None, :]
     found = {"launch": gaps, "host": host}
     if launch.offload_bytes:
@@ -201,6 +197,19 @@ def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, wo
         sent = factors["front_token_s"][:, None] * launch.sequences[None, :]
         found["front end"] = np.maximum(sent - sum(found.values(), start=working_s), 0.0)
     return found
+
+
+def _issued(operators: Sequence[Operator], launches: Floats | float, launch: Launch, reached: Reached) -> Floats:
+    """Return the seconds in which the host issues what no recorded graph holds, shape [M, B].
+
+    An engine that records nothing issues steps with prompts no faster than one whose graphs such steps do not fit.
+    """
+    factors = reached.factors
+    issued: Floats = launches * factors["eager_launch_s"][:, None] * float(launch.eager)
+    if launch.unrecorded is None:
+        return issued
+    by_kernel = (launches - _recorded(operators, launch)) * factors["prefill_launch_s"][:, None]
+    return np.maximum(issued, launch.unrecorded * by_kernel)
 
 
 def _recorded(operators: Sequence[Operator], launch: Launch) -> Floats | float:

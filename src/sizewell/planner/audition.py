@@ -25,6 +25,9 @@ TRIES = 6
 LATER_TRIES = 2
 """The same of accelerators that are only played because those before them did not hold."""
 
+NEAR = 2.0
+"""Means over their limits up to which fewer replicas of another cut are played."""
+
 MOST_PLAYED = 60
 """Candidates played after which an answer goes without the plans it still lacks, unless it has none at all."""
 
@@ -70,6 +73,10 @@ class Audition:
         """What tells it from others, settings aside."""
         return self.played[-1].identity
 
+    def score(self, settled: Settler) -> float:
+        """Return how good it is under the objective; the least is best."""
+        return Ranking([self.draft.column], settled.question).score(self.draft.row)
+
     def rejection(self) -> Rejection:
         """Return what spoke against the last one."""
         deployment, missed = self.draft.deployment, simulated_reason(self.rehearsal.stated)
@@ -81,15 +88,17 @@ class Audition:
 
 
 def hold_auditions(settled: Settler, ranking: Ranking, top: int) -> list[Audition]:
-    """Play accelerators, the best first, until `top` of them hold: what only seems cheap must not hide the rest."""
+    """Play accelerators, the best first, until `top` of them hold that none left would beat: what only seems cheap
+    must not hide the rest.
+    """
     found: list[Audition] = []
-    held = played = 0
     for candidates in ranking.by_accelerator(TRIES):
-        each = _audition(settled, ranking, candidates, TRIES if len(found) < top else LATER_TRIES)
-        found.append(each)
-        held, played = held + each.holds, played + each.tried
-        if held == top or (held and played >= MOST_PLAYED):
+        held = sorted(each.score(settled) for each in found if each.holds)
+        enough = len(held) >= top and ranking.score(candidates[0]) >= held[top - 1]
+        if enough or (held and sum(each.tried for each in found) >= MOST_PLAYED):
             break
+        each = _audition(settled, ranking, candidates, TRIES if len(found) < top else LATER_TRIES)
+        found.append(_cut_otherwise(settled, ranking, each) if each.holds else each)
     return found
 
 
@@ -112,6 +121,44 @@ def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int], tri
         if last:
             return replace(found, missed=turns.shapes)
     return replace(found, played=fewer_that_hold(settled, played, _most_missed(played, turns.lost)))
+
+
+def hold_tight(settled: Settler, tight: Ranking, top: int) -> list[Audition]:
+    """Play candidates that have as many replicas as limits on size, price or power allow, until `top` accelerators
+    hold; return those.
+    """
+    found: list[Audition] = []
+    for candidates in tight.by_accelerator(TRIES):
+        for tried, (column, row) in enumerate(map(tight.at, candidates), 1):
+            played = Counted.of(settled, column.alone(row)).with_replicas(settled, int(column.replicas[row]))
+            if played and played.rehearsal.holds:
+                found.append(Audition(played=fewer_that_hold(settled, played, 0), tried=tried, missed=frozenset()))
+                break
+        if len(found) == top:
+            break
+    return found
+
+
+def _cut_otherwise(settled: Settler, ranking: Ranking, held: Audition) -> Audition:
+    """Return what held or, where another cut holds on fewer accelerators when it is played, that.
+
+    A closed form ranks a cut by the replicas it asks for, of which hardly any may be needed.
+    """
+    least, plays = held.draft, 0
+    for index in ranking.kinds(held.gpu_key) if settled.question.objective != "fastest" else ():
+        column, row = ranking.at(index)
+        variant, count = column.variant, ceil(least.column.gpus[least.row] / column.variant.cut.gpus) - 1
+        if not 1 <= count < column.replicas[row] or (variant.cut, variant.formats) == held.played[-1].kind[:2]:
+            continue
+        fewer = Counted.of(settled, column.alone(row)).with_replicas(settled, count)
+        if fewer is None or fewer.worst_ratio(settled) > NEAR:
+            continue
+        if fewer.rehearsal.holds:
+            return replace(held, played=[*held.played, *fewer_that_hold(settled, fewer, 0)])
+        plays += 1
+        if plays == LATER_TRIES:
+            break
+    return held
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -128,6 +128,10 @@ class Column:
     def shape(self, row: int) -> Shape:
         """Return cut, formats and number of replicas of a candidate."""
         return self.variant.cut, self.variant.formats, float(self.replicas[row])
+
+    def without(self, gpu_keys: Collection[str]) -> Column:
+        """Return the candidates of other accelerators."""
+        return self.where(np.array([self.yard.machines[row].gpu.key not in gpu_keys for row in self.rows], dtype=bool))
 
     def alone(self, row: int) -> Column:
         """Return one candidate in a column of its own."""

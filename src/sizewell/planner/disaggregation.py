@@ -14,7 +14,7 @@ import numpy as np
 from sizewell.costs.batch import Floats
 from sizewell.costs.collectives import transfer_s
 from sizewell.costs.machines import Reached
-from sizewell.planner.steady_state import MOST_BUSY, Limits, Overheads, Rates, most_sequences
+from sizewell.planner.steady_state import MOST_BUSY, Front, Limits, Overheads, Rates, most_sequences
 from sizewell.planner.step_table import Lengths, StepTable
 
 
@@ -77,11 +77,9 @@ def disaggregated_rates(
     sequences = back.sequences[None, :]
     tpot = back.decode_s / back.accepted_tokens[:, None]
     throughput = sequences / (gaps * tpot)
-    prompt_s = front.prompt_s[:, None]
-    busy = np.minimum(throughput * prompt_s, MOST_BUSY)
-    waiting = busy / (1 - busy) * prompt_s / 2 + np.reshape(around.burst, (-1, 1)) * (sequences - 1) * prompt_s / 2
-    own = around.request_s + front.table.alone_s + front.handover_s
-    ttft = own[:, None] + waiting
+    burst_s = np.reshape(around.burst, (-1, 1)) * (sequences - 1) * front.prompt_s[:, None] / 2
+    apart = Front(own_s=around.request_s + front.table.alone_s + front.handover_s, prompt_s=front.prompt_s)
+    ttft = apart.first_s(throughput) + burst_s
     by_prefill = [
         np.interp(x, rates, back.sequences) if x >= rates[0] else x / rates[0]
         for x, rates in zip(MOST_BUSY / front.prompt_s, throughput, strict=True)
@@ -89,8 +87,10 @@ def disaggregated_rates(
     return Rates(
         table=back,
         most=np.minimum(most_sequences(back, limits), by_prefill),
+        request_s=np.ravel(around.request_s),
         ttft_s=ttft,
         tpot_s=tpot,
         requests_per_s=throughput,
         users=np.maximum.accumulate(throughput * (ttft + gaps * tpot), axis=1),
+        front=apart,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import numpy as np
@@ -11,18 +11,19 @@ import numpy as np
 from sizewell.costs.batch import Floats
 from sizewell.costs.rank_memory import RankMemories, RankMemory
 from sizewell.costs.step_policy import StepPolicy
+from sizewell.planner.bounds import Bounds
 from sizewell.planner.candidates import REPLICA_GRID, nodes_of
 from sizewell.planner.columns import Column, Mask, Rows, Shape, Variant, Yard
 from sizewell.planner.demand import Demand, position_of, value_at
 from sizewell.planner.nearest import Nearest
-from sizewell.planner.plan import Gate
 from sizewell.planner.question import Question
 from sizewell.planner.ranking import Ranking
 from sizewell.planner.reasons import bound_reason, context_reason, load_reason, memory_reason, speed_reason
 from sizewell.planner.stated import usual_model_length
 from sizewell.planner.steady_state import Limits as Holding
-from sizewell.planner.steady_state import Rates, rates
+from sizewell.planner.steady_state import Overheads, Rates, rates
 from sizewell.planner.step_table import StepTable, StepWorks, step_tables
+from sizewell.planner.tight import tightened
 from sizewell.specs.deployment import EngineSettings, Formats, Parallelism
 from sizewell.specs.engine import EngineSpec
 
@@ -47,7 +48,11 @@ Memories = Sequence[tuple[RankMemory, Sequence[int]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """Tries cuts on the machines of a family; `nearest` keeps what was missing where nothing holds."""
+    """Tries cuts on the machines of a family; `nearest` keeps what was missing where nothing holds.
+
+    `tight` are candidates whose replicas a limit on size, price or power counts, which are fewer than their means ask
+    for: a play may still hold.
+    """
 
     question: Question
     demand: Demand
@@ -57,6 +62,12 @@ class Trial:
     works: StepWorks
     rows: Rows
     nearest: Nearest
+    tight: list[Column] = field(default_factory=list)
+
+    @property
+    def bounds(self) -> Bounds:
+        """What is bounded in size, price and power."""
+        return Bounds(limits=self.question.limits, output_tokens=self.demand.lengths.output_tokens)
 
     def columns(self, cut: Parallelism) -> Iterator[Column]:
         """Yield the candidates of one cut that hold."""
@@ -135,7 +146,7 @@ class Trial:
             return
         if table is None or not somewhere.all():
             (table,) = self.tables([base], rows[somewhere])
-        unlimited = rates(table, Holding(max_sequences=np.inf))
+        unlimited = rates(table, Holding(max_sequences=np.inf), Overheads.settled(table))
         for variant, sequences in gains:
             if (sequences >= 1).any():
                 limits = Holding(max_sequences=sequences[somewhere])
@@ -180,12 +191,13 @@ class Trial:
         )
 
     def _sequences(self, variant: Variant, memory: RankMemory, rows: Rows) -> Floats:
-        """Return how many requests one replica's cache holds on each machine, half way through their output as they
-        are on average; none where not even one of full length fits.
+        """Return how many requests one replica's cache holds on each machine: independent ones half way through their
+        output as they are on average, those of users whole, as they are played; none where not one of full length fits.
         """
         budget, blocks = memory.rooms(self.yard.memory_bytes[rows])
         needed = max(memory.layout.request_blocks(ceil(self.demand.context_tokens)), 1)
-        usual = max(memory.layout.request_blocks(ceil(self.demand.lengths.decode_context_tokens)), 1)
+        mean = self.demand.lengths.decode_context_tokens if self.demand.users is None else self.demand.context_tokens
+        usual = max(memory.layout.request_blocks(ceil(mean)), 1)
         none, few = blocks <= 0, (blocks > 0) & (blocks < needed)
         if none.any():
             lacking = memory_reason(variant, memory, budget[none])
@@ -215,7 +227,10 @@ class Trial:
         replicas = np.ceil(fewest[:, None] * np.array(REPLICA_GRID) - 1e-9)
         fresh = np.diff(replicas, axis=1, prepend=0.0) > 0
         column = self.shared(variant, rows, steady, (replicas, users))
-        yield from self.within_limits(column, self._met(column, alive[:, None] & fresh))
+        met = self._met(column, alive[:, None] & fresh)
+        yield from (found := list(self.within_limits(column, met)))
+        lost = met.any(axis=1) & ~np.isin(rows, found[0].rows if found else [])
+        self.tight.extend(tightened(self, column, steady, lost))
 
     def _fewest_replicas(self, users: Floats, rate: Floats) -> Floats:
         if self.demand.users is not None:
@@ -268,28 +283,15 @@ class Trial:
 
     def within_limits(self, column: Column, alive: Mask) -> Iterator[Column]:
         """Yield the candidates that also keep the limits on size, price and power."""
-        for gate, values, bound, unit in self._bounds(column):
-            if bound is None:
-                continue
+        for gate, values, bound, unit in self.bounds.of(column):
             over = alive & (values > bound)
-            if not over.any():
-                continue
-            rows = np.broadcast_to(column.rows, over.shape)[over]
-            self.nearest.fail(gate, rows, values[over] / bound, bound_reason(column.variant, values[over], bound, unit))
-            alive = alive & ~over
+            if over.any():
+                rows = np.broadcast_to(column.rows, over.shape)[over]
+                why = bound_reason(column.variant, values[over], bound, unit)
+                self.nearest.fail(gate, rows, values[over] / bound, why)
+                alive = alive & ~over
         if alive.any():
             yield column.where(alive)
-
-    def _bounds(self, column: Column) -> tuple[tuple[Gate, Floats, float | None, str], ...]:
-        limits = self.question.limits
-        tokens_per_hour = column.requests_per_s * self.demand.lengths.output_tokens * 3600
-        return (
-            ("size", column.gpus, limits.max_gpus, "GPUs"),
-            ("size", column.nodes, limits.max_nodes, "nodes"),
-            ("price", column.usd_per_hour, limits.usd_per_hour, "USD/h"),
-            ("price", column.usd_per_hour / tokens_per_hour * 1e6, limits.usd_per_million_tokens, "USD/Mtok"),
-            ("power", column.watts, limits.power_w, "W"),
-        )
 
     def _note_slow(self, variant: Variant, rows: Rows, steady: Rates, slow: Mask) -> None:
         if slow.any():

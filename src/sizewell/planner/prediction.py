@@ -14,7 +14,7 @@ from sizewell.costs.step_policy import StepPolicy, mean_accepted_tokens
 from sizewell.planner.certainty import Certainty, load_tag
 from sizewell.planner.disaggregation import PrefillPool, disaggregated_rates, prefill_lengths
 from sizewell.planner.means import Means
-from sizewell.planner.steady_state import Limits, Point, Rates, rates
+from sizewell.planner.steady_state import Limits, Overheads, Point, Rates, rates
 from sizewell.planner.step_table import Lengths, StepTable, grid_up_to, step_table, step_work
 from sizewell.simulator.deployment import kv_network
 from sizewell.specs.calibration import Efficiencies
@@ -87,7 +87,7 @@ class _Serving:
         if set(by_role) == {"both"}:
             pool = by_role["both"]
             table = self._table(pool, reached)
-            return rates(table, self._limits(pool, table)), pool.replicas
+            return rates(table, self._limits(pool, table), Overheads.settled(table)), pool.replicas
         if set(by_role) != {"prefill", "decode"}:
             raise BadInputError(f"pools {', '.join(by_role)}: give one pool 'both', or 'prefill' and 'decode'")
         front, back = by_role["prefill"], by_role["decode"]

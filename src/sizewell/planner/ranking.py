@@ -12,6 +12,7 @@ from sizewell.planner.candidates import Machine
 from sizewell.planner.columns import Column, Rows, Shape
 from sizewell.planner.pareto import frontier
 from sizewell.planner.question import Objective, Question
+from sizewell.specs.deployment import Formats, Parallelism
 
 
 class Ranking:
@@ -51,6 +52,10 @@ class Ranking:
         tie = quantized[self.column] if self.size else np.array([])
         return np.lexsort((self.e2e, tie, self.usd, self.gpus, self._score()))
 
+    def score(self, index: int) -> float:
+        """Return how good a candidate is under the objective; the least is best."""
+        return float(self._score()[index])
+
     def by_accelerator(self, each: int) -> Iterator[list[int]]:
         """Yield the best candidates of every accelerator, best first, accelerators in the order of their best one.
 
@@ -66,6 +71,15 @@ class Ranking:
                 if len(found) == each:
                     break
             yield list(found.values())
+
+    def kinds(self, gpu_key: str) -> list[int]:
+        """Return the best candidate of each cut and format of an accelerator, best first."""
+        order = self.order()
+        found: dict[tuple[Parallelism, Formats], int] = {}
+        for index in map(int, order[self._gpu_keys()[order] == gpu_key]):
+            variant = self.columns[self.column[index]].variant
+            found.setdefault((variant.cut, variant.formats), index)
+        return list(found.values())
 
     def _gpu_keys(self) -> NDArray[np.str_]:
         """Return the accelerator of each candidate."""

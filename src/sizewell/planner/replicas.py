@@ -17,7 +17,7 @@ from sizewell.planner.plan import Plan
 from sizewell.planner.ranking import Ranking
 from sizewell.planner.rehearsal import Rehearsal
 from sizewell.planner.settle import Draft, Settler
-from sizewell.planner.steady_state import Limits, rates
+from sizewell.planner.steady_state import Limits, Overheads, rates
 from sizewell.specs.deployment import Formats, Parallelism
 
 PLAYS = 4
@@ -51,6 +51,12 @@ class Counted:
         variant = self.draft.column.variant
         return variant.cut, variant.formats, self.draft.column.budget
 
+    def worst_ratio(self, settled: Settler) -> float:
+        """Return the largest ratio of a mean of the closed form to its limit."""
+        service = self.draft.service
+        ttft, tpot = np.array(service.ttft_s.value), np.array(service.tpot_s.value)
+        return float(settled.demand.worst_ratio(ttft, tpot))
+
     def plan(self, settled: Settler) -> Plan:
         """Return the plan it makes."""
         return settled.plan(self.draft, self.rehearsal)
@@ -77,7 +83,8 @@ class Counted:
         most = max(float(column.most_users_per_replica[self.draft.row]), (settled.demand.users or 0.0) / count)
         kept: list[Column] = []
         for each, room, table in zip(variants, rooms, trial.tables(variants, rows), strict=True):
-            steady = rates(table, Limits(max_sequences=min(room, each.settings.max_num_seqs * each.cut.dp)))
+            most_held = Limits(max_sequences=min(room, each.settings.max_num_seqs * each.cut.dp))
+            steady = rates(table, most_held, Overheads.settled(table))
             shared = trial.shared(each, rows, steady, (np.array([[float(count)]]), np.array([most])))
             kept += trial.within_limits(shared, np.array([[room >= least]]))
         return Counted.of(settled, kept[int(Ranking(kept, settled.question).order()[0])]) if kept else None

@@ -9,7 +9,7 @@ import numpy as np
 
 from sizewell.costs.rank_memory import RankMemories
 from sizewell.costs.weights import Weights
-from sizewell.planner.audition import hold_auditions, played_frontier
+from sizewell.planner.audition import Audition, hold_auditions, hold_tight, played_frontier
 from sizewell.planner.candidates import MOST_GPUS, Machine, cuts
 from sizewell.planner.columns import Column, Mask, Rows, Yard
 from sizewell.planner.decided import decided_by
@@ -43,17 +43,19 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     families = list(_families(settled))
     ranking = Ranking([column for family in families for column in family.found], question)
     auditions = hold_auditions(settled, ranking, top)
+    auditions += _tight(settled, families, auditions, top)
     best = Ranking([each.draft.column for each in auditions if each.holds], question)
     held = {each.identity: each.played[-1].plan(settled) for each in auditions if each.holds}
-    plans = tuple(held[best.identity(index)] for index in map(int, best.order()))
+    shown = {each.gpu_key for each in auditions if each.holds}
+    plans = tuple(held[best.identity(index)] for index in map(int, best.order()))[:top]
     trials = [family.trial for family in families]
     return Answer(
         question=question,
         plans=plans,
         frontier=played_frontier(settled, ranking, auditions),
         rejections=(
-            *(each.rejection() for each in auditions if not each.holds),
-            *_rejections(families, ranking.families()),
+            *(each.rejection() for each in auditions if each.gpu_key not in shown),
+            *_rejections(families, ranking.families() | best.families()),
         ),
         decided_by=decided_by(question, facts, plans),
         candidates=ranking.size + int(sum(family.trial.nearest.tried.sum() for family in families)),
@@ -124,6 +126,17 @@ def _family(settled: Settler, yard: Yard, share: _Share, rows: tuple[Rows, Rows]
     for cut in cuts(question.model, question.limits.max_gpus or MOST_GPUS, share.engine.name) if good.size else ():
         found += trial.columns(cut)
     return _Family(trial=trial, weight_format=share.weight_format, found=tuple(found))
+
+
+def _tight(settled: Settler, families: Sequence[_Family], auditions: Sequence[Audition], top: int) -> list[Audition]:
+    """Return what holds of accelerators that lack a plan with as few replicas as limits on size, price or power allow.
+
+    A closed form that asks for more does not know that these would miss.
+    """
+    held = {each.gpu_key for each in auditions if each.holds}
+    columns = [column.without(held) for family in families for column in family.trial.tight]
+    tight = Ranking([column for column in columns if column.rows.size], settled.question)
+    return hold_tight(settled, tight, top - len(held)) if tight.size and len(held) < top else []
 
 
 def _has_kernels(question: Question, engine: EngineSpec, weight_format: str, machines: Sequence[Machine]) -> Mask:

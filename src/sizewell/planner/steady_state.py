@@ -14,6 +14,7 @@ fit only wait: tpot and x stay, ttft grows.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +49,11 @@ class Overheads:
     request_s: float | Floats = 0.0
     burst: float | Floats = 0.0
 
+    @classmethod
+    def settled(cls, table: StepTable) -> Overheads:
+        """Return those of users who came one after the other, as no first wave of a benchmark does."""
+        return cls(request_s=table.request_s[:, None])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
@@ -71,21 +77,40 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """A prefill pool seen from one decode replica, shapes [M]: a request that finds nobody there has its first token
+    after `own_s`; the pool has a prompt done every `prompt_s`.
+    """
+
+    own_s: Floats
+    prompt_s: Floats
+
+    def first_s(self, requests_per_s: Floats) -> Floats:
+        """Return the mean time to the first token (M/D/1) under a rate, shape [M] or [M, B]."""
+        busy = np.minimum(requests_per_s.T * self.prompt_s, MOST_BUSY)
+        waited: Floats = (self.own_s + busy / (1 - busy) * self.prompt_s / 2).T
+        return waited
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """Means of one replica on M machines over a grid of B decoding sequences, shape [M, B].
 
     `users` is the closed-loop concurrency that keeps `sequences` decoding; `most` [M] what limits allow. Entries
     beyond `most` hold what would be without the limit. `calm` is the same without requests that start together, as
-    under independent arrivals.
+    under independent arrivals. `request_s` goes by on each request before its prefill, which is done by another pool
+    if there is one in `front`.
     """
 
     table: StepTable
     most: Floats
+    request_s: float | Floats
     ttft_s: Floats
     tpot_s: Floats
     requests_per_s: Floats
     users: Floats
     calm: Rates | None = None
+    front: Front | None = None
 
     @property
     def gaps(self) -> float:
@@ -127,13 +152,33 @@ class Rates:
         wanted = np.broadcast_to(np.asarray(requests_per_s, dtype=np.float64), self.most.shape)
         full = self.at_sequences(self.most)
         saturated = wanted >= full.requests_per_s
-        ttft, tpot = self._at(self.requests_per_s, np.minimum(wanted, full.requests_per_s))
+        ttft, tpot = self._independent(np.minimum(wanted, full.requests_per_s), full.tpot_s)
         load = np.minimum(wanted / full.requests_per_s, 0.999)
         residence = full.gaps * full.tpot_s
         queued = load ** (np.sqrt(2 * (self.most + 1)) - 1) / (1 - load) * residence / self.most / 2
         ttft, tpot = np.where(saturated, np.inf, ttft + queued), np.where(saturated, full.tpot_s, tpot)
         rate = np.minimum(wanted, full.requests_per_s)
         return Point(ttft_s=ttft, tpot_s=tpot, requests_per_s=rate, gaps=self.gaps, saturated=saturated)
+
+    def _independent(self, rate: Floats, most_tpot_s: Floats) -> tuple[Floats, Floats]:
+        """Return TTFT and TPOT, of a full replica at most, where `rate` [M] requests come whatever is under way.
+
+        Who comes finds as many others as there are on average, x·(O − 1)·tpot, and goes on among one more. In a closed
+        loop it finds one fewer.
+        """
+        table = self.table
+        grid = np.broadcast_to(table.sequences, table.decode_s.shape)
+        step_s = table.decode_s / table.accepted_tokens[:, None]
+        between_s = np.zeros_like(step_s) if self.front else table.prompt_s
+        known = (grid - 1) / (self.gaps * step_s + (grid - 1) * between_s)
+        among = interpolate(rate, known, grid)
+        busy = np.minimum(rate * interpolate(among, grid, between_s), MOST_BUSY)
+        tpot = np.minimum(interpolate(among, grid, step_s) / (1 - busy), most_tpot_s)
+        if self.front:
+            return self.front.first_s(rate), tpot
+        decode, prompt, ride = (interpolate(among, grid, s) for s in (table.decode_s, table.prompt_s, table.ride_s))
+        steps = _Steps(table.alone_s, decode, prompt, ride, table.work.policy.mixes)
+        return self.request_s + steps.first_s(among, busy), tpot
 
     def all_at_once(self, requests: ArrayLike) -> Point:
         """Return the means of `requests` that all start now; throughput is that of the whole run."""
@@ -162,9 +207,8 @@ class Rates:
         step_s = interpolate(count, self.table.sequences, self.table.decode_s) / self.table.accepted_tokens
         ttft = np.maximum(prompts_s, self.table.alone_s)
         run_s = ttft + self.gaps * step_s
-        return Point(
-            ttft_s=ttft, tpot_s=step_s, requests_per_s=count / run_s, gaps=self.gaps, saturated=count > self.most
-        )
+        over = count > self.most
+        return Point(ttft_s=ttft, tpot_s=step_s, requests_per_s=count / run_s, gaps=self.gaps, saturated=over)
 
     def _at(self, known: Floats, wanted: Floats) -> tuple[Floats, Floats]:
         return interpolate(wanted, known, self.ttft_s), interpolate(wanted, known, self.tpot_s)
@@ -179,8 +223,7 @@ def rates(table: StepTable, limits: Limits, overheads: Overheads | None = None) 
 
 
 def _settled(table: StepTable, most: Floats, around: Overheads) -> Rates:
-    gaps = table.lengths.gaps
-    sequences = table.sequences[None, :]
+    gaps, sequences = table.lengths.gaps, table.sequences[None, :]
     others_s = (sequences - 1) * table.prompt_s
     burst = np.minimum(around.burst, EACH_FOR_ALL) * others_s / 2
     step_s = table.decode_s / table.accepted_tokens[:, None]
@@ -188,13 +231,12 @@ def _settled(table: StepTable, most: Floats, around: Overheads) -> Rates:
     tpot = np.maximum(step_s + (others_s - burst) / gaps, sequences * table.prompt_s / gaps)
     throughput = sequences / (gaps * tpot)
     busy = np.minimum(throughput * table.prompt_s, MOST_BUSY)
-    others = 1 - 1 / sequences
-    waiting = _rides(table, busy) if table.work.policy.mixes else _turns(table, busy)
-    own = np.maximum(table.alone_s[:, None], others * (table.ride_s + table.prompt_s))
-    ttft = around.request_s + own + others * waiting + burst
+    steps = _Steps(table.alone_s[:, None], table.decode_s, table.prompt_s, table.ride_s, table.work.policy.mixes)
+    ttft = around.request_s + steps.first_s(sequences, busy) + burst
     return Rates(
         table=table,
         most=most,
+        request_s=np.ravel(around.request_s),
         ttft_s=ttft,
         tpot_s=tpot,
         requests_per_s=throughput,
@@ -202,21 +244,40 @@ def _settled(table: StepTable, most: Floats, around: Overheads) -> Rates:
     )
 
 
-def _turns(table: StepTable, busy: Floats) -> Floats:
-    """Return the wait for half a decode step and for the prompts ahead, one after the other (M/D/1)."""
-    return table.decode_s / 2 + busy / (1 - busy) * table.prompt_s / 2
-
-
-def _rides(table: StepTable, busy: Floats) -> Floats:
-    """Return the wait for the running step and for the prompts that join the same next one.
-
-    A step lasts L = a + s·k with k prompts, Poisson at x·(the step before): E = a/(1 − u), and its second moment
-    E2 = (a² + 2·a·u·E + s·u·E)/(1 − u²). Who arrives finds E2/(2·E) of it left, and u times twice that in company.
+class _Steps(NamedTuple):
+    """What a prompt meets, arrays that broadcast: its own pass on an idle replica, a step that only decodes, what a
+    prompt adds to the steps it rides on, how long these last without it; whether prompts ride at all.
     """
-    mean = table.decode_s / (1 - busy)
-    second = table.decode_s**2 + (2 * table.decode_s + table.prompt_s) * busy * mean
-    left: Floats = second / (1 - busy**2) / (2 * mean)
-    return left * (1 + 2 * busy)
+
+    alone_s: Floats
+    decode_s: Floats
+    prompt_s: Floats
+    ride_s: Floats
+    mixes: bool
+
+    def first_s(self, sequences: Floats, busy: Floats) -> Floats:
+        """Return seconds to the first token where `sequences` decode, the own one among them, and prompts take the
+        share `busy` of the time.
+        """
+        others = 1 - 1 / sequences
+        own = np.maximum(self.alone_s, others * (self.ride_s + self.prompt_s))
+        waited: Floats = own + others * (self._rides(busy) if self.mixes else self._turns(busy))
+        return waited
+
+    def _turns(self, busy: Floats) -> Floats:
+        """Return the wait for half a decode step and for the prompts ahead, one after the other (M/D/1)."""
+        return self.decode_s / 2 + busy / (1 - busy) * self.prompt_s / 2
+
+    def _rides(self, busy: Floats) -> Floats:
+        """Return the wait for the running step and for the prompts that join the same next one.
+
+        A step lasts L = a + s·k with k prompts, Poisson at x·(the step before): E = a/(1 − u), and its second moment
+        E2 = (a² + 2·a·u·E + s·u·E)/(1 − u²). Who arrives finds E2/(2·E) of it left, and u times twice that in company.
+        """
+        mean = self.decode_s / (1 - busy)
+        second = self.decode_s**2 + (2 * self.decode_s + self.prompt_s) * busy * mean
+        left: Floats = second / (1 - busy**2) / (2 * mean)
+        return left * (1 + 2 * busy)
 
 
 def most_sequences(table: StepTable, limits: Limits) -> Floats:

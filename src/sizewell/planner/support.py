@@ -2,13 +2,15 @@
 
 Sources: vLLM's release wheels are built with CUDA 13 (vllm-project/vllm pull request 39878), which has no Volta and
 begins with compute capability 7.5; the quantization support tables of vLLM and SGLang (Marlin kernels from 8.0 on, fp8
-arithmetic from 8.9, CDNA3 and Gaudi), llama.cpp's back ends (MXFP4 on all of them: ggml-org/llama.cpp pull request
-15091; on CDNA3 vLLM widens it in the kernel: gpt-oss-120b is served on one MI300X).
+arithmetic from 8.9, CDNA3 and Gaudi); vLLM's page on INT8 W8A8 (from 10.0 on not supported); llama.cpp's back ends
+(MXFP4 on all of them: ggml-org/llama.cpp pull request 15091; on CDNA3 vLLM widens it in the kernel: gpt-oss-120b is
+served on one MI300X).
 """
 
 from __future__ import annotations
 
 import re
+from math import inf
 
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.engine import EngineName, EngineSpec
@@ -20,6 +22,8 @@ FROM_CAPABILITY = {
     "int4": 8.0, "fp8": 8.0, "nvfp4": 8.0, "mxfp4": 8.0, "mxfp8": 10.0,
 }  # fmt: skip
 """NVIDIA: below the arithmetic of the format weights are widened in the kernel (Marlin)."""
+UP_TO_CAPABILITY = {"int8": 9.0, "int8-channel": 9.0}
+"""NVIDIA: on Blackwell nothing multiplies 8-bit integers; formats that are widened first are not meant."""
 
 ON_AMD = {
     "cdna2": ("bf16", "fp16", "awq", "gptq", "int8"),
@@ -69,7 +73,8 @@ def format_runs(engine: EngineName, weight_format: str, gpu: GpuSpec) -> bool:
         return engine == "llama.cpp" and (weight_format.startswith("gguf") or weight_format in IN_GGUF)
     family = _family(weight_format)
     if gpu.vendor == "nvidia":
-        return float(gpu.compute_capability or 0) >= FROM_CAPABILITY.get(family, 8.0)
+        capability = float(gpu.compute_capability or 0)
+        return FROM_CAPABILITY.get(family, 8.0) <= capability <= UP_TO_CAPABILITY.get(weight_format, inf)
     if gpu.kind == "cpu":
         return engine == "vllm" and family in ON_CPU
     allowed = ON_AMD.get(gpu.architecture, ()) if gpu.vendor == "amd" else ON_GAUDI
