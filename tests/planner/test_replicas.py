@@ -17,7 +17,7 @@ from sizewell.planner.prediction import steady_state
 from sizewell.planner.question import Limits, Objective, Question
 from sizewell.planner.rehearsal import Playing, rehearse
 from sizewell.planner.search import answer
-from sizewell.specs.deployment import Deployment
+from sizewell.specs.deployment import Deployment, Parallelism
 from sizewell.traffic.workload import Slo, Workload
 
 CROWD = Workload(users=300, input_tokens=2000, answer_tokens=300)
@@ -44,6 +44,18 @@ def holds(deployment: Deployment, load: Workload, slo: Slo) -> bool:
     efficiencies = read_efficiencies()
     given = steady_state(deployment, load, efficiencies)
     return rehearse(deployment, load, given, slo, Playing(efficiencies=efficiencies)).stated.holds
+
+
+def test_another_cut_of_the_best_accelerator_is_planned_where_it_needs_less() -> None:
+    """Nine replicas of TP4 hold, and were the plan; of four data-parallel ranks seven do."""
+    load, slo = Workload(users=500, input_tokens=500, answer_tokens=200), Slo(ttft_s=0.6, tpot_s=0.04)
+    plan = best("qwen3-30b-a3b", "l40s", load, slo)
+    (pool,) = plan.deployment.pools
+    assert (pool.parallelism.dp, pool.parallelism.gpus) == (4, 4)
+    tensor = replace(pool, parallelism=Parallelism(tp=4))
+    as_many = replace(plan.deployment, pools=(tensor,))
+    assert holds(plan.deployment, load, slo)
+    assert not holds(as_many, load, slo)
 
 
 CASES = [

@@ -1,7 +1,8 @@
-"""The fewest replicas of one pool that hold when they are played: what two pools have to beat.
+"""The fewest replicas of one pool that hold when they are played, whatever the cut.
 
-A search counts the replicas of the first candidate that holds, and leaves a cut for others once it missed; beside pairs
-that would make splitting look better than it is.
+A search counts the replicas of the first candidate of an accelerator that holds, and leaves a cut for others once it
+missed. Other cuts may need less: they are counted on the best plan's accelerator, and on those of two pools, which else
+would look better than they are.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from sizewell.planner.audition import Audition
 from sizewell.planner.performance import affordable, rank_of
 from sizewell.planner.plan import Plan
 from sizewell.planner.ranking import Ranking
@@ -23,17 +25,38 @@ SEEN = 24
 """Candidates of an accelerator among which its cuts are found."""
 
 
-def best_of_one(settled: Settler, ranking: Ranking, accelerators: Collection[str]) -> Plan | None:
-    """Return the best plan of one pool on some accelerators; None where no number of replicas holds."""
-    objective, best = settled.question.objective, None
+def recounted(settled: Settler, ranking: Ranking, auditions: Sequence[Audition]) -> list[Audition]:
+    """Return the auditions, the best with the cut that needs least where another than its own does."""
+    holding = [at for at, each in enumerate(auditions) if each.holds]
+    if not holding or settled.question.objective == "fastest":
+        return list(auditions)
+    columns = [auditions[at].draft.column for at in holding]
+    place = holding[int(Ranking(columns, settled.question).order()[0])]
+    best = auditions[place]
+    if best.played[-1].replicas == 1:
+        return list(auditions)
+    found = best_of_one(settled, ranking, {best.gpu_key}, best.played[-1])
+    again = replace(best, played=[*best.played, found]) if found else best
+    return [*auditions[:place], again, *auditions[place + 1 :]]
+
+
+def best_of_one(
+    settled: Settler, ranking: Ranking, accelerators: Collection[str], known: Counted | None = None
+) -> Counted | None:
+    """Return what is best of one pool on some accelerators; None where nothing is better than what is `known`."""
+    objective, best = settled.question.objective, known.plan(settled) if known else None
+    better: Counted | None = None
     for candidates in ranking.by_accelerator(SEEN):
         if ranking.machine(candidates[0]).gpu.key not in accelerators:
             continue
         for index in _distinct(ranking, candidates):
             found = _fewest(settled, Counted.of(settled, *ranking.at(index)), best)
-            if found and (best is None or rank_of(found, objective) < rank_of(best, objective)):
-                best = found
-    return best
+            plan = found.plan(settled) if found else None
+            if plan is None or not affordable(plan, settled.question.limits):
+                continue
+            if best is None or rank_of(plan, objective) < rank_of(best, objective):
+                best, better = plan, found
+    return better
 
 
 def _distinct(ranking: Ranking, candidates: Sequence[int]) -> list[int]:
@@ -45,17 +68,16 @@ def _distinct(ranking: Ranking, candidates: Sequence[int]) -> list[int]:
     return list(kept.values())[:CUTS]
 
 
-def _fewest(settled: Settler, found: Counted, best: Plan | None) -> Plan | None:
-    """Return the plan of a candidate with the fewest replicas that hold, more than it has where it must be; None where
-    they keep no limit on size or price, or cannot be the best.
+def _fewest(settled: Settler, found: Counted, best: Plan | None) -> Counted | None:
+    """Return a candidate with the fewest replicas that hold, more than it has where it must be; None where they keep no
+    limit on size or price, or cannot be the best.
     """
     missed, trial = 0, found
     for _ in range(GROWN + 1):
         if _is_beaten(settled, trial, best):
             return None
         if trial.rehearsal.holds:
-            plan = fewer_that_hold(settled, trial, missed)[-1].plan(settled)
-            return plan if affordable(plan, settled.question.limits) else None
+            return fewer_that_hold(settled, trial, missed)[-1]
         missed, more = trial.replicas, more_replicas(settled, trial)
         if more is None:
             return None

@@ -17,6 +17,7 @@ from sizewell.planner.demand import Demand
 from sizewell.planner.evaluate import Trial
 from sizewell.planner.facts import Facts
 from sizewell.planner.nearest import Nearest
+from sizewell.planner.one_pool import recounted
 from sizewell.planner.plan import Answer, Gate, Rejection
 from sizewell.planner.question import Question
 from sizewell.planner.ranking import Ranking
@@ -42,7 +43,7 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     )  # fmt: skip
     families = list(_families(settled))
     ranking = Ranking([column for family in families for column in family.found], question)
-    auditions = hold_auditions(settled, ranking, top)
+    auditions = recounted(settled, ranking, hold_auditions(settled, ranking, top))
     auditions += _tight(settled, families, auditions, top)
     best = Ranking([each.draft.column for each in auditions if each.holds], question)
     held = {each.identity: each.played[-1].plan(settled) for each in auditions if each.holds}
