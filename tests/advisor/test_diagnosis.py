@@ -84,28 +84,19 @@ def kempner(deploy: Deploy, **said: object) -> tuple[Deployment, Observation]:
     return deploy("r1", "4xh100", 4, engine="vllm@0.8.5", **settings), steady(607.7, 64)
 
 
-def test_r1_on_sixteen_h100_waits_for_launches_and_messages(deploy: Deploy, adviser: Adviser) -> None:
+@pytest.mark.parametrize("node_gpus", [4, 8])
+def test_r1_on_sixteen_h100_waits_for_hosts_whatever_the_cut(deploy: Deploy, adviser: Adviser, node_gpus: int) -> None:
     deployment, seen = kempner(deploy)
+    if node_gpus == 8:
+        deployment = replace(deployment, cluster=deploy("r1", "8xh100", 2, tp=8, pp=2).cluster)
     asked = ((1, Parallelism(tp=8, pp=2)), (1, Parallelism(tp=4, pp=4)), (1, Parallelism(tp=1, dp=16, ep=16)))
     found = diagnose(seen, known(deployment, asked_cuts=asked), adviser)
-    assert [finding.label for finding in found.findings[:2]] == ["host/launch overhead", "interconnect"]
-    assert "over 4 nodes" in found.findings[1].evidence[1]
+    assert found.findings[0].label == "host/launch overhead"
     first = found.changes[0]
     assert first.name == "record CUDA graphs" and first.gain_fraction > 1
-    eight, four, spread = (tried.change for tried in found.tried)
-    # A TP group of eight spans two of these nodes; one of four stays inside.
-    assert eight and four and spread
-    assert abs(eight.gain_fraction) < 0.1 and four.gain_fraction > 0.5
-    # Without eager launches little is left to save, and all sequences pass the stages in one batch.
-    assert four.after_first_fraction is not None and four.after_first_fraction < min(0.1, four.gain_fraction)
-
-
-def test_tp_inside_nodes_of_eight_removes_the_messages(deploy: Deploy, adviser: Adviser) -> None:
-    deployment, seen = kempner(deploy)
-    wide = replace(deployment, cluster=deploy("r1", "8xh100", 2, tp=8, pp=2).cluster)
-    found = diagnose(seen, known(wide, asked_cuts=((1, Parallelism(tp=8, pp=2)),)), adviser)
-    (tried,) = found.tried
-    assert tried.change is not None and tried.change.gain_fraction > 0.5
+    # As many kernels are issued one after the other for a token, however layers and messages are shared out.
+    for tried in found.tried:
+        assert tried.change is not None and abs(tried.change.gain_fraction) < 0.15
 
 
 def test_what_is_proposed_fits_and_wins(deploy: Deploy, adviser: Adviser) -> None:

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.hardware import cluster as read_cluster
+from sizewell.catalog.hardware import nodes_for, read_gpu
 from sizewell.costs.collectives import exchange, transfer_s
-from sizewell.costs.machines import Machines, Reached
+from sizewell.costs.machines import Machines, Reached, machine_tags
 from sizewell.costs.work import Collective, CollectiveKind
 from sizewell.specs.calibration import LINK_PARAMETERS
+from sizewell.specs.hardware import ClusterSpec
 from specimens import H100, cluster, gpu
 
 PCIE = gpu(864e9, 362e12, None, key="l40s")
@@ -125,3 +127,17 @@ def test_two_stages_of_a_pair_on_each_side_pass_on_over_the_bridge_then_the_slot
         for stride in (1, 2)
     )
     assert across > 3 * inside
+
+
+@pytest.mark.parametrize(
+    ("gpu", "node", "through_host"),
+    [
+        ("rtx-4090-24gb", "desktop", True), ("a10g-24gb", "aws-g5-12xlarge", True), ("l40s-48gb", "l40s-8", False),
+        ("rtx-a6000-48gb", "rtx-a6000-4", False), ("h100-sxm-80gb", "hgx-h100-8", False),
+    ],
+)  # fmt: skip
+def test_cards_without_peer_access_meet_in_host_memory(gpu: str, node: str, through_host: bool) -> None:
+    card = read_gpu(gpu)
+    (box,) = (each for each in nodes_for(card) if each.key == node)
+    tags = machine_tags(ClusterSpec(gpu=card, node=box, gpus_per_node=2, nodes=1))
+    assert ("peers:host" in tags) == through_host

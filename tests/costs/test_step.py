@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,54 @@ def test_eager_steps_of_a_small_batch_wait_for_launches() -> None:
     graphs = step(deepseek_r1(), Parallelism(tp=8), Batch.decode(1, 500))
     assert eager.bound_by[0, 0] == "launch"
     assert eager.total_s[0, 0] > graphs.total_s[0, 0]
+
+
+def test_eager_steps_over_a_network_last_as_long_as_the_host_issues_them() -> None:
+    """R1 on 16 of 2 × 8 H100: 33 kernels, 29 small operations and 2 messages in each of 58 layers with experts, 20, 20
+    and 2 in 3 without; look-up and head with a message each, and 12 kernels of the sampler: whatever messages wait.
+    """
+    issued = 58 * (33 + 29 + 2) + 3 * (20 + 20 + 2) + (1 + 1) + (1 + 1) + 12
+    reached = Reached.of(Machines.of(CLUSTERS[:1]), read_efficiencies(), "vllm")
+    operators = step_operators(deepseek_r1(), NATIVE, Parallelism(tp=16), Batch.decode(8, 500))
+    for far_s in (1e-5, 1e-4):
+        factors = reached.factors | {"far_collective_s": np.full(1, far_s)}
+        slow = replace(reached, factors=factors, curves={})
+        time = price(operators, slow, Launch(sequences=np.array([8.0]), eager=True, front_end=False))
+        around = time.parts["host"] + time.parts["dispatch"]
+        assert time.total_s - around == pytest.approx(issued * factors["eager_launch_s"][0])
+
+
+def test_decoding_beyond_the_largest_graph_is_issued_kernel_by_kernel() -> None:
+    policy, cut = StepPolicy(chunk_tokens=8192, recorded_tokens=512), Parallelism(tp=8)
+    batch = Batch.decode([512, 513], 1)
+    assert policy.launch(deepseek_r1(), cut, batch).unrecorded == pytest.approx([0, 1])
+    assert policy.launch(deepseek_r1(), cut, Batch.decode([1, 512], 1)).unrecorded is None
+
+
+@pytest.mark.parametrize("overlapped", [False, True])
+def test_a_host_works_on_sequences_while_the_accelerator_does_where_steps_overlap(overlapped: bool) -> None:
+    reached = Reached.of(Machines.of(CLUSTERS[:1]), read_efficiencies(), "vllm")
+    operators = step_operators(llama_70b(), NATIVE, Parallelism(tp=8), Batch.decode(256, 500))
+    for each_s in (1e-6, 1e-3):
+        factors = reached.factors | {"host_sequence_s": np.full(1, each_s)}
+        launch = Launch(sequences=np.array([256.0]), front_end=False, overlapped=overlapped)
+        time = price(operators, replace(reached, factors=factors), launch)
+        tended, busy = 256 * each_s, (time.total_s - time.parts["host"]).item()
+        host = (time.parts["host"] - factors["host_step_s"]).item()
+        assert host == pytest.approx(max(tended - busy, 0.0) if overlapped else tended)
+
+
+def test_data_parallel_ranks_schedule_their_own_sequences_and_share_a_front_end() -> None:
+    reached = Reached.of(Machines.of(CLUSTERS[:1]), read_efficiencies(), "vllm")
+    operators = step_operators(llama_70b(), NATIVE, Parallelism(), Batch.decode(1, 500))
+    launches = [
+        Launch(sequences=np.array([64.0]), schedulers=ranks, front_inside=inside)
+        for ranks, inside in ((1, False), (8, False), (8, True))
+    ]
+    hosts = [price(operators, reached, launch).parts["host"] for launch in launches]
+    alone, shared, inside = ((host - reached.factors["host_step_s"]).item() for host in hosts)
+    assert shared == pytest.approx(alone / 8)
+    assert inside == pytest.approx(shared + 64 * reached.factors["front_token_s"][0])
 
 
 def test_a_larger_batch_takes_longer_but_serves_a_token_cheaper() -> None:

@@ -149,6 +149,14 @@ REASONS = (
     (("h100-sxm", "gpt-oss-20b"), "the same source and card: arithmetic at half the rate of everybody else's H100"),
     (("h100-sxm", "glm-4.5-air-fp8"), "the same source and card: arithmetic at half the rate of everybody else's H100"),
     (("a100", "gpt-oss-120b"), "no MXFP4 kernel for Ampere in that release: weights are widened in every step"),
+    (
+        ("h100-sxm", "gpt-oss-120b", "trtllm"),
+        "the table states neither the cut of its four cards nor how many requests were queued: the best cut is assumed",
+    ),
+    (
+        ("a100", "qwen3-32b · sglang"),
+        "weights fill four fifths of one card: how many sequences fit hangs on a share of memory that is not stated",
+    ),
     (("a100", "qwen3-235b"), "expert kernels of that release without a tuned table for this card, in 8 bits emulated"),
     (("a100", "glm-4.5-air"), "expert kernels of that release without a tuned table for this card"),
     (

@@ -44,7 +44,7 @@ def _details(case: Case, name: str, pace: Pace) -> list[str]:
     if name == "prefill compute" and case.mix is not None:
         return [f"{case.mix.computed_tokens:.2g} prompt tokens are computed for each token generated"]
     if name == "host/launch overhead" and case.eager_s:
-        return [f"hosts issue every kernel (eager): {ms(case.eager_s)} of it, late messages among them"]
+        return [f"hosts issue every kernel (eager): {ms(case.eager_s)} of it, small operations and messages among them"]
     if name == "interconnect":
         late, wire = (pace.waits.get(each, 0.0) for each in ("link latency", "link"))
         return [f"messages wait {ms(late)} for each other and travel {ms(wire)}{_span(case)}"]

@@ -53,7 +53,7 @@ GPU_FIELDS = (
 )  # fmt: skip
 NODE_FIELDS = (
     "key", "name", "aliases", "gpu", "gpus", "accepts", "standard", "standard_for", "template", "provider",
-    "gpu_counts", "scale_up.network", "scale_up.topology", "scale_up.domain_gpus", "scale_up.from",
+    "through_host", "gpu_counts", "scale_up.network", "scale_up.topology", "scale_up.domain_gpus", "scale_up.from",
     "scale_out.network", "scale_out.ports", "scale_out.from", "host", "small_host.host", "small_host.gpus",
     "small_host.from", "power_w", "max_nodes",
 )  # fmt: skip

@@ -73,6 +73,7 @@ class NodeFile:
             scale_up=self._link("scale_up") if inside else scale_out,
             topology=cast(Topology, facts.choice("scale_up.topology", get_args(Topology))) if inside else "none",
             scale_up_domain=int(facts.plain_number("scale_up.domain_gpus")) if inside else 1,
+            through_host=facts.flag("through_host"),
             scale_out=scale_out,
             scale_out_ports=int(facts.plain_number("scale_out.ports")),
             host=self._host("host"),

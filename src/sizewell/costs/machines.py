@@ -202,6 +202,7 @@ def machine_tags(cluster: ClusterSpec) -> tuple[str, ...]:
         f"gpu:{gpu.key}",
         f"near:{'fabric' if _is_fast(cluster) else 'slot'}",
         f"sockets:{cluster.node.host.sockets}",
+        *(("peers:host",) if _meet_in_host(cluster) else ()),
         *((f"cpu-sockets:{cluster.node.host.sockets}",) if gpu.kind == "cpu" else ()),
     )
 
@@ -209,6 +210,12 @@ def machine_tags(cluster: ClusterSpec) -> tuple[str, ...]:
 def _is_fast(cluster: ClusterSpec) -> bool:
     """Return whether ranks of a node meet over a fabric or bridges."""
     return cluster.node.topology in FAST_TOPOLOGIES
+
+
+def _meet_in_host(cluster: ClusterSpec) -> bool:
+    """Return whether what ranks of a node send each other rests in host memory: GeForce drivers refuse peer access."""
+    refused = cluster.gpu.vendor == "nvidia" and cluster.gpu.form_factor == "consumer"
+    return not _is_fast(cluster) and (cluster.node.through_host or refused)
 
 
 def _near_rate(cluster: ClusterSpec) -> float:

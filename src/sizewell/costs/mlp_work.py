@@ -7,7 +7,7 @@ E·(1 − (1 − k/E)^n) of them. Tokens of a batch choose alike: they read what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log, sqrt
 
 import numpy as np
@@ -17,11 +17,14 @@ from sizewell.costs.held_matrices import HeldMatrices
 from sizewell.costs.matrix_work import ACTIVATION_BYTES, RankMatrix, Site, product
 from sizewell.costs.work import Collective, Operator
 from sizewell.specs.deployment import Parallelism
-from sizewell.specs.layers import Layer, MoeMlp
+from sizewell.specs.layers import LatentAttention, Layer, MoeMlp
 
 GROUPED_LAUNCHES = 12
 """Scores, top-k and its weights, alignment in two, two quantisations, two grouped products with an activation between,
 weighted sum, sum with the shared experts."""
+
+UNCOMPILED_GROUPS = 9
+"""Launches more where experts are chosen by groups and nothing is compiled: models with latents choose so."""
 
 INDEPENDENT = 0.7
 """Share of further tokens whose choices are as good as independent. From the growth of step times with the batch in
@@ -79,7 +82,9 @@ class MlpWork:
             *product(Site("router", "router", repeats), held.router, self.local),
         ]
         if routed and isinstance(layer.mlp, MoeMlp):
-            found.append(self._routed(layer.mlp, routed, repeats, self._exchanged(layer.mlp) or self.summed))
+            chosen = self._routed(layer.mlp, routed, repeats, self._exchanged(layer.mlp) or self.summed)
+            by_group = isinstance(layer.mixer, LatentAttention)
+            found.append(replace(chosen, uncompiled=UNCOMPILED_GROUPS if by_group else 0))
         return tuple(found)
 
     @property

@@ -5,7 +5,7 @@ Identical layers are priced once and counted; every array runs over the batch ax
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from sizewell.costs.mlp_work import MlpWork
 from sizewell.costs.work import Collective, Operator
 from sizewell.specs.deployment import Formats, Parallelism
 from sizewell.specs.kv_format import kv_element_bytes
-from sizewell.specs.layers import Cached, Layer, Mixer
+from sizewell.specs.layers import Cached, LatentAttention, Layer, Mixer
 from sizewell.specs.model import ModelSpec
 
 NORM_PASSES = 4
@@ -26,6 +26,11 @@ NORM_PASSES = 4
 
 GATE_PASSES = 1.5
 """Times the outputs of a gated pair of matrices cross memory: both halves read, their product written."""
+
+UNCOMPILED_LATENT = 20
+"""Small operations around a latent that take a launch each where nothing is compiled: angles looked up and widened,
+queries and keys turned and written back, latents split, joined and cached, a down-projection and what quantises its
+rows (vLLM 0.8: deepseek_v2.py, rotary_embedding.py, v1 mla/common.py)."""
 
 SAMPLER_PASSES = 3
 SAMPLER_LAUNCHES = 12
@@ -161,7 +166,10 @@ class _Step:
     def _projections(self, layer: Layer, repeats: Floats | float) -> tuple[Operator, ...]:
         site = Site("attention projections", "projections", repeats)
         held = self.held.layer(layer, self.cut.tp).projections
-        return (*product(site, held, self.tokens, self.summed), *self.expansion(layer, repeats))
+        first, *others = product(site, held, self.tokens, self.summed)
+        if isinstance(layer.mixer, LatentAttention):
+            first = replace(first, uncompiled=UNCOMPILED_LATENT)
+        return (first, *others, *self.expansion(layer, repeats))
 
     def expansion(self, layer: Layer, repeats: Floats | float) -> tuple[Operator, ...]:
         """kv_b: absorbed into queries and outputs in decode; in prefill it expands earlier cached rows again."""

@@ -2,8 +2,8 @@
 
     operator = (‖stream, arithmetic‖₄ + row traffic + units) of the fullest rank + start of its kernels + launches × gap
                                                                                               (costs/kernels.py)
-    step     = Σ operators + Σ collectives + bubble + offload + host + dispatch to nodes, in eager mode no less than
-               the launches, and no less than the front end needs to send the tokens of a step
+    step     = max(Σ operators + Σ collectives + gaps, launches) + bubble + offload + host + dispatch to nodes, and no
+               less than the front end needs to send the tokens of a step
     floor    = max(Σ flops / peak, Σ bytes / bandwidth, Σ wire time), everything at 100 %
 
 Because every share is at most 1 the step is never faster than its floor.
@@ -30,12 +30,15 @@ ATTENTION = frozenset({DECODE, PREFILL})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """How steps are issued: `eager` or as recorded graphs; `sequences` [B] are scheduled each step.
+    """How steps are issued: `eager` or as recorded graphs; `sequences` [B] are scheduled each step by so many
+    `schedulers`, one for each data-parallel rank, while the accelerator works on another one where steps are
+    `overlapped`.
 
-    A `front_end` process turns their tokens into messages meanwhile. `stages` is the pipeline depth and
-    `slowest_stage` its longest stage over the mean one; `offload_bytes` of weights per accelerator come over the
-    host link each step. Graphs are recorded for decoding: steps that are `unrecorded` [B], 0 or 1, because they carry
-    chunks of prompts are issued kernel by kernel; if they run in `pieces` [B], 0 or 1, only attention's kernels are.
+    A `front_end` turns their tokens into messages, meanwhile or, where it is `front_inside`, in the same process.
+    `stages` is the pipeline depth and `slowest_stage` its longest stage over the mean one; `offload_bytes` of weights
+    per accelerator come over the host link each step. Graphs are recorded for decoding: steps that are `unrecorded`
+    [B], 0 or 1, because they carry chunks of prompts or more sequences than a graph are issued kernel by kernel; if
+    they run in `pieces` [B], 0 or 1, only attention's kernels are.
     """
 
     sequences: Floats
@@ -46,6 +49,9 @@ class Launch:
     slowest_stage: float = 1.0
     offload_bytes: float = 0.0
     front_end: bool = True
+    front_inside: bool = False
+    overlapped: bool = False
+    schedulers: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +116,7 @@ def price(operators: Sequence[Operator], reached: Reached, launch: Launch) -> St
         limits["link latency"], limits["link"] = messages.latency_s, messages.wire_s
         busy = busy + parts["collectives"]
     total = busy
-    for name, waited in _waiting(operators, reached, launch, busy - latency).items():
+    for name, waited in _waiting(operators, reached, launch, (busy - latency, latency)).items():
         parts[name] = limits[name] = np.broadcast_to(waited, shape)
         total = total + waited
     limits["launch"] = limits["launch"] + spent.fixed_s
@@ -175,41 +181,62 @@ def _messages(operators: Sequence[Operator], reached: Reached) -> _Messages | No
     )
 
 
-def _waiting(operators: Sequence[Operator], reached: Reached, launch: Launch, working_s: Floats) -> dict[str, Floats]:
+def _waiting(
+    operators: Sequence[Operator], reached: Reached, launch: Launch, spent_s: tuple[Floats, Floats | float]
+) -> dict[str, Floats]:
     """Return launches, host work, dispatch, offloaded weights, bubble and front end as named seconds.
 
-    Kernels and wires work (`working_s`) while the host issues the next ones; it waits where a message starts.
+    Kernels, wires and the starts of messages (`spent_s`: work, latency) follow each other on the accelerator; the host
+    issues ahead of them, and a step lasts no less than that takes.
     """
     factors = reached.factors
-    launches = sum((o.repeats * o.launches for o in operators), start=np.zeros(1))
-    gaps = launches * factors["kernel_gap_s"][:, None]
-    gaps = gaps + np.maximum(_issued(operators, launches, launch, reached) - gaps - working_s, 0.0)
-    host = factors["host_step_s"][:, None] + factors["host_sequence_s"][:, None] * launch.sequences[None, :]
-    found = {"launch": gaps, "host": host}
+    working_s, latency_s = spent_s
+    gaps = sum((o.repeats * o.launches for o in operators), start=np.zeros(1)) * factors["kernel_gap_s"][:, None]
+    issued = _issued_s(operators, reached, launch)
+    launches = np.maximum(gaps, issued - working_s - latency_s)
+    found = {"launch": launches, "host": np.zeros_like(gaps)}
     if launch.offload_bytes:
         found["host link"] = host_link_s(launch, reached)[:, None]
+    longest = working_s + latency_s + launches
     if launch.stages > 1:
-        found["bubble"] = (launch.slowest_stage - 1.0) * (working_s + gaps)
+        apart_s = np.maximum(launch.slowest_stage * (working_s + gaps) + latency_s, launch.slowest_stage * issued)
+        found["bubble"] = np.maximum(apart_s - longest, 0.0)
+        longest = longest + found["bubble"]
+    sent = factors["front_token_s"][:, None] * launch.sequences[None, :]
+    tended = factors["host_sequence_s"][:, None] * launch.sequences[None, :] / launch.schedulers
+    if launch.front_inside:
+        tended = tended + sent
+    exposed = np.maximum(tended - longest, 0.0) if launch.overlapped else tended
+    found["host"] = factors["host_step_s"][:, None] + exposed
     dispatched = dispatch_s(operators, reached)
     if dispatched.any():
         found["dispatch"] = dispatched[:, None]
-    if launch.front_end:
-        sent = factors["front_token_s"][:, None] * launch.sequences[None, :]
-        found["front end"] = np.maximum(sent - sum(found.values(), start=working_s), 0.0)
+    if launch.front_end and not launch.front_inside:
+        found["front end"] = np.maximum(sent - sum(found.values(), start=working_s + latency_s), 0.0)
     return found
 
 
-def _issued(operators: Sequence[Operator], launches: Floats | float, launch: Launch, reached: Reached) -> Floats:
-    """Return the seconds in which the host issues what no recorded graph holds, shape [M, B].
+def _issued_s(operators: Sequence[Operator], reached: Reached, launch: Launch) -> Floats:
+    """Return how long the host takes to issue the kernels that no recorded graph holds, shape [M, B].
 
     An engine that records nothing issues steps with prompts no faster than one whose graphs such steps do not fit.
     """
-    factors = reached.factors
-    issued: Floats = launches * factors["eager_launch_s"][:, None] * float(launch.eager)
+    launches = sum((o.repeats * o.launches for o in operators), start=np.zeros(1))
+    factors, issued = reached.factors, np.zeros((1, 1))
+    if launch.eager:
+        issued = (launches + apart(operators)) * factors["eager_launch_s"][:, None]
     if launch.unrecorded is None:
         return issued
     by_kernel = (launches - _recorded(operators, launch)) * factors["prefill_launch_s"][:, None]
     return np.maximum(issued, launch.unrecorded * by_kernel)
+
+
+def apart(operators: Sequence[Operator]) -> Floats:
+    """Return the launches of a step beside its kernels where nothing is compiled: small operations, and messages."""
+    found = np.zeros(1)
+    for operator in operators:
+        found = found + operator.repeats * (operator.uncompiled + len(operator.collectives))
+    return found
 
 
 def _recorded(operators: Sequence[Operator], launch: Launch) -> Floats | float:

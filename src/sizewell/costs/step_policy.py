@@ -17,13 +17,11 @@ from sizewell.costs.step import Launch
 from sizewell.costs.work import Operator
 from sizewell.specs.deployment import EngineSettings, Parallelism
 from sizewell.specs.engine import EngineSpec, PlainPrompts
+from sizewell.specs.engine_loops import OVERLAPPED, PROMPTS_FIRST, serves_inside
 from sizewell.specs.model import ModelSpec
 
 BALANCED = frozenset({"trtllm"})
 """Engines whose data-parallel ranks take their prompts in the same step (attention_dp_config.enable_balance)."""
-
-PROMPTS_FIRST = frozenset({"sglang"})
-"""Engines that compute waiting prompts in steps of their own before they decode on."""
 
 ONE_BATCH = frozenset({"vllm"})
 """Engines in whose pipelines sequences that come in one by one end up in one batch (docs/simulator-findings.md, 7)."""
@@ -38,12 +36,15 @@ class StepPolicy:
     """How the engine forms steps: `chunk_tokens` is the token budget of a step and rank, `drafts` the tokens
     proposed for each sequence and verified in a step, `offload_bytes` what each accelerator reads from the host, and
     `host_bytes` of each lie there to be computed with, in steps of fewer than `copied_from_tokens`. A
-    `front_end` sends the tokens of served requests; benchmarks inside the engine have none. One that `gathers` hands a
+    `front_end` sends the tokens of served requests; benchmarks inside the engine have none. It is `front_inside` the
+    process that schedules, or beside it. One that `gathers` hands a
     burst on together, after the time each of its requests takes outside the engine. `balanced` engines hold
     prompts back until every data-parallel rank has one, so that ranks do not wait for one another's prompts. Where an
     engine `mixes`, prompts ride on the steps of those that decode; else they have steps of their own. No sequence is
     longer than `longest_tokens`. Sequences are spread over batches that `fill_stages` of a pipeline, or share one.
-    Steps with prompts that have no more than `pieced_tokens` on a rank run in recorded pieces, attention between them.
+    Steps with prompts that have no more than `pieced_tokens` on a rank run in recorded pieces, attention between them;
+    those that only decode are recorded up to `recorded_tokens` on a rank.
+    Where steps are `overlapped` the host looks after sequences while the accelerator works.
     `plain` says how prompts are computed where kernels are not fused.
     """
 
@@ -52,6 +53,7 @@ class StepPolicy:
     drafts: int = 0
     offload_bytes: float = 0.0
     front_end: bool = True
+    front_inside: bool = False
     gathers: bool = False
     balanced: bool = False
     host_bytes: float = 0.0
@@ -60,6 +62,8 @@ class StepPolicy:
     mixes: bool = True
     fill_stages: bool = True
     pieced_tokens: int = 0
+    recorded_tokens: float = inf
+    overlapped: bool = False
     plain: PlainPrompts | None = None
 
     @classmethod
@@ -74,9 +78,12 @@ class StepPolicy:
             host_bytes=settings.offload_bytes if engine.computes_on_host(settings.offload_bytes) else 0.0,
             copied_from_tokens=engine.copied_from_tokens,
             longest_tokens=settings.max_model_len_tokens,
-            mixes=engine.name not in PROMPTS_FIRST,
+            mixes=PROMPTS_FIRST.isdisjoint(engine.tags),
             fill_stages=engine.name not in ONE_BATCH,
             pieced_tokens=engine.pieced_tokens(settings.max_num_seqs, settings.max_num_batched_tokens),
+            recorded_tokens=engine.recorded_tokens(settings.max_num_seqs, settings.max_num_batched_tokens),
+            front_inside=serves_inside(engine.name, engine.version),
+            overlapped=not OVERLAPPED.isdisjoint(engine.tags),
             plain=engine.plain_prompts,
         )
 
@@ -121,17 +128,22 @@ class StepPolicy:
     def launch(self, model: ModelSpec, cut: Parallelism, batch: Batch) -> Launch:
         """Return how the steps of `batch` are issued to one replica."""
         layers = max(1, len(model.layers))
-        chunked = batch.prefill_tokens > batch.prefill_sequences
+        unrecorded = batch.tokens / cut.dp > self.recorded_tokens
+        if batch.has_prefill:
+            unrecorded = unrecorded | (batch.prefill_tokens > batch.prefill_sequences)
         pieced = batch.has_prefill and self.pieced_tokens
         return Launch(
             sequences=batch.decode_sequences + batch.prefill_sequences,
-            unrecorded=chunked.astype(np.float64) if batch.has_prefill else None,
+            unrecorded=unrecorded.astype(np.float64) if unrecorded.any() else None,
             pieces=(batch.tokens / cut.dp <= self.pieced_tokens).astype(np.float64) if pieced else None,
             eager=self.eager,
             stages=cut.pp,
             slowest_stage=ceil(layers / cut.pp) * cut.pp / layers,
             offload_bytes=self.offload_bytes,
             front_end=self.front_end,
+            front_inside=self.front_end and self.front_inside,
+            overlapped=self.overlapped,
+            schedulers=cut.dp,
         )
 
 

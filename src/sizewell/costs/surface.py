@@ -1,6 +1,7 @@
 """The step times of one replica as arrays that compiled code reads: `costs.step.price`, tabulated once.
 
-    step = latency + max(slowest stage × max(work + gaps, eager launches) + host, front end)
+    step = max(latency + slowest stage × (work + gaps) + host, slowest stage × launches + host, front end)
+           where steps overlap what the host does for sequences is no part of `host` but a bound like launches
     work = tokens(T) + experts(all ranks' T) + head(rows) + expansion(T + cached) + state(T, sequences)
            + decode attention(sequences, context) + prefill attention(sequences, chunk, visible) + selection
 
@@ -41,11 +42,14 @@ class StepBatch(NamedTuple):
 
 class Issue(NamedTuple):
     """Seconds and counts by which steps are issued; `eager_launch_s` and `front_token_s` are 0 where they never bind.
-    `prefill_launch_s` is that of steps with prompts, which no recorded graph fits; of those with no more than
-    `pieced_tokens` recorded pieces hold everything but attention: `decode_pieces` and `prefill_launches`.
 
-    A step has `launches`, and `decode_launches` or `prefill_launches` more when it decodes or prefills. `chunk_s` is
-    what another chunk costs for being one.
+    `inside_token_s` is the front end's where it is no process of its own; `overlapped` is 1 where the host looks after
+    sequences while the accelerator works. `prefill_launch_s` is that of steps with prompts or of more than
+    `recorded_tokens`, which no recorded graph fits; of those with no more than `pieced_tokens` recorded pieces hold
+    everything but attention: `decode_pieces` and `prefill_launches`.
+
+    A step has `launches`, and `decode_launches` or `prefill_launches` more when it decodes or prefills; `eager_apart`
+    more where every one is issued. `chunk_s` is what another chunk costs for being one.
     """
 
     launches: float
@@ -57,12 +61,16 @@ class Issue(NamedTuple):
     host_step_s: float
     host_sequence_s: float
     front_token_s: float
+    inside_token_s: float
     fixed_s: float
     chunk_s: float
     slowest_stage: float
     stages: float
+    overlapped: float
     pieced_tokens: float
+    recorded_tokens: float
     decode_pieces: float
+    eager_apart: float
 
 
 class StepSurface(NamedTuple):
@@ -88,7 +96,7 @@ def step_s(surface: StepSurface, batch: StepBatch) -> float:
             surface.tables, table, batch.decode_sequences, batch.decode_context_tokens / batch.decode_sequences
         )
     working, least = _issue_s(surface.issue, batch, surface.query_tokens)
-    return latency + max(surface.issue.slowest_stage * work + working, least)
+    return max(latency + surface.issue.slowest_stage * work + working, least)
 
 
 def interval_s(surface: StepSurface, batch: StepBatch) -> float:
@@ -128,14 +136,13 @@ def decode_steps_within(
 
 
 class _Run(NamedTuple):
-    """Steps that only decode: step k takes latency + max(slope × attention(context + k) + constant, least)."""
+    """Steps that only decode: step k takes max(slope × attention(context + k) + constant, least)."""
 
     row: int
     beyond: float
     context_tokens: float
     slope: float
     constant_s: float
-    latency_s: float
     least_s: float
 
 
@@ -150,7 +157,7 @@ def _run(
     working, least = _issue_s(surface.issue, batch, surface.query_tokens)
     slope = surface.issue.slowest_stage
     row, beyond = place(surface.tables, surface.tables.places[DECODE_ALONE * FIELDS], sequences)
-    return _Run(row, beyond, context_tokens_sum / sequences, slope, slope * work + working, latency, least)
+    return _Run(row, beyond, context_tokens_sum / sequences, slope, latency + slope * work + working, least)
 
 
 def _piece(surface: StepSurface, run: _Run, done: int, most: int) -> tuple[int, float, float]:
@@ -177,10 +184,10 @@ def _bent(run: _Run, first_s: float, growth_s: float, length: int) -> tuple[int,
     if room > 0.0:
         if growth_s * (length - 1) > room:
             length = max(1, ceil(room / growth_s))
-        return length, run.latency_s + run.least_s, 0.0
+        return length, run.least_s, 0.0
     if growth_s * (length - 1) < room:
         length = max(1, int(room / growth_s) + 1)
-    return length, run.latency_s + first_s, growth_s
+    return length, first_s, growth_s
 
 
 def _starting(first_s: float, growth_s: float, seconds: float, length: int) -> int:
@@ -247,14 +254,21 @@ def _issue_s(issue: Issue, batch: StepBatch, query_tokens: float) -> tuple[float
     if batch.prefill_tokens > 0.0:
         launches += issue.prefill_launches
     sequences = batch.decode_sequences + batch.prefill_sequences + batch.elsewhere_sequences
-    host = issue.host_step_s + issue.host_sequence_s * sequences + issue.fixed_s
-    issued = launches * issue.eager_launch_s
+    host = issue.host_step_s + issue.fixed_s
+    # Each data-parallel rank schedules its own; they share a front end.
+    tended = issue.host_sequence_s * (batch.decode_sequences + batch.prefill_sequences)
+    tended += issue.inside_token_s * sequences
+    issued = (launches + issue.eager_apart) * issue.eager_launch_s
     # Steps of one token a sequence fit the recorded graphs, be it the last of a prompt whose rest came from elsewhere.
-    if batch.prefill_tokens > batch.prefill_sequences:
+    tokens = batch.decode_sequences * query_tokens + batch.prefill_tokens
+    if batch.prefill_tokens > batch.prefill_sequences or tokens > issue.recorded_tokens:
         issued = max(issued, _unrecorded(issue, batch, launches, query_tokens) * issue.prefill_launch_s)
-    eager = issue.slowest_stage * issued + host
+    issued *= issue.slowest_stage
     sent = issue.front_token_s * sequences
-    return issue.slowest_stage * launches * issue.gap_s + host, max(eager, sent)
+    gaps = issue.slowest_stage * launches * issue.gap_s
+    if issue.overlapped > 0.0:
+        return gaps + host, max(max(issued, tended) + host, sent)
+    return gaps + tended + host, max(issued + tended + host, sent)
 
 
 def _unrecorded(issue: Issue, batch: StepBatch, launches: float, query_tokens: float) -> float:

@@ -13,7 +13,7 @@ from sizewell.costs.axis import Table, count_axis, put_together, smooth_axis
 from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.machines import Reached
 from sizewell.costs.operators import RankModel
-from sizewell.costs.step import dispatch_s, host_link_s, working
+from sizewell.costs.step import apart, dispatch_s, host_link_s, working
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.surface import Issue, StepSurface
 from sizewell.costs.work import Operator
@@ -216,13 +216,17 @@ class _Tables:
             prefill_launch_s=factors["prefill_launch_s"],
             host_step_s=factors["host_step_s"],
             host_sequence_s=factors["host_sequence_s"],
-            front_token_s=factors["front_token_s"] if launch.front_end else 0.0,
+            front_token_s=factors["front_token_s"] if launch.front_end and not launch.front_inside else 0.0,
+            inside_token_s=factors["front_token_s"] if launch.front_inside else 0.0,
             fixed_s=float(dispatch_s(main, self.reached)[0] + host_link_s(launch, self.reached)[0]),
             chunk_s=self._chunk_s(),
             slowest_stage=launch.slowest_stage,
             stages=float(launch.stages),
+            overlapped=float(launch.overlapped),
             pieced_tokens=float(self.policy.pieced_tokens),
+            recorded_tokens=float(self.policy.recorded_tokens),
             decode_pieces=decode + _launches(drafts, (DECODE,)),
+            eager_apart=float(apart((*main, *drafts))[0]) if launch.eager else 0.0,
         )
 
 

@@ -92,8 +92,8 @@ class Operator:
     `rows` is how many rows share one read of what is multiplied (tokens for weights, queries of a key head in decode,
     elements of a head in prefill); `row_bytes` is the part of `hbm_bytes` that belongs to those rows. `products` are
     the main kernels of one repeat, `depth` the inputs they sum over together, `units` the sequences or experts they
-    serve; `launches` counts all kernels. `skew` is how many times the mean the fullest rank's rows are, `stream_skew`
-    the weights that these read.
+    serve; `launches` counts all kernels, `uncompiled` those more where small operations are not compiled into one.
+    `skew` is how many times the mean the fullest rank's rows are, `stream_skew` the weights that these read.
     `block_scaled` products rescale sums after every block of inputs; `microscaled` weights of four bits are multiplied
     by 8-bit rows where the hardware scales so; a `narrow_cache` holds 8-bit rows.
     `part` is the line of the step it is reported under; `host` is set where its weights are computed with by the host.
@@ -112,6 +112,7 @@ class Operator:
     depth: float = 0.0
     units: Floats | None = None
     launches: int = 1
+    uncompiled: int = 0
     skew: Floats | None = None
     stream_skew: Floats | float = 1.0
     block_scaled: bool = False

@@ -2,9 +2,9 @@
 
 InferenceX (InferenceMAX), since 2025-10: recent releases of every engine, vLLM with its scheduler beside the step;
 TensorRT-LLM with an 8-bit cache and room for one prompt in a step; on Blackwell 8-bit caches, SGLang with chunks of
-16,384 tokens and a look for new requests every 10 decoding steps, 30 from 16 users on, and vLLM told to multiply the
-four-bit experts of gpt-oss by 8-bit rows (VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8), which it does not by itself. Prefix
-caches are off.
+16,384 tokens, graphs for all users and a look for new requests every 10 decoding steps, 30 from 16 users on, and vLLM
+told to multiply the four-bit experts of gpt-oss by 8-bit rows (VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8), which it does not
+by itself. Prefix caches are off.
 
 trtllm-bench, as TensorRT-LLM's performance overview runs it, queues at once a number of requests that depends on their
 lengths; other tables of runs that start all at once state it as their concurrency.
@@ -62,7 +62,9 @@ class Conversation:
     longest_tokens: float = 2048.0
 
 
-SHARE_GPT = Conversation()
+SHARE_GPT = Conversation(prompt_shape=0.5, answer_shape=0.85)
+"""Many prompts and answers are short: mean over median time per output token, 1.0 to 2.9 where a thousand start at
+once, tells how many (shared/data/points-dev.csv, statistics that nothing else is fitted to)."""
 LLM_SERVING_SIM = Conversation(
     prompt_shape=2.6, answer_shape=44.0, longest_prompt_tokens=4096.0, longest_tokens=8192.0
 )  # fmt: skip
@@ -137,6 +139,11 @@ def fills_cache(row: PointRow) -> bool:
 def streams_single_tokens(row: PointRow, engine: str) -> bool:
     """Return whether every token is sent by itself: its scripts send ten or more of these engines at once."""
     return not (is_inferencex(row) and engine in {"sglang", "trtllm"})
+
+
+def records_all(row: PointRow, engine: str) -> bool:
+    """Return whether graphs are recorded up to as many sequences as there are users, as its scripts ask."""
+    return is_inferencex(row) and engine == "sglang"
 
 
 def receive_steps(row: PointRow, engine: str, architecture: str) -> int:

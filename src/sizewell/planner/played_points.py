@@ -70,7 +70,7 @@ class Player:
         return replace(
             facts,
             rules=rules,
-            scheduler="sglang" if case.engine == "sglang" else "vllm",
+            scheduler="vllm" if pool.work.policy.mixes else "sglang",
             receive_steps=receive_steps(case.row, case.engine, case.machines.clusters[0].gpu.architecture),
             balance_steps=BALANCE_STEPS if pool.work.policy.balanced else 0,
             prefix_caching=keeps_prefixes(case.row, case.engine),

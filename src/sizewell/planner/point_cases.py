@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 
@@ -13,12 +13,13 @@ from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.machines import Machines
 from sizewell.costs.operators import RankModel
 from sizewell.costs.rank_memory import rank_memory
-from sizewell.costs.step_policy import BALANCED, GATHERING, PROMPTS_FIRST, StepPolicy
+from sizewell.costs.step_policy import BALANCED, GATHERING, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
 from sizewell.planner.harnesses import (
     as_launched,
     fills_cache,
     narrows_expert_rows,
+    records_all,
     streams_single_tokens,
 )
 from sizewell.planner.measured_point import PointRow
@@ -26,6 +27,7 @@ from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, PricedBatch, StepWork, step_work
 from sizewell.specs.deployment import EngineSettings, Formats
 from sizewell.specs.engine import EAGER_TAG, NARROW_ROWS_TAG, EngineSpec, engine_tags
+from sizewell.specs.engine_loops import OVERLAPPED, PROMPTS_FIRST, serves_inside
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 
@@ -45,6 +47,8 @@ STEP_TOKENS = {"llama.cpp": LLAMA_CPP_TOKENS, "trtllm": 8192, "lmdeploy": 32_768
 """Token budgets of a step; early LMDeploy computes all prompts that wait as one batch."""
 WHOLE_BATCHES = frozenset({"trtllm"})
 """Engines whose static batches have no token budget: all prompts are one step (gptSessionBenchmark)."""
+SERVED_GRAPHS = 128
+"""Sequences of the largest step that trtllm-serve records unless told otherwise (CudaGraphConfig, 1.0)."""
 RESERVING = frozenset({"trtllm"})
 """Engines that admit a sequence only when its whole answer fits (GUARANTEED_NO_EVICT), unless told otherwise."""
 
@@ -127,13 +131,20 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
     policy = _policy(row, engine, facts)
     if engine == "vllm":
         policy = replace(policy, pieced_tokens=facts.engine.pieced_tokens(int(seats), policy.chunk_tokens))
+    if engine in {"vllm", "sglang"}:
+        recorded = inf if records_all(row, engine) else facts.engine.recorded_tokens(int(seats), policy.chunk_tokens)
+        policy = replace(policy, recorded_tokens=recorded)
+    tags = _tags(row, engine, policy)
+    inside = serves_inside(row.engine, row.engine_version or row.date)
+    overlapped, mixes = not OVERLAPPED.isdisjoint(tags), PROMPTS_FIRST.isdisjoint(tags)
+    policy = replace(policy, front_inside=inside, overlapped=overlapped, mixes=mixes)
     found = tuple(layouts(row, facts.model))
     return PointCase(
         row=row,
         machines=Machines.of([facts.cluster]),
         engine=engine,
         tags=(
-            *_tags(row, engine, policy),
+            *tags,
             *((NARROW_ROWS_TAG,) if narrows_expert_rows(row, engine, facts.cluster.gpu.architecture) else ()),
         ),
         lengths=lengths,
@@ -205,7 +216,7 @@ def _policy(row: PointRow, engine: str, facts: PointFacts) -> StepPolicy:
         drafts=drafts,
         plain=facts.engine.on(gpu.vendor, gpu.compute_capability).plain_prompts if engine == "llama.cpp" else None,
         balanced=engine in BALANCED,
-        mixes=engine not in PROMPTS_FIRST,
+        recorded_tokens=SERVED_GRAPHS if engine == "trtllm" and "trtllm-serve" in row.notes else inf,
         front_end=served and streams_single_tokens(row, engine),
         gathers=served and engine in GATHERING,
     )

@@ -25,6 +25,8 @@ PER_USER = 10
 FEWEST = 32
 OPEN_REQUESTS = 1000
 SHORTEST_TOKENS = 4
+SCALINGS = 4
+"""Times lengths are stretched to their mean and cut again: what is cut off must come back elsewhere."""
 JITTER = 0.005
 """Requests of one length start and end together, wave after wave. Clocks of real machines drift apart by about this
 much; SGLang, which computes prompts before it decodes on, brings a wave together again, and so do tests in which all
@@ -92,9 +94,10 @@ def _talked(
     mean: float, shape: float, longest: NDArray[np.int64] | float, count: int, draw: np.random.Generator
 ) -> NDArray[np.float64]:
     """Return gamma distributed lengths up to some longest, of that mean."""
-    drawn = np.minimum(draw.gamma(shape, mean / shape, count), longest)
-    scaled: NDArray[np.float64] = drawn * (mean / drawn.mean())
-    return scaled
+    drawn: NDArray[np.float64] = draw.gamma(shape, mean / shape, count)
+    for _ in range(SCALINGS):
+        drawn = np.minimum(drawn * (mean / drawn.mean()), longest)
+    return drawn
 
 
 def _around(case: PointCase, mean: float, count: int, draw: np.random.Generator) -> NDArray[np.float64]:

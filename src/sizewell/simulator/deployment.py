@@ -59,19 +59,15 @@ def deployed_facts(
     """Return what the simulator must know of one replica of a pool, whose memory ledger is `memory`."""
     chosen = deployment.pools[pool]
     reached = Reached.of(Machines.of([deployment.cluster_of(pool)]), efficiencies, also=deployment.tags)
-    surface = make_surface(
-        deployment.model,
-        Formats(weight=deployment.weight_format, kv=deployment.kv_format),
-        chosen.parallelism,
-        StepPolicy.of(chosen.settings, deployment.engine),
-        reached,
-    )
+    policy = StepPolicy.of(chosen.settings, deployment.engine)
+    formats = Formats(weight=deployment.weight_format, kv=deployment.kv_format)
+    surface = make_surface(deployment.model, formats, chosen.parallelism, policy, reached)
     cache = (memory.layout, memory.kv_blocks)
     facts = replica_facts(surface, cache, deployment.engine, chosen.settings, chosen.parallelism)
     acceptance, request_s = (float(reached.factors[name][0]) for name in ("acceptance", "request_s"))
     if chosen.settings.draft_acceptance is not None:
         acceptance = chosen.settings.draft_acceptance
-    scheduler: Scheduler = "sglang" if deployment.engine.name == "sglang" else "vllm"
+    scheduler: Scheduler = "vllm" if policy.mixes else "sglang"
     facts = replace(facts, scheduler=scheduler, acceptance=acceptance, request_s=request_s, seed=seed)
     if not chosen.settings.kv_host_bytes:
         return facts

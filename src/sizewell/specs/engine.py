@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Literal
 
 AMPERE, HOPPER = 8, 9
@@ -32,7 +33,7 @@ HOST_TAG = "weights:on-host"
 """Tag of deployments whose hosts compute with some of the weights."""
 
 EAGER_TAG = "steps:eager"
-"""Tag of deployments whose hosts issue every kernel: those of several nodes do so at different moments."""
+"""Tag of deployments whose hosts issue every kernel."""
 
 NARROW_ROWS_TAG = "rows:8"
 """Tag of deployments told to multiply experts of four bits by 8-bit rows."""
@@ -231,6 +232,10 @@ class EngineSpec:
         """Return up to how many tokens steps with prompts run in captured pieces, attention between them; 0: never."""
         captures = self.name == "vllm" and self.profile == "v1"
         return self.captured_tokens(max_num_seqs, max_num_batched_tokens) if captures else 0
+
+    def recorded_tokens(self, max_num_seqs: int, max_num_batched_tokens: int) -> float:
+        """Return the tokens of the largest step that only decodes and still runs as a graph."""
+        return inf if self.name == "llama.cpp" else self.captured_tokens(max_num_seqs, max_num_batched_tokens)
 
     def captured_sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Return how many batch sizes are captured as graphs: 1, 2, 4, steps of 8, coarser steps from 256."""

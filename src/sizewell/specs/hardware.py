@@ -125,8 +125,8 @@ class NodeSpec:
     `scale_up_domain` is how many accelerators share the fast links: 72 in an NVL72, across nodes; 2 or 4 where bridges
     join islands inside a node, which reach each other over `peer_link` through the host. Without a second accelerator
     the topology is `none` and `scale_up` is the link out. `gpu_keys` are the accelerators it can hold, `gpu_counts` the
-    numbers it is built or rented with; up to `small_host_gpus` of them sit around `small_host`. `provider` names the
-    cloud that rents it.
+    numbers it is built or rented with; up to `small_host_gpus` of them sit around `small_host`. `through_host`: cards
+    do not reach one another's memory. `provider` names the cloud that rents it.
     """
 
     key: str
@@ -147,6 +147,7 @@ class NodeSpec:
     peer_link: LinkSpec | None = None
     small_host: HostSpec | None = None
     small_host_gpus: int = 0
+    through_host: bool = False
     aliases: tuple[str, ...] = field(default=())
 
     def holding(self, gpus: int) -> NodeSpec:
