@@ -17,8 +17,10 @@ from sizewell.costs.step_policy import BALANCED, GATHERING, PROMPTS_FIRST, StepP
 from sizewell.planner.disaggregation import prefill_lengths
 from sizewell.planner.harnesses import (
     as_launched,
+    drafts,
     fills_cache,
     narrows_expert_rows,
+    rank_tokens,
     streams_single_tokens,
 )
 from sizewell.planner.measured_point import PointRow
@@ -156,7 +158,9 @@ def _seats(row: PointRow) -> float | None:
 
 
 def _tags(row: PointRow, engine: str, policy: StepPolicy) -> tuple[str, ...]:
-    release = (row.engine_version or row.date) if engine in {row.engine, "sglang"} else ""
+    # Dynamo numbers its own releases beside SGLang's, and instead of TensorRT-LLM's.
+    own = engine in {row.engine, "sglang"}
+    release = (row.engine_version or row.date) if own else row.date if row.engine.startswith("dynamo") else ""
     return (*engine_tags(engine, release), *((EAGER_TAG,) if policy.eager else ()))
 
 
@@ -191,7 +195,6 @@ def repeated_prompts(row: PointRow) -> int:
 
 def _policy(row: PointRow, engine: str, facts: PointFacts) -> StepPolicy:
     gpu = facts.cluster.gpu
-    drafts = (1 if row.attention_dp else 3) if row.speculative == "mtp" else 0
     default = STEP_TOKENS.get(engine, 8192 if _is_large(facts.cluster) else 2048)
     chunk = row.max_num_batched_tokens or default
     served = (
@@ -202,7 +205,6 @@ def _policy(row: PointRow, engine: str, facts: PointFacts) -> StepPolicy:
     return StepPolicy(
         chunk_tokens=chunk,
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
-        drafts=drafts,
         plain=facts.engine.on(gpu.vendor, gpu.compute_capability).plain_prompts if engine == "llama.cpp" else None,
         balanced=engine in BALANCED,
         mixes=engine not in PROMPTS_FIRST,
@@ -225,6 +227,7 @@ def _mean_rate(notes: str) -> float | None:
 
 def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths, policy: StepPolicy) -> PoolCase:
     grid = (1.0,) if policy.chunk_tokens == LLAMA_CPP_TOKENS else GRID
+    policy = _pool_policy(row, layout, policy)
     held = formats(row, facts.model)
     lengths = prefill_lengths(lengths) if layout.role == "prefill" else lengths
     context = lengths.decode_context_tokens
@@ -246,6 +249,16 @@ def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths
         blocks=int(blocks),
         kv_tokens=fitting * context * context / (context + reserved),
         together=_together(row, layout, RankModel.of(facts.model, held, layout.cut), policy),
+    )
+
+
+def _pool_policy(row: PointRow, layout: PoolLayout, policy: StepPolicy) -> StepPolicy:
+    """Return how the replicas of a pool form steps: what is drafted and how large steps are depends on their cut."""
+    engine, cut = engine_family(row.engine), layout.cut
+    return replace(
+        policy,
+        chunk_tokens=rank_tokens(row, engine, cut, policy.chunk_tokens),
+        drafts=0 if layout.role == "prefill" else drafts(row, engine, cut, (row.concurrency or 0.0) / layout.replicas),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from sizewell.costs.collectives import exchange, transfer_s
+from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.ledger import MemoryLedger
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.step_policy import StepPolicy
@@ -43,13 +44,20 @@ def deployed(
     if set(fleets) != {"prefill", "decode"}:
         raise BadInputError(f"pools {', '.join(fleets)}: give one pool 'both', or 'prefill' and 'decode'")
     counted = memories[[pool.role for pool in deployment.pools].index("decode")].layout.block_tokens
-    network = kv_network(deployment, memories, efficiencies)
+    return split(fleets["prefill"], fleets["decode"], kv_network(deployment, memories, efficiencies), counted)
+
+
+def split(front: Fleet, back: Fleet, network: Network, block_tokens: int) -> Disaggregated:
+    """Return two pools joined by a network that counts blocks of `block_tokens`."""
     # A block may be played as several of those the engine counts.
-    blocks = fleets["decode"].replica.block_tokens / counted
-    network = replace(
-        network, send_block_s=blocks * network.send_block_s, receive_block_s=blocks * network.receive_block_s
-    )  # fmt: skip
-    return Disaggregated(prefill=fleets["prefill"], decode=fleets["decode"], network=network)
+    blocks = back.replica.block_tokens / block_tokens
+    return Disaggregated(
+        prefill=front,
+        decode=back,
+        network=replace(
+            network, send_block_s=blocks * network.send_block_s, receive_block_s=blocks * network.receive_block_s
+        ),
+    )
 
 
 def deployed_facts(
@@ -108,7 +116,14 @@ def kv_network(deployment: Deployment, memories: Sequence[MemoryLedger], efficie
     near = named is None and cluster.scale_up_gpus >= cluster.gpus
     reached = Reached.of(Machines.of([cluster]), efficiencies, also=deployment.tags)
     by_role = {pool.role: memory.layout for pool, memory in zip(deployment.pools, memories, strict=True)}
-    front, back = by_role["prefill"], by_role["decode"]
+    return carried(by_role["prefill"], by_role["decode"], reached, near=near)
+
+
+def carried(front: CacheLayout, back: CacheLayout, reached: Reached, *, near: bool) -> Network:
+    """Return what carries caches of one layout to a pool of another on the first of some machines: the fabric `near`
+    accelerators share, or the network of their nodes.
+    """
+    cluster = reached.machines.clusters[0]
     sent = front.bytes_per_block * back.block_tokens / front.block_tokens
     sizes = np.array([0.0, sent, back.bytes_per_block])
     if near:
