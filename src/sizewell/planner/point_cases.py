@@ -13,7 +13,7 @@ from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.machines import Machines
 from sizewell.costs.operators import RankModel
 from sizewell.costs.rank_memory import rank_memory
-from sizewell.costs.step_policy import BALANCED, GATHERING, PROMPTS_FIRST, StepPolicy
+from sizewell.costs.step_policy import BALANCED, GATHERING, PROMPTS_FIRST, StepPolicy, aside_rows
 from sizewell.planner.disaggregation import prefill_lengths
 from sizewell.planner.harnesses import (
     as_launched,
@@ -129,13 +129,14 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
     policy = _policy(row, engine, facts)
     if engine == "vllm":
         policy = replace(policy, pieced_tokens=facts.engine.pieced_tokens(int(seats), policy.chunk_tokens))
-    found = tuple(layouts(row, facts.model))
+    found, tags = tuple(layouts(row, facts.model)), _tags(row, engine, policy)
+    policy = replace(policy, aside_rows=aside_rows(tags))
     return PointCase(
         row=row,
         machines=Machines.of([facts.cluster]),
         engine=engine,
         tags=(
-            *_tags(row, engine, policy),
+            *tags,
             *((NARROW_ROWS_TAG,) if narrows_expert_rows(row, engine, facts.cluster.gpu.architecture) else ()),
         ),
         lengths=lengths,

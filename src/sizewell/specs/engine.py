@@ -28,6 +28,10 @@ the step; SGLang's overlapped scheduler, then prefill recorded in pieces; Tensor
 PyTorch."""
 
 
+SHARED_ASIDE_ROWS = {"engine:sglang-recorded": 1024, "engine:trtllm-pytorch": 1024}
+"""Rows of a recorded step up to which a generation computes shared experts on a stream of their own, beside routed
+ones. vLLM has such a stream as well; measured steps of its releases do not show it."""
+
 HOST_TAG = "weights:on-host"
 """Tag of deployments whose hosts compute with some of the weights."""
 
