@@ -27,7 +27,7 @@ from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, PricedBatch, StepWork, step_work
 from sizewell.specs.deployment import EngineSettings, Formats
-from sizewell.specs.engine import EAGER_TAG, NARROW_ROWS_TAG, EngineSpec, engine_tags
+from sizewell.specs.engine import EAGER_TAG, NARROW_ROWS_TAG, SPLIT_TAG, EngineSpec, engine_tags
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 
@@ -137,6 +137,7 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         engine=engine,
         tags=(
             *tags,
+            *((SPLIT_TAG,) if row.disaggregated else ()),
             *((NARROW_ROWS_TAG,) if narrows_expert_rows(row, engine, facts.cluster.gpu.architecture) else ()),
         ),
         lengths=lengths,

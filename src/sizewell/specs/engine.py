@@ -38,6 +38,9 @@ HOST_TAG = "weights:on-host"
 EAGER_TAG = "steps:eager"
 """Tag of deployments whose hosts issue every kernel: those of several nodes do so at different moments."""
 
+SPLIT_TAG = "pools:split"
+"""Tag of deployments whose prompts have a pool of their own."""
+
 NARROW_ROWS_TAG = "rows:8"
 """Tag of deployments told to multiply experts of four bits by 8-bit rows."""
 
