@@ -11,9 +11,11 @@ import numpy as np
 
 from sizewell.calibrator.beliefs import Floats
 from sizewell.calibrator.intervals import equal_shares, widening, width, widths
+from sizewell.planner.certainty import load_tag
 from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_cases import PointCase
 from sizewell.specs.calibration import Efficiencies, Factor
+from sizewell.specs.engine import SPLIT_TAG
 
 SPREADS = {
     "speed": "tpot_spread",
@@ -45,8 +47,9 @@ class Residuals:
 
 
 def load_of(row: PointRow) -> str:
-    """Return the kind of load of a row; stages of different rates are open arrivals."""
-    return row.load or "open_loop"
+    """Return the tag of the kind of load of a row, of split pools apart; stages of different rates are open arrivals."""
+    load = load_tag(row.load or "open_loop")
+    return f"{load}+{SPLIT_TAG}" if row.disaggregated else load
 
 
 def with_spreads(efficiencies: Efficiencies, left: Residuals) -> Efficiencies:
@@ -60,12 +63,12 @@ def with_spreads(efficiencies: Efficiencies, left: Residuals) -> Efficiencies:
         for load, size in widths(some.group, weights, [load_of(case.row) for case in some.cases]).items():
             factor = Factor(value=round(float(np.expm1(size)), 3), spread=0.0, source=SPREAD_SOURCE)
             if load:
-                overrides.setdefault(f"load:{load}", {})[name] = factor
+                overrides.setdefault(load, {})[name] = factor
             else:
                 factors[name] = factor
     factors["gpu_widening"] = _wider(known, lambda some: some.gpu)
     factors["engine_widening"] = _wider(known, lambda some: some.engine)
-    factors["assumed_widening"] = _assumed(left)
+    factors["assumed_widening"] = _assumed(left, replace(efficiencies, factors=factors, overrides=overrides))
     measured = {tag for case in left.cases for tag in case.all_tags if tag.startswith(("gpu:", "engine:"))}
     return replace(efficiencies, factors=factors, overrides=overrides, measured=frozenset(measured))
 
@@ -79,20 +82,15 @@ def _wider(some: Residuals, without: Callable[[Residuals], Floats]) -> Factor:
     return Factor(value=round(float(np.mean(ratios)), 2), spread=0.0, source=WIDER_SOURCE)
 
 
-def _assumed(left: Residuals) -> Factor:
-    """Return how much wider errors are for each fact a row does not state, by the rows that lack one or two."""
-    ratios = []
-    for kind in ("speed", "first"):
-        mine = left.take(left.kinds == kind)
-        lacking = np.array([len(case.assumed) for case in mine.cases])
-        if (lacking > 0).any():
-            ratio = _width(mine.take(lacking > 0)) / _width(mine.take(lacking == 0))
-            ratios.append(max(ratio, 1.0) ** (1 / float(np.mean(lacking[lacking > 0]))))
-    return Factor(value=round(min(float(np.mean(ratios)), 2.0), 2), spread=0.0, source=WIDER_SOURCE)
-
-
-def _width(some: Residuals) -> float:
-    return width(some.group, equal_shares([case.row.dataset for case in some.cases]))
+def _assumed(left: Residuals, wide: Efficiencies) -> Factor:
+    """Return how much wider than its kind and load say an interval is for each fact a row does not state."""
+    lacking = np.array([len(case.assumed) for case in left.cases])
+    some, lacking = left.take(lacking > 0), lacking[lacking > 0]
+    tags = [(*case.all_tags, load_tag(case.row.load or "open_loop")) for case in some.cases]
+    usual = np.log1p([wide.value(SPREADS[kind], each) for kind, each in zip(some.kinds, tags, strict=True)])
+    shares = equal_shares([case.row.dataset for case in some.cases])
+    times = width(some.group / usual, shares) ** (1 / float(np.mean(lacking)))
+    return Factor(value=round(float(np.clip(times, 1.0, 2.0)), 2), spread=0.0, source=WIDER_SOURCE)
 
 
 def with_tails(efficiencies: Efficiencies, ready: Sequence[PointCase]) -> Efficiencies:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from sizewell.catalog.derived import TUNINGS, _spelled, derivation, stored_as, suffix_of
 from sizewell.catalog.models import list_models, read_model
+from sizewell.costs.weights import rank_weight_bytes
+from sizewell.specs.deployment import Parallelism
 from sizewell.specs.errors import UnknownNameError, UnreachableError
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.weight_format import parse_weight_format
@@ -67,13 +69,23 @@ def test_a_plain_copy_has_its_base_and_its_format(name: str, base: str, weights:
 
 
 # Released files that keep more in 16 bits than their names say: NVFP4 recipes differ from model to model,
-# Meta leaves attention and Llama 4 the shared experts, and Qwen pads one matrix; one name does not say the size.
-KEPT_MORE = ("nvfp4", "mixtral-instruct-awq", "meta-llama/", "Llama-4-Scout", "Qwen2.5-72B-Instruct-AWQ")
+# NVIDIA's first FP4 of R1 all of its attention, Meta leaves attention and Llama 4 the shared experts, and Qwen pads one
+# matrix; one name does not say the size.
+KEPT_MORE = (
+    "nvfp4", "DeepSeek-R1-FP4", "mixtral-instruct-awq", "meta-llama/", "Llama-4-Scout", "Qwen2.5-72B-Instruct-AWQ",
+)  # fmt: skip
 QUANTIZED = sorted(
     name
     for name in FILES
     if suffix_of("", name.lower()) and not any(word.lower() in name.lower() for word in (*KEPT_MORE, "-bf16"))
 )
+
+
+def test_four_bit_latent_attention_is_what_its_released_checkpoint_holds() -> None:
+    """NVIDIA's V3.1 in NVFP4 narrows one of the matrices of attention, the one behind it."""
+    released, named = read_model("nvidia/DeepSeek-V3.1-NVFP4"), read_model("deepseek-ai/DeepSeek-V3.1")
+    cut = Parallelism(tp=4)
+    assert rank_weight_bytes(named, "nvfp4", cut) == rank_weight_bytes(released, "native", cut)
 
 
 @pytest.mark.parametrize("name", QUANTIZED)

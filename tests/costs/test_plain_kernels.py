@@ -55,6 +55,19 @@ def test_packed_weights_are_written_and_read_in_16_bits_in_large_steps_only() ->
         assert more == pytest.approx(widened * 4 * parameters, rel=0.04)
 
 
+def test_chosen_experts_were_multiplied_one_after_the_other_before_2025_05() -> None:
+    """A token of R1 chooses 8 of 256 experts of three matrices in each of 58 layers; 512 tokens choose them all."""
+    found = {}
+    for version in ("2025-01", "2025-06"):
+        for tokens in (1, 512):
+            changed = PlainKernels(rules(version)).changed(ranked(R1, "gguf-q4_k_m").step(Batch.prefill(tokens)))
+            (routed,) = {id(o): o for o in changed if o.name == "routed experts"}.values()
+            found[version, tokens] = float(routed.repeats * (0 * routed.rows + routed.products)[0])
+    assert found["2025-01", 1] == pytest.approx(58 * 3 * 8)
+    assert found["2025-01", 512] == pytest.approx(58 * 3 * 256, rel=0.001)
+    assert found["2025-06", 1] == found["2025-06", 512] == 58
+
+
 def test_steps_that_decode_read_what_they_read_before() -> None:
     for weight in ("fp16", "gguf-q4_k_m"):
         assert hbm_bytes(rules(), Batch.decode(1, 4000), weight) == hbm_bytes(None, Batch.decode(1, 4000), weight)

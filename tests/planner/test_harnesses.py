@@ -8,12 +8,15 @@ from typing import Any
 from planner.test_point_requests import ROW
 from sizewell.planner.harnesses import (
     as_launched,
+    drafts,
     keeps_prefixes,
     narrows_expert_rows,
+    rank_tokens,
     receive_steps,
     streams_single_tokens,
 )
 from sizewell.planner.measured_point import PointRow
+from sizewell.specs.deployment import Parallelism
 
 HARNESS = "InferenceX-derived, eff. lengths 0.9x nominal"
 
@@ -53,6 +56,35 @@ def test_prefix_caches_are_on_but_in_this_harness() -> None:
     assert keeps_prefixes(row(notes=""), "vllm")
     assert not keeps_prefixes(row(notes=HARNESS), "vllm")
     assert not streams_single_tokens(row(notes=HARNESS), "sglang")
+
+
+def test_engines_draft_as_many_tokens_as_the_launch_scripts_say() -> None:
+    """Three; two under SGLang there; one where ranks with attention of their own have many sequences."""
+    alone, ranks = Parallelism(tp=8, ep=8), Parallelism(dp=8, ep=8)
+    told = row(notes=HARNESS, speculative="mtp")
+    assert drafts(row(notes=HARNESS), "sglang", alone, 64) == 0
+    assert drafts(told, "sglang", ranks, 64) == 2
+    assert drafts(replace(told, notes=""), "sglang", alone, 64) == 3
+    assert [drafts(told, "trtllm", cut, 64) for cut in (alone, ranks)] == [3, 1]
+    pools = replace(told, disaggregated="prefill … | decode …")
+    assert [drafts(pools, "trtllm", ranks, 8 * users) for users in (64, 128)] == [3, 1]
+
+
+def test_sglang_divides_the_tokens_of_a_step_among_its_ranks() -> None:
+    ranks = Parallelism(dp=8, ep=8)
+    assert rank_tokens(row(), "sglang", ranks, 16_384) == 2048
+    assert rank_tokens(row(), "sglang", Parallelism(tp=8), 16_384) == 16_384
+    assert rank_tokens(row(), "trtllm", ranks, 8192) == 8192
+    long = row(notes=HARNESS, disaggregated="prefill …", input_tokens=7373.0)
+    assert rank_tokens(long, "sglang", ranks, 32_768) == 8192, "a prompt of a pool fits its rank"
+
+
+def test_sglang_on_eight_blackwell_cards_is_given_less_memory() -> None:
+    eight = row(engine="sglang", notes=HARNESS, tp=8, weight_format="fp8")
+    assert as_launched(eight, "sglang", "blackwell").memory_fraction == 0.82
+    assert as_launched(replace(eight, weight_format="nvfp4"), "sglang", "blackwell").memory_fraction == 0.85
+    assert as_launched(replace(eight, memory_fraction=0.7), "sglang", "blackwell").memory_fraction == 0.7
+    assert as_launched(eight, "sglang", "hopper").memory_fraction is None
 
 
 def test_experts_of_four_bits_are_multiplied_by_narrow_rows_where_the_harness_says_so() -> None:

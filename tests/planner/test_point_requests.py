@@ -33,7 +33,7 @@ def case(**changes: object) -> PointCase:
 
 def test_users_are_spread_over_replicas_and_send_ten_requests_each() -> None:
     one = case()
-    sent = offered(one, one.choices[0][0], 0.0, 0.01)
+    sent = offered(one, one.choices[0][0].layout.replicas, 0.0, 0.01)
     assert one.choices[0][0].layout.replicas == 2
     assert (sent.concurrency, len(sent), sent.think_s) == (16, 160, 0.01)
     assert np.abs(sent.input_tokens - 900).max() <= 5
@@ -41,17 +41,17 @@ def test_users_are_spread_over_replicas_and_send_ten_requests_each() -> None:
 
 def test_lengths_of_inferencex_vary_as_its_harness_draws_them() -> None:
     one = case(notes="InferenceX-derived")
-    tokens = offered(one, one.choices[0][0], 0.0, 0.0).input_tokens
+    tokens = offered(one, 2, 0.0, 0.0).input_tokens
     assert 800 <= tokens.min() < 820
     assert 980 < tokens.max() <= 1000
 
 
 def test_open_arrivals_meet_their_rate_and_an_offline_run_comes_at_once() -> None:
     poisson = case(load="open_loop", concurrency=None, request_rate_per_s=8.0, num_requests=4000.0)
-    sent = offered(poisson, poisson.choices[0][0], 4.0, 0.0)
+    sent = offered(poisson, 2, 4.0, 0.0)
     assert len(sent) / sent.arrival_s[-1] == pytest.approx(4.0, rel=0.1)
     burst = case(load="offline", concurrency=None, num_requests=500.0)
-    assert not offered(burst, burst.choices[0][0], 0.0, 0.0).arrival_s.any()
+    assert not offered(burst, 2, 0.0, 0.0).arrival_s.any()
 
 
 def test_what_a_table_leaves_open_is_not_played() -> None:
@@ -73,6 +73,32 @@ def test_a_played_point_agrees_with_itself() -> None:
     assert found["output_tokens_per_s"] == pytest.approx(180 * found["requests_per_s"], rel=0.01)
     # Little's law: 32 users are served or waiting all the time, but for the ends of the run.
     assert found["requests_per_s"] * found["e2e_mean_s"] == pytest.approx(32, rel=0.15)
+
+
+POOLS = "prefill tp8 ep1 dpattn=False workers=1 gpus=8 | decode tp8 ep8 dpattn=True workers=2 gpus=16"
+
+
+def split_case(users: float) -> PointCase:
+    """R1 on a prefill replica and two decode replicas of eight H200."""
+    return case(
+        engine="dynamo-sglang", engine_version="0.5.8", model="deepseek-ai/DeepSeek-R1", gpu="h200-sxm-141gb",
+        weight_format="fp8", num_gpus=24, num_nodes=None, tp=None, pp=None, ep=None, dp=None, concurrency=users,
+        input_tokens=4096.0, output_tokens=256.0, disaggregated=POOLS,
+    )  # fmt: skip
+
+
+def test_two_pools_are_played_whole() -> None:
+    few, many = split_case(4.0), split_case(64.0)
+    reached = Reached.of(few.machines, read_efficiencies(), also=few.tags)
+    calm, busy = (Player().play(one, reached) for one in (few, many))
+    assert calm is not None
+    assert busy is not None
+    for found, users in ((calm, 4), (busy, 64)):
+        # Little's law over the whole deployment, but for the ends of the run.
+        assert found["requests_per_s"] * found["e2e_mean_s"] == pytest.approx(users, rel=0.15)
+    # Prompts have a pool of their own: more of them wait, tokens hardly notice.
+    assert busy["ttft_mean_s"] > 3 * calm["ttft_mean_s"]
+    assert busy["tpot_mean_s"] < 2 * calm["tpot_mean_s"]
 
 
 @pytest.mark.parametrize(
@@ -108,14 +134,14 @@ def test_sglang_drops_attention_data_parallelism_of_one_way() -> None:
 
 def test_conversations_vary_within_what_benchmarks_keep_of_them() -> None:
     one = case(load="offline", concurrency=None, num_requests=3000.0, notes="ShareGPT", input_tokens=220.0)
-    sent = offered(one, one.choices[0][0], 0.0, 0.0)
+    sent = offered(one, 2, 0.0, 0.0)
     assert sent.input_tokens.mean() == pytest.approx(220, rel=0.02)
     assert sent.output_tokens.mean() == pytest.approx(180, rel=0.02)
     assert 900 < sent.input_tokens.max() <= 1100
     # Exponential: the longest of n answers is about ln n means.
     assert 5 < sent.output_tokens.max() / 180 < 11
     alike = replace(one, row=replace(one.row, dataset="llmservingsim_vllm_traces"))
-    answers = offered(alike, one.choices[0][0], 0.0, 0.0).output_tokens
+    answers = offered(alike, 2, 0.0, 0.0).output_tokens
     assert answers.std() / answers.mean() == pytest.approx(0.15, rel=0.1)
 
 
@@ -145,7 +171,7 @@ def test_prompts_of_a_shared_prefix_load_return() -> None:
     """Nine system prompts for five users are 45 prompts: of those that return, the last block is computed."""
     notes = "shared prefix: 9 system prompts x 5 users, system 100 tok, question 447 tok; stages 5 req/s for 60s"
     one = case(load="open_loop", concurrency=None, input_tokens=547.0, shared_prefix_tokens=100.0, notes=notes)
-    sent = offered(one, one.choices[0][0], 5.0, 0.0)
+    sent = offered(one, 2, 5.0, 0.0)
     assert (one.lengths.prompt_tokens, one.lengths.cached_tokens) == (16.0, 531.0)
     assert sorted(set(sent.segment_id.tolist())) == list(range(45))
     assert sent.segment_tokens.tolist() == [531] * len(sent)

@@ -44,7 +44,7 @@ def test_a_replica_serves_what_the_ledger_says_fits() -> None:
 def test_sglang_is_played_by_its_own_scheduler_in_pages() -> None:
     facts = facts_of("meta-llama/Llama-3.1-8B-Instruct", "sglang", Parallelism(dp=2))
     assert (facts.scheduler, facts.block_tokens, facts.conservativeness) == ("sglang", 16, 0.3)
-    assert facts.depth == 1
+    assert facts.depth == 2  # a step is formed while the one before runs
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,11 @@ def test_rules_follow_the_release(version: str, rules: tuple[bool, ...]) -> None
     found = SchedulerRules.of(version)
     names = ("async_scheduling", "reserve_prompt", "unhashed_first", "long_prefill_alone")
     assert tuple(getattr(found, name) for name in names) == rules
+
+
+@pytest.mark.parametrize(("version", "overlapped"), [("0.3.6", False), ("0.4.6", True), ("0.5.12-cu130", True)])
+def test_sglang_overlaps_scheduling_with_steps_since_0_4(version: str, overlapped: bool) -> None:
+    assert SchedulerRules.of_sglang(version).async_scheduling == overlapped
 
 
 def test_limits_that_cannot_be_are_refused() -> None:

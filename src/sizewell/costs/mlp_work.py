@@ -19,6 +19,8 @@ from sizewell.costs.work import Collective, Operator
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.layers import LatentAttention, Layer, MoeMlp
 
+SHARED_EXPERTS = "shared experts"
+
 GROUPED_LAUNCHES = 12
 """Scores, top-k and its weights, alignment in two, two quantisations, two grouped products with an activation between,
 weighted sum, sum with the shared experts."""
@@ -78,7 +80,7 @@ class MlpWork:
         held, routed = self.held.layer(layer, self.cut.tp), self.held.experts(layer, self.cut)
         found = [
             *product(Site("mlp", "mlp", repeats), held.mlp, self.local, () if routed else self.summed),
-            *product(Site("shared experts", "experts", repeats), held.shared, self.local),
+            *product(Site(SHARED_EXPERTS, "experts", repeats), held.shared, self.local),
             *product(Site("router", "router", repeats), held.router, self.local),
         ]
         if routed and isinstance(layer.mlp, MoeMlp):

@@ -3,6 +3,7 @@
     plain attention    scores cross memory on their way from product to softmax to product
     widened weights    packed weights are written to memory in 16 bits, and read by an ordinary product
     short sums         16-bit products are summed in 16 bits, for which some cards have a rate of its own
+    experts in turn    each expert that is touched has products of its own, which start and drain one after the other
     turns of stages    a host that is `queued_launches` kernels ahead of a card waits: other cards run dry meanwhile
 
 Derivation: docs/cost-model.md#plain-kernels.
@@ -17,10 +18,13 @@ import numpy as np
 
 from sizewell.costs.batch import Floats
 from sizewell.costs.operators import RankModel
-from sizewell.costs.work import DEQUANTISED, Operator
+from sizewell.costs.work import DEQUANTISED, Operator, OperatorKind
 from sizewell.specs.engine import PlainPrompts
 
 WIDE_BYTES = 2
+EXPERTS: frozenset[OperatorKind] = frozenset({"experts", "dequantised-experts"})
+EXPERT_MATRICES = 3
+"""Gate, up and down: stored apart."""
 LAYER_LAUNCHES, MATRIX_LAUNCHES = 25, 3
 """Kernels of a layer beside its matrices (norms, rotation, copies to the cache, two products with a softmax between),
 and of each matrix: rows to 16 bits, product, sums to 32 bits. Widening takes one more."""
@@ -37,6 +41,8 @@ class PlainKernels:
         return tuple(part for operator in operators for part in self._parts(operator))
 
     def _parts(self, operator: Operator) -> Iterator[Operator]:
+        if self.rules.experts_wait and operator.kind in EXPERTS:
+            operator = _in_turn(operator)
         if operator.kind == "prefill-attention":
             yield self._plain(operator)
         elif operator.kind in DEQUANTISED and self.rules.widened_from_tokens:
@@ -76,6 +82,13 @@ class PlainKernels:
         )
         product = replace(operator, kind=DEQUANTISED[operator.kind], repeats=repeats)
         yield self._summed(replace(product, hbm_bytes=written + operator.row_bytes))
+
+
+def _in_turn(operator: Operator) -> Operator:
+    """Return routed experts as products of their own for every expert that is touched, each with its rows quantized."""
+    touched = np.ones_like(operator.flops) if operator.units is None else operator.units
+    products = EXPERT_MATRICES * touched
+    return replace(operator, products=products, launches=2 * products)
 
 
 def overlap(rules: PlainPrompts, ranked: RankModel) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from math import ceil, inf
 
 import numpy as np
@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike
 
 from sizewell.costs.batch import Batch, Floats
 from sizewell.costs.host_work import HostSplit
+from sizewell.costs.mlp_work import SHARED_EXPERTS
 from sizewell.costs.operators import RankModel
 from sizewell.costs.plain_kernels import PlainKernels, overlap
 from sizewell.costs.step import Launch
 from sizewell.costs.work import Operator
 from sizewell.specs.deployment import EngineSettings, Parallelism
-from sizewell.specs.engine import EngineSpec, PlainPrompts
+from sizewell.specs.engine import SHARED_ASIDE_ROWS, EngineSpec, PlainPrompts
 from sizewell.specs.engine_loops import OVERLAPPED, PROMPTS_FIRST, serves_inside
 from sizewell.specs.model import ModelSpec
 
@@ -43,8 +44,9 @@ class StepPolicy:
     engine `mixes`, prompts ride on the steps of those that decode; else they have steps of their own. No sequence is
     longer than `longest_tokens`. Sequences are spread over batches that `fill_stages` of a pipeline, or share one.
     Steps with prompts that have no more than `pieced_tokens` on a rank run in recorded pieces, attention between them;
-    those that only decode are recorded up to `recorded_tokens` on a rank.
-    Where steps are `overlapped` the host looks after sequences while the accelerator works.
+    those that only decode are recorded up to `recorded_tokens` on a rank, and up to `aside_rows` rows they compute
+    shared experts beside the routed ones. Where steps are `overlapped` the host looks after sequences while the
+    accelerator works.
     `plain` says how prompts are computed where kernels are not fused.
     """
 
@@ -64,6 +66,7 @@ class StepPolicy:
     pieced_tokens: int = 0
     recorded_tokens: float = inf
     overlapped: bool = False
+    aside_rows: int = 0
     plain: PlainPrompts | None = None
 
     @classmethod
@@ -84,6 +87,7 @@ class StepPolicy:
             recorded_tokens=engine.recorded_tokens(settings.max_num_seqs, settings.max_num_batched_tokens),
             front_inside=serves_inside(engine.name, engine.version),
             overlapped=not OVERLAPPED.isdisjoint(engine.tags),
+            aside_rows=aside_rows(engine.tags),
             plain=engine.plain_prompts,
         )
 
@@ -118,6 +122,8 @@ class StepPolicy:
         """Return some operators of a step as this engine runs them, with what the host computes apart."""
         if self.plain is not None:
             operators = PlainKernels(self.plain).changed(operators)
+        if self.aside_rows and not self.eager:
+            operators = [aside(each, self.aside_rows) for each in operators]
         if not self.host_bytes:
             return tuple(operators)
         split = HostSplit.of(
@@ -145,6 +151,21 @@ class StepPolicy:
             overlapped=self.overlapped,
             schedulers=cut.dp,
         )
+
+
+def aside_rows(tags: Iterable[str]) -> int:
+    """Return up to how many rows an engine of some tags computes shared experts beside the routed ones; 0: never."""
+    return max((SHARED_ASIDE_ROWS.get(tag, 0) for tag in tags), default=0)
+
+
+def aside(operator: Operator, rows: int) -> Operator:
+    """Return an operator as it is where shared experts of up to `rows` rows, and ever less of up to twice as many, run
+    beside the routed ones: their bytes and operations add to those, not the start and end of their kernels.
+    """
+    if operator.name != SHARED_EXPERTS:
+        return operator
+    after = np.clip(operator.rows / rows - 1.0, 0.0, 1.0)
+    return replace(operator, products=operator.products * after, depth=operator.depth * after)
 
 
 def mean_accepted_tokens(acceptance: Floats, drafts: int) -> Floats:

@@ -108,10 +108,10 @@ class Operator:
     hbm_bytes: Floats
     rows: Floats
     row_bytes: Floats | float = 0.0
-    products: int = 1
-    depth: float = 0.0
+    products: Floats | int = 1
+    depth: Floats | float = 0.0
     units: Floats | None = None
-    launches: int = 1
+    launches: Floats | int = 1
     uncompiled: int = 0
     skew: Floats | None = None
     stream_skew: Floats | float = 1.0

@@ -4,7 +4,10 @@ InferenceX (InferenceMAX), since 2025-10: recent releases of every engine, vLLM 
 TensorRT-LLM with an 8-bit cache and room for one prompt in a step; on Blackwell 8-bit caches, SGLang with chunks of
 16,384 tokens, graphs for all users and a look for new requests every 10 decoding steps, 30 from 16 users on, and vLLM
 told to multiply the four-bit experts of gpt-oss by 8-bit rows (VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8), which it does not
-by itself. Prefix caches are off.
+by itself. Prefix caches are off. SGLang drafts two tokens, TensorRT-LLM three, or one where attention is data-parallel
+and a rank of a decode pool has many sequences. Pools compute prompts in larger steps than replicas that also decode:
+16,384 tokens under TensorRT-LLM, 32,768 under SGLang, and there at least a prompt for every data-parallel rank. On
+eight Blackwell cards SGLang has 82 % of memory for weights and cache, 85 % with four-bit weights.
 
 trtllm-bench, as TensorRT-LLM's performance overview runs it, queues at once a number of requests that depends on their
 lengths; other tables of runs that start all at once state it as their concurrency.
@@ -29,6 +32,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from sizewell.planner.measured_point import PointRow
+from sizewell.specs.deployment import Parallelism
 
 EFFECTIVE = 0.9
 """Mean over nominal lengths: they are drawn uniformly from 0.8 to 1.0 of the nominal ones."""
@@ -37,6 +41,14 @@ RELEASES = {"vllm": "0.14", "trtllm": "1.0", "sglang": "0.5"}
 PROMPT_ROOM, PROMPT_STEP = 64, 64
 GPT_OSS_TOKENS = 20_000
 CHUNK_TOKENS = {"hopper": 32_768, "blackwell": 16_384}
+POOL_TOKENS = {"sglang": 32_768, "trtllm": 16_384}
+"""Prompt tokens of a step of a replica that only computes prompts."""
+DRAFTS, SGLANG_DRAFTS, FEW_DRAFTS = 3, 2, 1
+MANY_OF_A_RANK = 96.0
+"""Sequences of a data-parallel rank from which on a decode pool drafts one token: recipes draft three for batches up to
+64 and one from 128 on."""
+EIGHT_RANKS = 8
+SGLANG_FRACTION, SGLANG_NARROW_FRACTION = 0.82, 0.85
 MANY_USERS = 16
 LONGEST_MEANS = 4.0
 AIPERF_ROOM = 1500
@@ -101,13 +113,44 @@ def as_launched(row: PointRow, engine: str, architecture: str) -> PointRow:
         engine_version=row.engine_version or RELEASES.get(engine, ""),
         kv_format=row.kv_format or ("fp8" if narrow else ""),
         max_num_batched_tokens=row.max_num_batched_tokens or _step_tokens(row, engine, architecture),
+        memory_fraction=row.memory_fraction or _memory_fraction(row, engine, architecture),
     )
 
 
+def _memory_fraction(row: PointRow, engine: str, architecture: str) -> float | None:
+    if engine != "sglang" or architecture != "blackwell" or row.tp != EIGHT_RANKS:
+        return None
+    return SGLANG_NARROW_FRACTION if row.weight_format == "nvfp4" else SGLANG_FRACTION
+
+
+def drafts(row: PointRow, engine: str, cut: Parallelism, users: float) -> int:
+    """Return the tokens a sequence drafts in a step on a replica cut so, which has so many `users`."""
+    if row.speculative != "mtp":
+        return 0
+    if engine == "sglang":
+        return SGLANG_DRAFTS if is_inferencex(row) else DRAFTS
+    if engine != "trtllm" or cut.dp == 1:
+        return DRAFTS
+    return DRAFTS if row.disaggregated and users / cut.dp < MANY_OF_A_RANK else FEW_DRAFTS
+
+
+def rank_tokens(row: PointRow, engine: str, cut: Parallelism, tokens: int) -> int:
+    """Return the token budget of one data-parallel rank of a replica that was told `tokens`.
+
+    SGLang is told those of a step and divides them among its ranks; recipes of pools see to it that one prompt fits.
+    """
+    if engine != "sglang" or cut.dp == 1:
+        return tokens
+    whole = round((row.input_tokens or 0.0) / EFFECTIVE) if row.disaggregated and is_inferencex(row) else 1
+    return max(tokens // cut.dp, whole)
+
+
 def _step_tokens(row: PointRow, engine: str, architecture: str) -> int | None:
+    if row.disaggregated:
+        return POOL_TOKENS.get(engine)
     if engine == "sglang":
         return CHUNK_TOKENS.get(architecture)
-    if engine != "trtllm" or row.disaggregated:
+    if engine != "trtllm":
         return None
     if "gpt-oss" in row.model:
         return GPT_OSS_TOKENS

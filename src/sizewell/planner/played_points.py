@@ -1,4 +1,4 @@
-"""A measured point played through the simulator: its own load, sent to one replica of its own deployment."""
+"""A measured point played through the simulator: its own load, sent to one replica or the two pools it ran on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from sizewell.planner.harnesses import keeps_prefixes, receive_steps
 from sizewell.planner.point_cases import RESERVING, PointCase, PoolCase
 from sizewell.planner.point_requests import is_played, offered
 from sizewell.planner.served import likely_choice, sent_per_s
-from sizewell.simulator.facts import BALANCE_STEPS, ReplicaFacts, SchedulerRules, replica_facts
+from sizewell.simulator.deployment import carried, split
+from sizewell.simulator.facts import (
+    BALANCE_STEPS,
+    Disaggregated,
+    Fleet,
+    ReplicaFacts,
+    SchedulerRules,
+    replica_facts,
+)
 from sizewell.simulator.simulate import simulate
 from sizewell.traffic.run import Run
 
@@ -30,17 +38,32 @@ class Player:
     def play(self, case: PointCase, reached: Reached) -> Mapping[str, float] | None:
         """Return the metrics of a row by their column name; None for a load or layout that is not played."""
         pools = case.choices[likely_choice(case, reached)] if len(case.choices) > 1 else case.choices[0]
-        pool = pools[0]
-        if len(pools) != 1 or not is_played(case) or pool.blocks < 2:
+        if not is_played(case) or any(pool.blocks < 2 for pool in pools):
             return None
-        request_s = float(reached.factors["request_s"][0])
-        rate_per_s = sent_per_s(case, pool, reached) if case.rate_per_s is not None else 0.0
-        requests = offered(case, pool, rate_per_s, request_s)
-        facts = self._facts(case, pool, reached, int((requests.input_tokens + requests.output_tokens).max()))
-        run = simulate(facts, requests)
-        if pool.work.policy.gathers and requests.concurrency is None and not requests.arrival_s.any():
+        request_s, alike = float(reached.factors["request_s"][0]), pools[0].layout.replicas if len(pools) == 1 else 1
+        rate_per_s = sent_per_s(case, pools[0], reached) if case.rate_per_s is not None else 0.0
+        requests = offered(case, alike, rate_per_s, request_s)
+        longest = int((requests.input_tokens + requests.output_tokens).max())
+        run = simulate(self._deployed(case, pools, reached, longest), requests)
+        if pools[0].work.policy.gathers and requests.concurrency is None and not requests.arrival_s.any():
             request_s += len(requests) * float(reached.factors["accept_s"][0])
-        return _metrics(run, request_s, pool.layout.replicas) if run.served.all() else None
+        return _metrics(run, request_s, alike) if run.served.all() else None
+
+    def _deployed(
+        self, case: PointCase, pools: tuple[PoolCase, ...], reached: Reached, longest: int
+    ) -> ReplicaFacts | Disaggregated:
+        """Return one replica, whose share of the load is played, or all of two pools."""
+        facts = {pool.layout.role: self._facts(case, pool, reached, longest) for pool in pools}
+        if len(pools) == 1:
+            return facts["both"]
+        by_role = {pool.layout.role: pool for pool in pools}
+        fleets = {
+            role: Fleet(replica=facts[role], replicas=by_role[role].layout.replicas, router="least-requests")
+            for role in facts
+        }
+        front, back, machines = by_role["prefill"].cache, by_role["decode"].cache, reached.machines.clusters[0]
+        network = carried(front, back, reached, near=machines.scale_up_gpus >= machines.gpus)
+        return split(fleets["prefill"], fleets["decode"], network, back.block_tokens)
 
     def _surface(self, case: PointCase, pool: PoolCase, reached: Reached) -> StepSurface:
         numbers = tuple(float(value[0]) for value in reached.factors.values())
@@ -66,7 +89,8 @@ class Player:
             seats = min(seats, max(1, int(pool.kv_tokens / cut.dp / case.lengths.decode_context_tokens)))
         surface, cache = self._surface(case, pool, reached), (pool.cache, pool.blocks)
         facts = replica_facts(surface, cache, case.engine_spec, replace(settings, max_num_seqs=seats), cut)
-        rules = facts.rules if case.engine == "vllm" else SchedulerRules(async_scheduling=False, reserve_prompt=True)
+        known = case.engine in {"vllm", "sglang"}
+        rules = facts.rules if known else SchedulerRules(async_scheduling=False, reserve_prompt=True)
         return replace(
             facts,
             rules=rules,

@@ -13,12 +13,14 @@ from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.machines import Machines
 from sizewell.costs.operators import RankModel
 from sizewell.costs.rank_memory import rank_memory
-from sizewell.costs.step_policy import BALANCED, GATHERING, StepPolicy
+from sizewell.costs.step_policy import BALANCED, GATHERING, StepPolicy, aside_rows
 from sizewell.planner.disaggregation import prefill_lengths
 from sizewell.planner.harnesses import (
     as_launched,
+    drafts,
     fills_cache,
     narrows_expert_rows,
+    rank_tokens,
     records_all,
     streams_single_tokens,
 )
@@ -26,7 +28,7 @@ from sizewell.planner.measured_point import PointRow
 from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, PricedBatch, StepWork, step_work
 from sizewell.specs.deployment import EngineSettings, Formats
-from sizewell.specs.engine import EAGER_TAG, NARROW_ROWS_TAG, EngineSpec, engine_tags
+from sizewell.specs.engine import EAGER_TAG, NARROW_ROWS_TAG, SPLIT_TAG, EngineSpec, engine_tags
 from sizewell.specs.engine_loops import OVERLAPPED, PROMPTS_FIRST, serves_inside
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
@@ -137,7 +139,7 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
     tags = _tags(row, engine, policy)
     inside = serves_inside(row.engine, row.engine_version or row.date)
     overlapped, mixes = not OVERLAPPED.isdisjoint(tags), PROMPTS_FIRST.isdisjoint(tags)
-    policy = replace(policy, front_inside=inside, overlapped=overlapped, mixes=mixes)
+    policy = replace(policy, front_inside=inside, overlapped=overlapped, mixes=mixes, aside_rows=aside_rows(tags))
     found = tuple(layouts(row, facts.model))
     return PointCase(
         row=row,
@@ -145,6 +147,7 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         engine=engine,
         tags=(
             *tags,
+            *((SPLIT_TAG,) if row.disaggregated else ()),
             *((NARROW_ROWS_TAG,) if narrows_expert_rows(row, engine, facts.cluster.gpu.architecture) else ()),
         ),
         lengths=lengths,
@@ -167,7 +170,9 @@ def _seats(row: PointRow) -> float | None:
 
 
 def _tags(row: PointRow, engine: str, policy: StepPolicy) -> tuple[str, ...]:
-    release = (row.engine_version or row.date) if engine in {row.engine, "sglang"} else ""
+    # Dynamo numbers its own releases beside SGLang's, and instead of TensorRT-LLM's.
+    own = engine in {row.engine, "sglang"}
+    release = (row.engine_version or row.date) if own else row.date if row.engine.startswith("dynamo") else ""
     return (*engine_tags(engine, release), *((EAGER_TAG,) if policy.eager else ()))
 
 
@@ -202,7 +207,6 @@ def repeated_prompts(row: PointRow) -> int:
 
 def _policy(row: PointRow, engine: str, facts: PointFacts) -> StepPolicy:
     gpu = facts.cluster.gpu
-    drafts = (1 if row.attention_dp else 3) if row.speculative == "mtp" else 0
     default = STEP_TOKENS.get(engine, 8192 if _is_large(facts.cluster) else 2048)
     chunk = row.max_num_batched_tokens or default
     served = (
@@ -213,7 +217,6 @@ def _policy(row: PointRow, engine: str, facts: PointFacts) -> StepPolicy:
     return StepPolicy(
         chunk_tokens=chunk,
         eager=row.eager or row.dataset == "kempner_dsr1" or engine == "transformers",
-        drafts=drafts,
         plain=facts.engine.on(gpu.vendor, gpu.compute_capability).plain_prompts if engine == "llama.cpp" else None,
         balanced=engine in BALANCED,
         recorded_tokens=SERVED_GRAPHS if engine == "trtllm" and "trtllm-serve" in row.notes else inf,
@@ -236,6 +239,7 @@ def _mean_rate(notes: str) -> float | None:
 
 def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths, policy: StepPolicy) -> PoolCase:
     grid = (1.0,) if policy.chunk_tokens == LLAMA_CPP_TOKENS else GRID
+    policy = _pool_policy(row, layout, policy)
     held = formats(row, facts.model)
     lengths = prefill_lengths(lengths) if layout.role == "prefill" else lengths
     context = lengths.decode_context_tokens
@@ -257,6 +261,16 @@ def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths
         blocks=int(blocks),
         kv_tokens=fitting * context * context / (context + reserved),
         together=_together(row, layout, RankModel.of(facts.model, held, layout.cut), policy),
+    )
+
+
+def _pool_policy(row: PointRow, layout: PoolLayout, policy: StepPolicy) -> StepPolicy:
+    """Return how the replicas of a pool form steps: what is drafted and how large steps are depends on their cut."""
+    engine, cut = engine_family(row.engine), layout.cut
+    return replace(
+        policy,
+        chunk_tokens=rank_tokens(row, engine, cut, policy.chunk_tokens),
+        drafts=0 if layout.role == "prefill" else drafts(row, engine, cut, (row.concurrency or 0.0) / layout.replicas),
     )
 
 

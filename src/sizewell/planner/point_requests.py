@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sizewell.planner.harnesses import conversation, is_inferencex
-from sizewell.planner.point_cases import PointCase, PoolCase, repeated_prompts
+from sizewell.planner.point_cases import PointCase, repeated_prompts
 from sizewell.traffic.requests import Requests
 
 Ints = NDArray[np.int64]
@@ -43,19 +43,19 @@ def is_played(case: PointCase) -> bool:
     A load tuned until a limit broke lies wherever the capacity was: only a formula that knows so can answer.
     """
     row = case.row
-    if case.tuned or row.disaggregated:
+    if case.tuned:
         return False
     return (
         row.load == "closed_loop" or case.rate_per_s is not None or (row.load == "offline" and bool(row.num_requests))
     )
 
 
-def offered(case: PointCase, pool: PoolCase, rate_per_s: float, request_s: float) -> Requests:
-    """Return what one replica of a pool is sent; `rate_per_s` per replica under open arrivals.
+def offered(case: PointCase, replicas: int, rate_per_s: float, request_s: float) -> Requests:
+    """Return what one of `replicas` that share the load is sent; `rate_per_s` per replica under open arrivals.
 
     `request_s` goes by between a user's requests, outside the engine.
     """
-    row, replicas, draw = case.row, pool.layout.replicas, np.random.default_rng(SEED)
+    row, draw = case.row, np.random.default_rng(SEED)
     if case.rate_per_s is not None:
         return _requests(case, _arrivals(case, rate_per_s, replicas, draw), draw)
     users = max(1, round((row.concurrency or 1.0) / replicas))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from sizewell.costs.collectives import exchange, transfer_s
+from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.ledger import MemoryLedger
 from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.step_policy import StepPolicy
@@ -44,13 +45,20 @@ def deployed(
     if set(fleets) != {"prefill", "decode"}:
         raise BadInputError(f"pools {', '.join(fleets)}: give one pool 'both', or 'prefill' and 'decode'")
     counted = memories[[pool.role for pool in deployment.pools].index("decode")].layout.block_tokens
-    network = kv_network(deployment, memories, efficiencies)
+    return split(fleets["prefill"], fleets["decode"], kv_network(deployment, memories, efficiencies), counted)
+
+
+def split(front: Fleet, back: Fleet, network: Network, block_tokens: int) -> Disaggregated:
+    """Return two pools joined by a network that counts blocks of `block_tokens`."""
     # A block may be played as several of those the engine counts.
-    blocks = fleets["decode"].replica.block_tokens / counted
-    network = replace(
-        network, send_block_s=blocks * network.send_block_s, receive_block_s=blocks * network.receive_block_s
-    )  # fmt: skip
-    return Disaggregated(prefill=fleets["prefill"], decode=fleets["decode"], network=network)
+    blocks = back.replica.block_tokens / block_tokens
+    return Disaggregated(
+        prefill=front,
+        decode=back,
+        network=replace(
+            network, send_block_s=blocks * network.send_block_s, receive_block_s=blocks * network.receive_block_s
+        ),
+    )
 
 
 def deployed_facts(
@@ -99,24 +107,32 @@ def kv_network(deployment: Deployment, memories: Sequence[MemoryLedger], efficie
     """
     cluster, named = deployment.cluster, deployment.kv_network
     near = named is None and deployment.decode_cluster is None and cluster.scale_up_gpus >= cluster.gpus
+    places: tuple[ClusterSpec, ...] = (cluster,)
+    if not near:
+        link = named or _joining(deployment)
+        places = tuple(replace(each, node=replace(each.node, scale_out=link)) for each in _places(deployment))
     by_role = {pool.role: memory.layout for pool, memory in zip(deployment.pools, memories, strict=True)}
-    front, back = by_role["prefill"], by_role["decode"]
+    reached = Reached.of(Machines.of(places), efficiencies, also=deployment.tags)
+    return carried(by_role["prefill"], by_role["decode"], reached, near=near)
+
+
+def carried(front: CacheLayout, back: CacheLayout, reached: Reached, *, near: bool) -> Network:
+    """Return what carries caches of one layout from the first of some machines to a pool of another on the last: the
+    fabric `near` accelerators share, or the network of their nodes.
+    """
+    cluster = reached.machines.clusters[0]
     sent = front.bytes_per_block * back.block_tokens / front.block_tokens
     sizes = np.array([0.0, sent, back.bytes_per_block])
     if near:
-        reached = Reached.of(Machines.of([cluster]), efficiencies, also=deployment.tags)
         message = exchange(Collective(kind="send", ranks=2, bytes=sizes, stride=max(1, cluster.gpus // 2)), reached)
-        ends, name = [(message.latency_s + message.wire_s)[0]] * 2, cluster.node.scale_up.name
+        seconds = message.latency_s + message.wire_s
     else:
-        link = named or _joining(deployment)
-        joined = [replace(each, node=replace(each.node, scale_out=link)) for each in _places(deployment)]
-        reached = Reached.of(Machines.of(joined), efficiencies, also=deployment.tags)
-        ends, name = list(transfer_s(sizes, reached, lanes=1)), link.name
+        seconds = transfer_s(sizes, reached, lanes=1)
     return Network(
-        name=name,
-        latency_s=float(max(end[0] for end in ends)),
-        send_block_s=float(ends[0][1] - ends[0][0]),
-        receive_block_s=float(ends[1][2] - ends[1][0]),
+        name=cluster.node.scale_up.name if near else cluster.node.scale_out.name,
+        latency_s=float(np.max(seconds[:, 0])),
+        send_block_s=float(seconds[0, 1] - seconds[0, 0]),
+        receive_block_s=float(seconds[-1, 2] - seconds[-1, 0]),
     )
 
 

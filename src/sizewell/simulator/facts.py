@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Literal
@@ -67,6 +68,12 @@ class SchedulerRules:
             windows_wait=release >= (0, 30),
             pads_drafts=release >= (0, 30),
         )
+
+    @classmethod
+    def of_sglang(cls, version: str) -> SchedulerRules:
+        """Return the rules of an SGLang release, which overlaps scheduling with the step before since 0.4."""
+        release = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+        return cls(async_scheduling=release >= (0, 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +290,7 @@ def replica_facts(
         pin_prefixes=settings.pin_prefixes,
         policy="priority" if settings.by_priority else "fcfs",
         chunked_prefill=settings.chunked_prefill,
-        rules=SchedulerRules.of(engine.version),
+        rules=SchedulerRules.of_sglang(engine.version) if sglang else SchedulerRules.of(engine.version),
         scheduler="sglang" if sglang else "vllm",
         sglang_rules=SglangRules.of(engine.version),
         conservativeness=DP_CONSERVATIVENESS if sglang and cut.dp > 1 else 1.0,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from sizewell.specs.engine import EAGER_TAG, HOST_TAG, EngineSpec
+from sizewell.specs.engine import EAGER_TAG, HOST_TAG, SPLIT_TAG, EngineSpec
 from sizewell.specs.hardware import ClusterSpec, LinkSpec
 from sizewell.specs.model import ModelSpec
 
@@ -140,9 +140,10 @@ class Deployment:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Tags by which a calibration may speak of it, beside its machines: its engine's, and of eager steps and hosts
-        that compute.
+        """Tags by which a calibration may speak of it, beside its machines: its engine's, and of eager steps, hosts
+        that compute and pools of two roles.
         """
         on_host = any(self.engine.computes_on_host(pool.settings.offload_bytes) for pool in self.pools)
         eager = self.engine.launch == "eager" or any(pool.settings.enforce_eager for pool in self.pools)
-        return (*self.engine.tags, *((EAGER_TAG,) if eager else ()), *((HOST_TAG,) if on_host else ()))
+        said = {EAGER_TAG: eager, HOST_TAG: on_host, SPLIT_TAG: len(self.pools) > 1}
+        return (*self.engine.tags, *(tag for tag, holds in said.items() if holds))

@@ -29,11 +29,18 @@ the step; SGLang's overlapped scheduler, then prefill recorded in pieces; Tensor
 PyTorch."""
 
 
+SHARED_ASIDE_ROWS = {"engine:sglang-recorded": 1024, "engine:trtllm-pytorch": 1024}
+"""Rows of a recorded step up to which a generation computes shared experts on a stream of their own, beside routed
+ones. vLLM has such a stream as well; measured steps of its releases do not show it."""
+
 HOST_TAG = "weights:on-host"
 """Tag of deployments whose hosts compute with some of the weights."""
 
 EAGER_TAG = "steps:eager"
 """Tag of deployments whose hosts issue every kernel."""
+
+SPLIT_TAG = "pools:split"
+"""Tag of deployments whose prompts have a pool of their own."""
 
 NARROW_ROWS_TAG = "rows:8"
 """Tag of deployments told to multiply experts of four bits by 8-bit rows."""

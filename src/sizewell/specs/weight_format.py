@@ -65,6 +65,8 @@ QUANTIZED_ROLES: frozenset[Role] = frozenset(
 KEPT_WIDE = ("weights_proj", ".compressor.", "shared_expert_gate", "eh_proj")
 """Small selectors engines build without quantization."""
 
+OUTPUT_PROJECTION = "o_proj"
+
 _GROUPED = re.compile(r"(int4|int8)-g(\d{1,5})(-zp)?")
 _BLOCKED = re.compile(r"fp8-block(\d{1,4})(?:x(\d{1,4}))?")
 _MLX = re.compile(r"mlx-([234568])bit(?:-g(\d{1,4}))?")
@@ -114,8 +116,9 @@ def _is_quantized(tensor: Tensor, model: ModelSpec, weight_format: str) -> bool:
     if weight_format == "mxfp4" and model.is_moe:
         return tensor.role == "routed-experts"
     if weight_format == "nvfp4":
-        # Released NVFP4 checkpoints of latent-attention and delta-rule models keep every mixer wide.
-        return tensor.role not in ("indexer", "recurrent") and not (tensor.role == "attention" and model.is_latent)
+        # Released NVFP4 checkpoints keep delta-rule mixers wide, and latent attention but for its output projection.
+        wide = tensor.role == "attention" and model.is_latent and OUTPUT_PROJECTION not in tensor.name
+        return tensor.role not in ("indexer", "recurrent") and not wide
     return True
 
 
