@@ -56,7 +56,7 @@ def plain(body: dict[str, Any], _number: int) -> Answer:
 class Double:
     """The server. `seen` are the prompts it was asked, `log` the headers; `script` may be changed while it runs.
 
-    `streamed`: of each stream when its request had come, and when each of its events was written.
+    `streamed`: of each stream when its request had come, and when each of its events was about to be.
     """
 
     def __init__(self, script: Script = plain) -> None:
@@ -151,12 +151,12 @@ class Double:
                 if not await _failed(answer.fault, writer):
                     return answer.fault == "truncate"
                 continue
+            written.append(time.monotonic())
             for piece in _cut(event, answer.cut_bytes):
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
                 if answer.cut_bytes:
                     await writer.drain()
                     await asyncio.sleep(0)
-            written.append(time.monotonic())
             if answer.gap_s:
                 await asyncio.sleep(answer.gap_s)
         writer.write(b"0\r\n\r\n")

@@ -227,8 +227,8 @@ def test_the_frontier_says_of_a_played_plan_what_the_play_showed(pipelined: Answ
 
 
 def _shape(plan: Plan) -> tuple[object, ...]:
-    pool = plan.deployment.pools[0]
-    return plan.deployment.cluster.gpu.key, plan.deployment.weight_format, pool.parallelism, pool.replicas
+    placed, pool = plan.deployment, plan.deployment.pools[0]
+    return placed.cluster.gpu.key, placed.weight_format, placed.kv_format, pool.parallelism, pool.replicas
 
 
 @pytest.mark.filterwarnings("error")
