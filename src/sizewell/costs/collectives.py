@@ -80,7 +80,7 @@ def _by_level(collective: Collective, reached: Reached, slots: Reached) -> Excha
     span, size = _span(reached.machines, collective.ranks), collective.bytes[None, :]
     near, mid, far = _wire_bytes(collective, span)
     seconds = near * span.near_s_per_byte, mid * span.slot_s_per_byte, far * span.far_s_per_byte
-    floor = np.maximum.reduce(np.broadcast_arrays(*seconds)) * size
+    floor = np.maximum(np.maximum(seconds[0], seconds[1]), seconds[2]) * size
     fixed_s, rank_s, phase_s, small_share, large_share = _curve(collective, reached)
     slot_fixed_s, slot_rank_s, slot_phase_s, _, slot_share = _curve(collective, slots)
     apart = span.islands > 1

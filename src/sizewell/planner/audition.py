@@ -25,8 +25,8 @@ TRIES = 6
 LATER_TRIES = 2
 """The same of accelerators that are only played because those before them did not hold."""
 
-NEAR = 2.0
-"""Means over their limits up to which fewer replicas of another cut are played."""
+CUTS = 3
+"""Other cuts of an accelerator that are tried with fewer replicas than their closed forms ask for."""
 
 MOST_PLAYED = 60
 """Candidates played after which an answer goes without the plans it still lacks, unless it has none at all."""
@@ -144,19 +144,17 @@ def _cut_otherwise(settled: Settler, ranking: Ranking, held: Audition) -> Auditi
 
     A closed form ranks a cut by the replicas it asks for, of which hardly any may be needed.
     """
-    least, plays = held.draft, 0
+    least, tried = held.draft, 0
     for index in ranking.kinds(held.gpu_key) if settled.question.objective != "fastest" else ():
         column, row = ranking.at(index)
         variant, count = column.variant, ceil(least.column.gpus[least.row] / column.variant.cut.gpus) - 1
         if not 1 <= count < column.replicas[row] or (variant.cut, variant.formats) == held.played[-1].kind[:2]:
             continue
         fewer = Counted.of(settled, column.alone(row)).with_replicas(settled, count)
-        if fewer is None or fewer.worst_ratio(settled) > NEAR:
-            continue
-        if fewer.rehearsal.holds:
+        if fewer and fewer.may_hold(settled) and fewer.rehearsal.holds:
             return replace(held, played=[*held.played, *fewer_that_hold(settled, fewer, 0)])
-        plays += 1
-        if plays == LATER_TRIES:
+        tried += 1
+        if tried == CUTS:
             break
     return held
 

@@ -131,7 +131,8 @@ class Column:
 
     def without(self, gpu_keys: Collection[str]) -> Column:
         """Return the candidates of other accelerators."""
-        return self.where(np.array([self.yard.machines[row].gpu.key not in gpu_keys for row in self.rows], dtype=bool))
+        others = np.array([machine.gpu.key not in gpu_keys for machine in self.yard.machines], dtype=bool)
+        return self.where(others[self.rows])
 
     def alone(self, row: int) -> Column:
         """Return one candidate in a column of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,10 @@ class Ranking:
 
     def order(self) -> Rows:
         """Return all candidates, best first; ties go to fewer GPUs, price, own format, speed."""
+        return self._order
+
+    @cached_property
+    def _order(self) -> Rows:
         quantized = np.array([c.variant.formats.weight != "native" for c in self.columns], dtype=np.float64)
         tie = quantized[self.column] if self.size else np.array([])
         return np.lexsort((self.e2e, tie, self.usd, self.gpus, self._score()))
@@ -62,7 +67,7 @@ class Ranking:
         An accelerator has at most `each`, no two of one cut, format and number of replicas.
         """
         order = self.order()
-        keys = self._gpu_keys()[order]
+        keys = self._gpu_keys[order]
         for key in dict.fromkeys(keys.tolist()):
             found: dict[Shape, int] = {}
             for index in map(int, order[keys == key]):
@@ -76,13 +81,14 @@ class Ranking:
         """Return the best candidate of each cut and format of an accelerator, best first."""
         order = self.order()
         found: dict[tuple[Parallelism, Formats], int] = {}
-        for index in map(int, order[self._gpu_keys()[order] == gpu_key]):
+        for index in map(int, order[self._gpu_keys[order] == gpu_key]):
             variant = self.columns[self.column[index]].variant
             found.setdefault((variant.cut, variant.formats), index)
         return list(found.values())
 
+    @cached_property
     def _gpu_keys(self) -> NDArray[np.str_]:
-        """Return the accelerator of each candidate."""
+        """The accelerator of each candidate."""
         yards = {id(column.yard): column.yard for column in self.columns}
         keys = {at: np.array([machine.gpu.key for machine in yard.machines]) for at, yard in yards.items()}
         parts = [keys[id(column.yard)][column.rows] for column in self.columns]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil, floor
 
 import numpy as np
@@ -27,13 +28,23 @@ GROWTH = 1.5
 CLOSE = 0.03
 """Share of the replicas to which the edge is found, a replica at least."""
 
+SURE, NEAR = 1.05, 2.0
+"""Means of a closed form over their limits up to which a play may find that they are kept: of tokens, and of waits and
+pipelines.
+"""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Counted:
-    """A candidate with its replicas counted out, and what happens to it under its load."""
+    """A candidate with its replicas counted out, and what happens to it under its load once somebody asks."""
 
     draft: Draft
-    rehearsal: Rehearsal
+    settled: Settler
+
+    @cached_property
+    def rehearsal(self) -> Rehearsal:
+        """It as it is played."""
+        return self.settled.rehearsed(self.draft)
 
     @property
     def replicas(self) -> int:
@@ -51,11 +62,16 @@ class Counted:
         variant = self.draft.column.variant
         return variant.cut, variant.formats, self.draft.column.budget
 
-    def worst_ratio(self, settled: Settler) -> float:
-        """Return the largest ratio of a mean of the closed form to its limit."""
-        service = self.draft.service
+    def may_hold(self, settled: Settler) -> bool:
+        """Return whether a play may show that it holds where the closed form says that it does not.
+
+        Batches decode in a play as in a closed form, unless a pipeline cuts them up: who misses a limit on tokens by
+        more than `SURE` still does. How long prompts wait is where the two differ, up to `NEAR` times.
+        """
+        service, demand = self.draft.service, settled.demand
         ttft, tpot = np.array(service.ttft_s.value), np.array(service.tpot_s.value)
-        return float(settled.demand.worst_ratio(ttft, tpot))
+        sure = NEAR if self.draft.column.variant.cut.pp > 1 else SURE
+        return bool(demand.worst_ratio(ttft, tpot) <= NEAR and demand.worst_ratio(0 * ttft, tpot) <= sure)
 
     def plan(self, settled: Settler) -> Plan:
         """Return the plan it makes."""
@@ -64,8 +80,7 @@ class Counted:
     @classmethod
     def of(cls, settled: Settler, column: Column, row: int = 0) -> Counted:
         """Return a candidate as it is played."""
-        draft = settled.draft(column, row)
-        return cls(draft=draft, rehearsal=settled.rehearsed(draft))
+        return cls(draft=settled.draft(column, row), settled=settled)
 
     def with_replicas(self, settled: Settler, count: int, *, roomy: bool = False) -> Counted | None:
         """Return the same with other replicas, whether its means keep the limits in closed form or not; None where

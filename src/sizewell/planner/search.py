@@ -135,9 +135,11 @@ def _tight(settled: Settler, families: Sequence[_Family], auditions: Sequence[Au
     A closed form that asks for more does not know that these would miss.
     """
     held = {each.gpu_key for each in auditions if each.holds}
+    if len(held) >= top:
+        return []
     columns = [column.without(held) for family in families for column in family.trial.tight]
     tight = Ranking([column for column in columns if column.rows.size], settled.question)
-    return hold_tight(settled, tight, top - len(held)) if tight.size and len(held) < top else []
+    return hold_tight(settled, tight, top - len(held)) if tight.size else []
 
 
 def _has_kernels(question: Question, engine: EngineSpec, weight_format: str, machines: Sequence[Machine]) -> Mask:

@@ -101,7 +101,7 @@ class Efficiencies:
     of a stated rate. Among several matching tags the last one in the file wins. `scales` multiply what was found so
     far, every matching tag for itself; a scaled share stays at most 1. Tags joined by `+` match where all parts do.
     `measured` are the tags of accelerators and engines that evidence came from; predictions for others are less sure.
-    `curves` are those of kernels and messages.
+    `curves` are those of kernels and messages; `known` are the values found so far, by tags.
     Raises BadInputError for a share outside (0, 1], a scale that is not positive or a tag on an unknown factor.
     """
 
@@ -111,6 +111,7 @@ class Efficiencies:
     curves: Curves = field(default_factory=dict)
     scales: Mapping[str, Mapping[str, Factor]] = field(default_factory=dict)
     measured: frozenset[str] = frozenset()
+    known: dict[frozenset[str], dict[str, float]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for tag, table in {"": self.factors, **self.overrides}.items():
@@ -132,8 +133,13 @@ class Efficiencies:
 
     def values(self, tags: Iterable[str]) -> dict[str, float]:
         """Return every factor's value for something that carries `tags`."""
+        held = frozenset(tags)
+        if held not in self.known:
+            self.known[held] = self._chosen(held)
+        return dict(self.known[held])
+
+    def _chosen(self, held: frozenset[str]) -> dict[str, float]:
         chosen = {name: factor.value for name, factor in self.factors.items()}
-        held = set(tags)
         for tag, table in self.overrides.items():
             if carries(tag, held):
                 chosen.update((name, factor.value) for name, factor in table.items())
