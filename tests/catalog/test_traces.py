@@ -120,8 +120,21 @@ def test_mooncake_hashes_name_blocks_of_512_tokens(tmp_path: Path) -> None:
     assert requests.segment_tokens.tolist() == [512, 512, 76, 512, 512]
 
 
-def test_failed_requests_of_burstgpt_are_left_out_and_said(tmp_path: Path) -> None:
-    assert _read(tmp_path, BURSTGPT).notes == ("1 failed requests (no response tokens) left out",)
+@pytest.mark.parametrize(
+    "text",
+    [
+        BURSTGPT,
+        AZURE + "2023-11-16 18:15:51.0,20,0\n",
+        PROCESSED + "4.3,17,0\n",
+        MOONCAKE.replace('"output_length": 52', '"output_length": 0'),
+    ],
+    ids=["burstgpt", "azure", "processed", "mooncake"],
+)
+def test_requests_that_failed_are_left_out_and_said(tmp_path: Path, text: str) -> None:
+    trace = _read(tmp_path, text)
+    assert trace.notes == ("1 requests without generated tokens (failed, as publishers say) left out",)
+    assert len(trace.requests) == 2
+    assert len(trace.requests.segment_id) == (2 if "hash_ids" in text else 0)
 
 
 def test_a_vllm_log_says_what_happened(tmp_path: Path) -> None:
@@ -203,7 +216,7 @@ def test_mistakes_in_a_row_are_named(tmp_path: Path, row: str, expected: str) ->
         (AZURE + "2023-11-16 18:15:46Z,1,1\n", "line 4: timestamp '2023-11-16 18:15:46Z' has another zone"),
         (AZURE + "2099-11-16 18:15:46,1,1\n", "line 4: arrives at"),
         (BURSTGPT + "200,GPT-4,0,5,5,API log\n", "line 5: request tokens is 0"),
-        (BURSTGPT.splitlines()[0] + "\n45,GPT-4,0,0,0,API log\n", "all 1 requests failed"),
+        (BURSTGPT.splitlines()[0] + "\n45,GPT-4,0,0,0,API log\n", "all 1 requests failed, nothing to replay"),
         (MOONCAKE + '{"timestamp": 1000, "input_le', "line 4: is not one whole JSON object"),
         (MOONCAKE + "[1, 2]\n", "line 4: [1, 2] is not a JSON object"),
         (MOONCAKE + '{"input_length": 5, "output_length": 5}\n', "line 4: timestamp is missing"),

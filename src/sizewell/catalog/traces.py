@@ -96,28 +96,22 @@ def _own(path: Path) -> Trace:
 
 
 def _azure(path: Path) -> Trace:
-    columns = csv_columns(path, ("contexttokens", "generatedtokens"), ("timestamp",))
+    lengths = ("contexttokens", "generatedtokens")
+    columns, gone = _answered(csv_columns(path, lengths, ("timestamp",)), "generatedtokens")
     times = _iso_seconds(columns, columns.texts["timestamp"])
-    return _plain(columns, "azure", times, ("contexttokens", "generatedtokens"))
+    return _noted(_plain(columns, "azure", times, lengths), gone)
 
 
 def _processed(path: Path) -> Trace:
     lengths = ("num_prefill_tokens", "num_decode_tokens")
-    columns = csv_columns(path, ("arrived_at", *lengths))
-    return _plain(columns, "processed", columns.seconds("arrived_at"), lengths)
+    columns, gone = _answered(csv_columns(path, ("arrived_at", *lengths)), "num_decode_tokens")
+    return _noted(_plain(columns, "processed", columns.seconds("arrived_at"), lengths), gone)
 
 
 def _burstgpt(path: Path) -> Trace:
-    """Rows without response tokens are requests that failed, as the publishers say: left out, and counted."""
     lengths = ("request tokens", "response tokens")
-    columns = csv_columns(path, ("timestamp", *lengths))
-    failed = columns.values["response tokens"] == 0
-    columns = columns.without(failed)
-    if not len(columns.line):
-        raise BadInputError(f"{path}: all {len(failed)} requests failed: nothing to replay")
-    trace = _plain(columns, "burstgpt", columns.seconds("timestamp"), lengths)
-    note = f"{int(failed.sum())} failed requests (no response tokens) left out"
-    return replace(trace, notes=(*trace.notes, note)) if failed.any() else trace
+    columns, gone = _answered(csv_columns(path, ("timestamp", *lengths)), "response tokens")
+    return _noted(_plain(columns, "burstgpt", columns.seconds("timestamp"), lengths), gone)
 
 
 def _mooncake(path: Path) -> Trace:
@@ -131,7 +125,11 @@ def _mooncake(path: Path) -> Trace:
         hashes.append(ids)
 
     columns = json_columns(path, ("timestamp", "input_length", "output_length"), visit)
-    trace = _plain(columns, "mooncake", columns.seconds("timestamp") / 1e3, ("input_length", "output_length"))
+    hashes = [ids for ids, length in zip(hashes, columns.values["output_length"], strict=True) if length]
+    columns, gone = _answered(columns, "output_length")
+    trace = _noted(
+        _plain(columns, "mooncake", columns.seconds("timestamp") / 1e3, ("input_length", "output_length")), gone
+    )
     order = _order(columns.seconds("timestamp"))
     blocks = np.array([len(ids) for ids in hashes])
     given = columns.tokens("input_length")
@@ -181,6 +179,21 @@ _READERS = {
     "sizewell": _own, "azure": _azure, "processed": _processed, "burstgpt": _burstgpt, "mooncake": _mooncake,
     "vllm": _vllm,
 }  # fmt: skip
+
+
+def _answered(columns: Columns, name: str) -> tuple[Columns, int]:
+    """Return the rows that were answered and how many were not: published recordings keep requests that failed, or
+    whose client left, as rows without generated tokens.
+    """
+    gone = columns.values[name] == 0
+    if gone.all():
+        raise BadInputError(f"{columns.path}: no row has {name}: all {len(gone)} requests failed, nothing to replay")
+    return columns.without(gone), int(gone.sum())
+
+
+def _noted(trace: Trace, gone: int) -> Trace:
+    note = f"{gone} requests without generated tokens (failed, as publishers say) left out"
+    return replace(trace, notes=(*trace.notes, note)) if gone else trace
 
 
 def _plain(columns: Columns, kind: Kind, times: Floats, lengths: tuple[str, str]) -> Trace:
