@@ -202,8 +202,9 @@ def test_failures_never_enter_latencies(say: Any, double: Served, answer: Answer
 def test_the_first_answer_token_comes_after_thinking(say: Any, double: Served, dialect: Any) -> None:
     double[1].script = lambda *_: Answer(text="yes", think="hmm" * 10, dialect=dialect, gap_s=0.01, tokens=11)
     said = say("bench", "--url", double[0], "--users", "1", "--requests", "3", *WORDS, "--json")
-    felt = said.document["points"][0]["score"]
-    assert felt["ttfa"]["mean_s"] > felt["ttft"]["mean_s"] + 0.08
+    (point,) = said.document["points"]
+    assert point["score"]["ttfa"]["mean_s"] > point["score"]["ttft"]["mean_s"] + 0.08
+    assert {gate["name"]: gate["held"] for gate in point["gates"]}["tokens in bunches"] is True
 
 
 @pytest.mark.usefixtures("here")
@@ -212,7 +213,7 @@ def test_gates_name_short_answers_cache_hits_and_few_rounds(say: Any, double: Se
     double[1].grow = {"vllm:prefix_cache_queries_total": 100.0, "vllm:prefix_cache_hits_total": 60.0}
     said = say("bench", "--url", double[0], "--concurrency", "8", "--requests", "16", *WORDS, "--json")
     missed = " ".join(said.document["missed"])
-    for name in ("prefix cache hits is 0.6", "output lengths is 0.4", "rounds is 2"):
+    for name in ("prefix cache hits is 0.6", "output lengths is 0.4", "rounds is 2", "tokens in bunches is"):
         assert name in missed
     gates = {gate["name"]: gate["held"] for gate in said.document["points"][0]["gates"]}
     assert gates["input lengths"] is True

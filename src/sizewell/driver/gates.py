@@ -18,6 +18,8 @@ MOST_CPU_FRACTION = 0.80
 MOST_HIT_FRACTION = 0.01
 MOST_LENGTH_FRACTION = 0.05
 LEAST_ROUNDS = 5
+BUNCHED_S, MOST_BUNCHED_FRACTION = 1e-4, 0.2
+"""No engine has a step as short: what comes closer together was held up on its way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ def gates(
     return (
         *_sending(requests, sent),
         _most("client CPU", cpu_fraction, MOST_CPU_FRACTION, "of one core: above it the client is what is measured"),
+        _flow(recordings),
         *_cache(requests, counted),
         *_lengths(requests, recordings),
         *_outcome(requests, recordings),
@@ -55,6 +58,14 @@ def _sending(requests: Requests, sent: Sequence[Recording]) -> Iterator[Gate]:
         asked, took = float(due[-1] - due[0]), float(went[-1] - went[0])
         value = min(1.0, asked / took) if took > 0 and asked > 0 else None
         yield _least("achieved rate", value, LEAST_RATE_FRACTION, "of the rate asked for")
+
+
+def _flow(recordings: Sequence[Recording]) -> Gate:
+    """Return whether tokens came one after the other: held up and let go together they have no time of their own."""
+    gaps = [np.diff(one.token_s) for one in recordings if one.status == OK and len(one.token_s) > 1]
+    value = float(np.mean(np.concatenate(gaps) < BUNCHED_S)) if gaps else None
+    says = "of gaps between tokens are none: a proxy buffers, drafts come piece by piece, or the client is starved"
+    return _most("tokens in bunches", value, MOST_BUNCHED_FRACTION, says)
 
 
 def _cache(requests: Requests, counted: Counters) -> Iterator[Gate]:
