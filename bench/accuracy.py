@@ -2,7 +2,7 @@
 
 A group is an accelerator × model × engine; the calibration a row is predicted with was fitted without its group. Data
 sets weigh the same: their medians and means are averaged. Beside it stands the four-constant roofline on the same
-rows. `--in-sample` scores the shipped calibration instead; `--worst N` lists the groups furthest off.
+rows. `--without "data set"` leaves out more at once. `--in-sample` scores the shipped calibration instead; `--worst N` lists the groups furthest off.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from evidence import DEFAULT, KIND_OF, KINDS, calibrated, cases, group_of
+from evidence import DEFAULT, KIND_OF, KINDS, LEFT_OUT, calibrated, cases, group_of
 
 from sizewell.calibrator.intervals import equal_shares, width
 from sizewell.catalog.calibrations import read_efficiencies
@@ -142,15 +142,18 @@ def _line(label: str, some: Sequence[Score], error: str = "error", wide: int = 3
     print(f"{label:{wide}}{len(some):6}{median:8.1%}{mean:8.1%}{bias:+8.1%}{inside}{pooled:16.1%}")
 
 
-def predictions(ready: Sequence[PointCase], *, in_sample: bool) -> list[Score]:
-    """Return every scored value, predicted without its group unless `in_sample`."""
-    player = Player()
-    if in_sample:
-        shipped = read_efficiencies()
-        return [score for case in ready for score in scores(case, predict_point(case, shipped, player))]
-    apart = calibrated(ready).without
+def in_sample(ready: Sequence[PointCase]) -> list[Score]:
+    """Return every scored value, predicted by the shipped calibration."""
+    player, shipped = Player(), read_efficiencies()
+    return [score for case in ready for score in scores(case, predict_point(case, shipped, player))]
+
+
+def predictions(ready: Sequence[PointCase], without: str) -> list[Score]:
+    """Return every scored value, predicted without its group, or a larger part of the rows."""
+    player, label_of = Player(), LEFT_OUT[without]
+    apart = calibrated(ready).without(label_of)
     scored = [case for case in ready if case.row.trust != "drop"]
-    return [score for case in scored for score in scores(case, predict_point(case, apart[group_of(case)], player))]
+    return [score for case in scored for score in scores(case, predict_point(case, apart[label_of(case)], player))]
 
 
 SLICES: dict[str, Callable[[Score], str]] = {
@@ -202,10 +205,12 @@ def main(arguments: argparse.Namespace) -> None:
     begun = time.process_time()
     rows = read_point_rows(arguments.points)
     ready, refused = cases(rows)
-    found = predictions(ready, in_sample=arguments.in_sample)
+    found = in_sample(ready) if arguments.in_sample else predictions(ready, arguments.without)
     report(found, arguments.worst)
-    if arguments.write:
+    if arguments.write and arguments.without == "group":
         keep(RESULTS, **{"in sample" if arguments.in_sample else "left out": sliced(found)})
+    elif arguments.write:
+        keep(RESULTS, **{f"left out by {arguments.without}": [row for row in sliced(found) if row["by"] == "all"]})
     kinds = {kind: len({s.case.row.dataset for s in found if s.kind == kind}) for kind in KINDS}
     print(f"\nrows {len(rows)}, refused {len(refused)}; data sets {kinds}; {time.process_time() - begun:.0f} s of CPU")
     for reason in sorted(set(refused.values())):
@@ -217,6 +222,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("points", type=Path, nargs="?", default=DEFAULT)
     parser.add_argument("--in-sample", action="store_true", help="score the shipped calibration")
+    parser.add_argument("--without", choices=tuple(LEFT_OUT), default="group", help="what no fit has seen")
     parser.add_argument("--write", action="store_true", help="keep the table for docs/accuracy.md")
     parser.add_argument("--worst", type=int, default=25)
     return parser.parse_args()

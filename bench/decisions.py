@@ -135,7 +135,7 @@ def _line(label: str, some: Sequence[Verdict]) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Read, fit, decide, print."""
     ready, _ = cases(read_point_rows(arguments.points))
-    apart, player = calibrated(ready).without, Player()
+    apart, player = calibrated(ready).without(group_of), Player()
     ready = [case for case in ready if case.row.trust != "drop" and case.row.load == "closed_loop"]
     found: dict[tuple[object, ...], list[Option]] = defaultdict(list)
     for case in ready:

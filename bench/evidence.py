@@ -6,7 +6,7 @@ import math
 import pickle
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -91,6 +91,17 @@ def group_of(case: PointCase) -> tuple[str, str, str]:
     return case.row.gpu, case.row.model, case.row.engine
 
 
+LabelOf = Callable[[PointCase], Hashable]
+LEFT_OUT: dict[str, LabelOf] = {
+    "group": group_of,
+    "data set": lambda case: case.row.dataset,
+    "accelerator": lambda case: case.row.gpu,
+    "model": lambda case: case.row.model,
+    "engine": lambda case: case.row.engine,
+}
+"""What may be left out at once: a group as a rule; the others are harder, as rows of strangers are."""
+
+
 def weights(ready: Sequence[PointCase], wanted: Sequence[Target]) -> Floats:
     """Return the weight of each value: data sets alike, a cell of many like rows no more than a few."""
     rows = [ready[t.case].row for t in wanted]
@@ -159,17 +170,34 @@ def reached(case: PointCase, reference: Efficiencies, known: Sequence[Belief], l
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """A fit to all rows, and one without each group, whose intervals did not see the group either."""
+    """A fit to all rows, and what it takes to leave some of them out of it: errors and slopes at its end."""
 
-    everything: Efficiencies
-    without: dict[tuple[str, str, str], Efficiencies]
     known: tuple[Belief, ...]
     fitted: Fitted
     last: Evidence
+    left: Residuals
+
+    @property
+    def everything(self) -> Efficiencies:
+        """The fit to all rows."""
+        return with_spreads(revised(start(), self.known, self.fitted.logs, self.fitted.spreads, SOURCE), self.left)
+
+    def without(self, label_of: LabelOf) -> dict[Hashable, Efficiencies]:
+        """Return the fits without the rows of each label, whose intervals did not see them either."""
+        labels = [label_of(case) for case in self.left.cases]
+        place_of = {label: at for at, label in enumerate(dict.fromkeys(labels))}
+        place = np.array([place_of[label] for label in labels])
+        rest = left_out(replace(self.last, group=place), self.known, self.fitted.logs)
+        return {
+            label: with_spreads(
+                revised(start(), self.known, rest[at], self.fitted.spreads, SOURCE), self.left.take(place != at)
+            )
+            for label, at in place_of.items()
+        }
 
 
 def calibrate(ready: Sequence[PointCase]) -> Calibrated:
-    """Return the efficiencies fitted to all rows and those fitted without each group."""
+    """Return a fit to all rows."""
     chosen, known = sample(ready), beliefs()
     fitted = Fitted(logs=np.zeros(len(known)), spreads=np.array([b.spread for b in known]))
     last = evidence(chosen, known, fitted.logs, play=False)
@@ -178,15 +206,7 @@ def calibrate(ready: Sequence[PointCase]) -> Calibrated:
         ahead = fitted.logs + stride * (found.logs - fitted.logs)
         fitted = replace(found, logs=np.clip(ahead, -MOST, MOST))
         last = evidence(chosen, known, fitted.logs, play=play)
-    names = sorted({group_of(case) for case in chosen})
-    rest = left_out(last, known, fitted.logs)
-    left = _residuals(chosen, targets(chosen), known, fitted, last)
-    apart = {}
-    for at, group in enumerate(names):
-        unseen = left.take(last.group != at)
-        apart[group] = with_spreads(revised(start(), known, rest[at], fitted.spreads, SOURCE), unseen)
-    everything = with_spreads(revised(start(), known, fitted.logs, fitted.spreads, SOURCE), left)
-    return Calibrated(everything, apart, known, fitted, last)
+    return Calibrated(known, fitted, last, _residuals(chosen, targets(chosen), known, fitted, last))
 
 
 def calibrated(ready: Sequence[PointCase]) -> Calibrated:
