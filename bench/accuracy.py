@@ -2,7 +2,8 @@
 
 A group is an accelerator × model × engine; the calibration a row is predicted with was fitted without its group. Data
 sets weigh the same: their medians and means are averaged. Beside it stands the four-constant roofline on the same
-rows. `--without "data set"` leaves out more at once. `--in-sample` scores the shipped calibration instead; `--worst N` lists the groups furthest off.
+rows. `--without "data set"` leaves out more at once, `--in-sample` scores the shipped calibration instead; `--worst N`
+lists the groups furthest off.
 """
 
 from __future__ import annotations
@@ -221,8 +222,9 @@ def parsed() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("points", type=Path, nargs="?", default=DEFAULT)
-    parser.add_argument("--in-sample", action="store_true", help="score the shipped calibration")
-    parser.add_argument("--without", choices=tuple(LEFT_OUT), default="group", help="what no fit has seen")
+    seen = parser.add_mutually_exclusive_group()
+    seen.add_argument("--in-sample", action="store_true", help="score the shipped calibration")
+    seen.add_argument("--without", choices=tuple(LEFT_OUT), default="group", help="what no fit has seen")
     parser.add_argument("--write", action="store_true", help="keep the table for docs/accuracy.md")
     parser.add_argument("--worst", type=int, default=25)
     return parser.parse_args()

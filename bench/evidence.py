@@ -180,7 +180,7 @@ class Calibrated:
     @property
     def everything(self) -> Efficiencies:
         """The fit to all rows."""
-        return with_spreads(revised(start(), self.known, self.fitted.logs, self.fitted.spreads, SOURCE), self.left)
+        return self._with(self.fitted.logs, self.left)
 
     def without(self, label_of: LabelOf) -> dict[Hashable, Efficiencies]:
         """Return the fits without the rows of each label, whose intervals did not see them either."""
@@ -188,12 +188,10 @@ class Calibrated:
         place_of = {label: at for at, label in enumerate(dict.fromkeys(labels))}
         place = np.array([place_of[label] for label in labels])
         rest = left_out(replace(self.last, group=place), self.known, self.fitted.logs)
-        return {
-            label: with_spreads(
-                revised(start(), self.known, rest[at], self.fitted.spreads, SOURCE), self.left.take(place != at)
-            )
-            for label, at in place_of.items()
-        }
+        return {label: self._with(rest[at], self.left.take(place != at)) for label, at in place_of.items()}
+
+    def _with(self, logs: Floats, seen: Residuals) -> Efficiencies:
+        return with_spreads(revised(start(), self.known, logs, self.fitted.spreads, SOURCE), seen)
 
 
 def calibrate(ready: Sequence[PointCase]) -> Calibrated:

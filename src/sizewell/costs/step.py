@@ -191,13 +191,14 @@ def _waiting(
     """
     factors = reached.factors
     working_s, latency_s = spent_s
-    gaps = sum((o.repeats * o.launches for o in operators), start=np.zeros(1)) * factors["kernel_gap_s"][:, None]
-    issued = _issued_s(operators, reached, launch)
-    launches = np.maximum(gaps, issued - working_s - latency_s)
-    found = {"launch": launches, "host": np.zeros_like(gaps)}
+    launches = sum((o.repeats * o.launches for o in operators), start=np.zeros(1))
+    gaps = launches * factors["kernel_gap_s"][:, None]
+    issued = _issued_s(operators, launches, reached, launch)
+    launched = np.maximum(gaps, issued - working_s - latency_s)
+    found = {"launch": launched, "host": np.zeros_like(gaps)}
     if launch.offload_bytes:
         found["host link"] = host_link_s(launch, reached)[:, None]
-    longest = working_s + latency_s + launches
+    longest = working_s + latency_s + launched
     if launch.stages > 1:
         apart_s = np.maximum(launch.slowest_stage * (working_s + gaps) + latency_s, launch.slowest_stage * issued)
         found["bubble"] = np.maximum(apart_s - longest, 0.0)
@@ -216,12 +217,11 @@ def _waiting(
     return found
 
 
-def _issued_s(operators: Sequence[Operator], reached: Reached, launch: Launch) -> Floats:
-    """Return how long the host takes to issue the kernels that no recorded graph holds, shape [M, B].
+def _issued_s(operators: Sequence[Operator], launches: Floats | float, reached: Reached, launch: Launch) -> Floats:
+    """Return how long the host takes to issue those `launches` that no recorded graph holds, shape [M, B].
 
     An engine that records nothing issues steps with prompts no faster than one whose graphs such steps do not fit.
     """
-    launches = sum((o.repeats * o.launches for o in operators), start=np.zeros(1))
     factors, issued = reached.factors, np.zeros((1, 1))
     if launch.eager:
         issued = (launches + apart(operators)) * factors["eager_launch_s"][:, None]

@@ -81,14 +81,20 @@ class StepPolicy:
             host_bytes=settings.offload_bytes if engine.computes_on_host(settings.offload_bytes) else 0.0,
             copied_from_tokens=engine.copied_from_tokens,
             longest_tokens=settings.max_model_len_tokens,
-            mixes=PROMPTS_FIRST.isdisjoint(engine.tags),
             fill_stages=engine.name not in ONE_BATCH,
             pieced_tokens=engine.pieced_tokens(settings.max_num_seqs, settings.max_num_batched_tokens),
             recorded_tokens=engine.recorded_tokens(settings.max_num_seqs, settings.max_num_batched_tokens),
-            front_inside=serves_inside(engine.name, engine.version),
-            overlapped=not OVERLAPPED.isdisjoint(engine.tags),
-            aside_rows=aside_rows(engine.tags),
             plain=engine.plain_prompts,
+        ).looping(engine.tags, front_inside=serves_inside(engine.name, engine.version))
+
+    def looping(self, tags: Sequence[str], *, front_inside: bool) -> StepPolicy:
+        """Return the same with the loop around a step that an engine of some tags runs."""
+        return replace(
+            self,
+            front_inside=front_inside,
+            mixes=PROMPTS_FIRST.isdisjoint(tags),
+            overlapped=not OVERLAPPED.isdisjoint(tags),
+            aside_rows=aside_rows(tags),
         )
 
     def under_way(self, cut: Parallelism) -> int:

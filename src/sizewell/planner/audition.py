@@ -120,7 +120,7 @@ def _audition(settled: Settler, ranking: Ranking, candidates: Sequence[int], tri
             break
         if last:
             return replace(found, missed=turns.shapes)
-    return replace(found, played=fewer_that_hold(settled, played, _most_missed(played, turns.lost)))
+    return replace(found, played=fewer_that_hold(played, _most_missed(played, turns.lost)))
 
 
 def hold_tight(settled: Settler, tight: Ranking, top: int) -> list[Audition]:
@@ -130,9 +130,9 @@ def hold_tight(settled: Settler, tight: Ranking, top: int) -> list[Audition]:
     found: list[Audition] = []
     for candidates in tight.by_accelerator(TRIES):
         for tried, (column, row) in enumerate(map(tight.at, candidates), 1):
-            played = Counted.of(settled, column.alone(row)).with_replicas(settled, int(column.replicas[row]))
+            played = Counted.of(settled, column.alone(row)).with_replicas(int(column.replicas[row]))
             if played and played.rehearsal.holds:
-                found.append(Audition(played=fewer_that_hold(settled, played, 0), tried=tried, missed=frozenset()))
+                found.append(Audition(played=fewer_that_hold(played, 0), tried=tried, missed=frozenset()))
                 break
         if len(found) == top:
             break
@@ -150,9 +150,9 @@ def _cut_otherwise(settled: Settler, ranking: Ranking, held: Audition) -> Auditi
         variant, count = column.variant, ceil(least.column.gpus[least.row] / column.variant.cut.gpus) - 1
         if not 1 <= count < column.replicas[row] or (variant.cut, variant.formats) == held.played[-1].kind[:2]:
             continue
-        fewer = Counted.of(settled, column.alone(row)).with_replicas(settled, count)
-        if fewer and fewer.may_hold(settled) and fewer.rehearsal.holds:
-            return replace(held, played=[*held.played, *fewer_that_hold(settled, fewer, 0)])
+        fewer = Counted.of(settled, column.alone(row)).with_replicas(count)
+        if fewer and fewer.may_hold() and fewer.rehearsal.holds:
+            return replace(held, played=[*held.played, *fewer_that_hold(fewer, 0)])
         tried += 1
         if tried == CUTS:
             break
@@ -201,7 +201,7 @@ class _Turns:
         budget = played.kind[-1]
         budgets = (budget,) if played.rehearsal.overloads else (*TOKEN_BUDGETS, budget)
         self.missed.update((played.identity[1], each) for each in budgets)
-        more = more_replicas(self.settled, played) if again else None
+        more = more_replicas(played) if again else None
         self.raised += [more] if more else []
 
 
@@ -223,7 +223,7 @@ def played_frontier(settled: Settler, ranking: Ranking, auditions: Sequence[Audi
     What was played is worth what the play showed. Pipelines are played here, the fullest first: micro-batches of a
     closed form are all alike, those of an engine are not.
     """
-    held = {one.identity: one.plan(settled) for each in auditions if each.holds for one in each.played}
+    held = {one.identity: one.plan() for each in auditions if each.holds for one in each.played}
     known = {*held, *((each.gpu_key, shape) for each in auditions for shape in each.missed)}
     asked = settled.demand.context_tokens
     for _ in range(ceil(MOST_OF_FRONTIER * min(1.0, USUAL_TOKENS / asked))):
@@ -234,7 +234,7 @@ def played_frontier(settled: Settler, ranking: Ranking, auditions: Sequence[Audi
         known.add(ranking.identity(index))
         played = Counted.of(settled, _refined(settled, *ranking.at(index)))
         if played.rehearsal.holds:
-            held[played.identity] = played.plan(settled)
+            held[played.identity] = played.plan()
     drawn = [settled.plan(settled.draft(*ranking.at(index))) for index in ranking.frontier(known)]
     return _unbeaten([*(replace(plan, details=None, rehearsal=None) for plan in held.values()), *drawn])
 

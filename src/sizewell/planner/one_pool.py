@@ -44,14 +44,14 @@ def best_of_one(
     settled: Settler, ranking: Ranking, accelerators: Collection[str], known: Counted | None = None
 ) -> Counted | None:
     """Return what is best of one pool on some accelerators; None where nothing is better than what is `known`."""
-    objective, best = settled.question.objective, known.plan(settled) if known else None
+    objective, best = settled.question.objective, known.plan() if known else None
     better: Counted | None = None
     for candidates in ranking.by_accelerator(SEEN):
         if ranking.machine(candidates[0]).gpu.key not in accelerators:
             continue
         for index in _distinct(ranking, candidates):
             found = _fewest(settled, Counted.of(settled, *ranking.at(index)), best)
-            plan = found.plan(settled) if found else None
+            plan = found.plan() if found else None
             if plan is None or not affordable(plan, settled.question.limits):
                 continue
             if best is None or rank_of(plan, objective) < rank_of(best, objective):
@@ -77,8 +77,8 @@ def _fewest(settled: Settler, found: Counted, best: Plan | None) -> Counted | No
         if _is_beaten(settled, trial, best):
             return None
         if trial.rehearsal.holds:
-            return fewer_that_hold(settled, trial, missed)[-1]
-        missed, more = trial.replicas, more_replicas(settled, trial)
+            return fewer_that_hold(trial, missed)[-1]
+        missed, more = trial.replicas, more_replicas(trial)
         if more is None:
             return None
         trial = more

@@ -13,7 +13,7 @@ from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.machines import Machines
 from sizewell.costs.operators import RankModel
 from sizewell.costs.rank_memory import rank_memory
-from sizewell.costs.step_policy import BALANCED, GATHERING, StepPolicy, aside_rows
+from sizewell.costs.step_policy import BALANCED, GATHERING, StepPolicy
 from sizewell.planner.disaggregation import prefill_lengths
 from sizewell.planner.harnesses import (
     as_launched,
@@ -29,7 +29,7 @@ from sizewell.planner.point_layout import PoolLayout, formats, layouts
 from sizewell.planner.step_table import GRID, Lengths, PricedBatch, StepWork, step_work
 from sizewell.specs.deployment import EngineSettings, Formats
 from sizewell.specs.engine import EAGER_TAG, NARROW_ROWS_TAG, SPLIT_TAG, EngineSpec, engine_tags
-from sizewell.specs.engine_loops import OVERLAPPED, PROMPTS_FIRST, serves_inside
+from sizewell.specs.engine_loops import serves_inside
 from sizewell.specs.hardware import ClusterSpec
 from sizewell.specs.model import ModelSpec
 
@@ -137,9 +137,7 @@ def point_case(row: PointRow, facts: PointFacts) -> PointCase:
         recorded = inf if records_all(row, engine) else facts.engine.recorded_tokens(int(seats), policy.chunk_tokens)
         policy = replace(policy, recorded_tokens=recorded)
     tags = _tags(row, engine, policy)
-    inside = serves_inside(row.engine, row.engine_version or row.date)
-    overlapped, mixes = not OVERLAPPED.isdisjoint(tags), PROMPTS_FIRST.isdisjoint(tags)
-    policy = replace(policy, front_inside=inside, overlapped=overlapped, mixes=mixes, aside_rows=aside_rows(tags))
+    policy = policy.looping(tags, front_inside=serves_inside(row.engine, row.engine_version or row.date))
     found = tuple(layouts(row, facts.model))
     return PointCase(
         row=row,

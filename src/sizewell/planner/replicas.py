@@ -62,31 +62,31 @@ class Counted:
         variant = self.draft.column.variant
         return variant.cut, variant.formats, self.draft.column.budget
 
-    def may_hold(self, settled: Settler) -> bool:
+    def may_hold(self) -> bool:
         """Return whether a play may show that it holds where the closed form says that it does not.
 
         Batches decode in a play as in a closed form, unless a pipeline cuts them up: who misses a limit on tokens by
         more than `SURE` still does. How long prompts wait is where the two differ, up to `NEAR` times.
         """
-        service, demand = self.draft.service, settled.demand
+        service, demand = self.draft.service, self.settled.demand
         ttft, tpot = np.array(service.ttft_s.value), np.array(service.tpot_s.value)
         sure = NEAR if self.draft.column.variant.cut.pp > 1 else SURE
         return bool(demand.worst_ratio(ttft, tpot) <= NEAR and demand.worst_ratio(0 * ttft, tpot) <= sure)
 
-    def plan(self, settled: Settler) -> Plan:
+    def plan(self) -> Plan:
         """Return the plan it makes."""
-        return settled.plan(self.draft, self.rehearsal)
+        return self.settled.plan(self.draft, self.rehearsal)
 
     @classmethod
     def of(cls, settled: Settler, column: Column, row: int = 0) -> Counted:
         """Return a candidate as it is played."""
         return cls(draft=settled.draft(column, row), settled=settled)
 
-    def with_replicas(self, settled: Settler, count: int, *, roomy: bool = False) -> Counted | None:
+    def with_replicas(self, count: int, *, roomy: bool = False) -> Counted | None:
         """Return the same with other replicas, whether its means keep the limits in closed form or not; None where
         size, price or power do not. Its token budget is the best one, or if `roomy` that which leaves most cache.
         """
-        column, variant = self.draft.column, self.draft.column.variant
+        settled, column, variant = self.settled, self.draft.column, self.draft.column.variant
         rows = column.rows[self.draft.row : self.draft.row + 1]
         trial = settled.trial(column.yard, variant.engine, variant.formats.weight, rows)
         settings = [
@@ -105,7 +105,7 @@ class Counted:
         return Counted.of(settled, kept[int(Ranking(kept, settled.question).order()[0])]) if kept else None
 
 
-def fewer_that_hold(settled: Settler, held: Counted, missed: int) -> list[Counted]:
+def fewer_that_hold(held: Counted, missed: int) -> list[Counted]:
     """Return a candidate that holds, and after it what holds of it with fewer and fewer replicas; `missed` do not.
 
     Where speed is the objective there is nothing to look for. Of independent arrivals as many are kept as the closed
@@ -113,12 +113,12 @@ def fewer_that_hold(settled: Settler, held: Counted, missed: int) -> list[Counte
     """
     low = too_few(held, missed)
     found, lost = [held], False
-    for _ in range(0 if settled.question.objective == "fastest" else PLAYS):
+    for _ in range(0 if held.settled.question.objective == "fastest" else PLAYS):
         most = found[-1].replicas
         if most - low <= max(1, CLOSE * most):
             break
         count = (low + most) // 2 if lost else min(max(_enough(found), low + 1), most - 1)
-        tried = held.with_replicas(settled, _full(count, held.rehearsal))
+        tried = held.with_replicas(_full(count, held.rehearsal))
         lost = tried is None or not tried.rehearsal.holds
         if tried is None or lost:
             low = count
@@ -127,21 +127,21 @@ def fewer_that_hold(settled: Settler, held: Counted, missed: int) -> list[Counte
     return found
 
 
-def more_replicas(settled: Settler, missed: Counted) -> Counted | None:
+def more_replicas(missed: Counted) -> Counted | None:
     """Return a candidate that missed with as many replicas as its play asks for; None where they keep no limit on size,
     price or power, or the objective is speed.
     """
-    if settled.question.objective == "fastest":
+    if missed.settled.question.objective == "fastest":
         return None
     rehearsal, count = missed.rehearsal, missed.replicas
     if rehearsal.unit == "users" and rehearsal.overloads:
-        same = missed.with_replicas(settled, count, roomy=True)
+        same = missed.with_replicas(count, roomy=True)
         if same is None or not same.rehearsal.overloads:
             return same
-        return missed.with_replicas(settled, ceil(rehearsal.load / same.rehearsal.most), roomy=True)
+        return missed.with_replicas(ceil(rehearsal.load / same.rehearsal.most), roomy=True)
     asked = rehearsal.load / rehearsal.most if rehearsal.overloads else count * rehearsal.stated.strain
     full = _full(ceil(min(asked, GROWTH * count)), rehearsal)
-    return missed.with_replicas(settled, max(full, count + 1))
+    return missed.with_replicas(max(full, count + 1))
 
 
 def too_few(held: Counted, missed: int = 0) -> int:

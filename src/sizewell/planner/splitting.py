@@ -72,7 +72,7 @@ def search_splits(settled: Settler, trials: Sequence[Trial], ranking: Ranking, p
     held.sort(key=lambda plan: rank_of(plan, objective))
     kinds = {plan.deployment.cluster.gpu.key for plan in (*held[:1], *plans)}
     counted = best_of_one(settled, ranking, kinds)
-    ones = [*plans, *([counted.plan(settled)] if counted else [])]
+    ones = [*plans, *([counted.plan()] if counted else [])]
     whole = min(ones, key=lambda plan: rank_of(plan, objective), default=None)
     helps = bool(held) and (whole is None or rank_of(held[0], objective)[0] < rank_of(whole, objective)[0])
     say = why_so(held[0], whole, question) if helps else why_not(held, whole, missed, question)

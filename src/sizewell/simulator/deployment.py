@@ -14,7 +14,7 @@ from sizewell.costs.machines import Machines, Reached
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.costs.tabulate import make_surface
 from sizewell.costs.work import Collective
-from sizewell.simulator.facts import Disaggregated, Fleet, Network, ReplicaFacts, Router, Scheduler, replica_facts
+from sizewell.simulator.facts import Disaggregated, Fleet, Network, ReplicaFacts, Router, replica_facts
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats
 from sizewell.specs.errors import BadInputError
@@ -75,8 +75,7 @@ def deployed_facts(
     acceptance, request_s = (float(reached.factors[name][0]) for name in ("acceptance", "request_s"))
     if chosen.settings.draft_acceptance is not None:
         acceptance = chosen.settings.draft_acceptance
-    scheduler: Scheduler = "vllm" if policy.mixes else "sglang"
-    facts = replace(facts, scheduler=scheduler, acceptance=acceptance, request_s=request_s, seed=seed)
+    facts = replace(facts, acceptance=acceptance, request_s=request_s, seed=seed)
     if not chosen.settings.kv_host_bytes:
         return facts
     rate = float(reached.machines.host_link_bytes_per_s[0] * reached.factors["link_host"][0])

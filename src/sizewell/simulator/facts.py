@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Literal
@@ -13,9 +12,10 @@ from numpy.typing import NDArray
 from sizewell.costs.cache_kinds import Kind
 from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.surface import StepSurface
-from sizewell.simulator.sglang_rules import SglangRules
+from sizewell.simulator.sglang_rules import SglangRules, release_of
 from sizewell.specs.deployment import EngineSettings, Parallelism
 from sizewell.specs.engine import EngineSpec
+from sizewell.specs.engine_loops import PROMPTS_FIRST
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.requests import Ints
 
@@ -58,7 +58,7 @@ class SchedulerRules:
     @classmethod
     def of(cls, version: str) -> SchedulerRules:
         """Return the rules of a vLLM release, e.g. `0.11.0`."""
-        release = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        release = release_of(version)
         return cls(
             async_scheduling=release >= (0, 14),
             reserve_prompt=release >= (0, 19),
@@ -72,8 +72,7 @@ class SchedulerRules:
     @classmethod
     def of_sglang(cls, version: str) -> SchedulerRules:
         """Return the rules of an SGLang release, which overlaps scheduling with the step before since 0.4."""
-        release = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-        return cls(async_scheduling=release >= (0, 4))
+        return cls(async_scheduling=release_of(version) >= (0, 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,7 +290,7 @@ def replica_facts(
         policy="priority" if settings.by_priority else "fcfs",
         chunked_prefill=settings.chunked_prefill,
         rules=SchedulerRules.of_sglang(engine.version) if sglang else SchedulerRules.of(engine.version),
-        scheduler="sglang" if sglang else "vllm",
+        scheduler="vllm" if PROMPTS_FIRST.isdisjoint(engine.tags) else "sglang",
         sglang_rules=SglangRules.of(engine.version),
         conservativeness=DP_CONSERVATIVENESS if sglang and cut.dp > 1 else 1.0,
         stages=cut.pp,

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def release_of(version: str) -> tuple[int, ...]:
+    """Return up to three numbers of an engine's release; what is no number is left out."""
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SglangRules:
     """What differs between releases of SGLang's scheduler, as far as it is simulated.
@@ -19,5 +24,5 @@ class SglangRules:
     @classmethod
     def of(cls, version: str) -> SglangRules:
         """Return the rules of a release, e.g. `0.5.10`."""
-        release = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+        release = release_of(version)
         return cls(expects_fixed_whole=release >= (0, 5, 22), touches_waiting=release >= (0, 5, 22))
