@@ -61,6 +61,27 @@ def test_nemotron_hybrid_groups_equal_the_log() -> None:
     assert layout.concurrency(blocks, 262_144) == pytest.approx(117.99, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("states", "state_bytes", "caching", "printed"),
+    [
+        (6, 134_912, CacheRules(block_tokens=128), 310_613),
+        (6, 134_912, CacheRules(block_tokens=128, cached_states=2), 266_240),
+        (5, 137_216, CacheRules(block_tokens=128), 1_398_016),
+        (5, 137_216, CacheRules(block_tokens=128, cached_states=1), 1_065_155),
+    ],
+    ids=["Falcon-H1", "Falcon-H1, prefixes cached", "Qwen3-Next", "Qwen3-Next, prefixes cached"],
+)
+def test_recurrent_models_fit_as_vllm_says(states: int, state_bytes: int, caching: CacheRules, printed: int) -> None:
+    """Six layers of each family's shape in 1 GiB, started with vLLM 0.32 on a processor for 4,096 tokens."""
+    kinds = (
+        CacheKind(kind="state", layers=states, state_bytes=state_bytes),
+        CacheKind(kind="full", layers=6 if states == 6 else 1, token_bytes=512),
+    )
+    layout = cache_layout(kinds, caching)
+    assert layout.block_tokens == 384
+    assert int(layout.concurrency(int(2**30 // layout.bytes_per_block), 4096) * 4096) == printed
+
+
 def test_qwen38_block_is_enlarged_until_a_page_holds_the_state() -> None:
     kinds = (
         CacheKind(kind="state", layers=48, state_bytes=61_440 + 3_145_728),
@@ -109,7 +130,7 @@ def test_llama_cpp_keeps_recurrent_states_in_four_bytes() -> None:
     mixer = GatedDeltaNet(key_heads=16, value_heads=48, key_dim=128, value_dim=128, conv_kernel=4)
     attention = Attention(heads=24, kv_heads=4, head_dim=256, v_head_dim=256)
     layers = [(Layer(mixer=mixer, mlp=None, tensors=()), 48), (Layer(mixer=attention, mlp=None, tensors=()), 16)]
-    rules = CacheRules(block_tokens=256, style="flat", state_element_bytes=4)
+    rules = CacheRules(block_tokens=256, style="flat", state_element_bytes=4, conv_element_bytes=4)
     layout = cache_layout(layer_kinds(_any_model(), layers, "fp16", 1, rules), rules)
     cells = layout.request_bytes(262_144) - layout.state_bytes_per_sequence
     assert cells == 16_384 * 2**20

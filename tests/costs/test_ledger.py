@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import cluster
 from sizewell.catalog.models import read_model
+from sizewell.costs.engine_rules import cache_rules, caches_prefixes
 from sizewell.costs.ledger import GIB, MemoryLedger, ledger, ledger_of
 from sizewell.costs.overhead import adapter_line
 from sizewell.costs.rank_memory import RankMemory, rank_memory
@@ -180,3 +181,22 @@ def test_more_memory_or_more_ranks_never_hold_fewer_blocks(
     assert narrow.blocks(gib * GIB) <= narrow.blocks((gib + more) * GIB)
     # Two ranks first pay for collectives, which one rank does not.
     assert wide.blocks((gib + 1) * GIB) >= narrow.blocks(gib * GIB)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "more"),
+    [
+        ("qwen3-next-80b-a3b-instruct", "0.14.0", 0), ("qwen3-next-80b-a3b-instruct", "0.33", 1),
+        ("nemotron-3-nano", "0.26.0", 1), ("nemotron-3-nano", "0.33", 2),
+    ],
+)  # fmt: skip
+def test_a_prefix_cache_takes_more_states_of_recurrent_models(name: str, version: str, more: int) -> None:
+    model, engine, settings = read_model(name), read_engine("vllm", version), replace(SETTINGS, prefix_caching=True)
+    assert cache_rules(model, settings, engine).state_blocks == 1 + more
+    assert cache_rules(model, replace(settings, prefix_caching=False), engine).state_blocks == 1
+    assert not caches_prefixes(model, engine), "it is priced without, and so started without"
+
+
+def test_whatever_keeps_no_state_is_priced_with_its_prefix_cache(r1: ModelSpec) -> None:
+    assert caches_prefixes(r1, read_engine("vllm"))
+    assert caches_prefixes(read_model("qwen3-next-80b-a3b-instruct"), read_engine("sglang"))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.conftest import ASYNC, SYNC, flat_surface, schedule_of, small
-from simulator.test_twins import SEEDS, offered, replica, same
+from simulator.test_twins import SEEDS, apart, offered, replica, same
 from sizewell.simulator.facts import ROUTERS, Fleet, Router
 from sizewell.simulator.simulate import Options, play
 from sizewell.simulator.tournament import enter, winner
@@ -189,7 +189,8 @@ def test_jumps_are_exact_in_any_fleet(seed: int) -> None:
     draw = np.random.default_rng(seed)
     fleet = Fleet(replica=replica(seed), replicas=int(draw.integers(2, 4)), router=ROUTERS[draw.integers(5)])
     slow = replace(fleet, replica=replace(fleet.replica, jumps=False))
-    same(play(fleet, offered(seed, 30)).run, play(slow, offered(seed, 30)).run, rel=1e-9)
+    requests = apart(offered(seed, 30))
+    same(play(fleet, requests).run, play(slow, requests).run, rel=1e-9)
 
 
 @settings(max_examples=150, deadline=None)
@@ -199,7 +200,8 @@ def test_a_jump_of_ranks_in_lock_step_is_what_its_steps_are(seed: int, ranks: in
     facts = replace(replica(seed), ranks=ranks, balance_steps=balance_steps)
     fleet = Fleet(replica=facts, replicas=1 + seed % 2)
     slow = replace(fleet, replica=replace(facts, jumps=False))
-    jumping, stepping = play(fleet, offered(seed, 30)), play(slow, offered(seed, 30))
+    requests = apart(offered(seed, 30))
+    jumping, stepping = play(fleet, requests), play(slow, requests)
     assert jumping.steps == stepping.steps
     same(jumping.run, stepping.run, rel=1e-9)
     gaps = [np.sum(run.gaps.gap_s * run.gaps.count) for run in (jumping.run, stepping.run)]

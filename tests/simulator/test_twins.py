@@ -54,6 +54,16 @@ def offered(seed: int, most: int = 12) -> Requests:
     )  # fmt: skip
 
 
+def apart(requests: Requests) -> Requests:
+    """Return requests that follow others only after an odd time.
+
+    Replicas that are alike end steps at the same time: what is sent then to another would come before its next step or
+    after it as rounding has it.
+    """
+    following = requests.after >= 0
+    return replace(requests, arrival_s=requests.arrival_s + 0.0135791 * following, think_s=0.0135791)
+
+
 def replica(seed: int, **fixed: Any) -> ReplicaFacts:
     """A small replica with limits that bite."""
     draw = np.random.default_rng(seed + 1)

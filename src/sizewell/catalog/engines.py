@@ -123,6 +123,9 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
         copied_from_tokens=facts.get("copied_from_tokens", 0),
         wide_output_groups=facts.get("wide_output_groups", False),
         expert_scale_copies=facts.get("expert_scale_copies", False),
+        recurrent_prefixes=facts.get("recurrent_prefixes", False),
+        cached_states=facts.get("cached_states", 0),
+        mamba2_checkpoints=facts.get("mamba2_checkpoints", False),
         plain_prompts=_plain_prompts(facts) if "queued_launches" in facts else None,
         cpu=_cpu_rules(facts["cpu"]) if "cpu" in facts else None,
         **plain,
@@ -138,6 +141,7 @@ def _cpu_rules(facts: dict[str, Any]) -> CpuRules:
     return CpuRules(
         block_tokens=facts["block_tokens"],
         latent_block_tokens=facts["latent_block_tokens"],
+        state_element_bytes=facts["state_element_bytes"],
         process_bytes=facts["process_gib"] * _GIB,
         max_num_batched_tokens=facts["max_num_batched_tokens"],
         max_num_seqs=facts["max_num_seqs"],

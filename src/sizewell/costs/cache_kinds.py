@@ -39,21 +39,29 @@ class CacheKind:
 class CacheRules:
     """What the engine does: `block_tokens`, whether kinds are grouped, tokens it may have in flight, MLA padding.
 
+    A request holds `cached_states` more blocks of recurrent state where prefixes are cached.
     `latent_row_elements` replaces the latent row where an old engine padded it; `raw_fp8_latent` keeps fp8 sparse
-    latent rows without their scales and 16-bit rope part. `state_element_bytes` overrides what recurrent states and
-    convolutions are kept in (llama.cpp: four). `style` flat adds bytes per layer with no common page;
-    `window_pool_fraction` gives windowed layers a pool of that share of all tokens (SGLang).
+    latent rows without their scales and 16-bit rope part. `state_element_bytes` overrides what recurrent states are
+    kept in, `conv_element_bytes` is for the convolutions before them. `style` flat adds bytes per layer with no common
+    page; `window_pool_fraction` gives windowed layers a pool of that share of all tokens (SGLang).
     """
 
     block_tokens: int = 16
     grouped: bool = True
     in_flight_tokens: int = 0
     speculative_tokens: int = 0
+    cached_states: int = 0
     latent_row_elements: int | None = None
     raw_fp8_latent: bool = False
     state_element_bytes: int | None = None
+    conv_element_bytes: int = 2
     style: Literal["groups", "flat"] = "groups"
     window_pool_fraction: float | None = None
+
+    @property
+    def state_blocks(self) -> int:
+        """Blocks of recurrent state one request takes of every group."""
+        return 1 + self.speculative_tokens + self.cached_states
 
 
 def token_bytes(mixer: Cached, kv_format: str, model: ModelSpec, tp: int, rules: CacheRules) -> float:
@@ -144,7 +152,7 @@ def _kind(
     mixer: Recurrent | Attention | LatentAttention, kv_format: str, model: ModelSpec, tp: int, rules: CacheRules
 ) -> CacheKind:
     if not isinstance(mixer, Cached):
-        convolution = mixer.rank_conv_elements(tp) * (rules.state_element_bytes or 2)
+        convolution = mixer.rank_conv_elements(tp) * rules.conv_element_bytes
         state = mixer.rank_state_elements(tp) * (rules.state_element_bytes or model.recurrent_state_dtype_bytes)
         return CacheKind(kind="state", layers=0, state_bytes=convolution + state)
     row = token_bytes(mixer, kv_format, model, tp, rules)

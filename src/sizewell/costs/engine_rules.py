@@ -7,7 +7,7 @@ from sizewell.costs.token_pool import WINDOW_POOL_FRACTION
 from sizewell.costs.weights import VOCABULARY_PADDING, Absorbed, WeightRules
 from sizewell.specs.deployment import EngineSettings
 from sizewell.specs.engine import EngineSpec
-from sizewell.specs.layers import Attention, CompressedAttention, LatentAttention
+from sizewell.specs.layers import Attention, CompressedAttention, LatentAttention, Mamba2
 from sizewell.specs.model import ModelSpec
 
 
@@ -47,11 +47,27 @@ def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) 
         grouped=engine.grouped_cache,
         in_flight_tokens=engine.in_flight_batches * settings.max_num_batched_tokens,
         speculative_tokens=settings.speculative_tokens,
+        cached_states=_cached_states(model, engine) if settings.prefix_caching else 0,
         latent_row_elements=padded,
         style="flat" if flat else "groups",
-        state_element_bytes=4 if engine.profile == "llama.cpp" else None,
+        state_element_bytes=4 if engine.profile == "llama.cpp" else engine.state_element_bytes,
+        conv_element_bytes=4 if engine.profile == "llama.cpp" else 2,
         window_pool_fraction=_window_pool(model) if engine.profile == "sglang" else None,
     )
+
+
+def caches_prefixes(model: ModelSpec, engine: EngineSpec) -> bool:
+    """Return whether a deployment is priced with a prefix cache, unless it says otherwise.
+
+    Not where vLLM would keep more blocks of recurrent state for it: it finds a prefix again only where a chunk of some
+    request ended on a block of hundreds or thousands of tokens.
+    """
+    return not (engine.name == "vllm" and model.is_recurrent)
+
+
+def _cached_states(model: ModelSpec, engine: EngineSpec) -> int:
+    mamba2 = any(isinstance(layer.mixer, Mamba2) for layer in model.layer_counts)
+    return engine.cached_states + (engine.mamba2_checkpoints and mamba2)
 
 
 def _window_pool(model: ModelSpec) -> float:

@@ -59,13 +59,13 @@ class CacheLayout:
 
     def _kind_bytes(self, kind: CacheKind, context_tokens: int) -> float:
         if kind.kind == "state":
-            return kind.state_bytes * (1 + self.rules.speculative_tokens)
+            return kind.state_bytes * self.rules.state_blocks
         return self._kind_blocks(kind, context_tokens) * self.block_tokens * kind.token_bytes
 
     def _kind_blocks(self, kind: CacheKind, context_tokens: int) -> int:
         rules, in_block = self.rules, self._tokens_in_block(kind)
         if kind.kind == "state":
-            return 1 + rules.speculative_tokens
+            return rules.state_blocks
         if kind.kind == "window":
             seen = min(kind.span_tokens - 1 + rules.in_flight_tokens, context_tokens)
             return ceil(seen / in_block) + 1
@@ -159,6 +159,7 @@ def _page(kinds: tuple[CacheKind, ...], rules: CacheRules) -> tuple[float, int]:
     state = max(kind.state_bytes for kind in kinds)
     if not row:
         return state, rules.block_tokens
-    needed = ceil(state / (STATE_ALIGNMENT_TOKENS * row)) * STATE_ALIGNMENT_TOKENS
+    aligned = max(STATE_ALIGNMENT_TOKENS, rules.block_tokens)
+    needed = ceil(state / (aligned * row)) * aligned
     block_tokens = max(rules.block_tokens, needed)
     return block_tokens * row, block_tokens

@@ -77,7 +77,8 @@ def _limits(settings: EngineSettings) -> Iterator[Flag]:
     yield Flag(
         name="--gpu-memory-utilization", value=repr(settings.memory_fraction), why="share of memory, headroom left out"
     )
-    yield Flag(name=f"--{'' if cached else 'no-'}enable-prefix-caching", why="said because releases differ")
+    states = "" if cached else ": more states of recurrent layers would be kept"
+    yield Flag(name=f"--{'' if cached else 'no-'}enable-prefix-caching", why=f"said because releases differ{states}")
     yield Flag(name=f"--{'' if chunked else 'no-'}enable-chunked-prefill", why="said because releases differ")
     if settings.enforce_eager:
         yield Flag(name="--enforce-eager", why="priced without CUDA graphs")

@@ -48,7 +48,7 @@ class Demand:
         work, limits = question.workload, question.limits
         over = LEAST_OVER_MEAN[limits.slo.statistic]
         return cls(
-            lengths=Lengths.of(work),
+            lengths=Lengths.of(work, prefix_caching=not question.model.is_recurrent),
             think_tokens=work.think_tokens,
             context_tokens=work.context_tokens,
             users=None if work.users is None else work.users * work.growth,

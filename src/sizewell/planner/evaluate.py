@@ -9,6 +9,7 @@ from math import ceil
 import numpy as np
 
 from sizewell.costs.batch import Floats
+from sizewell.costs.engine_rules import caches_prefixes
 from sizewell.costs.rank_memory import RankMemories, RankMemory
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.planner.bounds import Bounds
@@ -98,8 +99,7 @@ class Trial:
         ]
         for base, table in zip(others, self.tables(others, alone.rows), strict=True):
             tried += self.group(base, alone.rows, table)
-        ranking = Ranking(tried, self.question)
-        for index in map(int, ranking.order()):
+        for index in map(int, (ranking := Ranking(tried, self.question)).order()):
             found, at = ranking.at(index)
             if (found.shape(at), found.budget) not in missed:
                 break
@@ -118,8 +118,8 @@ class Trial:
         host = self.yard.host_bytes_per_gpu[rows]
         useful = (short > 0) & (short < memory.weight_bytes) & (short < host * HOST_SHARE)
         for size in np.unique(short[useful]):
-            settings = replace(base.settings, offload_bytes=float(size))
-            yield from self.group(replace(base, settings=settings), rows[useful & (short == size)])
+            there = replace(base, settings=replace(base.settings, offload_bytes=float(size)))
+            yield from self.group(there, rows[useful & (short == size)])
 
     def group(self, base: Variant, rows: Rows, table: StepTable | None = None) -> Iterator[Column]:
         """Yield what holds under each limit on sequences, a lower one only where it makes room for more of them.
@@ -188,6 +188,7 @@ class Trial:
             max_model_len_tokens=usual_model_length(self.question.model, self.question.workload),
             memory_fraction=self.engine.memory_fraction,
             enforce_eager=self.engine.launch == "eager",
+            prefix_caching=caches_prefixes(self.question.model, self.engine),
         )
 
     def _sequences(self, variant: Variant, memory: RankMemory, rows: Rows) -> Floats:
@@ -241,8 +242,7 @@ class Trial:
         """Return the load shared by numbers of replicas [M, K], each of which takes at `most` so many users [M]."""
         replicas, most = load
         ttft, tpot, rate = self._point(steady, replicas)
-        gpus = replicas * variant.cut.gpus
-        at = rows[:, None]
+        gpus, at = replicas * variant.cut.gpus, rows[:, None]
         nodes = nodes_of(replicas, variant.cut, self.yard.gpus_per_node[at])
         return Column(
             variant=variant, yard=self.yard, rows=at, replicas=replicas, gpus=gpus, nodes=nodes,

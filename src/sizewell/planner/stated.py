@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil
 
+from sizewell.costs.engine_rules import caches_prefixes
 from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism, Pool
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
@@ -207,6 +208,7 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
         by_priority=stated.by_priority,
         speculative_tokens=stated.speculative_tokens,
         draft_acceptance=stated.draft_acceptance,
+        prefix_caching=caches_prefixes(model, engine),
     )
 
 

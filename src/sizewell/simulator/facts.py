@@ -258,7 +258,7 @@ def block_groups(layout: CacheLayout) -> tuple[BlockGroup, ...]:
         elif kind.kind == "chunk":
             most = ceil((kind.span_tokens + rules.in_flight_tokens) / size)
         elif kind.kind == "state":
-            most = 1 + rules.speculative_tokens
+            most = rules.state_blocks
         found += [BlockGroup(kind=kind.kind, span_tokens=kind.span_tokens, most_blocks=most)] * count
     return tuple(found) or (BlockGroup(),)
 

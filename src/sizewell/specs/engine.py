@@ -61,11 +61,12 @@ class CpuRules:
     """What an engine does on a processor: no graphs, no context, larger blocks, and memory of its process besides.
 
     `latent_block_tokens` holds where matrices are multiplied without AMX tiles; with them latents are cached in blocks
-    of `block_tokens` like everything else.
+    of `block_tokens` like everything else. Recurrent states are kept in `state_element_bytes`, whatever the model says.
     """
 
     block_tokens: int
     latent_block_tokens: int
+    state_element_bytes: int
     process_bytes: float
     max_num_batched_tokens: int
     max_num_seqs: int
@@ -114,9 +115,11 @@ class EngineSpec:
     bits; `expert_scale_copies`: the loader's float32 scales of MXFP4 experts stay beside the repacked ones; both on
     Hopper and older. `offload` says whether weights in host memory come to the accelerator at every step or are
     computed with where they lie, except in steps of `copied_from_tokens` or more. `printed_tokens` says what its "KV
-    cache size: N tokens" means. `latent_block_tokens` is the block of latent caches. `cpu` is what changes on a
-    processor (None: it does not run there), `plain_prompts` what kernels that are not fused
-    make of prompts. `note` tells how the version was resolved.
+    cache size: N tokens" means. Prefixes of recurrent models are cached where that is asked for, unasked where
+    `recurrent_prefixes`: each request holds `cached_states` more blocks of state, of Mamba2 one more where
+    `mamba2_checkpoints`; a state is kept in `state_element_bytes` (None: as the model says). `latent_block_tokens` is
+    the block of latent caches. `cpu` is what changes on a processor (None: it does not run there), `plain_prompts` what
+    kernels that are not fused make of prompts. `note` tells how the version was resolved.
     """
 
     name: EngineName
@@ -172,6 +175,10 @@ class EngineSpec:
     graph_bytes_per_layer: float = 0.0
     graph_bytes_per_moe_layer: float = 0.0
     grouped_cache: bool = True
+    recurrent_prefixes: bool = False
+    cached_states: int = 0
+    mamba2_checkpoints: bool = False
+    state_element_bytes: int | None = None
     printed_tokens: Literal["blocks", "groups", "concurrency"] = "blocks"
     fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch", "by-batch-and-prefill", "by-larger-batch"] = (
         "fixed"
@@ -226,6 +233,7 @@ class EngineSpec:
         return replace(
             self, block_tokens=cpu.block_tokens, batch_defaults=(usual,), in_flight_batches=1, launch="eager",
             latent_block_tokens=cpu.block_tokens if tiles else cpu.latent_block_tokens,
+            state_element_bytes=cpu.state_element_bytes,
             non_torch_bytes_tp1=cpu.process_bytes, non_torch_bytes_tp=cpu.process_bytes, non_torch_bytes_per_rank=0.0,
             graph_bytes=0.0, graph_bytes_per_layer=0.0, graph_bytes_per_moe_layer=0.0, context_bytes=0.0,
             collective_bytes=0.0, sort_free_copies=0.0, grouped_fp8_experts=False, marlin_copies_inputs=False,

@@ -17,6 +17,7 @@ from sizewell.specs.layers import (
     LatentAttention,
     Layer,
     Mamba2,
+    Recurrent,
 )
 from sizewell.specs.tensor import Role, Tensor
 
@@ -142,6 +143,11 @@ class ModelSpec:
     def is_latent(self) -> bool:
         """Whether attention caches a latent that tensor parallelism cannot share out."""
         return any(isinstance(la.mixer, LatentAttention | CompressedAttention) for la in self.layer_counts)
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether any layer keeps a state in place of the tokens it has seen."""
+        return any(isinstance(la.mixer, Recurrent) for la in self.layer_counts)
 
     @property
     def cached_layers(self) -> tuple[Cached, ...]:
