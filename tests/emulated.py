@@ -20,6 +20,9 @@ from sizewell.simulator.facts import Fleet, ReplicaFacts
 from surfaces import flat_surface
 
 
+BROKEN = (http.client.IncompleteRead, http.client.RemoteDisconnected, ConnectionResetError)
+
+
 def small_fleet(**changes: Any) -> Fleet:
     """Return one replica: a step takes 10 ms and 0.05 ms for each token."""
     facts = ReplicaFacts(
@@ -99,9 +102,24 @@ class Served:
             time.sleep(0.01)
         return self
 
+    def breaks_off(self, **body: Any) -> bool:
+        """Return whether the connection of a chat of one token is lost."""
+        try:
+            self.chat(max_tokens=1, ignore_eos=True, **body)
+        except BROKEN:
+            return True
+        return False
+
     def chat(self, **body: Any) -> Answered:
         """Send a chat of one message."""
         return self.ask("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello there"}], **body})
+
+
+def completion(**body: Any) -> bytes:
+    """Return a completion request as it goes over the wire."""
+    data = json.dumps({"prompt": "x", **body}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(data)}"
+    return head.encode() + b"\r\n\r\n" + data
 
 
 @contextmanager

@@ -54,6 +54,8 @@ class Service:
         self.late: Callable[[float], None] | None = None
         self._served: dict[int, Served] = {}
         self._queued: set[int] = set()
+        self._lost: list[int] = []
+        self._silent: dict[int, Served] = {}
         self._came_s = np.full(len(self.world.sequences), np.nan)
         self._ended = 0
         self._on_death: Callable[[], None] = lambda: None
@@ -97,8 +99,9 @@ class Service:
             return
         self.dead = True
         self.pace.stop()
-        served, self._served = self._served, {}
-        for each in served.values():
+        served = [*self._served.values(), *self._silent.values()]
+        self._served, self._silent = {}, {}
+        for each in served:
             each.answer.exchange.on_close = None
             each.answer.fail(500, self._death())
         self._on_death()
@@ -124,6 +127,11 @@ class Service:
             self.metrics.engines[self._engine_of(number)].finished["abort"] += 1
             self.pace.cancel(number)
 
+    def _give_up_lost(self) -> None:
+        lost, self._lost = self._lost, []
+        for number in lost:
+            self._give_up(number)
+
     def _engine_of(self, number: int) -> int:
         return max(int(self.world.sequences.engine[number]), 0)
 
@@ -141,8 +149,12 @@ class Service:
                 late(self.pace.lateness_s(oldest_s))
         self._note_admissions()
         self._count(landed, self.world.sequences.engine[landed.request])
+        self._give_up_lost()
         for number in landed.request[landed.ended].tolist():
             self._finish(number)
+        # Only now: whoever ended in the same step has been answered.
+        if self.failing.is_over(self._ended):
+            self.die()
         for number in numbers:
             if number in self._served:
                 self._served[number].answer.prepare()
@@ -154,7 +166,7 @@ class Service:
             answer.gain(gained)
         elif fate.resets:
             answer.exchange.reset()
-            self._give_up(number)
+            self._lost.append(number)
         else:
             served.held += gained
             if served.held == gained:
@@ -164,23 +176,23 @@ class Service:
         """Send what was held back; from now on nothing is."""
         served.fate = UNHARMED
         held, served.held = served.held, 0
-        if served.answer.exchange.connection.transport.is_closing():
-            return
-        if self.dead:
-            served.answer.fail(500, self._death())
-        else:
+        self._silent.pop(id(served), None)
+        if not self.dead and not served.answer.exchange.connection.transport.is_closing():
             served.answer.gain(held)
+
+    def _forget(self, served: Served) -> None:
+        self._silent.pop(id(served), None)
 
     def _finish(self, number: int) -> None:
         served = self._served.pop(number, None)
         if served is None:
             return
-        if not served.held:
-            served.answer.exchange.on_close = None
+        served.answer.exchange.on_close = None
+        if served.held:
+            self._silent[id(served)] = served
+            served.answer.exchange.on_close = lambda: self._forget(served)
         self._count_request(number, served)
         self._ended += 1
-        if self.failing.is_last(self._ended):
-            self.die()
 
     def _note_admissions(self) -> None:
         """Note who has left the queue since it was last looked at."""
