@@ -19,7 +19,6 @@ from sizewell.emulator.server import Server
 from sizewell.simulator.facts import Fleet, ReplicaFacts
 from surfaces import flat_surface
 
-
 BROKEN = (http.client.IncompleteRead, http.client.RemoteDisconnected, ConnectionResetError)
 
 
@@ -75,7 +74,8 @@ class Served:
         """Send one request on a connection of its own."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        connection.request("GET" if body is None else "POST", path, data, headers)
+        said = {} if body is None else {"content-type": "application/json"}
+        connection.request("GET" if body is None else "POST", path, data, {**said, **headers})
         answer = connection.getresponse()
         found = Answered(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
         connection.close()
