@@ -42,9 +42,8 @@ def check_name(name: str) -> None:
     Raises BadInputError.
     """
     if not NAME.fullmatch(name) or name in SHIPPED_NAMES:
-        raise BadInputError(
-            f"a calibration cannot be called {name!r}: use letters, digits, - and _, and not {' or '.join(SHIPPED_NAMES)}"
-        )
+        taken = " or ".join(SHIPPED_NAMES)
+        raise BadInputError(f"a calibration cannot be called {name!r}: use letters, digits, - and _, not {taken}")
 
 
 def save_scales(name: str, scales: Mapping[str, Mapping[str, Factor]]) -> Path:

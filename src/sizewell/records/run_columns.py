@@ -15,7 +15,7 @@ from sizewell.traffic.run import HANDOVER_COLUMNS, RUN_COLUMNS, GapCounts, Hando
 
 TIMELINE = tuple(field.name for field in fields(Timeline))
 PREFILL = "prefill_timeline"
-DAMAGE = (ValueError, KeyError, BadZipFile, EOFError, OSError, NotImplementedError, zlib.error)
+DAMAGE = (ValueError, KeyError, BadZipFile, EOFError, OSError, RuntimeError, zlib.error)
 """What reading an archive of arrays raises where some of its bytes are others."""
 
 
