@@ -15,6 +15,7 @@ from emulated import BROKEN, completion, emulated, serving, small_fleet
 from sizewell.emulator.deployment import Failures
 from sizewell.emulator.failing import Failing
 from sizewell.emulator.http import MOST_UNREAD_BYTES, Connection, Exchange, chunk
+from sizewell.specs.errors import BadInputError
 from surfaces import flat_surface
 
 
@@ -46,6 +47,12 @@ def test_shares_are_those_asked_for() -> None:
     assert sum(fate.resets for fate in fates) / 5000 == pytest.approx(0.2, abs=0.03)
     assert sum(fate.stall_s > 0 for fate in fates) / 5000 == pytest.approx(0.3, abs=0.03)
     assert all(0 <= fate.token < 100 for fate in fates if fate.resets)
+
+
+def test_shares_of_more_than_all_are_refused() -> None:
+    assert Failures(error_fraction=0.7, reset_fraction=0.2, stall_fraction=0.1)
+    with pytest.raises(BadInputError, match="add to 120%"):
+        Failures(error_fraction=0.6, reset_fraction=0.6)
 
 
 def test_a_reset_stream_breaks_off_and_frees_its_sequence() -> None:

@@ -52,6 +52,13 @@ class Failures:
     load_s: float = 0.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        total = self.error_fraction + self.reset_fraction + self.stall_fraction
+        if total > 1 + 1e-9:
+            raise BadInputError(
+                f"--error-rate, --reset-rate and --stall-rate add to {total:.0%}: a request fails in one way or none"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
