@@ -7,6 +7,7 @@ slower. What was measured on it is kept, and the next prediction is made with wh
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,9 @@ from urllib.request import urlopen
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
-PORT, PATIENCE_S = 18431, 60.0
+PATIENCE_S = 60.0
+with socket.create_server(("127.0.0.1", 0)) as free:
+    PORT = free.getsockname()[1]
 URL = f"http://127.0.0.1:{PORT}"
 R1 = ["deepseek-r1", "--on", "8xh200", "--tp", "8"]
 SMALL = ["llama-3.1-8b", "--on", "1xh100"]
@@ -67,15 +70,19 @@ def emulated(catalogue: Path) -> Iterator[None]:
         [sys.executable, "-m", "sizewell", *words],
         {**os.environ, "SIZEWELL_CATALOG": str(catalogue)},
     )
-    server = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env=environment)
-    try:
-        until = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until and server.poll() is None and not _answers():
-            time.sleep(0.2)
-        yield
-    finally:
-        server.terminate()
-        server.wait()
+    with tempfile.TemporaryFile("w+") as said:
+        server = subprocess.Popen(command, cwd=ROOT, stderr=said, env=environment)
+        try:
+            until = time.monotonic() + PATIENCE_S
+            while time.monotonic() < until and server.poll() is None and not _answers():
+                time.sleep(0.2)
+            if server.poll() is not None:
+                said.seek(0)
+                sys.exit(f"the emulated machine did not start: {said.read()}")
+            yield
+        finally:
+            server.terminate()
+            server.wait()
 
 
 def _answers() -> bool:

@@ -126,7 +126,8 @@ def _asked(host: str, port: int, number: int) -> socket.socket:
         "messages": [{"role": "user", "content": f"{number} " * 200}],
         "stream": True, "max_tokens": ASKED_TOKENS, "ignore_eos": True,
     }).encode()  # fmt: skip
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+    head += f"content-length: {len(body)}\r\n\r\n"
     made = socket.create_connection((host, port))
     made.sendall(head.encode() + body)
     made.setblocking(False)

@@ -19,6 +19,8 @@ from sizewell.emulator.server import Server
 from sizewell.simulator.facts import Fleet, ReplicaFacts
 from surfaces import flat_surface
 
+BROKEN = (http.client.IncompleteRead, http.client.RemoteDisconnected, ConnectionResetError)
+
 
 def small_fleet(**changes: Any) -> Fleet:
     """Return one replica: a step takes 10 ms and 0.05 ms for each token."""
@@ -72,7 +74,8 @@ class Served:
         """Send one request on a connection of its own."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        connection.request("GET" if body is None else "POST", path, data, headers)
+        said = {} if body is None else {"content-type": "application/json"}
+        connection.request("GET" if body is None else "POST", path, data, {**said, **headers})
         answer = connection.getresponse()
         found = Answered(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
         connection.close()
@@ -99,9 +102,24 @@ class Served:
             time.sleep(0.01)
         return self
 
+    def breaks_off(self, **body: Any) -> bool:
+        """Return whether the connection of a chat of one token is lost."""
+        try:
+            self.chat(max_tokens=1, ignore_eos=True, **body)
+        except BROKEN:
+            return True
+        return False
+
     def chat(self, **body: Any) -> Answered:
         """Send a chat of one message."""
         return self.ask("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello there"}], **body})
+
+
+def completion(**body: Any) -> bytes:
+    """Return a completion request as it goes over the wire."""
+    data = json.dumps({"prompt": "x", **body}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(data)}"
+    return head.encode() + b"\r\n\r\n" + data
 
 
 @contextmanager

@@ -41,6 +41,9 @@ def test_the_folder_is_the_variable_or_the_users_configuration(tmp_path: Path, m
     assert overlay_folder({VARIABLE: str(tmp_path)}) == tmp_path
     monkeypatch.setenv("HOME", str(tmp_path))
     assert overlay_folder({}) == tmp_path / ".config" / "sizewell" / "catalog"
+    assert overlay_folder({"XDG_CONFIG_HOME": "/c"}) == Path("/c/sizewell/catalog")
+    assert overlay_folder({"XDG_CONFIG_HOME": "/c", "SIZEWELL_HOME": "/h"}) == Path("/h/catalog")
+    assert overlay_folder({"SIZEWELL_HOME": "/h", VARIABLE: str(tmp_path)}) == tmp_path
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(BadInputError, match="is not a folder"):

@@ -219,7 +219,7 @@ def test_a_floor_on_quality_or_a_flag_unlocks_formats(say: Say, flags: tuple[str
 
 
 @pytest.mark.parametrize(
-    ("version", "note"), [("0.0.1", "0.0.1 is older than any release"), ("99", "names no release, taken as")]
+    ("version", "note"), [("0.0.1", "0.0.1 is older than any release"), ("99.0", "99.0 is newer than 0.33")]
 )
 def test_a_plan_says_how_an_engines_version_was_read(say: Say, version: str, note: str) -> None:
     reasons = say("plan", "llama-3.1-8b", "--gpu", "h100", "--engine", f"vllm@{version}", "--json").document[

@@ -97,9 +97,12 @@ def test_what_does_not_help_is_not_kept(own: Path, tmp_path: Path, capsys: pytes
     assert not own.exists()
 
 
-@pytest.mark.parametrize("name", ["default", "../up", ""])
-def test_a_name_that_is_taken_or_no_name_is_refused(name: str, own: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["default", "kernels", "../up", ""])
+def test_a_name_that_is_taken_or_no_name_is_refused(
+    name: str, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["calibrate", str(table(tmp_path / "figures.csv", 1.4)), "--save", name]) == 2
+    assert capsys.readouterr().out == "", "before anything is fitted"
     assert not own.parent.exists()
 
 

@@ -51,7 +51,10 @@ def process(*words: str, **environment: str) -> Iterator[tuple[subprocess.Popen[
 def ask(document: Any, path: str, body: Any = None) -> tuple[int, bytes]:
     """Return the status and the body of one answer."""
     connection = http.client.HTTPConnection(document["url"].removeprefix("http://"), timeout=60)
-    connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body))
+    if body is None:
+        connection.request("GET", path)
+    else:
+        connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
     answer = connection.getresponse()
     return answer.status, answer.read()
 
@@ -115,7 +118,8 @@ def test_a_dead_engine_exits_0_when_told_to() -> None:
     ("words", "code", "word"),
     [
         (("llama-3.1-8b", "--on", "h100", "--host", "0.0.0.0"), 2, "SIZEWELL_API_KEY"),
-        (("llama-3.1-8b", "--on", "h100", "--host", "192.0.2.1"), 2, "cannot be listened on"),
+        (("llama-3.1-8b", "--on", "h100", "--host", "no.such.host.invalid"), 2, "cannot be listened on"),
+        (("llama-3.1-8b", "--on", "h100", "--host", "192.0.2.1"), 2, "open to others"),
         (("r1", "--on", "h100"), 3, "weights do not fit"),
         (("llama-3.1-8b", "--on", "h100", "--error-rate", "2"), 2, "out of range"),
         (("llama-3.1-8b", "--on", "h100", "--speed", "0"), 2, "out of range"),

@@ -298,3 +298,10 @@ def test_what_only_two_pools_hold_is_an_answer(say: Say, tmp_path: Any) -> None:
     assert "--split 1 takes its best of two pools" in say("render", tmp_path / "plan.json").err
     assert say("render", tmp_path / "plan.json", "--split", "1", "--target", "slurm").code == 0
     assert "NO PLAN OF ONE POOL HOLDS" in say(*words).out
+
+
+def test_the_settings_of_both_pools_are_shown(say: Say) -> None:
+    shown = say("explain", "llama-3.1-8b", "--on", "8xh100", "--prefill", "2xTP1", "--decode", "1xTP4").out
+    assert [line.partition(":")[0] for line in shown.splitlines() if "max_num_seqs" in line] == ["prefill", "decode"]
+    one = say("explain", "llama-3.1-8b", "--on", "h100").out
+    assert [line.partition(" ")[0] for line in one.splitlines() if "max_num_seqs" in line] == ["max_num_seqs"]

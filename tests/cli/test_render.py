@@ -131,6 +131,10 @@ def test_what_does_not_fit_is_not_rendered(say: Say) -> None:
         ((*R1, "--target", "slurm", "--style", "conda"), "--environment"),
         ((*R1, "--target", "systemd", "--host", "0.0.0.0"), "proxy"),
         ((*R1, "--target", "slurm", "--partition", "a b"), "--partition"),
+        ((*R1, "--model-path", ""), "--model-path is empty"),
+        ((*R1, "--served-model-name", " "), "--served-model-name is empty"),
+        ((*R1, "--target", "slurm", "--environment", "v"), "without --style (conda, venv"),
+        ((*R1, "--engine", "vllm@latest"), "say one, as vllm@"),
     ],
 )
 def test_a_refusal_names_the_next_step(say: Say, words: tuple[str, ...], match: str) -> None:

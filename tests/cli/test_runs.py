@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import sizewell
 from sizewell.cli.main import run
 from sizewell.cli.plan_file import read_planned
-from sizewell.records.store import Links, Records
+from sizewell.records.store import FILE, Links, Records
 
 Say = Callable[..., Any]
 SCHEMA = json.loads((Path(sizewell.__file__).parent / "cli" / "schemas" / "runs.json").read_text())
@@ -59,7 +60,52 @@ def test_runs_are_listed_shown_and_compared(kept: Say) -> None:
     assert "ttft_mean_s" in compared.out and "the load differs in concurrency" in compared.out
 
 
-@pytest.mark.parametrize("words", [("list",), ("show", "2"), ("compare", "1", "2")], ids=" ".join)
+def test_a_run_is_written_request_by_request(kept: Say, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    assert kept("runs", "export", "1", str(rows)).code == 0
+    head, *lines = rows.read_text().splitlines()
+    assert "first_token_s" in head.split(",") and len(lines) == 120
+    assert kept("runs", "export", "1", str(tmp_path / "no" / "rows.csv")).code == 2
+
+
+def test_what_is_deleted_is_gone_and_nothing_points_at_it(kept: Say, tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    plan = records.keep("plans", "a plan", {})
+    entry, first = records.run(1)
+    third = records.keep_run(first, "third", entry.deployment, entry.workload, Links(plan=plan, predicted=1))
+    assert kept("runs", "delete", "1", "9").code == 2
+    assert [one.id for one in records.runs()] == [1, 2, third], "all or none"
+    assert kept("runs", "delete", "1", "1").code == 0
+    assert kept("runs", "delete", str(plan), "--of", "plans").code == 0
+    assert [(one.id, one.plan, one.predicted) for one in records.runs()] == [(2, None, None), (third, None, None)]
+    assert kept("runs", "show", "1").code == 2
+
+
+def test_damaged_records_are_named_and_can_be_deleted(kept: Say, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE) as database:
+        database.execute("UPDATE runs SET workload = CAST(x'7bff' AS TEXT) WHERE id = 2")
+    database.close()
+    for words in (("list",), ("show", "2"), ("compare", "1", "2")):
+        said = kept("runs", *words)
+        assert (said.code, said.complaint) == (
+            2, "sizewell: run 2 is damaged in the records: sizewell runs delete 2"
+        )  # fmt: skip
+    assert kept("runs", "delete", "2").code == 0
+    assert kept("runs").code == 0
+
+
+@pytest.mark.parametrize("words", [("show",), ("delete",), ("compare", "1"), ("export",)], ids=" ".join)
+def test_a_number_beyond_all_numbers_is_not_there(kept: Say, words: tuple[str, ...], tmp_path: Path) -> None:
+    file = (str(tmp_path / "x.csv"),) if words == ("export",) else ()
+    said = kept("runs", *words, str(10**20), *file)
+    assert said.code == 2 and f"no run {10**20}" in said.err
+    assert kept("explain", "--plan", str(10**20)).code == 2
+
+
+@pytest.mark.parametrize(
+    "words", [("list",), ("show", "2"), ("compare", "1", "2"), ("export", "1", "/dev/null"), ("delete", "1")],
+    ids=" ".join,
+)  # fmt: skip
 def test_documents_obey_the_schema(kept: Say, words: tuple[str, ...]) -> None:
     said = kept("runs", *words, "--json")
     jsonschema.Draft202012Validator(SCHEMA).validate(said.document)

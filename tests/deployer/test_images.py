@@ -26,6 +26,8 @@ def service(on: str, engine: str, **site: str) -> dict[str, object]:
     ("on", "engine", "image"),
     [
         ("1xh100", "vllm@0.33", "vllm/vllm-openai:v0.33.0"),
+        ("1xh100", "vllm@0.20.1", "vllm/vllm-openai:v0.20.1"),
+        ("1xh100", "vllm@0.8.5.post1", "vllm/vllm-openai:v0.8.5.post1"),
         ("1xmi300x", "vllm@0.33", "vllm/vllm-openai-rocm:v0.33.0"),
         ("1xmi300x", "sglang@0.5.23", "lmsysorg/sglang:v0.5.23-rocm"),
         ("cpu-ryzen-7600", "vllm@0.33", "public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo:v0.33.0"),
@@ -42,6 +44,22 @@ def test_the_image_is_built_for_the_accelerator(on: str, engine: str, image: str
 def test_where_nobody_publishes_one_it_has_to_be_named(on: str, engine: str, target: str) -> None:
     with pytest.raises(BadInputError, match="--image"):
         render(launch(deployment(MODEL, on, engine)), target)
+
+
+def test_a_build_that_is_no_release_has_no_image() -> None:
+    built = launch(deployment(MODEL, "1xh100", "vllm@0.33.0.dev1+cu129"))
+    with pytest.raises(BadInputError, match=r"dev1.* is published: name one with --image"):
+        render(built, "compose")
+
+
+@pytest.mark.parametrize("version", ["abc", "0.33; rm", "-1", "nightly", "2025-07", "０.１９", "0.33\n", "0"])
+def test_a_version_that_is_no_release_is_refused(version: str) -> None:
+    with pytest.raises(BadInputError, match="is no release of vllm: say one, as vllm@"):
+        deployment(MODEL, "1xh100", f"vllm@{version}")
+
+
+def test_a_version_may_be_written_as_it_is_tagged() -> None:
+    assert deployment(MODEL, "1xh100", "vllm@v0.19.1").engine.version == "0.19.1"
 
 
 def test_accelerators_of_intel_are_handed_over_by_their_kind() -> None:

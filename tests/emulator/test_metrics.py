@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 from collections import defaultdict
@@ -10,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from emulated import emulated, serving, small_fleet
+from emulated import completion, emulated, serving, small_fleet
 from sizewell.catalog.engine_metrics import read_engine_metrics
 from sizewell.emulator.metrics import Metrics
 from sizewell.specs.engine_metrics import metrics_in
@@ -87,12 +86,11 @@ def test_names_are_those_of_the_version(engine: str, version: str, there: set[st
 def test_who_waits_and_what_is_cached_is_seen() -> None:
     with serving(emulated(small_fleet(max_num_seqs=1))) as served:
         served.wait()
-        body = json.dumps({"prompt": [5] * 1600, "max_tokens": 2000, "ignore_eos": True}).encode()
-        head = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+        asked = completion(prompt=[5] * 1600, max_tokens=2000, ignore_eos=True)
         with ExitStack() as clients:
             for _ in range(3):
                 client = clients.enter_context(socket.create_connection((served.host, served.port)))
-                client.sendall(head + body)
+                client.sendall(asked)
             assert served.settles("vllm:num_requests_waiting", 2)
             assert served.settles("vllm:num_requests_running", 1)
             (used,) = served.figures("vllm:kv_cache_usage_perc").values()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from emulated import emulated, serving, small_fleet
+from emulated import completion, emulated, serving, small_fleet
 from sizewell.emulator.deployment import Emulation
 from sizewell.simulator.live import Asked
 from sizewell.simulator.simulate import Options, simulate
@@ -27,9 +27,8 @@ async def _stream(port: int, row: int, at_s: float, begun_s: float) -> tuple[flo
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     await asyncio.sleep(begun_s + at_s - loop.time())
     asked = {"prompt": [row + 1] * int(PROMPTS[row]), "max_tokens": int(OUTPUTS[row]), "ignore_eos": True}
-    body = json.dumps({**asked, "stream": True}).encode()
     sent = loop.time()
-    writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+    writer.write(completion(**asked, stream=True))
     await reader.readuntil(b"\r\n\r\n")
     times, text = [], ""
     while True:

@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sizewell.records import migrations
 from sizewell.records.run_columns import packed_run, unpacked_run
@@ -182,6 +184,17 @@ def test_damaged_columns_are_said(tmp_path: Path, run: Run) -> None:
         database.close()
         with pytest.raises(BadInputError, match="damaged"):
             records.run(1)
+
+
+@given(place=st.floats(0, 1, exclude_max=True), flipped=st.integers(1, 255))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_byte_that_is_another_is_read_or_said(run: Run, place: float, flipped: int) -> None:
+    data = bytearray(packed_run(run))
+    data[int(place * len(data))] ^= flipped
+    try:
+        unpacked_run(bytes(data), "simulated")
+    except BadInputError as error:
+        assert "damaged" in str(error)
 
 
 def test_where_records_lie(monkeypatch: pytest.MonkeyPatch) -> None:

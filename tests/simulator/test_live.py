@@ -112,6 +112,20 @@ def test_a_request_given_up_frees_everything(scheduler: str, compiled: bool) -> 
     assert None not in more
 
 
+def test_a_request_that_has_ended_cannot_be_given_up() -> None:
+    """Its row would be lent to two."""
+    live = Live(Fleet(replica=replica()), most=2, compiled=False)
+    number = live.offer(Asked(input_tokens=5, think_tokens=0, answer_tokens=1), 0.0)
+    assert number is not None
+    while live.next_s < np.inf:
+        live.advance(live.next_s)
+    live.cancel(number)
+    live.cancel(number)
+    live.advance(1.0)
+    lent = [live.offer(Asked(input_tokens=5, think_tokens=0, answer_tokens=1), 1.0) for _ in range(3)]
+    assert sorted(lent[:2], key=str) == [0, 1] and lent[2] is None
+
+
 def test_what_two_prompts_share_is_computed_once() -> None:
     live = Live(Fleet(replica=replica()), most=4, compiled=False)
     first = live.offer(Asked(input_tokens=24, think_tokens=0, answer_tokens=2, segments=((7, 16), (8, 8))), 0.0)

@@ -36,15 +36,22 @@ def read_efficiencies(name: str = "default", *, without: str | None = None) -> E
     return found
 
 
+def check_name(name: str) -> None:
+    """Refuse what a calibration of a user cannot be called: no plain file name, or what sizewell ships.
+
+    Raises BadInputError.
+    """
+    if not NAME.fullmatch(name) or name in SHIPPED_NAMES:
+        taken = " or ".join(SHIPPED_NAMES)
+        raise BadInputError(f"a calibration cannot be called {name!r}: use letters, digits, - and _, not {taken}")
+
+
 def save_scales(name: str, scales: Mapping[str, Mapping[str, Factor]]) -> Path:
     """Write a calibration into the user's catalogue and return its path; every command then scales by it.
 
     Raises BadInputError for a name that is no plain file name or that sizewell ships.
     """
-    if not NAME.fullmatch(name) or name in SHIPPED_NAMES:
-        raise BadInputError(
-            f"a calibration cannot be called {name!r}: use letters, digits, - and _, not {SHIPPED_NAMES}"
-        )
+    check_name(name)
     lines = [f'name = "{name}"', ""]
     for tag, table in scales.items():
         for factor, scale in table.items():

@@ -10,11 +10,15 @@ from importlib.resources import files
 from typing import Any, cast
 
 from sizewell.specs.engine import BatchDefaults, CpuRules, EngineName, EngineSpec, PlainPrompts
-from sizewell.specs.errors import UnknownNameError
+from sizewell.specs.errors import BadInputError, UnknownNameError
 
 _GIB = 2**30
 _FOLDER = files("sizewell.catalog") / "data" / "engines"
 _RELEASE = re.compile(r"(?<![\d.-])(\d+)\.(\d+)(?:\.(\d+))?(?![\dx])")
+_NAMED = re.compile(
+    r"v?\d+(\.\d+){1,3}([.-]?(post|dev|rc|a|b)\d*)*(\+[a-z0-9.]+)?( V[01])?|b\d+", re.ASCII | re.IGNORECASE
+)
+"""0.19, v0.8.5.post1, 0.33.0.dev1+cu129, llama.cpp's b6100; V0 behind it is vLLM's first engine."""
 _DATE = re.compile(r"(20\d\d)(?:-(\d\d))?")
 _MIDDLE_OF_YEAR = 6
 _PLAIN = (
@@ -55,6 +59,21 @@ def read_engine(name: str, version: str | None = None) -> EngineSpec:
     for era in eras:
         merged |= era
     return _spec(key, version or facts["latest"], merged, note)
+
+
+def read_named_engine(text: str) -> EngineSpec:
+    """Return the engine that `vllm@0.19` names; the newest known without a version.
+
+    Raises UnknownNameError, and BadInputError for a version that is no release: rules, flags, images and words of an
+    engine are those of one.
+    """
+    name, _, version = text.partition("@")
+    newest = read_engine(name)
+    if not version:
+        return newest
+    if not _NAMED.fullmatch(version):
+        raise BadInputError(f"{version!r} is no release of {newest.name}: say one, as {newest.name}@{newest.version}")
+    return read_engine(name, version.removeprefix("v"))
 
 
 def _engine_key(name: str) -> str:

@@ -11,18 +11,23 @@ from sizewell.catalog.whole_files import whole_file
 from sizewell.specs.errors import BadInputError
 
 SHIPPED = Path(__file__).parent / "data"
-VARIABLE = "SIZEWELL_CATALOG"
+VARIABLE, HOME = "SIZEWELL_CATALOG", "SIZEWELL_HOME"
 
 
 def overlay_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """Return the user's own catalogue folder: $SIZEWELL_CATALOG, else ~/.config/sizewell/catalog; it need not exist.
+    """Return the user's own catalogue folder, which need not exist.
 
-    Raises BadInputError when the variable is set to something that is not a folder.
+    It is $SIZEWELL_CATALOG, else `catalog` in $SIZEWELL_HOME, where records and deployments are, else
+    `sizewell/catalog` in $XDG_CONFIG_HOME or ~/.config. Raises BadInputError when the first variable is set to
+    something that is not a folder.
     """
-    stated = (os.environ if environment is None else environment).get(VARIABLE)
+    found = os.environ if environment is None else environment
+    stated = found.get(VARIABLE)
     if not stated:
+        if found.get(HOME):
+            return Path(found[HOME]) / "catalog"
         # Path.home would raise for a user without a home.
-        return Path(os.path.expanduser("~/.config/sizewell/catalog"))
+        return Path(found.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")) / "sizewell" / "catalog"
     folder = Path(stated).expanduser()
     if folder.exists() and not folder.is_dir():
         raise BadInputError(f"{VARIABLE}={stated} is not a folder; name the folder that holds gpus/, nodes/, prices/ …")

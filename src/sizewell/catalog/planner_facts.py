@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sizewell.catalog.calibrations import read_efficiencies
-from sizewell.catalog.engines import read_engine
+from sizewell.catalog.engines import read_named_engine
 from sizewell.catalog.hardware import list_gpus, nodes_for, read_gpu, read_storage
 from sizewell.catalog.machine_code import CodeFolder
 from sizewell.catalog.prices import read_prices
@@ -52,5 +52,5 @@ def read_facts(engine: str = "auto", gpus: Sequence[str] = (), *, bought: bool =
 
 def _engines(text: str) -> dict[EngineName, EngineSpec]:
     named = ("vllm", "llama.cpp") if text == "auto" else (text,)
-    found = [read_engine(*name.split("@", 1)) for name in named]
+    found = [read_named_engine(name) for name in named]
     return {engine.name: engine for engine in found}

@@ -48,6 +48,8 @@ def command(ctx: click.Context, measured: tuple[str, ...], from_runs: bool, save
     their headers say. RUNs are numbers of `sizewell runs list`, kept by `sizewell bench --keep`. A third of the figures
     is held back; a calibration that does not predict those better than the one in force is not saved (exit code 4).
     """
+    if save is not None:
+        _check_name(save)
     if from_runs:
         fit = _from_runs(measured, save)
     else:
@@ -85,6 +87,13 @@ class Fit:
 
             show_lots(self.about)
         _show(self.own)
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name before minutes are spent on what could not be saved."""
+    from sizewell.catalog.calibrations import check_name
+
+    check_name(name)
 
 
 def _from_runs(numbers: Sequence[str], save: str | None) -> Fit:

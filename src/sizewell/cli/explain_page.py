@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sizewell.planner.bill_of_materials import BillOfMaterials
     from sizewell.planner.prediction import Prediction
     from sizewell.planner.step_account import StepAccount
-    from sizewell.specs.deployment import Deployment
+    from sizewell.specs.deployment import Deployment, EngineSettings
     from sizewell.specs.model import ModelSpec
     from sizewell.traffic.workload import Workload
 
@@ -109,8 +109,13 @@ def _pools(deployment: Deployment) -> str:
 
 
 def settings_line(deployment: Deployment) -> str:
-    """Return what is said to the engine."""
-    settings = deployment.pools[0].settings
+    """Return what is said to the engine, a line for each of two pools."""
+    if len(deployment.pools) == 1:
+        return _settings(deployment.pools[0].settings)
+    return "\n".join(f"{pool.role}: {_settings(pool.settings)}" for pool in deployment.pools)
+
+
+def _settings(settings: EngineSettings) -> str:
     drafts = f", {settings.speculative_tokens} draft tokens a step" if settings.speculative_tokens else ""
     if drafts and settings.draft_acceptance is not None:
         drafts += f", {settings.draft_acceptance:.0%} of them accepted after others"
@@ -143,9 +148,11 @@ def memory_verdict(ledger: MemoryLedger, contexts: Sequence[int]) -> tuple[str, 
     room = ledger.kv_figure
     if room.value <= 0:
         return (f"{ledger.verdict.upper()}: {gib(-room.value)} GiB more are needed on this GPU before any cache", "")
+    over = f"; {gib(-ledger.headroom_bytes)} GiB more are taken than the GPU has: lower --memory-fraction"
     return (
         f"{ledger.verdict.upper()}: KV cache {gib(room.value)} GiB [{gib(room.low)}–{gib(room.high)}] = "
-        f"{ledger.kv_tokens:,} tokens at {ledger.kv_bytes_per_token:,.0f} B each on this GPU",
+        f"{ledger.kv_tokens:,} tokens at {ledger.kv_bytes_per_token:,.0f} B each on this GPU"
+        f"{over if ledger.verdict == 'overcommitted' else ''}",
         f"sequences at once: {held}",
         "",
     )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sizewell.specs.deployment import Deployment
 
 STYLES = ("none", "conda", "venv", "apptainer", "module")
+NAMES = ("model_path", "served_model_name", "host", "reasoning_parser", "environment")
 
 
 def launch_flags() -> Decorator:
@@ -98,6 +99,7 @@ def launch_at(deployment: Deployment, given: Mapping[str, Any]) -> Launch:
     from sizewell.deployer.launch import Launch, Site
     from sizewell.deployer.reasoning import usual_parser
 
+    _refuse_blank(given)
     flags = read_engine_flags(deployment.engine.name, deployment.engine.version)
     parser = given["reasoning_parser"] or usual_parser(deployment.model.name, flags)
     site = Site(
@@ -116,9 +118,19 @@ def launch_at(deployment: Deployment, given: Mapping[str, Any]) -> Launch:
     return Launch(deployment=deployment, site=site, flags=flags, materials=materials, router=router)
 
 
+def _refuse_blank(given: Mapping[str, Any]) -> None:
+    """Refuse names of nothing: a variable of the shell that is not set shall not stand for the usual one."""
+    for word in NAMES:
+        if given[word] is not None and not given[word].strip():
+            raise BadInputError(f"--{word.replace('_', '-')} is empty: give a name, or leave it out")
+
+
 def _slurm(given: Mapping[str, Any]) -> Slurm:
     from sizewell.deployer.launch import Slurm
 
+    if given["environment"] is not None and given["style"] == "none":
+        styles = ", ".join(STYLES[1:])
+        raise BadInputError(f"--environment {given['environment']!r} says nothing without --style ({styles})")
     words = ("partition", "account", "constraint", "time", "exclusive", "style", "environment", "launcher", "interface")
     return Slurm(**{word: given[word] for word in words})
 

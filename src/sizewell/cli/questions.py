@@ -12,7 +12,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from sizewell.catalog.calibrations import read_efficiencies
-from sizewell.catalog.engines import read_engine
+from sizewell.catalog.engines import read_engine, read_named_engine
 from sizewell.catalog.hardware import cluster, is_gpu, is_node, nodes_for, read_gpu, read_node, unknown_machine
 from sizewell.catalog.machine_code import CodeFolder
 from sizewell.catalog.models import list_models, read_model
@@ -147,12 +147,6 @@ def _full_nodes(name: str, counts: tuple[int | None, int | None], node: str | No
     return cluster(named.gpu_keys[0], gpus_per_node=named.max_gpus, nodes=many, node=named.key)
 
 
-def engine(text: str) -> EngineSpec:
-    """Return the engine `vllm@0.19` names; the newest known without a version. Raises UnknownNameError."""
-    name, _, version = text.partition("@")
-    return read_engine(name, version or None)
-
-
 def _nodes_needed(name: str, count: int, node: str | None) -> int:
     wanted = read_node(node).key if node else None
     kinds = [kind for kind in nodes_for(read_gpu(name)) if wanted in (None, kind.key)]
@@ -181,7 +175,7 @@ def stated_on(
     place = machine(on) if isinstance(on, str) else on
     spec = read_model(model) if isinstance(model, str) else model
     formats = replace(setup.formats, weight=parse_weight_format(setup.formats.weight))
-    runs = engine(setup.engine) if setup.engine != "auto" else _usual_engine(spec, formats.weight, place)
+    runs = read_named_engine(setup.engine) if setup.engine != "auto" else _usual_engine(spec, formats.weight, place)
     stated = setup.stated.serving(spec, workload)
     if setup.stated.max_model_len_tokens is None:
         longest = max(stated.max_model_len_tokens or 0, min(least_context_tokens, spec.max_context_tokens))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -56,7 +56,7 @@ class Runs(click.Group):
 
 @click.group("runs", cls=Runs)
 def command() -> None:
-    """List, show and compare kept runs: without a command the list, with a number that run.
+    """List, show, compare, export and delete kept runs: without a command the list, with a number that run.
 
     `sizewell simulate --keep NAME` and `sizewell bench --keep NAME` keep them. They lie in $SIZEWELL_HOME, else in the
     user's data folder.
@@ -147,6 +147,46 @@ def compare_runs(first: int, second: int | None, as_json: bool) -> None:
     show(_headline(one), _headline(other), _figures_table(heads, figures), *notes)
 
 
+@command.command("export")
+@click.argument("number", type=NUMBER, metavar="ID")
+@click.argument("path", metavar="FILE")
+@as_json()
+def export_run(number: int, path: str, as_json: bool) -> None:
+    """Write the requests of run ID to a CSV file, a row each, as `sizewell simulate --rows` does."""
+    from pathlib import Path
+
+    from sizewell.cli.run_files import check_files, write_rows
+    from sizewell.records.store import Records
+
+    entry, run = Records.usual().run(number)
+    check_files({"rows": path, "plots": None}, ("rows",))
+    write_rows(Path(path), run)
+    if as_json:
+        print_json("runs", {"kind": "export", "run": _entry_object(entry), "file": path})
+    else:
+        click.echo(f"wrote {len(run):,} requests of run {number} to {path}", err=True)
+
+
+@command.command("delete")
+@click.argument("numbers", type=NUMBER, metavar="ID...", nargs=-1, required=True)
+@click.option("--of", "kind", type=click.Choice(KINDS), default=KINDS[0], show_default=True, help="What to delete.")
+@as_json()
+def delete_records(numbers: tuple[int, ...], kind: Literal["runs", "plans", "calibrations"], as_json: bool) -> None:
+    """Delete runs, plans or calibrations by their numbers: all of them, or none where one is not there.
+
+    A calibration stays in force as long as its file lies in your catalogue.
+    """
+    from sizewell.records.store import Records
+
+    distinct = tuple(dict.fromkeys(numbers))
+    Records.usual().delete(kind, distinct)
+    if as_json:
+        print_json("runs", {"kind": "delete", "of": kind, "deleted": list(distinct)})
+    else:
+        what = kind if len(distinct) > 1 else kind[:-1]
+        click.echo(f"deleted {what} {', '.join(map(str, distinct))}", err=True)
+
+
 def _predicted_of(number: int) -> int:
     from sizewell.records.store import Records
 
@@ -180,7 +220,9 @@ def differences(first: RunEntry, second: RunEntry) -> Iterator[str]:
         ("deployment", first.deployment, second.deployment),
         ("load", first.workload, second.workload),
     ):
-        names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+        # What the client of a measured run drew is not known by a seed.
+        unknown = {"seed"} if None in (one.get("seed"), other.get("seed")) else set()
+        names = [name for name in {**one, **other} if one.get(name) != other.get(name) and name not in unknown]
         if names:
             yield f"the {word} differs in {', '.join(names)}"
 

@@ -66,9 +66,9 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     """Play requests through MODEL on stated hardware and score how well they are served.
 
     MODEL is a shipped name, a Hugging Face id, a folder or a config.json; or it, its load and its limits come from a
-    plan (--plan, --from). Exit code 3 when it does not fit; requests
-    that are rejected or unfinished, and an overloaded engine, are outcomes the score names. The same question and
-    seed give the same answer.
+    plan (--plan, --from). Exit code 3 when it does not fit, or is too short for every request; some that are rejected
+    or unfinished, and an overloaded engine, are outcomes the score names, and --strict objects to (4). The same
+    question and seed give the same answer.
     """
     from sizewell.cli.run_files import check_files
 
@@ -77,7 +77,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     _write_files(given, found)
     _keep(given, found)
     _answer(given, found)
-    if not found.memory.fits:
+    if not found.fits:
         ctx.exit(NOT_FEASIBLE)
     if given["strict"] and found.missed:
         ctx.exit(LIMIT_MISSED)

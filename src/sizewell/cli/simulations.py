@@ -82,6 +82,11 @@ class Simulation:
         return (*rules, "the requests' priorities say nothing: without --by-priority who came first is served first")
 
     @property
+    def fits(self) -> bool:
+        """Whether the engine starts there and takes at least one of the requests."""
+        return self.memory.fits and (self.score is None or not 0 < self.score.rejected == self.score.offered)
+
+    @property
     def missed(self) -> tuple[str, ...]:
         """What a strict reader objects to: limits that did not hold, requests that were not served."""
         if self.score is None:

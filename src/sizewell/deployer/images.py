@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from sizewell.deployer.launch import Launch
@@ -23,11 +24,14 @@ PUBLISHED: Mapping[tuple[str, str], str] = {
 }
 """Engine and maker of the accelerator → the image of a release."""
 
+RELEASED = re.compile(r"(?P<minor>\d+\.\d+)(?P<patch>\.\d+)?(?P<more>(\.post\d+|rc\d+)?)")
+"""Versions of which images are tagged; 0.33 is 0.33.0 there."""
+
 
 def image(launch: Launch) -> str:
-    """Return the image the site names, else the one the engine's own project publishes for the release.
+    """Return the image the site names, else the one the engine's own project publishes for the release asked for.
 
-    Raises BadInputError where it publishes none for the accelerator.
+    Raises BadInputError where it publishes none for the accelerator, or of a build that is no release.
     """
     if launch.site.image:
         return launch.site.image
@@ -35,7 +39,13 @@ def image(launch: Launch) -> str:
     published = PUBLISHED.get((engine, gpu.vendor))
     if published is None:
         raise BadInputError(f"no image of {engine} is known for {gpu.name}: name one with --image")
-    return published.format(launch.flags.release)
+    version = launch.deployment.engine.version
+    if engine == "llama.cpp":
+        return published.format(version)
+    named = RELEASED.fullmatch(version)
+    if named is None:
+        raise BadInputError(f"no image of {engine} {version} is published: name one with --image")
+    return published.format(version if named["patch"] else f"{named['minor']}.0{named['more']}")
 
 
 def is_gaudi(gpu: GpuSpec) -> bool:

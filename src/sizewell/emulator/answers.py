@@ -1,4 +1,4 @@
-"""Answers as clients get them: server-sent events token by token, or one body at the end."""
+"""Answers as clients get them: server-sent events token by token, or one body at the end; one or several choices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from typing import Any
 from uuid import uuid4
 
-from sizewell.emulator.asks import Ask
+from sizewell.emulator.asks import Ask, Call
 from sizewell.emulator.deployment import Emulation
 from sizewell.emulator.http import Exchange, chunk
 from sizewell.emulator.tokens import TOKEN_BYTES
@@ -18,23 +18,85 @@ MARK = "\ue000"
 """Where the text goes in the template of an event: a character of private use."""
 
 
-class Answer:
-    """The answer to one request: told how many tokens have come, it sends what the client is to see of them."""
+class Reply:
+    """What one request gets: its choices, in one stream as their tokens come, or in one body behind the last."""
 
-    def __init__(self, exchange: Exchange, ask: Ask, emulation: Emulation) -> None:
-        self.exchange, self.ask, self.emulation = exchange, ask, emulation
+    def __init__(self, exchange: Exchange, call: Call, emulation: Emulation) -> None:
+        self.exchange, self.call, self.emulation = exchange, call, emulation
+        self._id = f"{'chatcmpl' if call.chat else 'cmpl'}-{uuid4().hex}"
+        self._created = int(time.time())
+        self._begun = False
+        self.answers = tuple(Answer(self, index, ask) for index, ask in enumerate(call.asks))
+        self._open = len(self.answers)
+
+    def write(self, parts: list[bytes]) -> None:
+        """Send chunks of the stream, which begins with the first of them."""
+        if not self._begun:
+            self._begun = True
+            self.exchange.start_stream()
+        self.exchange.write(b"".join(parts))
+
+    def end(self) -> None:
+        """Note that a choice is complete; with the last one the answer is."""
+        self._open -= 1
+        if self._open:
+            return
+        if not self.call.stream:
+            self.exchange.respond(200, self._whole())
+            return
+        last = {**self._envelope(), "choices": [], "usage": self._usage()}
+        self.exchange.end_stream((chunk(_event(last)) if self.call.include_usage else b"") + chunk(DONE))
+
+    def fail(self, status: int, body: Any) -> None:
+        """End with an error: a status where nothing was sent, else an event in the stream."""
+        if self._begun:
+            self.exchange.end_stream(chunk(_event(body)) + chunk(DONE))
+        else:
+            self.exchange.respond(status, body)
+
+    def event(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """Return the event about one choice."""
+        return {**self._envelope(), "choices": [choice]}
+
+    def _envelope(self) -> dict[str, Any]:
+        chat = "chat.completion.chunk" if self.call.stream else "chat.completion"
+        kind = chat if self.call.chat else "text_completion"
+        return {"id": self._id, "object": kind, "created": self._created, "model": self.emulation.name}
+
+    def _whole(self) -> dict[str, Any]:
+        return {**self._envelope(), "choices": [each.whole() for each in self.answers], "usage": self._usage()}
+
+    def _usage(self) -> dict[str, Any]:
+        return usage(
+            self.call.prompt_tokens,
+            sum(each.generated for each in self.answers),
+            sum(each.ask.think_tokens for each in self.answers) if any(each.thinks for each in self.answers) else None,
+        )
+
+
+class Answer:
+    """One choice of a reply: told how many tokens have come, it sends what the client is to see of them."""
+
+    def __init__(self, reply: Reply, index: int, ask: Ask) -> None:
+        self.reply, self.index, self.ask = reply, index, ask
+        self.exchange, self.call = reply.exchange, reply.call
         self.generated = 0
         self.text = ask.text
-        self._id = f"{'chatcmpl' if ask.chat else 'cmpl'}-{uuid4().hex}"
-        self._created = int(time.time())
-        self._fields = emulation.dialect.reasoning_fields if ask.chat and ask.think_tokens else ()
-        self._tagged = ask.chat and ask.think_tokens > 0 and not self._fields
+        dialect, thinks = reply.emulation.dialect, reply.call.chat and ask.think_tokens > 0
+        self._fields = dialect.reasoning_fields if thinks else ()
+        self._tagged = thinks and not self._fields
         # Tokens below the border come in a field of their own; from the last one on they are not sent as those before.
         self._border = ask.think_tokens if self._fields else 0
-        self._last = 0 if self._tagged or not ask.stream else ask.output_tokens - 1
+        plain = self.call.stream and not self.call.counts_always and not self._tagged
+        self._last = ask.output_tokens - 1 if plain else 0
         self._ready = b""
-        self._thought = _one_token(self._chunk(self._delta(MARK, thought=True)))
-        self._said = _one_token(self._chunk(self._delta(MARK, thought=False)))
+        self._thought = _one_token(reply.event(self._choice(self._delta(MARK, thought=True))))
+        self._said = _one_token(reply.event(self._choice(self._delta(MARK, thought=False))))
+
+    @property
+    def thinks(self) -> bool:
+        """Whether thinking comes in a field of its own."""
+        return bool(self._fields)
 
     def gain(self, count: int) -> None:
         """Send the next `count` tokens; behind the last one comes the end."""
@@ -42,10 +104,11 @@ class Answer:
         self.generated = before + count
         if count == 1 and self._ready:
             self.exchange.write(self._ready)
-        elif self.ask.stream:
+            return
+        if self.call.stream:
             self._send(before)
-        elif self.generated >= self.ask.output_tokens:
-            self.exchange.respond(200, self._whole())
+        if self.generated >= self.ask.output_tokens:
+            self.reply.end()
 
     def prepare(self) -> None:
         """Make the next token's event ready, so that it can be sent the moment the token comes."""
@@ -56,32 +119,23 @@ class Answer:
         else:
             self._ready = b""
 
-    def fail(self, status: int, body: Any) -> None:
-        """End with an error: a status where nothing was sent, else an event in the stream."""
-        if self.ask.stream and self.generated > 0:
-            self.exchange.end_stream(chunk(_event(body)) + chunk(DONE))
-        else:
-            self.exchange.respond(status, body)
+    def whole(self) -> dict[str, Any]:
+        """Return the choice as it stands in a body."""
+        said = {"message": self._message()} if self.call.chat else {"text": self.ask.echo + self.text.decode()}
+        return {"index": self.index, **said, "logprobs": None, "finish_reason": self.ask.finish}
 
     def _send(self, before: int) -> None:
         """Send the first tokens, the last ones, and those that are part thought and part answer."""
-        parts: list[bytes] = []
-        if before == 0:
-            self.exchange.start_stream()
-            parts += self._opening()
         last = self.generated >= self.ask.output_tokens
-        deltas = self._deltas(before)
+        deltas = [*(self._opening() if before == 0 else ()), *self._deltas(before)]
+        if last and self.reply.emulation.dialect.finishes_apart:
+            deltas.append({} if self.call.chat else "")
         finish = self.ask.finish if last else None
-        if last and self.emulation.dialect.finishes_apart:
-            deltas.append({} if self.ask.chat else "")
-        for number, delta in enumerate(deltas, start=1):
-            parts.append(chunk(_event(self._chunk(delta, finish if number == len(deltas) else None))))
-        if not last:
-            self.exchange.write(b"".join(parts))
-            return
-        if self.ask.include_usage:
-            parts.append(chunk(_event({**self._envelope(stream=True), "choices": [], "usage": self._usage()})))
-        self.exchange.end_stream(b"".join([*parts, chunk(DONE)]))
+        choices = [self._choice(delta) for delta in deltas[:-1]] + [self._choice(deltas[-1], finish)]
+        self.reply.write([chunk(_event({**self.reply.event(choice), **self._counted()})) for choice in choices])
+
+    def _counted(self) -> dict[str, Any]:
+        return {"usage": usage(self.ask.prompt_tokens, self.generated)} if self.call.counts_always else {}
 
     def _deltas(self, before: int) -> list[Any]:
         border, after = self._border, self.generated
@@ -93,14 +147,14 @@ class Answer:
         return deltas
 
     def _delta(self, text: str, *, thought: bool) -> Any:
-        if not self.ask.chat:
+        if not self.call.chat:
             return text
         return dict.fromkeys(self._fields, text) if thought else {"content": text}
 
-    def _opening(self) -> list[bytes]:
-        if self.ask.chat:
-            return [chunk(_event(self._chunk({"role": "assistant", "content": ""})))]
-        return [chunk(_event(self._chunk(self.ask.echo)))] if self.ask.echo else []
+    def _opening(self) -> list[Any]:
+        if self.call.chat:
+            return [{"role": "assistant", "content": ""}]
+        return [self.ask.echo] if self.ask.echo else []
 
     def _text(self, begin: int, end: int) -> str:
         text, think = self.text[begin * TOKEN_BYTES : end * TOKEN_BYTES], self.ask.think_tokens
@@ -109,37 +163,25 @@ class Answer:
             text = text[:inside] + CLOSE_THINKING + text[inside:]
         return (OPEN_THINKING + text if self._tagged and begin == 0 else text).decode()
 
-    def _envelope(self, *, stream: bool) -> dict[str, Any]:
-        kind = ("chat.completion.chunk" if stream else "chat.completion") if self.ask.chat else "text_completion"
-        return {"id": self._id, "object": kind, "created": self._created, "model": self.emulation.name}
-
-    def _chunk(self, delta: Any, finish: str | None = None) -> dict[str, Any]:
-        said = {"delta": delta} if self.ask.chat else {"text": delta}
-        choice = {"index": 0, **said, "logprobs": None, "finish_reason": finish}
-        return {**self._envelope(stream=True), "choices": [choice]}
-
-    def _usage(self) -> dict[str, Any]:
-        prompt, output = self.ask.prompt_tokens, self.generated
-        usage: dict[str, Any] = {
-            "prompt_tokens": prompt, "total_tokens": prompt + output, "completion_tokens": output,
-        }  # fmt: skip
-        if self._fields:
-            usage["completion_tokens_details"] = {"reasoning_tokens": self.ask.think_tokens}
-        return usage
-
-    def _whole(self) -> dict[str, Any]:
-        choice: dict[str, Any] = {"index": 0}
-        if self.ask.chat:
-            choice["message"] = self._message()
-        else:
-            choice["text"] = self.ask.echo + self.text.decode()
-        choice |= {"logprobs": None, "finish_reason": self.ask.finish}
-        return {**self._envelope(stream=False), "choices": [choice], "usage": self._usage()}
+    def _choice(self, delta: Any, finish: str | None = None) -> dict[str, Any]:
+        said = {"delta": delta} if self.call.chat else {"text": delta}
+        return {"index": self.index, **said, "logprobs": None, "finish_reason": finish}
 
     def _message(self) -> dict[str, Any]:
         thought, said = self._text(0, self._border), self._text(self._border, self.generated)
         # A model that was cut off while it thought has not answered.
         return {"role": "assistant", "content": said or None, **dict.fromkeys(self._fields, thought)}
+
+
+def usage(prompt_tokens: int, output_tokens: int, think_tokens: int | None = None) -> dict[str, Any]:
+    """Return tokens as a client is billed for them; those of thinking where they are told apart."""
+    counted: dict[str, Any] = {
+        "prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens + output_tokens,
+        "completion_tokens": output_tokens,
+    }  # fmt: skip
+    return counted if think_tokens is None else {
+        **counted, "completion_tokens_details": {"reasoning_tokens": think_tokens}
+    }  # fmt: skip
 
 
 def _one_token(template: dict[str, Any]) -> list[bytes]:

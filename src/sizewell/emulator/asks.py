@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sizewell.emulator.deployment import Emulation
 from sizewell.emulator.dialect import Dialect
+from sizewell.emulator.fields import Fields, Refusal
 from sizewell.emulator.tokens import (
     TOKEN_BYTES,
     answer_text,
@@ -22,32 +24,26 @@ from sizewell.emulator.tokens import (
 DEFAULT_COMPLETION_TOKENS = 16
 """What a completion without `max_tokens` gets."""
 MOST_TOKEN = 2**32
-
-
-class Refusal(Exception):
-    """A request that is answered with an error."""
-
-    def __init__(self, status: int, body: Any) -> None:
-        super().__init__(status)
-        self.status, self.body = status, body
+MOST_CHOICES = 128
+"""Answers one request may ask for, over all its prompts."""
+STRIDE = 0x9E3779B97F4A7C15
+"""Between the seeds of two choices of a prompt: odd, so that they differ."""
+JSON = "application/json"
+Prompt = tuple[bytes, str]
+"""Four bytes a token, and the text where it came as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """One request as the engine takes it. `prompt` has four bytes a token; the answer thinks first, then speaks."""
+    """One sequence as the engine takes it. `prompt` has four bytes a token; the answer thinks first, then speaks."""
 
-    chat: bool
     prompt: bytes
     think_tokens: int
     answer_tokens: int
     most_tokens: int
     finish: Literal["stop", "length"]
     seed: int
-    stream: bool
-    include_usage: bool
     echo: str = ""
-    user: str = ""
-    priority: int = 0
 
     @property
     def text(self) -> bytes:
@@ -65,31 +61,45 @@ class Ask:
         return self.think_tokens + self.answer_tokens
 
 
-def read_ask(data: bytes, emulation: Emulation, *, chat: bool) -> Ask:
-    """Return what a body asks for; raises Refusal as the engine would."""
-    dialect = emulation.dialect
-    body = _object(data, dialect)
-    _check_model(body, emulation)
-    _check_single(body, dialect)
-    prompt = _chat_prompt(body, dialect) if chat else _completion_prompt(body, dialect)
-    asked = _asked_tokens(body, dialect, chat=chat)
-    room = emulation.max_model_len_tokens - len(prompt) // TOKEN_BYTES
-    if room < max(asked or 1, 1):
-        said = dialect.too_long(emulation.max_model_len_tokens, len(prompt) // TOKEN_BYTES, asked)
-        raise Refusal(400, dialect.error(400, said, param="input_tokens"))
-    seed = content_seed(prompt)
-    most = asked if asked is not None else room
-    think, answer, finish = _lengths(body, emulation, seed, most)
-    stream = _switch(body, "stream", dialect)
-    return Ask(
-        chat=chat, prompt=prompt, think_tokens=think if chat else 0, answer_tokens=answer + (0 if chat else think),
-        most_tokens=most, finish=finish, seed=seed, stream=stream,
-        include_usage=_wants_usage(body, dialect, stream=stream), echo=_echo(body, dialect, chat=chat),
-        user=str(body.get("user") or ""), priority=_whole(body, "priority", dialect) or 0,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request: `n` choices for each of its prompts, in order; `counts_always` sends usage with every event."""
+
+    chat: bool
+    stream: bool
+    include_usage: bool
+    counts_always: bool
+    asks: tuple[Ask, ...]
+    n: int = 1
+    user: str = ""
+    priority: int = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of all prompts, each counted once."""
+        return sum(ask.prompt_tokens for ask in self.asks[:: self.n])
+
+
+def read_call(data: bytes, kind: str, emulation: Emulation, *, chat: bool) -> Call:
+    """Return what a body of a media type asks for; raises Refusal as the engine would."""
+    fields = Fields(_object(data, kind, emulation.dialect), emulation.dialect, chat)
+    _check_model(fields, emulation)
+    fields.check_sampling()
+    n, prompts = _choices(fields), [_chat_prompt(fields)] if chat else _completion_prompts(fields)
+    if n * len(prompts) > MOST_CHOICES:
+        raise fields.refusal("n", f"times the number of prompts may be {MOST_CHOICES}, got {n * len(prompts)}")
+    stream = fields.switch("stream")
+    include_usage, counts_always = _wants_usage(fields, stream=stream)
+    return Call(
+        chat=chat, stream=stream, include_usage=include_usage, counts_always=counts_always, n=n,
+        asks=tuple(ask for prompt in prompts for ask in _asks(fields, emulation, prompt, n)),
+        user=fields.get("user") or "", priority=fields.whole("priority") or 0,
     )  # fmt: skip
 
 
-def _object(data: bytes, dialect: Dialect) -> dict[str, Any]:
+def _object(data: bytes, kind: str, dialect: Dialect) -> dict[str, Any]:
+    if kind.partition(";")[0].strip().lower() != JSON:
+        raise Refusal(400, dialect.error(400, f"the body must be {JSON}: say so in the header content-type"))
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
@@ -99,97 +109,114 @@ def _object(data: bytes, dialect: Dialect) -> dict[str, Any]:
     return body
 
 
-def _check_model(body: dict[str, Any], emulation: Emulation) -> None:
-    named = body.get("model")
+def _check_model(fields: Fields, emulation: Emulation) -> None:
+    named = fields.get("model")
+    if not isinstance(named, str | None):
+        raise fields.refusal("model", "must be a text")
     # SGLang serves whatever it holds, under any name.
     if named is not None and named != emulation.name and emulation.dialect.engine != "sglang":
-        message, kind = emulation.dialect.unknown_model(str(named))
+        message, kind = emulation.dialect.unknown_model(named)
         raise Refusal(404, emulation.dialect.error(404, message, kind, "model"))
 
 
-def _check_single(body: dict[str, Any], dialect: Dialect) -> None:
-    for name in ("n", "best_of"):
-        if body.get(name) not in (None, 1):
-            raise Refusal(400, dialect.error(400, f"{name} must be 1: the emulator gives one answer", param=name))
+def _choices(fields: Fields) -> int:
+    n, best_of = fields.whole("n"), fields.whole("best_of")
+    n = 1 if n is None else n
+    if not 1 <= n <= MOST_CHOICES:
+        raise fields.refusal("n", f"must lie between 1 and {MOST_CHOICES}, got {n}")
+    if best_of not in (None, 1, n):
+        raise fields.refusal("best_of", "must be n: the emulator gives every answer it generates")
+    return n
 
 
-def _chat_prompt(body: dict[str, Any], dialect: Dialect) -> bytes:
-    messages = body.get("messages")
-    good = isinstance(messages, list) and messages and all(isinstance(each, dict) for each in messages)
+def _asks(fields: Fields, emulation: Emulation, prompt: Prompt, n: int) -> Iterator[Ask]:
+    """Yield the choices of a prompt: the first is what it gets alone."""
+    data, text = prompt
+    asked, tokens = _asked_tokens(fields), len(data) // TOKEN_BYTES
+    room = emulation.max_model_len_tokens - tokens
+    if room < max(asked or 1, 1):
+        said = fields.dialect.too_long(emulation.max_model_len_tokens, tokens, asked)
+        raise Refusal(400, fields.dialect.error(400, said, param="input_tokens"))
+    most, named = asked if asked is not None else room, content_seed(data)
+    for number in range(n):
+        seed = (named + number * STRIDE) % 2**64
+        think, answer, finish = _lengths(fields, emulation, seed, most)
+        yield Ask(
+            prompt=data, think_tokens=think if fields.chat else 0, answer_tokens=answer + (0 if fields.chat else think),
+            most_tokens=most, finish=finish, seed=seed, echo=text if fields.switch("echo") else "",
+        )  # fmt: skip
+
+
+def _chat_prompt(fields: Fields) -> Prompt:
+    messages = fields.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(each, dict) for each in messages):
+        raise fields.refusal("messages", "must be a list of at least one message")
+    return chat_as_bytes([_message(fields, place, each) for place, each in enumerate(messages)]), ""
+
+
+def _message(fields: Fields, place: int, message: dict[str, Any]) -> tuple[str, str]:
+    role, content = message.get("role"), message.get("content")
+    if not isinstance(role, str) or not role:
+        raise fields.refusal("messages", f"need a role each: that of messages[{place}] is no text")
+    parts = content if isinstance(content, list) else []
+    good = isinstance(content, str | list | None) and all(
+        isinstance(part, str) or (isinstance(part, dict) and isinstance(part.get("text", ""), str)) for part in parts
+    )
     if not good:
-        raise Refusal(400, dialect.error(400, "messages must be a list of at least one message", param="messages"))
-    return chat_as_bytes([(str(each.get("role", "user")), text_of(each.get("content"))) for each in messages or []])
+        raise fields.refusal("messages", f"need text or parts: messages[{place}].content is neither")
+    return role, text_of(content)
 
 
-def _completion_prompt(body: dict[str, Any], dialect: Dialect) -> bytes:
-    prompt = body.get("prompt")
-    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
-        prompt = prompt[0]
+def _completion_prompts(fields: Fields) -> list[Prompt]:
+    """Return the prompts: one text or one list of token ids, or a list of either."""
+    prompt = fields.get("prompt")
+    many = isinstance(prompt, list) and prompt and not all(_is_token(each) for each in prompt)
+    return [_completion_prompt(fields, each) for each in prompt] if many else [_completion_prompt(fields, prompt)]
+
+
+def _completion_prompt(fields: Fields, prompt: Any) -> Prompt:
     if isinstance(prompt, str) and prompt:
-        return padded(prompt.encode("utf-8", "surrogatepass"))
+        return padded(prompt.encode("utf-8", "surrogatepass")), prompt
     if isinstance(prompt, list) and prompt and all(_is_token(each) for each in prompt):
-        return ids_as_bytes(prompt)
-    raise Refusal(400, dialect.error(400, "prompt must be one text or one list of token ids", param="prompt"))
+        return ids_as_bytes(prompt), ""
+    raise fields.refusal("prompt", "must be a text, a list of token ids, or a list of one of these")
 
 
 def _is_token(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKEN
 
 
-def _asked_tokens(body: dict[str, Any], dialect: Dialect, *, chat: bool) -> int | None:
+def _asked_tokens(fields: Fields) -> int | None:
     """Return the most tokens the client wants; None: as many as there is room for."""
-    names = ("max_completion_tokens", "max_tokens") if chat else ("max_tokens",)
-    found = next((each for name in names if (each := _whole(body, name, dialect)) is not None), None)
+    names = ("max_completion_tokens", "max_tokens") if fields.chat else ("max_tokens",)
+    found = next((each for name in names if (each := fields.whole(name)) is not None), None)
     if found is None:
-        return None if chat else DEFAULT_COMPLETION_TOKENS
+        return None if fields.chat else DEFAULT_COMPLETION_TOKENS
     if found < 1:
-        raise Refusal(400, dialect.error(400, f"max_tokens must be at least 1, got {found}.", param="max_tokens"))
+        raise fields.refusal("max_tokens", f"must be at least 1, got {found}.")
     return found
 
 
-def _lengths(
-    body: dict[str, Any], emulation: Emulation, seed: int, most: int
-) -> tuple[int, int, Literal["stop", "length"]]:
+def _lengths(fields: Fields, emulation: Emulation, seed: int, most: int) -> tuple[int, int, Literal["stop", "length"]]:
     """Return think and answer tokens and why they end: as the model would, within what the client allows."""
     think, answer = natural_lengths(emulation.lengths, seed)
-    least = _whole(body, "min_tokens", emulation.dialect) or 0
+    least = fields.whole("min_tokens") or 0
     if not 0 <= least <= most:
-        raise _refusal(emulation.dialect, "min_tokens", f"must lie between 0 and max_tokens, got {least}.")
+        raise fields.refusal("min_tokens", f"must lie between 0 and max_tokens, got {least}.")
     wanted = max(think + answer, least)
-    if _switch(body, "ignore_eos", emulation.dialect) or wanted > most:
+    if fields.switch("ignore_eos") or wanted > most:
         return min(think, most), most - min(think, most), "length"
     return think, wanted - think, "stop"
 
 
-def _whole(body: dict[str, Any], name: str, dialect: Dialect) -> int | None:
-    value = body.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise Refusal(400, dialect.error(400, f"{name} must be a whole number", param=name))
-
-
-def _switch(body: dict[str, Any], name: str, dialect: Dialect) -> bool:
-    value = body.get(name)
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    raise _refusal(dialect, name, "must be true or false")
-
-
-def _wants_usage(body: dict[str, Any], dialect: Dialect, *, stream: bool) -> bool:
-    options = body.get("stream_options")
+def _wants_usage(fields: Fields, *, stream: bool) -> tuple[bool, bool]:
+    """Return whether usage comes at the end of a stream, and whether with each event."""
+    options = fields.get("stream_options")
     if options is None:
-        return False
+        return False, False
     if not isinstance(options, dict):
-        raise _refusal(dialect, "stream_options", "must be an object")
-    if options and not stream and dialect.engine != "sglang":
-        raise _refusal(dialect, "stream_options", "go with stream: true")
-    return options.get("include_usage") is True
-
-
-def _refusal(dialect: Dialect, name: str, why: str) -> Refusal:
-    return Refusal(400, dialect.error(400, f"{name} {why}", param=name))
-
-
-def _echo(body: dict[str, Any], dialect: Dialect, *, chat: bool) -> str:
-    prompt = body.get("prompt")
-    return prompt if not chat and _switch(body, "echo", dialect) and isinstance(prompt, str) else ""
+        raise fields.refusal("stream_options", "must be an object")
+    if options and not stream and fields.dialect.engine != "sglang":
+        raise fields.refusal("stream_options", "go with stream: true")
+    include = options.get("include_usage") is True
+    return include, include and options.get("continuous_usage_stats") is True

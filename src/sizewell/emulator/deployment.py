@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from math import inf
 
 from sizewell.costs.ledger import MemoryLedger
@@ -11,8 +13,14 @@ from sizewell.simulator.facts import Fleet
 from sizewell.specs.engine_metrics import Metric
 from sizewell.specs.errors import BadInputError
 
-OPEN_HOSTS = ("0.0.0.0", "::", "")
-"""Addresses that take connections from anywhere."""
+
+def is_open(host: str) -> bool:
+    """Return whether others than this machine can connect to an address, however it is written (`0`, `::`, a name)."""
+    try:
+        found = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        return False  # nothing can be listened on there, which is said where it is tried
+    return not all(ip_address(str(each[4][0]).partition("%")[0]).is_loopback for each in found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +52,19 @@ class Failures:
     load_s: float = 0.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        total = self.error_fraction + self.reset_fraction + self.stall_fraction
+        if total > 1 + 1e-9:
+            raise BadInputError(
+                f"--error-rate, --reset-rate and --stall-rate add to {total:.0%}: a request fails in one way or none"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
     """Where the server listens, who may come in, and how much one request may bring.
 
-    Raises BadInputError for an address anybody can reach without a key.
+    Raises BadInputError for an address others can reach without a key, and for a key no client can send.
     """
 
     host: str = "127.0.0.1"
@@ -58,9 +73,11 @@ class Door:
     most_body_bytes: int = 64 * 2**20
 
     def __post_init__(self) -> None:
-        if self.host in OPEN_HOSTS and not self.api_key:
+        if self.api_key is not None and (self.api_key != self.api_key.strip() or not self.api_key.isprintable()):
+            raise BadInputError("SIZEWELL_API_KEY has blanks at an end or a line break, which no header carries")
+        if not self.api_key and is_open(self.host):
             raise BadInputError(
-                f"--host {self.host or '*'} is open to anybody: set SIZEWELL_API_KEY, or stay on 127.0.0.1"
+                f"--host {self.host or '*'} is open to others: set SIZEWELL_API_KEY, or stay on 127.0.0.1"
             )
 
 

@@ -6,6 +6,7 @@ Read in the released packages of vLLM 0.8 to 0.33 and SGLang 0.5.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal, get_args
 
 from sizewell.specs.errors import BadInputError
@@ -49,6 +50,11 @@ class Dialect:
         if self.engine != "vllm" or self.release < (0, 12):
             return ("reasoning_content",)
         return ("reasoning", "reasoning_content") if self.release < (0, 16) else ("reasoning",)
+
+    @property
+    def most_temperature(self) -> float:
+        """Highest temperature that is taken (0.32 is the first release read that has one)."""
+        return 2.0 if self.engine == "vllm" and self.release >= (0, 32) else inf
 
     @property
     def finishes_apart(self) -> bool:

@@ -47,9 +47,10 @@ class Failing:
         luck -= failures.reset_fraction
         return Fate(token=token, stall_s=failures.stall_s) if luck < failures.stall_fraction else UNHARMED
 
-    def is_last(self, ended: int) -> bool:
-        """Return whether the engine dies of its so many-th request."""
-        return ended == self._failures.die_after_requests
+    def is_over(self, ended: int) -> bool:
+        """Return whether the engine dies now that so many requests have ended."""
+        most = self._failures.die_after_requests
+        return most is not None and ended >= most
 
     @staticmethod
     def after(seconds: float, act: Callable[[], None]) -> None:

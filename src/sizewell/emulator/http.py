@@ -15,6 +15,8 @@ from typing import Any
 MOST_HEAD_BYTES = 64 * 1024
 MOST_UNREAD_BYTES = 4 * 2**20
 """A client that lets so much of its answer lie unread is dropped."""
+MOST_CHUNK_LINE_BYTES = 256
+"""The line that says how long a chunk is."""
 REASONS = {
     200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed",
     413: "Content Too Large", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
@@ -62,10 +64,11 @@ class Exchange:
         self.write(last + LAST_CHUNK)
         self.connection.done(self)
 
-    def reset(self) -> None:
-        """Drop the connection without a word."""
-        self.on_close = None
+    def reset(self) -> Callable[[], None] | None:
+        """Drop the connection without a word; what was to be done when the client leaves is returned, once."""
+        left, self.on_close = self.on_close, None
         self.connection.transport.abort()
+        return left
 
 
 def chunk(data: bytes) -> bytes:
@@ -82,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._serve, self._most_body_bytes, self._open_ones = serve, most_body_bytes, open_ones
         self._unread = bytearray()
         self._current: Exchange | None = None
-        self._invited = False
+        self._coming: Coming | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -128,27 +131,78 @@ class Connection(asyncio.Protocol):
             refused.respond(problem.status, {"error": {"message": problem.message, "code": problem.status}})
             return
         if found is not None:
-            self._invited = False
             self._current = found
             self._serve(found)
 
     def _whole_request(self) -> Exchange | None:
         """Return the next request if all of it is here; raises BadRequest."""
-        end = self._unread.find(b"\r\n\r\n")
-        if end < 0 or end > MOST_HEAD_BYTES:
-            if len(self._unread) > MOST_HEAD_BYTES:
-                raise BadRequest(431, f"the head of a request is longer than {MOST_HEAD_BYTES} bytes")
-            return None
-        method, target, headers = _head(bytes(self._unread[:end]))
-        found = _body(self._unread, end + 4, headers, self._most_body_bytes)
-        if found is None:
-            if headers.get("expect", "").lower() == "100-continue" and not self._invited:
-                self._invited = True
+        if self._coming is None:
+            end = self._unread.find(b"\r\n\r\n")
+            if end < 0 or end > MOST_HEAD_BYTES:
+                if len(self._unread) > MOST_HEAD_BYTES:
+                    raise BadRequest(431, f"the head of a request is longer than {MOST_HEAD_BYTES} bytes")
+                return None
+            self._coming = Coming(_head(bytes(self._unread[:end])), self._most_body_bytes)
+            del self._unread[: end + 4]
+            if self._coming.waits and not self._coming.take(self._unread):
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        coming = self._coming
+        if not coming.take(self._unread):
             return None
-        body, used = found
-        del self._unread[:used]
-        return Exchange(self, (method, target), headers, body)
+        self._coming = None
+        return Exchange(self, coming.words, coming.headers, bytes(coming.body))
+
+
+class Coming:
+    """A request whose head is here; its body is taken as it comes, so that no byte is looked at twice."""
+
+    def __init__(self, head: tuple[str, str, dict[str, str]], most_bytes: int) -> None:
+        self.words, self.headers = head[:2], head[2]
+        self.body = bytearray()
+        self._most_bytes, self._whole = most_bytes, False
+        coding = self.headers.get("transfer-encoding")
+        self._chunked = coding is not None
+        if coding is not None and (coding.lower() != "chunked" or "content-length" in self.headers):
+            raise BadRequest(400, "a body comes with content-length or chunked, nothing else")
+        self._bytes = 0 if self._chunked else _length(self.headers.get("content-length", "0"), most_bytes)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the client wants to be told to go on."""
+        return self.headers.get("expect", "").lower() == "100-continue"
+
+    def take(self, unread: bytearray) -> bool:
+        """Take what belongs to the body and return whether all of it is here; raises BadRequest."""
+        if self._chunked:
+            while not self._whole and self._take_chunk(unread):
+                pass
+        elif not self._whole:
+            missing = self._bytes - len(self.body)
+            self.body += unread[:missing]
+            del unread[:missing]
+            self._whole = len(self.body) == self._bytes
+        return self._whole
+
+    def _take_chunk(self, unread: bytearray) -> bool:
+        """Take one chunk if all of it is here."""
+        line = unread.find(b"\r\n", 0, MOST_CHUNK_LINE_BYTES)
+        if line < 0:
+            if len(unread) >= MOST_CHUNK_LINE_BYTES:
+                raise BadRequest(400, "a chunk has no size")
+            return False
+        try:
+            size = int(bytes(unread[:line]).split(b";")[0], 16)
+        except ValueError:
+            raise BadRequest(400, "a chunk has no size") from None
+        if size < 0 or len(self.body) + size > self._most_bytes:
+            raise BadRequest(413, f"a body may have {self._most_bytes} bytes")
+        begin, end = line + 2, line + 2 + size
+        if len(unread) < end + 2:
+            return False
+        self.body += unread[begin:end]
+        del unread[: end + 2]
+        self._whole = size == 0
+        return True
 
 
 def _head(head: bytes) -> tuple[str, str, dict[str, str]]:
@@ -167,36 +221,9 @@ def _head(head: bytes) -> tuple[str, str, dict[str, str]]:
     return words[0], words[1], headers
 
 
-def _body(data: bytearray, start: int, headers: dict[str, str], most: int) -> tuple[bytes, int] | None:
-    """Return the body and where it ends, None while it is incomplete."""
-    if "transfer-encoding" in headers:
-        if headers["transfer-encoding"].lower() != "chunked" or "content-length" in headers:
-            raise BadRequest(400, "a body comes with content-length or chunked, nothing else")
-        return _chunked_body(data, start, most)
-    said = headers.get("content-length", "0")
+def _length(said: str, most_bytes: int) -> int:
     if not (said.isascii() and said.isdigit()):
         raise BadRequest(400, "content-length is no number")
-    if len(said) > 15 or int(said) > most:
-        raise BadRequest(413, f"a body may have {most} bytes")
-    end = start + int(said)
-    return (bytes(data[start:end]), end) if len(data) >= end else None
-
-
-def _chunked_body(data: bytearray, at: int, most: int) -> tuple[bytes, int] | None:
-    body = bytearray()
-    while True:
-        line_end = data.find(b"\r\n", at)
-        if line_end < 0:
-            return None
-        try:
-            size = int(bytes(data[at:line_end]).split(b";")[0], 16)
-        except ValueError:
-            raise BadRequest(400, "a chunk has no size") from None
-        if size < 0 or len(body) + size > most:
-            raise BadRequest(413, f"a body may have {most} bytes")
-        at = line_end + 2 + size + 2
-        if len(data) < at:
-            return None
-        body += data[line_end + 2 : at - 2]
-        if size == 0:
-            return bytes(body), at
+    if len(said) > 15 or int(said) > most_bytes:
+        raise BadRequest(413, f"a body may have {most_bytes} bytes")
+    return int(said)

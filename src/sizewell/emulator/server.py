@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import os
 import time
 from collections.abc import Callable
 from math import isfinite
@@ -40,7 +41,8 @@ class Server:
         try:
             listening = await loop.create_server(self._connection, self.door.host, self.door.port, backlog=4096)
         except OSError as error:
-            raise BadInputError(f"{self.door.host}:{self.door.port} cannot be listened on: {error.strerror}") from error
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            raise BadInputError(f"{self.door.host}:{self.door.port} cannot be listened on: {why}") from error
         async with listening:
             host, port = listening.sockets[0].getsockname()[:2]
             address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -94,7 +96,7 @@ class Server:
         if self.door.api_key is None or exchange.path in OPEN_PATHS:
             return True
         scheme, _, key = exchange.headers.get("authorization", "").partition(" ")
-        given, wanted = key.strip().encode("utf-8", "replace"), self.door.api_key.encode()
+        given, wanted = key.strip().encode("latin-1"), self.door.api_key.encode()
         return scheme.lower() == "bearer" and hmac.compare_digest(given, wanted)
 
     def _tell(self, exchange: Exchange, service: Service) -> None:

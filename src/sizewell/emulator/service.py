@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from sizewell.emulator.answers import Answer
-from sizewell.emulator.asks import Ask, Refusal, read_ask
+from sizewell.emulator.answers import Answer, Reply
+from sizewell.emulator.asks import Ask, read_call
 from sizewell.emulator.deployment import Emulation
 from sizewell.emulator.failing import UNHARMED, Failing, Fate
+from sizewell.emulator.fields import Refusal
 from sizewell.emulator.http import Exchange
 from sizewell.emulator.metrics import Metrics
 from sizewell.emulator.pace import Pace
@@ -25,7 +26,7 @@ DEAD = "EngineCore encountered an issue. See stack trace (above) for the root ca
 
 @dataclass(slots=True)
 class Served:
-    """A request in the engine: its answer, when it was admitted, and what is to go wrong with it."""
+    """A sequence in the engine: its answer, when it was admitted, and what is to go wrong with it."""
 
     answer: Answer
     fate: Fate
@@ -54,6 +55,8 @@ class Service:
         self.late: Callable[[float], None] | None = None
         self._served: dict[int, Served] = {}
         self._queued: set[int] = set()
+        self._lost: list[Callable[[], None]] = []
+        self._silent: dict[int, Served] = {}
         self._came_s = np.full(len(self.world.sequences), np.nan)
         self._ended = 0
         self._on_death: Callable[[], None] = lambda: None
@@ -69,27 +72,45 @@ class Service:
             self._say_dead(exchange)
             return
         try:
-            ask = read_ask(exchange.body, self.emulation, chat=chat)
+            call = read_call(exchange.body, exchange.headers.get("content-type", ""), self.emulation, chat=chat)
         except Refusal as refusal:
             exchange.respond(refusal.status, refusal.body)
             return
-        fate = self.failing.fate(ask.output_tokens)
+        fate = self.failing.fate(call.asks[0].output_tokens)
         if fate.status is not None:
             exchange.respond(fate.status, self.dialect.error(fate.status, "injected failure", "InternalServerError"))
             return
-        came_s = self.pace.now_s
-        number = self.pace.offer(_asked(ask, exchange))
-        # What was due before this request may have been the engine's last.
-        if self.dead:
-            self._say_dead(exchange)
-            return
-        if number is None:
-            exchange.respond(503, self.dialect.error(503, "no room for another request", "ServiceUnavailableError"))
-            return
-        self._served[number] = Served(Answer(exchange, ask, self.emulation), fate)
-        self._came_s[number] = came_s
-        self._queued.add(number)
-        exchange.on_close = lambda: self._give_up(number)
+        self._offer(Reply(exchange, call, self.emulation), fate)
+
+    def _offer(self, reply: Reply, fate: Fate) -> None:
+        """Let the sequences of a request into the engine: all of them, or none."""
+        family: list[tuple[int, Served]] = []
+        reply.exchange.on_close = lambda: self._leave(family)
+        for answer in reply.answers:
+            came_s = self.pace.now_s
+            number = self.pace.offer(_asked(answer.ask, reply))
+            # What was due before this request may have been the engine's last, and then the others have been told.
+            if self.dead:
+                if not family:
+                    self._say_dead(reply.exchange)
+                return
+            if reply.exchange.on_close is None:
+                self._take_back(number)
+                return
+            if number is None:
+                self._leave(family)
+                reply.fail(503, self.dialect.error(503, "no room for another request", "ServiceUnavailableError"))
+                return
+            served = Served(answer, fate)
+            family.append((number, served))
+            self._served[number] = served
+            self._came_s[number] = came_s
+            self._queued.add(number)
+
+    def _take_back(self, number: int | None) -> None:
+        """Let a sequence go whose connection was lost while it was offered."""
+        if number is not None:
+            self.pace.cancel(number)
 
     def die(self) -> None:
         """Let the engine end: what it was doing fails, and it answers nothing more."""
@@ -97,10 +118,11 @@ class Service:
             return
         self.dead = True
         self.pace.stop()
-        served, self._served = self._served, {}
-        for each in served.values():
-            each.answer.exchange.on_close = None
-            each.answer.fail(500, self._death())
+        served = [*self._served.values(), *self._silent.values()]
+        self._served, self._silent = {}, {}
+        self._queued.clear()
+        for reply in {id(each.answer.reply): each.answer.reply for each in served}.values():
+            reply.fail(500, self._death())
         self._on_death()
 
     def metrics_text(self) -> str:
@@ -124,6 +146,18 @@ class Service:
             self.metrics.engines[self._engine_of(number)].finished["abort"] += 1
             self.pace.cancel(number)
 
+    def _leave(self, family: list[tuple[int, Served]]) -> None:
+        """Forget the sequences of a client that is gone, unless others have their numbers by now."""
+        for number, served in family:
+            self._silent.pop(id(served), None)
+            if self._served.get(number) is served:
+                self._give_up(number)
+
+    def _give_up_lost(self) -> None:
+        lost, self._lost = self._lost, []
+        for leave in lost:
+            leave()
+
     def _engine_of(self, number: int) -> int:
         return max(int(self.world.sequences.engine[number]), 0)
 
@@ -136,25 +170,29 @@ class Service:
             if served.fate is UNHARMED:
                 served.answer.gain(gained)
             else:
-                self._spoil(number, served, gained)
+                self._spoil(served, gained)
             if late is not None:
                 late(self.pace.lateness_s(oldest_s))
         self._note_admissions()
         self._count(landed, self.world.sequences.engine[landed.request])
+        self._give_up_lost()
         for number in landed.request[landed.ended].tolist():
             self._finish(number)
+        # Only now: whoever ended in the same step has been answered.
+        if self.failing.is_over(self._ended):
+            self.die()
         for number in numbers:
             if number in self._served:
                 self._served[number].answer.prepare()
 
-    def _spoil(self, number: int, served: Served, gained: int) -> None:
+    def _spoil(self, served: Served, gained: int) -> None:
         """Let a request meet its fate in the middle: its connection is lost, or it goes silent for a while."""
         answer, fate = served.answer, served.fate
         if served.held == 0 and answer.generated + gained <= fate.token:
             answer.gain(gained)
         elif fate.resets:
-            answer.exchange.reset()
-            self._give_up(number)
+            if (leave := answer.exchange.reset()) is not None:
+                self._lost.append(leave)
         else:
             served.held += gained
             if served.held == gained:
@@ -164,23 +202,18 @@ class Service:
         """Send what was held back; from now on nothing is."""
         served.fate = UNHARMED
         held, served.held = served.held, 0
-        if served.answer.exchange.connection.transport.is_closing():
-            return
-        if self.dead:
-            served.answer.fail(500, self._death())
-        else:
+        self._silent.pop(id(served), None)
+        if not self.dead and not served.answer.exchange.connection.transport.is_closing():
             served.answer.gain(held)
 
     def _finish(self, number: int) -> None:
         served = self._served.pop(number, None)
         if served is None:
             return
-        if not served.held:
-            served.answer.exchange.on_close = None
+        if served.held:
+            self._silent[id(served)] = served
         self._count_request(number, served)
         self._ended += 1
-        if self.failing.is_last(self._ended):
-            self.die()
 
     def _note_admissions(self) -> None:
         """Note who has left the queue since it was last looked at."""
@@ -215,9 +248,11 @@ class Service:
         seen: dict[Meaning, float] = {
             "e2e_s": last_s - came_s, "queue_s": admitted_s - came_s, "prefill_s": first_s - admitted_s,
             "decode_s": decode_s, "inference_s": last_s - admitted_s, "request_prompt_tokens": ask.prompt_tokens,
-            "request_output_tokens": ask.output_tokens, "request_most_tokens": ask.most_tokens, "request_n": 1,
+            "request_output_tokens": ask.output_tokens, "request_most_tokens": ask.most_tokens,
             "request_preemptions": float(sequence.preemptions), "tpot_s": decode_s / max(ask.output_tokens - 1, 1),
         }  # fmt: skip
+        if served.answer.index % served.answer.call.n == 0:
+            seen["request_n"] = served.answer.call.n
         for meaning, value in seen.items():
             self.metrics.observe(engine, meaning, value)
 
@@ -241,10 +276,11 @@ def _play_once(live: Live) -> None:
         live.cancel(number)
 
 
-def _asked(ask: Ask, exchange: Exchange) -> Asked:
-    """Return a request as the simulator takes it: what it holds and will hold, by name."""
-    session = content_seed((exchange.headers.get("x-session-id") or ask.user).encode("utf-8", "replace")) >> 33
+def _asked(ask: Ask, reply: Reply) -> Asked:
+    """Return a sequence as the simulator takes it: what it holds and will hold, by name."""
+    named = reply.exchange.headers.get("x-session-id") or reply.call.user
+    session = content_seed(named.encode("utf-8", "replace")) >> 33
     return Asked(
         input_tokens=ask.prompt_tokens, think_tokens=ask.think_tokens, answer_tokens=ask.answer_tokens,
-        segments=pieces(ask.prompt + ask.text), session=session, priority=ask.priority,
+        segments=pieces(ask.prompt + ask.text), session=session, priority=reply.call.priority,
     )  # fmt: skip

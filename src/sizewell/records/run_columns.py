@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import fields
 from io import BytesIO
 from typing import Any
@@ -14,6 +15,8 @@ from sizewell.traffic.run import HANDOVER_COLUMNS, RUN_COLUMNS, GapCounts, Hando
 
 TIMELINE = tuple(field.name for field in fields(Timeline))
 PREFILL = "prefill_timeline"
+DAMAGE = (ValueError, KeyError, BadZipFile, EOFError, OSError, RuntimeError, zlib.error)
+"""What reading an archive of arrays raises where some of its bytes are others."""
 
 
 def packed_run(run: Run) -> bytes:
@@ -37,8 +40,8 @@ def unpacked_run(data: bytes, origin: Origin) -> Run:
             moved = {name: arrays[name] for name in HANDOVER_COLUMNS} if first else {}
             columns = {name: arrays[name] for name in RUN_COLUMNS}
             gaps = GapCounts(gap_s=arrays["gap_s"], count=arrays["gap_count"])
-    except (ValueError, KeyError, BadZipFile, EOFError) as error:
-        raise BadInputError(f"the kept run is damaged: {error}") from error
+    except DAMAGE as error:
+        raise BadInputError("the requests of this run cannot be read: its record is damaged") from error
     handovers = Handovers(**moved, timeline=first) if first else None
     return Run(**columns, gaps=gaps, origin=origin, timeline=timeline, handovers=handovers)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,9 @@ FILE = "records.sqlite3"
 BUSY_S = 60.0
 """How long a process waits for others that write."""
 Kind = Literal["plans", "calibrations"]
+MOST_NUMBER = 2**63 - 1
+POINTERS = {"runs": ("predicted",), "plans": ("plan",)}
+"""Columns of runs that hold numbers of each kind of record."""
 Document = Mapping[str, Any]
 ENTRY = "made_at, name, origin, plan, deployment, workload, requests, predicted"
 """Columns of a run beside its number and its requests."""
@@ -105,7 +108,7 @@ class Records:
 
     def run(self, number: int) -> tuple[RunEntry, Run]:
         """Return one run with its requests; raises BadInputError where there is none of that number."""
-        rows = self._select(f"SELECT id, {ENTRY}, columns FROM runs WHERE id = ?", (number,))
+        rows = self._numbered(f"SELECT id, {ENTRY}, columns FROM runs", number)
         if not rows:
             raise BadInputError(f"there is no run {number}: `sizewell runs list` shows those that are kept")
         return _run_entry(rows[0]), unpacked_run(rows[0][9], rows[0][3])
@@ -118,15 +121,36 @@ class Records:
     def kept(self, kind: Kind) -> tuple[DocumentEntry, ...]:
         """Return all plans or calibrations, the oldest first."""
         rows = self._select(f"SELECT id, made_at, name, document FROM {kind} ORDER BY id")
-        return tuple(DocumentEntry(id=row[0], made_at=row[1], name=row[2], document=json.loads(row[3])) for row in rows)
+        return tuple(
+            DocumentEntry(
+                id=row[0], made_at=row[1], name=row[2], document=_document(f"{kind[:-1]} {row[0]}", row[3])
+            ) for row in rows
+        )  # fmt: skip
 
     def document(self, kind: Kind, number: int) -> Document:
         """Return one plan or calibration; raises BadInputError where there is none of that number."""
-        rows = self._select(f"SELECT document FROM {kind} WHERE id = ?", (number,))
+        rows = self._numbered(f"SELECT document FROM {kind}", number)
         if not rows:
             raise BadInputError(f"there is no {kind[:-1]} {number}: `sizewell runs list --of {kind}` shows those kept")
-        found: Document = json.loads(rows[0][0])
-        return found
+        return _document(f"{kind[:-1]} {number}", rows[0][0])
+
+    def delete(self, kind: Kind | Literal["runs"], numbers: Sequence[int]) -> None:
+        """Delete records, all or none of them; what pointed at them points at nothing.
+
+        Raises BadInputError where one is not there.
+        """
+        with self._opened() as database:
+            database.execute("BEGIN IMMEDIATE")
+            for number in numbers:
+                if number > MOST_NUMBER or not database.execute(f"DELETE FROM {kind} WHERE id = ?", (number,)).rowcount:
+                    database.execute("ROLLBACK")
+                    raise BadInputError(f"there is no {kind[:-1]} {number}: nothing was deleted")
+                for column in POINTERS.get(kind, ()):
+                    database.execute(f"UPDATE runs SET {column} = NULL WHERE {column} = ?", (number,))
+            database.execute("COMMIT")
+
+    def _numbered(self, statement: str, number: int) -> list[Any]:
+        return self._select(f"{statement} WHERE id = ?", (number,)) if number <= MOST_NUMBER else []
 
     def _insert(self, statement: str, row: tuple[Any, ...]) -> int:
         with self._opened() as database:
@@ -147,10 +171,28 @@ class Records:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # No write-ahead log: homes of clusters lie on network file systems, which it does not work on.
             with closing(sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)) as database:
+                database.text_factory = _text
                 migrate(database)
                 yield database
         except (OSError, sqlite3.Error) as error:
             raise BadInputError(f"{self.path}: {_why(error)}: set SIZEWELL_HOME to another folder") from error
+
+
+def _text(data: bytes) -> str:
+    """Return what a column says; bytes that are no text are damage, which a reader shall see and not trip over."""
+    return data.decode(errors="replace")
+
+
+def _document(what: str, text: Any) -> Document:
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        number = what.rpartition(" ")[2]
+        kind = "" if what.startswith("run ") else f" --of {what.partition(' ')[0]}s"
+        raise BadInputError(f"{what} is damaged in the records: sizewell runs delete {number}{kind}")
+    return found
 
 
 def _why(error: Exception) -> str:
@@ -159,8 +201,9 @@ def _why(error: Exception) -> str:
 
 def _run_entry(row: tuple[Any, ...]) -> RunEntry:
     return RunEntry(
-        id=row[0], made_at=row[1], name=row[2], origin=row[3], plan=row[4], deployment=json.loads(row[5]),
-        workload=json.loads(row[6]), requests=row[7], predicted=row[8],
+        id=row[0], made_at=row[1], name=row[2], origin=row[3], plan=row[4],
+        deployment=_document(f"run {row[0]}", row[5]), workload=_document(f"run {row[0]}", row[6]), requests=row[7],
+        predicted=row[8],
     )  # fmt: skip
 
 

@@ -147,7 +147,12 @@ class Live:
         return request
 
     def cancel(self, request: int) -> None:
-        """Take a request out of its engine: its blocks and its seat are free from the next step on."""
+        """Take a request out of its engine: its blocks and its seat are free from the next step on.
+
+        One that has ended, or was taken out before, stays as it is.
+        """
+        if not self._active[request]:
+            return
         self._active[request] = False
         if self.world.sequences[request].place == UNSENT:
             self._unwanted.append(request)

@@ -1,0 +1,86 @@
+"""What a request may say, how it is refused, and what it gets where it asks for several answers."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from emulated import Served, completion, emulated, serving
+
+
+@pytest.mark.parametrize("given", [
+    {"temperature": "hot"}, {"temperature": -1}, {"temperature": 3}, {"top_p": 0}, {"top_p": "1,0"}, {"min_p": 2},
+    {"presence_penalty": 9}, {"repetition_penalty": 0}, {"top_k": -5}, {"top_k": 1.5}, {"seed": "a"}, {"seed": []},
+    {"stop": 5}, {"user": 5}, {"tools": {}}, {"n": 0}, {"n": 129}, {"n": "two"}, {"best_of": 2}, {"max_tokens": 1.5},
+    {"stream": "maybe"}, {"logprobs": "please"}, {"top_logprobs": 2}, {"model": 5}, {"temperature": float("nan")},
+    {"messages": [{"content": "x"}]}, {"messages": [{"role": 7}]}, {"messages": [{"role": "user", "content": 5}]},
+    {"messages": [{"role": "user", "content": [5]}]}, {"messages": [{"role": "user", "content": [{"text": 5}]}]},
+])  # fmt: skip
+def test_what_no_engine_takes_is_refused_by_its_name(tiny: Served, given: dict[str, object]) -> None:
+    answer = tiny.chat(**{"max_tokens": 1, **given})
+    assert (answer.status, answer.document["error"]["param"]) == (400, next(iter(given)))
+
+
+@pytest.mark.parametrize("given", [
+    {"temperature": "0.5"}, {"temperature": 2}, {"top_p": 1}, {"top_k": 0}, {"top_k": -1}, {"max_tokens": "2"},
+    {"max_tokens": 2.0}, {"stream": "no"}, {"ignore_eos": 1}, {"stop": ["a"]}, {"logprobs": True, "top_logprobs": 2},
+    {"seed": None}, {"messages": [{"role": "user", "content": ["a", {"type": "text", "text": "b"}]}]},
+    {"messages": [{"role": "assistant", "content": None, "tool_calls": []}]},
+])  # fmt: skip
+def test_what_engines_read_leniently_is_taken(tiny: Served, given: dict[str, object]) -> None:
+    assert tiny.chat(**{"max_tokens": 2, **given}).document["usage"]["completion_tokens"] == 2
+
+
+def test_a_body_says_that_it_is_json(tiny: Served) -> None:
+    """curl --data without a header is refused by the engines, too."""
+    body = {"prompt": "x", "max_tokens": 1}
+    assert tiny.ask("/v1/completions", body, **{"content-type": "application/x-www-form-urlencoded"}).status == 400
+    assert tiny.ask("/v1/completions", body, **{"content-type": "application/json; charset=utf-8"}).status == 200
+
+
+def test_every_prompt_of_a_list_gets_its_choices(tiny: Served) -> None:
+    given = {"prompt": ["one", [1, 2, 3, 4, 5]], "n": 2, "max_tokens": 6, "ignore_eos": True}
+    whole = tiny.ask("/v1/completions", given).document
+    alone = tiny.ask("/v1/completions", {**given, "prompt": "one", "n": 1}).document
+    assert [each["index"] for each in whole["choices"]] == [0, 1, 2, 3]
+    texts = [each["text"] for each in whole["choices"]]
+    assert texts[0] == alone["choices"][0]["text"] and len(set(texts)) == 4
+    assert whole["usage"] == {"prompt_tokens": 1 + 5, "completion_tokens": 4 * 6, "total_tokens": 6 + 24}
+    events = tiny.ask("/v1/completions", {**given, "stream": True, "stream_options": {"include_usage": True}}).events
+    streamed = [""] * 4
+    for event in events[:-1]:
+        (choice,) = event["choices"]
+        streamed[choice["index"]] += choice["text"]
+    assert streamed == texts and events[-1]["usage"] == whole["usage"]
+    assert sum(event["choices"][0]["finish_reason"] == "length" for event in events[:-1]) == 4
+
+
+def test_choices_of_a_chat_think_and_speak_each(tiny: Served) -> None:
+    whole = tiny.chat(n=3).document
+    assert len({choice["message"]["reasoning"] for choice in whole["choices"]}) == 3
+    assert whole["usage"]["completion_tokens_details"] == {"reasoning_tokens": 3 * 8}
+    events = tiny.chat(n=3, stream=True).events
+    for index, choice in enumerate(whole["choices"]):
+        deltas = [event["choices"][0]["delta"] for event in events if event["choices"][0]["index"] == index]
+        assert deltas[0] == {"role": "assistant", "content": ""}
+        for field in ("reasoning", "content"):
+            assert "".join(delta.get(field, "") for delta in deltas) == choice["message"][field]
+
+
+def test_a_client_that_leaves_frees_all_its_choices() -> None:
+    with serving(emulated()) as served:
+        served.wait()
+        with socket.create_connection((served.host, served.port)) as client:
+            client.sendall(completion(prompt=["a", "b", "c"], n=2, max_tokens=3000, ignore_eos=True, stream=True))
+            assert served.settles("vllm:num_requests_running", 6)
+        assert served.settles("vllm:num_requests_running", 0)
+        assert sum(served.figures("vllm:request_success_total").values()) == 6
+
+
+def test_usage_may_come_with_every_event(tiny: Served) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    events = tiny.chat(stream=True, max_tokens=5, ignore_eos=True, stream_options=options).events
+    assert [event["usage"]["completion_tokens"] for event in events if event["choices"]][-1] == 5
+    counted = [event["usage"]["completion_tokens"] for event in events]
+    assert counted == sorted(counted) and all(event["usage"]["prompt_tokens"] > 0 for event in events)
