@@ -31,6 +31,15 @@ def failing(cause: Cause, stage: str = "loading") -> LogFacts:
     ("job", "log", "http", "stage", "says"),
     [
         (JobFacts(stage="waiting", reason="Resources"), SILENT, NOBODY, "PENDING", "Resources"),
+        (JobFacts(stage="waiting", expected_at="10:45"), SILENT, NOBODY, "PENDING", "expected to start at 10:45"),
+        (JobFacts(stage="waiting", reason="Held", advice="let it go"), SILENT, NOBODY, "PENDING", "Held: let it go"),
+        (
+            JobFacts(stage="waiting", reason="BeginTime"),
+            SERVING,
+            NOBODY,
+            "PENDING",
+            "ran before and waits again: Begin",
+        ),
         (RUNNING, SILENT, NOBODY, "ALLOCATED", "n1, n2"),
         (RUNNING, LogFacts(stage="started"), NOBODY, "LOADING", "no weights"),
         (RUNNING, LogFacts(stage="loading", loaded_fraction=0.4, remaining_s=9.0), NOBODY, "LOADING", "weights"),
@@ -157,3 +166,17 @@ def test_ready_needs_a_token_and_a_failure_a_reason(
     assert standing.stage != "READY" or (http.gave_token and job.stage == "running")
     assert standing.stage != "FAILED" or standing.failure is not None
     assert standing.reason
+
+
+@pytest.mark.parametrize(("cause", "words"), [("node-missing", "a node failed"), ("cancelled", "taken back")])
+def test_what_was_put_back_in_the_queue_says_why(cause: Cause, words: str) -> None:
+    log = failing(cause, "serving")
+    standing = judge(JobFacts(stage="waiting", reason="BeginTime"), log, NOBODY, was_ready=True)
+    assert standing.stage == "PENDING" and words in standing.reason
+
+
+def test_an_end_without_a_word_says_where_the_log_should_be() -> None:
+    silent = judge(ended("FAILED", 1), SILENT, NOBODY)
+    assert silent.failure is not None and "SIZEWELL_HOME" in silent.failure.advice
+    wrote = judge(ended("FAILED", 1), LogFacts(is_empty=False), NOBODY)
+    assert wrote.failure is not None and "end of its log" in wrote.failure.advice

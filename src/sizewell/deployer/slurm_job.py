@@ -24,7 +24,7 @@ from sizewell.specs.standing import HttpFacts, JobFacts
 TICKET = "job"
 """The file `sbatch` itself writes the job's number to: it is known even when whoever submitted it is killed."""
 ANSWERS = re.compile(r"sizewell: answers on (\S+), port (\d+)")
-GONE = JobFacts(stage="ended", reason="UNKNOWN")
+GONE = JobFacts(stage="ended", reason="SLURM knows it no more")
 KILL_S = 90.0
 PAUSE_S = 0.5
 

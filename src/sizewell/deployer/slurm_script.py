@@ -25,6 +25,7 @@ ports=$((10000 + SLURM_JOB_ID % 200 * 100))
 port=$(free_port "$ports")
 rendezvous=$(free_port "$((ports + 50))")
 state=${SLURM_SUBMIT_DIR:-$PWD}/.${SLURM_JOB_NAME:-job}-$SLURM_JOB_ID  # on a file system all nodes see
+rm -rf "$state"  # a node that failed leaves what its first run wrote: the job may be put back in the queue
 mkdir -p "$state"
 trap 'rm -rf "$state"' EXIT
 export addresses head port rendezvous state gpus join_s"""

@@ -31,18 +31,24 @@ _SAID: Mapping[str, tuple[Stage, str]] = {
     "ended": ("DEGRADED", "it is shutting down"),
 }
 _KILLED = "it was killed (signal 9), most often by a host short of memory: see dmesg, and ask for more (--mem)"
+_NO_LOG = (
+    "it ended before it wrote a word: it was cancelled before it began, or where it ran cannot write its log: the "
+    "nodes must see the deployment's folder (SIZEWELL_HOME)"
+)
 _ENDED = "the engine ended though nobody stopped it, whatever its exit code: see the end of its log"
 
 
 def judge(job: JobFacts, log: LogFacts, http: HttpFacts, *, was_ready: bool = False) -> Standing:
     """Return the standing of one replica; `was_ready` says whether it gave a token before.
 
+    `was_ready` is of this start: what was put back in the queue and runs again loads again.
+
     READY only with a token; an engine behind a router leaves that to it, and is healthy. A job that ended though nobody
     stopped it has failed, exit code 0 or not; it was stopped where its reason starts with `cancelled`, `stopped` or
     `deleted`, where a signal to end shows in its exit code, or where the engine says in its log that it was asked to.
     """
     if job.stage == "waiting":
-        return _waiting(job, log)
+        return _waiting(job, log, was_ready)
     if job.stage == "ended":
         return _ended(job, log, was_ready)
     if http.gave_token or (http.behind_router and http.healthy):
@@ -54,14 +60,24 @@ def judge(job: JobFacts, log: LogFacts, http: HttpFacts, *, was_ready: bool = Fa
     return _starting(job, log, http)
 
 
-def _waiting(job: JobFacts, log: LogFacts) -> Standing:
+def _waiting(job: JobFacts, log: LogFacts, was_ready: bool) -> Standing:
     """Kubernetes calls it waiting when a container cannot be made, or ended and will be started again."""
     named = _named_by_job(job)
     if named is None and job.reason.startswith("CrashLoop"):
         named = log.failure or _unexplained(job, log, was_ready=False)
     if named is not None:
         return _failed(named, f"{named.cause}: {job.reason}")
-    return Standing(stage="PENDING", reason=job.reason or "waiting for machines")
+    again = f"it ran before and waits again{_taken_back(log)}: " if was_ready or log.stage != "nothing" else ""
+    expected = f", expected to start at {job.expected_at}" if job.expected_at else ""
+    advice = f": {job.advice}" if job.advice else ""
+    return Standing(stage="PENDING", reason=f"{again}{job.reason or 'waiting for machines'}{expected}{advice}")
+
+
+def _taken_back(log: LogFacts) -> str:
+    """Return why the scheduler ended what ran, as its log tells."""
+    return {"node-missing": " (a node failed)", "cancelled": " (the machines were taken back)"}.get(
+        log.failure.cause if log.failure else "", ""
+    )
 
 
 def _answering(http: HttpFacts) -> Standing:
@@ -139,8 +155,9 @@ def _killed(job: JobFacts) -> Failure | None:
 
 def _unexplained(job: JobFacts, log: LogFacts, was_ready: bool) -> Failure:
     cause: Cause = "engine-death" if was_ready or log.stage in ("serving", "ended") else "unknown"
-    evidence = " ".join(part for part in (job.reason, f"exit code {job.exit_code}") if part)
-    return Failure(cause=cause, evidence=(evidence,), advice=_ENDED)
+    code = "" if job.exit_code is None else f"exit code {job.exit_code}"
+    evidence = ", ".join(part for part in (job.reason, code) if part) or "nobody knows how it ended"
+    return Failure(cause=cause, evidence=(evidence,), advice=_NO_LOG if log.is_empty else _ENDED)
 
 
 def _failed(failure: Failure, reason: str) -> Standing:

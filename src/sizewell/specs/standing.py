@@ -36,7 +36,8 @@ class JobFacts:
     """What the system that runs the job says of it: a process, SLURM or Kubernetes.
 
     `reason` is its own word for waiting or ending (`Resources`, `TIMEOUT`, `OOMKilled`); `exit_code` is None while it
-    runs, and negative for a signal.
+    runs, and negative for a signal. `expected_at` is when it is to start, in its words too, where it knows; `advice` is
+    what somebody must do before it can.
     """
 
     stage: JobStage
@@ -44,6 +45,8 @@ class JobFacts:
     exit_code: int | None = None
     nodes: tuple[str, ...] = ()
     running_s: float | None = None
+    expected_at: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +66,12 @@ class Failure:
 class LogFacts:
     """What an engine's log says so far; None where it said nothing.
 
-    `stage` is the furthest the start came; bytes and tokens are those of one rank and one engine, as logged.
+    `stage` is the furthest the start came, nothing of a log that `is_empty`; bytes and tokens are those of one rank and
+    one engine, as logged.
     """
 
     stage: Literal["nothing", "started", "loading", "warming", "serving", "ended"] = "nothing"
+    is_empty: bool = True
     engine: str | None = None
     version: str | None = None
     loaded_fraction: float | None = None

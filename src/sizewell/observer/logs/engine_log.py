@@ -29,6 +29,7 @@ class EngineLog:
     def __init__(self, *, checkpoint_bytes: float | None = None) -> None:
         self._checkpoint_bytes = checkpoint_bytes
         self._partial = ""
+        self._is_empty = True
         self._forget()
 
     def _forget(self) -> None:
@@ -45,6 +46,7 @@ class EngineLog:
         for line in lines:
             for part in _ENDS.split(line):
                 if part:
+                    self._is_empty = False
                     self._read(read_line(part))
 
     def feed_text(self, text: str) -> None:
@@ -105,6 +107,7 @@ class EngineLog:
         pool = said.get("pool_tokens")
         return LogFacts(
             stage=self._stage,
+            is_empty=self._is_empty,
             engine=self._engine,
             version=self._version,
             loaded_fraction=1.0 if self._is_loaded else self._progress.fraction,

@@ -259,7 +259,9 @@ DEATHS = re.compile(
     r"|sizewell: the engine on node .* ended with|sizewell: the engine ended"
 )
 """What is printed when an engine or a part of it is gone: consequences, never the reason."""
-CANCELLED = re.compile(r"slurmstepd: error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+(?: \*\*\*|$)")
+CANCELLED = re.compile(
+    r"slurmstepd\S*: error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+(?: DUE TO JOB REQUEUE)?(?: \*\*\*|$)"
+)
 EXCEPTION = re.compile(r"(?:[a-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit)(?::|$)")
 """The last line of a traceback."""
 OF_A_RUNNING_ENGINE: frozenset[Cause] = frozenset(
