@@ -64,6 +64,21 @@ def test_a_start_moves_from_stage_to_stage(
     assert says in standing.reason
 
 
+REFUSED = HttpFacts(listens=True, healthy=True, refuses=True, error="400 The decoder prompt cannot be empty")
+
+
+def test_a_server_that_refuses_one_token_for_good_has_failed() -> None:
+    """A checkpoint without a tokenizer starts, is healthy, and finds every prompt empty."""
+    standing = judge(RUNNING, SERVING, REFUSED)
+    assert standing.stage == "FAILED" and standing.failure is not None
+    assert standing.failure.cause == "refuses" and "tokenizer*.json" in standing.failure.advice
+    named = judge(RUNNING, SERVING, replace(REFUSED, error="404 The model `m` does not exist.")).failure
+    assert named is not None and "/v1/models" in named.advice
+    assert judge(RUNNING, LogFacts(stage="warming"), REFUSED).stage == "WARMING", "it may still be starting"
+    assert judge(RUNNING, SERVING, replace(REFUSED, healthy=False)).stage == "WARMING"
+    assert judge(RUNNING, SERVING, REFUSED, was_ready=True).stage == "DEGRADED"
+
+
 def test_how_far_the_load_is_comes_along() -> None:
     log = LogFacts(stage="loading", loaded_fraction=0.4, load_bytes_per_s=2e9, remaining_s=9.0)
     standing = judge(RUNNING, log, NOBODY)

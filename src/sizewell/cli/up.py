@@ -159,7 +159,7 @@ def _answer(kept: Deployments, started: Started, looks: Sequence[Look], given: M
     if standing is None or standing.stage == "READY":
         return 0
     talk(
-        f"{started.name}: {'it has ended' if standing.stage in OVER else 'not ready in time, it goes on'}; "
+        f"{started.name}: {_over(standing.stage)}; "
         f"`sizewell logs {started.name}` shows its log, `sizewell down {started.name}` clears it away"
     )
     return FAILED

@@ -35,6 +35,8 @@ _NO_LOG = (
     "it ended before it wrote a word: it was cancelled before it began, or where it ran cannot write its log: the "
     "nodes must see the deployment's folder (SIZEWELL_HOME)"
 )
+_NO_TOKENIZER = "the checkpoint lacks a tokenizer the engine reads: copy the model's tokenizer*.json files into it"
+_REFUSES = "waiting does not help: see what it says, the model's files and the name it is served by (/v1/models)"
 _ENDED = "the engine ended though nobody stopped it, whatever its exit code: see the end of its log"
 
 
@@ -58,6 +60,12 @@ def judge(job: JobFacts, log: LogFacts, http: HttpFacts, *, was_ready: bool = Fa
     if was_ready:
         return Standing(stage="DEGRADED", reason=_silence(log, http), failure=log.failure)
     return _starting(job, log, http)
+
+
+def _refusal(http: HttpFacts) -> Failure:
+    """Releases start without a tokenizer and then find every prompt empty."""
+    wordless = any(word in http.error.lower() for word in ("prompt cannot be empty", "tokenizer"))
+    return Failure(cause="refuses", evidence=(http.error,), advice=_NO_TOKENIZER if wordless else _REFUSES)
 
 
 def _waiting(job: JobFacts, log: LogFacts, was_ready: bool) -> Standing:
@@ -100,6 +108,8 @@ def _because(http: HttpFacts) -> str:
 
 
 def _starting(job: JobFacts, log: LogFacts, http: HttpFacts) -> Standing:
+    if http.refuses and http.healthy and log.stage == "serving":
+        return _failed(_refusal(http), f"refuses: it is healthy and refuses a request for one token: {http.error}")
     stage, reason = _progress(job, log, http)
     if log.failure is not None:
         reason = f"{reason}; the log shows an error that may end it: {log.failure.evidence[0].strip()[:200]}"

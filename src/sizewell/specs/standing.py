@@ -26,9 +26,11 @@ Cause = Literal[
     "disk-full",
     "driver",
     "engine-death",
+    "refuses",
     "unknown",
 ]
-"""Why a start or a server failed; `engine-death` is an engine that ended by itself, whatever its exit code."""
+"""Why a start or a server failed; `engine-death` is an engine that ended by itself, whatever its exit
+code, `refuses` one that is healthy and will never answer the one request it is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,7 @@ class LogFacts:
 class HttpFacts:
     """What the endpoint answers: whether it listens, says it is healthy, and gave one token.
 
+    One that `refuses` says that the request itself is wrong (400, 404, 422), which no waiting changes.
     An engine `behind_router` is asked for none: one of a pool answers no request by itself.
     """
 
@@ -97,6 +100,7 @@ class HttpFacts:
     healthy: bool = False
     gave_token: bool = False
     behind_router: bool = False
+    refuses: bool = False
     error: str = ""
 
 

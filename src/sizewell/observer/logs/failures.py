@@ -19,9 +19,12 @@ from sizewell.specs.standing import Cause, Failure
 MOST_EVIDENCE = 3
 _SOURCE = " " * 4
 """How a traceback indents the lines of code it shows: they name errors that may not have happened."""
-_DEPTH: dict[Cause, int] = {"walltime": 1, "cancelled": 1, "node-missing": 1, "interface": 1, "start-timeout": 1}
-_DEEPEST = 2
-"""Peers miss a rank that died: what one rank says of itself is nearer to the cause than what others say of it."""
+_DEPTH: dict[Cause, int] = {
+    "walltime": 1, "cancelled": 1, "node-missing": 1, "interface": 1, "start-timeout": 1, "no-kv-memory": 3,
+}  # fmt: skip
+_OWN = 2
+"""Peers miss a rank that died: what one rank says of itself is nearer to the cause than what others say of it, and what
+did not fit nearer than that something did not."""
 
 
 class FailureReader:
@@ -73,7 +76,7 @@ class FailureReader:
         """The failure, or None; one that may be survived, as far as nothing says it was fatal, says so."""
         accused = [(number, SYMPTOMS[number]) for number in self._suspects if self._accuses(SYMPTOMS[number])]
         if accused:
-            number, symptom = max(accused, key=lambda one: _DEPTH.get(one[1].cause, _DEEPEST))
+            number, symptom = max(accused, key=lambda one: _DEPTH.get(one[1].cause, _OWN))
             return Failure(cause=symptom.cause, evidence=tuple(self._suspects[number]), advice=symptom.advice)
         if self._deaths:
             advice = DEATH_ADVICE if self._served else UNKNOWN_ADVICE
