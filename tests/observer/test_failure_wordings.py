@@ -125,6 +125,15 @@ def test_what_may_be_survived_is_the_cause_once_it_was_not(cause: str, line: str
     assert served.failure is None
 
 
+def test_a_job_that_found_out_that_its_server_refuses_has_failed() -> None:
+    said = "sizewell: healthy, and refuses a request for one token: 400 "
+    serving = [FIRST["vllm"], "INFO:     Application startup complete."]
+    wordless = read_engine_log([*serving, said + '{"message":"The decoder prompt cannot be empty"}']).failure
+    assert wordless is not None and wordless.cause == "refuses" and "tokenizer" in wordless.advice
+    other = read_engine_log([*serving, said + "no such model"]).failure
+    assert other is not None and other.cause == "refuses" and "/v1/models" in other.advice
+
+
 def test_a_death_after_what_might_have_been_survived_is_its_doing() -> None:
     lines = [FIRST["vllm"], "ModuleNotFoundError: No module named 'flash_attn'", "EngineCore failed to start."]
     failure = read_engine_log(lines).failure

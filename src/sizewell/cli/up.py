@@ -143,7 +143,7 @@ def _watch(kept: Deployments, started: Started, runner: Runner, given: Mapping[s
 def _answer(kept: Deployments, started: Started, looks: Sequence[Look], given: Mapping[str, Any]) -> int:
     """Print where it is and how it stands, and return the exit code."""
     from sizewell.cli.standing_page import deployment_answer, failure_lines, standing_line
-    from sizewell.cli.watching import OVER, overall
+    from sizewell.cli.watching import overall
 
     standing = overall(looks) if looks else None
     started = kept.read(started.name)
@@ -158,8 +158,9 @@ def _answer(kept: Deployments, started: Started, looks: Sequence[Look], given: M
         show(*(f"  {each.url}/v1 serves {started.model}" for each in asked if each.url and standing.stage == "READY"))
     if standing is None or standing.stage == "READY":
         return 0
+    how = {"FAILED": "it has failed", "ENDED": "it has ended"}.get(standing.stage, "not ready in time, it goes on")
     talk(
-        f"{started.name}: {_over(standing.stage)}; "
+        f"{started.name}: {how}; "
         f"`sizewell logs {started.name}` shows its log, `sizewell down {started.name}` clears it away"
     )
     return FAILED

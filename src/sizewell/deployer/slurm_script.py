@@ -95,6 +95,7 @@ fail() {
   wait "$step" || true
   exit 1
 }
+command -v curl >/dev/null || fail "there is no curl on ${hosts[0]} to ask the engine with"
 missing() {
   local host
   for host in "${hosts[@]}"; do [[ -e $state/joined-$host ]] || echo "$host"; done
@@ -109,9 +110,16 @@ while absent=$(missing) && [[ -n $absent ]]; do
 done
 # Healthy servers exist that generate nothing: it answers once one token came back.
 answers() {
-  curl -fsS -o /dev/null --max-time 5 "http://$asked:$port/health" 2>/dev/null &&
-    curl -fsS -o /dev/null --max-time 60 -H 'Content-Type: application/json' -H @- -d "$token" \
-      "http://$asked:$port/v1/completions" <<<"$key" 2>/dev/null
+  local code
+  curl -fsS -o /dev/null --max-time 5 "http://$asked:$port/health" 2>/dev/null || return 1
+  code=$(curl -sS -o "$state/answer" -w '%{http_code}' --max-time 60 -H 'Content-Type: application/json' -H @- \
+    -d "$token" "http://$asked:$port/v1/completions" <<<"$key" 2>/dev/null) || return 1
+  case $code in
+    200) return 0 ;;
+    # Waiting changes nothing: a checkpoint without a tokenizer, or another name.
+    400 | 404 | 422) fail "healthy, and refuses a request for one token: $code $(head -c 300 "$state/answer")" ;;
+  esac
+  return 1
 }
 until answers; do
   ((stopping)) && break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sizewell.observer.logs.failure_wordings import REFUSES, TOKENIZER
 from sizewell.specs.standing import Cause, Failure, HttpFacts, JobFacts, LogFacts, Stage, Standing
 
 CANCELLED_REASONS = ("cancelled", "stopped", "deleted")
@@ -35,8 +36,6 @@ _NO_LOG = (
     "it ended before it wrote a word: it was cancelled before it began, or where it ran cannot write its log: the "
     "nodes must see the deployment's folder (SIZEWELL_HOME)"
 )
-_NO_TOKENIZER = "the checkpoint lacks a tokenizer the engine reads: copy the model's tokenizer*.json files into it"
-_REFUSES = "waiting does not help: see what it says, the model's files and the name it is served by (/v1/models)"
 _ENDED = "the engine ended though nobody stopped it, whatever its exit code: see the end of its log"
 
 
@@ -65,7 +64,7 @@ def judge(job: JobFacts, log: LogFacts, http: HttpFacts, *, was_ready: bool = Fa
 def _refusal(http: HttpFacts) -> Failure:
     """Releases start without a tokenizer and then find every prompt empty."""
     wordless = any(word in http.error.lower() for word in ("prompt cannot be empty", "tokenizer"))
-    return Failure(cause="refuses", evidence=(http.error,), advice=_NO_TOKENIZER if wordless else _REFUSES)
+    return Failure(cause="refuses", evidence=(http.error,), advice=TOKENIZER if wordless else REFUSES)
 
 
 def _waiting(job: JobFacts, log: LogFacts, was_ready: bool) -> Standing:

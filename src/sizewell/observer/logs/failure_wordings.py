@@ -51,13 +51,15 @@ _INSTALL = (
 )
 _TOOLS = "the engine compiles kernels here and lacks a tool: install it (gcc, Python headers, CUDA's nvcc, ninja)"
 _PATIENCE = "weights load slower than the engine waits: raise VLLM_ENGINE_READY_TIMEOUT_S, or use faster storage"
-_TOKENIZER = "the checkpoint holds no tokenizer this release reads: copy the model's tokenizer*.json files into it"
+TOKENIZER = "the checkpoint holds no tokenizer this release reads: copy the model's tokenizer*.json files into it"
 _MATCH = (
     "the weights are not what this release makes of their config: the checkpoint is incomplete, of another format or "
     "newer than the engine"
 )
 _HUB = "the hub does not answer or refuses: copy the model once, name the copy (--model-path), or set HF_HUB_OFFLINE=1"
 _NCCL = "start again with NCCL_DEBUG=WARN: it names the call; /dev/shm may be too small, GPUs may not reach each other"
+REFUSES = "waiting does not help: see what it says, the model's files and the name it is served by (/v1/models)"
+_REFUSED = r"sizewell: healthy, and refuses a request for one token: "
 _DRIVER = "the GPU or its driver refuses: see nvidia-smi and `sizewell doctor`; use an engine built for this driver"
 
 SYMPTOMS: tuple[Symptom, ...] = (
@@ -158,7 +160,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"error loading model: invalid split file name",
     ),
     _symptom(
-        "missing-file", "start", _TOKENIZER,
+        "missing-file", "start", TOKENIZER,
         r"Can't load tokenizer for '", r"[Cc]ouldn't instantiate the backend tokenizer",
         r"error loading model vocabulary", r"Tokenizer class \S+ does not exist",
     ),
@@ -256,6 +258,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"Driver/library version mismatch", r"nvidia-container-cli: ", r"could not select device driver",
         r"cannot start without GPU",
     ),
+    _symptom("refuses", "always", TOKENIZER, rf"{_REFUSED}.*(?:prompt cannot be empty|[Tt]okenizer)"),
+    _symptom("refuses", "always", REFUSES, _REFUSED),
     _symptom("driver", "end", _DRIVER, r"no CUDA-capable device is detected"),
     _symptom("driver", "end", _NCCL, r"unhandled cuda error"),
 )  # fmt: skip
