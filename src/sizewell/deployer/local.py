@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sizewell.deployer.log_file import GrowingLog, News, follow, read_lines
+from sizewell.deployer.log_file import GrowingLog, News, read_lines
 from sizewell.deployer.processes import is_alive, kin, seen, send
 from sizewell.deployer.shared_memory import remove_leftovers
 from sizewell.deployer.started import Keep, Part, Started, Stopped
@@ -103,13 +103,6 @@ class Local:
             return News()
         log = self._folder / parts[number].log
         return self._logs.setdefault(log.name, GrowingLog(log)).news()
-
-    def follow(self, number: int) -> Iterator[str]:
-        """Yield a replica's log as it grows; nothing of one that was never started."""
-        if number >= len(self._started.parts):
-            return iter(())
-        part = self._started.parts[number]
-        return follow(self._folder / part.log, lambda: not is_alive(int(part.id), part.born))
 
     @contextmanager
     def reach(self, number: int) -> Iterator[str | HttpFacts]:

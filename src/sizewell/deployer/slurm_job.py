@@ -14,7 +14,7 @@ from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 from sizewell.deployer.launch import LOOPBACK
-from sizewell.deployer.log_file import GrowingLog, News, follow, read_lines
+from sizewell.deployer.log_file import GrowingLog, News, read_lines
 from sizewell.deployer.programs import PATIENCE_S, run
 from sizewell.deployer.slurm_queue import Entry, entries, node_address
 from sizewell.deployer.started import Keep, Part, Started, Stopped
@@ -88,13 +88,6 @@ class Slurm:
             return News()
         log = self._folder / parts[number].log
         return self._logs.setdefault(log.name, GrowingLog(log)).news()
-
-    def follow(self, number: int) -> Iterator[str]:
-        """Yield it as it grows; nothing of one that was never submitted."""
-        parts = self._parts()
-        if number >= len(parts):
-            return iter(())
-        return follow(self._folder / parts[number].log, lambda: self.facts()[number].stage == "ended", PAUSE_S)
 
     @contextmanager
     def reach(self, number: int) -> Iterator[str | HttpFacts]:
