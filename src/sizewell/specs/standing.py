@@ -69,7 +69,7 @@ class LogFacts:
     """What an engine's log says so far; None where it said nothing.
 
     `stage` is the furthest the start came, nothing of a log that `is_empty`; bytes and tokens are those of one rank and
-    one engine, as logged.
+    one engine, as logged; `state_bytes` is the part of the cache an engine sets aside for recurrent states.
     """
 
     stage: Literal["nothing", "started", "loading", "warming", "serving", "ended"] = "nothing"
@@ -82,6 +82,7 @@ class LogFacts:
     weights_bytes: float | None = None
     load_s: float | None = None
     kv_cache_bytes: float | None = None
+    state_bytes: float | None = None
     kv_cache_tokens: int | None = None
     max_concurrency: float | None = None
     graphs_bytes: float | None = None
