@@ -128,6 +128,7 @@ def look_object(each: Look) -> Object:
         "url": each.url,
         "nodes": each.job.nodes,
         "exit_code": each.job.exit_code,
+        "expected_at": each.job.expected_at,
         "standing": standing_object(each.standing),
         "differences": [
             {"figure": line.name, "unit": line.unit, "planned": line.planned, "stated": line.said, "line": line.text}
