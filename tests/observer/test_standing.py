@@ -195,3 +195,12 @@ def test_an_end_without_a_word_says_where_the_log_should_be() -> None:
     assert silent.failure is not None and "SIZEWELL_HOME" in silent.failure.advice
     wrote = judge(ended("FAILED", 1), LogFacts(is_empty=False), NOBODY)
     assert wrote.failure is not None and "end of its log" in wrote.failure.advice
+
+
+def test_the_schedulers_word_on_a_job_counts_once_it_has_ended() -> None:
+    """A job that runs again may still show the log of the run its node failed under."""
+    failure = Failure(cause="node-missing", evidence=("DUE TO NODE FAILURE",), advice="again", survivable=True)
+    log = LogFacts(stage="serving", failure=failure)
+    assert judge(RUNNING, log, NOBODY).stage == "WARMING"
+    over = judge(ended("NODE_FAIL", 1), log, NOBODY)
+    assert (over.stage, over.failure and over.failure.cause) == ("FAILED", "node-missing")

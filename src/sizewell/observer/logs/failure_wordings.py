@@ -8,10 +8,10 @@ from typing import Literal
 
 from sizewell.specs.standing import Cause
 
-Weight = Literal["always", "start", "end", "hint"]
-"""`always` is a failure wherever it stands; `start` until requests are taken, later only if the engine dies of it;
-`end` may be survived, and is the cause where it was not; `hint` is printed by healthy starts too and only explains a
-death."""
+Weight = Literal["always", "job", "start", "end", "hint"]
+"""`always` is a failure wherever it stands; `job` is the scheduler's word on a whole job, which may run again by now;
+`start` counts until requests are taken, later only if the engine dies of it; `end` may be survived, and is the cause
+where it was not; `hint` is printed by healthy starts too and only explains a death."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +238,13 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"gloo/transport/.*[Tt]imed out", r"NCCL WARN .*no socket interface found",
         r"Connection (?:reset|closed) by peer", r"Using the loopback address as fallback",
     ),
-    _symptom("node-missing", "always", "a node failed: start again, without it (--exclude)", r"DUE TO NODE FAILURE"),
+    _symptom("node-missing", "job", "a node failed: start again, without it (--exclude)", r"DUE TO NODE FAILURE"),
     _symptom(
-        "cancelled", "always", "the scheduler took the machines back: start again, or where it does not",
+        "cancelled", "job", "the scheduler took the machines back: start again, or where it does not",
         r"DUE TO PREEMPTION",
     ),
     _symptom(
-        "walltime", "always", "ask for more time (--time), or start sooner after the allocation",
+        "walltime", "job", "ask for more time (--time), or start sooner after the allocation",
         r"DUE TO TIME LIMIT",
     ),
     _symptom(

@@ -17,6 +17,8 @@ from sizewell.observer.logs.log_line import LogLine
 from sizewell.specs.standing import Cause, Failure
 
 MOST_EVIDENCE = 3
+_UNHEEDED = ("always", "job")
+"""Weights that count whatever the engine was about to do."""
 _SOURCE = " " * 4
 """How a traceback indents the lines of code it shows: they name errors that may not have happened."""
 _DEPTH: dict[Cause, int] = {
@@ -55,7 +57,7 @@ class FailureReader:
     def _symptoms(self, line: LogLine) -> Iterator[int]:
         for number, symptom in enumerate(SYMPTOMS):
             heard = symptom.weight == "hint" or line.level != "warning"
-            heard = heard and (not self._stopped or symptom.weight == "always")
+            heard = heard and (not self._stopped or symptom.weight in _UNHEEDED)
             if heard and symptom.pattern.search(line.message):
                 yield number
 
@@ -77,7 +79,8 @@ class FailureReader:
         accused = [(number, SYMPTOMS[number]) for number in self._suspects if self._accuses(SYMPTOMS[number])]
         if accused:
             number, symptom = max(accused, key=lambda one: _DEPTH.get(one[1].cause, _OWN))
-            return Failure(cause=symptom.cause, evidence=tuple(self._suspects[number]), advice=symptom.advice)
+            evidence, may_run = tuple(self._suspects[number]), symptom.weight == "job"
+            return Failure(cause=symptom.cause, evidence=evidence, advice=symptom.advice, survivable=may_run)
         if self._deaths:
             advice = DEATH_ADVICE if self._served else UNKNOWN_ADVICE
             return Failure(cause="engine-death", evidence=(*self._last_words, *self._deaths), advice=advice)
@@ -94,7 +97,7 @@ class FailureReader:
         return None
 
     def _accuses(self, symptom: Symptom) -> bool:
-        if symptom.weight == "always":
+        if symptom.weight in _UNHEEDED:
             return True
         if self._served:
             return bool(self._deaths) and symptom.cause in OF_A_RUNNING_ENGINE
