@@ -107,6 +107,11 @@ def test_how_far_the_load_is_comes_along() -> None:
         (JobFacts(stage="waiting", reason="ImagePullBackOff"), SILENT, "missing-file"),
         (JobFacts(stage="waiting", reason="CrashLoopBackOff"), failing("no-kv-memory"), "no-kv-memory"),
         (JobFacts(stage="waiting", reason="CrashLoopBackOff"), SILENT, "unknown"),
+        (JobFacts(stage="waiting", reason='CreateContainerConfigError: secret "k" not found'), SILENT, "missing-file"),
+        (JobFacts(stage="waiting", reason="CreateContainerError: failed to mount"), SILENT, "missing-file"),
+        (JobFacts(stage="waiting", reason="RunContainerError: nvml error: driver not loaded"), SILENT, "driver"),
+        (ended("StartError", 128), SILENT, "not-installed"),
+        (ended("ContainerCannotRun", 127), SILENT, "not-installed"),
     ],
 )
 def test_a_job_nobody_stopped_has_failed(job: JobFacts, log: LogFacts, cause: Cause) -> None:

@@ -23,6 +23,15 @@ _JOB_CAUSES: tuple[tuple[str, Cause, str], ...] = (
     ("INVALIDIMAGE", "missing-file", "the image has no such name: check it"),
     ("ERRIMAGE", "missing-file", "the image cannot be pulled: check its name and the pull secret"),
     ("IMAGEPULL", "missing-file", "the image cannot be pulled: check its name and the pull secret"),
+    ("CREATECONTAINERCONFIG", "missing-file", "a Secret or ConfigMap it names is not in its namespace: create it"),
+    (
+        "CREATECONTAINERERR",
+        "missing-file",
+        "the runtime cannot make the container: see what it says, above all of mounts",
+    ),
+    ("RUNCONTAINERERR", "driver", "the runtime cannot start the container: see the node's driver and its toolkit"),
+    ("STARTERR", "not-installed", "the image has no such command: name another --image"),
+    ("CONTAINERCANNOTRUN", "not-installed", "the image has no such command: name another --image"),
 )
 _OWN_WORDS: frozenset[Cause] = frozenset({"unknown", "engine-death"})
 _SAID: Mapping[str, tuple[Stage, str]] = {
@@ -33,8 +42,8 @@ _SAID: Mapping[str, tuple[Stage, str]] = {
 }
 _KILLED = "it was killed (signal 9), most often by a host short of memory: see dmesg, and ask for more (--mem)"
 _NO_LOG = (
-    "it ended before it wrote a word: it was cancelled before it began, or where it ran cannot write its log: the "
-    "nodes must see the deployment's folder (SIZEWELL_HOME)"
+    "it ended before it wrote a word: cancelled before it began, or unable to write its log where it ran (on SLURM all "
+    "nodes must see the folder of SIZEWELL_HOME)"
 )
 _ENDED = "the engine ended though nobody stopped it, whatever its exit code: see the end of its log"
 
