@@ -209,3 +209,14 @@ def test_the_schedulers_word_on_a_job_counts_once_it_has_ended() -> None:
     assert judge(RUNNING, log, NOBODY).stage == "WARMING"
     over = judge(ended("NODE_FAIL", 1), log, NOBODY)
     assert (over.stage, over.failure and over.failure.cause) == ("FAILED", "node-missing")
+
+
+@pytest.mark.parametrize(
+    ("job", "how"),
+    [
+        (ended("exited", -11), "exited, signal 11"), (ended("FAILED", 3), "FAILED, exit code 3"),
+        (ended("", None), "no exit code"), (ended("COMPLETED", 0), "COMPLETED, exit code 0"),
+    ],
+)  # fmt: skip
+def test_the_headline_says_how_the_job_ended(job: JobFacts, how: str) -> None:
+    assert judge(job, LogFacts(stage="loading", is_empty=False), NOBODY).reason.endswith(f"({how})")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sizewell.deployer.log_file import GrowingLog, News, read_lines
-from sizewell.deployer.processes import is_alive, kin, seen, send
+from sizewell.deployer.processes import is_alive, kin, mark, seen, send
 from sizewell.deployer.shared_memory import remove_leftovers
 from sizewell.deployer.started import Keep, Part, Started, Stopped
 from sizewell.specs.errors import BadInputError
@@ -75,7 +75,7 @@ class Local:
             return subprocess.Popen(
                 ["bash", "-c", GATE, "sizewell", *words],
                 cwd=self._folder, stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **mark(self._folder)},
             )  # fmt: skip
 
     def facts(self) -> tuple[JobFacts, ...]:
@@ -133,7 +133,7 @@ class Local:
         return [part for part in parts if is_alive(int(part.id), part.born)]
 
     def _kin(self) -> list[int]:
-        return [pid for part in self._started.parts for pid in kin(int(part.id), self._folder)]
+        return sorted({pid for part in self._started.parts for pid in kin(int(part.id), self._folder)})
 
     def _kill_all(self) -> bool:
         for part in self._living(self._started.parts):

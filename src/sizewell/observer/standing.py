@@ -153,8 +153,14 @@ def _ended(job: JobFacts, log: LogFacts, was_ready: bool) -> Standing:
     if named is None and said is None and asked:
         return Standing(stage="ENDED", reason=job.reason or "it was stopped")
     failure = said or named or log.failure or _killed(job) or _unexplained(job, log, was_ready)
-    how = f"exit code {job.exit_code}" if job.exit_code is not None else "no exit code"
-    return _failed(failure, f"{failure.cause}: the job ended ({job.reason or how})")
+    return _failed(failure, f"{failure.cause}: the job ended ({_how(job) or 'no exit code'})")
+
+
+def _how(job: JobFacts) -> str:
+    """Return how a job ended: its system's word, and the code or the signal where one says more."""
+    code, said = job.exit_code, job.reason
+    told = "" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
+    return ", ".join(part for part in (said, told) if part)
 
 
 def _named_by_job(job: JobFacts) -> Failure | None:
@@ -168,14 +174,14 @@ def _named_by_job(job: JobFacts) -> Failure | None:
 def _killed(job: JobFacts) -> Failure | None:
     if job.exit_code not in KILL_CODES:
         return None
-    return Failure(cause="host-memory", evidence=(f"exit code {job.exit_code}",), advice=_KILLED)
+    return Failure(cause="host-memory", evidence=(_how(job),), advice=_KILLED)
 
 
 def _unexplained(job: JobFacts, log: LogFacts, was_ready: bool) -> Failure:
     cause: Cause = "engine-death" if was_ready or log.stage in ("serving", "ended") else "unknown"
-    code = "" if job.exit_code is None else f"exit code {job.exit_code}"
-    evidence = ", ".join(part for part in (job.reason, code) if part) or "nobody knows how it ended"
-    return Failure(cause=cause, evidence=(evidence,), advice=_NO_LOG if log.is_empty else _ENDED)
+    return Failure(
+        cause=cause, evidence=(_how(job) or "nobody knows how it ended",), advice=_NO_LOG if log.is_empty else _ENDED
+    )
 
 
 def _failed(failure: Failure, reason: str) -> Standing:
