@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ def test_a_run_that_has_written_nothing_yet_is_not_told_by_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Put back in the queue, a job runs while its log still says why it ended and where it once answered."""
-    queued = {"17": Entry(id="17", state="RUNNING", running_s=30.0)}
+    begun = datetime.now() - timedelta(seconds=30)  # the scheduler writes local times without a zone
+    queued = {"17": Entry(id="17", state="RUNNING", running_s=1.0, starts_at=begun.isoformat(timespec="seconds"))}
     monkeypatch.setattr(slurm_job, "entries", lambda job: queued)
     monkeypatch.setattr("sizewell.deployer.slurm_queue.host_names", lambda nodes: [])
     running, log = Slurm(STARTED, tmp_path), tmp_path / "tiny-17.log"

@@ -73,13 +73,8 @@ class Slurm:
     def facts(self) -> tuple[JobFacts, ...]:
         """Return what the scheduler says of each replica's job."""
         found = self._entries()
-        facts = {part.id: found[part.id].facts() if part.id in found else GONE for part in self._parts()}
-        self._begun_at = {
-            name: time.time() - each.running_s
-            for name, each in facts.items()
-            if each.stage == "running" and each.running_s is not None
-        }
-        return tuple(facts.values())
+        self._begun_at = {name: each.begun_at for name, each in found.items()}
+        return tuple(found[part.id].facts() if part.id in found else GONE for part in self._parts())
 
     def _entries(self) -> Mapping[str, Entry]:
         parts = self._parts()

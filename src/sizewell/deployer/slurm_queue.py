@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from sizewell.deployer.programs import run
 from sizewell.deployer.slurm import NOTICE_S
@@ -64,6 +65,13 @@ class Entry:
             expected_at=self.starts_at if waits and self.state == "PENDING" else "",
             advice=advice(self.reason) if waits else "",
         )
+
+    @property
+    def begun_at(self) -> float:
+        """Seconds since the epoch at which what runs now began, whether it was suspended since or not; 0 for others."""
+        if self.stage != "running" or not self.starts_at:
+            return 0.0
+        return datetime.fromisoformat(self.starts_at).timestamp()
 
     @property
     def _hold(self) -> str:
