@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from observer.engine_logs import Sample, read_engine_log, samples
-from sizewell.cli.watching import TAIL_LINES, Logs
+from sizewell.cli.watching import TAIL_LINES, Logs, Look, keep_ready, was_ready
+from sizewell.deployer.kept import Deployments
 from sizewell.deployer.log_file import GrowingLog, News
+from sizewell.deployer.started import Started
+from sizewell.specs.standing import JobFacts, LogFacts, Standing
 
 PIECES = 23
+STARTED = Started(
+    name="tiny", where="slurm", made_at="2026-11-30T09:00:00+00:00", model="m", host="127.0.0.1", port=8000, replicas=1,
+    file="serve.sh", stop_s=1.0, patience_s=1.0,
+)  # fmt: skip
 
 
 class OneReplica:
@@ -49,3 +58,21 @@ def test_a_log_written_anew_is_read_anew(tmp_path: Path) -> None:
     logs.read(0, is_over=False)
     path.write_text(healthy.text)
     assert logs.read(0, is_over=False)[0] == read_engine_log([healthy.text])
+
+
+@pytest.mark.parametrize(
+    ("running_s", "since_ready_s", "expected"),
+    [(120.0, 60.0, True), (20.0, 60.0, False), (None, 60.0, True), (60.0, 60.0, True), (60.0, None, False)],
+)
+def test_what_began_again_since_was_not_ready_yet(
+    running_s: float | None, since_ready_s: float | None, expected: bool, tmp_path: Path
+) -> None:
+    ready = None if since_ready_s is None else datetime.now(UTC) - timedelta(seconds=since_ready_s)
+    started = replace(STARTED, ready_at=ready and ready.isoformat(timespec="seconds"))
+    job = JobFacts(stage="running", running_s=running_s)
+    kept = Deployments(tmp_path)
+    kept.claim(started, {"serve.sh": ""})
+    assert was_ready(started, job) is expected
+    look = Look(number=0, name="replica 0", job=job, log=LogFacts(), standing=Standing(stage="READY"))
+    keep_ready(kept, started, [look])
+    assert (kept.read(started.name).ready_at == started.ready_at) is expected, "each start is written down once"

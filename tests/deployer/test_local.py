@@ -26,6 +26,7 @@ STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 )
 PARENT = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]); print('up', flush=True)"
+DAEMON = PARENT.replace("])", "], start_new_session=True)")
 GENTLE = "import time; print('up', flush=True); time.sleep(600)"
 
 
@@ -53,6 +54,21 @@ def wait(over: object) -> None:
     while not over():  # type: ignore[operator]
         assert time.monotonic() < until_s
         time.sleep(0.02)
+
+
+def test_what_left_the_session_is_ended_too(tmp_path: Path) -> None:
+    """Ray's parts are daemons; somebody who reads the log in its folder is none of it."""
+    with subprocess.Popen([sys.executable, "-c", GENTLE], cwd=tmp_path, stdout=subprocess.DEVNULL) as reader:
+        running, (part,) = local(tmp_path, DAEMON, stop_s=0.5)
+        wait(lambda: not is_alive(int(part.id), part.born) or running.facts()[0].stage == "ended")
+        (daemon,) = kin(int(part.id), tmp_path)
+        now = seen(daemon)
+        assert now is not None and now.session != int(part.id)
+        stopped = running.stop()
+        assert stopped.killed and stopped.alive == ()
+        assert not is_alive(daemon, now.born)
+        assert reader.poll() is None
+        reader.kill()
 
 
 def test_it_runs_in_a_session_of_its_own_and_ends_when_asked(tmp_path: Path) -> None:

@@ -47,6 +47,14 @@ def test_a_server_that_never_answers_ends_the_job(one_node: Launch, tmp_path: Pa
     assert "not ready after 2 s on node1" in (tmp_path / "log").read_text()
 
 
+def test_a_server_that_refuses_every_prompt_ends_the_job_at_once(one_node: Launch, tmp_path: Path) -> None:
+    with job(render(one_node, "slurm"), 1, tmp_path, STAND_IN="wordless") as running:
+        assert running.wait(PATIENCE_S) == 1
+    log = (tmp_path / "log").read_text()
+    assert "sizewell: healthy, and refuses a request for one token: 400" in log
+    assert "The decoder prompt cannot be empty" in log
+
+
 @pytest.mark.parametrize("launcher", ["mp", "ray"])
 def test_nothing_waits_a_fixed_time(launcher: str) -> None:
     asked = launch(deployment("r1", "16xh100", "vllm@0.33", Stated(tp=16)), slurm=_slurm(launcher))

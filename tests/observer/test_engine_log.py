@@ -207,17 +207,19 @@ def test_a_draft_model_is_another_load() -> None:
     assert facts.remaining_s == pytest.approx(24.0)
 
 
+@pytest.mark.parametrize("node", ["", "-gpu1"])
 @pytest.mark.parametrize(
     ("why", "cause", "stage"),
     [
         ("", None, "ended"),
+        (" DUE TO JOB REQUEUE", None, "ended"),
         (" DUE TO TIME LIMIT", "walltime", "serving"),
         (" DUE TO PREEMPTION", "cancelled", "serving"),
         (" DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS", "node-missing", "serving"),
     ],
 )
-def test_the_scheduler_says_why_a_job_ends(why: str, cause: str | None, stage: str) -> None:
-    end = f"slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2026-10-11T08:10:00{why} ***"
+def test_the_scheduler_says_why_a_job_ends(node: str, why: str, cause: str | None, stage: str) -> None:
+    end = f"slurmstepd{node}: error: *** JOB 12 ON n1 CANCELLED AT 2026-10-11T08:10:00{why} ***"
     facts = read_engine_log([STARTED, "INFO:     Application startup complete.", end])
 
     assert (facts.failure.cause if facts.failure else None) == cause

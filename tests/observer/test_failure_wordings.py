@@ -11,6 +11,7 @@ from sizewell.specs.standing import HttpFacts, JobFacts
 FIRST = {
     "vllm": "INFO 11-29 20:43:09 [api_server.py:1] vLLM API server version 0.33.0",
     "sglang": "[2026-05-09 10:00:00] server_args=ServerArgs(model_path='m')",
+    "llama.cpp": "build: 4500 (c6bc7395) with gcc for x86_64",
 }
 NOT_THERE = (
     "environment: line 7: vllm: command not found",
@@ -26,6 +27,7 @@ NOT_THERE = (
     "/usr/bin/python3: No module named sglang",
     "bash: /v/bin/vllm: /v/bin/python3: bad interpreter: No such file or directory",
     "/usr/bin/env: 'python3': No such file or directory",
+    "bash: line 1: /opt/venv/bin/vllm: No such file or directory",
     "ValueError: Failed to import Ray: No module named 'ray'.Please install Ray with `pip install ray`.",
     "Exception: flashinfer_python is installed with version 0.2, which is less than the minimum required version 0.6.",
 )
@@ -43,6 +45,27 @@ FATAL = (
     ("vllm", "missing-file", "ValueError: Following weights were not initialized from checkpoint: {'a'}"),
     ("vllm", "missing-file", "ValueError: There is no module or parameter named 'a.b' in LlamaForCausalLM."),
     ("vllm", "missing-file", "AssertionError: Attempted to load weight ([4]) into parameter ([2])"),
+    ("vllm", "missing-file", "OSError: Can't load tokenizer for '/models/x'. If you were trying to load it from 'h"),
+    ("vllm", "missing-file", "ValueError: Couldn't instantiate the backend tokenizer from one of: "),
+    ("vllm", "missing-file", "ValueError: Tokenizer class DeepseekTokenizer does not exist or is not imported."),
+    ("vllm", "missing-file", "ValueError: Unrecognized model in /models/x. Should have a `model_type` key in its con"),
+    ("llama.cpp", "missing-file", "llama_model_load: error loading model: error loading model vocabulary: unknown"),
+    ("llama.cpp", "missing-file", "llama_model_load: error loading model: missing tensor 'output_norm.weight'"),
+    ("llama.cpp", "missing-file", "llama_model_load: error loading model: check_tensor_dims: tensor 'a.weight' has wr"
+                                  "ong shape; expected  4096, 32001, got  4096, 32000"),
+    ("llama.cpp", "missing-file", "llama_model_load: error loading model: invalid split file name: x.gguf"),
+    ("llama.cpp", "no-kv-memory", "llama_kv_cache: failed to allocate buffer for kv cache"),
+    ("llama.cpp", "host-memory", "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 4000"),
+    ("llama.cpp", "gated-model", "common_download_file_single: HEAD failed, status: 401"),
+    ("vllm", "gated-model", "requests.exceptions.HTTPError: 401 Client Error: Unauthorized for url: https://huggingf"),
+    ("vllm", "gated-model", "huggingface_hub.errors.HfHubHTTPError: 403 Forbidden: Please enable access to public ga"),
+    ("vllm", "no-such-model", "huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. (Request ID: Root=1)"),
+    ("vllm", "bad-flag", "KeyError: 'invalid reasoning parser: foo (chose from { deepseek_r1 })'"),
+    ("vllm", "bad-flag", "TypeError: invalid tool call parser: foo (chose from { hermes,mistral })"),
+    ("vllm", "bad-flag", "RuntimeError: Worker failed with error 'type fp8e4nv not supported in this architecture.'"),
+    ("vllm", "out-of-memory", "AssertionError: Error in memory profiling. Initial free memory 15.2 GiB, current 17.0"),
+    ("vllm", "driver", "RuntimeError: No HIP GPUs are available"),
+    ("vllm", "disk-full", "FATAL:   while extracting image: write /tmp/rootfs: no space left on device"),
     ("vllm", "out-of-memory", "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `x`"),
     ("vllm", "out-of-memory", "RuntimeError: CUDA driver error: out of memory"),
     ("sglang", "host-memory", "RuntimeError: Rank 0 scheduler died during initialization (exit code: -9)."),
@@ -70,6 +93,8 @@ SURVIVABLE = (
     ("missing-file", "OSError: [Errno 116] Stale file handle: '/n/models'"),
     ("no-such-model", "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='huggingface.co', port=443): Max "
                       "retries exceeded with url: /api"),
+    ("no-such-model", "httpx.ConnectError: [Errno -2] Name or service not known"),
+    ("driver", "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"),
     ("driver", "RuntimeError: NCCL error: unhandled cuda error (run with NCCL_DEBUG=INFO for details)"),
 )  # fmt: skip
 
@@ -100,7 +125,52 @@ def test_what_may_be_survived_is_the_cause_once_it_was_not(cause: str, line: str
     assert served.failure is None
 
 
+def test_a_job_that_found_out_that_its_server_refuses_has_failed() -> None:
+    said = "sizewell: healthy, and refuses a request for one token: 400 "
+    serving = [FIRST["vllm"], "INFO:     Application startup complete."]
+    wordless = read_engine_log([*serving, said + '{"message":"The decoder prompt cannot be empty"}']).failure
+    assert wordless is not None and wordless.cause == "refuses" and "tokenizer" in wordless.advice
+    other = read_engine_log([*serving, said + "no such model"]).failure
+    assert other is not None and other.cause == "refuses" and "/v1/models" in other.advice
+
+
 def test_a_death_after_what_might_have_been_survived_is_its_doing() -> None:
     lines = [FIRST["vllm"], "ModuleNotFoundError: No module named 'flash_attn'", "EngineCore failed to start."]
     failure = read_engine_log(lines).failure
     assert failure is not None and (failure.cause, failure.survivable) == ("not-installed", False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "n1:99:99 [0] NCCL WARN Bootstrap : no socket interface found",
+        "RuntimeError: [../third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:136] Timed out waiting 1800000ms",
+    ],
+)
+def test_a_hint_explains_a_death_and_accuses_nobody_alone(line: str) -> None:
+    log = read_engine_log([FIRST["vllm"], line])
+    assert log.failure is None or log.failure.survivable
+    died = read_engine_log([FIRST["vllm"], line, "EngineCore failed to start."]).failure
+    assert died is not None and died.cause == "interface"
+
+
+def test_a_cache_that_does_not_fit_is_nearer_to_the_cause_than_full_memory() -> None:
+    """llama.cpp tells of the failed allocation first."""
+    full = "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 4 MiB on device 0: cudaMalloc failed: out of memory"
+    cache = "llama_kv_cache: failed to allocate buffer for kv cache"
+    failure = read_engine_log([FIRST["llama.cpp"], full, cache, "main: exiting due to model loading error"]).failure
+    assert failure is not None and failure.cause == "no-kv-memory" and "--ctx-size" in failure.advice
+
+
+@pytest.mark.parametrize(
+    ("engine", "line"),
+    [
+        ("vllm", "Could not load: /m does not appear to have a file named generation_config.json. Checkout 'https://h"),
+        (
+            "sglang",
+            "[2026-05-09 10:00:30] Decode out of memory happened. #retracted_reqs: 1, #new_token_ratio: 0.5 -> 0.9",
+        ),
+    ],
+)
+def test_what_starts_survive_accuses_nobody(engine: str, line: str) -> None:
+    assert read_engine_log([FIRST[engine], line]).failure is None

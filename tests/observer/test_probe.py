@@ -105,6 +105,17 @@ def test_servers_with_chat_alone_are_asked_by_chat(message: dict[str, Any], refu
 
 
 @pytest.mark.parametrize(
+    ("status", "refuses"),
+    [(400, True), (404, True), (422, True), (401, False), (403, False), (429, False), (503, False)],
+)
+def test_a_refusal_no_waiting_changes_is_told_apart(status: int, refuses: bool) -> None:
+    said = (status, {"error": {"message": "no"}})
+    facts, _ = asked({"/v1/completions": said, "/v1/chat/completions": said})
+
+    assert (facts.gave_token, facts.refuses) == (False, refuses)
+
+
+@pytest.mark.parametrize(
     ("answer", "gave"),
     [
         ({"choices": [{"text": "", "finish_reason": "length"}]}, True),

@@ -31,6 +31,15 @@ def failing(cause: Cause, stage: str = "loading") -> LogFacts:
     ("job", "log", "http", "stage", "says"),
     [
         (JobFacts(stage="waiting", reason="Resources"), SILENT, NOBODY, "PENDING", "Resources"),
+        (JobFacts(stage="waiting", expected_at="10:45"), SILENT, NOBODY, "PENDING", "expected to start at 10:45"),
+        (JobFacts(stage="waiting", reason="Held", advice="let it go"), SILENT, NOBODY, "PENDING", "Held: let it go"),
+        (
+            JobFacts(stage="waiting", reason="BeginTime"),
+            SERVING,
+            NOBODY,
+            "PENDING",
+            "ran before and waits again: Begin",
+        ),
         (RUNNING, SILENT, NOBODY, "ALLOCATED", "n1, n2"),
         (RUNNING, LogFacts(stage="started"), NOBODY, "LOADING", "no weights"),
         (RUNNING, LogFacts(stage="loading", loaded_fraction=0.4, remaining_s=9.0), NOBODY, "LOADING", "weights"),
@@ -53,6 +62,21 @@ def test_a_start_moves_from_stage_to_stage(
 
     assert standing.stage == stage
     assert says in standing.reason
+
+
+REFUSED = HttpFacts(listens=True, healthy=True, refuses=True, error="400 The decoder prompt cannot be empty")
+
+
+def test_a_server_that_refuses_one_token_for_good_has_failed() -> None:
+    """A checkpoint without a tokenizer starts, is healthy, and finds every prompt empty."""
+    standing = judge(RUNNING, SERVING, REFUSED)
+    assert standing.stage == "FAILED" and standing.failure is not None
+    assert standing.failure.cause == "refuses" and "tokenizer*.json" in standing.failure.advice
+    named = judge(RUNNING, SERVING, replace(REFUSED, error="404 The model `m` does not exist.")).failure
+    assert named is not None and "/v1/models" in named.advice
+    assert judge(RUNNING, LogFacts(stage="warming"), REFUSED).stage == "WARMING", "it may still be starting"
+    assert judge(RUNNING, SERVING, replace(REFUSED, healthy=False)).stage == "WARMING"
+    assert judge(RUNNING, SERVING, REFUSED, was_ready=True).stage == "DEGRADED"
 
 
 def test_how_far_the_load_is_comes_along() -> None:
@@ -83,6 +107,11 @@ def test_how_far_the_load_is_comes_along() -> None:
         (JobFacts(stage="waiting", reason="ImagePullBackOff"), SILENT, "missing-file"),
         (JobFacts(stage="waiting", reason="CrashLoopBackOff"), failing("no-kv-memory"), "no-kv-memory"),
         (JobFacts(stage="waiting", reason="CrashLoopBackOff"), SILENT, "unknown"),
+        (JobFacts(stage="waiting", reason='CreateContainerConfigError: secret "k" not found'), SILENT, "missing-file"),
+        (JobFacts(stage="waiting", reason="CreateContainerError: failed to mount"), SILENT, "missing-file"),
+        (JobFacts(stage="waiting", reason="RunContainerError: nvml error: driver not loaded"), SILENT, "driver"),
+        (ended("StartError", 128), SILENT, "not-installed"),
+        (ended("ContainerCannotRun", 127), SILENT, "not-installed"),
     ],
 )
 def test_a_job_nobody_stopped_has_failed(job: JobFacts, log: LogFacts, cause: Cause) -> None:
@@ -157,3 +186,37 @@ def test_ready_needs_a_token_and_a_failure_a_reason(
     assert standing.stage != "READY" or (http.gave_token and job.stage == "running")
     assert standing.stage != "FAILED" or standing.failure is not None
     assert standing.reason
+
+
+@pytest.mark.parametrize(("cause", "words"), [("node-missing", "a node failed"), ("cancelled", "taken back")])
+def test_what_was_put_back_in_the_queue_says_why(cause: Cause, words: str) -> None:
+    log = failing(cause, "serving")
+    standing = judge(JobFacts(stage="waiting", reason="BeginTime"), log, NOBODY, was_ready=True)
+    assert standing.stage == "PENDING" and words in standing.reason
+
+
+def test_an_end_without_a_word_says_where_the_log_should_be() -> None:
+    silent = judge(ended("FAILED", 1), SILENT, NOBODY)
+    assert silent.failure is not None and "SIZEWELL_HOME" in silent.failure.advice
+    wrote = judge(ended("FAILED", 1), LogFacts(is_empty=False), NOBODY)
+    assert wrote.failure is not None and "end of its log" in wrote.failure.advice
+
+
+def test_the_schedulers_word_on_a_job_counts_once_it_has_ended() -> None:
+    """A job that runs again may still show the log of the run its node failed under."""
+    failure = Failure(cause="node-missing", evidence=("DUE TO NODE FAILURE",), advice="again", survivable=True)
+    log = LogFacts(stage="serving", failure=failure)
+    assert judge(RUNNING, log, NOBODY).stage == "WARMING"
+    over = judge(ended("NODE_FAIL", 1), log, NOBODY)
+    assert (over.stage, over.failure and over.failure.cause) == ("FAILED", "node-missing")
+
+
+@pytest.mark.parametrize(
+    ("job", "how"),
+    [
+        (ended("exited", -11), "exited, signal 11"), (ended("FAILED", 3), "FAILED, exit code 3"),
+        (ended("", None), "no exit code"), (ended("COMPLETED", 0), "COMPLETED, exit code 0"),
+    ],
+)  # fmt: skip
+def test_the_headline_says_how_the_job_ended(job: JobFacts, how: str) -> None:
+    assert judge(job, LogFacts(stage="loading", is_empty=False), NOBODY).reason.endswith(f"({how})")

@@ -110,3 +110,9 @@ def test_another_longest_sequence_is_named(ledger: MemoryLedger) -> None:
         compared["concurrency"].reason
         == f"counted at about {planned / 2:,.0f} tokens a request, planned at {planned:,}"
     )
+
+
+def test_room_set_aside_for_states_explains_fewer_tokens(ledger: MemoryLedger) -> None:
+    said = replace(as_planned(ledger), state_bytes=ledger.kv_bytes * 0.45, kv_cache_tokens=ledger.kv_tokens // 2)
+    line = told(said, ledger)["KV tokens"]
+    assert line.differs and "45 % of the room is set aside for recurrent states" in line.reason

@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 from slurm_cluster import available, cluster  # beside this file, which no package holds
+
+from sizewell.deployer.slurm_job import CLOCKS_S
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not available(), reason="needs slurm-wlm, munge and root")]
 PATIENCE_S = 60
@@ -96,6 +99,13 @@ class Site:
         """Return the jobs the scheduler still has to do with."""
         return self.slurm("squeue", "--noheader", "--format=%i %T").split("\n")[:-1]
 
+    def until(self, good: Callable[[], bool]) -> None:
+        """Wait until something holds."""
+        until_s = time.monotonic() + PATIENCE_S
+        while not good():
+            assert time.monotonic() < until_s, self.status()["standing"]
+            time.sleep(0.3)
+
     def is_clean(self) -> bool:
         """Return whether nodes are idle, and no engine of ours lives."""
         until_s = time.monotonic() + PATIENCE_S
@@ -125,6 +135,7 @@ def site(slurm: dict[str, str], tmp_path: Path) -> Iterator[Site]:
     yield here
     for name in json.loads(here.run("status", "--json").stdout)["deployments"]:
         assert here.run("down", name["name"]).returncode == 0
+    here.slurm("scancel", "--user", "root")  # what a failed test left would keep the next ones waiting
     assert here.is_clean()
 
 
@@ -219,10 +230,55 @@ def test_a_job_that_waits_says_for_what_and_is_cancelled(site: Site) -> None:
     said = site.up("--timeout", "4s")
     assert said.returncode == 1
     assert "PENDING: " in said.stderr and site.status()["standing"]["stage"] == "PENDING"
-    assert site.status()["standing"]["reason"] in ("Resources", "Priority")
+    assert site.status()["standing"]["reason"].startswith(("Resources", "Priority"))
     assert site.run("down", "tiny").returncode == 0
     assert [job.split()[0] for job in site.jobs()] == [blocker.strip()]
     site.slurm("scancel", blocker.strip())
+
+
+def test_a_wait_says_when_it_is_to_end_and_what_keeps_it(site: Site) -> None:
+    blocker = site.slurm(
+        "sbatch", "--parsable", "--exclusive", "--nodes=2", "--time=10", "--output=/dev/null", "--wrap=sleep 600"
+    ).strip()
+    assert site.up("--no-wait").returncode == 0
+    site.until(lambda: "expected to start at " in site.status()["standing"]["reason"])
+    (job,) = site.status()["ids"]
+    site.slurm("scontrol", "hold", job)
+    site.until(lambda: "scontrol release" in site.status()["standing"]["reason"])
+    site.slurm("scancel", job)
+    site.until(lambda: site.status()["standing"]["stage"] == "ENDED")
+    assert site.status()["standing"]["failure"] is None
+    site.slurm("scancel", blocker)
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["requeued", "node lost"])
+def test_what_is_put_back_in_the_queue_loads_again(site: Site, lost: bool) -> None:
+    assert site.up().returncode == 0
+    first, (job,) = site.status(), site.status()["ids"]
+    if lost:
+        site.slurm("scontrol", "update", f"node={first['parts'][0]['nodes'][0]}", "state=down", "reason=a test")
+    else:
+        site.slurm("scontrol", "requeue", job)
+    site.until(lambda: "ran before and waits again" in site.status()["standing"]["reason"])
+    if lost:
+        with suppress(subprocess.CalledProcessError):  # one that answers again may have come back by itself
+            site.slurm("scontrol", "update", f"node={first['parts'][0]['nodes'][0]}", "state=resume")
+    site.until(lambda: len(site.slurm("sinfo", "-h", "-N", "-t", "idle", "-o", "%N").split()) == 2)
+    time.sleep(CLOCKS_S + 1)  # in life the scheduler waits longer than clocks are apart
+    site.slurm("scontrol", "update", f"job={job}", "StartTime=now")
+    until_s = time.monotonic() + PATIENCE_S
+    while (now := site.status())["standing"]["stage"] != "READY":
+        assert now["standing"]["stage"] in ("PENDING", "ALLOCATED", "LOADING", "WARMING"), now["standing"]
+        assert time.monotonic() < until_s, now["standing"]
+        if "scontrol release" in now["standing"]["reason"]:  # a node may refuse a job so soon after it was lost
+            site.slurm("scontrol", "release", job)
+    assert now["ready_at"] > first["ready_at"], "each start is written down"
+
+
+def test_a_job_somebody_else_cancels_has_ended(site: Site) -> None:
+    assert site.up().returncode == 0
+    site.slurm("scancel", *site.status()["ids"])
+    site.until(lambda: site.status()["standing"]["stage"] == "ENDED")
 
 
 def test_a_dry_run_passes_the_verdict_on(site: Site) -> None:

@@ -14,6 +14,7 @@ from sizewell.cli.options import (
     workload_flags,
     workload_of,
 )
+from sizewell.cli.output import talk
 from sizewell.cli.plan_source import named_model, source_flags
 from sizewell.cli.pool_flags import pool_flags
 from sizewell.specs.errors import BadInputError
@@ -48,6 +49,14 @@ def launch_of(ctx: click.Context, given: Mapping[str, Any]) -> Launch:
     deployment = _deployment(ctx, given)
     check_as_planned(deployment, ctx)
     return launch_at(deployment, given)
+
+
+def warn_of_time(launch: Launch, target: str) -> None:
+    """Say where a job's time does not cover its start."""
+    from sizewell.deployer.slurm_time import short_of_time
+
+    if target == "slurm" and (warning := short_of_time(launch)):
+        talk(f"warning: {warning}")
 
 
 def _site_flags() -> list[Decorator]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @click.command("logs")
 @click.argument("name")
 @click.option("--follow", "-f", is_flag=True, help="Go on until it ends.")
-@click.option("--replica", type=click.IntRange(0), metavar="N", help="Only that replica [all; 0 with --follow].")
-@click.option("--tail", type=click.IntRange(1), metavar="N", help="Only the last lines of each.")
+@click.option("--replica", type=click.IntRange(0), metavar="N", help="Only that replica [all].")
+@click.option("--tail", type=click.IntRange(1), metavar="N", help="Only the last lines of each; what follows is whole.")
 @as_json()
 def command(name: str, follow: bool, replica: int | None, tail: int | None, as_json: bool) -> None:
     """Print the log of a started deployment, a very long one without its middle; those taken down keep theirs."""
@@ -30,23 +30,26 @@ def command(name: str, follow: bool, replica: int | None, tail: int | None, as_j
     started = kept.read(name)
     if replica is not None and replica >= started.replicas:
         raise BadInputError(f"{name} has {started.replicas} replicas, numbered from 0: there is no --replica {replica}")
-    if follow and (as_json or tail):
-        raise BadInputError("--follow writes lines as they come: leave --json and --tail out")
+    if follow and as_json:
+        raise BadInputError("--follow writes lines as they come: leave --json out")
     running = runner(started, kept.folder(name))
+    numbers = range(started.replicas) if replica is None else (replica,)
+    called = started.names if started.pooled else [str(number) for number in range(started.replicas)]
+    labels = {number: f"{called[number]}: " if len(numbers) > 1 else "" for number in numbers}
     if follow:
-        for line in running.follow(replica or 0):
+        from sizewell.cli.following import follow as lines_of
+
+        for line in lines_of(running, started.where, labels, tail):
             click.echo(line)
         return
-    numbers = range(started.replicas) if replica is None else (replica,)
     logs = {number: _last(running, number, tail) for number in numbers}
     if as_json:
         parts = [{"number": number, "name": started.names[number], "lines": lines} for number, lines in logs.items()]
         print_json("logs", {"name": name, "parts": parts})
         return
     for number, lines in logs.items():
-        before = f"{started.names[number] if started.pooled else number}: " if len(logs) > 1 else ""
         for line in lines:
-            click.echo(f"{before}{line}")
+            click.echo(f"{labels[number]}{line}")
 
 
 def _last(running: Runner, number: int, tail: int | None) -> Sequence[str]:

@@ -39,8 +39,13 @@ def failure_lines(each: Look) -> Iterator[str]:
         return
     silent = failure.cause == "unknown" or all("sizewell: " in line for line in failure.evidence)
     shown = (each.tail if silent else ()) or failure.evidence[:EVIDENCE]
-    yield from (f"  | {line.strip()}" for line in shown)
+    yield from (f"  | {_printable(line.strip())}" for line in shown)
     yield f"  cause: {failure.cause}; {failure.advice}"
+
+
+def _printable(line: str) -> str:
+    """Whatever an engine wrote, a terminal is not steered by it."""
+    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in line)
 
 
 def startup_lines(each: Look) -> Iterator[str]:
@@ -128,6 +133,7 @@ def look_object(each: Look) -> Object:
         "url": each.url,
         "nodes": each.job.nodes,
         "exit_code": each.job.exit_code,
+        "expected_at": each.job.expected_at,
         "standing": standing_object(each.standing),
         "differences": [
             {"figure": line.name, "unit": line.unit, "planned": line.planned, "stated": line.said, "line": line.text}

@@ -76,7 +76,7 @@ def seen(kept: Deployments, started: Started) -> Seen:
     except UnreachableError as error:
         return started, (), None, str(error)
     keep_ready(kept, started, looks)
-    return started, looks, overall(looks), ""
+    return kept.read(started.name), looks, overall(looks), ""
 
 
 def _show_one(kept: Deployments, seen: Seen) -> None:

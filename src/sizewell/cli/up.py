@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.launch_flags import launch_flags, launch_of
+from sizewell.cli.launch_flags import launch_flags, launch_of, warn_of_time
 from sizewell.cli.options import OnceCommand, as_json, quantity, stack
 from sizewell.cli.output import print_json, show, talk
 from sizewell.cli.quantities import DURATION
@@ -62,6 +62,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
     launch = launch_of(ctx, given)
     files = starting.artefact(launch, given)
+    warn_of_time(launch, given["target"])
     if given["dry_run"]:
         _rehearse(files, given)
         return
@@ -142,7 +143,7 @@ def _watch(kept: Deployments, started: Started, runner: Runner, given: Mapping[s
 def _answer(kept: Deployments, started: Started, looks: Sequence[Look], given: Mapping[str, Any]) -> int:
     """Print where it is and how it stands, and return the exit code."""
     from sizewell.cli.standing_page import deployment_answer, failure_lines, standing_line
-    from sizewell.cli.watching import OVER, overall
+    from sizewell.cli.watching import overall
 
     standing = overall(looks) if looks else None
     started = kept.read(started.name)
@@ -157,8 +158,9 @@ def _answer(kept: Deployments, started: Started, looks: Sequence[Look], given: M
         show(*(f"  {each.url}/v1 serves {started.model}" for each in asked if each.url and standing.stage == "READY"))
     if standing is None or standing.stage == "READY":
         return 0
+    how = {"FAILED": "it has failed", "ENDED": "it has ended"}.get(standing.stage, "not ready in time, it goes on")
     talk(
-        f"{started.name}: {'it has ended' if standing.stage in OVER else 'not ready in time, it goes on'}; "
+        f"{started.name}: {how}; "
         f"`sizewell logs {started.name}` shows its log, `sizewell down {started.name}` clears it away"
     )
     return FAILED

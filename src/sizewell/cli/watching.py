@@ -25,6 +25,8 @@ OVER: tuple[Stage, ...] = ("READY", "FAILED", "ENDED")
 PROBE_S = 20.0
 TAIL_LINES, TAIL_CHARACTERS = 6, 2**14
 PAUSE_S = {"local": 0.5, "slurm": 1.0, "kubernetes": 3.0}
+ROUNDED_S = 2.0
+"""What two clocks that show whole seconds may differ by."""
 MOST_SILENT = 30
 """Times in a row the scheduler may not answer while somebody waits."""
 NEVER = Standing(stage="ENDED", reason="it was never started: the command that began it was cut off")
@@ -93,11 +95,19 @@ def _look(runner: Runner, expected: Expected, logs: Logs, number: int, job: JobF
                 http = ask(there, started.model, PROBE_S)
     # Read after the questions: who answers has said all it says at start.
     log, tail = logs.read(number, is_over=job.stage != "running")
-    standing = judge(job, log, http, was_ready=started.ready_at is not None)
+    standing = judge(job, log, http, was_ready=was_ready(started, job))
     return Look(
         number=number, name=started.names[number], job=job, log=log, standing=standing, url=url,
         startup=expected.lines(log, number), tail=tuple(tail),
     )  # fmt: skip
+
+
+def was_ready(started: Started, job: JobFacts) -> bool:
+    """Return whether what runs now was ready before: what was put back in the queue and began again since was not."""
+    if started.ready_at is None or job.stage != "running" or job.running_s is None:
+        return started.ready_at is not None
+    since_s = (datetime.now(UTC) - datetime.fromisoformat(started.ready_at)).total_seconds()
+    return job.running_s + ROUNDED_S >= since_s
 
 
 def overall(looks: Sequence[Look]) -> Standing:
@@ -147,8 +157,10 @@ def _is_late(looks: Sequence[Look], started: Started, waited_s: float, at_most_s
 
 
 def keep_ready(kept: Deployments, started: Started, looks: Sequence[Look]) -> None:
-    """Write down that it was ready, once: who no longer answers later has not merely not begun to."""
-    if started.ready_at is None and looks and overall(looks).stage == "READY":
+    """Write down that it was ready, once for each start: who no longer answers later has not merely not begun to."""
+    if not looks or overall(looks).stage != "READY":
+        return
+    if not all(was_ready(started, each.job) for each in looks):
         # Read again: it may have been taken down meanwhile.
         kept.keep(replace(kept.read(started.name), ready_at=now()))
 

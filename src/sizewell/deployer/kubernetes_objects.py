@@ -73,19 +73,6 @@ class Kubernetes:
             log = self._logs[number] = self._log(number, group)
         return News(anew=anew, text=log.news())
 
-    def follow(self, number: int) -> Iterator[str]:
-        """Yield it as it grows."""
-        pod = self._pod(number)
-        if pod is None:
-            raise BadInputError(f"{self._started.name} has no pod {number} yet: `sizewell status` says why")
-        words = [*self._kubectl, "logs", _name(pod), *self._container(number), "--follow"]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, errors="replace") as reading:
-            try:
-                for line in reading.stdout or ():
-                    yield line.rstrip("\n")
-            finally:
-                reading.terminate()
-
     @contextmanager
     def reach(self, number: int) -> Iterator[str | HttpFacts]:
         """Give a local address that leads to a replica while the block lasts.
@@ -155,9 +142,6 @@ class Kubernetes:
 
     def _log(self, number: int, group: Sequence[Pod]) -> GroupLog:
         return GroupLog(self._kubectl, group, self._places[number][0].container)
-
-    def _container(self, number: int) -> tuple[str, str]:
-        return "--container", self._places[number][0].container
 
     def _exists(self) -> bool:
         said = run([*self._kubectl, "get", "--filename", str(self._folder / self._started.file), "--output", "name"])

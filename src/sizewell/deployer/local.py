@@ -13,8 +13,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sizewell.deployer.log_file import GrowingLog, News, follow, read_lines
-from sizewell.deployer.processes import is_alive, kin, seen, send
+from sizewell.deployer.log_file import GrowingLog, News, read_lines
+from sizewell.deployer.processes import is_alive, kin, mark, seen, send
 from sizewell.deployer.shared_memory import remove_leftovers
 from sizewell.deployer.started import Keep, Part, Started, Stopped
 from sizewell.specs.errors import BadInputError
@@ -75,7 +75,7 @@ class Local:
             return subprocess.Popen(
                 ["bash", "-c", GATE, "sizewell", *words],
                 cwd=self._folder, stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **mark(self._folder)},
             )  # fmt: skip
 
     def facts(self) -> tuple[JobFacts, ...]:
@@ -103,13 +103,6 @@ class Local:
             return News()
         log = self._folder / parts[number].log
         return self._logs.setdefault(log.name, GrowingLog(log)).news()
-
-    def follow(self, number: int) -> Iterator[str]:
-        """Yield a replica's log as it grows; nothing of one that was never started."""
-        if number >= len(self._started.parts):
-            return iter(())
-        part = self._started.parts[number]
-        return follow(self._folder / part.log, lambda: not is_alive(int(part.id), part.born))
 
     @contextmanager
     def reach(self, number: int) -> Iterator[str | HttpFacts]:
@@ -140,7 +133,7 @@ class Local:
         return [part for part in parts if is_alive(int(part.id), part.born)]
 
     def _kin(self) -> list[int]:
-        return [pid for part in self._started.parts for pid in kin(int(part.id), self._folder)]
+        return sorted({pid for part in self._started.parts for pid in kin(int(part.id), self._folder)})
 
     def _kill_all(self) -> bool:
         for part in self._living(self._started.parts):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from codecs import getincrementaldecoder
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import SEEK_END
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import BinaryIO
 
 MOST_HEAD_BYTES = 4 << 20
 MOST_TAIL_BYTES = 1 << 20
-PAUSE_S = 0.2
 
 
 def read_lines(path: Path) -> list[str]:
@@ -58,22 +55,3 @@ class GrowingLog:
         tail = file.read()
         self._place = file.tell()
         return head + tail
-
-
-def follow(path: Path, has_ended: Callable[[], bool], pause_s: float = PAUSE_S) -> Iterator[str]:
-    """Yield the lines of a log as they come, until what writes it has ended and all was read."""
-    place, rest = 0, b""
-    while True:
-        over = has_ended()
-        if path.exists():
-            with path.open("rb") as file:
-                file.seek(place)
-                new = file.read()
-            place += len(new)
-            *whole, rest = (rest + new).split(b"\n")
-            yield from (line.decode("utf-8", "replace") for line in whole)
-        if over:
-            break
-        time.sleep(pause_s)
-    if rest:
-        yield rest.decode("utf-8", "replace")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+MARK = "SIZEWELL_STARTED_IN"
 BOOT = PROC / "sys" / "kernel" / "random" / "boot_id"
 
 
@@ -48,24 +49,31 @@ def is_alive(pid: int, born: str) -> bool:
 
 
 def kin(pid: int, folder: Path) -> tuple[int, ...]:
-    """Return what lives of the session a process began in `folder`, itself included.
+    """Return what lives of the session a process began in `folder`, itself included, and what left it with its mark.
 
-    A session of the same number that somebody else began elsewhere is none of it.
+    A session of the same number that somebody else began elsewhere is none of it. An engine may overwrite its mark with
+    a title, a daemon leaves its session: few do both.
     """
     return tuple(_kin(pid, folder.resolve()))
 
 
+def mark(folder: Path) -> dict[str, str]:
+    """Return the variable that all children of a process inherit: what was started in `folder`."""
+    return {MARK: str(folder.resolve())}
+
+
 def _kin(session: int, folder: Path) -> Iterator[int]:
+    marked = f"{MARK}={folder}".encode()
     for path in PROC.glob("[0-9]*"):
         now = seen(int(path.name))
-        if now is None or now.session != session:
+        if now is None:
             continue
         try:
-            here = os.readlink(path / "cwd")
+            of_session = now.session == session and os.readlink(path / "cwd") == str(folder)
+            if of_session or marked in (path / "environ").read_bytes().split(b"\0"):
+                yield int(path.name)
         except OSError:
-            continue
-        if here == str(folder):
-            yield int(path.name)
+            continue  # somebody else's, or gone
 
 
 def send(pid: int, number: signal.Signals) -> None:

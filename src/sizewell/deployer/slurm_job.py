@@ -14,7 +14,7 @@ from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 from sizewell.deployer.launch import LOOPBACK
-from sizewell.deployer.log_file import GrowingLog, News, follow, read_lines
+from sizewell.deployer.log_file import GrowingLog, News, read_lines
 from sizewell.deployer.programs import PATIENCE_S, run
 from sizewell.deployer.slurm_queue import Entry, entries, node_address
 from sizewell.deployer.started import Keep, Part, Started, Stopped
@@ -24,8 +24,10 @@ from sizewell.specs.standing import HttpFacts, JobFacts
 TICKET = "job"
 """The file `sbatch` itself writes the job's number to: it is known even when whoever submitted it is killed."""
 ANSWERS = re.compile(r"sizewell: answers on (\S+), port (\d+)")
-GONE = JobFacts(stage="ended", reason="UNKNOWN")
+GONE = JobFacts(stage="ended", reason="SLURM knows it no more")
 KILL_S = 90.0
+CLOCKS_S = 5.0
+"""How far the clocks of a file server and of this machine may be apart."""
 PAUSE_S = 0.5
 
 
@@ -34,7 +36,8 @@ class Slurm:
 
     def __init__(self, started: Started, folder: Path) -> None:
         self._started, self._folder = started, folder
-        self._logs: dict[str, GrowingLog] = {}
+        self._logs: dict[int, GrowingLog] = {}
+        self._begun_at: dict[str, float] = {}
 
     def start(self, keep: Keep) -> None:
         """Submit the job; raises BadInputError with the scheduler's words where it refuses."""
@@ -70,6 +73,7 @@ class Slurm:
     def facts(self) -> tuple[JobFacts, ...]:
         """Return what the scheduler says of each replica's job."""
         found = self._entries()
+        self._begun_at = {name: each.begun_at for name, each in found.items()}
         return tuple(found[part.id].facts() if part.id in found else GONE for part in self._parts())
 
     def _entries(self) -> Mapping[str, Entry]:
@@ -78,23 +82,28 @@ class Slurm:
 
     def lines(self, number: int) -> list[str]:
         """Return the log of a replica's job, each line behind the number of its node."""
-        parts = self._parts()
-        return read_lines(self._folder / parts[number].log) if number < len(parts) else []
+        path = self._log(number)
+        return read_lines(path) if path is not None else []
 
     def news(self, number: int) -> News:
         """Return what is new in it."""
-        parts = self._parts()
-        if number >= len(parts):
-            return News()
-        log = self._folder / parts[number].log
-        return self._logs.setdefault(log.name, GrowingLog(log)).news()
+        path = self._log(number)
+        if path is None:
+            self._logs.pop(number, None)
+            return News(anew=True)
+        return self._logs.setdefault(number, GrowingLog(path)).news()
 
-    def follow(self, number: int) -> Iterator[str]:
-        """Yield it as it grows; nothing of one that was never submitted."""
+    def _log(self, number: int) -> Path | None:
+        """Return a replica's log; none before there is one, nor while it is that of a run before this one.
+
+        A job that was put back in the queue runs for as long as a prolog takes before it writes its log anew.
+        """
         parts = self._parts()
-        if number >= len(parts):
-            return iter(())
-        return follow(self._folder / parts[number].log, lambda: self.facts()[number].stage == "ended", PAUSE_S)
+        path = self._folder / parts[number].log if number < len(parts) else None
+        if path is None or not path.exists():
+            return None
+        begun_at = self._begun_at.get(parts[number].id, 0.0)
+        return path if path.stat().st_mtime >= begun_at - CLOCKS_S else None
 
     @contextmanager
     def reach(self, number: int) -> Iterator[str | HttpFacts]:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from sizewell.deployer.programs import run
 from sizewell.deployer.slurm import NOTICE_S
-from sizewell.specs.errors import UnreachableError
+from sizewell.deployer.slurm_reasons import advice
+from sizewell.specs.errors import BadInputError, UnreachableError
 from sizewell.specs.standing import JobFacts, JobStage
 
 WAITING = frozenset(
-    {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
-)
-RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
-SILENT = ("Unable to contact", "Connection refused", "Socket timed out", "Zero Bytes were transmitted")
-DISABLED = ("accounting storage is disabled", "SlurmDBD")
-FIELDS = "%i|%T|%r|%N|%M|%l"
+    {
+        "PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD",
+        "SUSPENDED", "STOPPED",
+    }
+)  # fmt: skip
+RUNNING = frozenset({"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "RESIZING"})
+NO_SUCH_JOB = "Invalid job id"
+FIELDS = "%i|%T|%r|%N|%M|%l|%S"
 SLACK_S, EARLY_S = 15, 60
 """How much sooner it may be over, and how much sooner than asked the notice may come."""
 
@@ -33,6 +37,7 @@ class Entry:
     running_s: float | None = None
     limit_s: float | None = None
     exit_code: int | None = None
+    starts_at: str = ""
 
     @property
     def stage(self) -> JobStage:
@@ -50,13 +55,28 @@ class Entry:
 
     def facts(self) -> JobFacts:
         """Return it in the words of every target."""
+        waits = self.stage == "waiting"
         return JobFacts(
             stage=self.stage,
-            reason=self.end_reason if self.stage == "ended" else self.reason.removeprefix("None"),
+            reason=self.end_reason if self.stage == "ended" else self._hold,
             exit_code=self.exit_code if self.stage == "ended" else None,
-            nodes=tuple(host_names(self.nodes)) if self.stage != "waiting" else (),
+            nodes=tuple(host_names(self.nodes)) if not waits else (),
             running_s=self.running_s,
+            expected_at=self.starts_at if waits and self.state == "PENDING" else "",
+            advice=advice(self.reason) if waits else "",
         )
+
+    @property
+    def begun_at(self) -> float:
+        """Seconds since the epoch at which what runs now began, whether it was suspended since or not; 0 for others."""
+        if self.stage != "running" or not self.starts_at:
+            return 0.0
+        return datetime.fromisoformat(self.starts_at).timestamp()
+
+    @property
+    def _hold(self) -> str:
+        """The scheduler's reason, else its word for a state that is no usual one."""
+        return self.reason.removeprefix("None") or ("" if self.state in ("PENDING", "RUNNING") else self.state)
 
 
 def entries(job: str) -> Mapping[str, Entry]:
@@ -65,7 +85,7 @@ def entries(job: str) -> Mapping[str, Entry]:
     Raises UnreachableError where the controller does not answer.
     """
     said = run(["squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", f"--format={FIELDS}"])
-    if any(word in said.err for word in SILENT):
+    if said.code != 0 and NO_SUCH_JOB not in said.err:
         raise UnreachableError(f"SLURM does not answer: {said.complaint}")
     found = {entry.id: entry for entry in _queued(said.out)}
     if not found or any(entry.stage == "ended" for entry in found.values()):
@@ -86,8 +106,8 @@ def _joined(queued: Entry | None, told: Entry) -> Entry:
 def _queued(text: str) -> Iterator[Entry]:
     for line in text.splitlines():
         words = line.split("|")
-        if len(words) == 6:
-            name, state, reason, nodes, took, limit = words
+        if len(words) == 7:
+            name, state, reason, nodes, took, limit, starts = words
             yield Entry(
                 id=name.strip(),
                 state=state,
@@ -95,6 +115,7 @@ def _queued(text: str) -> Iterator[Entry]:
                 nodes=nodes,
                 running_s=seconds(took),
                 limit_s=seconds(limit),
+                starts_at=starts if starts[:1].isdigit() else "",
             )
 
 
@@ -123,8 +144,11 @@ def _shown(line: str) -> Entry | None:
 
 def _accounted(job: str) -> Iterator[Entry]:
     wanted = "--format=JobID,State,ExitCode,NodeList,Elapsed,Timelimit"
-    said = run(["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={job}", wanted])
-    if said.code != 0 or any(word in said.err for word in DISABLED):
+    try:
+        said = run(["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={job}", wanted])
+    except BadInputError:
+        return  # not installed here
+    if said.code != 0:
         return
     for line in said.out.splitlines():
         words = line.split("|")

@@ -25,6 +25,7 @@ ports=$((10000 + SLURM_JOB_ID % 200 * 100))
 port=$(free_port "$ports")
 rendezvous=$(free_port "$((ports + 50))")
 state=${SLURM_SUBMIT_DIR:-$PWD}/.${SLURM_JOB_NAME:-job}-$SLURM_JOB_ID  # on a file system all nodes see
+rm -rf "$state"  # a node that failed leaves what its first run wrote: the job may be put back in the queue
 mkdir -p "$state"
 trap 'rm -rf "$state"' EXIT
 export addresses head port rendezvous state gpus join_s"""
@@ -94,6 +95,7 @@ fail() {
   wait "$step" || true
   exit 1
 }
+command -v curl >/dev/null || fail "there is no curl on ${hosts[0]} to ask the engine with"
 missing() {
   local host
   for host in "${hosts[@]}"; do [[ -e $state/joined-$host ]] || echo "$host"; done
@@ -108,9 +110,16 @@ while absent=$(missing) && [[ -n $absent ]]; do
 done
 # Healthy servers exist that generate nothing: it answers once one token came back.
 answers() {
-  curl -fsS -o /dev/null --max-time 5 "http://$asked:$port/health" 2>/dev/null &&
-    curl -fsS -o /dev/null --max-time 60 -H 'Content-Type: application/json' -H @- -d "$token" \
-      "http://$asked:$port/v1/completions" <<<"$key" 2>/dev/null
+  local code
+  curl -fsS -o /dev/null --max-time 5 "http://$asked:$port/health" 2>/dev/null || return 1
+  code=$(curl -sS -o "$state/answer" -w '%{http_code}' --max-time 60 -H 'Content-Type: application/json' -H @- \
+    -d "$token" "http://$asked:$port/v1/completions" <<<"$key" 2>/dev/null) || return 1
+  case $code in
+    200) return 0 ;;
+    # Waiting changes nothing: a checkpoint without a tokenizer, or another name.
+    400 | 404 | 422) fail "healthy, and refuses a request for one token: $code $(head -c 300 "$state/answer")" ;;
+  esac
+  return 1
 }
 until answers; do
   ((stopping)) && break

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -110,9 +110,6 @@ class Runner(Protocol):
 
     def news(self, number: int) -> News:
         """Return what a replica's log gained since it was last asked."""
-
-    def follow(self, number: int) -> Iterator[str]:
-        """Yield the lines of a replica's log until it ended."""
 
     def reach(self, number: int) -> AbstractContextManager[str | HttpFacts]:
         """Give the address of a replica while the block lasts, or what is known where none leads there from here."""

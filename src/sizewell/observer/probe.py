@@ -15,6 +15,7 @@ TOKEN_SHARE = 0.7
 """Of the time there is, what the token may take: a stuck engine must leave time to ask for its health."""
 _PROMPT = "1"
 _WANTS_KEY = f"it wants an API key: set {KEY_VARIABLES[0]}"
+_REFUSED = (400, 404, 422)
 _ANOTHER_DIALECT = (400, 404, 405, 422, 500, 501)
 
 
@@ -26,18 +27,18 @@ def ask(url: str, model: str | None, timeout_s: float) -> HttpFacts:
     secret, address = secret_from(os.environ), base_url(url)
     now = time.monotonic()
     try:
-        gave, why = _token(Server(url=address, secret=secret, until_s=now + timeout_s * TOKEN_SHARE), model)
+        gave, refuses, why = _token(Server(url=address, secret=secret, until_s=now + timeout_s * TOKEN_SHARE), model)
     except NoAnswerError as broken:
         if not broken.listens:
             return HttpFacts(error=str(broken))
-        gave, why = False, str(broken)
+        gave, refuses, why = False, False, str(broken)
     try:
         # Asked last: what becomes ready meanwhile is ready.
         healthy, error = _health(Server(url=address, secret=secret, until_s=now + timeout_s))
     except NoAnswerError as broken:
         healthy, error = False, f"/health: {broken}"
     said = "; ".join(part for part in (error, why) if part)
-    return HttpFacts(listens=True, healthy=healthy, gave_token=gave, error=secret.hide(said))
+    return HttpFacts(listens=True, healthy=healthy, gave_token=gave, refuses=refuses, error=secret.hide(said))
 
 
 def ask_health(url: str, timeout_s: float) -> HttpFacts:
@@ -58,8 +59,11 @@ def _health(server: Server) -> tuple[bool, str]:
     return False, f"/health says {_status(answer)}"
 
 
-def _token(server: Server, model: str | None) -> tuple[bool, str]:
-    """Completions need no chat template, but not every server has them."""
+def _token(server: Server, model: str | None) -> tuple[bool, bool, str]:
+    """Return whether a token came, whether it never will, and why not.
+
+    Completions need no chat template, but not every server has them.
+    """
     name = model if model is not None else _first_model(server)
     body = {"model": name, "max_tokens": 1, "temperature": 0}
     if name is None:
@@ -71,10 +75,10 @@ def _token(server: Server, model: str | None) -> tuple[bool, str]:
         if answer.status in (404, 405):
             answer = first
     if answer.status != 200:
-        return False, _status(answer)
+        return False, answer.status in _REFUSED, _status(answer)
     if not _holds_token(answer.json):
-        return False, "the answer to one token's request holds none"
-    return True, ""
+        return False, False, "the answer to one token's request holds none"
+    return True, False, ""
 
 
 def _first_model(server: Server) -> str | None:

@@ -122,6 +122,9 @@ def _room_reason(log: LogFacts, planned: float, planned_weights: float) -> str:
 def _tokens_reason(log: LogFacts, planned_bytes: float, planned_tokens: float) -> str:
     if not log.kv_cache_bytes or not log.kv_cache_tokens or not planned_tokens or planned_bytes <= 0:
         return "the room for the cache differs"
+    if log.state_bytes:
+        share = log.state_bytes / log.kv_cache_bytes
+        return f"{share:.0%} of the room is set aside for recurrent states, however many run".replace("%", " %", 1)
     times = (log.kv_cache_bytes / log.kv_cache_tokens) / (planned_bytes / planned_tokens)
     if abs(times - 1) <= DIFFERS_FRACTION:
         return "follows from the room for the cache"

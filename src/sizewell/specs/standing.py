@@ -26,9 +26,11 @@ Cause = Literal[
     "disk-full",
     "driver",
     "engine-death",
+    "refuses",
     "unknown",
 ]
-"""Why a start or a server failed; `engine-death` is an engine that ended by itself, whatever its exit code."""
+"""Why a start or a server failed; `engine-death` is an engine that ended by itself, whatever its exit
+code, `refuses` one that is healthy and will never answer the one request it is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,8 @@ class JobFacts:
     """What the system that runs the job says of it: a process, SLURM or Kubernetes.
 
     `reason` is its own word for waiting or ending (`Resources`, `TIMEOUT`, `OOMKilled`); `exit_code` is None while it
-    runs, and negative for a signal.
+    runs, and negative for a signal. `expected_at` is when it is to start, in its words too, where it knows; `advice` is
+    what somebody must do before it can.
     """
 
     stage: JobStage
@@ -44,6 +47,8 @@ class JobFacts:
     exit_code: int | None = None
     nodes: tuple[str, ...] = ()
     running_s: float | None = None
+    expected_at: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +68,12 @@ class Failure:
 class LogFacts:
     """What an engine's log says so far; None where it said nothing.
 
-    `stage` is the furthest the start came; bytes and tokens are those of one rank and one engine, as logged.
+    `stage` is the furthest the start came, nothing of a log that `is_empty`; bytes and tokens are those of one rank and
+    one engine, as logged; `state_bytes` is the part of the cache an engine sets aside for recurrent states.
     """
 
     stage: Literal["nothing", "started", "loading", "warming", "serving", "ended"] = "nothing"
+    is_empty: bool = True
     engine: str | None = None
     version: str | None = None
     loaded_fraction: float | None = None
@@ -75,6 +82,7 @@ class LogFacts:
     weights_bytes: float | None = None
     load_s: float | None = None
     kv_cache_bytes: float | None = None
+    state_bytes: float | None = None
     kv_cache_tokens: int | None = None
     max_concurrency: float | None = None
     graphs_bytes: float | None = None
@@ -85,6 +93,7 @@ class LogFacts:
 class HttpFacts:
     """What the endpoint answers: whether it listens, says it is healthy, and gave one token.
 
+    One that `refuses` says that the request itself is wrong (400, 404, 422), which no waiting changes.
     An engine `behind_router` is asked for none: one of a pool answers no request by itself.
     """
 
@@ -92,6 +101,7 @@ class HttpFacts:
     healthy: bool = False
     gave_token: bool = False
     behind_router: bool = False
+    refuses: bool = False
     error: str = ""
 
 

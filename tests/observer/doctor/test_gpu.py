@@ -12,7 +12,7 @@ from doctor_nodes import H100, KNOWN, LOST, MISMATCH, NO_DRIVER, RTX_4090, Board
 from sizewell.observer.doctor.amd import parse_amd_smi, parse_rocm_smi
 from sizewell.observer.doctor.asking import Answer
 from sizewell.observer.doctor.findings import Finding
-from sizewell.observer.doctor.gpu import judge_gpus
+from sizewell.observer.doctor.gpu import in_use, judge_gpus
 from sizewell.observer.doctor.gpu_facts import GpuFacts, parse_apple
 from sizewell.observer.doctor.gpu_health import judge_health
 from sizewell.observer.doctor.needs import Needs
@@ -30,7 +30,7 @@ def read(boards: Sequence[Board], era: Era = "v13", **more: str) -> GpuFacts:
 
 
 def judged(facts: GpuFacts, wanted: Needs | None = None, cuda: str | None = None) -> dict[str, Finding]:
-    found = [*judge_gpus(facts, wanted, KNOWN, cuda), *judge_health(facts)]
+    found = [*judge_gpus(facts, wanted, KNOWN, cuda), *judge_health(in_use(facts, wanted))]
     assert len({finding.check for finding in found}) == len(found)
     assert all(bool(finding.fix) == (finding.verdict in ("warn", "fail")) for finding in found)
     return {finding.check: finding for finding in found}
@@ -241,3 +241,30 @@ def test_a_mac_is_one_accelerator_with_what_metal_takes() -> None:
     assert judged(facts)["kind"].found == "apple-m3-max-128gb"
     assert parse_apple(Answer(out="Intel(R) Core(TM) i7\n17179869184\n")).vendor == "none"
     assert parse_apple(Answer(problem="absent")).vendor == "none"
+
+
+ILL = Board(
+    name="NVIDIA H100 80GB HBM3", total_mib=81559, used_mib=70000, mig="Enabled", uncorrectable="3",
+    compute_mode="Prohibited", active=("hw_thermal_slowdown",),
+)  # fmt: skip
+SOUND = Board(name="NVIDIA H100 80GB HBM3", total_mib=81559)
+FOUR_H100 = needs("llama-3.1-70b", "4xh100", Stated(tp=4))
+
+
+def test_what_an_engine_does_not_take_is_not_held_against_the_node() -> None:
+    """Two users share a node: the boards of the other are no concern of ours."""
+    shared = read([SOUND] * 4 + [ILL] * 4)
+    assert verdicts(judged(shared, FOUR_H100)) == {"pass"}
+    assert verdicts(judged(replace(shared, visible="3,2,1,0"), FOUR_H100)) == {"pass"}
+    for visible in ("4,5,6,7", "0,1,2,7"):
+        found = judged(replace(shared, visible=visible), FOUR_H100)
+        assert {name for name, each in found.items() if each.verdict in ("fail", "warn")} == {
+            "memory", "mig", "ecc", "compute mode", "throttling"
+        }  # fmt: skip
+
+
+def test_boards_with_room_are_named_where_the_first_have_none() -> None:
+    held = replace(SOUND, used_mib=70000)
+    found = judged(read([held, SOUND, held, SOUND, SOUND, SOUND, SOUND]), FOUR_H100)["memory"]
+    assert found.verdict == "fail" and "CUDA_VISIBLE_DEVICES=1,3,4,5 has room" in found.fix
+    assert "end the processes" in judged(read([held, *[SOUND] * 3]), FOUR_H100)["memory"].fix

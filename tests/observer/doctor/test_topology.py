@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from doctor_nodes import H100, Board, matrix, meshed, needs, smi
@@ -52,3 +54,14 @@ def test_a_pcie_node_is_told_when_its_pairs_cross_sockets() -> None:
 def test_replicas_of_one_accelerator_need_no_links() -> None:
     assert judge_links(parse_links(matrix(meshed(8, "SYS"))), EIGHT, ONE_EACH).verdict == "skipped"
     assert judge_links(Links(by_pair={}, trouble="nvidia-smi topo hung"), EIGHT, None).found == "nvidia-smi topo hung"
+
+
+def test_links_are_those_of_the_accelerators_that_are_taken() -> None:
+    ways = [
+        [("SYS" if max(a, b) < 4 and a != b else way) for b, way in enumerate(row)]
+        for a, row in enumerate(meshed(8, "NV18"))
+    ]
+    last = replace(EIGHT, gpus=EIGHT.gpus[4:])
+    four = needs("llama-3.1-70b", "4xh100", Stated(tp=4))
+    assert judge_links(parse_links(matrix(ways)), last, four).verdict == "pass"
+    assert judge_links(parse_links(matrix(ways)), EIGHT, four).verdict == "fail"

@@ -9,7 +9,7 @@ from sizewell.observer.doctor.disk_facts import read_disk
 from sizewell.observer.doctor.engine import judge_engines
 from sizewell.observer.doctor.engine_facts import PROGRAMS, read_engine
 from sizewell.observer.doctor.findings import Finding
-from sizewell.observer.doctor.gpu import judge_gpus
+from sizewell.observer.doctor.gpu import in_use, judge_gpus
 from sizewell.observer.doctor.gpu_facts import read_gpus
 from sizewell.observer.doctor.gpu_health import judge_health
 from sizewell.observer.doctor.host import judge_host
@@ -27,6 +27,7 @@ def examine(needs: Needs | None, place: Place, known: Known, say: Callable[[str]
     engines = [read_engine(needs.deployment.engine.name)] if needs else [read_engine(name) for name in PROGRAMS]
     cuda = next((facts.cuda for facts in engines if facts.cuda), None)
     yield from judge_gpus(gpus, needs, known, cuda)
+    gpus = in_use(gpus, needs)
     yield from judge_health(gpus)
     if gpus.vendor == "nvidia" and len(gpus.gpus) > 1:
         yield judge_links(read_links(), gpus, needs)

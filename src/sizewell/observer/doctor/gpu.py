@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from sizewell.observer.doctor.findings import GIB, Finding, gib
@@ -41,9 +42,20 @@ def judge_gpus(facts: GpuFacts, needs: Needs | None, known: Known, engine_cuda: 
     yield _count(seen, unseen, facts, needs)
     if facts.vendor == "nvidia":
         yield judge_driver(facts, needs, known, engine_cuda)
-    yield from _kinds(seen, needs, known)
-    yield _free(seen, needs)
-    yield from _sliced(seen, needs)
+    taken = _taken(seen, needs)
+    yield from _kinds(taken, needs, known)
+    yield _free(taken, needs, seen[len(taken) :])
+    yield from _sliced(taken, needs)
+
+
+def in_use(facts: GpuFacts, needs: Needs | None) -> GpuFacts:
+    """Return the facts of those accelerators alone that an engine started here takes."""
+    return replace(facts, gpus=_taken(_visible(facts)[0], needs))
+
+
+def _taken(seen: Sequence[GpuState], needs: Needs | None) -> tuple[GpuState, ...]:
+    """An engine takes the first it sees, as many as the plan has: what the others are like does not matter to it."""
+    return tuple(seen[: needs.gpus] if needs else seen)
 
 
 def _trouble(facts: GpuFacts) -> Finding:
@@ -145,7 +157,7 @@ def _kinds(seen: Sequence[GpuState], needs: Needs | None, known: Known) -> Itera
         yield _gpu(check="kind", verdict="pass", found=wanted.key)
 
 
-def _free(seen: Sequence[GpuState], needs: Needs | None) -> Finding:
+def _free(seen: Sequence[GpuState], needs: Needs | None, others: Sequence[GpuState]) -> Finding:
     """Return whether each accelerator has what the engine takes at once when it starts, and who holds the rest."""
     telling = [gpu for gpu in seen if gpu.free_bytes is not None and gpu.total_bytes is not None]
     if not telling:
@@ -156,6 +168,9 @@ def _free(seen: Sequence[GpuState], needs: Needs | None) -> Finding:
     found, figures = f"{found}; {held}" if held else found, {"free_bytes": least.free_bytes or 0.0}
     if needs is not None and (least.free_bytes or 0) < needs.gpu_bytes:
         fix = "end the processes that hold it, or choose a smaller memory fraction"
+        idle = [gpu for gpu in (*telling, *others) if (gpu.free_bytes or 0) >= needs.gpu_bytes][: needs.gpus]
+        if len(idle) == needs.gpus:
+            fix = f"leave it to whom it serves: CUDA_VISIBLE_DEVICES={_numbers(idle).replace(' ', '')} has room"
         needed = f"{gib(needs.gpu_bytes)} free on each"
         return _gpu(check="memory", verdict="fail", found=found, needed=needed, fix=fix, figures=figures)
     fix = "end the processes that hold memory, unless they shall stay" if held else ""

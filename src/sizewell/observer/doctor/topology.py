@@ -57,7 +57,8 @@ def judge_links(links: Links, facts: GpuFacts, needs: Needs | None) -> Finding:
         return _topology(verdict="skipped", found=why)
     if not links.by_pair:
         return _topology(verdict="skipped", found=links.trouble or "no matrix of links was printed")
-    pairs = {pair: way for pair, way in links.by_pair.items() if max(pair) < together}
+    of_one = {gpu.index for gpu in facts.gpus[:together]}
+    pairs = {pair: way for pair, way in links.by_pair.items() if of_one.issuperset(pair)}
     joined = {pair: way for pair, way in pairs.items() if way.startswith("NV")}
     found, needed = _told(pairs), _needed(needs)
     wanted = needs.cluster.node.topology if needs else "none"

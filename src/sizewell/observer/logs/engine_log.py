@@ -17,6 +17,8 @@ _ENDS = re.compile(r"[\r\n]+")
 _MOST_WAITING = 2**20
 _FIRST_ENGINE_BLOCK_TOKENS = (16, 8, 32, 64, 128, 256)
 """Block sizes of vLLM's first engine, its default first."""
+_STATES = ("conv_bytes", "ssm_bytes", "draft_ssm_bytes", "draft_conv_bytes")
+"""Parts of SGLang's pool of recurrent states."""
 
 
 class EngineLog:
@@ -29,6 +31,7 @@ class EngineLog:
     def __init__(self, *, checkpoint_bytes: float | None = None) -> None:
         self._checkpoint_bytes = checkpoint_bytes
         self._partial = ""
+        self._is_empty = True
         self._forget()
 
     def _forget(self) -> None:
@@ -45,6 +48,7 @@ class EngineLog:
         for line in lines:
             for part in _ENDS.split(line):
                 if part:
+                    self._is_empty = False
                     self._read(read_line(part))
 
     def feed_text(self, text: str) -> None:
@@ -102,9 +106,10 @@ class EngineLog:
     def facts(self) -> LogFacts:
         """Return what the log says so far."""
         said = self._figures
-        pool = said.get("pool_tokens")
+        pool, states = said.get("pool_tokens"), sum(said.get(name, 0.0) for name in _STATES) or None
         return LogFacts(
             stage=self._stage,
+            is_empty=self._is_empty,
             engine=self._engine,
             version=self._version,
             loaded_fraction=1.0 if self._is_loaded else self._progress.fraction,
@@ -112,7 +117,8 @@ class EngineLog:
             remaining_s=0.0 if self._is_loaded else self._progress.remaining_s,
             weights_bytes=said.get("weights_bytes", said.get("host_weights_bytes")),
             load_s=said.get("load_s"),
-            kv_cache_bytes=said.get("kv_cache_bytes", _sum(said.get("k_bytes"), said.get("v_bytes"))),
+            kv_cache_bytes=_sum(self._token_bytes(), states or 0.0),
+            state_bytes=states,
             kv_cache_tokens=_whole(said.get("kv_cache_tokens", pool or self._block_tokens())),
             max_concurrency=said.get("max_concurrency"),
             graphs_bytes=said.get("graphs_bytes"),
@@ -129,6 +135,12 @@ class EngineLog:
         if "load_s" in self._figures:
             fraction, elapsed_s = 1.0, self._figures["load_s"]
         return size * fraction / elapsed_s if size and fraction and elapsed_s else None
+
+    def _token_bytes(self) -> float | None:
+        """Return the room of what tokens leave behind; of layers of several kinds SGLang states the whole."""
+        said = self._figures
+        pool = said.get("windowed_bytes", said.get("pool_bytes", _sum(said.get("k_bytes"), said.get("v_bytes"))))
+        return said.get("kv_cache_bytes", pool)
 
     def _block_tokens(self) -> float | None:
         """vLLM's first engine printed blocks: their size follows from the concurrency it printed beside them."""

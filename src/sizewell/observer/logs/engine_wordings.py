@@ -55,7 +55,21 @@ SGLANG = (
     wording(
         "warming",
         r"KV Cache is allocated\. (?:dtype: \S+ )?#tokens: (?P<pool_tokens>\d+),"
-        r"(?: KV size: (?P<kv_gib>[\d.]+) GB| K size: (?P<k_gib>[\d.]+) GB, V size: (?P<v_gib>[\d.]+) GB)",
+        r"(?: KV size: (?P<pool_gib>[\d.]+) GB| K size: (?P<k_gib>[\d.]+) GB, V size: (?P<v_gib>[\d.]+) GB)",
+    ),
+    # layers that see a window have a pool of their own
+    wording("warming", r"SWAKVPool mem usage: (?P<windowed_gib>[\d.]+) GB"),
+    wording(
+        "warming",
+        r"Post-capture KV sizing: KV cache allocated\..*#tokens: (?P<pool_tokens>\d+), "
+        r"KV size: (?P<pool_gib>[\d.]+) GB",
+    ),
+    wording(
+        "warming",
+        r"Mamba Cache is allocated\. .*conv_state size: (?P<conv_gib>[\d.]+) ?GB, "
+        r"ssm_state size: (?P<ssm_gib>[\d.]+) ?GB"
+        r"(?:.*intermediate_ssm_state_cache size: (?P<draft_ssm_gib>[\d.]+) ?GB)?"
+        r"(?:.*intermediate_conv_window_cache size: (?P<draft_conv_gib>[\d.]+) ?GB)?",
     ),
     wording("warming", r"Capture cuda graph end\.(?:.*mem usage=(?P<graphs_gib>[\d.]+) GB)?"),
     wording("warming", r"Capture .*CUDA graph end\.(?:.*mem usage=(?P<graphs_gib>[\d.]+) GB)?"),

@@ -8,10 +8,10 @@ from typing import Literal
 
 from sizewell.specs.standing import Cause
 
-Weight = Literal["always", "start", "end", "hint"]
-"""`always` is a failure wherever it stands; `start` until requests are taken, later only if the engine dies of it;
-`end` may be survived, and is the cause where it was not; `hint` is printed by healthy starts too and only explains a
-death."""
+Weight = Literal["always", "job", "start", "end", "hint"]
+"""`always` is a failure wherever it stands; `job` is the scheduler's word on a whole job, which may run again by now;
+`start` counts until requests are taken, later only if the engine dies of it; `end` may be survived, and is the cause
+where it was not; `hint` is printed by healthy starts too and only explains a death."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ _LESS_GPU_MEMORY = (
     "fewer --max-num-seqs or --max-num-batched-tokens"
 )
 _MORE_CACHE = (
-    "the weights leave too little for the KV cache: shorten --max-model-len (--context-length), raise "
+    "the weights leave too little for the KV cache: shorten --max-model-len (--context-length, --ctx-size), raise "
     "--gpu-memory-utilization (--mem-fraction-static), or use more GPUs"
 )
 _HOST_MEMORY = "the host ran out of memory: ask for more (--mem, the pod's limit), or load with fewer processes at once"
@@ -51,12 +51,15 @@ _INSTALL = (
 )
 _TOOLS = "the engine compiles kernels here and lacks a tool: install it (gcc, Python headers, CUDA's nvcc, ninja)"
 _PATIENCE = "weights load slower than the engine waits: raise VLLM_ENGINE_READY_TIMEOUT_S, or use faster storage"
+TOKENIZER = "the checkpoint holds no tokenizer this release reads: copy the model's tokenizer*.json files into it"
 _MATCH = (
     "the weights are not what this release makes of their config: the checkpoint is incomplete, of another format or "
     "newer than the engine"
 )
 _HUB = "the hub does not answer or refuses: copy the model once, name the copy (--model-path), or set HF_HUB_OFFLINE=1"
 _NCCL = "start again with NCCL_DEBUG=WARN: it names the call; /dev/shm may be too small, GPUs may not reach each other"
+REFUSES = "waiting does not help: see what it says, the model's files and the name it is served by (/v1/models)"
+_REFUSED = r"sizewell: healthy, and refuses a request for one token: "
 _DRIVER = "the GPU or its driver refuses: see nvidia-smi and `sizewell doctor`; use an engine built for this driver"
 
 SYMPTOMS: tuple[Symptom, ...] = (
@@ -66,6 +69,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"\bNo module named '?(?:vllm|sglang|ray)'?$", r"[Cc]ould not find conda environment",
         r"(?:CondaError|CommandNotFoundError): ", r"Lmod has detected the following error|module\(s\) are unknown",
         r"Unable to locate a modulefile", r"could not open image \S+: failed to retrieve path",
+        r"/(?:vllm|vllm-router|sglang|llama-server|ray|python3?): No such file or directory$",
         r"executable file not found in \$PATH", r"bad interpreter: No such file",
         r"/env: \S+ No such file or directory", r"sizewell: the engine on node .* ended with 127$",
         r"Failed to import Ray: ",
@@ -91,16 +95,16 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"No available memory for the cache blocks", r"larger than the available KV cache memory",
         r"larger than the maximum number of tokens that can be stored in KV cache",
         r"Cannot auto-fit max_model_len", r"Not enough memory\. Please try to increase --mem-fraction-static",
-        r"on kv cache allocation is less than requested memory for kv",
+        r"on kv cache allocation is less than requested memory for kv", r"failed to allocate buffer for kv cache",
     ),
     _symptom(
         "no-kv-memory", "start", "the KV cache is too small for what runs at once: fewer --max-running-requests",
-        r"(?:Prefill|Decode) out of memory",
+        r"(?:Prefill|Decode) out of memory\. ",
     ),
     _symptom(
         "out-of-memory", "start", _LOWER_SHARE,
         r"on startup is less than desired GPU memory utilization", r"on startup is less than the engine's budget",
-        r"The memory capacity is unbalanced\. Some GPUs may be occupied",
+        r"The memory capacity is unbalanced\. Some GPUs may be occupied", r"Error in memory profiling\. Initial free",
     ),
     _symptom(
         "host-memory", "always", _HOST_MEMORY,
@@ -115,6 +119,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     _symptom(
         "host-memory", "start", _HOST_MEMORY,
         r"DefaultCPUAllocator: (?:can't allocate|not enough) memory", r"std::bad_alloc", r"^MemoryError\b",
+        r"ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate", r"unable to allocate CPU\w* buffer",
         r"\[Errno 12\] Cannot allocate memory", r"on startup is less than desired CPU memory utilization",
     ),
     _symptom("host-memory", "start", _SHM, r"/dev/shm.*No space left", r"Bus error", r"creating shared memory segment"),
@@ -141,21 +146,29 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "gated-model", "start", "accept the model's licence on its page, and set HF_TOKEN to a token that may read it",
         r"GatedRepoError", r"Access to model \S+ is restricted", r"[Cc]annot access gated repo",
         r"You are trying to access a gated repo", r"403 Client Error", r"Invalid user token",
+        r"Error: 40[13] (?:Client Error: )?(?:Unauthorized|Forbidden)", r"HEAD failed, status: 40[13]\b",
     ),
     _symptom(
         "missing-file", "start", _PATH,
         r"Repo id must be .*: '?[./~]", r"local directory specified: '?[./~]",
         r"^OSError: [./~]\S* (?:is not a local|does not)",
         r"\bFileNotFoundError: (?!.*'(?:ninja|nvcc|gcc)')", r"Cannot find any model weights",
-        r"does not appear to have a file named",
+        r"does not appear to have a file named (?!generation_config|chat_template)",
         r"SafetensorError: ", r"failed to open GGUF|failed to open (?:model )?file|gguf_init_from_file: failed to open",
         r"is not a valid JSON file", r"model is corrupted or incomplete",
-        r"appears path-like, but doesn't exist", r"invalid magic characters",
+        r"appears path-like, but doesn't exist", r"invalid magic characters", r"Unrecognized model in [./~]",
+        r"error loading model: invalid split file name",
+    ),
+    _symptom(
+        "missing-file", "start", TOKENIZER,
+        r"Can't load tokenizer for '", r"[Cc]ouldn't instantiate the backend tokenizer",
+        r"error loading model vocabulary", r"Tokenizer class \S+ does not exist",
     ),
     _symptom(
         "missing-file", "start", _MATCH,
         r"weights were not initialized from checkpoint", r"There is no module or parameter named",
-        r"Attempted to load weight .* into parameter",
+        r"Attempted to load weight .* into parameter", r"error loading model: missing tensor '",
+        r"error loading model: .* has wrong shape; expected",
     ),
     _symptom(
         "missing-file", "end", _PATH,
@@ -170,7 +183,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     _symptom(
         "no-such-model", "end", _HUB,
         r"(?:huggingface|hf|modelscope)\S* ?.*Max retries exceeded", r"429 Client Error", r"HfHubHTTPError: 5\d\d ",
-        r"CERTIFICATE_VERIFY_FAILED",
+        r"CERTIFICATE_VERIFY_FAILED", r"^httpx\.(?:Connect|Read)(?:Error|Timeout): ",
     ),
     _symptom(
         "no-such-model", "start", "this release of the engine does not know the architecture: use a newer one",
@@ -192,11 +205,12 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"quantization method \S+ is not supported for the current GPU",
         r"argument `trust_remote_code=True`", r"contains custom code which must be executed",
         r"cannot be larger than the number of available GPUs",
-        r"is larger than the number of available GPUs",
+        r"is larger than the number of available GPUs", r"invalid (?:reasoning|tool call) parser: ",
+        r"type fp8\w* not supported in this architecture",
     ),
     _symptom(
         "disk-full", "start", "free space, or point HF_HOME and the caches elsewhere",
-        r"No space left on device", r"Disk quota exceeded",
+        r"[Nn]o space left on device", r"Disk quota exceeded",
     ),
     _symptom(
         "interface", "start", _NETWORK,
@@ -221,27 +235,32 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"Gloo connectFullMesh failed", r"ncclSystemError", r"ncclRemoteError",
         r"NCCL error: remote process",
         r"ibv_\w+ failed", r"Watchdog caught collective operation timeout",
+        r"gloo/transport/.*[Tt]imed out", r"NCCL WARN .*no socket interface found",
         r"Connection (?:reset|closed) by peer", r"Using the loopback address as fallback",
     ),
-    _symptom("node-missing", "always", "a node failed: start again, without it (--exclude)", r"DUE TO NODE FAILURE"),
+    _symptom("node-missing", "job", "a node failed: start again, without it (--exclude)", r"DUE TO NODE FAILURE"),
     _symptom(
-        "cancelled", "always", "the scheduler took the machines back: start again, or where it does not",
+        "cancelled", "job", "the scheduler took the machines back: start again, or where it does not",
         r"DUE TO PREEMPTION",
     ),
     _symptom(
-        "walltime", "always", "ask for more time (--time), or start sooner after the allocation",
+        "walltime", "job", "ask for more time (--time), or start sooner after the allocation",
         r"DUE TO TIME LIMIT",
     ),
     _symptom(
         "driver", "start", _DRIVER,
         r"NVIDIA driver on your system is too old", r"driver version is insufficient", r"no kernel image is available",
-        r"Failed to infer device type", r"No CUDA GPUs are available", r"Found no NVIDIA driver", r"CUDA unknown error",
+        r"Failed to infer device type", r"No (?:CUDA|HIP) GPUs are available", r"Found no NVIDIA driver",
+        r"CUDA unknown error",
         r"system not yet initialized", r"forward compatibility was attempted", r"unsupported toolchain",
         r"uncorrectable ECC error", r"lib(?:cuda|cudart|cublas|amdhip64)\S*: cannot open shared object",
         r"invalid device ordinal", r"busy or unavailable", r"peer access is not supported", r"^ptxas fatal",
         r"Driver/library version mismatch", r"nvidia-container-cli: ", r"could not select device driver",
         r"cannot start without GPU",
     ),
+    _symptom("refuses", "always", TOKENIZER, rf"{_REFUSED}.*(?:prompt cannot be empty|[Tt]okenizer)"),
+    _symptom("refuses", "always", REFUSES, _REFUSED),
+    _symptom("driver", "end", _DRIVER, r"no CUDA-capable device is detected"),
     _symptom("driver", "end", _NCCL, r"unhandled cuda error"),
 )  # fmt: skip
 """From the most to the least telling: a line counts for the first that knows it."""
@@ -259,7 +278,9 @@ DEATHS = re.compile(
     r"|sizewell: the engine on node .* ended with|sizewell: the engine ended"
 )
 """What is printed when an engine or a part of it is gone: consequences, never the reason."""
-CANCELLED = re.compile(r"slurmstepd: error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+(?: \*\*\*|$)")
+CANCELLED = re.compile(
+    r"slurmstepd\S*: error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+(?: DUE TO JOB REQUEUE)?(?: \*\*\*|$)"
+)
 EXCEPTION = re.compile(r"(?:[a-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit)(?::|$)")
 """The last line of a traceback."""
 OF_A_RUNNING_ENGINE: frozenset[Cause] = frozenset(

@@ -17,11 +17,16 @@ from sizewell.observer.logs.log_line import LogLine
 from sizewell.specs.standing import Cause, Failure
 
 MOST_EVIDENCE = 3
+_UNHEEDED = ("always", "job")
+"""Weights that count whatever the engine was about to do."""
 _SOURCE = " " * 4
 """How a traceback indents the lines of code it shows: they name errors that may not have happened."""
-_DEPTH: dict[Cause, int] = {"walltime": 1, "cancelled": 1, "node-missing": 1, "interface": 1, "start-timeout": 1}
-_DEEPEST = 2
-"""Peers miss a rank that died: what one rank says of itself is nearer to the cause than what others say of it."""
+_DEPTH: dict[Cause, int] = {
+    "walltime": 1, "cancelled": 1, "node-missing": 1, "interface": 1, "start-timeout": 1, "no-kv-memory": 3,
+}  # fmt: skip
+_OWN = 2
+"""Peers miss a rank that died: what one rank says of itself is nearer to the cause than what others say of it, and what
+did not fit nearer than that something did not."""
 
 
 class FailureReader:
@@ -52,7 +57,7 @@ class FailureReader:
     def _symptoms(self, line: LogLine) -> Iterator[int]:
         for number, symptom in enumerate(SYMPTOMS):
             heard = symptom.weight == "hint" or line.level != "warning"
-            heard = heard and (not self._stopped or symptom.weight == "always")
+            heard = heard and (not self._stopped or symptom.weight in _UNHEEDED)
             if heard and symptom.pattern.search(line.message):
                 yield number
 
@@ -73,8 +78,9 @@ class FailureReader:
         """The failure, or None; one that may be survived, as far as nothing says it was fatal, says so."""
         accused = [(number, SYMPTOMS[number]) for number in self._suspects if self._accuses(SYMPTOMS[number])]
         if accused:
-            number, symptom = max(accused, key=lambda one: _DEPTH.get(one[1].cause, _DEEPEST))
-            return Failure(cause=symptom.cause, evidence=tuple(self._suspects[number]), advice=symptom.advice)
+            number, symptom = max(accused, key=lambda one: _DEPTH.get(one[1].cause, _OWN))
+            evidence, may_run = tuple(self._suspects[number]), symptom.weight == "job"
+            return Failure(cause=symptom.cause, evidence=evidence, advice=symptom.advice, survivable=may_run)
         if self._deaths:
             advice = DEATH_ADVICE if self._served else UNKNOWN_ADVICE
             return Failure(cause="engine-death", evidence=(*self._last_words, *self._deaths), advice=advice)
@@ -91,7 +97,7 @@ class FailureReader:
         return None
 
     def _accuses(self, symptom: Symptom) -> bool:
-        if symptom.weight == "always":
+        if symptom.weight in _UNHEEDED:
             return True
         if self._served:
             return bool(self._deaths) and symptom.cause in OF_A_RUNNING_ENGINE
