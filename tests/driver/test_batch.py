@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import json
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 
 import sizewell
 from driver.double import Answer, Dialect, Double, Fault, plain, prompt_of, running
+from sizewell.driver import answers, client
 
 Served = tuple[str, Double]
 
@@ -208,6 +212,55 @@ def test_no_output_ever_holds_the_key(say: Any, double: Served, monkeypatch: pyt
     written = "".join(path.read_text() for path in Path().iterdir()) + said.out + said.err
     assert "very" not in written
     assert written.count("[API key]") == 4, "the error, as kept and as shown; the answer's body and its text"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_key_that_is_a_word_leaves_a_file_that_goes_on(
+    say: Any, double: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    double[1].script = lambda *_: Answer(text="the key is under the mat")
+    for asked in (1, 1):
+        assert say("batch", _write("p.txt", "a"), "--url", double[0]).code == 0
+        assert len(double[1].seen) == asked
+    assert _lines("p.answers.jsonl")[0]["answer"] == "the key is under the mat"
+
+
+@pytest.mark.usefixtures("here")
+def test_where_files_have_no_locks_it_says_so_and_goes_on(
+    say: Any, double: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(answers.fcntl, "flock", refuse)
+    said = say("batch", _write("p.txt", "a"), "--url", double[0])
+    assert (said.code, "start no second batch on it" in said.err) == (0, True)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_redirect_is_named_and_not_followed(say: Any, double: Served) -> None:
+    double[1].script = lambda *_: Answer(status=308, headers={"Location": "https://elsewhere/v1"})
+    said = say("batch", _write("p.txt", "a"), "--url", double[0], "--json")
+    assert (said.code, len(double[1].seen)) == (1, 1)
+    assert "redirected to https://elsewhere/v1" in said.document["first_error"]
+
+
+@pytest.mark.usefixtures("here", "impatient")
+def test_a_node_that_is_off_is_a_lost_server(say: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers no SYN: a listener whose queue is full does neither."""
+    monkeypatch.setattr(client, "CONNECT_S", 0.05)
+    with socket.socket() as full, contextlib.ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        said = say("batch", _write("p.txt", "a", "b"), "--url", url, "--model", "m", "--retries", "1", "--json",
+                   "--window", "2")  # fmt: skip
+    assert (said.code, said.document["failed"], said.document["left"]) == (5, 0, 2)
 
 
 @pytest.mark.usefixtures("here")

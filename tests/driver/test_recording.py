@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sizewell.driver.failures import ExchangeError
 from sizewell.driver.recording import Recording
 from sizewell.traffic.run import FAILED, OK
 
@@ -44,3 +45,15 @@ def test_thinking_that_ends_in_silence_is_no_answer() -> None:
 
 def test_a_stream_without_any_token_has_failed() -> None:
     assert _recorded(0, {"text": "", "finish_reason": "stop"}).status == FAILED
+
+
+def test_thinking_parts_are_no_answer() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    one = _recorded(2, {"delta": {"content": [thinking]}}, {"delta": {"content": [{"type": "text", "text": "yes"}]}})
+    assert (one.token_s, one.first_answer_s, one.think_tokens) == ([1.0, 2.0], 2.0, 1)
+
+
+@pytest.mark.parametrize("choice", [None, "x", {"delta": {"content": "a"}, "finish_reason": "abort"}])
+def test_what_is_no_choice_or_was_given_up_fails_its_request_alone(choice: Any) -> None:
+    with pytest.raises(ExchangeError):
+        _recorded(1, choice)

@@ -24,7 +24,8 @@ class AnswerFile:
     """A file of JSON lines open for appending, by one program at a time.
 
     A line is handed to the system in one write, so that a killed program leaves at most one torn line, the last;
-    opening heals it. Every few lines, and at the end, the disk is waited for. Keys never reach it.
+    opening heals it. Every few lines, and at the end, the disk is waited for. Keys never reach it. `locked` is False
+    where the file system has no locks (Lustre without `flock`), so that nobody can tell of another program.
     Raises BadInputError where another program writes the same file or the system refuses.
     """
 
@@ -36,11 +37,7 @@ class AnswerFile:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             raise BadInputError(f"{path}: cannot be written: {error.strerror}") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._file)
-            raise BadInputError(f"{path}: another sizewell writes it: wait, or name another with --output") from None
+        self.locked = _locked(self._file, path)
         _require_ours(self._file, path, 0)
         if empty:
             os.ftruncate(self._file, 0)
@@ -58,7 +55,7 @@ class AnswerFile:
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Write one line whole."""
-        text = self._secret.hide(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
+        text = json.dumps(self._secret.hide_in(line), ensure_ascii=False, separators=(",", ":"))
         data = (text.translate(ALSO_LINE_ENDS) + "\n").encode("utf-8", "replace")
         written = os.write(self._file, data)
         while written < len(data):  # a full disk or a signal cut it
@@ -67,6 +64,18 @@ class AnswerFile:
         if self._unsynced >= SYNC_EVERY_LINES:
             os.fsync(self._file)
             self._unsynced = 0
+
+
+def _locked(file: int, path: Path) -> bool:
+    """Return whether a file is this program's alone; some cluster file systems cannot say."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        raise BadInputError(f"{path}: another sizewell writes it: wait, or name another with --output") from None
+    except OSError:
+        return False
+    return True
 
 
 def _require_ours(file: int, path: Path, at: int) -> None:

@@ -117,6 +117,8 @@ def opened_batch(job: BatchJob, model: str, window: int, say: Say) -> Iterator[O
     with AnswerFile(job.answers, job.secret) as answers, AnswerFile(job.errors, job.secret, empty=True) as errors:
         done, usage = _answered(job.answers, found.prompts)
         say(f"{len(found.prompts):,} prompts, {len(done):,} answered already; {model}, {window} at a time")
+        if not answers.locked:
+            say(f"{job.answers} lies where files have no locks: start no second batch on it")
         yield Opened(
             model=model, window=window, found=found, usage=usage, files=Files(answers=answers, errors=errors),
             left=tuple(prompt for prompt in found.prompts if prompt.key not in done),

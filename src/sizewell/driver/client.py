@@ -89,6 +89,8 @@ class _Named:
         if isinstance(error, ExchangeError):
             said = self._secret.hide(str(error))[:SHOWN_ERROR_CHARACTERS]  # cut last: half a key would stay in sight
             raise ExchangeError(error.kind, said, error.status, error.retry_after_s) from None
+        if isinstance(error, aiohttp.ConnectionTimeoutError):  # a node that is off answers nothing, not even a refusal
+            raise ExchangeError("unreachable", "cannot connect: no answer in time") from None
         if isinstance(error, asyncio.TimeoutError):
             raise ExchangeError("timeout", "no whole answer in time") from None
         if isinstance(error, aiohttp.ClientConnectorError):
@@ -96,7 +98,8 @@ class _Named:
         if isinstance(error, aiohttp.InvalidURL):
             raise ExchangeError("refused", "is no address") from None
         if isinstance(error, aiohttp.ClientError | ConnectionError):
-            raise ExchangeError("reset", f"connection broken: {type(error).__name__} {error}") from None
+            said = self._secret.hide(f"connection broken: {type(error).__name__} {error}")
+            raise ExchangeError("reset", said[:SHOWN_ERROR_CHARACTERS]) from None
 
 
 async def _require_ok(response: Any) -> None:
@@ -104,14 +107,17 @@ async def _require_ok(response: Any) -> None:
         return
     text = (await response.content.read(READ_ERROR_BYTES)).decode("utf-8", "replace")
     wait_s = retry_after_s(response.headers.get("Retry-After"), time.time())
-    raise ExchangeError("status", _message(text) or str(response.reason), response.status, wait_s)
+    said = _message(text) or str(response.reason)
+    if 300 <= response.status < 400:
+        said = f"redirected to {response.headers.get('Location', 'nowhere')[:200]}: give the address it leads to"
+    raise ExchangeError("status", said, response.status, wait_s)
 
 
 def _message(text: str) -> str:
     """Return what an error body says: OpenAI's shape, older vLLM's, FastAPI's, or the text itself."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text.strip()
     if not isinstance(found, dict):
         return text.strip()

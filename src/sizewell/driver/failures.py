@@ -11,6 +11,8 @@ Kind = Literal["status", "timeout", "reset", "unreachable", "malformed", "trunca
 
 AGAIN: tuple[Kind, ...] = ("timeout", "reset", "unreachable", "malformed", "truncated")
 AGAIN_STATUSES = (408, 429)
+GIVEN_UP = ("abort", "error")
+"""Reasons to end with which an engine says that it gave the answer up: what came is a part of it."""
 
 
 class ExchangeError(Exception):
@@ -60,5 +62,5 @@ def retry_after_s(header: str | None, now_unix_s: float) -> float | None:
         return min(float(text), 3600.0)
     try:
         return min(max(0.0, parsedate_to_datetime(text).timestamp() - now_unix_s), 3600.0)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year beyond what dates can be
         return None

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from sizewell.driver.exchange import Usage
-from sizewell.driver.failures import ExchangeError
-from sizewell.driver.reasoning import TagStream, field_of
+from sizewell.driver.failures import GIVEN_UP, ExchangeError
+from sizewell.driver.reasoning import TagStream, content_of, field_of
 from sizewell.traffic.run import FAILED, OK, REJECTED, UNFINISHED, GapCounts, Run
 
 REFUSALS = (400, 401, 403, 404, 408, 413, 422, 429, 503)
@@ -49,9 +49,13 @@ class Recording:
             cached = details.get("cached_tokens") if isinstance(details, dict) else 0
             self.cached_tokens = cached if isinstance(cached, int) else 0
         for choice in chunk.get("choices") or ():
+            if not isinstance(choice, dict):
+                raise ExchangeError("malformed", f"a chunk of the stream holds {str(choice)[:40]!r} for a choice")
             before, finishes = len(self.token_s), bool(choice.get("finish_reason"))
-            if "delta" in choice:
-                self._take_delta(choice["delta"] or {}, finishes, now_s)
+            if choice.get("finish_reason") in GIVEN_UP:
+                raise ExchangeError("truncated", f"the server gave the answer up: {choice['finish_reason']}")
+            if isinstance(choice.get("delta"), dict):
+                self._take_delta(choice["delta"], finishes, now_s)
             elif choice.get("text") or ("text" in choice and not finishes):
                 self._token(now_s, answers=True)
             if finishes and len(self.token_s) == before:
@@ -97,6 +101,12 @@ class Recording:
             self._token(now_s, answers=False)
             return
         content = delta.get("content")
+        if isinstance(content, list):
+            thought, content = content_of(content)
+            if thought:
+                self.think_pieces += 1
+                self._token(now_s, answers=False)
+                return
         if delta.get("tool_calls"):
             self._token(now_s, answers=True)
         elif content:
