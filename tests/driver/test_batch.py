@@ -8,6 +8,7 @@ import io
 import json
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +331,16 @@ def test_the_only_server_is_asked_again_however_often_it_fails(say: Any, double:
 
 
 @pytest.mark.usefixtures("here")
+def test_a_server_that_wants_rest_keeps_no_prompt_from_another(say: Any, double: Served) -> None:
+    with running(lambda *_: Answer(status=429, headers={"Retry-After": "60"})) as (tired, _):
+        urls = ("--url", tired, "--url", double[0], "--window", "8")
+        begun_s = time.monotonic()
+        said = say("batch", _write("p.txt", *map(str, range(40))), *urls, "--json")
+    assert (said.code, said.document["answered"]) == (0, 40)
+    assert time.monotonic() - begun_s < 20
+
+
+@pytest.mark.usefixtures("here")
 def test_the_first_server_may_be_down(say: Any, double: Served) -> None:
     said = say("batch", _write("p.txt", "one"), "--url", "http://127.0.0.1:9", "--url", double[0])
     assert (said.code, double[1].bodies[0]["model"]) == (0, "double"), said.err
@@ -351,7 +362,6 @@ def test_prompts_come_from_standard_input(say: Any, double: Served, monkeypatch:
         ("p.jsonl", "\ufeff\r\n", "p.jsonl: holds no prompt"),
         ("p.csv", "prompt\n", "p.csv: holds no prompt"),
         ("p.json", '{"user_prompts": []}', "p.json: holds no prompt"),
-        ("p.csv", "id;prompt\n1;one\n", "'id;prompt'; commas part columns"),
         ("p.csv", "prompt,prompt\none,two\n", "two columns are named prompt"),
         ("p.jsonl", '{"prompt": [1, 2]}', "token ids go into a body, with url /v1/completions"),
         ("p.jsonl", '{"id": [1], "prompt": "one"}', "id '[1]' is neither text nor number"),

@@ -137,12 +137,17 @@ class Batch:
 
     async def _waited(self, endpoint: Endpoint, error: ExchangeError, attempt: int) -> bool:
         """Wait before the next try, the server at fault resting as long; return False where the batch stops first."""
-        wait_s = self._sending.backoff.wait_s(attempt, error, self._rng)
+        wait_s, now_s = self._sending.backoff.wait_s(attempt, error, self._rng), time.monotonic()
         if error.retry_after_s is not None or error.kind == "unreachable":
-            endpoint.resting_until_s = max(endpoint.resting_until_s, time.monotonic() + wait_s)
+            endpoint.resting_until_s = max(endpoint.resting_until_s, now_s + wait_s)
         else:
-            self._leave_alone(endpoint, time.monotonic())
+            self._leave_alone(endpoint, now_s)
+        if error.retry_after_s is not None and self._others_awake(endpoint, now_s):
+            wait_s -= error.retry_after_s  # one server's rest keeps no prompt from another
         return await self._paused(wait_s)
+
+    def _others_awake(self, endpoint: Endpoint, now_s: float) -> bool:
+        return any(one.resting_until_s <= now_s for one in self._endpoints if one is not endpoint)
 
     def _leave_alone(self, endpoint: Endpoint, now_s: float) -> None:
         """Let a server that only fails rest, each time twice as long, while another does not.
@@ -150,8 +155,8 @@ class Batch:
         One with a dead engine refuses at once, has least in flight, and would use up every prompt's tries.
         """
         endpoint.failures += 1
-        others = any(one.resting_until_s <= now_s for one in self._endpoints if one is not endpoint)
-        if endpoint.failures >= BROKEN_FAILURES and endpoint.resting_until_s <= now_s and others:
+        usual = endpoint.failures < BROKEN_FAILURES or endpoint.resting_until_s > now_s
+        if not usual and self._others_awake(endpoint, now_s):
             backoff = self._sending.backoff
             endpoint.resting_until_s = now_s + min(backoff.most_s, backoff.first_s * 2.0 ** min(endpoint.rests, 30))
             endpoint.rests += 1
