@@ -339,6 +339,22 @@ def test_the_files_hold_what_was_measured(say: Any, double: Served) -> None:
     assert "Throughput" in Path("p.html").read_text()
 
 
+@pytest.mark.usefixtures("here")
+def test_loads_that_are_alike_have_files_of_their_own(say: Any, double: Served) -> None:
+    words = ("--concurrency", "2,2", "--requests", "10", "--rows", "r.csv", "--report", "r.json")
+    say("bench", "--url", double[0], *words, *WORDS)
+    assert sorted(path.name for path in Path().glob("r-*")) == ["r-2-2.csv", "r-2-2.json", "r-2.csv", "r-2.json"]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_report_of_another_tools_load_names_that_tool_and_no_time(say: Any) -> None:
+    measured = Path(__file__).parent / "measured" / "aiperf-0.13.0.jsonl"
+    assert say("bench", "--import", str(measured), "--report", "r.json").code == 0
+    report = json.loads(Path("r.json").read_text())
+    assert set(report["run"]["time"]) == {"duration"}
+    assert report["scenario"]["load"]["standardized"]["tool"] == "AIPerf"
+
+
 @pytest.mark.parametrize(
     ("words", "names"),
     [

@@ -98,7 +98,7 @@ def _as_measured(load: Imported) -> Measured:
     requests = Requests.of(run.scheduled_s, np.maximum(run.input_tokens, 1), whole - think, think)
     return Measured(
         offer=Offer(label=load.label, requests=requests), run=run, recordings=load.recordings, gates=(),
-        counters=Counters(), cpu_fraction=0.0, begun_unix_s=0.0,
+        counters=Counters(), cpu_fraction=0.0, begun_unix_s=None,
     )  # fmt: skip
 
 

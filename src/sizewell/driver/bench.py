@@ -38,7 +38,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measured:
-    """One load as it went: `run` for scoring, `recordings` with every token's time, `gates` that say if it counts."""
+    """One load as it went: `run` for scoring, `recordings` with every token's time, `gates` that say if it counts.
+
+    `begun_unix_s` is None for what another tool measured.
+    """
 
     offer: Offer
     run: Run
@@ -46,7 +49,7 @@ class Measured:
     gates: tuple[Gate, ...]
     counters: Counters
     cpu_fraction: float
-    begun_unix_s: float
+    begun_unix_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
