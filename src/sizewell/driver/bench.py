@@ -118,7 +118,7 @@ async def _measured(
     counted = (await read_counters(client, job.urls, job.metrics)).since(before)
     return Measured(
         offer=offer, run=as_run(recordings), recordings=recordings, counters=counted, cpu_fraction=cpu_fraction,
-        gates=gates(offer.requests, recordings, cpu_fraction, counted), begun_unix_s=begun_unix_s,
+        gates=gates(offer.requests, recordings, cpu_fraction, counted, exact=job.ignore_eos), begun_unix_s=begun_unix_s,
     )  # fmt: skip
 
 
