@@ -17,6 +17,7 @@ def _recorded(tokens: int, *choices: dict[str, Any]) -> Recording:
     one = Recording(row=0, scheduled_s=0.0, asked_tokens=3, sent_s=0.0)
     for number, choice in enumerate(choices, 1):
         one.take({"choices": [choice]}, float(number))
+    one.ended = True
     one.take({"choices": [], "usage": {"prompt_tokens": 2, "completion_tokens": tokens}}, float(len(choices)))
     one.end()
     return one
@@ -41,6 +42,16 @@ def test_an_end_that_carries_nothing_is_no_token() -> None:
 def test_thinking_that_ends_in_silence_is_no_answer() -> None:
     one = _recorded(2, {"delta": {"reasoning": "hm"}}, {"delta": {}, "finish_reason": "length"})
     assert (one.token_s, one.first_answer_s) == ([1.0, 2.0], pytest.approx(nan, nan_ok=True))
+
+
+@pytest.mark.parametrize(("finish", "done"), [("stop", False), (None, True), (None, False)])
+def test_a_stream_that_breaks_off_has_failed(finish: str | None, done: bool) -> None:
+    """Behind a proxy an engine's death ends its streams like any other end."""
+    one = Recording(row=0, scheduled_s=0.0, asked_tokens=3, sent_s=0.0)
+    one.take({"choices": [{"text": "a", "finish_reason": finish}]}, 1.0)
+    one.ended = one.ended or done
+    one.end()
+    assert (one.status == OK) is bool(finish or done)
 
 
 def test_a_stream_without_any_token_has_failed() -> None:

@@ -81,6 +81,13 @@ async def _streamed(response: Any) -> dict[str, Any]:
     return whole.body()
 
 
+async def refuse_whole(response: Any) -> None:
+    """Raise ExchangeError for a body that is no stream where one was asked for: an error, or an answer sent at once."""
+    if "json" in response.headers.get("Content-Type", ""):
+        refuse_error(await read_json(response))
+        raise ExchangeError("malformed", "the answer came at once and not as a stream")
+
+
 def reply_of(body: Mapping[str, Any], request_id: str) -> Reply:
     """Return the reply a body holds; raises ExchangeError where it holds none."""
     choices = body.get("choices")

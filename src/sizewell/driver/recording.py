@@ -23,7 +23,7 @@ class Recording:
     """One request while it happens; times in seconds from the start of the run.
 
     `token_s`: when each piece that carries generated tokens came. `asked_tokens`: the output that was asked for.
-    `server`: the number of the one it was sent to, −1 where nobody says.
+    `server`: the number of the one it was sent to, −1 where nobody says. `ended`: the server said that was all.
     """
 
     row: int
@@ -38,6 +38,7 @@ class Recording:
     cached_tokens: int = 0
     status: int = UNFINISHED
     error: str = ""
+    ended: bool = False
     _silent_end_s: float = nan
     _tags: TagStream = field(default_factory=TagStream)
 
@@ -58,19 +59,22 @@ class Recording:
                 self._take_delta(choice["delta"], finishes, now_s)
             elif choice.get("text") or ("text" in choice and not finishes):
                 self._token(now_s, answers=True)
-            if finishes and len(self.token_s) == before:
-                self._silent_end_s = now_s
+            if finishes:
+                self.ended = True
+                if len(self.token_s) == before:
+                    self._silent_end_s = now_s
 
     def end(self) -> None:
-        """Note that the stream ended well; an answer without a token has failed.
+        """Note that the stream ended well; one without a token, or that breaks off before its answer did, has failed.
 
         A last chunk without text carried a token where the server counted more of them than came: the end mark, or a
         part of a character.
         """
         if isfinite(self._silent_end_s) and self.usage.output_tokens > len(self.token_s):
             self._token(self._silent_end_s, answers=not self.think_pieces)
-        self.status = OK if self.token_s else FAILED
-        self.error = "" if self.token_s else "the stream carried no token"
+        broken = "" if self.ended else "the stream ended before the answer did"
+        self.error = broken if self.token_s else "the stream carried no token"
+        self.status = FAILED if self.error else OK
 
     def fail(self, error: ExchangeError) -> None:
         """Note why there is no whole answer: refused before any token, or broken off."""
@@ -107,7 +111,7 @@ class Recording:
                 self.think_pieces += 1
                 self._token(now_s, answers=False)
                 return
-        if delta.get("tool_calls"):
+        if delta.get("tool_calls") or delta.get("refusal") or delta.get("function_call"):
             self._token(now_s, answers=True)
         elif content:
             self._take_text(content, now_s)
