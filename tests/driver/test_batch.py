@@ -6,9 +6,11 @@ import contextlib
 import errno
 import io
 import json
+import resource
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +239,33 @@ def test_where_files_have_no_locks_it_says_so_and_goes_on(
     monkeypatch.setattr(answers.fcntl, "flock", refuse)
     said = say("batch", _write("p.txt", "a"), "--url", double[0])
     assert (said.code, "start no second batch on it" in said.err) == (0, True)
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """A process that may open few files more than it has, and by no means many."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[0]), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("here", "few_files")
+def test_a_window_wider_than_a_shells_limit_of_files(say: Any, double: Served) -> None:
+    """The limit is raised as far as is allowed: such a batch once ended as if the server were gone."""
+    double[1].script = lambda body, _: Answer(text=prompt_of(body), delay_s=0.3)
+    said = say("batch", _write("p.txt", *map(str, range(400))), "--url", double[0], "--window", "400", "--json")
+    assert (said.code, said.document["answered"], said.document["retried"]) == (0, 400, 0)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_window_wider_than_all_files_is_refused(say: Any, double: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "MOST_FILES", 100)
+    monkeypatch.setattr(client, "getrlimit", lambda _: (100, 100))
+    words = ("--url", double[0], "--window", "40")
+    said = say("batch", _write("p.txt", *map(str, range(40))), *words)
+    assert (said.code, "40 connections at once are more than the 36" in said.err) == (2, True)
+    assert say("bench", "--url", double[0], "--concurrency", "1,40").code == 2
 
 
 @pytest.mark.usefixtures("here")

@@ -194,11 +194,18 @@ def test_answers_that_were_not_streamed_have_no_times(tmp_path: Path) -> None:
         ({key: value for key, value in VLLM.items() if key != "start_times"}, "--save-detailed"),
         ({"benchmarks": [{"requests": {}}]}, "holds no request"),
         ({"benchmarks": "?"}, "not as its tool writes it"),
+        (VLLM | {"input_lens": [100]}, "not as its tool writes it: IndexError"),
     ],
 )
 def test_other_files_are_refused_in_one_line(tmp_path: Path, found: Any, names: str) -> None:
     with pytest.raises(BadInputError, match=names):
         _read(tmp_path, found)
+
+
+def test_a_file_of_brackets_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text("[" * 100_000)
+    with pytest.raises(BadInputError, match="cannot be read as JSON"):
+        read_results(tmp_path / "r.json")
 
 
 @pytest.mark.usefixtures("here")

@@ -12,6 +12,7 @@ from sizewell.cli.output import talk
 from sizewell.cli.quantities import COUNT, RATE, Measure
 from sizewell.cli.traffic_flags import Offered, offered
 from sizewell.driver.bench import Measured, NextOffer, Offer
+from sizewell.driver.client import most_connections, require_room
 from sizewell.driver.gates import LEAST_ROUNDS, spoiled
 from sizewell.driver.saturation import Probe, next_concurrency
 from sizewell.specs.errors import BadInputError
@@ -35,7 +36,9 @@ def next_offer(ctx: click.Context, given: dict[str, Any], slo: Slo) -> NextOffer
 
         def searched(found: Sequence[Measured]) -> Offer | None:
             concurrency = next_concurrency(probes(found, slo), limits)
-            return None if concurrency is None else _closed(ctx, given, concurrency, math.ceil(LEAST_ROUNDS))
+            if concurrency is None or concurrency > most_connections():
+                return None
+            return _closed(ctx, given, concurrency, math.ceil(LEAST_ROUNDS))
 
         return searched
     offers = _listed(ctx, given)
@@ -84,6 +87,7 @@ def _least(given: dict[str, Any]) -> int:
 
 
 def _closed(ctx: click.Context, given: dict[str, Any], concurrency: int, least_rounds: int = 0) -> Offer:
+    require_room(concurrency)
     count = given["requests"] or max(_least(given), ROUNDS * concurrency)
     if count < least_rounds * concurrency:
         count = least_rounds * concurrency

@@ -13,7 +13,7 @@ from typing import Any
 
 from sizewell.driver.answers import AnswerFile, read_answers
 from sizewell.driver.batch import Batch, Files, Sending, watch
-from sizewell.driver.client import Client, opened
+from sizewell.driver.client import Client, opened, require_room
 from sizewell.driver.endpoints import Endpoint
 from sizewell.driver.exchange import Usage
 from sizewell.driver.progress import Progress
@@ -129,6 +129,7 @@ def opened_batch(job: BatchJob, model: str, window: int, say: Say) -> Iterator[O
 async def _run(job: BatchJob, say: Say) -> Outcome:
     async with opened(job.secret, job.timeout_s) as client:
         with opened_batch(job, *await completed(job, client), say) as ready:
+            require_room(min(ready.window, len(ready.left)))
             endpoints = [Endpoint(url=url) for url in job.urls]
             sending = replace(job.sending, window=ready.window)
             batch = Batch(client, endpoints, sending, ready.files, ready.progress)

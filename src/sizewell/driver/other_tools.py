@@ -48,14 +48,14 @@ def read_results(path: Path) -> tuple[Imported, ...]:
         found = _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInputError(f"{path}: cannot be read as JSON: {error}") from None
     reader = next((reader for fits, reader in READERS if fits(found)), None)
     if reader is None:
         raise BadInputError(f"{path}: is no result of vllm bench, GuideLLM, AIPerf or inference-perf with raw times")
     try:
         return reader(found)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise BadInputError(f"{path}: a field is not as its tool writes it: {type(error).__name__} {error}") from None
 
 

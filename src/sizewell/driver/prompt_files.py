@@ -94,7 +94,7 @@ def _dialect(path: Path, text: str) -> Dialect:
             hint = "a list: write an object a line (jq -c .[])" if begins == "[" else "no JSON object at its start"
             raise BadInputError(f"{path}: holds {hint}; --dialect lines sends it line by line")
         return "lines"
-    first = next(line for line in text.split("\n") if line.strip())
+    first = next(line for line in _split(text) if line.strip())
     try:
         return "openai" if "user_prompts" not in json.loads(first) else "tagged"
     except ValueError:
@@ -102,7 +102,7 @@ def _dialect(path: Path, text: str) -> Dialect:
 
 
 def _openai(name: str, text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(_split(text), 1):
         if line.strip():
             place = f"{name}:{number}"
             yield _openai_row(place, _object(place, line))
@@ -199,9 +199,18 @@ def _column(head: Mapping[str, str], known: tuple[str, ...]) -> str | None:
 
 
 def _lines(name: str, text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(_split(text), 1):
         if line.strip():
             yield Row(own_id="", body={"messages": _messages("", line.strip())}, place=f"{name}:{number}")
+
+
+def _split(text: str) -> Iterator[str]:
+    """Yield the lines of a text, which may be larger than what is left of memory; only LF ends one."""
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
 
 
 def _messages(system: str, content: str) -> list[dict[str, str]]:
