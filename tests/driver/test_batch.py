@@ -268,6 +268,27 @@ def test_a_window_wider_than_all_files_is_refused(say: Any, double: Served, monk
     assert say("bench", "--url", double[0], "--concurrency", "1,40").code == 2
 
 
+@pytest.mark.parametrize(("instead", "place"), [(False, "p.answers.jsonl"), (True, "p.answers.jsonl.rescued")])
+@pytest.mark.usefixtures("here")
+def test_answers_deleted_while_they_are_written_are_written_again(
+    say: Any, double: Served, instead: bool, place: str
+) -> None:
+    """An editor that saves the file deletes it, too: the rest went where nobody could read it."""
+
+    def script(body: dict[str, Any], number: int) -> Answer:
+        if number == 5:
+            Path("p.answers.jsonl").unlink()
+            if instead:
+                Path("p.answers.jsonl").write_text("somebody's own\n")
+        return plain(body, number)
+
+    double[1].script = script
+    said = say("batch", _write("p.txt", *map(str, range(9))), "--url", double[0], "--window", "1")
+    assert (said.code, f"the answers are in {place}" in said.err) == (0, True)
+    assert len(_lines(place)) == 9
+    assert not instead or Path("p.answers.jsonl").read_text() == "somebody's own\n"
+
+
 @pytest.mark.usefixtures("here")
 def test_a_redirect_is_named_and_not_followed(say: Any, double: Served) -> None:
     double[1].script = lambda *_: Answer(status=308, headers={"Location": "https://elsewhere/v1"})

@@ -25,7 +25,8 @@ class AnswerFile:
 
     A line is handed to the system in one write, so that a killed program leaves at most one torn line, the last;
     opening heals it. Every few lines, and at the end, the disk is waited for. Keys never reach it. `locked` is False
-    where the file system has no locks (Lustre without `flock`), so that nobody can tell of another program.
+    where the file system has no locks (Lustre without `flock`), so that nobody can tell of another program; `rescued`
+    is where the lines were written again, at the end, because somebody had deleted the file.
     Raises BadInputError where another program writes the same file or the system refuses.
     """
 
@@ -33,6 +34,7 @@ class AnswerFile:
         self.path = path
         self._secret = secret
         self._unsynced = 0
+        self.rescued: Path | None = None
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
@@ -51,7 +53,18 @@ class AnswerFile:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         os.fsync(self._file)
+        if not os.fstat(self._file).st_nlink:
+            self.rescued = self._rescue()
         os.close(self._file)
+
+    def _rescue(self) -> Path:
+        """Write again what was deleted meanwhile, as an editor does that saves a file; beside one that came instead."""
+        place = self.path.with_name(f"{self.path.name}.rescued") if self.path.exists() else self.path
+        at = 0
+        with place.open("wb") as file:
+            while block := os.pread(self._file, HEAL_BLOCK_BYTES, at):
+                at += file.write(block)
+        return place
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Write one line whole."""

@@ -124,6 +124,8 @@ def opened_batch(job: BatchJob, model: str, window: int, say: Say) -> Iterator[O
             left=tuple(prompt for prompt in found.prompts if prompt.key not in done),
             progress=Progress(total=len(found.prompts), begun_s=time.monotonic(), resumed=len(done)),
         )  # fmt: skip
+    if answers.rescued is not None:
+        say(f"{job.answers} was deleted while it was written: the answers are in {answers.rescued}")
 
 
 async def _run(job: BatchJob, say: Say) -> Outcome:
