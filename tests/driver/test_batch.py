@@ -166,6 +166,13 @@ def test_reasoning_is_kept_apart_in_every_dialect(say: Any, double: Served, dial
 
 
 @pytest.mark.usefixtures("here")
+def test_how_many_answers_have_reasoning_is_said_where_none_has(say: Any, double: Served) -> None:
+    """A server that was started without its parser for reasoning gives none, and is no mixture to warn of."""
+    said = say("batch", _write("p.txt", "one", "two"), "--url", double[0])
+    assert "with reasoning: 0 of 2 answers now" in said.out
+
+
+@pytest.mark.usefixtures("here")
 def test_missing_and_unclosed_reasoning_are_counted(say: Any, double: Served) -> None:
     forms: dict[str, Dialect] = {"a": "reasoning", "b": "none", "c": "unclosed"}
     double[1].script = lambda body, _: Answer(text="yes", dialect=forms[prompt_of(body)])
