@@ -397,6 +397,24 @@ def test_a_server_that_wants_rest_keeps_no_prompt_from_another(say: Any, double:
     assert time.monotonic() - begun_s < 20
 
 
+@pytest.mark.usefixtures("here", "impatient")
+def test_a_server_that_takes_few_at_a_time_fails_no_prompt(say: Any, double: Served) -> None:
+    """Every third request is answered: one prompt in five once ran out of tries."""
+    double[1].script = lambda body, number: plain(body, number) if number % 3 == 0 else Answer(status=429)
+    said = say("batch", _write("p.txt", *map(str, range(60))), "--url", double[0], "--retries", "3", "--json")
+    assert (said.code, said.document["answered"]) == (0, 60)
+    assert max(line["attempts"] for line in _lines("p.answers.jsonl")) > 4
+
+
+@pytest.mark.usefixtures("here", "impatient")
+@pytest.mark.parametrize(("retries", "tries"), [("0", 1), ("2", 3)])
+def test_a_server_that_takes_none_is_no_endless_wait(say: Any, double: Served, retries: str, tries: int) -> None:
+    double[1].script = lambda body, number: plain(body, number) if prompt_of(body) == "a" else Answer(status=429)
+    said = say("batch", _write("p.txt", "a", "b"), "--url", double[0], "--retries", retries, "--window", "1", "--json")
+    assert (said.code, said.document["answered"], said.document["failed"]) == (1, 1, 1)
+    assert double[1].seen.count("b") == tries
+
+
 @pytest.mark.usefixtures("here")
 def test_the_first_server_may_be_down(say: Any, double: Served) -> None:
     said = say("batch", _write("p.txt", "one"), "--url", "http://127.0.0.1:9", "--url", double[0])

@@ -106,26 +106,32 @@ class Batch:
                 return
 
     async def _one(self, prompt: Prompt) -> None:
-        """Try a prompt until it is answered, finally refused, or out of tries."""
-        attempt, endpoint = 0, None
+        """Try a prompt until it is answered, finally refused, or out of tries.
+
+        A server that is busy with others (429, or it says when to come again) uses up no try while it answers them.
+        """
+        tries, failed, retries, endpoint = 0, 0, self._sending.backoff.retries, None
+        answered = self._progress.answered
         while True:
             endpoint = least_busy(self._endpoints, time.monotonic(), endpoint)
             if not await self._paused(endpoint.resting_until_s - time.monotonic()):
                 return
+            tries += 1
             try:
-                self._keep(prompt, await self._tried(endpoint, prompt), endpoint, attempt + 1)
+                self._keep(prompt, await self._tried(endpoint, prompt), endpoint, tries)
                 return
             except ExchangeError as error:
                 self._note(error, endpoint)
-                if attempt >= self._sending.backoff.retries and self._all_unreachable(attempt):
+                failed += not (retries and error.busy and self._progress.answered > answered)
+                answered = self._progress.answered
+                if failed > retries and self._all_unreachable(failed - 1):
                     self._lose(error)  # since its first try nothing else was heard: it is the server, not the prompt
                     return
-                if not error.again or attempt >= self._sending.backoff.retries:
-                    self._keep_error(prompt, error, endpoint, attempt + 1)
+                if not error.again or failed > retries:
+                    self._keep_error(prompt, error, endpoint, tries)
                     return
-                if not await self._waited(endpoint, error, attempt):
+                if not await self._waited(endpoint, error, min(tries, retries) - 1):
                     return
-            attempt += 1
             self._progress.retried += 1
 
     async def _tried(self, endpoint: Endpoint, prompt: Prompt) -> Reply:
