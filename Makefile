@@ -40,6 +40,9 @@ demo: $(STAMP)  ## the main job end to end, and the loop closed on an emulated m
 demo-vllm: $(STAMP) $(VLLM_STAMP)  ## the same loop on this machine's processor, with a real vLLM and tiny models
 	@$(BIN)/python bench/demo_vllm.py $(VLLM)
 
+# Kept bytecode spares every worker, and every program that a test starts, from compiling all of it again.
+test test-real: export PYTHONDONTWRITEBYTECODE =
+
 test: $(STAMP)  ## everything that needs nothing outside
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m 'not real'
 

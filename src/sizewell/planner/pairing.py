@@ -21,7 +21,7 @@ from sizewell.planner.demand import INF, Demand, position_of, value_at
 from sizewell.planner.disaggregation import full_prompt_s
 from sizewell.planner.evaluate import USABLE_RATE
 from sizewell.planner.halves import Half, Halves
-from sizewell.planner.question import Objective
+from sizewell.planner.objective import Merits
 from sizewell.planner.support import hands_over
 from sizewell.specs.hardware import ClusterSpec
 
@@ -161,8 +161,10 @@ class _Sizing:
                 near = self._sized(self.fronts.near_s, self.back.near_s[self.back.rows])
                 domain = self.halves.trial.yard.reached.machines.near_gpus[self.back.rows]
                 sized = near.where(self._gpus(near) <= domain, sized)
-            gpus, nodes = self._gpus(sized), self._nodes(sized)
-            score = np.where(self._allowed(sized, gpus, nodes), self._score(sized, gpus, nodes), INF)
+            nodes = self._nodes(sized)
+            merits = self._merits(sized, nodes)
+            objective = self.halves.trial.question.objective
+            score = np.where(self._allowed(sized, merits, nodes), merits.score(objective), INF)
         order = np.argsort(score + HARDLY * nodes, axis=0)[:BEST_OF_BACK]
         for place, column in np.argwhere(np.isfinite(np.take_along_axis(score, order, axis=0))):
             yield self._pair(sized, (order[place, column], column), float(score[order[place, column], column]))
@@ -245,37 +247,23 @@ class _Sizing:
             for half, front, back in zip(self.fronts.halves, sized.front, sized.back, strict=True)
         ])  # fmt: skip
 
-    def _allowed(self, sized: _Sized, gpus: Floats, nodes: Floats) -> NDArray[np.bool_]:
-        limits, yard, rows = self.halves.trial.question.limits, self.halves.trial.yard, self.back.rows
-        usd = self._usd(gpus, nodes)
-        tokens_per_hour = sized.requests_per_s * self.demand.lengths.output_tokens * 3600
-        allowed = np.isfinite(gpus) & self.demand.met(sized.ttft_s, sized.tpot_s)
-        allowed &= nodes <= np.minimum(yard.max_nodes[rows], limits.max_nodes)
-        for value, bound in (
-            (gpus, limits.max_gpus), (usd, limits.usd_per_hour), (self._watts(gpus, nodes), limits.power_w),
-            (usd / tokens_per_hour * 1e6, limits.usd_per_million_tokens),
-        ):  # fmt: skip
+    def _merits(self, sized: _Sized, nodes: Floats) -> Merits[Floats]:
+        yard, rows, gpus, lengths = self.halves.trial.yard, self.back.rows, self._gpus(sized), self.demand.lengths
+        return Merits(
+            gpus=gpus,
+            usd_per_hour=gpus * yard.usd_per_gpu[rows] + nodes * yard.usd_per_node[rows],
+            power_w=self.halves.trial.watts(rows, gpus, nodes),
+            e2e_s=sized.ttft_s + lengths.gaps * sized.tpot_s,
+            output_tokens_per_s=sized.requests_per_s * lengths.output_tokens,
+        )
+
+    def _allowed(self, sized: _Sized, merits: Merits[Floats], nodes: Floats) -> NDArray[np.bool_]:
+        limits = self.halves.trial.question.limits
+        most = np.minimum(self.halves.trial.yard.max_nodes[self.back.rows], limits.max_nodes)
+        allowed: NDArray[np.bool_] = np.isfinite(merits.gpus) & self.demand.met(sized.ttft_s, sized.tpot_s)
+        for value, bound in ((nodes, most), (merits.gpus, limits.max_gpus), *merits.bounded(limits)):
             allowed &= True if bound is None else value <= bound
         return allowed
-
-    def _score(self, sized: _Sized, gpus: Floats, nodes: Floats) -> Floats:
-        usd, tokens_per_s = self._usd(gpus, nodes), sized.requests_per_s * self.demand.lengths.output_tokens
-        by_objective: dict[Objective, Floats] = {
-            "cheapest": usd,
-            "cheapest-per-token": usd / tokens_per_s,
-            "fastest": sized.ttft_s + self.demand.lengths.gaps * sized.tpot_s,
-            "fewest-gpus": gpus,
-            "greenest": self._watts(gpus, nodes) / tokens_per_s,
-        }
-        return by_objective[self.halves.trial.question.objective]
-
-    def _usd(self, gpus: Floats, nodes: Floats) -> Floats:
-        yard, rows = self.halves.trial.yard, self.back.rows
-        usd: Floats = gpus * yard.usd_per_gpu[rows] + nodes * yard.usd_per_node[rows]
-        return usd
-
-    def _watts(self, gpus: Floats, nodes: Floats) -> Floats:
-        return self.halves.trial.watts(self.back.rows, gpus, nodes)
 
 
 def _wait(busy: Floats, each_s: Floats) -> Floats:

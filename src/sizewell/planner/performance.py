@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 
 from sizewell.costs.ledger import MemoryLedger
 from sizewell.planner.columns import Yard
@@ -93,22 +92,10 @@ def _watts(settled: Settler, found: Performance) -> float:
 
 def rank_of(plan: Plan, objective: Objective) -> tuple[float, float, float]:
     """Return what orders plans, the best lowest: the objective, then accelerators, then price."""
-    usd, per_token = plan.cost.usd_per_hour, plan.cost.usd_per_million_output_tokens
-    by_objective: dict[Objective, float] = {
-        "cheapest": inf if usd is None else usd,
-        "cheapest-per-token": inf if per_token is None else per_token,
-        "fastest": plan.service.e2e_s.value,
-        "fewest-gpus": plan.gpus,
-        "greenest": plan.cost.power_w / plan.service.output_tokens_per_s.value,
-    }
-    return by_objective[objective], plan.gpus, inf if usd is None else usd
+    merits = plan.merits
+    return merits.score(objective), merits.gpus, merits.usd_per_hour
 
 
 def affordable(plan: Plan, limits: Limits) -> bool:
     """Return whether a plan keeps the limits on price and power; nobody's price keeps none."""
-    cost = plan.cost
-    bounds = (
-        (cost.usd_per_hour, limits.usd_per_hour), (cost.power_w, limits.power_w),
-        (cost.usd_per_million_output_tokens, limits.usd_per_million_tokens),
-    )  # fmt: skip
-    return all(bound is None or (value is not None and value <= bound) for value, bound in bounds)
+    return all(bound is None or value <= bound for value, bound in plan.merits.bounded(limits))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from sizewell.planner.bill_of_materials import BillOfMaterials
 from sizewell.planner.means import Means
+from sizewell.planner.objective import Merits
 from sizewell.planner.offload import Placement
 from sizewell.planner.question import PriceBasis, Question
 from sizewell.planner.rehearsal import Rehearsal
@@ -145,6 +147,17 @@ class Plan:
     def gpus(self) -> int:
         """Accelerators in use."""
         return self.deployment.gpus
+
+    @property
+    def merits(self) -> Merits[float]:
+        """What it is ordered by, beside others."""
+        return Merits(
+            gpus=self.gpus,
+            usd_per_hour=inf if self.cost.usd_per_hour is None else self.cost.usd_per_hour,
+            power_w=self.cost.power_w,
+            e2e_s=self.service.e2e_s.value,
+            output_tokens_per_s=self.service.output_tokens_per_s.value,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sizewell.costs.batch import Floats
 from sizewell.planner.candidates import Machine
 from sizewell.planner.columns import Column, Rows, Shape
+from sizewell.planner.objective import Merits
 from sizewell.planner.pareto import frontier
 from sizewell.planner.question import Objective, Question
 from sizewell.specs.deployment import Formats, Parallelism
@@ -26,11 +27,13 @@ class Ranking:
         self.column = np.repeat(np.arange(len(columns)), [len(c.rows) for c in columns])
         self.row = np.concatenate([np.arange(len(c.rows)) for c in columns]) if columns else np.array([], int)
         self.tpot = self._all("tpot_s")
-        self.e2e = self._all("ttft_s") + max(self.output_tokens - 1, 1.0) * self.tpot
-        self.gpus = self._all("gpus")
-        self.usd = self._all("usd_per_hour")
-        self.tokens_per_s = self._all("requests_per_s") * self.output_tokens
-        self.watts = self._all("watts")
+        self.merits = Merits(
+            gpus=self._all("gpus"),
+            usd_per_hour=self._all("usd_per_hour"),
+            power_w=self._all("watts"),
+            e2e_s=self._all("ttft_s") + max(self.output_tokens - 1, 1.0) * self.tpot,
+            output_tokens_per_s=self._all("requests_per_s") * self.output_tokens,
+        )
 
     @property
     def size(self) -> int:
@@ -55,11 +58,12 @@ class Ranking:
     def _order(self) -> Rows:
         quantized = np.array([c.variant.formats.weight != "native" for c in self.columns], dtype=np.float64)
         tie = quantized[self.column] if self.size else np.array([])
-        return np.lexsort((self.e2e, tie, self.usd, self.gpus, self._score()))
+        merits = self.merits
+        return np.lexsort((merits.e2e_s, tie, merits.usd_per_hour, merits.gpus, merits.score(self.objective)))
 
     def score(self, index: int) -> float:
         """Return how good a candidate is under the objective; the least is best."""
-        return float(self._score()[index])
+        return float(self.merits.score(self.objective)[index])
 
     def by_accelerator(self, each: int) -> Iterator[list[int]]:
         """Yield the best candidates of every accelerator, best first, accelerators in the order of their best one.
@@ -113,7 +117,7 @@ class Ranking:
         """
         if not self.size:
             return []
-        per_token = self.usd / self.tokens_per_s
+        per_token = self.merits.usd_per_million_tokens
         known = np.flatnonzero(np.isfinite(per_token))
         while True:
             found = [int(known[i]) for i in frontier(1 / self.tpot[known], per_token[known])]
@@ -121,16 +125,6 @@ class Ranking:
             if not failed:
                 return found
             known = np.setdiff1d(known, failed)
-
-    def _score(self) -> Floats:
-        by_objective: dict[Objective, Floats] = {
-            "cheapest": self.usd,
-            "cheapest-per-token": self.usd / self.tokens_per_s,
-            "fastest": self.e2e,
-            "fewest-gpus": self.gpus,
-            "greenest": self.watts / self.tokens_per_s,
-        }
-        return by_objective[self.objective]
 
     def _all(self, name: str) -> Floats:
         parts = [getattr(column, name) for column in self.columns]
