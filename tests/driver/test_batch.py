@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import json
+import resource
+import socket
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +19,7 @@ import pytest
 
 import sizewell
 from driver.double import Answer, Dialect, Double, Fault, plain, prompt_of, running
+from sizewell.driver import answers, client
 
 Served = tuple[str, Double]
 
@@ -159,6 +166,13 @@ def test_reasoning_is_kept_apart_in_every_dialect(say: Any, double: Served, dial
 
 
 @pytest.mark.usefixtures("here")
+def test_how_many_answers_have_reasoning_is_said_where_none_has(say: Any, double: Served) -> None:
+    """A server that was started without its parser for reasoning gives none, and is no mixture to warn of."""
+    said = say("batch", _write("p.txt", "one", "two"), "--url", double[0])
+    assert "with reasoning: 0 of 2 answers now" in said.out
+
+
+@pytest.mark.usefixtures("here")
 def test_missing_and_unclosed_reasoning_are_counted(say: Any, double: Served) -> None:
     forms: dict[str, Dialect] = {"a": "reasoning", "b": "none", "c": "unclosed"}
     double[1].script = lambda body, _: Answer(text="yes", dialect=forms[prompt_of(body)])
@@ -208,6 +222,103 @@ def test_no_output_ever_holds_the_key(say: Any, double: Served, monkeypatch: pyt
     written = "".join(path.read_text() for path in Path().iterdir()) + said.out + said.err
     assert "very" not in written
     assert written.count("[API key]") == 4, "the error, as kept and as shown; the answer's body and its text"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_key_that_is_a_word_leaves_a_file_that_goes_on(
+    say: Any, double: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    double[1].script = lambda *_: Answer(text="the key is under the mat")
+    for asked in (1, 1):
+        assert say("batch", _write("p.txt", "a"), "--url", double[0]).code == 0
+        assert len(double[1].seen) == asked
+    assert _lines("p.answers.jsonl")[0]["answer"] == "the key is under the mat"
+
+
+@pytest.mark.usefixtures("here")
+def test_where_files_have_no_locks_it_says_so_and_goes_on(
+    say: Any, double: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(answers.fcntl, "flock", refuse)
+    said = say("batch", _write("p.txt", "a"), "--url", double[0])
+    assert (said.code, "start no second batch on it" in said.err) == (0, True)
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """A process that may open few files more than it has, and by no means many."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[0]), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("here", "few_files")
+def test_a_window_wider_than_a_shells_limit_of_files(say: Any, double: Served) -> None:
+    """The limit is raised as far as is allowed: such a batch once ended as if the server were gone."""
+    double[1].script = lambda body, _: Answer(text=prompt_of(body), delay_s=0.3)
+    said = say("batch", _write("p.txt", *map(str, range(400))), "--url", double[0], "--window", "400", "--json")
+    assert (said.code, said.document["answered"], said.document["retried"]) == (0, 400, 0)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_window_wider_than_all_files_is_refused(say: Any, double: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "MOST_FILES", 100)
+    monkeypatch.setattr(client, "getrlimit", lambda _: (100, 100))
+    words = ("--url", double[0], "--window", "40")
+    said = say("batch", _write("p.txt", *map(str, range(40))), *words)
+    assert (said.code, "40 connections at once are more than the 36" in said.err) == (2, True)
+    assert say("bench", "--url", double[0], "--concurrency", "1,40").code == 2
+
+
+@pytest.mark.parametrize(("instead", "place"), [(False, "p.answers.jsonl"), (True, "p.answers.jsonl.rescued")])
+@pytest.mark.usefixtures("here")
+def test_answers_deleted_while_they_are_written_are_written_again(
+    say: Any, double: Served, instead: bool, place: str
+) -> None:
+    """An editor that saves the file deletes it, too: the rest went where nobody could read it."""
+
+    def script(body: dict[str, Any], number: int) -> Answer:
+        if number == 5:
+            Path("p.answers.jsonl").unlink()
+            if instead:
+                Path("p.answers.jsonl").write_text("somebody's own\n")
+        return plain(body, number)
+
+    double[1].script = script
+    said = say("batch", _write("p.txt", *map(str, range(9))), "--url", double[0], "--window", "1")
+    assert (said.code, f"the answers are in {place}" in said.err) == (0, True)
+    assert len(_lines(place)) == 9
+    assert not instead or Path("p.answers.jsonl").read_text() == "somebody's own\n"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_redirect_is_named_and_not_followed(say: Any, double: Served) -> None:
+    double[1].script = lambda *_: Answer(status=308, headers={"Location": "https://elsewhere/v1"})
+    said = say("batch", _write("p.txt", "a"), "--url", double[0], "--json")
+    assert (said.code, len(double[1].seen)) == (1, 1)
+    assert "redirected to https://elsewhere/v1" in said.document["first_error"]
+
+
+@pytest.mark.usefixtures("here", "impatient")
+def test_a_node_that_is_off_is_a_lost_server(say: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers no SYN: a listener whose queue is full does neither."""
+    monkeypatch.setattr(client, "CONNECT_S", 0.05)
+    with socket.socket() as full, contextlib.ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        said = say("batch", _write("p.txt", "a", "b"), "--url", url, "--model", "m", "--retries", "1", "--json",
+                   "--window", "2")  # fmt: skip
+    assert (said.code, said.document["failed"], said.document["left"]) == (5, 0, 2)
 
 
 @pytest.mark.usefixtures("here")
@@ -278,6 +389,34 @@ def test_the_only_server_is_asked_again_however_often_it_fails(say: Any, double:
 
 
 @pytest.mark.usefixtures("here")
+def test_a_server_that_wants_rest_keeps_no_prompt_from_another(say: Any, double: Served) -> None:
+    with running(lambda *_: Answer(status=429, headers={"Retry-After": "60"})) as (tired, _):
+        urls = ("--url", tired, "--url", double[0], "--window", "8")
+        begun_s = time.monotonic()
+        said = say("batch", _write("p.txt", *map(str, range(40))), *urls, "--json")
+    assert (said.code, said.document["answered"]) == (0, 40)
+    assert time.monotonic() - begun_s < 20
+
+
+@pytest.mark.usefixtures("here", "impatient")
+def test_a_server_that_takes_few_at_a_time_fails_no_prompt(say: Any, double: Served) -> None:
+    """Every third request is answered: one prompt in five once ran out of tries."""
+    double[1].script = lambda body, number: plain(body, number) if number % 3 == 0 else Answer(status=429)
+    said = say("batch", _write("p.txt", *map(str, range(60))), "--url", double[0], "--retries", "3", "--json")
+    assert (said.code, said.document["answered"]) == (0, 60)
+    assert max(line["attempts"] for line in _lines("p.answers.jsonl")) > 4
+
+
+@pytest.mark.usefixtures("here", "impatient")
+@pytest.mark.parametrize(("retries", "tries"), [("0", 1), ("2", 3)])
+def test_a_server_that_takes_none_is_no_endless_wait(say: Any, double: Served, retries: str, tries: int) -> None:
+    double[1].script = lambda body, number: plain(body, number) if prompt_of(body) == "a" else Answer(status=429)
+    said = say("batch", _write("p.txt", "a", "b"), "--url", double[0], "--retries", retries, "--window", "1", "--json")
+    assert (said.code, said.document["answered"], said.document["failed"]) == (1, 1, 1)
+    assert double[1].seen.count("b") == tries
+
+
+@pytest.mark.usefixtures("here")
 def test_the_first_server_may_be_down(say: Any, double: Served) -> None:
     said = say("batch", _write("p.txt", "one"), "--url", "http://127.0.0.1:9", "--url", double[0])
     assert (said.code, double[1].bodies[0]["model"]) == (0, "double"), said.err
@@ -299,7 +438,6 @@ def test_prompts_come_from_standard_input(say: Any, double: Served, monkeypatch:
         ("p.jsonl", "\ufeff\r\n", "p.jsonl: holds no prompt"),
         ("p.csv", "prompt\n", "p.csv: holds no prompt"),
         ("p.json", '{"user_prompts": []}', "p.json: holds no prompt"),
-        ("p.csv", "id;prompt\n1;one\n", "'id;prompt'; commas part columns"),
         ("p.csv", "prompt,prompt\none,two\n", "two columns are named prompt"),
         ("p.jsonl", '{"prompt": [1, 2]}', "token ids go into a body, with url /v1/completions"),
         ("p.jsonl", '{"id": [1], "prompt": "one"}', "id '[1]' is neither text nor number"),

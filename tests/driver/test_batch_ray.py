@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,13 +21,19 @@ from sizewell.driver.batch_job import BatchJob, opened_batch, run_batch
 from sizewell.driver.failures import Backoff
 from sizewell.driver.prompts import Row
 from sizewell.specs.address import Secret
+from sizewell.specs.errors import UnreachableError
 
 KEY = "a-key-nobody-shall-see"
 CLUSTER = SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0})
 
 
 class Parts:
-    """Stands in for Ray Data: runs every part here, and the first of them twice, as Ray does when a node is lost."""
+    """Stands in for Ray Data: runs every part here, and the first of them twice, as Ray does when a node is lost.
+
+    Of the first round each third record is lost: so a part ends whose process dies.
+    """
+
+    loses = 0
 
     def from_items(self, rows: list[dict[str, str]], *, override_num_blocks: int) -> Parts:
         """Cut rows into parts."""
@@ -41,8 +49,18 @@ class Parts:
 
     def iter_batches(self, **_: Any) -> Iterator[dict[str, list[str]]]:
         """Do it, part by part."""
-        for part in self.parts:
-            yield from self.ask(part)
+        lossy, type(self).loses = self.loses, 0
+        for number, record in enumerate(record for part in self.parts for record in self.ask(part)):
+            if not lossy or number % lossy:
+                yield record
+
+
+class Dying(Parts):
+    """Brings no record of any part."""
+
+    def iter_batches(self, **_: Any) -> Iterator[dict[str, list[str]]]:
+        """Bring nothing."""
+        return iter(())
 
 
 @pytest.fixture
@@ -88,3 +106,46 @@ def test_one_part_reports_each_prompt_as_it_ends_and_the_whole_last(job: BatchJo
     records = [json.loads(one) for batch in batch_ray.ask_all({"prompt": texts}, asked) for one in batch["record"]]
     assert [*map(len, records)] == [1] * 41
     assert records[-1]["whole"]["codes"] == {"http_400": 4, "http_503": 5}
+
+
+def test_what_a_dead_part_did_not_bring_is_asked_in_another_round(
+    job: BatchJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Parts, "loses", 3)
+    found = batch_ray.run_on_ray(job, CLUSTER, print)
+    assert (found.progress.answered, found.progress.failed, found.progress.left) == (36, 4, 0)
+    assert len({line["key"] for line in read_answers(job.answers)}) == 36
+
+
+def test_a_cluster_on_which_every_part_dies_is_given_up(job: BatchJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_ray, "_ray_data", Dying)
+    with pytest.raises(UnreachableError, match="lost every part of 40 prompts"):
+        batch_ray.run_on_ray(job, CLUSTER, print)
+
+
+def test_our_own_fault_on_a_node_keeps_its_traceback_and_loses_the_key(
+    job: BatchJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ValueError(f"no such thing, {KEY}")
+
+    monkeypatch.setattr(batch_ray, "_sent", broken)
+    with pytest.raises(RuntimeError, match="no such thing") as raised:
+        batch_ray.run_on_ray(job, CLUSTER, print)
+    assert "Traceback" in str(raised.value)
+    assert KEY not in str(raised.value)
+
+
+def test_a_schedulers_term_ends_it_as_ctrl_c_does(job: BatchJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminated(Parts):
+        def iter_batches(self, **_: Any) -> Iterator[dict[str, list[str]]]:
+            """Bring a part, then what ends the job."""
+            yield from self.ask(self.parts[0])
+            os.kill(os.getpid(), signal.SIGTERM)
+            yield from self.ask(self.parts[1])
+
+    monkeypatch.setattr(batch_ray, "_ray_data", Terminated)
+    found = batch_ray.run_on_ray(job, CLUSTER, print)
+    assert found.stopped
+    assert found.progress.left > 0
+    assert run_batch(job, print).progress.left == 0

@@ -14,6 +14,8 @@ import pytest
 
 import sizewell
 from driver.double import Answer, Double, running
+from sizewell.cli.bench_page import bench_object, page
+from sizewell.cli.bench_runs import Answer as Found
 from sizewell.driver.client import opened
 from sizewell.driver.load import Load
 from sizewell.driver.recording import as_run
@@ -21,6 +23,7 @@ from sizewell.driver.wording import Wording
 from sizewell.specs.address import Secret
 from sizewell.traffic.requests import Requests
 from sizewell.traffic.score import score
+from sizewell.traffic.workload import Slo
 
 Served = tuple[str, Double]
 WORDS = ("--api", "chat", "--input", "20", "--answer", "5", "--warmup", "0")
@@ -221,6 +224,13 @@ def test_gates_name_short_answers_cache_hits_and_few_rounds(say: Any, double: Se
 
 
 @pytest.mark.usefixtures("here")
+def test_answers_that_may_end_by_themselves_miss_no_length(say: Any, double: Served) -> None:
+    words = ("bench", "--url", double[0], "--users", "1", "--requests", "5", *WORDS[:4], "--answer", "50", "--json")
+    for more, missed in (((), True), (("--stop-at-eos",), False)):
+        assert any("output lengths" in line for line in say(*words, *more).document["missed"]) is missed
+
+
+@pytest.mark.usefixtures("here")
 def test_two_runs_share_no_prompt_and_a_salt_repeats_them(say: Any, double: Served) -> None:
     words = ("bench", "--url", double[0], "--users", "1", "--requests", "2", "--input", "50", "--warmup", "0", "--json")
     first, second = say(*words), say(*words)
@@ -288,6 +298,34 @@ def test_a_search_finds_what_holds_the_limits(say: Any, double: Served) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_a_search_offers_every_load_five_rounds_however_few_requests_are_asked_for(say: Any, double: Served) -> None:
+    """It once took the number of requests for the knee: no more than those can be in flight."""
+    double[1].script = lambda *_: Answer(
+        text="tok", tokens=1, delay_s=0.01 if double[1].in_flight <= 2 else 0.3, prompt_tokens=20
+    )
+    words = ("--saturate", "--requests", "8", "--ttft", "150ms", "--statistic", "mean", *WORDS[:4], "--answer", "1")
+    said = say("bench", "--url", double[0], *words, "--warmup", "0", "--field", "n=1", "--json")
+    points = {point["concurrency"]: point["requests"] for point in said.document["points"]}
+    assert points[1] == 8
+    assert all(requests == max(8, 5 * level) for level, requests in points.items())
+    assert points[2] == 10
+
+
+def test_a_search_says_what_it_could_not_judge() -> None:
+    found = Found(
+        url="u", model="m", salt=0, slo=Slo(), points=(), searched=True, found_concurrency=4,
+        unknown_above={8: "client CPU"},
+    )  # fmt: skip
+    (*_, said) = page(found)
+    assert said == (
+        "search: at least 4 at once gives nearly all the throughput, in 0 probes; 8 at once says nothing: client CPU"
+    )
+    (*_, said) = page(replace(found, found_concurrency=None, unknown_above={1: "client CPU"}))
+    assert said == "search: 1 at once says nothing: client CPU"
+    assert bench_object(found)["unknown_above"] == {"8": "client CPU"}
+
+
+@pytest.mark.usefixtures("here")
 def test_a_search_binds_the_percentile_asked_for_and_names_it(say: Any, double: Served) -> None:
     """A server of six slots that is slow one time in five holds a limit by its median, and never by its p90."""
     double[1].script = lambda _, number: Answer(
@@ -337,6 +375,22 @@ def test_the_files_hold_what_was_measured(say: Any, double: Served) -> None:
     assert all(len(line["token_s"]) == 5 for line in lines)
     assert report["results"]["request_performance"]["aggregate"]["requests"]["total"] == 20
     assert "Throughput" in Path("p.html").read_text()
+
+
+@pytest.mark.usefixtures("here")
+def test_loads_that_are_alike_have_files_of_their_own(say: Any, double: Served) -> None:
+    words = ("--concurrency", "2,2", "--requests", "10", "--rows", "r.csv", "--report", "r.json")
+    say("bench", "--url", double[0], *words, *WORDS)
+    assert sorted(path.name for path in Path().glob("r-*")) == ["r-2-2.csv", "r-2-2.json", "r-2.csv", "r-2.json"]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_report_of_another_tools_load_names_that_tool_and_no_time(say: Any) -> None:
+    measured = Path(__file__).parent / "measured" / "aiperf-0.13.0.jsonl"
+    assert say("bench", "--import", str(measured), "--report", "r.json").code == 0
+    report = json.loads(Path("r.json").read_text())
+    assert set(report["run"]["time"]) == {"duration"}
+    assert report["scenario"]["load"]["standardized"]["tool"] == "AIPerf"
 
 
 @pytest.mark.parametrize(

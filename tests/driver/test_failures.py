@@ -32,7 +32,8 @@ def test_waits_grow_are_jittered_and_honour_the_server() -> None:
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("3", 3.0), (" 1.5 ", 1.5), (formatdate(1000, usegmt=True), 40.0), ("-1", None), ("soon", None), (None, None)],
-)
+    [("3", 3.0), (" 1.5 ", 1.5), (formatdate(1000, usegmt=True), 40.0), ("-1", None), ("soon", None), (None, None),
+     ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None)],
+)  # fmt: skip
 def test_retry_after_is_a_number_or_a_date(header: str | None, seconds: float | None) -> None:
     assert retry_after_s(header, 960.0) == seconds

@@ -90,6 +90,23 @@ def test_vllm_bench(tmp_path: Path) -> None:
     assert felt.e2e.mean_s == pytest.approx(np.mean([0.22, 0.3]))
 
 
+def test_vllm_bench_counts_the_wait_for_a_place_under_a_rate(tmp_path: Path) -> None:
+    """Without a rate all requests are due at once, and waiting for a place is what a closed loop does."""
+    waited = {"queue_times": [0.0, 0.5, 0.0]}
+    (paced,) = _read(tmp_path, VLLM | waited | {"request_rate": 1.0})
+    (closed,) = _read(tmp_path, VLLM | waited)
+    assert (paced.label, closed.label) == ("1.0/s", "2")
+    assert score(paced.run).ttft.mean_s == pytest.approx((0.1 + 0.7) / 2)
+    assert score(closed.run).ttft.mean_s == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_several_results_of_vllm_bench_are_several_loads(tmp_path: Path, lines: bool) -> None:
+    """`--append-result` writes one after the other, a sweep a list."""
+    found = _read(tmp_path, [VLLM, VLLM | {"max_concurrency": 4}], lines=lines)
+    assert [load.label for load in found] == ["2", "4"]
+
+
 def test_guidellm_whose_tpot_holds_the_first_token(tmp_path: Path) -> None:
     (load,) = _read(tmp_path, GUIDELLM)
     felt = score(load.run)
@@ -177,11 +194,18 @@ def test_answers_that_were_not_streamed_have_no_times(tmp_path: Path) -> None:
         ({key: value for key, value in VLLM.items() if key != "start_times"}, "--save-detailed"),
         ({"benchmarks": [{"requests": {}}]}, "holds no request"),
         ({"benchmarks": "?"}, "not as its tool writes it"),
+        (VLLM | {"input_lens": [100]}, "not as its tool writes it: IndexError"),
     ],
 )
 def test_other_files_are_refused_in_one_line(tmp_path: Path, found: Any, names: str) -> None:
     with pytest.raises(BadInputError, match=names):
         _read(tmp_path, found)
+
+
+def test_a_file_of_brackets_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text("[" * 100_000)
+    with pytest.raises(BadInputError, match="cannot be read as JSON"):
+        read_results(tmp_path / "r.json")
 
 
 @pytest.mark.usefixtures("here")

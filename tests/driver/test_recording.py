@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sizewell.driver.failures import ExchangeError
 from sizewell.driver.recording import Recording
 from sizewell.traffic.run import FAILED, OK
 
@@ -16,6 +17,7 @@ def _recorded(tokens: int, *choices: dict[str, Any]) -> Recording:
     one = Recording(row=0, scheduled_s=0.0, asked_tokens=3, sent_s=0.0)
     for number, choice in enumerate(choices, 1):
         one.take({"choices": [choice]}, float(number))
+    one.ended = True
     one.take({"choices": [], "usage": {"prompt_tokens": 2, "completion_tokens": tokens}}, float(len(choices)))
     one.end()
     return one
@@ -42,5 +44,27 @@ def test_thinking_that_ends_in_silence_is_no_answer() -> None:
     assert (one.token_s, one.first_answer_s) == ([1.0, 2.0], pytest.approx(nan, nan_ok=True))
 
 
+@pytest.mark.parametrize(("finish", "done"), [("stop", False), (None, True), (None, False)])
+def test_a_stream_that_breaks_off_has_failed(finish: str | None, done: bool) -> None:
+    """Behind a proxy an engine's death ends its streams like any other end."""
+    one = Recording(row=0, scheduled_s=0.0, asked_tokens=3, sent_s=0.0)
+    one.take({"choices": [{"text": "a", "finish_reason": finish}]}, 1.0)
+    one.ended = one.ended or done
+    one.end()
+    assert (one.status == OK) is bool(finish or done)
+
+
 def test_a_stream_without_any_token_has_failed() -> None:
     assert _recorded(0, {"text": "", "finish_reason": "stop"}).status == FAILED
+
+
+def test_thinking_parts_are_no_answer() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    one = _recorded(2, {"delta": {"content": [thinking]}}, {"delta": {"content": [{"type": "text", "text": "yes"}]}})
+    assert (one.token_s, one.first_answer_s, one.think_tokens) == ([1.0, 2.0], 2.0, 1)
+
+
+@pytest.mark.parametrize("choice", [None, "x", {"delta": {"content": "a"}, "finish_reason": "abort"}])
+def test_what_is_no_choice_or_was_given_up_fails_its_request_alone(choice: Any) -> None:
+    with pytest.raises(ExchangeError):
+        _recorded(1, choice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -108,6 +109,32 @@ def test_killed_on_ray_it_goes_on_without(ray_cluster: str, tmp_path: Path) -> N
     assert len(times) == len(ids)
     redone = sum(times.values()) - len(ids)
     assert redone < len(ids) / 2, redone
+
+
+def workers() -> list[int]:
+    """Return the processes of Ray that ask prompts."""
+    said = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [int(line.split()[0]) for line in said.splitlines() if "ray::" in line and "ask_all" in line]
+
+
+def test_killed_workers_lose_nothing_and_redo_what_was_in_flight(ray_cluster: str, tmp_path: Path) -> None:
+    """Ray would begin a dead worker's part again and leave out as many answers as it had brought."""
+    ids, kills = write(tmp_path), 0
+    with double(tmp_path / "log", delay_s=0.2) as url:
+        running = started(tmp_path, url, "--ray", ray_cluster)
+        for enough in (60, 160):
+            deadline = time.monotonic() + PATIENCE_S
+            while len(kept(tmp_path)) < enough:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            os.kill(workers()[0], signal.SIGKILL)
+            kills += 1
+        out, talk = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 0, talk
+    assert sorted(line["custom_id"] for line in kept(tmp_path)) == sorted(ids)
+    assert json.loads(out)["left"] == 0
+    redone = len((tmp_path / "log").read_text().splitlines()) - len(ids)
+    assert redone <= kills * WINDOW, redone
 
 
 def test_errors_and_a_lost_server_are_said_as_without_ray(

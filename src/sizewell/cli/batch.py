@@ -112,14 +112,14 @@ def _job(given: dict[str, Any]) -> BatchJob:
     from sizewell.driver.batch_job import BatchJob
     from sizewell.driver.client import load_aiohttp
     from sizewell.driver.failures import Backoff
-    from sizewell.driver.prompt_files import STDIN, read_rows
+    from sizewell.driver.prompt_files import read_rows, stem_of
     from sizewell.specs.address import base_url, secret_from
 
     load_aiohttp()
     shard = _shard(given["shard"])
     source = Path(given["prompts"])
     part = f".{shard.index}-of-{shard.count}" if shard.count > 1 else ""
-    stem = ("stdin" if source == STDIN else source.stem) + part
+    stem = stem_of(source) + part
     window = given["window"] or (planned_window(Path(given["plan_file"])) if given["plan_file"] else None)
     return BatchJob(
         urls=tuple(dict.fromkeys(base_url(url) for url in given["urls"])),

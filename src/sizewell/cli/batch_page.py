@@ -47,6 +47,8 @@ def lines(job: BatchJob, found: Outcome, bill: Bill) -> Iterator[str]:
     speed = f", {amount(sent.output_tokens / found.elapsed_s)} output tokens/s now" if sent.output_tokens else ""
     think = f" (of them {used.think_tokens:,} thought)" if used.think_tokens else ""
     yield f"tokens of all answers: {used.input_tokens:,} in, {used.output_tokens:,} out{think}{speed}"
+    if done.answered:
+        yield f"with reasoning: {done.with_reasoning:,} of {done.answered:,} answers now"
     usd = bill.usd(found)
     if usd is not None:
         per = f", {usd / sent.output_tokens * MILLION:,.2f} USD per million output tokens" if sent.output_tokens else ""

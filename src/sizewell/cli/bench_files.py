@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
@@ -30,8 +31,7 @@ def write(given: dict[str, Any], answer: Answer) -> None:
     from sizewell.cli.run_files import write_rows
 
     many = len(answer.points) > 1
-    for point in answer.points:
-        label = point.measured.offer.label if many else ""
+    for point, label in zip(answer.points, _labels(answer) if many else [""], strict=True):
         if given["rows"] is not None:
             write_rows(_named(given["rows"], label), point.measured.run)
         if given["report"] is not None:
@@ -54,6 +54,17 @@ def _report(path: Path, answer: Answer, point: Point) -> None:
 
     made = benchmark_report(point.measured, point.score, answer.model, version("sizewell"))
     write_text(path, json.dumps(made, indent=2, allow_nan=False) + "\n")
+
+
+def _labels(answer: Answer) -> list[str]:
+    """Return the labels of all loads; of those that are alike the second is `8-2`."""
+    times: Counter[str] = Counter()
+    found = []
+    for point in answer.points:
+        label = point.measured.offer.label
+        times[label] += 1
+        found.append(label if times[label] == 1 else f"{label}-{times[label]}")
+    return found
 
 
 def _named(name: str, label: str) -> Path:

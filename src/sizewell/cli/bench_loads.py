@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from sizewell.cli.output import talk
 from sizewell.cli.quantities import COUNT, RATE, Measure
 from sizewell.cli.traffic_flags import Offered, offered
 from sizewell.driver.bench import Measured, NextOffer, Offer
+from sizewell.driver.client import most_connections, require_room
+from sizewell.driver.gates import LEAST_ROUNDS, spoiled
 from sizewell.driver.saturation import Probe, next_concurrency
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.distribution import LEAST_FOR_P99
@@ -33,7 +36,9 @@ def next_offer(ctx: click.Context, given: dict[str, Any], slo: Slo) -> NextOffer
 
         def searched(found: Sequence[Measured]) -> Offer | None:
             concurrency = next_concurrency(probes(found, slo), limits)
-            return None if concurrency is None else _closed(ctx, given, concurrency)
+            if concurrency is None or concurrency > most_connections():
+                return None
+            return _closed(ctx, given, concurrency, math.ceil(LEAST_ROUNDS))
 
         return searched
     offers = _listed(ctx, given)
@@ -42,13 +47,15 @@ def next_offer(ctx: click.Context, given: dict[str, Any], slo: Slo) -> NextOffer
 
 def probes(found: Sequence[Measured], slo: Slo) -> dict[int, Probe]:
     """Return what a search has seen, by concurrency."""
-    return {int(one.offer.requests.concurrency or 0): _probe(score(one.run, slo)) for one in found}
+    return {int(one.offer.requests.concurrency or 0): _probe(one, score(one.run, slo)) for one in found}
 
 
-def _probe(seen: Score) -> Probe:
+def _probe(one: Measured, seen: Score) -> Probe:
     speed = seen.steady or seen.wall
     held = seen.ok == seen.offered and all(limit.held for limit in seen.limits)
-    return Probe(tokens_per_s=speed.output_tokens_per_s if speed else 0.0, held=held)
+    times = any(limit.name.endswith(" tpot") for limit in seen.limits)
+    why = spoiled(one.gates, times=times) if seen.ok == seen.offered or not seen.limits else ""
+    return Probe(tokens_per_s=speed.output_tokens_per_s if speed else 0.0, held=held, spoiled=why)
 
 
 def _listed(ctx: click.Context, given: dict[str, Any]) -> list[Offer]:
@@ -79,8 +86,12 @@ def _least(given: dict[str, Any]) -> int:
     return max(LEAST_REQUESTS, LEAST_FOR[given["statistic"]])
 
 
-def _closed(ctx: click.Context, given: dict[str, Any], concurrency: int) -> Offer:
+def _closed(ctx: click.Context, given: dict[str, Any], concurrency: int, least_rounds: int = 0) -> Offer:
+    require_room(concurrency)
     count = given["requests"] or max(_least(given), ROUNDS * concurrency)
+    if count < least_rounds * concurrency:
+        count = least_rounds * concurrency
+        talk(f"{concurrency}: {count:,} requests, or few would be sent while all {concurrency} are in flight")
     found = offered(ctx, {**given, "users": float(concurrency), "rate": None, "requests": count})
     return _offer(str(concurrency), found)
 

@@ -143,11 +143,14 @@ def _outcome(point: Point) -> Iterator[str]:
 
 
 def _found(answer: Answer) -> str:
+    unknown = "".join(f"{level:,} at once says nothing: {gate}" for level, gate in answer.unknown_above.items())
     if answer.found_concurrency is None:
-        return f"search: not even one at a time holds {terms(answer.slo)}"
+        return f"search: {unknown or f'not even one at a time holds {terms(answer.slo)}'}"
     limited = answer.slo.limits
     what = f"is the most that holds {terms(answer.slo)}" if limited else "gives nearly all the throughput"
-    return f"search: {answer.found_concurrency:,} at once {what}, in {len(answer.points)} probes"
+    least = "at least " if unknown else ""
+    found = f"search: {least}{answer.found_concurrency:,} at once {what}, in {len(answer.points)} probes"
+    return f"{found}; {unknown}" if unknown else found
 
 
 def bench_object(answer: Answer) -> Object:
@@ -160,6 +163,7 @@ def bench_object(answer: Answer) -> Object:
         "points": [_point_object(point) for point in answer.points],
         "searched": answer.searched,
         "found_concurrency": answer.found_concurrency,
+        "unknown_above": {str(level): gate for level, gate in answer.unknown_above.items()},
         "missed": missed(answer),
     }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from sizewell.cli.bench_loads import next_offer, probes
 from sizewell.cli.output import talk
 from sizewell.driver.bench import BenchJob, Measured, Offer, run_bench
 from sizewell.driver.saturation import answer as searched_for
+from sizewell.driver.saturation import unknown_above
 from sizewell.specs.deployment import Deployment
 from sizewell.traffic.overload import overload
 from sizewell.traffic.requests import NONE
@@ -53,7 +55,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Answer:
-    """All loads. `found_concurrency`: what a search found; None where none was made, or no limit held anywhere."""
+    """All loads. `found_concurrency`: what a search found; None where none was made, or no limit held anywhere.
+
+    `unknown_above`: the concurrency above it that cannot be judged, and the gate that was missed there.
+    """
 
     url: str
     model: str
@@ -62,6 +67,7 @@ class Answer:
     points: tuple[Point, ...]
     searched: bool = False
     found_concurrency: int | None = None
+    unknown_above: Mapping[int, str] = field(default_factory=dict)
 
 
 def bench(ctx: click.Context, given: dict[str, Any], job: BenchJob, slo: Slo) -> Answer:
@@ -72,10 +78,11 @@ def bench(ctx: click.Context, given: dict[str, Any], job: BenchJob, slo: Slo) ->
         _stated(given, None)  # a name that is not known is better refused before minutes of load than after
     model, found = run_bench(job, offers, _told)
     points = tuple(_point(given, one, slo, predicts) for one in found)
-    limits = any(point.score.limits for point in points)
+    seen = probes(found, slo) if given["saturate"] else {}
+    at_once = searched_for(seen, bool(slo.limits)) if seen else None
     return Answer(
         url=", ".join(job.urls), model=model, salt=job.salt, slo=slo, points=points, searched=given["saturate"],
-        found_concurrency=searched_for(probes(found, slo), limits) if given["saturate"] else None,
+        found_concurrency=at_once, unknown_above=unknown_above(seen, at_once),
     )  # fmt: skip
 
 
@@ -98,7 +105,7 @@ def _as_measured(load: Imported) -> Measured:
     requests = Requests.of(run.scheduled_s, np.maximum(run.input_tokens, 1), whole - think, think)
     return Measured(
         offer=Offer(label=load.label, requests=requests), run=run, recordings=load.recordings, gates=(),
-        counters=Counters(), cpu_fraction=0.0, begun_unix_s=0.0,
+        counters=Counters(), cpu_fraction=0.0, begun_unix_s=None,
     )  # fmt: skip
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from typing import Any
 
@@ -22,6 +23,11 @@ def connected(address: str) -> Iterator[Any]:
     except ImportError:
         raise BadInputError("--ray needs Ray: pip install 'sizewell[ray]'") from None
     _check_listens(address)
+    with redirect_stdout(sys.stderr):  # where Ray would say that a worker died, and at last repeat it, is the result
+        yield from _connected(ray, address)
+
+
+def _connected(ray: Any, address: str) -> Iterator[Any]:
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError) as error:

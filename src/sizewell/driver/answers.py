@@ -24,7 +24,9 @@ class AnswerFile:
     """A file of JSON lines open for appending, by one program at a time.
 
     A line is handed to the system in one write, so that a killed program leaves at most one torn line, the last;
-    opening heals it. Every few lines, and at the end, the disk is waited for. Keys never reach it.
+    opening heals it. Every few lines, and at the end, the disk is waited for. Keys never reach it. `locked` is False
+    where the file system has no locks (Lustre without `flock`), so that nobody can tell of another program; `rescued`
+    is where the lines were written again, at the end, because somebody had deleted the file.
     Raises BadInputError where another program writes the same file or the system refuses.
     """
 
@@ -32,15 +34,12 @@ class AnswerFile:
         self.path = path
         self._secret = secret
         self._unsynced = 0
+        self.rescued: Path | None = None
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             raise BadInputError(f"{path}: cannot be written: {error.strerror}") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._file)
-            raise BadInputError(f"{path}: another sizewell writes it: wait, or name another with --output") from None
+        self.locked = _locked(self._file, path)
         _require_ours(self._file, path, 0)
         if empty:
             os.ftruncate(self._file, 0)
@@ -54,11 +53,22 @@ class AnswerFile:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         os.fsync(self._file)
+        if not os.fstat(self._file).st_nlink:
+            self.rescued = self._rescue()
         os.close(self._file)
+
+    def _rescue(self) -> Path:
+        """Write again what was deleted meanwhile, as an editor does that saves a file; beside one that came instead."""
+        place = self.path.with_name(f"{self.path.name}.rescued") if self.path.exists() else self.path
+        at = 0
+        with place.open("wb") as file:
+            while block := os.pread(self._file, HEAL_BLOCK_BYTES, at):
+                at += file.write(block)
+        return place
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Write one line whole."""
-        text = self._secret.hide(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
+        text = json.dumps(self._secret.hide_in(line), ensure_ascii=False, separators=(",", ":"))
         data = (text.translate(ALSO_LINE_ENDS) + "\n").encode("utf-8", "replace")
         written = os.write(self._file, data)
         while written < len(data):  # a full disk or a signal cut it
@@ -67,6 +77,18 @@ class AnswerFile:
         if self._unsynced >= SYNC_EVERY_LINES:
             os.fsync(self._file)
             self._unsynced = 0
+
+
+def _locked(file: int, path: Path) -> bool:
+    """Return whether a file is this program's alone; some cluster file systems cannot say."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        raise BadInputError(f"{path}: another sizewell writes it: wait, or name another with --output") from None
+    except OSError:
+        return False
+    return True
 
 
 def _require_ours(file: int, path: Path, at: int) -> None:

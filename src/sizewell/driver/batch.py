@@ -106,26 +106,32 @@ class Batch:
                 return
 
     async def _one(self, prompt: Prompt) -> None:
-        """Try a prompt until it is answered, finally refused, or out of tries."""
-        attempt, endpoint = 0, None
+        """Try a prompt until it is answered, finally refused, or out of tries.
+
+        A server that is busy with others (429, or it says when to come again) uses up no try while it answers them.
+        """
+        tries, failed, retries, endpoint = 0, 0, self._sending.backoff.retries, None
+        answered = self._progress.answered
         while True:
             endpoint = least_busy(self._endpoints, time.monotonic(), endpoint)
             if not await self._paused(endpoint.resting_until_s - time.monotonic()):
                 return
+            tries += 1
             try:
-                self._keep(prompt, await self._tried(endpoint, prompt), endpoint, attempt + 1)
+                self._keep(prompt, await self._tried(endpoint, prompt), endpoint, tries)
                 return
             except ExchangeError as error:
                 self._note(error, endpoint)
-                if attempt >= self._sending.backoff.retries and self._all_unreachable(attempt):
+                failed += not (retries and error.busy and self._progress.answered > answered)
+                answered = self._progress.answered
+                if failed > retries and self._all_unreachable(failed - 1):
                     self._lose(error)  # since its first try nothing else was heard: it is the server, not the prompt
                     return
-                if not error.again or attempt >= self._sending.backoff.retries:
-                    self._keep_error(prompt, error, endpoint, attempt + 1)
+                if not error.again or failed > retries:
+                    self._keep_error(prompt, error, endpoint, tries)
                     return
-                if not await self._waited(endpoint, error, attempt):
+                if not await self._waited(endpoint, error, min(tries, retries) - 1):
                     return
-            attempt += 1
             self._progress.retried += 1
 
     async def _tried(self, endpoint: Endpoint, prompt: Prompt) -> Reply:
@@ -137,12 +143,17 @@ class Batch:
 
     async def _waited(self, endpoint: Endpoint, error: ExchangeError, attempt: int) -> bool:
         """Wait before the next try, the server at fault resting as long; return False where the batch stops first."""
-        wait_s = self._sending.backoff.wait_s(attempt, error, self._rng)
+        wait_s, now_s = self._sending.backoff.wait_s(attempt, error, self._rng), time.monotonic()
         if error.retry_after_s is not None or error.kind == "unreachable":
-            endpoint.resting_until_s = max(endpoint.resting_until_s, time.monotonic() + wait_s)
+            endpoint.resting_until_s = max(endpoint.resting_until_s, now_s + wait_s)
         else:
-            self._leave_alone(endpoint, time.monotonic())
+            self._leave_alone(endpoint, now_s)
+        if error.retry_after_s is not None and self._others_awake(endpoint, now_s):
+            wait_s -= error.retry_after_s  # one server's rest keeps no prompt from another
         return await self._paused(wait_s)
+
+    def _others_awake(self, endpoint: Endpoint, now_s: float) -> bool:
+        return any(one.resting_until_s <= now_s for one in self._endpoints if one is not endpoint)
 
     def _leave_alone(self, endpoint: Endpoint, now_s: float) -> None:
         """Let a server that only fails rest, each time twice as long, while another does not.
@@ -150,8 +161,8 @@ class Batch:
         One with a dead engine refuses at once, has least in flight, and would use up every prompt's tries.
         """
         endpoint.failures += 1
-        others = any(one.resting_until_s <= now_s for one in self._endpoints if one is not endpoint)
-        if endpoint.failures >= BROKEN_FAILURES and endpoint.resting_until_s <= now_s and others:
+        usual = endpoint.failures < BROKEN_FAILURES or endpoint.resting_until_s > now_s
+        if not usual and self._others_awake(endpoint, now_s):
             backoff = self._sending.backoff
             endpoint.resting_until_s = now_s + min(backoff.most_s, backoff.first_s * 2.0 ** min(endpoint.rests, 30))
             endpoint.rests += 1

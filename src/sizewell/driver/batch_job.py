@@ -13,7 +13,7 @@ from typing import Any
 
 from sizewell.driver.answers import AnswerFile, read_answers
 from sizewell.driver.batch import Batch, Files, Sending, watch
-from sizewell.driver.client import Client, opened
+from sizewell.driver.client import Client, opened, require_room
 from sizewell.driver.endpoints import Endpoint
 from sizewell.driver.exchange import Usage
 from sizewell.driver.progress import Progress
@@ -117,16 +117,21 @@ def opened_batch(job: BatchJob, model: str, window: int, say: Say) -> Iterator[O
     with AnswerFile(job.answers, job.secret) as answers, AnswerFile(job.errors, job.secret, empty=True) as errors:
         done, usage = _answered(job.answers, found.prompts)
         say(f"{len(found.prompts):,} prompts, {len(done):,} answered already; {model}, {window} at a time")
+        if not answers.locked:
+            say(f"{job.answers} lies where files have no locks: start no second batch on it")
         yield Opened(
             model=model, window=window, found=found, usage=usage, files=Files(answers=answers, errors=errors),
             left=tuple(prompt for prompt in found.prompts if prompt.key not in done),
             progress=Progress(total=len(found.prompts), begun_s=time.monotonic(), resumed=len(done)),
         )  # fmt: skip
+    if answers.rescued is not None:
+        say(f"{job.answers} was deleted while it was written: the answers are in {answers.rescued}")
 
 
 async def _run(job: BatchJob, say: Say) -> Outcome:
     async with opened(job.secret, job.timeout_s) as client:
         with opened_batch(job, *await completed(job, client), say) as ready:
+            require_room(min(ready.window, len(ready.left)))
             endpoints = [Endpoint(url=url) for url in job.urls]
             sending = replace(job.sending, window=ready.window)
             batch = Batch(client, endpoints, sending, ready.files, ready.progress)

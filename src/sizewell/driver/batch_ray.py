@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from queue import SimpleQueue
 from threading import Thread
+from traceback import format_exc
 from typing import Any
+from warnings import catch_warnings
 
 from sizewell.driver.batch import Batch, Files, Sending, count_reply
 from sizewell.driver.batch_job import BatchJob, Opened, Outcome, Say, completed, opened_batch
@@ -23,6 +27,7 @@ from sizewell.driver.exchange import reply_of
 from sizewell.driver.progress import Progress
 from sizewell.driver.prompts import Prompt
 from sizewell.specs.address import Secret
+from sizewell.specs.errors import UnreachableError
 
 PARTS_PER_CORE = 4
 """Parts a core's share is cut into, one after another: cores differ, and so do answers."""
@@ -42,19 +47,40 @@ class Asked:
 def run_on_ray(job: BatchJob, ray: Any, say: Say) -> Outcome:
     """Run a batch to its end on the cluster `ray` is connected to, on whose nodes sizewell is installed.
 
+    A part whose process dies is not begun again by Ray, which would ask all of it and leave out as many records as had
+    come, whichever those were: what it did not bring is asked in another round.
     Raises as `run_batch`, and what Ray raises where it gives the work up.
     """
     with opened_batch(job, *asyncio.run(_completed(job)), say) as ready:
         keeper = _Keeper(ready, say, job.say_every_s)
         stopped = False
         try:
-            for record in _records(ray, job, ready):
-                keeper.take(record)
-                if keeper.lost_server:
-                    break
+            with _terminable():
+                _keep_all(ray, job, ready.window, keeper)
         except KeyboardInterrupt:
             stopped = True
         return ready.outcome(stopped=stopped, lost_server=keeper.lost_server)
+
+
+def _keep_all(ray: Any, job: BatchJob, window: int, keeper: _Keeper) -> None:
+    """Ask what is left, round after round, until nothing is or no server answers."""
+    while left := keeper.left():
+        for record in _records(ray, job, window, left):
+            keeper.take(record)
+            if keeper.lost_server:
+                return
+        if len(keeper.left()) == len(left):
+            raise UnreachableError(f"Ray lost every part of {len(left):,} prompts before its first answer")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let a scheduler's TERM end a batch as Ctrl-C does; Ray's own handler would end the process and say how."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 async def _completed(job: BatchJob) -> tuple[str, int]:
@@ -62,20 +88,19 @@ async def _completed(job: BatchJob) -> tuple[str, int]:
         return await completed(job, client)
 
 
-def _records(ray: Any, job: BatchJob, ready: Opened) -> Iterator[Record]:
+def _records(ray: Any, job: BatchJob, window: int, left: Sequence[Prompt]) -> Iterator[Record]:
     """Yield what the parts report, as they report it."""
-    if not ready.left:
-        return
     data = _ray_data()
-    cores = max(1, min(int(ray.cluster_resources().get("CPU", 1)), ready.window, len(ready.left)))
-    parts = min(PARTS_PER_CORE * cores, len(ready.left))
-    sending = replace(job.sending, window=-(-ready.window // cores))
+    cores = max(1, min(int(ray.cluster_resources().get("CPU", 1)), window, len(left)))
+    parts = min(PARTS_PER_CORE * cores, len(left))
+    sending = replace(job.sending, window=-(-window // cores))
     asked = Asked(urls=job.urls, secret=job.secret, sending=sending, timeout_s=job.timeout_s)
     # Each part takes every n-th prompt: neighbours are alike, and no part shall get all the long ones.
-    rows = [{"prompt": json.dumps(asdict(one))} for part in range(parts) for one in ready.left[part::parts]]
-    answered = data.from_items(rows, override_num_blocks=parts).map_batches(
-        ask_all, batch_size=None, fn_kwargs={"asked": asked}, concurrency=cores
-    )
+    rows = [{"prompt": json.dumps(asdict(one))} for part in range(parts) for one in left[part::parts]]
+    with catch_warnings(action="ignore"):  # Ray has no other place yet to say how often a part is begun
+        answered = data.from_items(rows, override_num_blocks=parts).map_batches(
+            ask_all, batch_size=None, fn_kwargs={"asked": asked}, concurrency=cores, max_retries=0
+        )
     for batch in answered.iter_batches(batch_size=None, prefetch_batches=0):
         yield from map(json.loads, batch["record"])
 
@@ -88,26 +113,25 @@ def _ray_data() -> Any:
     context = data.DataContext.get_current()
     context.target_max_block_size = 1  # every answer goes on its way at once, not with a hundred megabytes of others
     context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context.max_errored_blocks = -1  # a part that dies takes no other with it
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     return data
 
 
 def ask_all(batch: Mapping[str, Sequence[str]], asked: Asked) -> Iterator[dict[str, list[str]]]:
     """Ask the prompts of one part, on whatever node; yield a record for each as it ends, and one for the whole."""
     prompts = [Prompt(**json.loads(text)) for text in batch["prompt"]]
-    told: SimpleQueue[str | BaseException | None] = SimpleQueue()
+    told: SimpleQueue[str | None] = SimpleQueue()
 
     def work() -> None:
         try:
             asyncio.run(_sent(prompts, asked, told))
-            told.put(None)
-        except BaseException as error:  # raised again where the part's caller is
-            told.put(error)
+        except BaseException:  # raised again where the files are: Ray takes it for a part that died
+            told.put(json.dumps({"fault": asked.secret.hide(format_exc())}))
+        told.put(None)
 
     Thread(target=work, daemon=True).start()
     while (record := told.get()) is not None:
-        if isinstance(record, BaseException):
-            raise record
         yield {"record": [record]}
 
 
@@ -131,7 +155,7 @@ class _Teller:
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Send one result on its way."""
-        self._told.put(self._secret.hide(json.dumps({self._kind: line})))
+        self._told.put(json.dumps({self._kind: self._secret.hide_in(line)}))
 
 
 class _Keeper:
@@ -145,9 +169,15 @@ class _Keeper:
         self._kept: set[str] = set()
         self.lost_server = ""
 
+    def left(self) -> tuple[Prompt, ...]:
+        """Return the prompts of which nothing is known yet."""
+        return tuple(prompt for prompt in self._ready.left if prompt.key not in self._kept)
+
     def take(self, record: Record) -> None:
         """Take one record of a part."""
         progress, now_s = self._ready.progress, time.monotonic()
+        if "fault" in record:
+            raise RuntimeError(f"a part of the batch failed on its node:\n{record['fault']}")
         if "whole" in record:
             progress.retried += record["whole"]["retried"]
             progress.codes.update(record["whole"]["codes"])

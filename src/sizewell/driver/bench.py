@@ -38,7 +38,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measured:
-    """One load as it went: `run` for scoring, `recordings` with every token's time, `gates` that say if it counts."""
+    """One load as it went: `run` for scoring, `recordings` with every token's time, `gates` that say if it counts.
+
+    `begun_unix_s` is None for what another tool measured.
+    """
 
     offer: Offer
     run: Run
@@ -46,7 +49,7 @@ class Measured:
     gates: tuple[Gate, ...]
     counters: Counters
     cpu_fraction: float
-    begun_unix_s: float
+    begun_unix_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +118,7 @@ async def _measured(
     counted = (await read_counters(client, job.urls, job.metrics)).since(before)
     return Measured(
         offer=offer, run=as_run(recordings), recordings=recordings, counters=counted, cpu_fraction=cpu_fraction,
-        gates=gates(offer.requests, recordings, cpu_fraction, counted), begun_unix_s=begun_unix_s,
+        gates=gates(offer.requests, recordings, cpu_fraction, counted, exact=job.ignore_eos), begun_unix_s=begun_unix_s,
     )  # fmt: skip
 
 

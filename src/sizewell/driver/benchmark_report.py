@@ -24,17 +24,18 @@ MILLISECONDS = 1e3
 
 
 def benchmark_report(measured: Measured, score: Score, model: str, tool_version: str) -> dict[str, Any]:
-    """Return the report of one load as JSON types; what a sample is too small to say is left out."""
-    begun = datetime.fromtimestamp(measured.begun_unix_s, UTC)
-    took_s = score.wall.window_s if score.wall else 0.0
-    ended = datetime.fromtimestamp(measured.begun_unix_s + took_s, UTC)
+    """Return the report of one load as JSON types; what a sample is too small to say is left out.
+
+    Of a load that another tool measured, `model` is that tool, and when it was is not known.
+    """
     load = _load(measured, model, tool_version)
-    stamp = hashlib.sha256(json.dumps([begun.isoformat(), load], sort_keys=True).encode()).hexdigest()
+    time = _time(measured.begun_unix_s, score.wall.window_s if score.wall else 0.0)
+    stamp = hashlib.sha256(json.dumps([time, load], sort_keys=True).encode()).hexdigest()
     return {
         "version": VERSION,
         "run": {
             "uid": stamp[:32],
-            "time": {"start": begun.isoformat(), "end": ended.isoformat(), "duration": f"PT{took_s:.3f}S"},
+            "time": time,
             "description": SAYS,
         },
         "scenario": {"load": load},
@@ -42,12 +43,22 @@ def benchmark_report(measured: Measured, score: Score, model: str, tool_version:
     }
 
 
+def _time(begun_unix_s: float | None, took_s: float) -> dict[str, str]:
+    """Return when a load began and ended, where that is known, and how long it took."""
+    took = {"duration": f"PT{took_s:.3f}S"}
+    if begun_unix_s is None:
+        return took
+    begun, ended = (datetime.fromtimestamp(begun_unix_s + later_s, UTC).isoformat() for later_s in (0.0, took_s))
+    return {"start": begun, "end": ended, **took}
+
+
 def _load(measured: Measured, model: str, tool_version: str) -> dict[str, Any]:
     requests = measured.offer.requests
+    own = measured.begun_unix_s is not None
     standardized: dict[str, Any] = {
-        "tool": "sizewell bench",
-        "tool_version": tool_version,
-        "source": "random",
+        "tool": "sizewell bench" if own else model,
+        "tool_version": tool_version if own else "unknown",
+        "source": "random" if own else "unknown",
         "input_seq_len": _lengths(requests.input_tokens),
         "output_seq_len": _lengths(requests.output_tokens),
     }

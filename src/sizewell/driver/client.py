@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib import import_module
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import Any
 
 from sizewell.driver.failures import ExchangeError, retry_after_s
@@ -20,6 +21,8 @@ CONNECT_S = 10.0
 IDLE_S = 2.0
 """How long an idle connection is kept: less than servers do (uvicorn: 5 s), or a request would meet one just closed."""
 MOST_BODY_BYTES = 256 * 2**20
+MOST_FILES, SPARE_FILES = 2**16, 64
+"""Open files a process asks for at most, and those of them that are no connections."""
 READ_ERROR_BYTES, SHOWN_ERROR_CHARACTERS = 2**16, 2000
 
 
@@ -35,6 +38,7 @@ def load_aiohttp() -> Any:
 async def opened(secret: Secret, timeout_s: float) -> AsyncIterator[Client]:
     """Open a session for as many connections as are asked for; `timeout_s` bounds one whole exchange."""
     aiohttp = load_aiohttp()
+    most_connections()
     limits = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_S, timeout_s))
     # A limit of connections, or a small buffer that stops the socket, would be the client's queue in the server's name.
     connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=IDLE_S)
@@ -43,6 +47,26 @@ async def opened(secret: Secret, timeout_s: float) -> AsyncIterator[Client]:
     )
     async with session:
         yield Client(aiohttp, session, secret)
+
+
+def most_connections() -> int:
+    """Return how many connections this process may hold, its limit of open files raised as far as is allowed.
+
+    Shells give 1,024 of half a million, which is a window of vLLM's on a large accelerator.
+    """
+    soft, hard = (MOST_FILES if limit == RLIM_INFINITY else limit for limit in getrlimit(RLIMIT_NOFILE))
+    wanted = min(hard, MOST_FILES)
+    if soft < wanted:
+        setrlimit(RLIMIT_NOFILE, (wanted, getrlimit(RLIMIT_NOFILE)[1]))
+    return max(soft, wanted) - SPARE_FILES
+
+
+def require_room(connections: int) -> None:
+    """Raise BadInputError for more connections at once than this process may hold."""
+    most = most_connections()
+    if connections > most:
+        said = f"{connections:,} connections at once are more than the {most:,} this process may open"
+        raise BadInputError(f"{said}: ask for fewer, or raise the limit on files (ulimit -n)")
 
 
 class Client:
@@ -89,6 +113,8 @@ class _Named:
         if isinstance(error, ExchangeError):
             said = self._secret.hide(str(error))[:SHOWN_ERROR_CHARACTERS]  # cut last: half a key would stay in sight
             raise ExchangeError(error.kind, said, error.status, error.retry_after_s) from None
+        if isinstance(error, aiohttp.ConnectionTimeoutError):  # a node that is off answers nothing, not even a refusal
+            raise ExchangeError("unreachable", "cannot connect: no answer in time") from None
         if isinstance(error, asyncio.TimeoutError):
             raise ExchangeError("timeout", "no whole answer in time") from None
         if isinstance(error, aiohttp.ClientConnectorError):
@@ -96,7 +122,8 @@ class _Named:
         if isinstance(error, aiohttp.InvalidURL):
             raise ExchangeError("refused", "is no address") from None
         if isinstance(error, aiohttp.ClientError | ConnectionError):
-            raise ExchangeError("reset", f"connection broken: {type(error).__name__} {error}") from None
+            said = self._secret.hide(f"connection broken: {type(error).__name__} {error}")
+            raise ExchangeError("reset", said[:SHOWN_ERROR_CHARACTERS]) from None
 
 
 async def _require_ok(response: Any) -> None:
@@ -104,14 +131,17 @@ async def _require_ok(response: Any) -> None:
         return
     text = (await response.content.read(READ_ERROR_BYTES)).decode("utf-8", "replace")
     wait_s = retry_after_s(response.headers.get("Retry-After"), time.time())
-    raise ExchangeError("status", _message(text) or str(response.reason), response.status, wait_s)
+    said = _message(text) or str(response.reason)
+    if 300 <= response.status < 400:
+        said = f"redirected to {response.headers.get('Location', 'nowhere')[:200]}: give the address it leads to"
+    raise ExchangeError("status", said, response.status, wait_s)
 
 
 def _message(text: str) -> str:
     """Return what an error body says: OpenAI's shape, older vLLM's, FastAPI's, or the text itself."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text.strip()
     if not isinstance(found, dict):
         return text.strip()

@@ -8,7 +8,7 @@ from typing import Any
 
 from sizewell.driver.assembly import Assembly, chunk_of, refuse_error
 from sizewell.driver.client import Client, encoded, read_json
-from sizewell.driver.failures import ExchangeError
+from sizewell.driver.failures import GIVEN_UP, ExchangeError
 from sizewell.driver.prompts import Prompt
 from sizewell.driver.reasoning import Parts, parted, split
 from sizewell.driver.sse import EventParser
@@ -57,13 +57,14 @@ class Reply:
 async def ask(client: Client, base: str, prompt: Prompt, *, stream: bool = False) -> Reply:
     """Return the reply to a prompt; raises ExchangeError where there is none.
 
-    Whether the body arrives as a stream is the server's word, its content type, not what was asked.
+    Whether the body arrives as a stream is the server's word, its content type; what was asked where that says neither.
     """
     body = dict(prompt.body)
     if stream or body.get("stream"):
         body |= {"stream": True, "stream_options": {"include_usage": True, **(body.get("stream_options") or {})}}
     async with client.post(base + prompt.path, encoded(body)) as response:
-        streamed = "event-stream" in response.headers.get("Content-Type", "")
+        kind = response.headers.get("Content-Type", "")
+        streamed = "event-stream" in kind or (bool(body.get("stream")) and "json" not in kind)
         found = await _streamed(response) if streamed else await read_json(response)
         refuse_error(found)
         request_id = response.headers.get("x-request-id") or str(found.get("id") or "")
@@ -80,6 +81,13 @@ async def _streamed(response: Any) -> dict[str, Any]:
     return whole.body()
 
 
+async def refuse_whole(response: Any) -> None:
+    """Raise ExchangeError for a body that is no stream where one was asked for: an error, or an answer sent at once."""
+    if "json" in response.headers.get("Content-Type", ""):
+        refuse_error(await read_json(response))
+        raise ExchangeError("malformed", "the answer came at once and not as a stream")
+
+
 def reply_of(body: Mapping[str, Any], request_id: str) -> Reply:
     """Return the reply a body holds; raises ExchangeError where it holds none."""
     choices = body.get("choices")
@@ -94,6 +102,8 @@ def reply_of(body: Mapping[str, Any], request_id: str) -> Reply:
     else:
         raise ExchangeError("malformed", "the answer's choice holds no text")
     reason = str(first.get("finish_reason") or "")
+    if reason in GIVEN_UP:
+        raise ExchangeError("truncated", f"the server gave the answer up: finish_reason {reason}")
     return Reply(body=body, parts=parts, finish_reason=reason, usage=Usage.of(body), request_id=request_id)
 
 

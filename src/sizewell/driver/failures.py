@@ -10,7 +10,10 @@ from typing import Literal
 Kind = Literal["status", "timeout", "reset", "unreachable", "malformed", "truncated", "refused"]
 
 AGAIN: tuple[Kind, ...] = ("timeout", "reset", "unreachable", "malformed", "truncated")
-AGAIN_STATUSES = (408, 429)
+TOO_MANY = 429
+AGAIN_STATUSES = (408, TOO_MANY)
+GIVEN_UP = ("abort", "error")
+"""Reasons to end with which an engine says that it gave the answer up: what came is a part of it."""
 
 
 class ExchangeError(Exception):
@@ -28,6 +31,11 @@ class ExchangeError(Exception):
         if self.status is not None and self.kind in ("status", "refused"):
             return self.status in AGAIN_STATUSES or self.status >= 500
         return self.kind in AGAIN
+
+    @property
+    def busy(self) -> bool:
+        """Whether the server only wants the request to come later."""
+        return self.status == TOO_MANY or self.retry_after_s is not None
 
     @property
     def code(self) -> str:
@@ -60,5 +68,5 @@ def retry_after_s(header: str | None, now_unix_s: float) -> float | None:
         return min(float(text), 3600.0)
     try:
         return min(max(0.0, parsedate_to_datetime(text).timestamp() - now_unix_s), 3600.0)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year beyond what dates can be
         return None

@@ -12,6 +12,7 @@ from math import inf
 
 from sizewell.driver.assembly import chunk_of
 from sizewell.driver.client import Client
+from sizewell.driver.exchange import refuse_whole
 from sizewell.driver.failures import ExchangeError
 from sizewell.driver.recording import Recording
 from sizewell.driver.sse import EventParser
@@ -133,15 +134,23 @@ class Load:
         one.sent_s = self._now_s()
         try:
             async with self.client.post(self.urls[one.server] + self.wording.path, data) as response:
+                await refuse_whole(response)
                 async for piece in response.content.iter_any():
                     now_s = self._now_s()
-                    for event in parser.feed(piece):
-                        chunk = chunk_of(event)
-                        if chunk is not None:
-                            one.take(chunk, now_s)
+                    _take(one, parser.feed(piece), now_s)
+                _take(one, parser.close(), self._now_s())
             one.end()
         except ExchangeError as error:
             one.fail(error)
+
+
+def _take(one: Recording, events: Sequence[bytes], now_s: float) -> None:
+    for event in events:
+        chunk = chunk_of(event)
+        if chunk is None:
+            one.ended = True
+        else:
+            one.take(chunk, now_s)
 
 
 class Worded:

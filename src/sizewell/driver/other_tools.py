@@ -48,32 +48,38 @@ def read_results(path: Path) -> tuple[Imported, ...]:
         found = _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInputError(f"{path}: cannot be read as JSON: {error}") from None
     reader = next((reader for fits, reader in READERS if fits(found)), None)
     if reader is None:
         raise BadInputError(f"{path}: is no result of vllm bench, GuideLLM, AIPerf or inference-perf with raw times")
     try:
         return reader(found)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise BadInputError(f"{path}: a field is not as its tool writes it: {type(error).__name__} {error}") from None
 
 
 def from_vllm_bench(found: Mapping[str, Any]) -> tuple[Imported, ...]:
-    """Return the load of `vllm bench serve --save-detailed`: its TTFT counts from when a request was sent."""
+    """Return the load of `vllm bench serve --save-detailed`: its TTFT counts from when a request was sent.
+
+    Under a rate, newer ones tell how long a request then waited for a place (`queue_times`): it was due before. Without
+    one all are due at once, and a place that is free is what calls the next.
+    """
     if not {"start_times", "ttfts", "itls"} <= set(found):
         raise BadInputError("the vllm bench result holds no start_times: save it with --save-detailed by a newer vLLM")
-    rows = []
+    rows, limit = [], found.get("max_concurrency")
+    paced = isinstance(found.get("request_rate"), int | float)
+    waited_s = found.get("queue_times") if paced else None
     for row, start_s in enumerate(found["start_times"]):
         tokens, error = int(found["output_lens"][row]), found["errors"][row]
         times = list(accumulate([start_s + found["ttfts"][row], *found["itls"][row]]))
+        due_s = start_s - (waited_s[row] if waited_s else 0.0)
         rows.append(Recording(
-            row=row, scheduled_s=start_s, sent_s=start_s, asked_tokens=max(1, tokens), token_s=[] if error else times,
+            row=row, scheduled_s=due_s, sent_s=start_s, asked_tokens=max(1, tokens), token_s=[] if error else times,
             usage=Usage(input_tokens=int(found["input_lens"][row]), output_tokens=tokens),
-            status=FAILED if error or not tokens else OK, error=str(error or ""),
+            status=FAILED if error or not tokens else OK, error=str(error or "")[:MOST_ERROR_CHARACTERS],
         ))  # fmt: skip
-    limit = found.get("max_concurrency")
-    label = str(limit) if limit else f"{found.get('request_rate', '?')}/s"
+    label = str(limit) if limit and not paced else f"{found.get('request_rate', '?')}/s"
     return (_imported("vllm bench", label, rows),)
 
 
@@ -253,6 +259,10 @@ def _object_with(*names: str) -> Callable[[Any], bool]:
 READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], tuple[Imported, ...]]], ...] = (
     (_object_with("benchmarks"), from_guidellm),
     (_object_with("request_throughput", "total_input_tokens"), from_vllm_bench),
+    (
+        _rows_with("request_throughput", "total_input_tokens"),
+        lambda found: tuple(load for one in found for load in from_vllm_bench(one)),  # of --append-result, or a sweep
+    ),
     (_object_with("metadata", "metrics"), lambda found: from_aiperf([found])),
     (_rows_with("metadata", "metrics"), from_aiperf),
     (_rows_with("start_time", "end_time", "info"), from_inference_perf),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,6 +23,8 @@ SYSTEM_COLUMNS = ("system_prompt", "system")
 MOST_FILE_BYTES = 4 * 2**30
 MOST_FIELD_CHARACTERS = 2**31 - 1
 """The most the reader of CSV can be told; its own limit of 131,072 is less than a prompt of 50,000 tokens."""
+DELIMITERS = ",;\t"
+GZIP_BEGINS, UTF16_BEGINS = b"\x1f\x8b", (b"\xff\xfe", b"\xfe\xff")
 STDIN = Path("-")
 
 
@@ -28,8 +32,9 @@ def read_rows(path: Path, dialect: Dialect | None = None) -> list[Row]:
     """Return the rows of a file, or of standard input, whose name is `-`.
 
     `openai`: a JSON object a line, OpenAI Batch (`custom_id`, `url`, `body`) or `{"prompt": …}` or `{"messages": …}`;
-    `tagged`: one JSON object `{system_prompt, user_prompts: [{question_tag, content}]}`; `csv`: a head with one of
-    the columns prompt, content, user_prompt, question, text; `lines`: a prompt a line, blank ones left out.
+    `tagged`: one JSON object `{system_prompt, user_prompts: [{question_tag, content}]}`; `csv`: a head with one of the
+    columns prompt, content, user_prompt, question, text, cells parted by comma, semicolon or tab; `lines`: a prompt a
+    line, blank ones left out. A file packed by gzip is unpacked.
     Raises BadInputError naming file and line, also for a file without any prompt.
     """
     text = _text(path)
@@ -44,25 +49,52 @@ def read_rows(path: Path, dialect: Dialect | None = None) -> list[Row]:
 
 def _text(path: Path) -> str:
     try:
-        if path == STDIN:
-            return sys.stdin.buffer.read().decode("utf-8-sig")
         if path.is_file() and path.stat().st_size > MOST_FILE_BYTES:
             raise BadInputError(f"{path}: larger than {MOST_FILE_BYTES / 2**30:g} GiB: cut it into several")
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInputError(f"{path}: is not UTF-8 at byte {error.start}") from None
+        data = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror}") from None
+    if data.startswith(GZIP_BEGINS):
+        data = _unzipped(path, data)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        coded = "UTF-16" if data.startswith(UTF16_BEGINS) else "WINDOWS-1252"
+        said = f"is not UTF-8 at byte {error.start}: convert it, perhaps with iconv -f {coded} -t UTF-8"
+        raise BadInputError(f"{path}: {said}") from None
+
+
+def _unzipped(path: Path, data: bytes) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            found = file.read(MOST_FILE_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadInputError(f"{path}: cannot be unzipped: {error}") from None
+    if len(found) > MOST_FILE_BYTES:
+        raise BadInputError(f"{path}: larger than {MOST_FILE_BYTES / 2**30:g} GiB unzipped: cut it into several")
+    return found
+
+
+def stem_of(path: Path) -> str:
+    """Return what files that belong to a file of prompts are called after: `p` for `p.jsonl` and `p.jsonl.gz`."""
+    return "stdin" if path == STDIN else _without_gz(path).stem
+
+
+def _without_gz(path: Path) -> Path:
+    return path.with_suffix("") if path.suffix.lower() == ".gz" else path
 
 
 def _dialect(path: Path, text: str) -> Dialect:
-    if path.suffix.lower() == ".csv":
+    suffix = _without_gz(path).suffix.lower()
+    if suffix in (".csv", ".tsv") or (path == STDIN and _delimiter(text) is not None):
         return "csv"
-    if not text.lstrip().startswith("{"):
-        if path.suffix.lower() in (".json", ".jsonl") and text.strip():
-            raise BadInputError(f"{path}: holds no JSON object at its start; --dialect lines sends it line by line")
+    begins = text.lstrip()[:1]
+    if begins != "{":
+        if suffix in (".json", ".jsonl") and begins:
+            hint = "a list: write an object a line (jq -c .[])" if begins == "[" else "no JSON object at its start"
+            raise BadInputError(f"{path}: holds {hint}; --dialect lines sends it line by line")
         return "lines"
-    first = next(line for line in text.split("\n") if line.strip())
+    first = next(line for line in _split(text) if line.strip())
     try:
         return "openai" if "user_prompts" not in json.loads(first) else "tagged"
     except ValueError:
@@ -70,7 +102,7 @@ def _dialect(path: Path, text: str) -> Dialect:
 
 
 def _openai(name: str, text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(_split(text), 1):
         if line.strip():
             place = f"{name}:{number}"
             yield _openai_row(place, _object(place, line))
@@ -124,25 +156,42 @@ def _tagged(name: str, text: str) -> Iterator[Row]:
 
 def _csv(name: str, text: str) -> Iterator[Row]:
     csv.field_size_limit(MOST_FIELD_CHARACTERS)
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = [column.strip().lower() for column in reader.fieldnames or ()]
-    head = dict(zip(columns, reader.fieldnames or (), strict=True))
-    prompt, tag, system = (_column(head, known) for known in (PROMPT_COLUMNS, ID_COLUMNS, SYSTEM_COLUMNS))
-    if prompt is None:
-        found = f": {','.join(columns)[:80]!r}; commas part columns" if columns else ""
-        raise BadInputError(f"{name}:1: no column is named {', '.join(PROMPT_COLUMNS)}{found}")
-    if twice := next((one for one in columns if columns.count(one) > 1 and head[one] in (prompt, tag, system)), None):
-        raise BadInputError(f"{name}:1: two columns are named {twice}")
+    parts = _delimiter(text) or DELIMITERS[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=parts, strict=True)
     try:
+        prompt, tag, system = _columns(name, reader.fieldnames or ())
         for row in reader:
             content = row[prompt]
             if not content:
                 raise BadInputError(f"{name}:{reader.line_num}: the column {prompt} is empty")
+            if None in row:
+                said = f"more cells than the head has: put quotes around a text with {parts!r} in it"
+                raise BadInputError(f"{name}:{reader.line_num}: {said}")
             messages = _messages((row[system] or "") if system else "", content)
             own_id = (row[tag] or "") if tag else ""
             yield Row(own_id=own_id, body={"messages": messages}, place=f"{name}:{reader.line_num}")
     except csv.Error as error:
-        raise BadInputError(f"{name}:{reader.line_num}: {error}") from None
+        raise BadInputError(f"{name}: after line {reader.line_num}: {error}; is a quote left open?") from None
+
+
+def _delimiter(text: str) -> str | None:
+    """Return what parts the cells of a head that names the prompt; None where it parts none or names none."""
+    head = text.partition("\n")[0].lower()
+    cells = {mark: [cell.strip(' "\r') for cell in head.split(mark)] for mark in DELIMITERS if mark in head}
+    return next((mark for mark, names in cells.items() if set(names) & set(PROMPT_COLUMNS)), None)
+
+
+def _columns(name: str, names: Sequence[str]) -> tuple[str, str | None, str | None]:
+    """Return the columns of prompt, id and system prompt, as the head writes them."""
+    columns = [column.strip().lower() for column in names]
+    head = dict(zip(columns, names, strict=True))
+    prompt, tag, system = (_column(head, known) for known in (PROMPT_COLUMNS, ID_COLUMNS, SYSTEM_COLUMNS))
+    if prompt is None:
+        found = f": {','.join(columns)[:80]!r}" if columns else ""
+        raise BadInputError(f"{name}:1: no column is named {', '.join(PROMPT_COLUMNS)}{found}")
+    if twice := next((one for one in columns if columns.count(one) > 1 and head[one] in (prompt, tag, system)), None):
+        raise BadInputError(f"{name}:1: two columns are named {twice}")
+    return prompt, tag, system
 
 
 def _column(head: Mapping[str, str], known: tuple[str, ...]) -> str | None:
@@ -150,9 +199,18 @@ def _column(head: Mapping[str, str], known: tuple[str, ...]) -> str | None:
 
 
 def _lines(name: str, text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(_split(text), 1):
         if line.strip():
             yield Row(own_id="", body={"messages": _messages("", line.strip())}, place=f"{name}:{number}")
+
+
+def _split(text: str) -> Iterator[str]:
+    """Yield the lines of a text, which may be larger than what is left of memory; only LF ends one."""
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
 
 
 def _messages(system: str, content: str) -> list[dict[str, str]]:

@@ -26,11 +26,25 @@ def field_of(message: Mapping[str, Any]) -> str:
     return ""
 
 
+def content_of(content: object) -> Parts:
+    """Return a message's content in its parts: a text, or a list of typed parts, some of them thinking."""
+    parts = content if isinstance(content, list) else [content]
+    thought = [_text(part["thinking"]) for part in parts if isinstance(part, Mapping) and "thinking" in part]
+    answer = [_text(part) for part in parts if not (isinstance(part, Mapping) and "thinking" in part)]
+    return Parts("".join(thought), "".join(answer))
+
+
+def _text(part: object) -> str:
+    if isinstance(part, list):
+        return "".join(map(_text, part))
+    text = part.get("text") if isinstance(part, Mapping) else part
+    return text if isinstance(text, str) else ""
+
+
 def parted(message: Mapping[str, Any]) -> Parts:
     """Return a whole message in its parts; tags in the text count only where there is no field."""
-    content = message.get("content")
-    text = content if isinstance(content, str) else ""
-    own = field_of(message)
+    thought, text = content_of(message.get("content"))
+    own = field_of(message) or thought
     return Parts(own, text) if own else split(text)
 
 

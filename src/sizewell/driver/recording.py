@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from sizewell.driver.exchange import Usage
-from sizewell.driver.failures import ExchangeError
-from sizewell.driver.reasoning import TagStream, field_of
+from sizewell.driver.failures import GIVEN_UP, ExchangeError
+from sizewell.driver.reasoning import TagStream, content_of, field_of
 from sizewell.traffic.run import FAILED, OK, REJECTED, UNFINISHED, GapCounts, Run
 
 REFUSALS = (400, 401, 403, 404, 408, 413, 422, 429, 503)
@@ -23,7 +23,7 @@ class Recording:
     """One request while it happens; times in seconds from the start of the run.
 
     `token_s`: when each piece that carries generated tokens came. `asked_tokens`: the output that was asked for.
-    `server`: the number of the one it was sent to, −1 where nobody says.
+    `server`: the number of the one it was sent to, −1 where nobody says. `ended`: the server said that was all.
     """
 
     row: int
@@ -38,6 +38,7 @@ class Recording:
     cached_tokens: int = 0
     status: int = UNFINISHED
     error: str = ""
+    ended: bool = False
     _silent_end_s: float = nan
     _tags: TagStream = field(default_factory=TagStream)
 
@@ -49,24 +50,31 @@ class Recording:
             cached = details.get("cached_tokens") if isinstance(details, dict) else 0
             self.cached_tokens = cached if isinstance(cached, int) else 0
         for choice in chunk.get("choices") or ():
+            if not isinstance(choice, dict):
+                raise ExchangeError("malformed", f"a chunk of the stream holds {str(choice)[:40]!r} for a choice")
             before, finishes = len(self.token_s), bool(choice.get("finish_reason"))
-            if "delta" in choice:
-                self._take_delta(choice["delta"] or {}, finishes, now_s)
+            if choice.get("finish_reason") in GIVEN_UP:
+                raise ExchangeError("truncated", f"the server gave the answer up: {choice['finish_reason']}")
+            if isinstance(choice.get("delta"), dict):
+                self._take_delta(choice["delta"], finishes, now_s)
             elif choice.get("text") or ("text" in choice and not finishes):
                 self._token(now_s, answers=True)
-            if finishes and len(self.token_s) == before:
-                self._silent_end_s = now_s
+            if finishes:
+                self.ended = True
+                if len(self.token_s) == before:
+                    self._silent_end_s = now_s
 
     def end(self) -> None:
-        """Note that the stream ended well; an answer without a token has failed.
+        """Note that the stream ended well; one without a token, or that breaks off before its answer did, has failed.
 
         A last chunk without text carried a token where the server counted more of them than came: the end mark, or a
         part of a character.
         """
         if isfinite(self._silent_end_s) and self.usage.output_tokens > len(self.token_s):
             self._token(self._silent_end_s, answers=not self.think_pieces)
-        self.status = OK if self.token_s else FAILED
-        self.error = "" if self.token_s else "the stream carried no token"
+        broken = "" if self.ended else "the stream ended before the answer did"
+        self.error = broken if self.token_s else "the stream carried no token"
+        self.status = FAILED if self.error else OK
 
     def fail(self, error: ExchangeError) -> None:
         """Note why there is no whole answer: refused before any token, or broken off."""
@@ -97,7 +105,13 @@ class Recording:
             self._token(now_s, answers=False)
             return
         content = delta.get("content")
-        if delta.get("tool_calls"):
+        if isinstance(content, list):
+            thought, content = content_of(content)
+            if thought:
+                self.think_pieces += 1
+                self._token(now_s, answers=False)
+                return
+        if delta.get("tool_calls") or delta.get("refusal") or delta.get("function_call"):
             self._token(now_s, answers=True)
         elif content:
             self._take_text(content, now_s)

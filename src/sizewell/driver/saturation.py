@@ -15,10 +15,14 @@ MOST_CONCURRENCY = 16_384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What was seen at one concurrency: output tokens per second, and whether every limit held and all was served."""
+    """What was seen at one concurrency: output tokens per second, and whether every limit held and all was served.
+
+    `spoiled` names the gate for which its numbers mean nothing: it sets no figure, and nothing is tried above it.
+    """
 
     tokens_per_s: float
     held: bool
+    spoiled: str = ""
 
 
 def next_concurrency(seen: Mapping[int, Probe], limits: bool) -> int | None:
@@ -41,11 +45,13 @@ def bracket(seen: Mapping[int, Probe], limits: bool) -> tuple[int, int | None]:
     """Return the ends of what is still open: with limits the largest good and the next bad concurrency, without the
     largest below the knee and the smallest at it; 0 or None where there is none."""
     if limits:
-        good = [level for level, probe in seen.items() if probe.held]
+        good = [level for level, probe in seen.items() if probe.held and not probe.spoiled]
         low = max(good, default=0)
         return low, min((level for level in seen if level > low), default=None)
-    peak = max(probe.tokens_per_s for probe in seen.values())
-    enough = min(level for level, probe in seen.items() if probe.tokens_per_s >= NEAR_PEAK * peak)
+    speeds = {level: probe.tokens_per_s for level, probe in seen.items() if not probe.spoiled}
+    if not speeds:
+        return 0, None
+    enough = min(level for level, speed in speeds.items() if speed >= NEAR_PEAK * max(speeds.values()))
     return max((level for level in seen if level < enough), default=0), enough
 
 
@@ -55,8 +61,14 @@ def answer(seen: Mapping[int, Probe], limits: bool) -> int | None:
     return (low or None) if limits else end
 
 
+def unknown_above(seen: Mapping[int, Probe], found: int | None) -> dict[int, str]:
+    """Return what was spoiled just above the answer, and by which gate: then it is the least there can be."""
+    above = sorted(level for level in seen if level > (found or 0))
+    return {level: seen[level].spoiled for level in above[:1] if seen[level].spoiled}
+
+
 def _goes_on(seen: Mapping[int, Probe], high: int, limits: bool) -> bool:
-    if limits:
-        return seen[high].held
+    if seen[high].spoiled or limits:
+        return seen[high].held and not seen[high].spoiled
     below = [level for level in seen if level < high]
     return not below or seen[high].tokens_per_s >= ENOUGH_GAIN * seen[max(below)].tokens_per_s

@@ -24,7 +24,9 @@ async def served_models(client: Client, url: str) -> list[str]:
     except ExchangeError as error:
         raise UnreachableError(f"{url} does not answer: {error}") from None
     except (ValueError, KeyError, TypeError):
-        raise UnreachableError(f"{url}/v1/models lists no models: is it an OpenAI-compatible server?") from None
+        raise UnreachableError(
+            f"{url}/v1/models lists no models: name one with --model, or is it another kind of server?"
+        ) from None
 
 
 def the_model(served: list[str], asked: str | None, url: str) -> str:
