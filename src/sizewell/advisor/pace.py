@@ -3,9 +3,13 @@
 With D sequences decoding on a replica, r prompt tokens computed for each token generated, and chunks of c of them in
 the steps that carry any:
 
-    token_s = decode(D) + (D − 1)·r / c · (mixed(D, c) − decode(D))        shared by the micro-batches under way
+    s       = (mixed(D, c) − decode(D)) / c                 a prompt token, shared by the micro-batches under way
+    token_s = max(decode(D) + (D − 1)·r·s, D·r·s)           between two tokens of one sequence
+    cycle_s = decode(D) + D·r·s                             of the replica's time, for a token of each: D / cycle_s
+                                                            tokens per second
 
-A sequence waits for the prompts of others: its own is computed before its first token.
+A sequence waits for the prompts of others: its own is computed before its first token. The replica computes all of
+them, and however few decode, prompts come through one after the other.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats, Pool
 
 DECODE, MIXED = 0, 1
+PROMPTS = "prefill compute"
 ATTENTION_PARTS = ("attention-decode", "index-selection", "state")
 OVERHEADS = ("launch", "host", "dispatch", "front end")
 LINKS = ("link", "link latency")
@@ -38,12 +43,14 @@ HOST = ("host link", "host memory", "host compute")
 class Pace:
     """One replica at work, `sequences` decoding: seconds from one token of a sequence to its next, and what for.
 
-    `causes` sum to `token_s`. `floor_s` is what no machine of the stated rates beats. `tokens_per_s` are of all
-    replicas. MFU and MBU are the shares of stated arithmetic and memory rates in use at this pace.
+    `causes` sum to `cycle_s`, the replica's own time for one token of each sequence, in which their prompts are
+    computed too. `floor_s` is what no machine of the stated rates beats. `tokens_per_s` are of all replicas. MFU and
+    MBU are the shares of stated arithmetic and memory rates in use at this pace.
     """
 
     sequences: float
     token_s: float
+    cycle_s: float
     floor_s: float
     tokens_per_s: float
     causes: Mapping[str, float]
@@ -52,8 +59,13 @@ class Pace:
     mbu: float
 
     def at(self, token_s: float) -> tuple[float, float]:
-        """Return MFU and MBU where the same work takes `token_s` for each token."""
-        return self.mfu * self.token_s / token_s, self.mbu * self.token_s / token_s
+        """Return MFU and MBU where `token_s` lie between two tokens: by Little's law the replica's time for each."""
+        return self.mfu * self.cycle_s / token_s, self.mbu * self.cycle_s / token_s
+
+    @property
+    def between(self) -> Mapping[str, float]:
+        """The causes as far as a sequence that generates waits for them; they sum to `token_s`."""
+        return {**self.causes, PROMPTS: self.causes[PROMPTS] - (self.cycle_s - self.token_s)}
 
 
 def seats(deployment: Deployment) -> float:
@@ -74,19 +86,21 @@ def pace(deployment: Deployment, mix: Mix, sequences: float, efficiencies: Effic
     mine = max(sequences / pool.replicas, 1.0)
     policy = StepPolicy.of(pool.settings, deployment.engine)
     steps = _Steps.priced(deployment, pool, mix, mine, efficiencies)
-    often = (mine - 1) * mix.computed_tokens / steps.chunk / policy.under_way(pool.parallelism) if steps.chunk else 0.0
+    often = mine * mix.computed_tokens / steps.chunk / policy.under_way(pool.parallelism) if steps.chunk else 0.0
     accepted = _accepted(pool, policy.drafts, float(steps.reached.factors["acceptance"][0]))
     prompts_s = often * max(steps.seconds(MIXED) - steps.seconds(DECODE), 0.0)
-    token_s = steps.seconds(DECODE) / accepted + prompts_s
+    decode_s = steps.seconds(DECODE) / accepted
+    cycle_s = decode_s + prompts_s
     causes = {name: seconds / accepted for name, seconds in _causes(steps.time).items()}
-    mfu, mbu = _used(steps, often)
-    scaled = steps.seconds(DECODE) / accepted / max(token_s, 1e-12)
+    mfu, mbu = _used(steps, often * accepted)
+    scaled = decode_s / max(cycle_s, 1e-12)
     return Pace(
         sequences=mine,
-        token_s=token_s,
+        token_s=max(decode_s + prompts_s * (mine - 1) / mine, prompts_s),
+        cycle_s=cycle_s,
         floor_s=float(steps.time.floor_s[0, DECODE]) / accepted,
-        tokens_per_s=sequences / token_s,
-        causes={**causes, "prefill compute": prompts_s},
+        tokens_per_s=sequences / cycle_s,
+        causes={**causes, PROMPTS: prompts_s},
         waits={name: float(seconds[0, DECODE]) / accepted for name, seconds in steps.time.limits.items()},
         mfu=mfu * scaled,
         mbu=mbu * scaled,
