@@ -18,8 +18,10 @@ from sizewell.specs.deployment import Deployment
 
 LEAST_GAIN = 0.02
 """Gain below which a change is not worth a restart, and within what predictions are sure of anyway."""
-LEAST_OF_CUTS = 0.6
-"""Share of today's tokens per second below which a closed form is believed of a cut: it is off by a third at most."""
+LEAST_OF_CUTS, PLAYED_CUTS = 0.6, 5
+"""Share of today's tokens per second below which a closed form is believed of a cut, and how many cuts of a kind are
+played: closed forms count prompts of data-parallel ranks one after the other.
+"""
 WORTH = {FLAG: 1.0, CUT: 0.8, RELEASE: 0.7, NUMBERS: 0.5}
 """How much of its gain a change counts for, by what it asks of whoever makes it (provenance: assumed)."""
 
@@ -98,21 +100,17 @@ class Adviser:
         return Tried(name=asked.name, change=change)
 
     def _chosen(self, before: Before, now: _Now) -> Iterable[_Priced]:
-        """Return the candidates worth a play: of cuts the best of each kind, by closed forms."""
+        """Return the candidates worth a play: of cuts the best few of each kind, by closed forms."""
         memories: dict[str, RankMemories] = {}
-        kinds: dict[str, _Priced] = {}
-        for candidate in candidates(before):
-            priced = self._priced(candidate, now, memories)
-            if priced is None:
-                continue
-            if candidate.effort != CUT:
-                yield priced
-                continue
-            best = kinds.get(kind := _kind(candidate.deployment))
-            faster = priced.pace.tokens_per_s > (best or now).pace.tokens_per_s * (1.0 if best else LEAST_OF_CUTS)
-            if faster and self._can_start(candidate.deployment, now):
-                kinds[kind] = priced
-        yield from kinds.values()
+        priced = [each for one in candidates(before) if (each := self._priced(one, now, memories)) is not None]
+        least = LEAST_OF_CUTS * now.pace.tokens_per_s
+        kinds: dict[str, list[_Priced]] = {}
+        for cut in sorted((each for each in priced if each.candidate.effort == CUT), key=_by_closed_form):
+            if cut.pace.tokens_per_s > least and self._can_start(cut.candidate.deployment, now):
+                kinds.setdefault(_kind(cut.candidate.deployment), []).append(cut)
+        yield from (each for each in priced if each.candidate.effort != CUT)
+        for cuts in kinds.values():
+            yield from cuts[:PLAYED_CUTS]
 
     def _brought(self, candidate: Candidate, now: _Now) -> Change | None:
         priced = self._priced(candidate, now, {})
@@ -213,6 +211,10 @@ def _order(change: Change) -> float:
     return -change.gain_fraction * WORTH[change.effort]
 
 
+def _by_closed_form(priced: _Priced) -> float:
+    return -priced.pace.tokens_per_s
+
+
 def _kind(deployment: Deployment) -> str:
     """Return what a cut does beside sharing out matrices."""
     cut = deployment.pools[0].parallelism
@@ -220,8 +222,9 @@ def _kind(deployment: Deployment) -> str:
 
 
 def _one_of_each(changes: list[Change]) -> tuple[Change, ...]:
-    """Return the best of changes that turn the same screw: what is named alike but for its number."""
+    """Return the best of changes that turn the same screw: cuts of one kind, what is named alike but for its number."""
     kept: dict[str, Change] = {}
     for change in changes:
-        kept.setdefault(change.name if change.effort == CUT else change.name.rstrip("0123456789. "), change)
+        screw = _kind(change.deployment) if change.effort == CUT else change.name.rstrip("0123456789. ")
+        kept.setdefault(screw, change)
     return tuple(kept.values())

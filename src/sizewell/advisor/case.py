@@ -55,7 +55,8 @@ class Case:
         """Whether tokens came faster than the stated hardware can give them: then it is not what runs."""
         if self.pace is None or not self.seen.token_s:
             return False
-        used = max(self.pace.at(self.seen.token_s)) if self.seen.cached_fraction is not None else 0.0
+        told = self.seen.generated_tokens_per_s if self.seen.cached_fraction is not None else None
+        used = max(self.pace.at(told)) if told else 0.0
         return self.seen.token_s < self.pace.floor_s or used > 1 + ROUNDING
 
     @property

@@ -9,6 +9,10 @@ SHOWN = 0.1
 """Share of the time from which a cause is worth a line."""
 
 
+FEW_ROWS = 0.1
+"""MFU below which arithmetic that takes the most time is that of kernels with few rows, as experts have."""
+
+
 def causes(case: Case) -> list[Finding]:
     """Return what a replica's time goes to by the cost model, the longest first."""
     pace = case.pace
@@ -37,8 +41,9 @@ def _cause(case: Case, name: str, share: float, pace: Pace) -> Finding:
 
 
 def _details(case: Case, name: str, pace: Pace) -> list[str]:
-    if name == "weights bandwidth":
-        return [f"memory moves {pace.mbu:.0%} of its stated rate, arithmetic {pace.mfu:.1%}"]
+    if name in ("weights bandwidth", "decode compute"):
+        few = ": kernels of few rows reach little" if name == "decode compute" and pace.mfu < FEW_ROWS else ""
+        return [f"memory moves {pace.mbu:.0%} of its stated rate, arithmetic {pace.mfu:.1%}{few}"]
     if name == "decode attention" and case.mix is not None:
         return [f"each sequence reads {case.mix.context_tokens:,.0f} tokens of cache for each token"]
     if name == "prefill compute" and case.mix is not None:

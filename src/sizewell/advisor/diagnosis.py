@@ -39,7 +39,7 @@ class Diagnosis:
     """What binds a server or plan, and what to change.
 
     `findings`: the first is the label, the rest come behind it. `pace` is the prediction for the observed mix;
-    `measured_token_s` what really lies between tokens; MFU and MBU are at the measured pace where there is one.
+    `measured_token_s` what really lies between tokens; MFU and MBU are at the measured rate where there is one.
     `changes`: the first is the one to make, the others what might come next; `tried` are those asked about.
     `missing` names what nobody told.
     """
@@ -74,7 +74,7 @@ def diagnose(seen: Observation, known: Known, adviser: Adviser, top: int = 8) ->
     seen = _with_cache(seen, known)
     case = _case(seen, known, adviser)
     found = findings(case)
-    mfu, mbu = _used(case.pace, seen.token_s)
+    mfu, mbu = _used(case.pace, seen.generated_tokens_per_s)
     before = _before(known, case.mix)
     changes = adviser.advise(before, top) if before and found[0].label not in NOT_THE_SERVER else ()
     asked = tuple(cut_as(before.deployment, *cut) for cut in known.asked_cuts) if before else ()
@@ -113,6 +113,19 @@ def twice(deployment: Deployment, mix: Mix, now: Pace | None, efficiencies: Effi
     return two / one - 1
 
 
+def as_watched(deployment: Deployment, engines: int) -> Deployment:
+    """Return a deployment with no more replicas than `engines` told of themselves: a page may be that of one."""
+    return _with_replicas(deployment, min(engines - deployment.pools[0].replicas, 0))
+
+
+def _with_replicas(deployment: Deployment, more: int) -> Deployment:
+    """Return a deployment with so many replicas more, of one pool whose replicas are one engine each."""
+    (pool, *others) = deployment.pools
+    if others or pool.parallelism.dp > 1 or pool.replicas + more < 1:
+        return deployment
+    return replace(deployment, pools=(replace(pool, replicas=pool.replicas + more),))
+
+
 def _with_cache(seen: Observation, known: Known) -> Observation:
     """Return what was seen with the size of the cache by the ledger, where the engine does not say it."""
     if seen.kv_tokens is not None or known.memory is None or known.deployment is None:
@@ -123,10 +136,11 @@ def _with_cache(seen: Observation, known: Known) -> Observation:
 
 def _case(seen: Observation, known: Known, adviser: Adviser) -> Case:
     mix, predicted, eager_s = Mix.of_observation(seen), None, 0.0
-    if known.deployment is not None and mix is not None and seen.decoding:
-        mix = _really_lost(known.deployment, mix, seen, adviser.efficiencies)
-        predicted, eager_s = expected(known.deployment, mix, seen.decoding, adviser.efficiencies)
-    more = twice(known.deployment, mix, predicted, adviser.efficiencies) if known.deployment and mix else None
+    at_work = known.deployment and _with_replicas(known.deployment, -seen.idle_engines)
+    if at_work is not None and mix is not None and seen.decoding:
+        mix = _really_lost(at_work, mix, seen, adviser.efficiencies)
+        predicted, eager_s = expected(at_work, mix, seen.decoding, adviser.efficiencies)
+    more = twice(at_work, mix, predicted, adviser.efficiencies) if at_work and mix else None
     return Case(
         seen=seen, deployment=known.deployment, memory=known.memory, mix=mix, pace=predicted, eager_s=eager_s,
         expected_cached_fraction=known.expected_cached_fraction, more_at_once=more,
@@ -149,10 +163,10 @@ def _really_lost(deployment: Deployment, mix: Mix, seen: Observation, efficienci
     return replace(mix, lost_tokens=mix.lost_tokens * min(max(share, 0.0), 1.0))
 
 
-def _used(predicted: Pace | None, measured_s: float | None) -> tuple[float | None, float | None]:
+def _used(predicted: Pace | None, tokens_per_s: float | None) -> tuple[float | None, float | None]:
     if predicted is None:
         return None, None
-    return predicted.at(measured_s) if measured_s else (predicted.mfu, predicted.mbu)
+    return predicted.at(tokens_per_s) if tokens_per_s else (predicted.mfu, predicted.mbu)
 
 
 def _before(known: Known, mix: Mix | None) -> Before | None:

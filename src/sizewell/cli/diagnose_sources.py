@@ -72,6 +72,7 @@ def _model_of(url: str, listed: Any) -> str:
 
 
 def _readings(text: str, what: str, given: Mapping[str, Any], client: ClientFacts | None) -> tuple[Observation, Known]:
+    from sizewell.advisor.diagnosis import as_watched
     from sizewell.catalog.engine_metrics import ENGINES, read_engine_metrics
     from sizewell.observer.exposition import read_pages
     from sizewell.observer.metrics import engine_of, observe
@@ -85,7 +86,8 @@ def _readings(text: str, what: str, given: Mapping[str, Any], client: ClientFact
     named = dict(given)
     if named["machine"] is not None and named["engine"] is None:
         named["engine"] = _engine(ENGINES[at], named.get("version", ""))
-    return seen, _known(_stated(named), given)
+    stated = _stated(named)
+    return seen, _known(stated and as_watched(stated, seen.engines), given)
 
 
 def _engine(name: str, version: str) -> str:
