@@ -242,6 +242,10 @@ def _slow(case: Case) -> Finding | None:
 
 
 def _nothing(case: Case) -> Finding:
+    seen = case.seen
+    if seen.generated_tokens_per_s == 0 and seen.running:
+        line = f"{seen.running:.1f} requests run and not one token came: it hangs, or its prompts outlast the window"
+        return Finding(label="unknown", share=None, evidence=(line,))
     if case.deployment is None:
         line = "nobody queues and nothing is lost: what the steps themselves wait for shows only with the hardware"
         return Finding(label="unknown", share=None, evidence=(line,))

@@ -43,9 +43,11 @@ class Mix:
 
     @classmethod
     def of_observation(cls, seen: Observation) -> Mix | None:
-        """Return the mix a server worked on; None where it did nothing or does not say how much."""
-        decoding = seen.decoding
-        if not decoding or not seen.generated_tokens_per_s:
+        """Return the mix a server worked on, by its gauges where one reading gives no rates; None where it did nothing
+        or does not say how much.
+        """
+        decoding, rate = seen.decoding, seen.generated_tokens_per_s
+        if not decoding or rate == 0:
             return None
         prompt, output = _lengths(seen)
         context = prompt + output / 2
@@ -54,7 +56,7 @@ class Mix:
             prompt_tokens=prompt,
             output_tokens=output,
             cached_fraction=min(seen.cached_fraction or 0.0, 1 - 1 / max(prompt, 1.0)),
-            lost_tokens=(seen.preemptions_per_s or 0.0) * context / seen.generated_tokens_per_s,
+            lost_tokens=(seen.preemptions_per_s or 0.0) * context / rate if rate else 0.0,
             in_common=_in_common(seen, context),
         )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean
 
 from sizewell.advisor.observation import ClientFacts, Observation
-from sizewell.observer.exposition import Page, Series
+from sizewell.observer.exposition import STAMP, Page, Series
 from sizewell.specs.engine_metrics import Meaning, Metric, plain_name
 
 NEEDED: tuple[Meaning, ...] = (
@@ -28,6 +28,28 @@ def engine_of(pages: Sequence[Page], tables: Sequence[Sequence[Metric]]) -> int 
     counts = [sum(bool(_spellings(metric) & names) for metric in table) for table in tables]
     best = max(range(len(tables)), key=lambda at: counts[at])
     return best if counts[best] else None
+
+
+MODEL_LABEL = "model_name"
+
+
+def models_on(pages: Sequence[Page]) -> tuple[str, ...]:
+    """Return the names of the models that pages tell of."""
+    found = {dict(labels).get(MODEL_LABEL, "") for page in pages for _, labels in page.figures}
+    return tuple(sorted(found - {""}))
+
+
+def of_model(pages: Sequence[Page], name: str) -> tuple[Page, ...]:
+    """Return pages with the figures of one model, and those of none."""
+    return tuple(
+        replace(
+            page,
+            figures={
+                each: value for each, value in page.figures.items() if dict(each[1]).get(MODEL_LABEL, name) == name
+            },
+        )
+        for page in pages
+    )
 
 
 def observe(pages: Sequence[Page], metrics: Sequence[Metric], client: ClientFacts | None = None) -> Observation:
@@ -169,7 +191,7 @@ class _Window:
 
     def _missing(self) -> list[str]:
         if self.seconds is None:
-            return ["rates: they need two readings, each with its time"]
+            return [f"rates: they need two readings, each after a line '{STAMP}SECONDS'"]
         names = {metric.meaning: metric.name for metric in self.metrics}
         absent = [each for each in NEEDED if not self._of(each) and not self._stands_in(each)]
         return [names.get(meaning, meaning) for meaning in absent]
