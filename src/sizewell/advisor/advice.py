@@ -16,9 +16,11 @@ from sizewell.simulator.compiled import CodeStore
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment
 
-LEAST_GAIN = 0.02
-"""Gain below which a change is not worth a restart, and within what predictions are sure of anyway."""
-LEAST_OF_CUTS, PLAYED_CUTS = 0.6, 5
+LEAST_GAIN, LEAST_OF_A_CUT = 0.02, 0.1
+"""Gain below which a change is not worth a restart, and within what predictions are sure of anyway; of a cut it may
+depend on who happens to start with whom.
+"""
+LEAST_PLAYED, PLAYED_CUTS = 0.6, 5
 """Share of today's tokens per second below which a closed form is believed of a cut, and how many cuts of a kind are
 played: closed forms count prompts of data-parallel ranks one after the other.
 """
@@ -75,8 +77,8 @@ class Adviser:
         now = self._now(before.deployment, before.memory, before.mix)
         if now is None or len(before.deployment.pools) != 1:
             return ()
-        found = [change for each in self._chosen(before, now) if (change := self._tested(each, now)) is not None]
-        better = sorted((change for change in found if change.gain_fraction >= LEAST_GAIN), key=_order)
+        found = (self._tested(each, now) for each in self._chosen(before, now))
+        better = sorted((change for change in found if change.gain_fraction >= _least(change)), key=_order)
         chosen = _one_of_each(better)[:top]
         return (*chosen[:1], *self._on_top(before, chosen)) if chosen else ()
 
@@ -87,34 +89,39 @@ class Adviser:
         return tuple(self._tried(each, now, first, on_top) for each in asked)
 
     def _tried(self, asked: Candidate, now: _Now | None, first: Change | None, on_top: _Now | None) -> Tried:
-        change = self._brought(asked, now) if now else None
-        if change is None:
+        priced = self._priced(asked, now, {}) if now else None
+        if now is None or priced is None:
             memory = ledger(asked.deployment)
             why = "no engine starts it" if now else "nothing is in flight"
             return Tried(name=asked.name, change=None, why_not=why if memory.fits else memory.verdict)
+        change = self._tested(priced, now)
+        if not self._can_start(asked.deployment, now):
+            engine = asked.deployment.engine
+            change = replace(change, why=f"{change.why}; {engine.name} {engine.version} has no flags for it")
         if first is not None and on_top is not None:
             (pool,), (cut,) = first.deployment.pools, asked.deployment.pools
             both = replace(pool, parallelism=cut.parallelism, replicas=cut.replicas)
-            then = self._brought(replace(asked, deployment=replace(first.deployment, pools=(both,))), on_top)
-            change = replace(change, after_first_fraction=then.gain_fraction if then else None)
+            then = self._priced(replace(asked, deployment=replace(first.deployment, pools=(both,))), on_top, {})
+            fraction = self._tested(then, on_top).gain_fraction if then else None
+            change = replace(change, after_first_fraction=fraction)
         return Tried(name=asked.name, change=change)
 
     def _chosen(self, before: Before, now: _Now) -> Iterable[_Priced]:
         """Return the candidates worth a play: of cuts the best few of each kind, by closed forms."""
         memories: dict[str, RankMemories] = {}
-        priced = [each for one in candidates(before) if (each := self._priced(one, now, memories)) is not None]
-        least = LEAST_OF_CUTS * now.pace.tokens_per_s
+        priced = [each for one in candidates(before) if (each := self._startable(one, now, memories)) is not None]
+        least = LEAST_PLAYED * now.pace.tokens_per_s
         kinds: dict[str, list[_Priced]] = {}
         for cut in sorted((each for each in priced if each.candidate.effort == CUT), key=_by_closed_form):
-            if cut.pace.tokens_per_s > least and self._can_start(cut.candidate.deployment, now):
+            if cut.pace.tokens_per_s > least:
                 kinds.setdefault(_kind(cut.candidate.deployment), []).append(cut)
         yield from (each for each in priced if each.candidate.effort != CUT)
         for cuts in kinds.values():
             yield from cuts[:PLAYED_CUTS]
 
-    def _brought(self, candidate: Candidate, now: _Now) -> Change | None:
-        priced = self._priced(candidate, now, {})
-        return self._tested(priced, now) if priced else None
+    def _startable(self, candidate: Candidate, now: _Now, memories: dict[str, RankMemories]) -> _Priced | None:
+        priced = self._priced(candidate, now, memories)
+        return priced if priced and self._can_start(candidate.deployment, now) else None
 
     def _priced(self, candidate: Candidate, now: _Now, memories: dict[str, RankMemories]) -> _Priced | None:
         """Return a candidate with its closed form; None of what does not fit or no engine has kernels for."""
@@ -129,11 +136,9 @@ class Adviser:
         after = self._rate(deployment, memory, mix) if memory.fits else None
         return _Priced(candidate=candidate, memory=memory, mix=mix, pace=after) if after else None
 
-    def _tested(self, priced: _Priced, now: _Now) -> Change | None:
+    def _tested(self, priced: _Priced, now: _Now) -> Change:
         """Return a change with what its play shows, or its closed form where either cannot be played."""
         candidate = priced.candidate
-        if not self._can_start(candidate.deployment, now):
-            return None
         after = self._trial(candidate.deployment, priced.memory, priced.mix, priced.pace) if now.trial else None
         had, got = (now.trial, after) if now.trial and after else (now.pace, priced.pace)
         return Change(
@@ -170,8 +175,9 @@ class Adviser:
         again = {each.name: each for each in candidates(changed) if each.name in names}
         told = []
         for change in others:
-            then = self._brought(again[change.name], now) if now and change.name in again else None
-            told.append(replace(change, after_first_fraction=then.gain_fraction if then else None))
+            then = self._startable(again[change.name], now, {}) if now and change.name in again else None
+            fraction = self._tested(then, now).gain_fraction if now and then else None
+            told.append(replace(change, after_first_fraction=fraction))
         return tuple(told)
 
 
@@ -205,6 +211,10 @@ def _mix_after(candidate: Candidate, memory: MemoryLedger, mix: Mix) -> Mix:
     if candidate.settles or whole >= min(mix.in_flight, seats(candidate.deployment)):
         mix = replace(mix, lost_tokens=0.0)
     return mix
+
+
+def _least(change: Change) -> float:
+    return LEAST_OF_A_CUT if change.effort == CUT else LEAST_GAIN
 
 
 def _order(change: Change) -> float:

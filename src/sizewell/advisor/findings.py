@@ -25,7 +25,7 @@ COLD = 0.2
 STORM = 0.25
 """Preemptions for each request that ends."""
 FULL, SEATED = 0.85, 0.9
-"""Share of the cache in use a quarter of the time, and mean share of the seats, from which they are full."""
+"""Share of the cache in use a quarter of the time, and share of the seats, from which they are full."""
 ROOM = ("KV capacity", "replicated MLA KV", "queueing")
 LEAST_OF_ROOM = 0.1
 """Labels of too few at once, and what twice as many must bring for it to be so."""
@@ -168,12 +168,19 @@ def _cache_is_full(case: Case) -> bool:
     used = _peak(seen)
     if used is None:
         return False
-    if seen.kv_tokens and seen.request_prompt_tokens:
+    if seen.kv_tokens and seen.request_prompt_tokens and not _seats_are_full(case):
         fresh = seen.request_prompt_tokens * (1 - (seen.cached_fraction or 0.0))
         free = (1 - used) * seen.kv_tokens / seen.engines
-        if free < fresh and not _seats_are_full(case):
-            return True
+        return free < fresh or used >= FULL or _one_more_exceeds(seen, fresh)
     return used >= FULL
+
+
+def _one_more_exceeds(seen: Observation, fresh: float) -> bool:
+    """Whether the caches never held one more of those that wait: what is read in a long step was true before it."""
+    if not seen.backlog or not seen.running_peak or not seen.kv_tokens:
+        return False
+    each = fresh + (seen.request_output_tokens or 0.0) / 2
+    return (seen.running_peak + seen.engines) * each > seen.kv_tokens
 
 
 def _holds_back(case: Case) -> bool:
@@ -203,7 +210,10 @@ def _fullness(case: Case) -> str:
 
 
 def _seats_are_full(case: Case) -> bool:
-    return case.deployment is not None and (case.seen.running or 0.0) >= SEATED * seats(case.deployment)
+    """Whether as many run as may, at the fullest reading where a backlog waits: sequences end and begin in waves."""
+    seen = case.seen
+    running = max(seen.running or 0.0, (seen.running_peak or 0.0) if seen.backlog else 0.0)
+    return case.deployment is not None and running >= SEATED * seats(case.deployment)
 
 
 def _queue(case: Case) -> Finding | None:

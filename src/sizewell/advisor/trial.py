@@ -19,6 +19,7 @@ from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment
 from sizewell.traffic.arrivals import Users
 from sizewell.traffic.offer import offer, traffic_of
+from sizewell.traffic.score import score
 from sizewell.traffic.workload import Workload
 
 ROUNDS = 6
@@ -56,10 +57,9 @@ def trial(
     run = simulate(facts, requests, Options(store=code))
     if not run.served.all():
         return None
-    seen = observed(run)
-    if not seen.generated_tokens_per_s or not seen.token_s:
-        return None
-    return Trial(tokens_per_s=seen.generated_tokens_per_s * replicas, token_s=seen.token_s)
+    rate, among_all = observed(run).generated_tokens_per_s, run.rows(users, count - users)
+    token_s = score(among_all).tpot_token_weighted_s
+    return Trial(tokens_per_s=rate * replicas, token_s=token_s) if rate and token_s else None
 
 
 def _load(mix: Mix, users: int) -> Workload:

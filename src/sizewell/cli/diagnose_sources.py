@@ -45,7 +45,8 @@ def _server(target: str, given: Mapping[str, Any], client: ClientFacts | None) -
 
     if "://" not in target and ":" not in target:
         raise BadInputError(f"{target}: no file of that name; a server is http://HOST:PORT, a kept run its number")
-    url, headers = base_url(target.rstrip("/").removesuffix("/metrics")), secret_from(os.environ, given["api_key_env"]).headers
+    url = base_url(target.rstrip("/").removesuffix("/metrics"))
+    headers = secret_from(os.environ, given["api_key_env"]).headers
     window_s, every_s = given["window"] or WINDOW_S, given["every"] or EVERY_S
     talk(f"watching {url} for {window_s:g} s")
     pages = scrape(url, window_s, every_s, headers)

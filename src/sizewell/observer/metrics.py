@@ -73,6 +73,7 @@ class _Window:
             engines=max(len(engines), 1),
             idle_engines=self._idle(),
             running=self._level("running", sum),
+            running_peak=max(self._at_once("running"), default=None),
             waiting=self._level("waiting", sum),
             kv_used_fraction=self._level("kv_used_fraction", fmean),
             kv_peak_fraction=self._kv_peak(),
@@ -127,13 +128,18 @@ class _Window:
         means = [fmean(values) for values in self._levels(meaning).values()]
         return float(over_engines(means)) if means else None  # type: ignore[operator]
 
+    def _at_once(self, meaning: Meaning) -> list[float]:
+        """Return the sum of a gauge over engines, reading by reading."""
+        series = [each for metric in self._of(meaning) for each in self._series(metric)]
+        return [sum(page.figures.get(each, 0.0) for each in series) for page in self.pages] if series else []
+
     def _kv_peak(self) -> float | None:
         """Return how full the caches are in the fullest quarter of the readings at which requests wait.
 
         Sequences end and begin in waves: between two of them a cache is emptier, though it is what holds them up.
         """
-        waiting = [each for metric in self._of("waiting") for each in self._series(metric)]
-        queued = [page for page in self.pages if sum(page.figures.get(each, 0.0) for each in waiting) >= 1]
+        waiting = self._at_once("waiting")
+        queued = [page for page, there in zip(self.pages, waiting, strict=False) if there >= 1]
         pages = queued or self.pages
         reached = [
             sorted(values, reverse=True)[(len(values) - 1) // FULLEST]
