@@ -8,7 +8,7 @@ from math import ceil, floor
 
 from sizewell.advisor.mix import Mix
 from sizewell.advisor.pace import held, seats
-from sizewell.costs.ledger import MemoryLedger
+from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.specs.deployment import Deployment, EngineSettings, Parallelism
 from sizewell.specs.engine import EngineSpec
 
@@ -62,7 +62,7 @@ def _flags(before: Before) -> Iterator[Candidate]:
     deployment, mix = before.deployment, before.mix
     settings, engine = deployment.pools[0].settings, deployment.engine
     if settings.enforce_eager and engine.launch != "eager":
-        yield _set(deployment, "record CUDA graphs", "hosts need not issue every kernel", enforce_eager=False)
+        yield _with_graphs(deployment)
     budget = settings.max_num_batched_tokens
     for tokens in (budget * 2, budget * 4):
         if mix.computed_tokens and tokens <= MOST_BUDGET:
@@ -78,6 +78,18 @@ def _flags(before: Before) -> Iterator[Candidate]:
                 deployment, f"draft tokens: {drafts}", "the model's own layers propose, a step verifies",
                 speculative_tokens=drafts,
             )  # fmt: skip
+
+
+def _with_graphs(deployment: Deployment) -> Candidate:
+    """Return the change to recorded steps, with as much less memory for the engine as graphs lack beside it."""
+    settings, why = deployment.pools[0].settings, "hosts need not issue every kernel"
+    recorded = _set(deployment, "record CUDA graphs", why, enforce_eager=False)
+    memory = ledger(recorded.deployment)
+    if memory.verdict != "overcommitted":
+        return recorded
+    fraction = floor(100 * (settings.memory_fraction + memory.headroom_bytes / memory.gpu_bytes)) / 100
+    name = f"record CUDA graphs, memory fraction {fraction:g}"
+    return _set(deployment, name, why, enforce_eager=False, memory_fraction=fraction)
 
 
 def _cache_flags(before: Before) -> Iterator[Candidate]:
