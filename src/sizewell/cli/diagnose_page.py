@@ -82,6 +82,9 @@ def advice_lines(
         yield f"CHANGE FIRST: {first.name}: {_gain(first.gain_fraction)} tokens/s ({first.why})"
     if command:
         yield f"  {command}"
+        replicas = changes[0].deployment.pools[0].replicas
+        if replicas > 1:
+            yield f"  (one of {replicas} replicas behind a router)"
     asked = {each.name for each in tried}
     rows = [_row(change) for change in changes if change.name not in asked] + [_tried_row(each) for each in tried]
     if rows:
