@@ -97,7 +97,7 @@ def _cache_flags(before: Before) -> Iterator[Candidate]:
     ranks = seats(deployment) / settings.max_num_seqs
     room = held(deployment, before.memory, mix.context_tokens)
     if seats(deployment) < mix.in_flight and seats(deployment) < room:
-        more = floor(min(mix.in_flight, room) / ranks)
+        more = min(ceil(mix.in_flight / ranks), floor(room / ranks))
         yield _set(deployment, f"max_num_seqs {more}", "there is room for more at once", max_num_seqs=max(more, 1))
     if mix.lost_tokens:
         yield from _fewer_at_once(before)
