@@ -54,10 +54,11 @@ def _idle(case: Case) -> Finding | None:
         if _client(case) is not None:
             return None
         line = f"{seen.at_work:.2f} sequences at work on average, {seen.waiting or 0.0:.2f} wait"
-        return Finding(label="idle GPUs", share=1.0, evidence=(line,))
+        return Finding(label="idle GPUs", share=1.0, evidence=(line, "fewer accelerators would do for this traffic"))
     if seen.engines > 1 and seen.idle_engines / seen.engines >= IDLE_ENGINES:
         line = f"{seen.idle_engines} of {seen.engines} engines had no request at all while others worked"
-        return Finding(label="idle GPUs", share=seen.idle_engines / seen.engines, evidence=(line,))
+        to_do = "whoever routes sends them nothing: by requests in flight, everybody would have some"
+        return Finding(label="idle GPUs", share=seen.idle_engines / seen.engines, evidence=(line, to_do))
     return None
 
 
@@ -71,7 +72,8 @@ def _client(case: Case) -> Finding | None:
     there = (
         f"the server had {seen.in_flight:.1f} requests, of which {seen.waiting:.1f} waited" if seen.in_flight else ""
     )
-    return Finding(label="client", share=None, evidence=(*lines, *((there,) if there else ())))
+    to_do = "the server would take more: send from more processes or machines"
+    return Finding(label="client", share=None, evidence=(*lines, *((there,) if there else ()), to_do))
 
 
 def _lateness(facts: ClientFacts, seen: Observation) -> Iterator[str]:

@@ -26,7 +26,7 @@ ROUNDS = 6
 """Requests of each one in flight: the first come one after the other, the last find fewer and fewer others."""
 FEWEST = 40
 """Requests played at least."""
-MOST_TOKENS, MOST_REQUESTS = 1e8, 20_000
+MOST_TOKENS, MOST_REQUESTS = 3e7, 20_000
 """Tokens and requests of a play beyond which nothing is played: it would take longer than anybody waits."""
 
 
