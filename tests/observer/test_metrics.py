@@ -179,6 +179,21 @@ def test_the_most_that_ran_is_of_one_reading() -> None:
     assert observe(pages, read_engine_metrics("vllm")).running_peak == 5
 
 
+def test_tokens_that_come_together_are_gaps_of_their_own() -> None:
+    """vLLM counts a gap for each step: with drafts 100 steps of 30 ms bring 250 tokens, one each 12 ms."""
+    text = "".join(
+        f"vllm:{name} {value}\n"
+        for name, value in (
+            ("inter_token_latency_seconds_sum", 3.0), ("inter_token_latency_seconds_count", 100),
+            ("generation_tokens_total", 254), ("time_to_first_token_seconds_count", 4),
+        )
+    )  # fmt: skip
+    assert observe([read_page(text)], read_engine_metrics("vllm")).itl_s == pytest.approx(0.012)
+    # Where first tokens are not told, or gaps are missing, it is as the engine counts.
+    alone = read_page("vllm:inter_token_latency_seconds_sum 3\nvllm:inter_token_latency_seconds_count 100\n")
+    assert observe([alone], read_engine_metrics("vllm")).itl_s == pytest.approx(0.03)
+
+
 def test_nothing_known_is_no_engine() -> None:
     assert engine_of([read_page("go_threads 3\n")], [read_engine_metrics(name) for name in ENGINES]) is None
     assert observe([read_page("go_threads 3\n", 0.0)], read_engine_metrics("vllm")).running is None

@@ -30,6 +30,8 @@ def engine_of(pages: Sequence[Page], tables: Sequence[Sequence[Metric]]) -> int 
     return best if counts[best] else None
 
 
+MOST_AT_ONCE = 16
+"""Tokens of a step and sequence beyond which not every gap can have been counted."""
 MODEL_LABEL = "model_name"
 
 
@@ -84,6 +86,7 @@ class _Window:
             cached_fraction=self._cached(),
             finished_per_s=finished,
             **{name: self._mean(name) for name in TIMES},
+            itl_s=self._between_tokens(),
             request_prompt_tokens=self._mean("request_prompt_tokens") or self._ratio("prompt_tokens", finished),
             request_output_tokens=self._mean("request_output_tokens") or self._ratio("generated_tokens", finished),
             steps_per_s=self._steps(),
@@ -169,6 +172,19 @@ class _Window:
         total, count = self._grown(meaning, "_sum"), self._grown(meaning, "_count")
         return total / count if total is not None and count else None
 
+    def _between_tokens(self) -> float | None:
+        """Return the mean gap between tokens, those that a step brings together included.
+
+        vLLM counts one gap for each step of a sequence (v1/metrics/stats.py), however many drafts it accepted.
+        """
+        total, count, tokens = (
+            self._grown("itl_s", "_sum"), self._grown("itl_s", "_count"), self._grown("generated_tokens"),
+        )  # fmt: skip
+        if total is None or not count:
+            return None
+        gaps = (tokens or 0.0) - (self._grown("ttft_s", "_count") or 0.0)
+        return total / (gaps if count < gaps < MOST_AT_ONCE * count else count)
+
     def _ratio(self, meaning: Meaning, finished: float | None) -> float | None:
         rate = self._rate(meaning)
         return rate / finished if rate is not None and finished else None
@@ -217,7 +233,7 @@ class _Window:
         return fell
 
 
-TIMES: tuple[Meaning, ...] = ("ttft_s", "itl_s", "e2e_s", "queue_s", "prefill_s", "decode_s")
+TIMES: tuple[Meaning, ...] = ("ttft_s", "e2e_s", "queue_s", "prefill_s", "decode_s")
 
 
 def _growth(values: Sequence[float | None]) -> float:
