@@ -76,7 +76,7 @@ SMALL = "llama-3.1-8b --on h100"
 CONDITIONS = (
     Condition(
         name="long prompts in a small cache", label="KV capacity", flags=f"{SMALL} --memory-fraction 0.35 --max-model-len 8192",
-        traffic=Traffic(in_flight=64, prompt=4000, output=60), speed=5.0,
+        traffic=Traffic(in_flight=64, prompt=3000, output=400), speed=5.0,
     ),
     Condition(
         name="long answers in a small cache", label="preemption storm",

@@ -169,7 +169,7 @@ def test_a_cache_is_cold_only_where_something_was_to_be_found(deploy: Deploy, ad
     seen = steady(400, 8, request_prompt_tokens=4000, request_output_tokens=50, cached_fraction=0.02)
     cold = diagnose(seen, known(deployment, expected_cached_fraction=0.9), adviser)
     assert cold.label == "cold prefix cache"
-    assert cold.changes[0].name.startswith("what prompts share first")
+    assert cold.changes[0].name.startswith("what prompts share")
     assert diagnose(seen, known(deployment), adviser).label == "prefill compute"
     warm = replace(seen, cached_fraction=0.88)
     assert diagnose(warm, known(deployment, expected_cached_fraction=0.9), adviser).label != "cold prefix cache"

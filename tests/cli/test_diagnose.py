@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -112,6 +113,55 @@ def test_a_live_server_names_itself(say: Say, tmp_path: Path) -> None:
     assert 0 < found["mix"]["in_flight"] < 4.5
     again = say("diagnose", kept, "--json").document
     assert again["observation"] == found["observation"]
+
+
+class Pages(BaseHTTPRequestHandler):
+    """Serves what is in `told` one after the other, the last one ever again; None is a failure."""
+
+    told: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        found = self.told.pop(0) if self.path == "/metrics" and len(self.told) > 1 else self.told[0]
+        self.send_response(503 if found is None or self.path != "/metrics" else 200)
+        self.end_headers()
+        self.wfile.write((found or "").encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def pages() -> Iterator[Callable[..., str]]:
+    """Return a function that serves pages and gives the address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def serve(*told: str | None) -> str:
+            Pages.told = list(told)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield serve
+        server.shutdown()
+
+
+TOLD = 'vllm:num_requests_running{{model_name="{1}"}} 2\nvllm:generation_tokens_total{{model_name="{1}"}} {0}\n'
+WATCH = ("--window", "0.3s", "--every", "0.1s", "--json")
+
+
+def test_a_server_that_is_started_anew_meanwhile_is_waited_for(say: Say, pages: Callable[..., str]) -> None:
+    one, two, three = (TOLD.format(count, "m") for count in (900, 10, 20))
+    found = say("diagnose", f"{pages(one, None, two, three)}/metrics", *WATCH)
+    assert found.code == 0 and found.document["observation"]["restarts"] == 1
+    assert say("-q", "diagnose", pages(one, two, None), *WATCH).code == 5
+
+
+def test_one_of_several_models_on_a_page_is_asked_for(say: Say, pages: Callable[..., str]) -> None:
+    both = TOLD.format(100, "org/a") + TOLD.format(900, "org/b")
+    said = say("-q", "diagnose", pages(both), *WATCH)
+    assert said.code == 2 and "org/a, org/b" in said.complaint and "--served-model-name" in said.complaint
+    found = say("diagnose", pages(both), *WATCH, "--served-model-name", "org/b").document
+    assert found["observation"]["running"] == 2
+    assert say("-q", "diagnose", pages(both), *WATCH, "--served-model-name", "org/c").code == 2
 
 
 def test_what_the_sender_measured_is_taken_from_a_bench(say: Say, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from sizewell.advisor.observation import Observation
 from sizewell.catalog.engine_metrics import ENGINES, read_engine_metrics
 from sizewell.emulator.metrics import Metrics
 from sizewell.observer.exposition import Page, read_page, read_pages, stamped
-from sizewell.observer.metrics import engine_of, observe
+from sizewell.observer.metrics import engine_of, models_on, observe, of_model
 from sizewell.specs.engine_metrics import EMULATED_CLOCK, Meaning, Release, metrics_in
 from sizewell.specs.errors import BadInputError
 
@@ -157,6 +157,41 @@ def test_a_file_of_no_metrics_is_refused(text: str) -> None:
 def test_labels_may_hold_anything() -> None:
     page = read_page('a{x="b \\"c\\" } , \\\\n",y="1"} 3 1700000000\na{x="d"} NaN\nbroken{x= 4\nb 1e3\n')
     assert page.figures == {("a", (("x", 'b "c" } , \\n'), ("y", "1"))): 3.0, ("b", ()): 1000.0}
+
+
+def test_models_of_one_page_are_told_apart() -> None:
+    line = 'vllm:{0}{{model_name="{1}",engine="0"}} {2}\n'
+    text = "".join(line.format("num_requests_running", name, count) for name, count in (("a", 3), ("b", 5)))
+    page = [read_page(text + "vllm:num_requests_waiting 2\n")]
+    assert models_on(page) == ("a", "b")
+    seen = observe(of_model(page, "b"), read_engine_metrics("vllm"))
+    assert seen.running == seen.running_peak == 5 and seen.waiting == 2
+
+
+def test_what_is_not_finite_is_no_figure() -> None:
+    page = read_page("vllm:kv_cache_usage_perc +Inf\nvllm:num_requests_running NaN\nvllm:num_requests_waiting 1\n")
+    assert [name for name, _ in page.figures] == ["vllm:num_requests_waiting"]
+
+
+def test_the_most_that_ran_is_of_one_reading() -> None:
+    text = 'vllm:num_requests_running{{engine="0"}} {0}\nvllm:num_requests_running{{engine="1"}} {1}\n'
+    pages = [read_page(text.format(*both)) for both in ((3, 1), (0, 5), (2, 2))]
+    assert observe(pages, read_engine_metrics("vllm")).running_peak == 5
+
+
+def test_tokens_that_come_together_are_gaps_of_their_own() -> None:
+    """vLLM counts a gap for each step: with drafts 100 steps of 30 ms bring 250 tokens, one each 12 ms."""
+    text = "".join(
+        f"vllm:{name} {value}\n"
+        for name, value in (
+            ("inter_token_latency_seconds_sum", 3.0), ("inter_token_latency_seconds_count", 100),
+            ("generation_tokens_total", 254), ("time_to_first_token_seconds_count", 4),
+        )
+    )  # fmt: skip
+    assert observe([read_page(text)], read_engine_metrics("vllm")).itl_s == pytest.approx(0.012)
+    # Where first tokens are not told, or gaps are missing, it is as the engine counts.
+    alone = read_page("vllm:inter_token_latency_seconds_sum 3\nvllm:inter_token_latency_seconds_count 100\n")
+    assert observe([alone], read_engine_metrics("vllm")).itl_s == pytest.approx(0.03)
 
 
 def test_nothing_known_is_no_engine() -> None:

@@ -1,4 +1,4 @@
-"""What the time between tokens goes to by the cost model: each cause with its share and figures."""
+"""What the time of a replica goes to by the cost model: each cause with its share and figures."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from sizewell.advisor.case import Case, Finding, Label, ms
 from sizewell.advisor.pace import Pace
 
 SHOWN = 0.1
-"""Share of the time between tokens from which a cause is worth a line."""
+"""Share of the time from which a cause is worth a line."""
+
+
+FEW_ROWS = 0.1
+"""MFU below which arithmetic that takes the most time is that of kernels with few rows, as experts have."""
 
 
 def causes(case: Case) -> list[Finding]:
-    """Return what the time between tokens goes to by the cost model, the longest first."""
+    """Return what a replica's time goes to by the cost model, the longest first."""
     pace = case.pace
     if pace is None:
         return []
@@ -20,7 +24,7 @@ def causes(case: Case) -> list[Finding]:
         seconds["host/launch overhead"] = max(seconds["host/launch overhead"], case.eager_s)
     found = []
     for name, spent in sorted(seconds.items(), key=lambda item: -item[1]):
-        share = spent / pace.token_s
+        share = spent / pace.cycle_s
         if share >= SHOWN:
             found.append(_cause(case, name, share, pace))
     return found
@@ -28,7 +32,7 @@ def causes(case: Case) -> list[Finding]:
 
 def _cause(case: Case, name: str, share: float, pace: Pace) -> Finding:
     label: Label = name  # type: ignore[assignment]
-    lines = [f"{share:.0%} of {ms(pace.token_s)} between tokens, {pace.sequences:,.1f} sequences on each replica"]
+    lines = [f"{share:.0%} of the {ms(pace.cycle_s)} each token takes, {pace.sequences:,.1f} sequences on each replica"]
     lines += _offloaded(case) if name == "offloaded weights" else _details(case, name, pace)
     if name == "decode attention" and case.replicates_latents:
         lines.append("every tensor-parallel rank reads the whole latent cache")
@@ -37,8 +41,9 @@ def _cause(case: Case, name: str, share: float, pace: Pace) -> Finding:
 
 
 def _details(case: Case, name: str, pace: Pace) -> list[str]:
-    if name == "weights bandwidth":
-        return [f"memory moves {pace.mbu:.0%} of its stated rate, arithmetic {pace.mfu:.1%}"]
+    if name in ("weights bandwidth", "decode compute"):
+        few = ": kernels of few rows reach little" if name == "decode compute" and pace.mfu < FEW_ROWS else ""
+        return [f"memory moves {pace.mbu:.0%} of its stated rate, arithmetic {pace.mfu:.1%}{few}"]
     if name == "decode attention" and case.mix is not None:
         return [f"each sequence reads {case.mix.context_tokens:,.0f} tokens of cache for each token"]
     if name == "prefill compute" and case.mix is not None:

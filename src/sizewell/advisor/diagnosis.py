@@ -16,8 +16,8 @@ from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Parallelism
 from sizewell.specs.engine import EngineSpec
 
-NOT_THE_SERVER: tuple[Label, ...] = ("client", "idle GPUs")
-"""What no change of the server would better."""
+NOT_THE_SERVER: tuple[Label, ...] = ("client", "idle GPUs", "faster than possible")
+"""What no change of the server would better, or none of the one that was said."""
 NO_HARDWARE = "the deployment: with its hardware, seconds are priced and changes proposed"
 
 
@@ -39,7 +39,7 @@ class Diagnosis:
     """What binds a server or plan, and what to change.
 
     `findings`: the first is the label, the rest come behind it. `pace` is the prediction for the observed mix;
-    `measured_token_s` what really lies between tokens; MFU and MBU are at the measured pace where there is one.
+    `measured_token_s` what really lies between tokens; MFU and MBU are at the measured rate where there is one.
     `changes`: the first is the one to make, the others what might come next; `tried` are those asked about.
     `missing` names what nobody told.
     """
@@ -66,9 +66,7 @@ class Diagnosis:
     @property
     def beats_the_floor(self) -> bool:
         """Whether tokens came faster than the stated hardware can give them: then it is not what runs."""
-        if self.pace is None or not self.measured_token_s:
-            return False
-        return self.measured_token_s < self.pace.floor_s
+        return any(finding.label == "faster than possible" for finding in self.findings)
 
 
 def diagnose(seen: Observation, known: Known, adviser: Adviser, top: int = 8) -> Diagnosis:
@@ -76,7 +74,7 @@ def diagnose(seen: Observation, known: Known, adviser: Adviser, top: int = 8) ->
     seen = _with_cache(seen, known)
     case = _case(seen, known, adviser)
     found = findings(case)
-    mfu, mbu = _used(case.pace, seen.itl_s)
+    mfu, mbu = _used(case.pace, seen.generated_tokens_per_s)
     before = _before(known, case.mix)
     changes = adviser.advise(before, top) if before and found[0].label not in NOT_THE_SERVER else ()
     asked = tuple(cut_as(before.deployment, *cut) for cut in known.asked_cuts) if before else ()
@@ -86,7 +84,7 @@ def diagnose(seen: Observation, known: Known, adviser: Adviser, top: int = 8) ->
         seen=seen,
         mix=case.mix,
         pace=case.pace,
-        measured_token_s=seen.itl_s,
+        measured_token_s=seen.token_s,
         mfu=mfu,
         mbu=mbu,
         changes=changes,
@@ -106,6 +104,28 @@ def expected(deployment: Deployment, mix: Mix, sequences: float, efficiencies: E
     return predicted, max(predicted.token_s - graphs.token_s, 0.0)
 
 
+def twice(deployment: Deployment, mix: Mix, now: Pace | None, efficiencies: Efficiencies) -> float | None:
+    """Return the gain in tokens per second if twice as many decoded at once and none lost their cache."""
+    if now is None:
+        return None
+    calm, there = replace(mix, lost_tokens=0.0), now.sequences * deployment.pools[-1].replicas
+    one, two = (pace(deployment, calm, there * many, efficiencies).tokens_per_s for many in (1, 2))
+    return two / one - 1
+
+
+def as_watched(deployment: Deployment, engines: int) -> Deployment:
+    """Return a deployment with no more replicas than `engines` told of themselves: a page may be that of one."""
+    return _with_replicas(deployment, min(engines - deployment.pools[0].replicas, 0))
+
+
+def _with_replicas(deployment: Deployment, more: int) -> Deployment:
+    """Return a deployment with so many replicas more, of one pool whose replicas are one engine each."""
+    (pool, *others) = deployment.pools
+    if others or pool.parallelism.dp > 1 or pool.replicas + more < 1:
+        return deployment
+    return replace(deployment, pools=(replace(pool, replicas=pool.replicas + more),))
+
+
 def _with_cache(seen: Observation, known: Known) -> Observation:
     """Return what was seen with the size of the cache by the ledger, where the engine does not say it."""
     if seen.kv_tokens is not None or known.memory is None or known.deployment is None:
@@ -116,18 +136,37 @@ def _with_cache(seen: Observation, known: Known) -> Observation:
 
 def _case(seen: Observation, known: Known, adviser: Adviser) -> Case:
     mix, predicted, eager_s = Mix.of_observation(seen), None, 0.0
-    if known.deployment is not None and mix is not None and seen.decoding:
-        predicted, eager_s = expected(known.deployment, mix, seen.decoding, adviser.efficiencies)
+    at_work = known.deployment and _with_replicas(known.deployment, -seen.idle_engines)
+    if at_work is not None and mix is not None and seen.decoding:
+        mix = _really_lost(at_work, mix, seen, adviser.efficiencies)
+        predicted, eager_s = expected(at_work, mix, seen.decoding, adviser.efficiencies)
+    more = twice(at_work, mix, predicted, adviser.efficiencies) if at_work and mix else None
     return Case(
         seen=seen, deployment=known.deployment, memory=known.memory, mix=mix, pace=predicted, eager_s=eager_s,
-        expected_cached_fraction=known.expected_cached_fraction,
+        expected_cached_fraction=known.expected_cached_fraction, more_at_once=more,
     )  # fmt: skip
 
 
-def _used(predicted: Pace | None, measured_s: float | None) -> tuple[float | None, float | None]:
+def _really_lost(deployment: Deployment, mix: Mix, seen: Observation, efficiencies: Efficiencies) -> Mix:
+    """Return the mix with as many tokens computed again as the measured pace leaves time for.
+
+    Engines take the cache of whoever came last, which is short, and find part of it again: a mean context for each
+    preemption is the most that was lost.
+    """
+    if not mix.lost_tokens or not seen.token_s or not seen.decoding:
+        return mix
+    none, all_s = (
+        pace(deployment, replace(mix, lost_tokens=lost), seen.decoding, efficiencies).token_s
+        for lost in (0.0, mix.lost_tokens)
+    )
+    share = (seen.token_s - none) / (all_s - none) if all_s > none else 1.0
+    return replace(mix, lost_tokens=mix.lost_tokens * min(max(share, 0.0), 1.0))
+
+
+def _used(predicted: Pace | None, tokens_per_s: float | None) -> tuple[float | None, float | None]:
     if predicted is None:
         return None, None
-    return predicted.at(measured_s) if measured_s else (predicted.mfu, predicted.mbu)
+    return predicted.at(tokens_per_s) if tokens_per_s else (predicted.mfu, predicted.mbu)
 
 
 def _before(known: Known, mix: Mix | None) -> Before | None:

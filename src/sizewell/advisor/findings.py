@@ -7,11 +7,12 @@ only a server that does neither is as fast as its steps. Thresholds are stated w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 from sizewell.advisor.case import Case, Finding, ms
 from sizewell.advisor.causes import SHOWN, causes
 from sizewell.advisor.observation import ClientFacts, Observation
-from sizewell.advisor.pace import held, seats
+from sizewell.advisor.pace import PROMPTS, held, seats
 
 IDLE = 0.5
 """Sequences at work below which accelerators wait more than half the time."""
@@ -24,18 +25,24 @@ COLD = 0.2
 STORM = 0.25
 """Preemptions for each request that ends."""
 FULL, SEATED = 0.85, 0.9
-"""Share of the cache in use a quarter of the time, and mean share of the seats, from which they are full."""
+"""Share of the cache in use a quarter of the time, and share of the seats, from which they are full."""
+ROOM = ("KV capacity", "replicated MLA KV", "queueing")
+LEAST_OF_ROOM = 0.1
+"""Labels of too few at once, and what twice as many must bring for it to be so."""
 SLOW = 1.7
 """Measured over predicted time between tokens from which it is not the hardware that was stated, or not all of it."""
 
 
 def findings(case: Case) -> tuple[Finding, ...]:
     """Return everything found, what binds first."""
-    rules = (_idle, _client, _cold, _storm, _cache, _queue, _slow)
+    rules = (_idle, _client, _fast, _cold, _storm, _cache, _queue, _slow)
     found = [finding for rule in rules if (finding := rule(case)) is not None]
-    if not any(finding.label == "idle GPUs" and finding.share == 1.0 for finding in found):
+    if not any(finding.label == "idle GPUs" and finding.share == 1.0 for finding in found) and not case.beats_the_floor:
         named = {finding.label for finding in found}
-        found += [each for each in causes(case) if each.label not in named]
+        spent = [each for each in causes(case) if each.label not in named]
+        # Room for more is no limit where more would not bring more: they wait for what everybody waits for.
+        behind = [each for each in found if each.label in ROOM and spent and (case.more_at_once or inf) < LEAST_OF_ROOM]
+        found = [*(each for each in found if each not in behind), *spent[:1], *behind, *spent[1:]]
     return tuple(found) or (_nothing(case),)
 
 
@@ -47,10 +54,11 @@ def _idle(case: Case) -> Finding | None:
         if _client(case) is not None:
             return None
         line = f"{seen.at_work:.2f} sequences at work on average, {seen.waiting or 0.0:.2f} wait"
-        return Finding(label="idle GPUs", share=1.0, evidence=(line,))
+        return Finding(label="idle GPUs", share=1.0, evidence=(line, "fewer accelerators would do for this traffic"))
     if seen.engines > 1 and seen.idle_engines / seen.engines >= IDLE_ENGINES:
         line = f"{seen.idle_engines} of {seen.engines} engines had no request at all while others worked"
-        return Finding(label="idle GPUs", share=seen.idle_engines / seen.engines, evidence=(line,))
+        to_do = "whoever routes sends them nothing: by requests in flight, everybody would have some"
+        return Finding(label="idle GPUs", share=seen.idle_engines / seen.engines, evidence=(line, to_do))
     return None
 
 
@@ -64,7 +72,8 @@ def _client(case: Case) -> Finding | None:
     there = (
         f"the server had {seen.in_flight:.1f} requests, of which {seen.waiting:.1f} waited" if seen.in_flight else ""
     )
-    return Finding(label="client", share=None, evidence=(*lines, *((there,) if there else ())))
+    to_do = "the server would take more: send from more processes or machines"
+    return Finding(label="client", share=None, evidence=(*lines, *((there,) if there else ()), to_do))
 
 
 def _lateness(facts: ClientFacts, seen: Observation) -> Iterator[str]:
@@ -78,6 +87,18 @@ def _lateness(facts: ClientFacts, seen: Observation) -> Iterator[str]:
         yield f"requests go out {ms(facts.delay_s)} after they are due"
     if facts.cpu_fraction is not None and facts.cpu_fraction > MOST_CPU:
         yield f"the client's core is {facts.cpu_fraction:.0%} busy"
+
+
+def _fast(case: Case) -> Finding | None:
+    """What beats its floor is something else: nothing priced for it would be true."""
+    if not case.beats_the_floor or case.pace is None:
+        return None
+    lines = (
+        f"{ms(case.seen.token_s or 0.0)} between tokens, {ms(case.pace.floor_s)} if every byte and operation "
+        "went at the stated rates",
+        "it is not the hardware, model or formats that were said, or its clock is not ours",
+    )
+    return Finding(label="faster than possible", share=None, evidence=lines)
 
 
 def _cold(case: Case) -> Finding | None:
@@ -104,11 +125,16 @@ def _off(case: Case) -> str | None:
 def _prefill_share(case: Case) -> float:
     """Return the share of time that goes to prompts: predicted, else what requests spend before their first token."""
     if case.pace is not None:
-        return case.pace.causes["prefill compute"] / case.pace.token_s
+        return case.pace.causes[PROMPTS] / case.pace.cycle_s
     seen = case.seen
     if seen.prefill_s and seen.decode_s:
         return seen.prefill_s / (seen.prefill_s + seen.decode_s)
     return 0.0
+
+
+def _prompts_come_first(case: Case) -> bool:
+    """Whether nothing takes as much of the time as prompts do."""
+    return case.pace is not None and max(case.pace.causes, key=case.pace.causes.__getitem__) == PROMPTS
 
 
 def _storm(case: Case) -> Finding | None:
@@ -124,9 +150,11 @@ def _storm(case: Case) -> Finding | None:
 
 def _cache(case: Case) -> Finding | None:
     seen = case.seen
-    if not seen.queues or not _cache_is_full(case):
+    if not seen.queues or not (_cache_is_full(case) or _holds_back(case)):
         return None
     lines = [_fullness(case), f"{seen.waiting:.1f} requests wait, {seen.running:.1f} run"]
+    if not _cache_is_full(case):
+        lines.append(f"it has room for {_to_their_end(case):,.0f} requests to their end: more are held back")
     if case.replicates_latents and case.deployment is not None:
         ranks = case.deployment.pools[-1].parallelism.tp
         lines.append(
@@ -142,12 +170,33 @@ def _cache_is_full(case: Case) -> bool:
     used = _peak(seen)
     if used is None:
         return False
-    if seen.kv_tokens and seen.request_prompt_tokens:
+    if seen.kv_tokens and seen.request_prompt_tokens and not _seats_are_full(case):
         fresh = seen.request_prompt_tokens * (1 - (seen.cached_fraction or 0.0))
         free = (1 - used) * seen.kv_tokens / seen.engines
-        if free < fresh and not _seats_are_full(case):
-            return True
+        return free < fresh or used >= FULL or _one_more_exceeds(seen, fresh)
     return used >= FULL
+
+
+def _one_more_exceeds(seen: Observation, fresh: float) -> bool:
+    """Whether the caches never held one more of those that wait: what is read in a long step was true before it."""
+    if not seen.backlog or not seen.running_peak or not seen.kv_tokens:
+        return False
+    each = fresh + (seen.request_output_tokens or 0.0) / 2
+    return (seen.running_peak + seen.engines) * each > seen.kv_tokens
+
+
+def _holds_back(case: Case) -> bool:
+    """Whether requests wait because the cache might not hold them to their end: engines may reserve it beforehand."""
+    if case.deployment is None or case.mix is None or _seats_are_full(case) or _prompts_come_first(case):
+        return False
+    return case.seen.backlog and _to_their_end(case) < case.mix.in_flight
+
+
+def _to_their_end(case: Case) -> float:
+    """Return how many of the requests the caches hold when they end."""
+    if case.deployment is None or case.memory is None or case.mix is None:
+        return inf
+    return held(case.deployment, case.memory, case.mix.prompt_tokens + case.mix.output_tokens)
 
 
 def _peak(seen: Observation) -> float | None:
@@ -163,19 +212,25 @@ def _fullness(case: Case) -> str:
 
 
 def _seats_are_full(case: Case) -> bool:
-    return case.deployment is not None and (case.seen.running or 0.0) >= SEATED * seats(case.deployment)
+    """Whether as many run as may, at the fullest reading where a backlog waits: sequences end and begin in waves."""
+    seen = case.seen
+    running = max(seen.running or 0.0, (seen.running_peak or 0.0) if seen.backlog else 0.0)
+    return case.deployment is not None and running >= SEATED * seats(case.deployment)
 
 
 def _queue(case: Case) -> Finding | None:
     seen = case.seen
-    if not seen.queues or _cache_is_full(case):
+    if not seen.queues or _cache_is_full(case) or _holds_back(case):
         return None
     waits = f"{seen.waiting:.1f} requests wait, {seen.running:.1f} run"
     queued = (f"a request waits {ms(seen.queue_s)} before it is admitted",) if seen.queue_s else ()
     share = _prefill_share(case)
-    if case.deployment is not None and not _seats_are_full(case) and share >= SHOWN:
-        line = f"prompts take {share:.0%} of the time, and neither seats nor cache are full"
-        return Finding(label="prefill compute", share=share, evidence=(waits, *queued, line))
+    if case.deployment is not None and not _seats_are_full(case):
+        if _prompts_come_first(case) or (seen.backlog and share >= SHOWN):
+            line = f"prompts take {share:.0%} of the time, and neither seats nor cache are full"
+            return Finding(label="prefill compute", share=share, evidence=(waits, *queued, line))
+        if not seen.backlog:
+            return None
     lines = [waits, *queued]
     if case.deployment is not None:
         lines.append(f"{seats(case.deployment):,.0f} sequences may run at once")
@@ -190,14 +245,19 @@ def _slow(case: Case) -> Finding | None:
     if ratio is None or case.pace is None or ratio < SLOW:
         return None
     lines = (
-        f"{ms(case.seen.itl_s or 0.0)} between tokens, {ms(case.pace.token_s)} predicted for the same batch: "
+        f"{ms(case.seen.token_s or 0.0)} between tokens, {ms(case.pace.token_s)} predicted for the same batch: "
         f"{ratio:.1f} times as slow",
-        "accelerators that are throttled or shared, another engine setting than stated, or a calibration that is off",
+        "accelerators that are throttled or shared (`sizewell doctor` there tells), another engine setting than "
+        "stated, or a calibration that is off",
     )
     return Finding(label="slower than predicted", share=1 - 1 / ratio, evidence=lines)
 
 
 def _nothing(case: Case) -> Finding:
+    seen = case.seen
+    if seen.generated_tokens_per_s == 0 and seen.running:
+        line = f"{seen.running:.1f} requests run and not one token came: it hangs, or its prompts outlast the window"
+        return Finding(label="unknown", share=None, evidence=(line,))
     if case.deployment is None:
         line = "nobody queues and nothing is lost: what the steps themselves wait for shows only with the hardware"
         return Finding(label="unknown", share=None, evidence=(line,))

@@ -26,15 +26,17 @@ class Observation:
     """A server over `window_s` seconds: rates per second, means of gauges over time and of times over requests.
 
     Counts are of all `engines` together, `kv_used_fraction` is their mean; `idle_engines` never had a request.
-    `kv_peak_fraction`: the use that a quarter of the readings reach, of those at which requests waited where some did.
-    `kv_tokens` is what all caches hold. `cached_fraction` is of the prompt tokens looked for. `settings` are what the
-    engine says of its cache. `missing` names what the server does not tell; `restarts` counts counters set back.
+    `running_peak` is the most that ran at any reading; `kv_peak_fraction` the use that a quarter of the readings
+    reach, of those at which requests waited where some did. `kv_tokens` is what all caches hold. `cached_fraction` is
+    of the prompt tokens looked for. `settings` are what the engine says of its cache. `missing` names what the server
+    does not tell; `restarts` counts counters set back.
     """
 
     window_s: float | None = None
     engines: int = 1
     idle_engines: int = 0
     running: float | None = None
+    running_peak: float | None = None
     waiting: float | None = None
     kv_used_fraction: float | None = None
     kv_peak_fraction: float | None = None
@@ -60,10 +62,21 @@ class Observation:
 
     @property
     def decoding(self) -> float | None:
-        """Sequences that decode at any time: tokens per second × seconds between tokens (Little), else the gauge's."""
-        if self.generated_tokens_per_s is not None and self.itl_s:
-            return self.generated_tokens_per_s * self.itl_s
-        return self.running
+        """Sequences that decode at any time: tokens per second × seconds between tokens (Little), else the gauge's.
+
+        A sequence that lost its cache waits between two of its tokens, too: then no more decode than run.
+        """
+        if self.generated_tokens_per_s is None or not self.itl_s:
+            return self.running
+        counted = self.generated_tokens_per_s * self.itl_s
+        return min(counted, self.running) if self.preemptions_per_s and self.running else counted
+
+    @property
+    def token_s(self) -> float | None:
+        """Seconds between two tokens of a sequence while it decodes."""
+        if self.itl_s and self.preemptions_per_s and self.decoding and self.generated_tokens_per_s:
+            return self.decoding / self.generated_tokens_per_s
+        return self.itl_s
 
     @property
     def at_work(self) -> float:
@@ -84,14 +97,27 @@ class Observation:
         return max(self.running + self.waiting, self._by_times)
 
     @property
+    def known_in_flight(self) -> float:
+        """Requests in the server by both: a gauge is read by accident, and a time is of requests that came before."""
+        return min(self._by_times, (self.running or 0.0) + (self.waiting or 0.0))
+
+    @property
     def _by_times(self) -> float:
         """Requests that ended a second × seconds each took (Little), 0 where none ended."""
         return (self.finished_per_s or 0.0) * (self.e2e_s or 0.0)
 
     @property
     def queues(self) -> bool:
-        """Whether requests wait as a rule: one at least, and one for twenty that run."""
-        return (self.waiting or 0.0) >= max(1.0, (self.running or 0.0) / 20)
+        """Whether requests wait as a rule: one at least, and one for ten that run.
+
+        Who comes waits for the step under way, and a few that end together are followed by as many.
+        """
+        return (self.waiting or 0.0) >= max(1.0, (self.running or 0.0) / 10)
+
+    @property
+    def backlog(self) -> bool:
+        """Whether half as many wait as run: more than meet by accident."""
+        return self.queues and (self.waiting or 0.0) >= (self.running or 0.0) / 2
 
     @property
     def preemptions_per_request(self) -> float | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sizewell.advisor.advice import Adviser, Change
 from sizewell.advisor.case import Case, Finding
 from sizewell.advisor.changes import Before
-from sizewell.advisor.diagnosis import expected
+from sizewell.advisor.diagnosis import expected, twice
 from sizewell.advisor.findings import findings
 from sizewell.advisor.mix import Mix
 from sizewell.advisor.observation import Observation
@@ -77,8 +77,9 @@ def read_plan(planned: Planned, adviser: Adviser) -> Reading:
     deployment, mix = planned.deployment, planned.mix
     predicted, eager_s = expected(deployment, mix, planned.sequences, adviser.efficiencies)
     case = Case(
-        seen=_seen(planned), deployment=deployment, memory=planned.memory, mix=mix, pace=predicted, eager_s=eager_s
-    )
+        seen=_seen(planned), deployment=deployment, memory=planned.memory, mix=mix, pace=predicted, eager_s=eager_s,
+        more_at_once=twice(deployment, mix, predicted, adviser.efficiencies),
+    )  # fmt: skip
     whole = planned.workload.input_tokens + planned.workload.output_tokens
     kept = held(deployment, planned.memory, whole) / deployment.pools[-1].replicas
     return Reading(
@@ -129,6 +130,6 @@ def _phases(planned: Planned, predicted: Pace) -> tuple[Phase, ...]:
 
 def _generated(name: str, tokens: float, kv_bytes: float, tpot_s: float, predicted: Pace) -> Phase:
     seconds = tokens * tpot_s
-    shares = sorted(predicted.causes.items(), key=lambda cause: -cause[1])
+    shares = sorted(predicted.between.items(), key=lambda cause: -cause[1])
     causes = {cause: spent / predicted.token_s * seconds for cause, spent in shares if spent > 0}
     return Phase(name=name, seconds=seconds, tokens=tokens, kv_bytes=kv_bytes, causes=causes)

@@ -32,6 +32,7 @@ def _reading_flags() -> Decorator:
         quantity("--every", DURATION, "Time between readings [5s]."),
         click.option("--save", metavar="FILE", help="Keep the readings: a file that can be diagnosed again."),
         click.option("--api-key-env", metavar="NAME", help="Variable with the key [SIZEWELL_API_KEY, the engine's]."),
+        click.option("--served-model-name", metavar="NAME", help="Which of several models on one page."),
         click.option("--plan", "plan_file", metavar="FILE|N", help="A plan's JSON, instead of MODEL --on."),
     )
 

@@ -22,25 +22,32 @@ def adviser() -> Adviser:
     """Return an adviser with the user's calibration, who proposes only what an engine starts."""
     from sizewell.advisor.advice import Adviser
     from sizewell.catalog.calibrations import read_efficiencies
+    from sizewell.catalog.machine_code import CodeFolder
     from sizewell.planner.support import unsupported
 
     def runs(deployment: Deployment) -> bool:
         engine, gpu = deployment.engine.name, deployment.cluster.gpu
         return not unsupported(deployment.model, deployment.weight_format, engine, gpu, asked=True)
 
-    return Adviser(efficiencies=read_efficiencies(), runs=runs)
+    return Adviser(
+        efficiencies=read_efficiencies(), runs=runs, starts=lambda each: bool(_command(each)), code=CodeFolder.usual()
+    )
 
 
 def rendered(deployment: Deployment | None, found: Diagnosis, model: str | None) -> str:
-    """Return the engine's command line after the first change; empty where none is proposed or it cannot be said."""
+    """Return the engine's command line after the first change; empty where none is proposed or none changes it."""
+    if deployment is None or not found.changes or found.changes[0].deployment == deployment:
+        return ""
+    return _command(found.changes[0].deployment, model)
+
+
+def _command(changed: Deployment, model: str | None = None) -> str:
+    """Return what starts one replica of a deployment, empty where the engine's release cannot be told so."""
     from sizewell.cli.launch_flags import launch_at
     from sizewell.deployer.render import render
     from sizewell.deployer.shell import read_engine
     from sizewell.specs.errors import SizewellError
 
-    if deployment is None or not found.changes:
-        return ""
-    changed = found.changes[0].deployment
     # Releases that know no launcher of their own over nodes are started by Ray, under SLURM.
     for target, launcher in (("command", "mp"), ("slurm", "ray")):
         try:

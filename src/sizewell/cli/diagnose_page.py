@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from sizewell.advisor.observation import Observation
     from sizewell.specs.deployment import Deployment
 
-NOT_THE_SERVER = ("client", "idle GPUs")
 HEADS = ("change", ">gain", ">per token", ">at once", ">after the first", "why")
 
 
 def page(found: Diagnosis, deployment: Deployment | None, command: str) -> Iterator[str | Table]:
     """Yield the parts of a diagnosis."""
+    from sizewell.advisor.diagnosis import NOT_THE_SERVER
+
     if deployment is not None:
         yield from (model_line(deployment.model), deployment_line(deployment), settings_line(deployment), "")
     yield f"BOTTLENECK: {found.label}"
@@ -67,7 +68,7 @@ def _step(found: Diagnosis) -> Iterator[str]:
     yield said
     if found.beats_the_floor:
         yield "NO SUCH MACHINE: it is faster than its hardware can be; is it what was said, and its clock ours?"
-    if found.mfu is not None and found.mbu is not None:
+    if found.mfu is not None and found.mbu is not None and not found.beats_the_floor:
         yield f"roofline: MFU {found.mfu:.1%}, MBU {found.mbu:.0%}"
 
 
@@ -81,6 +82,9 @@ def advice_lines(
         yield f"CHANGE FIRST: {first.name}: {_gain(first.gain_fraction)} tokens/s ({first.why})"
     if command:
         yield f"  {command}"
+        replicas = changes[0].deployment.pools[0].replicas
+        if replicas > 1:
+            yield f"  (one of {replicas} replicas behind a router)"
     asked = {each.name for each in tried}
     rows = [_row(change) for change in changes if change.name not in asked] + [_tried_row(each) for each in tried]
     if rows:

@@ -45,7 +45,8 @@ def _server(target: str, given: Mapping[str, Any], client: ClientFacts | None) -
 
     if "://" not in target and ":" not in target:
         raise BadInputError(f"{target}: no file of that name; a server is http://HOST:PORT, a kept run its number")
-    url, headers = base_url(target), secret_from(os.environ, given["api_key_env"]).headers
+    url = base_url(target.rstrip("/").removesuffix("/metrics"))
+    headers = secret_from(os.environ, given["api_key_env"]).headers
     window_s, every_s = given["window"] or WINDOW_S, given["every"] or EVERY_S
     talk(f"watching {url} for {window_s:g} s")
     pages = scrape(url, window_s, every_s, headers)
@@ -72,11 +73,12 @@ def _model_of(url: str, listed: Any) -> str:
 
 
 def _readings(text: str, what: str, given: Mapping[str, Any], client: ClientFacts | None) -> tuple[Observation, Known]:
+    from sizewell.advisor.diagnosis import as_watched
     from sizewell.catalog.engine_metrics import ENGINES, read_engine_metrics
     from sizewell.observer.exposition import read_pages
     from sizewell.observer.metrics import engine_of, observe
 
-    pages: tuple[Page, ...] = read_pages(text, what)
+    pages = _of_one_model(read_pages(text, what), what, given)
     tables = [read_engine_metrics(engine) for engine in ENGINES]
     at = engine_of(pages, tables)
     if at is None:
@@ -85,7 +87,21 @@ def _readings(text: str, what: str, given: Mapping[str, Any], client: ClientFact
     named = dict(given)
     if named["machine"] is not None and named["engine"] is None:
         named["engine"] = _engine(ENGINES[at], named.get("version", ""))
-    return seen, _known(_stated(named), given)
+    stated = _stated(named)
+    return seen, _known(stated and as_watched(stated, seen.engines), given)
+
+
+def _of_one_model(pages: tuple[Page, ...], what: str, given: Mapping[str, Any]) -> tuple[Page, ...]:
+    from sizewell.observer.metrics import models_on, of_model
+
+    told, asked = models_on(pages), given["served_model_name"]
+    if asked is None and len(told) < 2:
+        return pages
+    asked = asked or given["model"]
+    if asked not in told:
+        listed = ", ".join(told) or "no model by name"
+        raise BadInputError(f"{what}: tells of {listed}: say which one with --served-model-name")
+    return of_model(pages, asked)
 
 
 def _engine(name: str, version: str) -> str:

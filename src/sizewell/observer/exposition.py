@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import isnan
+from math import isfinite
 
 from sizewell.specs.engine_metrics import EMULATED_CLOCK
 from sizewell.specs.errors import BadInputError
@@ -70,7 +70,7 @@ def _figures(lines: Iterable[str]) -> Iterator[tuple[Series, float]]:
             value = float(rest.split()[0])
         except (ValueError, IndexError):
             continue
-        if not isnan(value):  # an engine that knows no value says so
+        if isfinite(value):  # an engine that knows no value says NaN
             yield (named[0], labels), value
 
 

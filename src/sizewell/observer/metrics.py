@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import fmean
 
 from sizewell.advisor.observation import ClientFacts, Observation
-from sizewell.observer.exposition import Page, Series
+from sizewell.observer.exposition import STAMP, Page, Series
 from sizewell.specs.engine_metrics import Meaning, Metric, plain_name
 
 NEEDED: tuple[Meaning, ...] = (
@@ -28,6 +28,30 @@ def engine_of(pages: Sequence[Page], tables: Sequence[Sequence[Metric]]) -> int 
     counts = [sum(bool(_spellings(metric) & names) for metric in table) for table in tables]
     best = max(range(len(tables)), key=lambda at: counts[at])
     return best if counts[best] else None
+
+
+MOST_AT_ONCE = 16
+"""Tokens of a step and sequence beyond which not every gap can have been counted."""
+MODEL_LABEL = "model_name"
+
+
+def models_on(pages: Sequence[Page]) -> tuple[str, ...]:
+    """Return the names of the models that pages tell of."""
+    found = {dict(labels).get(MODEL_LABEL, "") for page in pages for _, labels in page.figures}
+    return tuple(sorted(found - {""}))
+
+
+def of_model(pages: Sequence[Page], name: str) -> tuple[Page, ...]:
+    """Return pages with the figures of one model, and those of none."""
+    return tuple(
+        replace(
+            page,
+            figures={
+                each: value for each, value in page.figures.items() if dict(each[1]).get(MODEL_LABEL, name) == name
+            },
+        )
+        for page in pages
+    )
 
 
 def observe(pages: Sequence[Page], metrics: Sequence[Metric], client: ClientFacts | None = None) -> Observation:
@@ -51,6 +75,7 @@ class _Window:
             engines=max(len(engines), 1),
             idle_engines=self._idle(),
             running=self._level("running", sum),
+            running_peak=max(self._at_once("running"), default=None),
             waiting=self._level("waiting", sum),
             kv_used_fraction=self._level("kv_used_fraction", fmean),
             kv_peak_fraction=self._kv_peak(),
@@ -61,6 +86,7 @@ class _Window:
             cached_fraction=self._cached(),
             finished_per_s=finished,
             **{name: self._mean(name) for name in TIMES},
+            itl_s=self._between_tokens(),
             request_prompt_tokens=self._mean("request_prompt_tokens") or self._ratio("prompt_tokens", finished),
             request_output_tokens=self._mean("request_output_tokens") or self._ratio("generated_tokens", finished),
             steps_per_s=self._steps(),
@@ -105,13 +131,18 @@ class _Window:
         means = [fmean(values) for values in self._levels(meaning).values()]
         return float(over_engines(means)) if means else None  # type: ignore[operator]
 
+    def _at_once(self, meaning: Meaning) -> list[float]:
+        """Return the sum of a gauge over engines, reading by reading."""
+        series = [each for metric in self._of(meaning) for each in self._series(metric)]
+        return [sum(page.figures.get(each, 0.0) for each in series) for page in self.pages] if series else []
+
     def _kv_peak(self) -> float | None:
         """Return how full the caches are in the fullest quarter of the readings at which requests wait.
 
         Sequences end and begin in waves: between two of them a cache is emptier, though it is what holds them up.
         """
-        waiting = [each for metric in self._of("waiting") for each in self._series(metric)]
-        queued = [page for page in self.pages if sum(page.figures.get(each, 0.0) for each in waiting) >= 1]
+        waiting = self._at_once("waiting")
+        queued = [page for page, there in zip(self.pages, waiting, strict=False) if there >= 1]
         pages = queued or self.pages
         reached = [
             sorted(values, reverse=True)[(len(values) - 1) // FULLEST]
@@ -141,6 +172,19 @@ class _Window:
         total, count = self._grown(meaning, "_sum"), self._grown(meaning, "_count")
         return total / count if total is not None and count else None
 
+    def _between_tokens(self) -> float | None:
+        """Return the mean gap between tokens, those that a step brings together included.
+
+        vLLM counts one gap for each step of a sequence (v1/metrics/stats.py), however many drafts it accepted.
+        """
+        total, count, tokens = (
+            self._grown("itl_s", "_sum"), self._grown("itl_s", "_count"), self._grown("generated_tokens"),
+        )  # fmt: skip
+        if total is None or not count:
+            return None
+        gaps = (tokens or 0.0) - (self._grown("ttft_s", "_count") or 0.0)
+        return total / (gaps if count < gaps < MOST_AT_ONCE * count else count)
+
     def _ratio(self, meaning: Meaning, finished: float | None) -> float | None:
         rate = self._rate(meaning)
         return rate / finished if rate is not None and finished else None
@@ -169,7 +213,7 @@ class _Window:
 
     def _missing(self) -> list[str]:
         if self.seconds is None:
-            return ["rates: they need two readings, each with its time"]
+            return [f"rates: they need two readings, each after a line '{STAMP}SECONDS'"]
         names = {metric.meaning: metric.name for metric in self.metrics}
         absent = [each for each in NEEDED if not self._of(each) and not self._stands_in(each)]
         return [names.get(meaning, meaning) for meaning in absent]
@@ -189,7 +233,7 @@ class _Window:
         return fell
 
 
-TIMES: tuple[Meaning, ...] = ("ttft_s", "itl_s", "e2e_s", "queue_s", "prefill_s", "decode_s")
+TIMES: tuple[Meaning, ...] = ("ttft_s", "e2e_s", "queue_s", "prefill_s", "decode_s")
 
 
 def _growth(values: Sequence[float | None]) -> float:

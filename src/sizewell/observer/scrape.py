@@ -18,13 +18,18 @@ MOST_BYTES = 64 * 2**20
 def scrape(url: str, window_s: float, every_s: float, headers: Mapping[str, str]) -> tuple[tuple[float, str], ...]:
     """Return pages of /metrics with the Unix times they were read at: at the start, every `every_s`, and at the end.
 
-    Raises UnreachableError where the server does not answer the first time or the last.
+    Between those a server may be away for a while, as one that is started anew. Raises UnreachableError where it does
+    not answer the first time or the last.
     """
     pages = [_page(url, headers)]
     until_s = time.monotonic() + window_s
     while (left_s := until_s - time.monotonic()) > 0:
         time.sleep(min(every_s, left_s))
-        pages.append(_page(url, headers))
+        try:
+            pages.append(_page(url, headers))
+        except UnreachableError:
+            if time.monotonic() >= until_s:
+                raise
     return tuple(pages)
 
 
