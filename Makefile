@@ -48,7 +48,8 @@ test: $(STAMP)  ## everything that needs nothing outside
 
 test-real: $(REAL_STAMP) $(VLLM_STAMP) $(SGLANG_STAMP)  ## everything, and the tests against real components
 	@tests/real/install_system_parts.sh
-	$(REAL)/bin/python -m pytest
+	$(REAL)/bin/python -m pytest -n 3 --dist worksteal -m 'not real'
+	$(REAL)/bin/python -m pytest -m real
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests bench tools

@@ -301,9 +301,9 @@ def test_a_search_finds_what_holds_the_limits(say: Any, double: Served) -> None:
 def test_a_search_offers_every_load_five_rounds_however_few_requests_are_asked_for(say: Any, double: Served) -> None:
     """It once took the number of requests for the knee: no more than those can be in flight."""
     double[1].script = lambda *_: Answer(
-        text="tok", tokens=1, delay_s=0.01 if double[1].in_flight <= 2 else 0.3, prompt_tokens=20
+        text="tok", tokens=1, delay_s=0.05 if double[1].in_flight <= 2 else 0.5, prompt_tokens=20
     )
-    words = ("--saturate", "--requests", "8", "--ttft", "150ms", "--statistic", "mean", *WORDS[:4], "--answer", "1")
+    words = ("--saturate", "--requests", "8", "--ttft", "300ms", "--statistic", "mean", *WORDS[:4], "--answer", "1")
     said = say("bench", "--url", double[0], *words, "--warmup", "0", "--field", "n=1", "--json")
     points = {point["concurrency"]: point["requests"] for point in said.document["points"]}
     assert points[1] == 8
