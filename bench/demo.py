@@ -25,7 +25,7 @@ with socket.create_server(("127.0.0.1", 0)) as free:
     PORT = free.getsockname()[1]
 URL = f"http://127.0.0.1:{PORT}"
 R1 = ["deepseek-r1", "--on", "8xh200", "--tp", "8"]
-SMALL = ["llama-3.1-8b", "--on", "1xh100"]
+SMALL = ["llama-3.1-8b", "--on", "1xh100", "--max-model-len", "4096"]
 
 COMMANDS = [
     ["plan", "deepseek-r1", "--users", "64", "--input", "1000", "--answer", "1000", "--tpot", "60ms"],
@@ -35,7 +35,8 @@ COMMANDS = [
     ["fit", "--on", "rtx-3060-12gb", "--count", "2"],
     ["explain", *SMALL, "--users", "8", "--input", "500", "--answer", "40", "--keep", "small"],
 ]
-LOAD = ["--url", URL, "--input", "500", "--answer", "40"]
+# Lengths differ as people's do: requests that are all alike would keep in step, or not, by the client's milliseconds.
+LOAD = ["--url", URL, "--input", "500", "--answer", "40", "--length-sigma", "0.5"]
 CLOSING = [
     ["bench", "--plan", "1", *LOAD, "--concurrency", "1,8,24", "--keep", "first"],
     ["runs", "list"],
