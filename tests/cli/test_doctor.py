@@ -19,6 +19,7 @@ import pytest
 
 import sizewell
 from doctor_nodes import Board, matrix, meshed, smi
+from processes import lives
 from sizewell.observer.doctor import disk_facts, engine_facts, examination
 from sizewell.observer.doctor.findings import Finding
 
@@ -231,13 +232,6 @@ def test_the_hub_is_asked_for_one_small_file(
     assert bool(hub["fix"]) == (verdict == "fail")
 
 
-def _lives(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def test_ctrl_c_is_one_line_and_leaves_nobody_behind(node: Path) -> None:
     pid = node / "pid"
     _program(node / "nvidia-smi", f"#!/bin/sh\necho $$ > {pid}\nexec sleep 60\n")
@@ -255,6 +249,6 @@ def test_ctrl_c_is_one_line_and_leaves_nobody_behind(node: Path) -> None:
     assert (process.returncode, out) == (130, "")
     assert err.splitlines() == ["sizewell: interrupted"]
     until = time.monotonic() + 10  # what was killed dies when it is next scheduled
-    while _lives(pid.read_text().strip()):
+    while lives(int(pid.read_text())):
         assert time.monotonic() < until, "the program that was asked lives on"
         time.sleep(0.05)

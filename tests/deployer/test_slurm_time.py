@@ -9,7 +9,8 @@ import pytest
 
 from sizewell.deployer.launch import Launch
 from sizewell.deployer.slurm import NOTICE_S
-from sizewell.deployer.slurm_time import limit_s, short_of_time
+from sizewell.deployer.slurm_queue import seconds
+from sizewell.deployer.slurm_time import short_of_time
 
 
 @pytest.mark.parametrize(
@@ -20,15 +21,15 @@ from sizewell.deployer.slurm_time import limit_s, short_of_time
     ],
 )  # fmt: skip
 def test_times_are_read_as_slurm_reads_them(text: str, value: float | None) -> None:
-    assert limit_s(text) == value
+    assert seconds(text) == value
 
 
 def test_it_is_said_below_the_slowest_storage_and_worse_below_the_fastest(one_node: Launch) -> None:
     colds = sorted((load.cold_s, load.storage) for load in one_node.materials.loads)
 
     def said(usable_s: float) -> str:
-        minutes, seconds = divmod(ceil(usable_s + NOTICE_S), 60)
-        asked = replace(one_node.site.slurm, time=f"{minutes}:{seconds:02}")
+        minutes, rest_s = divmod(ceil(usable_s + NOTICE_S), 60)
+        asked = replace(one_node.site.slurm, time=f"{minutes}:{rest_s:02}")
         return short_of_time(replace(one_node, site=replace(one_node.site, slurm=asked)))
 
     (fastest_s, fastest), (slowest_s, slowest) = colds[0], colds[-1]

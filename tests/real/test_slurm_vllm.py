@@ -15,6 +15,8 @@ from served_vllm import SITE, rendered
 from slurm_cluster import MISSING, NODES, available, cluster
 from vllm_sessions import PYTHON
 
+from processes import lives
+
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not available(), reason=MISSING)]
 PATIENCE_S = 400.0
 PROMPTS, TOKENS = 16, 32
@@ -71,14 +73,6 @@ def of_job(number: str, slurm: Slurm) -> dict[int, str]:
     while more := {pid for pid, (parent, _) in rows.items() if parent in found} - found:
         found |= more
     return {pid: rows[pid][1] for pid in found}
-
-
-def lives(pid: int) -> bool:
-    """Return whether a process still does anything: one that nobody has taken leave of yet does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def carried(pid: int) -> list[bytes]:

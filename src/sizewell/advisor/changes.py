@@ -8,13 +8,12 @@ from math import ceil, floor
 
 from sizewell.advisor.mix import Mix
 from sizewell.advisor.pace import held, seats
-from sizewell.costs.ledger import MemoryLedger, ledger
+from sizewell.costs.ledger import GIB, MemoryLedger, ledger
 from sizewell.specs.deployment import Deployment, EngineSettings, Parallelism
 from sizewell.specs.engine import EngineSpec
 
 MOST_BUDGET = 16_384
 LARGEST_FRACTION = 0.95
-GIB = 2**30
 DRAFTS = (1, 3)
 FLAG, CUT, RELEASE, NUMBERS = range(4)
 """What a change asks for: another flag, other ranks, another release, other numbers, by which answers change."""

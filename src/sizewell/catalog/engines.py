@@ -144,6 +144,8 @@ def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSp
         expert_scale_copies=facts.get("expert_scale_copies", False),
         recurrent_prefixes=facts.get("recurrent_prefixes", False),
         cached_states=facts.get("cached_states", 0),
+        state_element_bytes=facts.get("state_element_bytes"),
+        conv_element_bytes=facts.get("conv_element_bytes", 2),
         mamba2_checkpoints=facts.get("mamba2_checkpoints", False),
         plain_prompts=_plain_prompts(facts) if "queued_launches" in facts else None,
         cpu=_cpu_rules(facts["cpu"]) if "cpu" in facts else None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sizewell.cli.documents import Object
-from sizewell.cli.output import amount, duration
+from sizewell.cli.output import amount, duration, printable
 
 if TYPE_CHECKING:
     from sizewell.driver.batch_job import BatchJob, Outcome
@@ -62,7 +62,7 @@ def lines(job: BatchJob, found: Outcome, bill: Bill) -> Iterator[str]:
 
 def _why(job: BatchJob, error: str) -> str:
     """Return what a server said, in one line of this terminal, without the key it may repeat."""
-    said = "".join(mark if mark.isprintable() else " " for mark in job.secret.hide(error))
+    said = printable(job.secret.hide(error), " ")
     return " ".join(said.split())[:MOST_ERROR_CHARACTERS]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sizewell.cli.output import WIDTH
+from sizewell.cli.output import WIDTH, printable
 
 if TYPE_CHECKING:
     from sizewell.observer.doctor.findings import Finding, Verdict
@@ -57,7 +57,7 @@ def finding_lines(finding: Finding) -> list[str]:
 
 
 def _wrapped(head: str, text: str) -> list[str]:
-    plain = "".join(mark if mark.isprintable() else "·" for mark in text)
+    plain = printable(text)
     return textwrap.wrap(
         plain, WIDTH, initial_indent=head, subsequent_indent=" " * INDENT, break_on_hyphens=False
     )  # fmt: skip

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from sizewell.cli.watching import MOST_SILENT
 from sizewell.specs.errors import UnreachableError
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 READ_S: Mapping[Where, float] = {"local": 0.2, "slurm": 0.5, "kubernetes": 3.0}
 ASKED_S: Mapping[Where, float] = {"local": 0.2, "slurm": 10.0, "kubernetes": 3.0}
 """How often a log is read, and how often its system is asked whether it has ended: a scheduler has others to answer."""
-MOST_SILENT = 30
-"""Times in a row a system may not answer while somebody reads."""
 
 
 def follow(running: Runner, where: Where, labels: Mapping[int, str], tail: int | None) -> Iterator[str]:

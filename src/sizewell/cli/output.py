@@ -27,6 +27,11 @@ DURATIONS = (
 """Below so many seconds: the factor to the unit, and its name."""
 
 
+def printable(text: str, instead: str = "·") -> str:
+    """Return what others wrote, so that it does not steer a terminal: `instead` of every mark that is not printed."""
+    return "".join(mark if mark.isprintable() else instead for mark in text)
+
+
 def json_ready(value: object) -> Any:
     """Return `value` as plain JSON types: dataclasses become objects, tuples arrays, infinities and NaN null.
 

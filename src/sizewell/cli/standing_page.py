@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sizewell.cli.output import duration, table
+from sizewell.cli.output import duration, printable, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Object = Mapping[str, object]
 AGAIN_S = 10.0
 """Progress that changes only its numbers is said again after so long."""
+UNPRINTED = "\N{REPLACEMENT CHARACTER}"
 EVIDENCE = 5
 
 
@@ -39,13 +40,8 @@ def failure_lines(each: Look) -> Iterator[str]:
         return
     silent = failure.cause == "unknown" or all("sizewell: " in line for line in failure.evidence)
     shown = (each.tail if silent else ()) or failure.evidence[:EVIDENCE]
-    yield from (f"  | {_printable(line.strip())}" for line in shown)
+    yield from (f"  | {printable(line.strip(), UNPRINTED)}" for line in shown)
     yield f"  cause: {failure.cause}; {failure.advice}"
-
-
-def _printable(line: str) -> str:
-    """Whatever an engine wrote, a terminal is not steered by it."""
-    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in line)
 
 
 def startup_lines(each: Look) -> Iterator[str]:

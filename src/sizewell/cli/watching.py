@@ -28,7 +28,7 @@ PAUSE_S = {"local": 0.5, "slurm": 1.0, "kubernetes": 3.0}
 ROUNDED_S = 2.0
 """What two clocks that show whole seconds may differ by."""
 MOST_SILENT = 30
-"""Times in a row the scheduler may not answer while somebody waits."""
+"""Times in a row the system may not answer while somebody waits, or reads."""
 NEVER = Standing(stage="ENDED", reason="it was never started: the command that began it was cut off")
 TAKEN_DOWN = Standing(stage="ENDED", reason="taken down")
 

@@ -50,8 +50,8 @@ def cache_rules(model: ModelSpec, settings: EngineSettings, engine: EngineSpec) 
         cached_states=_cached_states(model, engine) if settings.prefix_caching else 0,
         latent_row_elements=padded,
         style="flat" if flat else "groups",
-        state_element_bytes=4 if engine.profile == "llama.cpp" else engine.state_element_bytes,
-        conv_element_bytes=4 if engine.profile == "llama.cpp" else 2,
+        state_element_bytes=engine.state_element_bytes,
+        conv_element_bytes=engine.conv_element_bytes,
         window_pool_fraction=_window_pool(model) if engine.profile == "sglang" else None,
     )
 
@@ -63,6 +63,11 @@ def caches_prefixes(model: ModelSpec, engine: EngineSpec) -> bool:
     request ended on a block of hundreds or thousands of tokens.
     """
     return not (engine.name == "vllm" and model.is_recurrent)
+
+
+def caches_prefixes_unasked(model: ModelSpec, engine: EngineSpec) -> bool:
+    """Return whether an engine caches prefixes where nobody says anything."""
+    return engine.recurrent_prefixes or caches_prefixes(model, engine)
 
 
 def _cached_states(model: ModelSpec, engine: EngineSpec) -> int:

@@ -22,6 +22,15 @@ WAITING = frozenset(
 RUNNING = frozenset({"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "RESIZING"})
 NO_SUCH_JOB = "Invalid job id"
 FIELDS = "%i|%T|%r|%N|%M|%l|%S"
+_TIMES = tuple(
+    re.compile(form)
+    for form in (
+        r"(?P<days>\d+)-(?P<hours>\d+)(?::(?P<minutes>\d+)(?::(?P<seconds>\d+)(?:\.\d+)?)?)?",
+        r"(?P<minutes>\d+)(?::(?P<seconds>\d+)(?:\.\d+)?)?",
+        r"(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)(?:\.\d+)?",
+    )
+)
+_UNIT_S = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
 SLACK_S, EARLY_S = 15, 60
 """How much sooner it may be over, and how much sooner than asked the notice may come."""
 
@@ -169,12 +178,14 @@ def exit_code(text: str) -> int | None:
 
 
 def seconds(text: str) -> float | None:
-    """Return the seconds of `[DAYS-][HOURS:]MINUTES:SECONDS`; None for words such as UNLIMITED."""
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)(?:\.\d+)?", text.strip())
-    if not found:
-        return None
-    days, hours, minutes, rest = (int(number or 0) for number in found.groups())
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + rest)
+    """Return the seconds of a time as SLURM reads and writes it; None for UNLIMITED and what is no time.
+
+    Minutes, `minutes:seconds`, `hours:minutes:seconds`, or `days-hours` with minutes and seconds or without.
+    """
+    for form in _TIMES:
+        if found := form.fullmatch(text.strip()):
+            return float(sum(int(number or 0) * _UNIT_S[unit] for unit, number in found.groupdict().items()))
+    return None
 
 
 def host_names(nodes: str) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from sizewell.costs.batch import Floats
 from sizewell.planner.columns import Column, Mask
+from sizewell.planner.objective import usd_per_million_tokens
 from sizewell.planner.plan import Gate
 from sizewell.planner.question import Limits
 
@@ -22,12 +23,12 @@ class Bounds:
     def of(self, column: Column) -> tuple[tuple[Gate, Floats, float, str], ...]:
         """Return for each limit that is stated its gate, what candidates take of it, what they may, and its unit."""
         limits = self.limits
-        tokens_per_hour = column.requests_per_s * self.output_tokens * 3600
+        per_token = usd_per_million_tokens(column.usd_per_hour, column.requests_per_s * self.output_tokens)
         every: tuple[tuple[Gate, Floats, float | None, str], ...] = (
             ("size", column.gpus, limits.max_gpus, "GPUs"),
             ("size", column.nodes, limits.max_nodes, "nodes"),
             ("price", column.usd_per_hour, limits.usd_per_hour, "USD/h"),
-            ("price", column.usd_per_hour / tokens_per_hour * 1e6, limits.usd_per_million_tokens, "USD/Mtok"),
+            ("price", per_token, limits.usd_per_million_tokens, "USD/Mtok"),
             ("power", column.watts, limits.power_w, "W"),
         )
         return tuple((gate, values, bound, unit) for gate, values, bound, unit in every if bound is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sizewell.costs.engine_rules import caches_prefixes
+from sizewell.costs.engine_rules import caches_prefixes_unasked
 from sizewell.costs.ledger import GIB
 from sizewell.costs.token_pool import default_fraction, encoder_share
 from sizewell.specs.deployment import EngineSettings
@@ -53,7 +53,7 @@ def logged_settings(rows: Sequence[MemoryRow], facts: LoggedSetup) -> EngineSett
         memory_fraction=row.memory_fraction or _default_fraction(row, total, facts),
         enforce_eager=row.enforce_eager,
         offload_bytes=max(r.offload_bytes for r in rows),
-        prefix_caching=engine.recurrent_prefixes or caches_prefixes(facts.model, engine),
+        prefix_caching=caches_prefixes_unasked(facts.model, engine),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sizewell.planner.candidates import Machine
+from sizewell.planner.objective import usd_per_million_tokens
 from sizewell.planner.plan import BreakEven, Cost
 from sizewell.planner.question import PriceBasis
 from sizewell.specs.deployment import Deployment
@@ -100,12 +101,13 @@ def cost(
 ) -> Cost:
     """Return what a deployment costs per hour and per million generated tokens at the stated load."""
     hourly = price.usd_per_hour(deployment.gpus, deployment.cluster.nodes) if price.known else None
+    per_token = None if hourly is None else usd_per_million_tokens(hourly, output_tokens_per_s)
     return Cost(
         basis=basis,
         usd_per_hour=hourly,
         usd_per_hour_low=None if hourly is None else hourly * price.low_share,
         usd_per_hour_high=None if hourly is None else hourly * price.high_share,
-        usd_per_million_output_tokens=None if hourly is None else hourly / (output_tokens_per_s * 3600) * 1e6,
+        usd_per_million_output_tokens=per_token,
         estimate=price.estimate,
         source=price.source or price.why_unknown,
         power_w=power_w,

@@ -11,6 +11,12 @@ from sizewell.planner.question import Limits, Objective
 Number = TypeVar("Number", float, Floats)
 
 
+def usd_per_million_tokens(usd_per_hour: Number, output_tokens_per_s: Number) -> Number:
+    """Return the price of a million output tokens."""
+    price: Number = usd_per_hour / (output_tokens_per_s * 3600) * 1e6
+    return price
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merits(Generic[Number]):
     """What plans take and give: numbers of one plan, or arrays of one shape; a price nobody states is infinite."""
@@ -24,8 +30,7 @@ class Merits(Generic[Number]):
     @property
     def usd_per_million_tokens(self) -> Number:
         """The price of a million output tokens."""
-        price: Number = self.usd_per_hour / (self.output_tokens_per_s * 3600) * 1e6
-        return price
+        return usd_per_million_tokens(self.usd_per_hour, self.output_tokens_per_s)
 
     def score(self, objective: Objective) -> Number:
         """Return how good they are under an objective, the least best, in the objective's own unit."""

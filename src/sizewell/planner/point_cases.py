@@ -9,7 +9,7 @@ from math import ceil, inf
 import numpy as np
 
 from sizewell.costs.batch import Batch
-from sizewell.costs.engine_rules import caches_prefixes
+from sizewell.costs.engine_rules import caches_prefixes_unasked
 from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.machines import Machines
 from sizewell.costs.operators import RankModel
@@ -293,5 +293,5 @@ def _settings(row: PointRow, lengths: Lengths, policy: StepPolicy, facts: PointF
         memory_fraction=row.memory_fraction or OTHER_FRACTION.get(row.engine, facts.engine.memory_fraction),
         enforce_eager=policy.eager,
         speculative_tokens=policy.drafts,
-        prefix_caching=facts.engine.recurrent_prefixes or caches_prefixes(facts.model, facts.engine),
+        prefix_caching=caches_prefixes_unasked(facts.model, facts.engine),
     )

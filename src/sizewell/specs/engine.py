@@ -117,7 +117,8 @@ class EngineSpec:
     computed with where they lie, except in steps of `copied_from_tokens` or more. `printed_tokens` says what its "KV
     cache size: N tokens" means. Prefixes of recurrent models are cached where that is asked for, unasked where
     `recurrent_prefixes`: each request holds `cached_states` more blocks of state, of Mamba2 one more where
-    `mamba2_checkpoints`; a state is kept in `state_element_bytes` (None: as the model says). `latent_block_tokens` is
+    `mamba2_checkpoints`; a state is kept in `state_element_bytes` (None: as the model says), what convolutions
+    before it keep in `conv_element_bytes`. `latent_block_tokens` is
     the block of latent caches. `cpu` is what changes on a processor (None: it does not run there), `plain_prompts` what
     kernels that are not fused make of prompts. `note` tells how the version was resolved.
     """
@@ -179,6 +180,7 @@ class EngineSpec:
     cached_states: int = 0
     mamba2_checkpoints: bool = False
     state_element_bytes: int | None = None
+    conv_element_bytes: int = 2
     printed_tokens: Literal["blocks", "groups", "concurrency"] = "blocks"
     fraction_rule: Literal["fixed", "by-ranks", "by-reserve", "by-batch", "by-batch-and-prefill", "by-larger-batch"] = (
         "fixed"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from processes import lives
 from sizewell.observer.doctor.asking import ask
 from sizewell.observer.doctor.gpu_facts import read_gpus
 
@@ -43,17 +44,10 @@ def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
     assert answer.problem == "hung"
     assert time.monotonic() - began < 8.0
     for _ in range(100):
-        if not _runs(int(pid.read_text())):
+        if not lives(int(pid.read_text())):
             break
         time.sleep(0.05)
-    assert not _runs(int(pid.read_text()))
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    assert not lives(int(pid.read_text()))
 
 
 @pytest.fixture
