@@ -1,4 +1,6 @@
-"""`sizewell bench` beside `vllm bench serve`: on a server of a steady pace, and on a real vLLM of one core."""
+"""`sizewell bench` beside `vllm bench serve`, on a server of a steady pace and on a real vLLM of one core, and beside
+that engine's own clocks.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 from served_vllm import clocks, make_model, on_core
 from served_vllm import serving as serving_vllm
-from two_benches import AT_ONCE, REQUESTS, Pairs, alternated, bench, compared
+from two_benches import AT_ONCE, PROMPT_IDS, REQUESTS, Pairs, alternated, bench, compared
 
 from emulated import emulated, serving, small_fleet
 from sizewell.driver.other_tools import read_results
@@ -21,6 +23,12 @@ TOO_NOISY = 0.15
 """Noise in which three per cent drown: then there is nothing to be told."""
 STEP_S = 0.02
 ENGINE, REPEATS = 0, 4
+INPUT, OUTPUT, COUNT = 64, 48, 24
+"""Of the requests timed by the engine's clocks."""
+CLOCKS, FIRST_S = 0.10, (-0.003, 0.5)
+"""How far the client's time per token may be from the engine's, as a share, and its first token, in seconds: it is
+further away by a connection, tokens put in order and text made of them."""
+TURNS = 4
 SIZE = ("768", "6")
 """Hidden size and layers of a model whose step takes a core 20 to 30 ms: the client's part of a step is small."""
 
@@ -42,16 +50,23 @@ def test_they_agree_on_a_server_of_a_steady_pace(tiny_model: Path, tmp_path: Pat
 
 
 @pytest.fixture(scope="module")
-def on_vllm(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pairs, Path]]:
-    """What both tools measure on an engine with a core of its own, and the folder of the other's results."""
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """Address of an engine with a core of its own, and the folder of its model."""
     folder = tmp_path_factory.mktemp("agreement")
     model = make_model(folder / "model", *SIZE)
     with ExitStack() as opened:
         with on_core(ENGINE):
             url = opened.enter_context(serving_vllm(model, folder)).url
-        pairs = alternated(url, model, folder, REPEATS)
-        assert clocks(url)["prefix_cache_hits_total"] == 0
-        yield pairs, folder
+        yield url, model
+
+
+@pytest.fixture(scope="module")
+def on_vllm(engine: tuple[str, Path]) -> tuple[Pairs, Path]:
+    """What both tools measure on that engine, and the folder of the other's results."""
+    url, model = engine
+    pairs = alternated(url, model, model.parent, REPEATS)
+    assert clocks(url)["prefix_cache_hits_total"] == 0
+    return pairs, model.parent
 
 
 def test_they_agree_on_a_real_engine(on_vllm: tuple[Pairs, Path]) -> None:
@@ -70,3 +85,38 @@ def test_a_result_of_vllm_bench_is_scored_as_it_scores_itself(on_vllm: tuple[Pai
         assert score["ttft"]["mean_s"] == pytest.approx(theirs["TTFT"], rel=1e-6)
         assert score["tpot"]["mean_s"] == pytest.approx(theirs["TPOT"], rel=1e-6)
         assert score["wall"]["output_tokens_per_s"] == pytest.approx(theirs["tok/s"], rel=0.01)
+
+
+def test_it_measures_what_the_engines_own_clocks_do(engine: tuple[str, Path]) -> None:
+    """Others may starve a client of its core: it then reads tokens in bunches, says so, and is asked again."""
+    for turn in range(TURNS):
+        tpot_ratio, first_s, steady = beside_the_clocks(engine[0], salt=turn)
+        print(f"beside the engine: TPOT x {tpot_ratio:.3f}, TTFT {first_s:+.4f} s, undisturbed: {steady}")
+        if tpot_ratio == pytest.approx(1.0, abs=CLOCKS) and FIRST_S[0] <= first_s <= FIRST_S[1]:
+            return
+        assert not steady, "it is off and no gate says why"
+    pytest.fail(f"the client was starved {TURNS} times")
+
+
+def beside_the_clocks(url: str, salt: int) -> tuple[float, float, bool]:
+    """Return the client's TPOT over the engine's, its TTFT less the engine's, and whether gates call it undisturbed.
+
+    No warm-up: between two readings lie this load and the probe of one token, which has no time per token.
+    """
+    before = clocks(url)
+    code, found, talk = bench(
+        "--url", url, "--concurrency", "4", "--input", str(INPUT), "--answer", str(OUTPUT), "--requests", str(COUNT),
+        "--vocabulary", str(PROMPT_IDS), "--warmup", "0", "--salt", str(salt),
+    )  # fmt: skip
+    assert code == 0, talk
+    grown = {name: value - before[name] for name, value in clocks(url).items()}
+    (point,) = found["points"]
+    assert point["score"]["ok"] == COUNT
+    assert grown["generation_tokens_total"] == COUNT * OUTPUT + 1
+    assert point["predicted"] is None, "no deployment was named"
+    held = {gate["name"]: gate["held"] for gate in point["gates"]}
+    assert all(held[name] for name in ("input lengths", "output lengths", "prefix cache hits", "rounds"))
+    first_s = grown["time_to_first_token_seconds_sum"] / (COUNT + 1)
+    pace_s = grown["request_time_per_output_token_seconds_sum"] / COUNT
+    steady = all(held[name] for name in ("client CPU", "tokens in bunches", "schedule delay p99"))
+    return point["score"]["tpot"]["mean_s"] / pace_s, point["score"]["ttft"]["mean_s"] - first_s, steady
