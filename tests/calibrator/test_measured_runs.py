@@ -18,7 +18,7 @@ from sizewell.simulator.deployment import deployed
 from sizewell.simulator.simulate import Options, play
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.errors import BadInputError
-from sizewell.traffic.requests import Requests
+from sizewell.traffic.requests import NONE, Requests
 from sizewell.traffic.run import FAILED, Run
 from sizewell.traffic.workload import Workload
 
@@ -43,7 +43,10 @@ def measured(model: str, users: int, scales: dict[str, float], number: int = 0) 
 
 def fit(runs: list[MeasuredRun]) -> Own:
     evidence, beliefs = RunEvidence(runs=tuple(runs), reference=SHIPPED, store=CodeFolder.usual()), run_beliefs(runs)
-    return fit_own(lambda logs: evidence.observe(beliefs, logs), beliefs, evidence.apart)
+    return fit_own(
+        lambda logs: evidence.observe(beliefs, logs), beliefs, evidence.apart,
+        errors=lambda logs: evidence.errors(beliefs, logs),
+    )  # fmt: skip
 
 
 def test_two_models_tell_memory_from_launches_within_the_stated_spread() -> None:
@@ -66,6 +69,34 @@ def test_what_one_load_cannot_tell_apart_is_said_and_not_guessed() -> None:
     assert own.improves
     for belief, log, known in zip(own.beliefs, own.fitted.logs, own.known, strict=True):
         assert known or log == 0.0, belief.name
+
+
+def of_unsteady_clients(users: int, scales: dict[str, float]) -> MeasuredRun:
+    """Users who begin within a few milliseconds, ask for the same, and take some milliseconds to go on."""
+    count, rng = max(16, users * 8), np.random.default_rng(users)
+    deployment = stated_on(LARGE, "1xh100", Workload(input_tokens=500, answer_tokens=40, users=users))
+    rows = np.arange(count)
+    after = np.where(rows < users, NONE, rows - users)
+    pause_s = np.where(rows < users, 0.0005 * rows, rng.exponential(0.004, count))
+    alike = Requests.of(np.zeros(count), 500, 40)
+    requests = replace(alike, arrival_s=pause_s, after=after, users=users)
+    served = deployed(deployment, (ledger(deployment),), machine(scales))
+    run = play(served, requests, Options(store=CodeFolder.usual())).run
+    return MeasuredRun.of(users, deployment, replace(run, origin="measured"), users)
+
+
+@pytest.mark.parametrize("hidden", [{"relative_flops": 0.6}, {"relative_flops": 0.8, "relative_hbm": 0.8}])
+def test_users_who_ask_for_the_same_and_do_not_keep_in_step_tell_the_machine(hidden: dict[str, float]) -> None:
+    """Played as users who all begin at once and keep in step, first tokens came at times nobody had measured."""
+    own = fit([of_unsteady_clients(users, hidden) for users in (1, 8, 24)])
+    assert own.improves
+    assert own.after_fraction < 0.05
+    found = dict(
+        zip((each.factor for each in own.beliefs), zip(own.fitted.logs, own.fitted.spreads, strict=True), strict=True)
+    )
+    for factor in ("relative_flops", "relative_hbm"):
+        log, spread = found[factor]
+        assert abs(log - np.log(hidden.get(factor, 1.0))) < 2 * spread, factor
 
 
 def test_a_machine_as_believed_is_left_alone() -> None:

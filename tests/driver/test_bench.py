@@ -123,6 +123,13 @@ def test_a_closed_loop_keeps_its_concurrency_and_counts_from_when_it_was_free(do
     assert np.diff(np.sort(run.scheduled_s))[:5].max() < 0.1, "all six are due at the start, not after an answer"
 
 
+def test_a_closed_loop_sends_nothing_before_it_comes(double: Served) -> None:
+    double[1].script = _paced(0.05, 0.0)
+    run = as_run(asyncio.run(_played(double[0], Requests.of([0.0, 0.0, 0.6], 5, 5, concurrency=2))))
+    assert run.scheduled_s[2] == 0.6
+    assert run.sent_s[2] >= 0.6
+
+
 def test_a_place_that_is_free_does_not_wait_for_words(double: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """A prompt that takes 50 ms to write is written while its forerunner is under way."""
     import time

@@ -126,6 +126,16 @@ def test_a_closed_loop_keeps_so_many_in_flight_and_pauses(compiled: bool) -> Non
 
 
 @both
+def test_a_closed_loop_sends_nothing_before_it_comes(compiled: bool) -> None:
+    """A step takes a second: the third has a place at 1, comes at 0.75 and waits, or at 1.25 and is waited for."""
+    requests = Requests.of([0.0, 0.5, 0.75, 7.0], 4, 1, concurrency=2)
+    run = play(small(), requests, Options(compiled=compiled)).run
+    assert run.sent_s.tolist() == [0.0, 0.5, 1.0, 7.0]
+    later = replace(requests, arrival_s=np.array([0.0, 0.5, 1.25, 7.0]))
+    assert play(small(), later, Options(compiled=compiled)).run.sent_s.tolist() == [0.0, 0.5, 1.25, 7.0]
+
+
+@both
 def test_a_later_turn_comes_after_the_one_before_and_finds_its_blocks(compiled: bool) -> None:
     """The second prompt is the first one (8), its answer (4, of which the last token was never computed) and 4 more."""
     requests = replace(

@@ -70,6 +70,13 @@ def step(evidence: Evidence, beliefs: Sequence[Belief], logs: Floats, passes: in
     return Fitted(logs=np.clip(logs + change, -MOST, MOST), spreads=np.sqrt(np.diag(np.linalg.inv(curved))))
 
 
+def misfit(errors: Floats, weights: Floats, beliefs: Sequence[Belief], logs: Floats) -> float:
+    """Return half of what is minimised where the multipliers `logs` leave such errors [N] of such weights."""
+    sizes, spreads = np.abs(errors), np.array([belief.spread for belief in beliefs])
+    cost = np.where(sizes < BEND, sizes**2 / 2, BEND * (sizes - BEND / 2)) * np.where(sizes > WILD, WILD_SHARE, 1.0)
+    return float((weights * cost).sum() / NOISE**2 + ((logs / spreads) ** 2).sum() / 2)
+
+
 def _pull(errors: Floats) -> Floats:
     """Return the weight of each error in the next pass."""
     sizes = np.abs(errors)

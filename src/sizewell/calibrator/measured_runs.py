@@ -1,4 +1,9 @@
-"""Measured runs as evidence: their first tokens and paces, beside a simulation of the same requests."""
+"""Measured runs as evidence: their first tokens and paces, beside a simulation of the same requests.
+
+Requests are played at the times they were sent, and in a closed loop no more at a time than there were. Users who all
+begin at once and ask for the same would keep in step for ever in a simulation; on a server the milliseconds of a client
+part them, and how many prompts are computed together decides when their first tokens come.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +31,17 @@ from sizewell.traffic.run import RUN_COLUMNS, Run
 ENOUGH_RUNS = 3
 """From here on whole runs are held back; of fewer, a third of the requests of each."""
 FEWEST_REQUESTS = 12
-"""Served requests of a run below which its medians say nothing."""
+"""Served requests of a run below which its figures say nothing."""
 MOST_CACHED = 0.02
 """Share of prompts found in a cache above which a run is not the one that is played: what was shared is not kept."""
 LEAST_SERVED = 0.95
-NUDGE = 0.1
-"""ln of the change by which slopes are taken: steps are whole, so a smaller one may change nothing, or one step."""
-NEARBY = 0.2
+NUDGES = (0.1, 0.2)
+"""ln of the changes, up and down, through which slopes are laid: steps are whole, so a single one may change nothing,
+or let a prompt just miss its batch."""
+NEARBY = 0.05
 """ln by which multipliers may have moved since slopes were taken."""
 RUN_NOISE = 0.05
-"""Spread of a run's median between repetitions on one machine, ln."""
+"""Spread of a run's figures between repetitions on one machine, ln."""
 OFFSET = 0.5
 """How far one machine under one engine may lie from what is believed of its kind, ln."""
 
@@ -51,7 +57,7 @@ class MeasuredRun:
 
     @classmethod
     def of(cls, number: int, deployment: Deployment, run: Run, concurrency: int | None) -> MeasuredRun:
-        """Return a kept run made ready; a closed loop where `concurrency` is given, else requests when they were due.
+        """Return a kept run made ready, its requests in the order they were sent; of a closed loop with `concurrency`.
 
         Raises BadInputError for a run too short, with failures, with prompts that a cache knew, or with requests that
         are longer than the stated deployment takes: the simulation would refuse what was served.
@@ -71,11 +77,10 @@ class MeasuredRun:
                 f"run {number}: it served requests of {longest:,} tokens, and the deployment it states takes {most:,}: "
                 "bench with the --max-model-len that is served"
             )
-        if concurrency is None:
-            rows = rows[np.argsort(run.scheduled_s[rows], kind="stable")]
-        arrival_s = run.scheduled_s[rows] - run.scheduled_s[rows].min() if concurrency is None else np.zeros(len(rows))
+        rows = rows[np.argsort(run.sent_s[rows], kind="stable")]
+        sent_s = run.sent_s[rows] - run.sent_s[rows].min()
         answer = run.output_tokens[rows] - run.think_tokens[rows]
-        requests = Requests.of(arrival_s, run.input_tokens[rows], answer, run.think_tokens[rows], concurrency)
+        requests = Requests.of(sent_s, run.input_tokens[rows], answer, run.think_tokens[rows], concurrency)
         served = replace(run, **{name: getattr(run, name)[rows] for name in RUN_COLUMNS})
         return cls(number=number, deployment=deployment, requests=requests, run=served)
 
@@ -91,7 +96,9 @@ def run_beliefs(runs: Sequence[MeasuredRun]) -> tuple[Belief, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEvidence:
-    """Observes runs under multipliers: each gives the medians of its requests' TTFT and TPOT.
+    """Observes runs under multipliers: each gives the TTFT and TPOT of its requests, the means of their middle halves.
+
+    A median would jump where two ways of batching are about as frequent, a mean follow the odd request that was lost.
 
     Of three runs and more every third is apart, else a third of every run's requests: figures come in that order.
     """
@@ -110,24 +117,32 @@ class RunEvidence:
 
     def observe(self, beliefs: Sequence[Belief], logs: Floats) -> Evidence:
         """Return errors ln(simulated / measured) and their slopes at multipliers exp(`logs`) [P]."""
-        now = self._simulated(beliefs, logs)
-        measured = np.concatenate([self._figures(at, each.run) for at, each in enumerate(self.runs)])
+        errors = self.errors(beliefs, logs)
         group = np.repeat(np.arange(len(self.runs)), [2 * len(self._parts(at)) for at in range(len(self.runs))])
         return Evidence(
-            errors=now - measured, slopes=self._slopes(beliefs, logs),
-            weights=np.full(len(now), (NOISE / RUN_NOISE) ** 2), group=group.astype(np.int64),
+            errors=errors, slopes=self._slopes(beliefs, logs),
+            weights=np.full(len(errors), (NOISE / RUN_NOISE) ** 2), group=group.astype(np.int64),
         )  # fmt: skip
+
+    def errors(self, beliefs: Sequence[Belief], logs: Floats) -> Floats:
+        """Return errors alone, which one play of every run tells."""
+        measured = np.concatenate([self._figures(at, each.run) for at, each in enumerate(self.runs)])
+        return np.asarray(self._simulated(beliefs, logs) - measured)
 
     def _slopes(self, beliefs: Sequence[Belief], logs: Floats) -> Floats:
         """Return the slopes [N, P]; those of a place nearby are taken again, which costs turns, not truth."""
         for place, slopes in self.sloped:
             if np.abs(place - logs).max() < NEARBY:
                 return slopes
-        now = self._simulated(beliefs, logs)
-        steps = NUDGE * np.eye(len(beliefs))
-        found = np.stack([(self._simulated(beliefs, logs + step) - now) / NUDGE for step in steps], axis=1)
+        found = np.stack([self._slope(beliefs, logs, way) for way in np.eye(len(beliefs))], axis=1)
         self.sloped.append((logs, found))
         return found
+
+    def _slope(self, beliefs: Sequence[Belief], logs: Floats, way: Floats) -> Floats:
+        """Return the slope along one factor of the line that lies nearest to what the nudges show [N]."""
+        ends = [(size, size * way) for nudge in NUDGES for size in (nudge, -nudge)]
+        rises = sum((size * self._simulated(beliefs, logs + move) for size, move in ends), np.zeros(1))
+        return np.asarray(rises / sum(size**2 for size, _ in ends), dtype=np.float64)
 
     def _simulated(self, beliefs: Sequence[Belief], logs: Floats) -> Floats:
         key = logs.round(9).tobytes()
@@ -158,7 +173,14 @@ class RunEvidence:
         return [(number == 1, slice(number, None, HELD_BACK_EVERY)) for number in range(HELD_BACK_EVERY)]
 
     def _figures(self, at: int, run: Run) -> Floats:
-        first = run.first_token_s - run.scheduled_s
+        first = run.first_token_s - run.sent_s
         pace = (run.last_token_s - run.first_token_s) / np.maximum(run.output_tokens - 1, 1)
         parts = [part for _, part in self._parts(at)]
-        return np.log([max(float(np.nanmedian(each[part])), 1e-9) for part in parts for each in (first, pace)])
+        return np.log([max(_middle(each[part]), 1e-9) for part in parts for each in (first, pace)])
+
+
+def _middle(values: Floats) -> float:
+    """Return the mean of the middle half."""
+    ranked = np.sort(values[np.isfinite(values)])
+    aside = len(ranked) // 4
+    return float(np.mean(ranked[aside : len(ranked) - aside]))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sizewell.calibrator.beliefs import Belief, Floats
-from sizewell.calibrator.fit import NOISE, Evidence, Fitted, determined, step
+from sizewell.calibrator.fit import NOISE, Evidence, Fitted, determined, misfit, step
 
-TURNS = 4
+TURNS = 12
+HALVINGS, ASIDE = 5, 0.1
+"""Steps tried in a turn: the whole one, its half and so on; ln of steps along one belief after them. What plays show is
+not smooth, so a step may lead away, and errors may stay where no slope says how to lessen them."""
+SETTLED = 0.02
+"""What a turn gains at least: less moves nothing by a fifth of its spread."""
 HELD_BACK_EVERY = 3
 """One in so many measurements is held back."""
 FEWEST = 6
@@ -27,6 +32,8 @@ ENGINE = ("host_step_s", "host_sequence_s", "request_s")
 
 Observe = Callable[[Floats], Evidence]
 """From multipliers, ln [P], to what the measurements say at them."""
+Errors = Callable[[Floats], Floats]
+"""From multipliers, ln [P], to errors ln(predicted / measured) [N]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,20 +98,23 @@ def fit_own(
     beliefs: Sequence[Belief],
     apart: NDArray[np.bool_] | None = None,
     asked: Asked = ANY_GAIN,
+    errors: Errors | None = None,
 ) -> Own:
     """Return what measurements say; those held back never enter the fit that is checked with them.
 
-    They are `apart`: of shape [N], or [K, N] where K parts are held back in turn.
+    They are `apart`: of shape [N], or [K, N] where K parts are held back in turn. `errors` are what `observe` says of
+    them, where its slopes are dear.
     Only what can be told is fitted: a belief that nothing depends on, that acts like another, or that stays as open as
     it was keeps its value while the rest is fitted, so that it takes no part of what the others explain.
     """
     first = observe(np.zeros(len(beliefs)))
     turns = np.atleast_2d(held_back(len(first.errors)) if apart is None else apart)
     reasons = _indistinct(first, beliefs)
-    parts = [_settled(observe, beliefs, reasons, ~out)[0] for out in turns]
+    sight = _Sight(observe=observe, errors=errors or (lambda logs: observe(logs).errors), beliefs=tuple(beliefs))
+    parts = [_settled(sight, reasons, ~out)[0] for out in turns]
     before = np.concatenate([first.errors[out] for out in turns])
-    after = np.concatenate([observe(part.logs).errors[out] for part, out in zip(parts, turns, strict=True)])
-    whole, reasons = _settled(observe, beliefs, reasons, np.ones_like(turns[0]))
+    after = np.concatenate([sight.errors(part.logs)[out] for part, out in zip(parts, turns, strict=True)])
+    whole, reasons = _settled(sight, reasons, np.ones_like(turns[0]))
     return Own(
         beliefs=tuple(beliefs),
         fitted=whole,
@@ -135,32 +145,52 @@ def _indistinct(evidence: Evidence, beliefs: Sequence[Belief]) -> tuple[str, ...
     return tuple(reasons)
 
 
-def _settled(
-    observe: Observe, beliefs: Sequence[Belief], reasons: tuple[str, ...], rows: NDArray[np.bool_]
-) -> tuple[Fitted, tuple[str, ...]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sight:
+    """What measurements say at some multipliers of the beliefs, and what is off there."""
+
+    observe: Observe
+    errors: Errors
+    beliefs: tuple[Belief, ...]
+
+
+def _settled(sight: _Sight, reasons: tuple[str, ...], rows: NDArray[np.bool_]) -> tuple[Fitted, tuple[str, ...]]:
     """Return the fit to some measurements of what they determine, and why the rest stays.
 
     Spreads grow where errors exceed the noise that was expected.
     """
-    fitted = _fitted(observe, beliefs, reasons, rows)
-    known = determined(beliefs, fitted)
+    fitted = _fitted(sight, reasons, rows)
+    known = determined(sight.beliefs, fitted)
     open_still = "too little of what was measured depends on it"
     more = tuple(reason or ("" if sure else open_still) for reason, sure in zip(reasons, known, strict=True))
-    fitted = fitted if more == reasons else _fitted(observe, beliefs, more, rows)
-    left = observe(fitted.logs).take(rows)
+    fitted = fitted if more == reasons else _fitted(sight, more, rows)
+    left = sight.observe(fitted.logs).take(rows)
     excess = max(1.0, float(np.mean(left.weights * left.errors**2)) ** 0.5 / NOISE)
-    prior = np.array([belief.spread for belief in beliefs])
+    prior = np.array([belief.spread for belief in sight.beliefs])
     return replace(fitted, spreads=np.minimum(fitted.spreads * excess, prior)), more
 
 
-def _fitted(observe: Observe, beliefs: Sequence[Belief], reasons: Sequence[str], rows: NDArray[np.bool_]) -> Fitted:
-    """Return multipliers of the beliefs without a reason to stay."""
-    free = np.array([not reason for reason in reasons], dtype=np.float64)
-    fitted = Fitted(logs=np.zeros(len(beliefs)), spreads=np.array([belief.spread for belief in beliefs]))
+def _fitted(sight: _Sight, reasons: Sequence[str], rows: NDArray[np.bool_]) -> Fitted:
+    """Return multipliers of the beliefs without a reason to stay: from where no place that is tried is better."""
+    beliefs, free = sight.beliefs, np.array([not reason for reason in reasons], dtype=np.float64)
+    logs = np.zeros(len(beliefs))
     for _ in range(TURNS):
-        seen = observe(fitted.logs).take(rows)
-        fitted = step(replace(seen, slopes=seen.slopes * free), beliefs, fitted.logs)
-    return fitted
+        seen = sight.observe(logs).take(rows)
+        aim = step(replace(seen, slopes=seen.slopes * free), beliefs, logs)
+        enough = misfit(seen.errors, seen.weights, beliefs, logs) - SETTLED
+        places = _places(logs, aim.logs, free)
+        better = (at for at in places if misfit(sight.errors(at)[rows], seen.weights, beliefs, at) < enough)
+        found = next(better, None)
+        if found is None:
+            break
+        logs = found
+    return replace(aim, logs=logs)
+
+
+def _places(logs: Floats, aim: Floats, free: Floats) -> Iterator[Floats]:
+    """Yield where a step may lead: to its aim, nearer and nearer, a little to either side of each free belief."""
+    yield from (logs + (aim - logs) / 2**halving for halving in range(HALVINGS))
+    yield from (logs + way for size in (ASIDE, -ASIDE) for way in size * np.diag(free) if way.any())
 
 
 def _gain_errors(before: Floats, after: Floats) -> float:

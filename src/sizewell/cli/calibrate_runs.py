@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sizewell.cli.output import talk
 from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
+    from sizewell.calibrator.beliefs import Floats
+    from sizewell.calibrator.fit import Evidence
     from sizewell.calibrator.measured_runs import MeasuredRun
     from sizewell.calibrator.own import Own
     from sizewell.cli.questions import Setup
     from sizewell.records.store import Records, RunEntry
     from sizewell.specs.deployment import Deployment
+
+SAY_EVERY_S = 5.0
+"""Seconds after each of which a fit tells how far it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,8 @@ def fitted(numbers: Sequence[str], save: str | None) -> tuple[Own, About]:
 
     Raises BadInputError for numbers that are none, runs of several machines or engines, and runs that say nothing.
     """
+    import numpy as np
+
     from sizewell.calibrator.measured_runs import RunEvidence, run_beliefs
     from sizewell.calibrator.own import fit_own
     from sizewell.catalog.calibrations import read_efficiencies
@@ -42,8 +50,18 @@ def fitted(numbers: Sequence[str], save: str | None) -> tuple[Own, About]:
     about = About(machine=" under ".join(_place(entries[0])), runs=tuple(each.number for each in runs))
     talk(f"{about.machine}: runs {', '.join(map(str, about.runs))}")
     evidence = RunEvidence(runs=runs, reference=read_efficiencies(without=save), store=CodeFolder.usual())
-    beliefs = run_beliefs(runs)
-    return fit_own(lambda logs: evidence.observe(beliefs, logs), beliefs, evidence.apart), about
+    beliefs, told_s = run_beliefs(runs), [monotonic()]
+
+    def observe(logs: Floats) -> Evidence:
+        seen = evidence.observe(beliefs, logs)
+        if monotonic() - told_s[-1] > SAY_EVERY_S:
+            told_s.append(monotonic())
+            talk(
+                f"{len(evidence.known):,} machines tried, now {np.expm1(np.abs(seen.errors).mean()):.1%} off on average"
+            )
+        return seen
+
+    return fit_own(observe, beliefs, evidence.apart, errors=lambda logs: evidence.errors(beliefs, logs)), about
 
 
 def _entries(records: Records, numbers: Sequence[str]) -> list[RunEntry]:

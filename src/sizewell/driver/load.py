@@ -28,8 +28,8 @@ class Load:
     """Requests played against servers; `recordings` holds what has become of those that were due.
 
     In an open loop a request is due when its arrival says; in a closed one, and for a later turn, when it became
-    free to go. At `until_s` the rest is given up. Of several servers the one with least in flight is next, in turn
-    where they are equal; a later turn goes where the earlier one was answered.
+    free to go, in a closed loop not before its arrival. At `until_s` the rest is given up. Of several servers the one
+    with least in flight is next, in turn where they are equal; a later turn goes where the earlier one was answered.
     """
 
     client: Client
@@ -100,7 +100,7 @@ class Load:
     async def _closed_loop(self, waiting: Worded) -> None:
         pause_s = 0.0
         for row, data in waiting:
-            await self._at(row, self._now_s() + pause_s, data=data)
+            await self._at(row, max(self._now_s() + pause_s, float(self.requests.arrival_s[row])), data=data)
             pause_s = self.requests.think_s
 
     async def _at(self, row: int, due_s: float, server: int | None = None, data: bytes | None = None) -> None:

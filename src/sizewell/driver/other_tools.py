@@ -113,7 +113,7 @@ def _guidellm_row(one: Mapping[str, Any], status: int) -> Recording:
     known, error = [at for at in ends if at is not None], str(one["info"].get("error") or "")
     status = status if status != OK or (known and tokens) else FAILED
     return Recording(
-        row=0, scheduled_s=due_s, sent_s=sent_s or nan, asked_tokens=max(1, tokens), token_s=known[: max(1, tokens)],
+        row=0, scheduled_s=due_s, sent_s=sent_s or due_s, asked_tokens=max(1, tokens), token_s=known[: max(1, tokens)],
         first_answer_s=times.get("first_output_token_iteration") or nan,
         usage=Usage(input_tokens=int(one.get("prompt_tokens") or 0), output_tokens=tokens),
         status=_failed(error) if status == FAILED else status, error=error[:MOST_ERROR_CHARACTERS],

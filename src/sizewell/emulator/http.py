@@ -39,10 +39,14 @@ class BadRequest(Exception):
 
 
 class Exchange:
-    """One request and the way back to its client. `on_close` is called where the client leaves before the end."""
+    """One request and the way back to its client. `on_close` is called where the client leaves before the end.
+
+    `came_s` is when its head was here, by the clock of the event loop.
+    """
 
     def __init__(self, connection: Connection, words: tuple[str, str], headers: dict[str, str], body: bytes) -> None:
         self.connection, self.headers, self.body = connection, headers, body
+        self.came_s = asyncio.get_running_loop().time()
         self.method = words[0]
         self.path = words[1].partition("?")[0]
         self.on_close: Callable[[], None] | None = None

@@ -31,16 +31,23 @@ class Pace:
     @property
     def now_s(self) -> float:
         """Simulated seconds since the start."""
-        return (self._loop.time() - self._origin) * self.speed
+        return self.at_s(self._loop.time())
+
+    def at_s(self, loop_s: float) -> float:
+        """Return the simulated seconds of a time of the event loop's clock."""
+        return (loop_s - self._origin) * self.speed
 
     def lateness_s(self, time_s: float) -> float:
         """Return how many real seconds ago something was due."""
         return (self.now_s - time_s) / self.speed
 
-    def offer(self, asked: Asked) -> int | None:
-        """Let a request come now; what was due before has happened by then."""
+    def offer(self, asked: Asked, came_s: float) -> int | None:
+        """Let a request that came a moment ago, in simulated seconds, in; what has happened since stays as it was.
+
+        What reading it takes here is not added to what the emulated server takes for it.
+        """
         self._move()
-        number = self.live.offer(asked, self.now_s)
+        number = self.live.offer(asked, max(came_s, self.live.now_s))
         self._plan()
         return number
 

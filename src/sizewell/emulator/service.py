@@ -86,9 +86,9 @@ class Service:
         """Let the sequences of a request into the engine: all of them, or none."""
         family: list[tuple[int, Served]] = []
         reply.exchange.on_close = lambda: self._leave(family)
+        came_s = self.pace.at_s(reply.exchange.came_s)
         for answer in reply.answers:
-            came_s = self.pace.now_s
-            number = self.pace.offer(_asked(answer.ask, reply))
+            number = self.pace.offer(_asked(answer.ask, reply), came_s)
             # What was due before this request may have been the engine's last, and then the others have been told.
             if self.dead:
                 if not family:

@@ -65,9 +65,11 @@ def _starter_s(world: World) -> float:
 
 
 def _next_starter_at(world: World, time_s: float) -> None:
+    """Let the next one come at a time, or later where it is not there by then."""
     clock = world.clock[0]
     if clock.next_starter < len(world.starters):
-        add_due(world, world.starters[clock.next_starter], time_s)
+        starter = world.starters[clock.next_starter]
+        add_due(world, starter, max(time_s, world.requests[starter].arrival_s))
         clock.next_starter += 1
 
 

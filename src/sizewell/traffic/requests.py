@@ -36,7 +36,7 @@ class Requests:
     A later prompt that leaves out thinking quotes an answer that stood elsewhere when it was generated.
 
     `concurrency`: a closed loop, at most so many requests in flight: `think_s` after one ends, the next unsent row
-    goes, whatever its arrival. None: rows are sent when `arrival_s` and `after` say.
+    goes, though not before its arrival. None: rows are sent when `arrival_s` and `after` say.
     `users`: a closed loop of so many people, told by `after`. None: rows that wait for nobody come of themselves.
     Raises BadInputError where rows contradict this.
     """
