@@ -30,6 +30,8 @@ NOT_THERE = (
     "bash: line 1: /opt/venv/bin/vllm: No such file or directory",
     "ValueError: Failed to import Ray: No module named 'ray'.Please install Ray with `pip install ray`.",
     "slurmstepd: error: execve(): vllm: No such file or directory",
+    "/app/llama-server: error while loading shared libraries: libmtmd.so.0: cannot open shared object file: No such f",
+    "llama-server: /lib/x86_64-linux-gnu/libstdc++.so.6: version `GLIBCXX_3.4.29' not found (required by libllama.so)",
     "slurmstepd-n1: error: execve(): /v/bin/vllm: Permission denied",
     "Exception: flashinfer_python is installed with version 0.2, which is less than the minimum required version 0.6.",
 )
@@ -104,6 +106,8 @@ NO_ENGINE_YET = (
     ("port-taken", "docker: Bind for 127.0.0.1:8000 failed: port is already allocated."),
     ("node-missing", "srun: error: Task launch for StepId=96.0 failed on node n2: No such process"),
     ("bad-flag", "srun: error: Unable to create step for job 7: Memory required by task is not available"),
+    ("bad-flag", "Error: No such option: --disable-usage-stat"),
+    ("driver", "vllm: error while loading shared libraries: libcuda.so.1: cannot open shared object file: No such f"),
     ("driver", "ValueError: invalid literal for int() with base 10: 'MIG-377e0049-554c-540b-93c6-d0976f8426cb'"),
 )  # fmt: skip
 SURVIVABLE = (
@@ -248,7 +252,7 @@ def test_an_announced_reason_is_not_looked_for_further_on() -> None:
 @pytest.mark.parametrize(
     "line",
     ["RuntimeError: the moon is full", "triton.errors.Whatever: the moon is full", "nixl.theirError: the moon is full",
-     "CUDA error: the moon is full"],
+     "CUDA error: the moon is full", "slurmstepd: error: the moon is full"],
 )  # fmt: skip
 @pytest.mark.parametrize("before", [True, False])
 def test_a_new_reason_is_shown_with_the_death_it_explains(line: str, before: bool) -> None:

@@ -16,6 +16,7 @@ DEATHS = re.compile(
     r"|Received sigquit from a child proc|Rank \d+ scheduler (?:is dead|died)|Watchdog timeout|watchdog timeout"
     r"|Initialization failed\. (?:Please see|warmup)|exiting due to model loading error|terminate called after throwing"
     r"|Exception in worker \w+ while processing method|\b(?:ActorDied|RayActor)Error\b"
+    r"|Worker exit type: SYSTEM_ERROR"
     r"|^GGML_ASSERT|^\S*ggml[\w./-]*:\d+: |Segmentation fault|Segfault encountered|Fatal Python error|core dumped"
     r"|sizewell: the engine on node .* ended with|sizewell: the engine ended"
 )
@@ -25,8 +26,9 @@ CANCELLED = re.compile(
 )
 EXCEPTION = re.compile(
     r"(?:\w+\.)*\w+(?:Error|Exception|Exit)(?::|$)|(?:[a-z_]\w*\.)+[A-Z]\w+: |(?:CUDA|ROCm|HIP|MUSA|SYCL) error: "
+    r"|slurmstepd\S*: error: "
 )
-"""The last line of a traceback, and what drivers are quoted with."""
+"""The last line of a traceback, and what drivers and schedulers are quoted with."""
 OPENS = re.compile(r":$|validation errors? for \w+$")
 """Ends a line that only announces its reason."""
 OF_A_RUNNING_ENGINE: frozenset[Cause] = frozenset(

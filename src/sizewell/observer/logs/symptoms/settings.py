@@ -46,6 +46,7 @@ SETTINGS = (
     symptom(
         "bad-flag", "start", _FLAG,
         r"^(?:vllm|sglang|llama-server|\S+\.py)(?: \w+)*: error: ",
+        r"^Error: (?:Got unexpected|No such option|Invalid value|Missing (?:option|argument))",
         r"unrecognized arguments: ", r"validation errors? for \w+", r"error: invalid argument: ",
         r"error while handling argument", r"greater than the derived (?:max_model_len|context_length)",
         r"Unknown quantization method", r"must be divisible by (?:tensor parallel size|tp_size)|not divisible by tp",
