@@ -28,8 +28,8 @@ FRONT_ENDS = {"FrontendArgs", "BaseFrontendArgs"}
 SWITCHABLE = {"EngineArgs", *FRONT_ENDS}
 """Classes whose boolean fields become a pair of switches where a flag is built from its field."""
 SGLANG_VARIABLE = re.compile(r"""["'](SGLANG_[A-Z0-9_]+)["']""")
-LLAMA_BUILDS = {"0.3.15": "b6100"}
-"""Release of llama-cpp-python → the build of llama.cpp of those days (early August 2025): the archive names none."""
+LLAMA_BUILDS = {"0.3.15": "b6100", "0.3.34": "b9976"}
+"""Release of llama-cpp-python → the build of llama.cpp it holds: the archive names none, its change log a commit."""
 VALUELESS = ("store_true", "store_false", "store_const", "Boolean", "DeprecatedStoreTrue")
 
 
@@ -137,11 +137,13 @@ def read_llama(path: Path) -> tuple[str, str, Parser]:
         stream = archive.extractfile(member)
         text = stream.read().decode() if stream else ""
     found = Parser()
-    # What takes a value has a second parameter in the function that stores it.
-    for names, more in re.findall(
-        r"add_opt\(common_arg\(\s*\{([^}]*)\}.*?\[\]\(common_params &\s*(?:/\*.*?\*/)?\w*\s*(,|\))", text, re.DOTALL
-    ):
-        flags = re.findall(r'"(--[^"]+)"', names)
+    # What takes a value has a second parameter in the function that stores it; one of truth is said by two names.
+    for names, negated, more in re.findall(
+        r"add_opt\(common_arg\(\s*\{([^}]*)\},\s*(?:\{([^}]*)\})?.*?\[[^\]]*\]\(common_params &\s*(?:/\*.*?\*/)?\w*\s*"
+        r"(, *bool\b|,|\))",
+        text, re.DOTALL,
+    ):  # fmt: skip
+        flags = re.findall(r'"(--[^"]+)"', names + negated)
         (found.values if more == "," else found.switches).update(flags)
     found.environment |= set(re.findall(r'set_env\("(\w+)"\)', text)) | {"GGML_CUDA_DISABLE_GRAPHS"}
     return "llama.cpp", LLAMA_BUILDS[release], found

@@ -228,3 +228,9 @@ def test_cache_in_host_memory_is_said_to_one_pool_too(say: Say) -> None:
     assert "--kv-offloading-size 64.0 " in say(*words).out
     assert "64GiB" not in say(*words[:-1], "64GB", "--engine", "sglang").out
     assert "--hicache-size 32 " in say(*words[:-1], "64GB", "--engine", "sglang").out
+
+
+def test_what_a_plan_would_reject_is_rendered_with_a_warning(say: Say) -> None:
+    old = say("render", "llama-3.1-8b", "--on", "1xv100-sxm-32gb", "--engine", "vllm@0.33")
+    assert "warning: vllm does not run on v100-sxm2-32gb" in old.err and "vllm serve" in old.out
+    assert "warning" not in say("render", "llama-3.1-8b", "--on", "1xh100", "--engine", "vllm@0.33").err

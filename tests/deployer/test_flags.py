@@ -11,7 +11,10 @@ from launches import deployment, launch
 from sizewell.catalog.engine_flags import list_flag_releases, read_engine_flags
 from sizewell.deployer import words
 from sizewell.deployer.launch import Launch, Slurm
+from sizewell.deployer.reasoning import usual_parser
 from sizewell.deployer.render import TARGETS, render
+from sizewell.deployer.shell import read_engine
+from sizewell.deployer.terms import spoken
 from sizewell.planner.stated import Stated
 from sizewell.specs.deployment import EngineSettings, Parallelism
 from sizewell.specs.engine import EngineName
@@ -128,3 +131,42 @@ def test_llama_cpp_refuses_what_it_has_no_words_for(stated: Stated, match: str) 
     for target in TARGETS:
         with pytest.raises(BadInputError, match=match):
             render(asked, target)
+
+
+def llama_flags(build: str, kv_format: str = "auto") -> dict[str, str | None]:
+    """Return what a build of llama.cpp is told."""
+    asked = deployment("llama-3.1-8b", "1xrtx-4090", f"llama.cpp@{build}", Stated(max_model_len_tokens=4096))
+    priced = replace(asked, kv_format=kv_format)
+    return dict(spoken(read_engine(render(launch(priced), "command")["serve.sh"])))
+
+
+@pytest.mark.parametrize("kv_format", ["auto", "q8_0"])
+def test_attention_is_fused_by_a_word_only_where_it_takes_one(kv_format: str) -> None:
+    """From b6325 on it is fused unasked, and the bare word is refused: it wants on, off or auto."""
+    assert "--flash-attn" in llama_flags("b6100", kv_format)
+    assert "--flash-attn" not in llama_flags("b6325", kv_format)
+    assert "--flash-attn" not in llama_flags("b9976", kv_format)
+
+
+def test_late_builds_of_llama_cpp_are_asked_for_the_figures_of_their_start() -> None:
+    assert "--log-verbosity" not in llama_flags("b6100")
+    assert llama_flags("b10216")["--log-verbosity"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "parser"),
+    [
+        ("Qwen/Qwen3-8B", "vllm", "qwen3"),
+        ("Qwen/Qwen3-235B-A22B-Thinking-2507", "vllm", "qwen3"),
+        ("Qwen/Qwen3-30B-A3B-Instruct-2507", "vllm", None),
+        ("Qwen/Qwen3-Coder-Next", "sglang", None),
+        ("zai-org/GLM-4.6", "sglang", "glm45"),
+        ("openai/gpt-oss-20b", "sglang", "gpt-oss"),
+        ("openai/gpt-oss-20b", "vllm", None),
+        ("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "vllm", "deepseek_r1"),
+        ("meta-llama/Llama-3.1-8B-Instruct", "vllm", None),
+    ],
+)
+def test_only_models_that_think_get_a_parser(model: str, engine: EngineName, parser: str | None) -> None:
+    newest = list_flag_releases(engine)[-1]
+    assert usual_parser(model, read_engine_flags(engine, newest)) == parser

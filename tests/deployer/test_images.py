@@ -29,7 +29,6 @@ def service(on: str, engine: str, **site: str) -> dict[str, object]:
         ("1xh100", "vllm@0.20.1", "vllm/vllm-openai:v0.20.1"),
         ("1xh100", "vllm@0.8.5.post1", "vllm/vllm-openai:v0.8.5.post1"),
         ("1xmi300x", "vllm@0.33", "vllm/vllm-openai-rocm:v0.33.0"),
-        ("1xmi300x", "sglang@0.5.23", "lmsysorg/sglang:v0.5.23-rocm"),
         ("cpu-ryzen-7600", "vllm@0.33", "public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo:v0.33.0"),
         ("cpu-ryzen-7600", "llama.cpp", "ghcr.io/ggml-org/llama.cpp:server-b6100"),
         ("1xrtx-4090", "llama.cpp", "ghcr.io/ggml-org/llama.cpp:server-cuda-b6100"),
@@ -39,7 +38,9 @@ def test_the_image_is_built_for_the_accelerator(on: str, engine: str, image: str
     assert service(on, engine)["image"] == image
 
 
-@pytest.mark.parametrize(("on", "engine"), [("gaudi-3", "vllm@0.33"), ("m3-ultra", "llama.cpp")])
+@pytest.mark.parametrize(
+    ("on", "engine"), [("gaudi-3", "vllm@0.33"), ("m3-ultra", "llama.cpp"), ("1xmi300x", "sglang@0.5.23")]
+)
 @pytest.mark.parametrize("target", ["compose", "kubernetes"])
 def test_where_nobody_publishes_one_it_has_to_be_named(on: str, engine: str, target: str) -> None:
     with pytest.raises(BadInputError, match="--image"):

@@ -232,3 +232,33 @@ def test_a_log_without_line_ends_does_not_fill_the_memory() -> None:
         log.feed_text("x" * 100_000)
 
     assert len(log._partial) < 2**20
+
+
+def test_a_late_llama_cpp_says_its_stages_in_other_words() -> None:
+    log, stages = EngineLog(), []
+    for line in (
+        "0.00.071.310 I cmn  common_param: common_params_print_info: build 9976 (abc) with GNU 13 for Linux",
+        "0.00.075.674 I srv    load_model: loading model '/m.gguf'",
+        "0.01.030.409 I srv  llama_server: model loaded",
+        "0.01.030.413 I srv  llama_server: listening on http://127.0.0.1:9911",
+        "2.34.315.709 I srv    operator(): operator(): cleaning up before exit...",
+    ):
+        log.feed([line])
+        stages.append(log.facts().stage)
+
+    assert stages == ["started", "loading", "warming", "serving", "ended"]
+    assert (log.facts().engine, log.facts().version) == ("llama.cpp", "9976")
+
+
+def test_a_late_llama_cpp_that_is_quiet_about_its_build_starts_too() -> None:
+    line = "0.00.071.310 I cmn  common_param: common_params_print_info: verbosity = 3 (adjust with the `-lv N` CLI arg)"
+
+    assert read_engine_log([line]).stage == "started"
+
+
+@pytest.mark.parametrize(("said", "tokens"), [("4/1 seqs", 4096), ("4/4 seqs", 16384), (" 4/ 4 seqs", 16384)])
+def test_a_cache_of_each_sequence_counts_for_all_of_them(said: str, tokens: int) -> None:
+    loads = "llama_model_loader: loaded meta data with 29 key-value pairs"
+    line = f"llama_kv_cache_unified: size = 512.00 MiB (  4096 cells,  32 layers, {said}), K (f16): 256.00 MiB"
+
+    assert read_engine_log([loads, line]).kv_cache_tokens == tokens

@@ -29,6 +29,10 @@ NOT_THERE = (
     "/usr/bin/env: 'python3': No such file or directory",
     "bash: line 1: /opt/venv/bin/vllm: No such file or directory",
     "ValueError: Failed to import Ray: No module named 'ray'.Please install Ray with `pip install ray`.",
+    "slurmstepd: error: execve(): vllm: No such file or directory",
+    "/app/llama-server: error while loading shared libraries: libmtmd.so.0: cannot open shared object file: No such f",
+    "llama-server: /lib/x86_64-linux-gnu/libstdc++.so.6: version `GLIBCXX_3.4.29' not found (required by libllama.so)",
+    "slurmstepd-n1: error: execve(): /v/bin/vllm: Permission denied",
     "Exception: flashinfer_python is installed with version 0.2, which is less than the minimum required version 0.6.",
 )
 FATAL = (
@@ -80,8 +84,31 @@ FATAL = (
                              "the placement group."),
     ("sglang", "node-missing", "ValueError: TP rank 3 could finish the model loading, but there are other ranks that "
                                "didn't finish loading."),
+    ("vllm", "missing-file", "KeyError: 'model.layers.35.mlp.gate.g_idx'"),
+    ("vllm", "bad-flag", "triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: 81920, Hard"),
+    ("vllm", "interface", "torch.distributed.DistBackendError: NCCL error in: /t/NCCLUtils.hpp:268, unhandled system e"
+                          "rror, NCCL version 2.21.5"),
+    ("vllm", "driver", "Memory access fault by GPU node-2 (Agent handle: 0x63155be5d980) on address (nil). Reason: U"),
+    ("llama.cpp", "driver", "ROCm error: invalid device function"),
     ("vllm", "start-timeout", "TimeoutError: Timed out waiting for engine core processes to start. Waited 600s"),
     ("vllm", "start-timeout", "TimeoutError: Timed out waiting for engines to send initial message on input socket."),
+)  # fmt: skip
+NO_ENGINE_YET = (
+    ("missing-file", "slurmstepd: error: pyxis:     [ERROR] URL https://r/v2/x/manifests/1 returned error code: 401"),
+    ("missing-file", "FATAL:   While making image from oci registry: error fetching image: manifest unknown"),
+    ("missing-file", "docker: Error response from daemon: pull access denied for vllm/x, repository does not exist"),
+    ("not-installed", "slurmstepd: error: pyxis: couldn't start container"),
+    ("not-installed", "FATAL:   container creation failed: mount /a->/a error: while mounting /a: destination /a"),
+    ("not-installed", "exec /usr/local/bin/vllm: exec format error"),
+    ("not-installed", "KeyError: 'getpwuid(): uid not found: 1000910000'"),
+    ("not-installed", "serve.sh: line 18:  1669 Illegal instruction     (core dumped) vllm serve m"),
+    ("not-installed", "RuntimeError: Version mismatch: The cluster was started with:"),
+    ("port-taken", "docker: Bind for 127.0.0.1:8000 failed: port is already allocated."),
+    ("node-missing", "srun: error: Task launch for StepId=96.0 failed on node n2: No such process"),
+    ("bad-flag", "srun: error: Unable to create step for job 7: Memory required by task is not available"),
+    ("bad-flag", "Error: No such option: --disable-usage-stat"),
+    ("driver", "vllm: error while loading shared libraries: libcuda.so.1: cannot open shared object file: No such f"),
+    ("driver", "ValueError: invalid literal for int() with base 10: 'MIG-377e0049-554c-540b-93c6-d0976f8426cb'"),
 )  # fmt: skip
 SURVIVABLE = (
     ("not-installed", "ModuleNotFoundError: No module named 'vllm._C'"),
@@ -89,6 +116,21 @@ SURVIVABLE = (
     ("not-installed", "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"),
     ("not-installed", "RuntimeError: Failed to find C compiler. Please specify via CC environment variable"),
     ("not-installed", "FileNotFoundError: [Errno 2] No such file or directory: 'ninja'"),
+    ("not-installed", "RuntimeError: Ninja build failed. Ninja output:"),
+    ("not-installed", "nvcc fatal   : Unsupported gpu architecture 'compute_120a'"),
+    ("not-installed", "/tmp/tmp23j1qrsv/main.c:3:10: fatal error: stddef.h: No such file or directory"),
+    ("not-installed", "torch._inductor.exc.InductorError: CalledProcessError: Command '['/usr/bin/gcc', '/tmp/main.c', "
+                      "'-O3']' returned non-zero exit status 1."),
+    ("not-installed", "AttributeError: Qwen2Tokenizer has no attribute all_special_tokens_extended"),
+    ("host-memory", "OpenBLAS blas_thread_init: pthread_create failed for thread 3 of 64: Resource temporarily unavai"),
+    ("host-memory", "OSError: [Errno 24] Too many open files: '/m/model-00001.safetensors'"),
+    ("bad-flag", "RuntimeError: Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, you"),
+    ("bad-flag", "llama_new_context_with_model: V cache quantization requires flash_attn"),
+    ("driver", "Duplicate GPU detected : rank 9 and rank 1 both on CUDA device 34000"),
+    ("driver", "RuntimeError: NCCL error: invalid usage (run with NCCL_DEBUG=WARN for details)"),
+    ("interface", "/n/init.cu:nvshmemi_check_state_and_init:1080: nvshmem initialization failed, exiting"),
+    ("interface", "nixl._bindings.nixlBackendError: NIXL_ERR_BACKEND"),
+    ("node-missing", "[2026-06-13 01:49:41,730 E 1 1] gcs_rpc_client.h:179: Failed to connect to GCS at address 10.1"),
     ("missing-file", "PermissionError: [Errno 13] Permission denied: '/models/r1/config.json'"),
     ("missing-file", "OSError: [Errno 116] Stale file handle: '/n/models'"),
     ("no-such-model", "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='huggingface.co', port=443): Max "
@@ -105,6 +147,12 @@ def test_an_engine_that_is_not_there_is_said_to_be_missing(line: str) -> None:
     assert standing.stage == "FAILED" and standing.failure is not None
     assert (standing.failure.cause, standing.failure.evidence) == ("not-installed", (line,))
     assert "--style" in standing.failure.advice
+
+
+@pytest.mark.parametrize(("cause", "line"), NO_ENGINE_YET)
+def test_what_ends_before_an_engine_says_a_word_is_named(cause: str, line: str) -> None:
+    failure = judge(JobFacts(stage="running"), read_engine_log([line]), HttpFacts()).failure
+    assert failure is not None and (failure.cause, failure.evidence) == (cause, (line,))
 
 
 @pytest.mark.parametrize(("engine", "cause", "line"), FATAL)
@@ -174,3 +222,45 @@ def test_a_cache_that_does_not_fit_is_nearer_to_the_cause_than_full_memory() -> 
 )
 def test_what_starts_survive_accuses_nobody(engine: str, line: str) -> None:
     assert read_engine_log([FIRST[engine], line]).failure is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("  Value error, User-specified max_model_len (9) is greater than the derived max_model_len", "bad-flag"),
+        ("  Value error, The model's repository contains custom code which must be executed", "bad-flag"),
+        ("  Value error, Model architectures ['NewForCausalLM'] are not supported for now.", "no-such-model"),
+        ("  Value error, Transformers does not recognize this architecture.", "no-such-model"),
+        ("  Value error, Model architectures ['LlamaForCausalLM'] failed to be inspected.", "not-installed"),
+        ("  Value error, it is Sunday", "bad-flag"),
+    ],
+)
+def test_the_reason_counts_and_not_the_line_that_announces_it(reason: str, cause: str) -> None:
+    announced = "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig"
+    failure = read_engine_log([FIRST["vllm"], announced, reason]).failure
+    assert failure is not None and failure.cause == cause
+    assert reason in failure.evidence
+
+
+def test_an_announced_reason_is_not_looked_for_further_on() -> None:
+    opened = "RuntimeError: Ninja build failed. Ninja output:"
+    lines = [FIRST["vllm"], opened, "FAILED: x.o", "one more", "of something else", "EngineCore failed to start."]
+    failure = read_engine_log(lines).failure
+    assert failure is not None and failure.evidence == (opened, "FAILED: x.o", "one more")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["RuntimeError: the moon is full", "triton.errors.Whatever: the moon is full", "nixl.theirError: the moon is full",
+     "CUDA error: the moon is full", "slurmstepd: error: the moon is full"],
+)  # fmt: skip
+@pytest.mark.parametrize("before", [True, False])
+def test_a_new_reason_is_shown_with_the_death_it_explains(line: str, before: bool) -> None:
+    died = "RuntimeError: Engine core initialization failed. See root cause above."
+    failure = read_engine_log([FIRST["vllm"], *([line, died] if before else [died, line])]).failure
+    assert failure is not None and failure.cause == "engine-death" and failure.evidence == (line, died)
+
+
+def test_a_context_that_fails_while_memory_is_fitted_is_no_failure() -> None:
+    line = "0.01.388.368 E llama_init: failed to initialize the context: x (this is normal during memory fitting)"
+    assert read_engine_log([FIRST["llama.cpp"], line]).failure is None

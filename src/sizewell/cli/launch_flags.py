@@ -59,6 +59,16 @@ def warn_of_time(launch: Launch, target: str) -> None:
         talk(f"warning: {warning}")
 
 
+def warn_of_support(launch: Launch) -> None:
+    """Say where a plan would not have taken this engine on this accelerator."""
+    from sizewell.planner.support import unsupported
+
+    asked = launch.deployment
+    why = unsupported(asked.model, asked.weight_format, asked.engine.name, asked.cluster.gpu, asked=True)
+    if why:
+        talk(f"warning: {why}; a plan would reject this")
+
+
 def _site_flags() -> list[Decorator]:
     return [
         click.option("--model-path", metavar="PATH", help="What the engine loads [the model's name or folder]."),

@@ -17,12 +17,12 @@ PUBLISHED: Mapping[tuple[str, str], str] = {
     ("vllm", "amd"): "vllm/vllm-openai-rocm:v{}",
     ("vllm", "cpu"): "public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo:v{}",
     ("sglang", "nvidia"): "lmsysorg/sglang:v{}",
-    ("sglang", "amd"): "lmsysorg/sglang:v{}-rocm",
     ("llama.cpp", "nvidia"): f"{LLAMA_CPP}-cuda-{{}}",
     ("llama.cpp", "amd"): f"{LLAMA_CPP}-rocm-{{}}",
     ("llama.cpp", "cpu"): f"{LLAMA_CPP}-{{}}",
 }
-"""Engine and maker of the accelerator → the image of a release."""
+"""Engine and maker of the accelerator → the image of a release; SGLang's for AMD also name a ROCm and a chip, which no
+rule tells (v0.5.12-rocm720-mi30x)."""
 
 RELEASED = re.compile(r"(?P<minor>\d+\.\d+)(?P<patch>\.\d+)?(?P<more>(\.post\d+|rc\d+)?)")
 """Versions of which images are tagged; 0.33 is 0.33.0 there."""

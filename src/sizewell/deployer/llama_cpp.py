@@ -27,6 +27,10 @@ TENSORS: Mapping[Group, str] = {
 """Names that the tensors of each group have in a GGUF file."""
 OVERRIDE = re.compile(r"blk\\\.\(([\d|]+)\)\\\.([^=]+)=CPU")
 EVERY_LAYER = "999"
+FUSED_FROM = 6325
+"""The first build that fuses attention unasked, wherever it can."""
+QUIET_FROM = 9976
+"""The first build read that tells the sizes of weights and cache only where it is asked to."""
 WITHOUT_GRAPHS = "GGML_CUDA_DISABLE_GRAPHS"
 
 
@@ -63,9 +67,23 @@ def flags(launch: Launch) -> Iterator[Flag]:
             raise BadInputError(f"llama.cpp keeps no {kv} cache: choose auto or one of {', '.join(KV_WORDS)}")
         yield Flag(name="--cache-type-k", value=KV_WORDS[kv], why="format of the KV cache, as priced")
         yield Flag(name="--cache-type-v", value=KV_WORDS[kv], why="the same for values")
-        yield Flag(name="--flash-attn", why="values in a short format need it")
+    if _build(launch) < FUSED_FROM and (kv != "auto" or not _has_plain_scores(launch)):
+        yield Flag(name="--flash-attn", why="attention in one kernel, as priced; values in a short format need it")
+    if _build(launch) >= QUIET_FROM:
+        yield Flag(name="--log-verbosity", value="4", why="figures of the start, which it else keeps to itself")
     yield Flag(name="--metrics", why="/metrics is off by default")
     yield Flag(name="--jinja", why="the model's own chat template")
+
+
+def _build(launch: Launch) -> int:
+    """Return the build asked for; of one that states no number, that whose flags are known."""
+    asked = re.fullmatch(r"b?(\d+)", launch.deployment.engine.version)
+    return int(asked[1] if asked else launch.flags.release.removeprefix("b"))
+
+
+def _has_plain_scores(launch: Launch) -> bool:
+    plain = launch.deployment.engine.plain_prompts
+    return plain is not None and plain.score_bytes > 0
 
 
 def _host_flags(moved: OnHost) -> Iterator[Flag]:

@@ -10,8 +10,15 @@ PARSERS: Mapping[str, Mapping[str, str]] = {
     "deepseek-r1": {"vllm": "deepseek_r1", "sglang": "deepseek-r1"},
     "qwq": {"vllm": "deepseek_r1", "sglang": "deepseek-r1"},
     "qwen3": {"vllm": "qwen3", "sglang": "qwen3"},
+    "glm-4.5": {"vllm": "glm45", "sglang": "glm45"},
+    "glm-4.6": {"vllm": "glm45", "sglang": "glm45"},
+    "glm-4.7": {"vllm": "glm45", "sglang": "glm45"},
+    "gpt-oss": {"sglang": "gpt-oss"},
 }
-"""Part of a model's name → engine → parser; distilled models keep the name of their teacher."""
+"""Part of a model's name → engine → parser; distilled models keep the name of their teacher, and vLLM needs none for
+gpt-oss."""
+NEVER_THINK = ("-instruct", "-coder", "-embedding", "-reranker", "-base")
+"""Parts of names of models that do not think though their family does: a parser takes all they say for thinking."""
 
 
 def usual_parser(model: str, flags: EngineFlags) -> str | None:
@@ -19,4 +26,6 @@ def usual_parser(model: str, flags: EngineFlags) -> str | None:
     if not flags.knows("--reasoning-parser"):
         return None
     lowered = model.lower()
+    if any(part in lowered for part in NEVER_THINK):
+        return None
     return next((by[flags.engine] for part, by in PARSERS.items() if part in lowered and flags.engine in by), None)

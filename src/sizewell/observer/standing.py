@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sizewell.observer.logs.failure_wordings import REFUSES, TOKENIZER
+from sizewell.observer.logs.symptoms.settings import REFUSES
+from sizewell.observer.logs.symptoms.weights import TOKENIZER
 from sizewell.specs.standing import Cause, Failure, HttpFacts, JobFacts, LogFacts, Stage, Standing
 
 CANCELLED_REASONS = ("cancelled", "stopped", "deleted")

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Iterator
 
 from sizewell.observer.logs.engine_wordings import ENGINES
-from sizewell.observer.logs.failure_wordings import CANCELLED
 from sizewell.observer.logs.failures import FailureReader
 from sizewell.observer.logs.log_line import LogLine, read_line
 from sizewell.observer.logs.progress import LoadProgress
+from sizewell.observer.logs.symptoms.deaths import CANCELLED
 from sizewell.observer.logs.wording import STAGES, LogStage, Wording, keep
 from sizewell.specs.standing import LogFacts
 
@@ -119,7 +119,7 @@ class EngineLog:
             load_s=said.get("load_s"),
             kv_cache_bytes=_sum(self._token_bytes(), states or 0.0),
             state_bytes=states,
-            kv_cache_tokens=_whole(said.get("kv_cache_tokens", pool or self._block_tokens())),
+            kv_cache_tokens=_whole(_times(said.get("kv_cache_tokens", pool or self._block_tokens()), self._streams)),
             max_concurrency=said.get("max_concurrency"),
             graphs_bytes=said.get("graphs_bytes"),
             failure=self._failures.failure,
@@ -135,6 +135,11 @@ class EngineLog:
         if "load_s" in self._figures:
             fraction, elapsed_s = 1.0, self._figures["load_s"]
         return size * fraction / elapsed_s if size and fraction and elapsed_s else None
+
+    @property
+    def _streams(self) -> float:
+        """llama.cpp counts the cells of one sequence where each has a cache of its own."""
+        return self._figures.get("streams", 1.0)
 
     def _token_bytes(self) -> float | None:
         """Return the room of what tokens leave behind; of layers of several kinds SGLang states the whole."""
@@ -154,6 +159,10 @@ class EngineLog:
 
 def _sum(one: float | None, other: float | None) -> float | None:
     return one + other if one is not None and other is not None else None
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
 
 
 def _whole(value: float | None) -> int | None:

@@ -81,7 +81,12 @@ SGLANG = (
 
 LLAMA_CPP = (
     wording("started", r"(?:main: )?build(?:_info)?[:=] (?P<version>b?\d+)\b", is_first=True),
-    wording("loading", r"(?:srv +load_model|main): loading model"),
+    wording(
+        "started",
+        r"(?:cmn +common_param: )?common_params_print_info: (?:build (?P<version>\d+) |verbosity = )",
+        is_first=True,
+    ),
+    wording("loading", r"(?:srv +(?:load_model|llama_server)|main): loading model"),
     wording("loading", r"llama_model_loader: loaded meta data"),
     wording(
         "loading",
@@ -95,11 +100,16 @@ LLAMA_CPP = (
     wording("warming", r"llama_new_context_with_model: KV self size +=\s+(?P<kv_part_mib>[\d.]+) MiB"),
     wording(
         "warming",
-        r"llama_kv_cache\w*: size = +(?P<kv_part_mib>[\d.]+) MiB \( *(?P<cells>\d+) cells",
+        r"llama_kv_cache\w*: size = +(?P<kv_part_mib>[\d.]+) MiB \( *(?P<cells>\d+) cells"
+        r"(?:, +\d+ layers, +\d+/ *(?P<streams>\d+) seqs)?",
     ),
     wording("warming", r".*warming up the model with an empty run"),
-    wording("serving", r"main: server is listening on|(?:srv +update_slots: )?all slots are idle"),
-    wording("ended", r"(?:srv +operator\(\): |main: )?(?:cleaning up before exit|Received second interrupt)"),
+    wording("warming", r"(?:srv +llama_server|main): model loaded"),
+    wording(
+        "serving",
+        r"(?:srv +llama_server|main): (?:server is )?listening on|(?:srv +update_slots: )?all slots are idle",
+    ),
+    wording("ended", r"(?:srv +)?(?:operator\(\): |main: )*(?:cleaning up before exit|Received second interrupt)"),
 )  # fmt: skip
 
 ENGINES: Mapping[str, tuple[Wording, ...]] = {"vllm": VLLM, "sglang": SGLANG, "llama.cpp": LLAMA_CPP}

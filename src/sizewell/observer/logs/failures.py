@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sizewell.observer.logs.failure_wordings import (
+from sizewell.observer.logs.log_line import LogLine
+from sizewell.observer.logs.symptoms.deaths import (
     DEATH_ADVICE,
     DEATHS,
     EXCEPTION,
     OF_A_RUNNING_ENGINE,
-    SYMPTOMS,
+    OPENS,
     UNKNOWN_ADVICE,
-    Symptom,
 )
-from sizewell.observer.logs.log_line import LogLine
+from sizewell.observer.logs.symptoms.known import SYMPTOMS
+from sizewell.observer.logs.symptoms.symptom import Symptom
 from sizewell.specs.standing import Cause, Failure
 
 MOST_EVIDENCE = 3
 _UNHEEDED = ("always", "job")
 """Weights that count whatever the engine was about to do."""
+_REASON_LINES = 2
+"""How many lines after one that announces its reason may belong to it."""
 _SOURCE = " " * 4
 """How a traceback indents the lines of code it shows: they name errors that may not have happened."""
 _DEPTH: dict[Cause, int] = {
@@ -37,6 +40,7 @@ class FailureReader:
         self._deaths: list[str] = []
         self._exceptions: list[str] = []
         self._last_words: list[str] = []
+        self._announced: list[int] = []
         self._served = False
         self._stopped = False
 
@@ -45,14 +49,28 @@ class FailureReader:
         if line.level == "quiet" or line.message.startswith(_SOURCE):
             return
         symptom = next(self._symptoms(line), None)
+        if self._announced:
+            self._reason(symptom, line)
         if symptom is not None:
             _note(self._suspects.setdefault(symptom, []), line)
+            if OPENS.search(line.message):
+                self._announced = [symptom] * _REASON_LINES
         if line.level == "warning" or self._stopped:
             return
         if DEATHS.search(line.message):
             _note(self._deaths, line)
         elif EXCEPTION.match(line.message):
             _note(self._last_words if self._deaths else self._exceptions, line)
+
+    def _reason(self, symptom: int | None, line: LogLine) -> None:
+        """Take in what a line before has announced: one that is known by itself tells more than that."""
+        announced = self._announced.pop()
+        if symptom is None:
+            _note(self._suspects[announced], line)
+            return
+        self._announced.clear()
+        if symptom != announced and SYMPTOMS[symptom].weight != "hint":
+            del self._suspects[announced]
 
     def _symptoms(self, line: LogLine) -> Iterator[int]:
         for number, symptom in enumerate(SYMPTOMS):
@@ -63,6 +81,7 @@ class FailureReader:
 
     def serves(self) -> None:
         """Requests are taken: whatever was said before did no harm."""
+        self._announced.clear()
         self._suspects.clear()
         self._deaths.clear()
         self._exceptions.clear()
@@ -83,7 +102,8 @@ class FailureReader:
             return Failure(cause=symptom.cause, evidence=evidence, advice=symptom.advice, survivable=may_run)
         if self._deaths:
             advice = DEATH_ADVICE if self._served else UNKNOWN_ADVICE
-            return Failure(cause="engine-death", evidence=(*self._last_words, *self._deaths), advice=advice)
+            said = self._last_words or self._exceptions
+            return Failure(cause="engine-death", evidence=(*said, *self._deaths), advice=advice)
         return None if self._served or self._stopped else self._survivable()
 
     def _survivable(self) -> Failure | None:

@@ -62,6 +62,7 @@ KEPT: Mapping[str, _Kept] = {
     "kv_tokens": _Kept("kv_cache_tokens", 1.0, min),
     "pool_tokens": _Kept("pool_tokens", 1.0, max),
     "cells": _Kept("kv_cache_tokens", 1.0, max),
+    "streams": _Kept("streams", 1.0, max),
     "kv_blocks": _Kept("kv_blocks", 1.0, min),
     "concurrency": _Kept("max_concurrency", 1.0, min),
     "length_tokens": _Kept("length_tokens", 1.0, _latest),
