@@ -45,8 +45,8 @@ class Metric:
 
 
 def plain_name(name: str) -> str:
-    """Return a name as pipelines that allow no colon write it."""
-    return name.replace(":", "_")
+    """Return a name as pipelines that allow no colon write it, and as it was before Ray Serve passed it on."""
+    return name.replace(":", "_").removeprefix("ray_")
 
 
 def metrics_in(table: Sequence[Metric], release: Release) -> tuple[Metric, ...]:
