@@ -21,7 +21,7 @@ VLLM = {
 GUIDELLM = {
     "benchmarks": [
         {
-            "config": {"strategy": {"streams": 4}},
+            "config": {"strategy": {"type_": "poisson", "rate": 4.0}},
             "requests": {
                 "successful": [
                     {
@@ -115,6 +115,32 @@ def test_guidellm_whose_tpot_holds_the_first_token(tmp_path: Path) -> None:
     assert felt.ttft.mean_s == pytest.approx(0.6), "from when it was due"
 
 
+def test_guidellm_says_of_a_closed_loop_that_all_were_due_at_its_beginning(tmp_path: Path) -> None:
+    """0.5 and newer; what a request waited for a free place is what a closed loop does."""
+    (load,) = GUIDELLM["benchmarks"]
+    strategy = {"config": {"strategy": {"type_": "concurrent", "streams": 4}}}
+    (closed,) = _read(tmp_path, {"benchmarks": [load | strategy]})
+    assert (closed.label, score(closed.run).ttft.mean_s) == ("4", pytest.approx(0.5))
+
+
+def test_guidellm_0_2(tmp_path: Path) -> None:
+    """It wrote the times under other names, and no kind of them under `info`."""
+    when = {"targeted_start_time": 99.9, "request_start": 100.0}
+    timed = {"start_time": 100.0, "end_time": 100.95, "first_token_time": 100.5, "last_token_time": 100.9}
+    served = {"scheduler_info": when, "prompt_tokens": 10, "output_tokens": 5, **timed}
+    refused = {"scheduler_info": when, "prompt_tokens": 10, "output_tokens": None, **timed, "error": REFUSED}
+    old = {
+        "args": {"strategy": {"type_": "synchronous"}},
+        "request_totals": {"successful": 4, "errored": 1, "incomplete": 0, "total": 5},
+        "requests": {"successful": [served], "errored": [refused | {"first_token_time": None}], "incomplete": []},
+    }
+    (load,) = _read(tmp_path, {"benchmarks": [old]})
+    felt = score(load.run)
+    assert (load.label, felt.ok, felt.rejected) == ("1", 1, 1)
+    assert felt.ttft.mean_s == pytest.approx(0.5) and felt.tpot.mean_s == pytest.approx(0.4 / 4)
+    assert [(gate.name, gate.held, gate.value) for gate in load.gates] == [("requests kept", False, 0.4)]
+
+
 def test_aiperf(tmp_path: Path) -> None:
     (load,) = _read(tmp_path, AIPERF, lines=True)
     felt = score(load.run)
@@ -188,10 +214,14 @@ def test_answers_that_were_not_streamed_have_no_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("found", "names"),
     [
-        ({"x": 1}, "is no result of"),
-        ([], "is no result of"),
+        ({"x": 1}, "is no result with raw times"),
+        ([], "is no result with raw times"),
         ({**VLLM, "start_times": None}, "not as its tool writes it"),
-        ({key: value for key, value in VLLM.items() if key != "start_times"}, "--save-detailed"),
+        ({key: value for key, value in VLLM.items() if key != "itls"}, "results.json: .*--save-detailed"),
+        (
+            {key: value for key, value in VLLM.items() if key != "start_times"},
+            "results.json: .* when requests were sent",
+        ),
         ({"benchmarks": [{"requests": {}}]}, "holds no request"),
         ({"benchmarks": "?"}, "not as its tool writes it"),
         (VLLM | {"input_lens": [100]}, "not as its tool writes it: IndexError"),
