@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.error
 import urllib.request
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sizewell.specs.errors import UnreachableError
+from sizewell.specs.proxy import proxy_for
 
 TIMEOUT_S = 10.0
 MOST_BYTES = 64 * 2**20
@@ -46,7 +48,11 @@ def _page(url: str, headers: Mapping[str, str]) -> tuple[float, str]:
 
 
 def _get(url: str, headers: Mapping[str, str]) -> bytes:
-    request = urllib.request.Request(url, headers=dict(headers))
+    request, proxy = urllib.request.Request(url, headers=dict(headers)), proxy_for(url, os.environ)
+    if proxy is not None:
+        for name, value in proxy.headers.items():
+            request.add_header(name, value)
+        request.set_proxy(proxy.authority, "http")
     try:
         with _no_redirects().open(request, timeout=TIMEOUT_S) as answer:
             body: bytes = answer.read(MOST_BYTES)
@@ -66,5 +72,5 @@ class _Refused(urllib.request.HTTPRedirectHandler):
 
 
 def _no_redirects() -> urllib.request.OpenerDirector:
-    # Without the environment's proxies: a server under test is met directly.
+    # Without proxies of its own choice: which one leads to a server is said in one place.
     return urllib.request.build_opener(_Refused, urllib.request.ProxyHandler({}))
