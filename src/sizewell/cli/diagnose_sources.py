@@ -49,13 +49,14 @@ def _server(target: str, given: Mapping[str, Any], client: ClientFacts | None) -
     headers = secret_from(os.environ, given["api_key_env"]).headers
     window_s, every_s = given["window"] or WINDOW_S, given["every"] or EVERY_S
     talk(f"watching {url} for {window_s:g} s")
-    pages = scrape(url, window_s, every_s, headers)
-    text = "".join(stamped(page, time_s) for time_s, page in pages)
-    if given["save"] is not None:
-        from sizewell.catalog.whole_files import whole_file
-
-        with whole_file(Path(given["save"])) as file:
-            file.write(text)
+    pages: list[str] = []
+    try:
+        for time_s, page in scrape(url, window_s, every_s, headers):
+            pages.append(stamped(page, time_s))
+    finally:  # what was read of a server that dies says most of why
+        text = "".join(pages)
+        if given["save"] is not None and pages:
+            _save(Path(given["save"]), text)
     told: dict[str, Any] = {}
     if given["machine"] is not None and given["model"] is None:
         told["model"] = _model_of(url, said(url, "/v1/models", headers))
@@ -63,6 +64,13 @@ def _server(target: str, given: Mapping[str, Any], client: ClientFacts | None) -
     if given["machine"] is not None and given["engine"] is None and isinstance(release, dict):
         told["version"] = str(release.get("version", ""))
     return _readings(text, url, {**given, **told}, client)
+
+
+def _save(path: Path, text: str) -> None:
+    from sizewell.catalog.whole_files import whole_file
+
+    with whole_file(path) as file:
+        file.write(text)
 
 
 def _model_of(url: str, listed: Any) -> str:

@@ -7,7 +7,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sizewell.specs.errors import UnreachableError
@@ -17,22 +17,23 @@ TIMEOUT_S = 10.0
 MOST_BYTES = 64 * 2**20
 
 
-def scrape(url: str, window_s: float, every_s: float, headers: Mapping[str, str]) -> tuple[tuple[float, str], ...]:
-    """Return pages of /metrics with the Unix times they were read at: at the start, every `every_s`, and at the end.
+def scrape(url: str, window_s: float, every_s: float, headers: Mapping[str, str]) -> Iterator[tuple[float, str]]:
+    """Yield pages of /metrics with the Unix times they were read at: at the start, every `every_s`, and at the end.
 
     Between those a server may be away for a while, as one that is started anew. Raises UnreachableError where it does
     not answer the first time or the last.
     """
-    pages = [_page(url, headers)]
+    yield _page(url, headers)
     until_s = time.monotonic() + window_s
     while (left_s := until_s - time.monotonic()) > 0:
         time.sleep(min(every_s, left_s))
         try:
-            pages.append(_page(url, headers))
+            page = _page(url, headers)
         except UnreachableError:
             if time.monotonic() >= until_s:
                 raise
-    return tuple(pages)
+        else:
+            yield page
 
 
 def said(url: str, path: str, headers: Mapping[str, str]) -> Any:
