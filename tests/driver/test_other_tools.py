@@ -18,6 +18,7 @@ VLLM = {
     "input_lens": [100, 200, 50], "output_lens": [3, 2, 0], "ttfts": [0.1, 0.2, 0.0], "errors": ["", "", "boom"],
     "itls": [[0.05, 0.07], [0.1], []], "start_times": [10.0, 11.5, 12.0],
 }  # fmt: skip
+OLD_VLLM = {key: value for key, value in VLLM.items() if key != "start_times"} | {"duration": 0.3}
 GUIDELLM = {
     "benchmarks": [
         {
@@ -98,6 +99,17 @@ def test_vllm_bench_counts_the_wait_for_a_place_under_a_rate(tmp_path: Path) -> 
     assert (paced.label, closed.label) == ("1.0/s", "2")
     assert score(paced.run).ttft.mean_s == pytest.approx((0.1 + 0.7) / 2)
     assert score(closed.run).ttft.mean_s == pytest.approx(0.15)
+
+
+def test_older_vllm_bench_whose_start_times_are_worked_out(tmp_path: Path) -> None:
+    """Two places: requests of 0.22 and 0.3 s begin at once, the third, which fails, when the first place is free."""
+    (load,) = _read(tmp_path, OLD_VLLM | {"request_rate": 1000.0})
+    assert (load.tool, load.label) == ("vllm bench, start times worked out", "2")
+    assert load.run.sent_s.tolist() == pytest.approx([0.0, 0.0, 0.22])
+    felt = score(load.run)
+    assert felt.ttft.mean_s == pytest.approx(0.15) and felt.e2e.mean_s == pytest.approx(np.mean([0.22, 0.3]))
+    (alone,) = _read(tmp_path, OLD_VLLM | {"request_rate": float("inf"), "max_concurrency": None})
+    assert alone.run.sent_s.tolist() == [0.0, 0.0, 0.0], "SGLang writes its rate as JSON's Infinity"
 
 
 @pytest.mark.parametrize("lines", [False, True])
@@ -218,10 +230,8 @@ def test_answers_that_were_not_streamed_have_no_times(tmp_path: Path) -> None:
         ([], "is no result with raw times"),
         ({**VLLM, "start_times": None}, "not as its tool writes it"),
         ({key: value for key, value in VLLM.items() if key != "itls"}, "results.json: .*--save-detailed"),
-        (
-            {key: value for key, value in VLLM.items() if key != "start_times"},
-            "results.json: .* when requests were sent",
-        ),
+        (OLD_VLLM | {"duration": 0.7}, "results.json: .* when requests were sent"),
+        (OLD_VLLM | {"duration": None}, "not as its tool writes it"),
         ({"benchmarks": [{"requests": {}}]}, "holds no request"),
         ({"benchmarks": "?"}, "not as its tool writes it"),
         (VLLM | {"input_lens": [100]}, "not as its tool writes it: IndexError"),

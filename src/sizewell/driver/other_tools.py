@@ -17,6 +17,7 @@ from sizewell.driver.exchange import Usage
 from sizewell.driver.guidellm import from_guidellm
 from sizewell.driver.imported import MOST_ERROR_CHARACTERS, Imported, as_imported, failed_status
 from sizewell.driver.recording import REFUSALS, Recording
+from sizewell.driver.vllm_bench import from_vllm_bench
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.run import FAILED, OK, REJECTED, UNFINISHED
 
@@ -50,32 +51,6 @@ def read_results(path: Path) -> tuple[Imported, ...]:
         raise BadInputError(f"{path}: {error}") from None
     except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise BadInputError(f"{path}: a field is not as its tool writes it: {type(error).__name__} {error}") from None
-
-
-def from_vllm_bench(found: Mapping[str, Any]) -> tuple[Imported, ...]:
-    """Return the load of `vllm bench serve --save-detailed`: its TTFT counts from when a request was sent.
-
-    Under a rate, newer ones tell how long a request then waited for a place (`queue_times`): it was due before. Without
-    one all are due at once, and a place that is free is what calls the next.
-    """
-    if not {"ttfts", "itls"} <= set(found):
-        raise BadInputError("holds no request's own times: measure again with vLLM's --save-detailed")
-    if "start_times" not in found:
-        raise BadInputError("does not say when requests were sent (older vLLM, SGLang): a newer vLLM's start_times do")
-    rows, limit = [], found.get("max_concurrency")
-    paced = isinstance(found.get("request_rate"), int | float)
-    waited_s = found.get("queue_times") if paced else None
-    for row, start_s in enumerate(found["start_times"]):
-        tokens, error = int(found["output_lens"][row]), found["errors"][row]
-        times = list(accumulate([start_s + found["ttfts"][row], *found["itls"][row]]))
-        due_s = start_s - (waited_s[row] if waited_s else 0.0)
-        rows.append(Recording(
-            row=row, scheduled_s=due_s, sent_s=start_s, asked_tokens=max(1, tokens), token_s=[] if error else times,
-            usage=Usage(input_tokens=int(found["input_lens"][row]), output_tokens=tokens),
-            status=FAILED if error or not tokens else OK, error=str(error or "")[:MOST_ERROR_CHARACTERS],
-        ))  # fmt: skip
-    label = str(limit) if limit and not paced else f"{found.get('request_rate', '?')}/s"
-    return (as_imported("vllm bench", label, rows),)
 
 
 def from_aiperf(found: Sequence[Mapping[str, Any]]) -> tuple[Imported, ...]:
