@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sizewell.advisor.observation import Observation
-from sizewell.catalog.engine_metrics import ENGINES, read_engine_metrics
+from sizewell.catalog.engine_metrics import ENGINES, READ_ENGINES, read_engine_metrics
 from sizewell.emulator.metrics import Metrics
 from sizewell.observer.exposition import Page, read_page, read_pages, stamped
 from sizewell.observer.metrics import engine_of, models_on, observe, of_model
@@ -216,6 +216,21 @@ def test_ray_serve_passes_the_metrics_of_its_engines_on(said: str) -> None:
     theirs, ours = (observe([read_page(page)], table) for page in (passed_on, text))
     assert replace(theirs, settings={}) == replace(ours, settings={})
     assert theirs.settings["num_gpu_blocks"] == ours.settings["num_gpu_blocks"]
+
+
+def test_llama_cpp_tells_the_time_its_slots_took() -> None:
+    """Two slots at 25 ms a token each: 80 tokens a second together."""
+    text = (
+        "llamacpp:requests_processing 2\nllamacpp:requests_deferred 1\nllamacpp:prompt_tokens_total {0}\n"
+        "llamacpp:tokens_predicted_total {1}\nllamacpp:tokens_predicted_seconds_total {2}\n"
+    )
+    pages = [read_page(text.format(100, 800, 20.0), 0.0), read_page(text.format(300, 1600, 40.0), 10.0)]
+    tables = [read_engine_metrics(name) for name in READ_ENGINES]
+    assert engine_of(pages, tables) == READ_ENGINES.index("llama.cpp")
+    seen = observe(pages, read_engine_metrics("llama.cpp"))
+    assert (seen.running, seen.waiting, seen.generated_tokens_per_s) == (2.0, 1.0, 80.0)
+    assert seen.itl_s == pytest.approx(0.025) and seen.decoding == pytest.approx(2.0)
+    assert "itl_s" not in seen.missing
 
 
 def test_a_share_above_one_is_none() -> None:

@@ -82,19 +82,20 @@ def _model_of(url: str, listed: Any) -> str:
 
 def _readings(text: str, what: str, given: Mapping[str, Any], client: ClientFacts | None) -> tuple[Observation, Known]:
     from sizewell.advisor.diagnosis import as_watched
-    from sizewell.catalog.engine_metrics import ENGINES, read_engine_metrics
+    from sizewell.catalog.engine_metrics import READ_ENGINES, read_engine_metrics
     from sizewell.observer.exposition import read_pages
     from sizewell.observer.metrics import engine_of, observe
 
     pages = _of_one_model(read_pages(text, what), what, given)
-    tables = [read_engine_metrics(engine) for engine in ENGINES]
+    tables = [read_engine_metrics(engine) for engine in READ_ENGINES]
     at = engine_of(pages, tables)
     if at is None:
-        raise BadInputError(f"{what}: these are not the metrics of {' or '.join(ENGINES)}: nothing in them is known")
+        known = " or ".join(READ_ENGINES)
+        raise BadInputError(f"{what}: these are not the metrics of {known}: nothing in them is known")
     seen = observe(pages, tables[at], client)
     named = dict(given)
     if named["machine"] is not None and named["engine"] is None:
-        named["engine"] = _engine(ENGINES[at], named.get("version", ""))
+        named["engine"] = _engine(READ_ENGINES[at], named.get("version", ""))
     stated = _stated(named)
     return seen, _known(stated and as_watched(stated, seen.engines), given)
 

@@ -190,7 +190,8 @@ class _Window:
             self._grown("itl_s", "_sum"), self._grown("itl_s", "_count"), self._grown("generated_tokens"),
         )  # fmt: skip
         if total is None or not count:
-            return None
+            spent = self._grown("generation_s")
+            return spent / tokens if spent and tokens else None
         gaps = (tokens or 0.0) - (self._grown("ttft_s", "_count") or 0.0)
         return total / (gaps if count < gaps < MOST_AT_ONCE * count else count)
 
@@ -228,7 +229,9 @@ class _Window:
         return [names.get(meaning, meaning) for meaning in absent]
 
     def _stands_in(self, meaning: Meaning) -> bool:
-        """Return whether the count of requests says the same together with others."""
+        """Return whether others say the same together: the count of requests, or time spent on tokens."""
+        if meaning == "itl_s":
+            return bool(self._of("generation_s"))
         counted = ("finished", "request_prompt_tokens", "request_output_tokens")
         return meaning in counted and bool(self._of("requests"))
 
