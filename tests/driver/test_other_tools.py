@@ -77,7 +77,8 @@ REFUSED = "HTTPStatusError(\"Client error '404 Not Found' for url 'http://127.0.
 
 def _read(tmp_path: Path, found: Any, lines: bool = False) -> Any:
     path = tmp_path / "results.json"
-    path.write_text("\n".join(map(json.dumps, found)) if lines else json.dumps(found))
+    mark = "utf-8-sig" if lines else "utf-8"  # as shells of Windows begin a file
+    path.write_text("\n".join(map(json.dumps, found)) if lines else json.dumps(found), encoding=mark)
     return read_results(path)
 
 

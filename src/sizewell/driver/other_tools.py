@@ -37,11 +37,11 @@ def read_results(path: Path) -> tuple[Imported, ...]:
     try:
         if path.stat().st_size > MOST_FILE_BYTES:
             raise BadInputError(f"{path}: larger than {MOST_FILE_BYTES // 2**30} GiB")
-        found = _parsed(path.read_text(encoding="utf-8"))
+        found = _parsed(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{path}: cannot be read as JSON: {error}") from None
+        raise BadInputError(f"{path}: cannot be read as JSON: {error}; give the tool's JSON, no YAML or CSV") from None
     reader = next((reader for fits, reader in READERS if fits(found)), None)
     if reader is None:
         raise BadInputError(f"{path}: {UNKNOWN}")
