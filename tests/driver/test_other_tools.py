@@ -98,6 +98,7 @@ def test_vllm_bench_counts_the_wait_for_a_place_under_a_rate(tmp_path: Path) -> 
     (paced,) = _read(tmp_path, VLLM | waited | {"request_rate": 1.0})
     (closed,) = _read(tmp_path, VLLM | waited)
     assert (paced.label, closed.label) == ("1.0/s", "2")
+    assert (paced.concurrency, closed.concurrency) == (None, 2)
     assert score(paced.run).ttft.mean_s == pytest.approx((0.1 + 0.7) / 2)
     assert score(closed.run).ttft.mean_s == pytest.approx(0.15)
 
@@ -133,7 +134,7 @@ def test_guidellm_says_of_a_closed_loop_that_all_were_due_at_its_beginning(tmp_p
     (load,) = GUIDELLM["benchmarks"]
     strategy = {"config": {"strategy": {"type_": "concurrent", "streams": 4}}}
     (closed,) = _read(tmp_path, {"benchmarks": [load | strategy]})
-    assert (closed.label, score(closed.run).ttft.mean_s) == ("4", pytest.approx(0.5))
+    assert (closed.label, closed.concurrency, score(closed.run).ttft.mean_s) == ("4", 4, pytest.approx(0.5))
 
 
 def test_guidellm_0_2(tmp_path: Path) -> None:
@@ -257,4 +258,5 @@ def test_imported_results_are_scored_and_predicted(say: Any) -> None:
     (point,) = said.document["points"]
     assert point["score"]["tpot"]["mean_s"] == pytest.approx(0.08)
     assert point["predicted"]["ok"] == 3
+    assert point["concurrency"] == 2, "a closed loop is played as one: a faster server is sent more"
     assert point["errors"] == ["boom"]

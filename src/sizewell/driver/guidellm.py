@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import nan
 from typing import Any
 
@@ -28,8 +29,8 @@ def from_guidellm(found: Mapping[str, Any]) -> tuple[Imported, ...]:
         closed = _strategy(load).get("type_") in CLOSED
         rows = [_row(one, status, closed) for kind, status in KINDS for one in load["requests"].get(kind) or ()]
         if rows:
-            label, sampled = _label(load, number), tuple(_sampled(load))
-            loads.append(as_imported("GuideLLM", label, rows, gaps_known=False, gates=sampled))
+            read = as_imported("GuideLLM", _label(load, number), rows, gaps_known=False)
+            loads.append(replace(read, concurrency=_at_once(load) if closed else None, gates=tuple(_sampled(load))))
     if not loads:
         raise BadInputError("the GuideLLM report holds no request: write it with all requests kept")
     return tuple(loads)
@@ -41,11 +42,15 @@ def _strategy(load: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _label(load: Mapping[str, Any], number: int) -> str:
     """Return streams, or the rate: one that is offered has a bound of connections besides, which is no load."""
+    rate = _strategy(load).get("rate")
+    return f"{rate:.3g}/s" if rate else str(_at_once(load) or number)
+
+
+def _at_once(load: Mapping[str, Any]) -> int | None:
     strategy = _strategy(load)
-    if strategy.get("rate"):
-        return f"{strategy['rate']:.3g}/s"
-    alone = 1 if strategy.get("type_") == "synchronous" else number
-    return str(strategy.get("streams") or strategy.get("max_concurrency") or alone)
+    alone = 1 if strategy.get("type_") == "synchronous" else None
+    found: int | None = strategy.get("streams") or strategy.get("max_concurrency") or alone
+    return found
 
 
 def _sampled(load: Mapping[str, Any]) -> Iterator[Gate]:

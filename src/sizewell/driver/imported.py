@@ -18,12 +18,16 @@ STATUS = re.compile(r"HTTP Error (\d{3})|'(\d{3}) [A-Z]")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Imported:
-    """One load another tool measured: its raw times, the run they make, and what the file itself makes doubtful."""
+    """One load another tool measured: its raw times, the run they make, and what the file itself makes doubtful.
+
+    `concurrency`: requests in flight of a closed loop; None of an open one, and where the file does not say.
+    """
 
     tool: str
     label: str
     run: Run
     recordings: tuple[Recording, ...]
+    concurrency: int | None = None
     gates: tuple[Gate, ...] = ()
 
 
@@ -33,9 +37,7 @@ def failed_status(words: str) -> int:
     return REJECTED if found and int(found[1] or found[2]) in REFUSALS else FAILED
 
 
-def as_imported(
-    tool: str, label: str, rows: list[Recording], *, gaps_known: bool = True, gates: tuple[Gate, ...] = ()
-) -> Imported:
+def as_imported(tool: str, label: str, rows: list[Recording], *, gaps_known: bool = True) -> Imported:
     """Return a load with its rows by when they were due, from time zero; what was never due is left out.
 
     Raises BadInputError where nothing was, or no token has a time.
@@ -52,4 +54,4 @@ def as_imported(
         one.sent_s -= zero
         one.first_answer_s -= zero
         one.token_s = [at - zero for at in one.token_s]
-    return Imported(tool=tool, label=label, run=as_run(due, gaps_known=gaps_known), recordings=tuple(due), gates=gates)
+    return Imported(tool=tool, label=label, run=as_run(due, gaps_known=gaps_known), recordings=tuple(due))

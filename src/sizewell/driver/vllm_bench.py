@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from heapq import heapreplace
 from itertools import accumulate
 from math import isfinite
@@ -44,7 +45,7 @@ def from_vllm_bench(found: Mapping[str, Any]) -> tuple[Imported, ...]:
         ))  # fmt: skip
     label = str(limit) if limit and not paced else f"{rate or '?'}/s"
     tool = "vllm bench" if told else "vllm bench, start times worked out"
-    return (as_imported(tool, label, rows),)
+    return (replace(as_imported(tool, label, rows), concurrency=None if paced else limit),)
 
 
 def _worked_out(found: Mapping[str, Any]) -> list[float]:
