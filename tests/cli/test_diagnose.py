@@ -152,7 +152,13 @@ def test_a_server_that_is_started_anew_meanwhile_is_waited_for(say: Say, pages: 
     one, two, three = (TOLD.format(count, "m") for count in (900, 10, 20))
     found = say("diagnose", f"{pages(one, None, two, three)}/metrics", *WATCH)
     assert found.code == 0 and found.document["observation"]["restarts"] == 1
-    assert say("-q", "diagnose", pages(one, two, None), *WATCH).code == 5
+
+
+def test_what_was_read_of_a_server_that_dies_is_kept(say: Say, pages: Callable[..., str], tmp_path: Path) -> None:
+    kept = str(tmp_path / "kept.txt")
+    one, two = (TOLD.format(count, "m") for count in (10, 20))
+    assert say("-q", "diagnose", pages(one, two, None), *WATCH, "--save", kept).code == 5
+    assert say("diagnose", kept, "--json").document["observation"]["generated_tokens_per_s"] > 0
 
 
 def test_one_of_several_models_on_a_page_is_asked_for(say: Say, pages: Callable[..., str]) -> None:

@@ -79,6 +79,9 @@ def test_what_is_deleted_is_gone_and_nothing_points_at_it(kept: Say, tmp_path: P
     assert kept("runs", "delete", str(plan), "--of", "plans").code == 0
     assert [(one.id, one.plan, one.predicted) for one in records.runs()] == [(2, None, None), (third, None, None)]
     assert kept("runs", "show", "1").code == 2
+    assert kept("runs", "delete", "2", str(third)).code == 0
+    later = records.keep_run(first, "later", entry.deployment, entry.workload)
+    assert later == third + 1, "a number is never given again"
 
 
 def test_damaged_records_are_named_and_can_be_deleted(kept: Say, tmp_path: Path) -> None:

@@ -54,6 +54,15 @@ def test_a_sweep_of_what_does_not_fit_ends_with_three(say: Say) -> None:
     assert "weights do not fit" in said.complaint
 
 
+def test_a_sweep_that_takes_no_request_ends_as_its_simulations_do(say: Say) -> None:
+    words = ("llama-3.1-8b", "--on", "h100", "--requests", "5", "--input", "9000", "--users", "2")
+    said = say("sweep", *words, "--vary", "max_model_len=2000,4000", "--cores", "1")
+    assert said.code == say("simulate", *words, "--max-model-len", "2000").code == 3
+    assert "none of 2 combinations takes a request" in said.complaint
+    assert "longer than the context of 2,000 tokens" in said.complaint
+    assert say("sweep", *words, "--vary", "max_model_len=2000,16000", "--cores", "1").code == 0, "one of them does"
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

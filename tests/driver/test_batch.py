@@ -80,6 +80,19 @@ def test_the_system_prompt_model_and_fields_are_sent(say: Any, double: Served) -
 
 
 @pytest.mark.usefixtures("here")
+def test_a_model_that_is_named_is_asked_whatever_rows_say(say: Any, double: Served) -> None:
+    """Files written for another service name its models."""
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "one"}]}
+    Path("p.jsonl").write_text(json.dumps({"custom_id": "a", "body": body}))
+    for words in ((), ("--model", "ours")):
+        assert say("batch", "p.jsonl", "--url", double[0], *words).code == 0
+    assert [body["model"] for body in double[1].bodies] == ["gpt-4o-mini", "ours"]
+    double[1].script = lambda _body, _number: Answer(status=404, error="The model `gpt-4o-mini` does not exist.")
+    said = say("batch", "p.jsonl", "--url", double[0], "-o", "again.jsonl")
+    assert (said.code, "--model NAME asks for another model than rows say" in said.out) == (1, True)
+
+
+@pytest.mark.usefixtures("here")
 def test_what_is_answered_is_not_asked_again_however_the_input_moves(say: Any, double: Served) -> None:
     say("batch", _write("prompts.txt", "one", "two", "three"), "--url", double[0])
     say("batch", _write("prompts.txt", "four", "three", "one", "five"), "--url", double[0])
@@ -246,6 +259,28 @@ def test_where_files_have_no_locks_it_says_so_and_goes_on(
     monkeypatch.setattr(answers.fcntl, "flock", refuse)
     said = say("batch", _write("p.txt", "a"), "--url", double[0])
     assert (said.code, "start no second batch on it" in said.err) == (0, True)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_disk_that_fills_is_named_and_the_next_run_goes_on(
+    say: Any, double: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, left = answers.os.write, [600]
+
+    def until_full(file: int, data: bytes) -> int:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        part = data[: left[0]]
+        left[0] -= len(part)
+        return write(file, part)
+
+    words = ("batch", _write("prompts.txt", "one", "two", "three"), "--url", double[0], "--window", "1")
+    with monkeypatch.context() as full:
+        full.setattr(answers.os, "write", until_full)
+        said = say(*words)
+    assert (said.code, "prompts.answers.jsonl cannot be written: No space left" in said.err) == (1, True), said.err
+    assert say(*words).code == 0
+    assert sorted(_answers().values()) == ["answer to one", "answer to three", "answer to two"]
 
 
 @pytest.fixture

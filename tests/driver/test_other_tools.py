@@ -18,10 +18,11 @@ VLLM = {
     "input_lens": [100, 200, 50], "output_lens": [3, 2, 0], "ttfts": [0.1, 0.2, 0.0], "errors": ["", "", "boom"],
     "itls": [[0.05, 0.07], [0.1], []], "start_times": [10.0, 11.5, 12.0],
 }  # fmt: skip
+OLD_VLLM = {key: value for key, value in VLLM.items() if key != "start_times"} | {"duration": 0.3}
 GUIDELLM = {
     "benchmarks": [
         {
-            "config": {"strategy": {"streams": 4}},
+            "config": {"strategy": {"type_": "poisson", "rate": 4.0}},
             "requests": {
                 "successful": [
                     {
@@ -76,7 +77,8 @@ REFUSED = "HTTPStatusError(\"Client error '404 Not Found' for url 'http://127.0.
 
 def _read(tmp_path: Path, found: Any, lines: bool = False) -> Any:
     path = tmp_path / "results.json"
-    path.write_text("\n".join(map(json.dumps, found)) if lines else json.dumps(found))
+    mark = "utf-8-sig" if lines else "utf-8"  # as shells of Windows begin a file
+    path.write_text("\n".join(map(json.dumps, found)) if lines else json.dumps(found), encoding=mark)
     return read_results(path)
 
 
@@ -96,8 +98,20 @@ def test_vllm_bench_counts_the_wait_for_a_place_under_a_rate(tmp_path: Path) -> 
     (paced,) = _read(tmp_path, VLLM | waited | {"request_rate": 1.0})
     (closed,) = _read(tmp_path, VLLM | waited)
     assert (paced.label, closed.label) == ("1.0/s", "2")
+    assert (paced.concurrency, closed.concurrency) == (None, 2)
     assert score(paced.run).ttft.mean_s == pytest.approx((0.1 + 0.7) / 2)
     assert score(closed.run).ttft.mean_s == pytest.approx(0.15)
+
+
+def test_older_vllm_bench_whose_start_times_are_worked_out(tmp_path: Path) -> None:
+    """Two places: requests of 0.22 and 0.3 s begin at once, the third, which fails, when the first place is free."""
+    (load,) = _read(tmp_path, OLD_VLLM | {"request_rate": 1000.0})
+    assert (load.tool, load.label) == ("vllm bench, start times worked out", "2")
+    assert load.run.sent_s.tolist() == pytest.approx([0.0, 0.0, 0.22])
+    felt = score(load.run)
+    assert felt.ttft.mean_s == pytest.approx(0.15) and felt.e2e.mean_s == pytest.approx(np.mean([0.22, 0.3]))
+    (alone,) = _read(tmp_path, OLD_VLLM | {"request_rate": float("inf"), "max_concurrency": None})
+    assert alone.run.sent_s.tolist() == [0.0, 0.0, 0.0], "SGLang writes its rate as JSON's Infinity"
 
 
 @pytest.mark.parametrize("lines", [False, True])
@@ -113,6 +127,32 @@ def test_guidellm_whose_tpot_holds_the_first_token(tmp_path: Path) -> None:
     assert (felt.ok, felt.failed, felt.itl.n) == (1, 1, 0)
     assert felt.tpot.mean_s == pytest.approx(0.4 / 4), "what GuideLLM calls inter-token latency"
     assert felt.ttft.mean_s == pytest.approx(0.6), "from when it was due"
+
+
+def test_guidellm_says_of_a_closed_loop_that_all_were_due_at_its_beginning(tmp_path: Path) -> None:
+    """0.5 and newer; what a request waited for a free place is what a closed loop does."""
+    (load,) = GUIDELLM["benchmarks"]
+    strategy = {"config": {"strategy": {"type_": "concurrent", "streams": 4}}}
+    (closed,) = _read(tmp_path, {"benchmarks": [load | strategy]})
+    assert (closed.label, closed.concurrency, score(closed.run).ttft.mean_s) == ("4", 4, pytest.approx(0.5))
+
+
+def test_guidellm_0_2(tmp_path: Path) -> None:
+    """It wrote the times under other names, and no kind of them under `info`."""
+    when = {"targeted_start_time": 99.9, "request_start": 100.0}
+    timed = {"start_time": 100.0, "end_time": 100.95, "first_token_time": 100.5, "last_token_time": 100.9}
+    served = {"scheduler_info": when, "prompt_tokens": 10, "output_tokens": 5, **timed}
+    refused = {"scheduler_info": when, "prompt_tokens": 10, "output_tokens": None, **timed, "error": REFUSED}
+    old = {
+        "args": {"strategy": {"type_": "synchronous"}},
+        "request_totals": {"successful": 4, "errored": 1, "incomplete": 0, "total": 5},
+        "requests": {"successful": [served], "errored": [refused | {"first_token_time": None}], "incomplete": []},
+    }
+    (load,) = _read(tmp_path, {"benchmarks": [old]})
+    felt = score(load.run)
+    assert (load.label, felt.ok, felt.rejected) == ("1", 1, 1)
+    assert felt.ttft.mean_s == pytest.approx(0.5) and felt.tpot.mean_s == pytest.approx(0.4 / 4)
+    assert [(gate.name, gate.held, gate.value) for gate in load.gates] == [("requests kept", False, 0.4)]
 
 
 def test_aiperf(tmp_path: Path) -> None:
@@ -188,10 +228,12 @@ def test_answers_that_were_not_streamed_have_no_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("found", "names"),
     [
-        ({"x": 1}, "is no result of"),
-        ([], "is no result of"),
+        ({"x": 1}, "is no result with raw times"),
+        ([], "is no result with raw times"),
         ({**VLLM, "start_times": None}, "not as its tool writes it"),
-        ({key: value for key, value in VLLM.items() if key != "start_times"}, "--save-detailed"),
+        ({key: value for key, value in VLLM.items() if key != "itls"}, "results.json: .*--save-detailed"),
+        (OLD_VLLM | {"duration": 0.7}, "results.json: .* when requests were sent"),
+        (OLD_VLLM | {"duration": None}, "not as its tool writes it"),
         ({"benchmarks": [{"requests": {}}]}, "holds no request"),
         ({"benchmarks": "?"}, "not as its tool writes it"),
         (VLLM | {"input_lens": [100]}, "not as its tool writes it: IndexError"),
@@ -216,4 +258,5 @@ def test_imported_results_are_scored_and_predicted(say: Any) -> None:
     (point,) = said.document["points"]
     assert point["score"]["tpot"]["mean_s"] == pytest.approx(0.08)
     assert point["predicted"]["ok"] == 3
+    assert point["concurrency"] == 2, "a closed loop is played as one: a faster server is sent more"
     assert point["errors"] == ["boom"]

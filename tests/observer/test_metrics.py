@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sizewell.advisor.observation import Observation
-from sizewell.catalog.engine_metrics import ENGINES, read_engine_metrics
+from sizewell.catalog.engine_metrics import ENGINES, READ_ENGINES, read_engine_metrics
 from sizewell.emulator.metrics import Metrics
 from sizewell.observer.exposition import Page, read_page, read_pages, stamped
 from sizewell.observer.metrics import engine_of, models_on, observe, of_model
@@ -192,6 +194,49 @@ def test_tokens_that_come_together_are_gaps_of_their_own() -> None:
     # Where first tokens are not told, or gaps are missing, it is as the engine counts.
     alone = read_page("vllm:inter_token_latency_seconds_sum 3\nvllm:inter_token_latency_seconds_count 100\n")
     assert observe([alone], read_engine_metrics("vllm")).itl_s == pytest.approx(0.03)
+
+
+def test_parts_of_one_engine_tell_of_the_same_requests() -> None:
+    """SGLang's pipeline stages each tell of all requests; ranks of data parallelism tell of their own."""
+    text = 'sglang:num_running_reqs{{pp_rank="{0}",tp_rank="{1}"{2}}} {3}\n'
+    stages = "".join(text.format(stage, 0, "", 16) for stage in (0, 1))
+    seen = observe([read_page(stages)], read_engine_metrics("sglang"))
+    assert (seen.running, seen.running_peak, seen.engines) == (16, 16, 1)
+    ranks = "".join(text.format(0, rank, f',dp_rank="{rank}"', 16) for rank in (0, 1))
+    seen = observe([read_page(ranks)], read_engine_metrics("sglang"))
+    assert (seen.running, seen.running_peak, seen.engines) == (32, 32, 2)
+
+
+@pytest.mark.parametrize("said", ["ray_vllm:", "ray_vllm_"])
+def test_ray_serve_passes_the_metrics_of_its_engines_on(said: str) -> None:
+    text = told("vllm", (0, 33), 2.0)
+    passed_on = text.replace("vllm:", said).replace('engine="', 'WorkerId="')
+    table = read_engine_metrics("vllm")
+    assert engine_of([read_page(passed_on)], [read_engine_metrics("sglang"), table]) == 1
+    theirs, ours = (observe([read_page(page)], table) for page in (passed_on, text))
+    assert replace(theirs, settings={}) == replace(ours, settings={})
+    assert theirs.settings["num_gpu_blocks"] == ours.settings["num_gpu_blocks"]
+
+
+def test_llama_cpp_tells_the_time_its_slots_took() -> None:
+    """Two slots at 25 ms a token each: 80 tokens a second together."""
+    text = (
+        "llamacpp:requests_processing 2\nllamacpp:requests_deferred 1\nllamacpp:prompt_tokens_total {0}\n"
+        "llamacpp:tokens_predicted_total {1}\nllamacpp:tokens_predicted_seconds_total {2}\n"
+    )
+    pages = [read_page(text.format(100, 800, 20.0), 0.0), read_page(text.format(300, 1600, 40.0), 10.0)]
+    tables = [read_engine_metrics(name) for name in READ_ENGINES]
+    assert engine_of(pages, tables) == READ_ENGINES.index("llama.cpp")
+    seen = observe(pages, read_engine_metrics("llama.cpp"))
+    assert (seen.running, seen.waiting, seen.generated_tokens_per_s) == (2.0, 1.0, 80.0)
+    assert seen.itl_s == pytest.approx(0.025) and seen.decoding == pytest.approx(2.0)
+    assert "itl_s" not in seen.missing
+
+
+def test_a_share_above_one_is_none() -> None:
+    text = "sglang:num_running_reqs 3\nsglang:token_usage 1.0\nsglang:cache_hit_rate 38.5\n"
+    seen = observe([read_page(text)], read_engine_metrics("sglang"))
+    assert (seen.kv_used_fraction, seen.kv_peak_fraction, seen.cached_fraction) == (1.0, 1.0, None)
 
 
 def test_nothing_known_is_no_engine() -> None:

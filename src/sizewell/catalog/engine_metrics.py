@@ -11,14 +11,15 @@ from sizewell.specs.engine_metrics import FOREVER, Metric, Release
 
 _FOLDER = files("sizewell.catalog") / "data" / "engine_metrics"
 ENGINES = ("vllm", "sglang")
-"""Engines whose metrics were read."""
+"""Engines whose metrics are told by the emulator, too."""
+READ_ENGINES = (*ENGINES, "llama.cpp")
+"""Engines whose metrics are understood."""
 
 
 @cache
 def read_engine_metrics(engine: str) -> tuple[Metric, ...]:
-    """Return every metric any release of an engine has; those of vLLM for an engine nobody read."""
-    name = engine if engine in ENGINES else ENGINES[0]
-    facts = tomllib.loads((_FOLDER / f"{name}.toml").read_text())
+    """Return every metric any release of an engine has; one of READ_ENGINES."""
+    facts = tomllib.loads((_FOLDER / f"{engine}.toml").read_text())
     return tuple(_metric(row, facts["buckets"]) for row in facts["metric"])
 
 

@@ -28,7 +28,7 @@ DIALECTS = ("openai", "tagged", "csv", "lines")
 def _server_flags() -> Decorator:
     return stack(
         click.option("--url", "urls", multiple=True, required=True, metavar="URL", help="A server; repeat for more."),
-        click.option("--model", metavar="NAME", help="Model to ask for [the first the server lists]."),
+        click.option("--model", metavar="NAME", help="Model to ask for, whatever rows say [theirs, or the first]."),
         click.option("--api-key-env", metavar="NAME", help="Variable with the key [SIZEWELL_API_KEY, the engine's]."),
         quantity("--window", COUNT, "Prompts in flight [the plan's max_num_seqs, the server's own, or 256 each]."),
         click.option("--plan", "plan_file", metavar="FILE|N", help="A plan's JSON: its max_num_seqs is the window."),

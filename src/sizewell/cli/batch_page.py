@@ -57,6 +57,8 @@ def lines(job: BatchJob, found: Outcome, bill: Bill) -> Iterator[str]:
         yield "attempts that failed: " + ", ".join(f"{count:,} {code}" for code, count in done.codes.most_common())
     if done.first_error:
         yield f"the first error: {_why(job, done.first_error)}"
+    if "http_404" in done.codes and job.model is None and any("model" in row.body for row in job.rows):
+        yield "--model NAME asks for another model than rows say"
     yield f"answers in {job.answers}" + (f", errors in {job.errors}" if done.failed else "")
 
 

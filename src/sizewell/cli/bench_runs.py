@@ -23,7 +23,7 @@ from sizewell.traffic.workload import Slo
 
 if TYPE_CHECKING:
     from sizewell.cli.simulations import Simulation
-    from sizewell.driver.other_tools import Imported
+    from sizewell.driver.imported import Imported
 
 SAY_EVERY = 10
 """Parts of a load after each of which progress is told."""
@@ -102,9 +102,9 @@ def _as_measured(load: Imported) -> Measured:
 
     run = load.run
     think, whole = run.think_tokens, np.maximum(run.output_tokens, 1)
-    requests = Requests.of(run.scheduled_s, np.maximum(run.input_tokens, 1), whole - think, think)
+    requests = Requests.of(run.scheduled_s, np.maximum(run.input_tokens, 1), whole - think, think, load.concurrency)
     return Measured(
-        offer=Offer(label=load.label, requests=requests), run=run, recordings=load.recordings, gates=(),
+        offer=Offer(label=load.label, requests=requests), run=run, recordings=load.recordings, gates=load.gates,
         counters=Counters(), cpu_fraction=0.0, begun_unix_s=None,
     )  # fmt: skip
 

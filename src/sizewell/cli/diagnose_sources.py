@@ -49,13 +49,14 @@ def _server(target: str, given: Mapping[str, Any], client: ClientFacts | None) -
     headers = secret_from(os.environ, given["api_key_env"]).headers
     window_s, every_s = given["window"] or WINDOW_S, given["every"] or EVERY_S
     talk(f"watching {url} for {window_s:g} s")
-    pages = scrape(url, window_s, every_s, headers)
-    text = "".join(stamped(page, time_s) for time_s, page in pages)
-    if given["save"] is not None:
-        from sizewell.catalog.whole_files import whole_file
-
-        with whole_file(Path(given["save"])) as file:
-            file.write(text)
+    pages: list[str] = []
+    try:
+        for time_s, page in scrape(url, window_s, every_s, headers):
+            pages.append(stamped(page, time_s))
+    finally:  # what was read of a server that dies says most of why
+        text = "".join(pages)
+        if given["save"] is not None and pages:
+            _save(Path(given["save"]), text)
     told: dict[str, Any] = {}
     if given["machine"] is not None and given["model"] is None:
         told["model"] = _model_of(url, said(url, "/v1/models", headers))
@@ -63,6 +64,13 @@ def _server(target: str, given: Mapping[str, Any], client: ClientFacts | None) -
     if given["machine"] is not None and given["engine"] is None and isinstance(release, dict):
         told["version"] = str(release.get("version", ""))
     return _readings(text, url, {**given, **told}, client)
+
+
+def _save(path: Path, text: str) -> None:
+    from sizewell.catalog.whole_files import whole_file
+
+    with whole_file(path) as file:
+        file.write(text)
 
 
 def _model_of(url: str, listed: Any) -> str:
@@ -74,19 +82,20 @@ def _model_of(url: str, listed: Any) -> str:
 
 def _readings(text: str, what: str, given: Mapping[str, Any], client: ClientFacts | None) -> tuple[Observation, Known]:
     from sizewell.advisor.diagnosis import as_watched
-    from sizewell.catalog.engine_metrics import ENGINES, read_engine_metrics
+    from sizewell.catalog.engine_metrics import READ_ENGINES, read_engine_metrics
     from sizewell.observer.exposition import read_pages
     from sizewell.observer.metrics import engine_of, observe
 
     pages = _of_one_model(read_pages(text, what), what, given)
-    tables = [read_engine_metrics(engine) for engine in ENGINES]
+    tables = [read_engine_metrics(engine) for engine in READ_ENGINES]
     at = engine_of(pages, tables)
     if at is None:
-        raise BadInputError(f"{what}: these are not the metrics of {' or '.join(ENGINES)}: nothing in them is known")
+        known = " or ".join(READ_ENGINES)
+        raise BadInputError(f"{what}: these are not the metrics of {known}: nothing in them is known")
     seen = observe(pages, tables[at], client)
     named = dict(given)
     if named["machine"] is not None and named["engine"] is None:
-        named["engine"] = _engine(ENGINES[at], named.get("version", ""))
+        named["engine"] = _engine(READ_ENGINES[at], named.get("version", ""))
     stated = _stated(named)
     return seen, _known(stated and as_watched(stated, seen.engines), given)
 

@@ -126,8 +126,9 @@ def run(arguments: Sequence[str] | None = None) -> int:  # noqa: PLR0911  # one 
     except OSError as error:
         if error.errno not in FULL:
             raise
-        _drop_buffered()
-        return _complain(f"the answer cannot be written: {error.strerror}", FAILED)
+        if error.filename is None:
+            _drop_buffered()
+        return _complain(f"{error.filename or 'the answer'} cannot be written: {error.strerror}", FAILED)
 
 
 def _prepare_streams() -> None:

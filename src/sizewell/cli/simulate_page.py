@@ -105,7 +105,7 @@ def outcome_lines(found: Simulation, score: Score) -> Iterator[str]:
     yield from dict.fromkeys(felt.refused for felt in (score.ttft, score.tpot, score.itl) if felt.n and felt.refused)
     yield f"served {score.ok:,} of {score.offered:,} requests" + _unserved(score)
     if score.rejected:
-        yield _why_rejected(found)
+        yield why_rejected(found)
     if len(found.offered.requests) > score.offered:
         never = len(found.offered.requests) - score.offered
         yield f"{never:,} more were not due within {duration(found.offered.until_s)}, so not offered"
@@ -135,7 +135,8 @@ def outcome_lines(found: Simulation, score: Score) -> Iterator[str]:
             yield f"LIMIT UNDECIDED: there is no {held.name}"
 
 
-def _why_rejected(found: Simulation) -> str:
+def why_rejected(found: Simulation) -> str:
+    """Return what is longer than the deployment takes."""
     context = min(pool.settings.max_model_len_tokens for pool in found.deployment.pools)
     these = found.offered.requests
     return (

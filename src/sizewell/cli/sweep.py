@@ -40,8 +40,8 @@ def command(vary: tuple[str, ...], words: tuple[str, ...], **given: Any) -> None
     """Simulate every combination of some flags: sizewell sweep llama-3.1-8b --on h100 --vary rate=2/s,4/s,8/s.
 
     What is not varied goes to `sizewell simulate` as it is. A combination that cannot be simulated says why in its
-    row; where none can, the exit code is 2, or 3 when none fits. The rows are those of the combinations in order,
-    whoever simulated them.
+    row; where none can, the exit code is 2, or 3 when none fits or takes a request. The rows are those of the
+    combinations in order, whoever simulated them.
     """
     from sizewell.catalog.whole_files import check_writable
     from sizewell.cli.run_files import write_text
@@ -70,11 +70,12 @@ def command(vary: tuple[str, ...], words: tuple[str, ...], **given: Any) -> None
 
 
 def _refuse_none(run: Sequence[Outcome]) -> None:
-    """Refuse a sweep of which nothing could be simulated; raises the error of what the first row says."""
-    if any(one.score for one in run):
+    """Refuse a sweep of which nothing could be simulated or served; raises the error of what the first row says."""
+    if any(one.score and one.fits for one in run):
         return
     kind = BadInputError if any(one.fits for one in run) else NoFeasiblePlanError
-    raise kind(f"none of {len(run):,} combinations could be simulated; the first: {run[0].note}")
+    could = "takes a request" if any(one.score for one in run) else "could be simulated"
+    raise kind(f"none of {len(run):,} combinations {could}; the first: {run[0].note}")
 
 
 def _varied(vary: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -21,7 +21,10 @@ CHUNKS = 16
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One simulation of a sweep: its words, its score as JSON types, or why there is none (`fits`: but for memory)."""
+    """One simulation of a sweep: its words, its score as JSON types, or why there is none.
+
+    `fits`: the deployment has the memory, and takes one of the requests at least.
+    """
 
     words: tuple[str, ...]
     score: dict[str, Any] | None
@@ -67,6 +70,7 @@ def simulate_words(words: tuple[str, ...]) -> Outcome:
     import click
 
     from sizewell.cli.simulate import command, simulated
+    from sizewell.cli.simulate_page import why_rejected
 
     try:
         with command.make_context("simulate", list(words), obj={"quiet": True}) as ctx:
@@ -77,7 +81,8 @@ def simulate_words(words: tuple[str, ...]) -> Outcome:
         return Outcome(words, None, error.format_message())
     if found.score is None:
         return Outcome(words, None, found.memory.verdict, fits=False)
-    return Outcome(words, json_ready(found.score), found.overload)
+    note = found.overload if found.fits else why_rejected(found)
+    return Outcome(words, json_ready(found.score), note, fits=found.fits)
 
 
 def simulate_all(cases: Sequence[tuple[str, ...]]) -> list[Outcome]:

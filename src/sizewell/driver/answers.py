@@ -70,6 +70,12 @@ class AnswerFile:
         """Write one line whole."""
         text = json.dumps(self._secret.hide_in(line), ensure_ascii=False, separators=(",", ":"))
         data = (text.translate(ALSO_LINE_ENDS) + "\n").encode("utf-8", "replace")
+        try:
+            self._write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
+
+    def _write(self, data: bytes) -> None:
         written = os.write(self._file, data)
         while written < len(data):  # a full disk or a signal cut it
             written += os.write(self._file, data[written:])

@@ -113,7 +113,7 @@ async def _model(client: Client, urls: tuple[str, ...]) -> str:
 @contextmanager
 def opened_batch(job: BatchJob, model: str, window: int, say: Say) -> Iterator[Opened]:
     """Hold the files of a job for the length of a block; raises BadInputError for rows or files that cannot be."""
-    found = _mine(prompts_of(job.rows, Asking(model=model, fields=job.fields)), job.shard)
+    found = _mine(prompts_of(job.rows, Asking(model=model, named=job.model is not None, fields=job.fields)), job.shard)
     with AnswerFile(job.answers, job.secret) as answers, AnswerFile(job.errors, job.secret, empty=True) as errors:
         done, usage = _answered(job.answers, found.prompts)
         say(f"{len(found.prompts):,} prompts, {len(done):,} answered already; {model}, {window} at a time")

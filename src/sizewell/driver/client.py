@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,9 +12,10 @@ from importlib import import_module
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import Any
 
-from sizewell.driver.failures import ExchangeError, retry_after_s
+from sizewell.driver.failures import ExchangeError, Kind, retry_after_s
 from sizewell.specs.address import Secret
 from sizewell.specs.errors import BadInputError
+from sizewell.specs.proxy import Proxy, proxy_for
 
 NO_CLIENT = "sending requests needs aiohttp: pip install 'sizewell[drive]'"
 READ_BUFFER_BYTES = 2**20
@@ -76,13 +78,15 @@ class Client:
         self._aiohttp = aiohttp
         self._session = session
         self._secret = secret
+        self._proxies: dict[str, Proxy | None] = {}
 
     @asynccontextmanager
     async def post(self, url: str, data: bytes) -> AsyncIterator[Any]:
         """Open the response to a JSON body; raises ExchangeError for any status but 200 and for what breaks inside."""
         with self._named():
-            headers = {"Content-Type": "application/json"}
-            async with self._session.post(url, data=data, headers=headers, allow_redirects=False) as response:
+            way = self._way(url)
+            headers = {"Content-Type": "application/json", **way.pop("headers")}
+            async with self._session.post(url, data=data, headers=headers, allow_redirects=False, **way) as response:
                 await _require_ok(response)
                 yield response
 
@@ -90,9 +94,19 @@ class Client:
         """Return the text a server has at an address."""
         limits = self._aiohttp.ClientTimeout(total=timeout_s)
         with self._named():
-            async with self._session.get(url, timeout=limits, allow_redirects=False) as response:
+            async with self._session.get(url, timeout=limits, allow_redirects=False, **self._way(url)) as response:
                 await _require_ok(response)
                 return (await _bounded(response)).decode("utf-8", "replace")
+
+    def _way(self, url: str) -> dict[str, Any]:
+        """Return how to reach an address: through the proxy of the environment, where it names one."""
+        if url not in self._proxies:
+            self._proxies[url] = proxy_for(url, os.environ)
+        proxy = self._proxies[url]
+        if proxy is None:
+            return {"headers": {}}
+        shown_to = "proxy_headers" if url.startswith("https:") else "headers"  # a tunnel is opened before the request
+        return {"headers": {}, "proxy": f"http://{proxy.authority}", shown_to: proxy.headers}
 
     def _named(self) -> _Named:
         return _Named(self._aiohttp, self._secret)
@@ -117,6 +131,12 @@ class _Named:
             raise ExchangeError("unreachable", "cannot connect: no answer in time") from None
         if isinstance(error, asyncio.TimeoutError):
             raise ExchangeError("timeout", "no whole answer in time") from None
+        if isinstance(error, aiohttp.ClientProxyConnectionError):
+            said = f"cannot connect to the proxy {error.host}:{error.port}: {error.strerror or error}"
+            raise ExchangeError("unreachable", said) from None
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            kind: Kind = "status" if error.status < 500 else "unreachable"
+            raise ExchangeError(kind, f"the proxy says {error.status} {error.message}", error.status) from None
         if isinstance(error, aiohttp.ClientConnectorError):
             raise ExchangeError("unreachable", f"cannot connect: {error.strerror or error}") from None
         if isinstance(error, aiohttp.InvalidURL):

@@ -7,34 +7,26 @@ Each tool calls something else TPOT or ITL; a run holds only when requests were 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from math import isfinite, nan
+from math import nan
 from pathlib import Path
 from typing import Any
 
 from sizewell.driver.exchange import Usage
-from sizewell.driver.recording import REFUSALS, Recording, as_run
+from sizewell.driver.guidellm import from_guidellm
+from sizewell.driver.imported import MOST_ERROR_CHARACTERS, Imported, as_imported, failed_status
+from sizewell.driver.recording import REFUSALS, Recording
+from sizewell.driver.vllm_bench import from_vllm_bench
 from sizewell.specs.errors import BadInputError
-from sizewell.traffic.run import FAILED, OK, REJECTED, UNFINISHED, Run
+from sizewell.traffic.run import FAILED, OK, REJECTED, UNFINISHED
 
 MOST_FILE_BYTES = 2 * 2**30
-MOST_ERROR_CHARACTERS = 300
+UNKNOWN = (
+    "is no result with raw times: give what `vllm bench serve --save-detailed` saved, GuideLLM's JSON report, AIPerf's "
+    "profile_export.jsonl or inference-perf's per_request_lifecycle_metrics.json"
+)
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
-STATUS = re.compile(r"HTTP Error (\d{3})|'(\d{3}) [A-Z]")
-"""How inference-perf and GuideLLM (httpx) write the status of a request that failed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Imported:
-    """One load another tool measured: its raw times, and the run they make."""
-
-    tool: str
-    label: str
-    run: Run
-    recordings: tuple[Recording, ...]
 
 
 def read_results(path: Path) -> tuple[Imported, ...]:
@@ -45,79 +37,20 @@ def read_results(path: Path) -> tuple[Imported, ...]:
     try:
         if path.stat().st_size > MOST_FILE_BYTES:
             raise BadInputError(f"{path}: larger than {MOST_FILE_BYTES // 2**30} GiB")
-        found = _parsed(path.read_text(encoding="utf-8"))
+        found = _parsed(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{path}: cannot be read as JSON: {error}") from None
+        raise BadInputError(f"{path}: cannot be read as JSON: {error}; give the tool's JSON, no YAML or CSV") from None
     reader = next((reader for fits, reader in READERS if fits(found)), None)
     if reader is None:
-        raise BadInputError(f"{path}: is no result of vllm bench, GuideLLM, AIPerf or inference-perf with raw times")
+        raise BadInputError(f"{path}: {UNKNOWN}")
     try:
         return reader(found)
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from None
     except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise BadInputError(f"{path}: a field is not as its tool writes it: {type(error).__name__} {error}") from None
-
-
-def from_vllm_bench(found: Mapping[str, Any]) -> tuple[Imported, ...]:
-    """Return the load of `vllm bench serve --save-detailed`: its TTFT counts from when a request was sent.
-
-    Under a rate, newer ones tell how long a request then waited for a place (`queue_times`): it was due before. Without
-    one all are due at once, and a place that is free is what calls the next.
-    """
-    if not {"start_times", "ttfts", "itls"} <= set(found):
-        raise BadInputError("the vllm bench result holds no start_times: save it with --save-detailed by a newer vLLM")
-    rows, limit = [], found.get("max_concurrency")
-    paced = isinstance(found.get("request_rate"), int | float)
-    waited_s = found.get("queue_times") if paced else None
-    for row, start_s in enumerate(found["start_times"]):
-        tokens, error = int(found["output_lens"][row]), found["errors"][row]
-        times = list(accumulate([start_s + found["ttfts"][row], *found["itls"][row]]))
-        due_s = start_s - (waited_s[row] if waited_s else 0.0)
-        rows.append(Recording(
-            row=row, scheduled_s=due_s, sent_s=start_s, asked_tokens=max(1, tokens), token_s=[] if error else times,
-            usage=Usage(input_tokens=int(found["input_lens"][row]), output_tokens=tokens),
-            status=FAILED if error or not tokens else OK, error=str(error or "")[:MOST_ERROR_CHARACTERS],
-        ))  # fmt: skip
-    label = str(limit) if limit and not paced else f"{found.get('request_rate', '?')}/s"
-    return (_imported("vllm bench", label, rows),)
-
-
-def from_guidellm(found: Mapping[str, Any]) -> tuple[Imported, ...]:
-    """Return the loads of a GuideLLM report; it keeps first and last token of a request, and when it was to start."""
-    loads = []
-    for number, load in enumerate(found["benchmarks"]):
-        kinds = (("successful", OK), ("errored", FAILED), ("incomplete", UNFINISHED))
-        rows = [_guidellm_row(one, status) for kind, status in kinds for one in load["requests"].get(kind) or ()]
-        if rows:
-            loads.append(_imported("GuideLLM", _guidellm_label(load, number), rows, gaps_known=False))
-    if not loads:
-        raise BadInputError("the GuideLLM report holds no request: write it with all requests kept")
-    return tuple(loads)
-
-
-def _guidellm_label(load: Mapping[str, Any], number: int) -> str:
-    """Return streams, or the rate: one that is offered has a bound of connections besides, which is no load."""
-    strategy = (load.get("config") or {}).get("strategy") or {}
-    if strategy.get("rate"):
-        return f"{strategy['rate']:.3g}/s"
-    return str(strategy.get("streams") or strategy.get("max_concurrency") or number)
-
-
-def _guidellm_row(one: Mapping[str, Any], status: int) -> Recording:
-    times = one["info"]["timings"]
-    sent_s = times.get("request_start") or times.get("resolve_start")
-    due_s = min(filter(None, (times.get("targeted_start"), sent_s)), default=nan)
-    tokens = int(one.get("output_tokens") or times.get("token_iterations") or 0)
-    ends = [times.get("first_token_iteration"), times.get("last_token_iteration")]
-    known, error = [at for at in ends if at is not None], str(one["info"].get("error") or "")
-    status = status if status != OK or (known and tokens) else FAILED
-    return Recording(
-        row=0, scheduled_s=due_s, sent_s=sent_s or due_s, asked_tokens=max(1, tokens), token_s=known[: max(1, tokens)],
-        first_answer_s=times.get("first_output_token_iteration") or nan,
-        usage=Usage(input_tokens=int(one.get("prompt_tokens") or 0), output_tokens=tokens),
-        status=_failed(error) if status == FAILED else status, error=error[:MOST_ERROR_CHARACTERS],
-    )  # fmt: skip
 
 
 def from_aiperf(found: Sequence[Mapping[str, Any]]) -> tuple[Imported, ...]:
@@ -128,7 +61,7 @@ def from_aiperf(found: Sequence[Mapping[str, Any]]) -> tuple[Imported, ...]:
         if one["metadata"].get("benchmark_phase") != "warmup"
     ]
     many = all(len(one.token_s) > 2 or one.output_tokens <= 2 for one in rows if one.status == OK)
-    return (_imported("AIPerf", "AIPerf", rows, gaps_known=many),)
+    return (as_imported("AIPerf", "AIPerf", rows, gaps_known=many),)
 
 
 def _aiperf_row(when: Mapping[str, Any], said: Mapping[str, Any], error: Any) -> Recording:
@@ -186,7 +119,7 @@ def _metric_s(said: Mapping[str, Any], *names: str) -> float | None:
 
 def from_inference_perf(found: Sequence[Mapping[str, Any]]) -> tuple[Imported, ...]:
     """Return the load of inference-perf's per_request_lifecycle_metrics.json, of this version or older ones."""
-    return (_imported("inference-perf", "inference-perf", [_inference_perf_row(one) for one in found]),)
+    return (as_imported("inference-perf", "inference-perf", [_inference_perf_row(one) for one in found]),)
 
 
 def _inference_perf_row(one: Mapping[str, Any]) -> Recording:
@@ -204,31 +137,8 @@ def _inference_perf_row(one: Mapping[str, Any]) -> Recording:
         usage=Usage(
             input_tokens=int(usage.get("prompt_tokens") or about.get("input_tokens") or 0), output_tokens=tokens
         ),
-        status=_failed(words) if error or not times else OK, error=words[:MOST_ERROR_CHARACTERS],
+        status=failed_status(words) if error or not times else OK, error=words[:MOST_ERROR_CHARACTERS],
     )  # fmt: skip
-
-
-def _failed(words: str) -> int:
-    """Return whether a server refused a request, or it failed, by what a tool says of it."""
-    found = STATUS.search(words)
-    return REJECTED if found and int(found[1] or found[2]) in REFUSALS else FAILED
-
-
-def _imported(tool: str, label: str, rows: list[Recording], *, gaps_known: bool = True) -> Imported:
-    """Return a load with its rows by when they were due, from time zero; what was never due is left out."""
-    due = sorted((one for one in rows if isfinite(one.scheduled_s)), key=lambda one: one.scheduled_s)
-    if not due:
-        raise BadInputError(f"the {tool} result holds no request")
-    if not any(one.token_s or one.error or one.status == UNFINISHED for one in due):
-        raise BadInputError(f"the {tool} result holds no token times: measure with streaming on")
-    zero = due[0].scheduled_s
-    for number, one in enumerate(due):
-        one.row = number
-        one.scheduled_s -= zero
-        one.sent_s -= zero
-        one.first_answer_s -= zero
-        one.token_s = [at - zero for at in one.token_s]
-    return Imported(tool=tool, label=label, run=as_run(due, gaps_known=gaps_known), recordings=tuple(due))
 
 
 def _parsed(text: str) -> Any:

@@ -46,9 +46,10 @@ class Prompts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """What rows leave open: the model and sampling fields; a row's own fields win."""
+    """What rows leave open: the model and sampling fields; a row's own win, but not over a model that was `named`."""
 
     model: str
+    named: bool = False
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -76,6 +77,8 @@ def prompts_of(rows: Iterable[Row], asking: Asking) -> Prompts:
     repeated = 0
     for row in rows:
         body = {"model": asking.model, **asking.fields, **row.body}
+        if asking.named:
+            body["model"] = asking.model
         if row.own_id:
             prompt = _prompt(row.own_id, row.path, body)
             earlier = seen.setdefault(row.own_id, (prompt.key, row.place))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import inf
 from statistics import fmean
 
 from sizewell.advisor.observation import ClientFacts, Observation
@@ -16,8 +17,10 @@ NEEDED: tuple[Meaning, ...] = (
     "itl_s", "e2e_s", "queue_s", "request_prompt_tokens", "request_output_tokens",
 )  # fmt: skip
 """What is named as missing where it is not told; the rest only sharpens."""
-ENGINE_LABELS = ("engine", "dp_rank", "engine_id", "instance", "pod")
+ENGINE_LABELS = ("engine", "dp_rank", "engine_id", "instance", "pod", "WorkerId")
 """Labels that tell the engines behind one page apart."""
+RANK_LABELS = ("tp_rank", "pp_rank", "moe_ep_rank")
+"""Labels of the parts of one engine, each of which tells of all its requests (SGLang, `scheduler_metrics_mixin.py`)."""
 FULLEST = 4
 """One reading of so many may be taken for the peak: fewer would be an accident."""
 
@@ -112,19 +115,29 @@ class _Window:
     def _series(self, metric: Metric, suffix: str = "") -> list[Series]:
         wanted = {f"{name}{suffix}" for name in metric.names}
         found = {series for page in self.pages for series in page.figures if plain_name(series[0]) in wanted}
-        return sorted(found)
+        by_engine: dict[Series, Series] = {}
+        for name, labels in sorted(found):
+            by_engine.setdefault((name, tuple(one for one in labels if one[0] not in RANK_LABELS)), (name, labels))
+        return list(by_engine.values())
 
     def _engine(self, series: Series) -> tuple[str, ...]:
         labels = dict(series[1])
         return tuple(labels.get(name, "") for name in ENGINE_LABELS)
 
     def _levels(self, meaning: Meaning) -> dict[Series, list[float]]:
-        """Return the values of a gauge, page by page, by series; what engines call unknown (below 0) is left out."""
+        """Return the values of a gauge, page by page, by series; what engines call unknown (below 0) is left out.
+
+        So is a share above 1, which some feeds tell in percent: which of the two 1 would be, nobody can say.
+        """
+        return self._levels_on(self.pages, meaning)
+
+    def _levels_on(self, pages: Sequence[Page], meaning: Meaning) -> dict[Series, list[float]]:
+        most = 1.0 if meaning.endswith("_fraction") else inf
         return {
             series: values
             for metric in self._of(meaning)
             for series in self._series(metric)
-            if (values := [v for page in self.pages if (v := page.figures.get(series)) is not None and v >= 0])
+            if (values := [v for page in pages if (v := page.figures.get(series)) is not None and 0 <= v <= most])
         }
 
     def _level(self, meaning: Meaning, over_engines: object) -> float | None:
@@ -144,12 +157,8 @@ class _Window:
         waiting = self._at_once("waiting")
         queued = [page for page, there in zip(self.pages, waiting, strict=False) if there >= 1]
         pages = queued or self.pages
-        reached = [
-            sorted(values, reverse=True)[(len(values) - 1) // FULLEST]
-            for metric in self._of("kv_used_fraction")
-            for series in self._series(metric)
-            if (values := [v for page in pages if (v := page.figures.get(series)) is not None and v >= 0])
-        ]
+        levels = self._levels_on(pages, "kv_used_fraction").values()
+        reached = [sorted(values, reverse=True)[(len(values) - 1) // FULLEST] for values in levels]
         return fmean(reached) if reached else None
 
     def _idle(self) -> int:
@@ -181,7 +190,8 @@ class _Window:
             self._grown("itl_s", "_sum"), self._grown("itl_s", "_count"), self._grown("generated_tokens"),
         )  # fmt: skip
         if total is None or not count:
-            return None
+            spent = self._grown("generation_s")
+            return spent / tokens if spent and tokens else None
         gaps = (tokens or 0.0) - (self._grown("ttft_s", "_count") or 0.0)
         return total / (gaps if count < gaps < MOST_AT_ONCE * count else count)
 
@@ -219,7 +229,9 @@ class _Window:
         return [names.get(meaning, meaning) for meaning in absent]
 
     def _stands_in(self, meaning: Meaning) -> bool:
-        """Return whether the count of requests says the same together with others."""
+        """Return whether others say the same together: the count of requests, or time spent on tokens."""
+        if meaning == "itl_s":
+            return bool(self._of("generation_s"))
         counted = ("finished", "request_prompt_tokens", "request_output_tokens")
         return meaning in counted and bool(self._of("requests"))
 

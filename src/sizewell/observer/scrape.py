@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sizewell.specs.errors import UnreachableError
+from sizewell.specs.proxy import proxy_for
 
 TIMEOUT_S = 10.0
 MOST_BYTES = 64 * 2**20
 
 
-def scrape(url: str, window_s: float, every_s: float, headers: Mapping[str, str]) -> tuple[tuple[float, str], ...]:
-    """Return pages of /metrics with the Unix times they were read at: at the start, every `every_s`, and at the end.
+def scrape(url: str, window_s: float, every_s: float, headers: Mapping[str, str]) -> Iterator[tuple[float, str]]:
+    """Yield pages of /metrics with the Unix times they were read at: at the start, every `every_s`, and at the end.
 
     Between those a server may be away for a while, as one that is started anew. Raises UnreachableError where it does
     not answer the first time or the last.
     """
-    pages = [_page(url, headers)]
+    yield _page(url, headers)
     until_s = time.monotonic() + window_s
     while (left_s := until_s - time.monotonic()) > 0:
         time.sleep(min(every_s, left_s))
         try:
-            pages.append(_page(url, headers))
+            page = _page(url, headers)
         except UnreachableError:
             if time.monotonic() >= until_s:
                 raise
-    return tuple(pages)
+        else:
+            yield page
 
 
 def said(url: str, path: str, headers: Mapping[str, str]) -> Any:
@@ -46,7 +49,11 @@ def _page(url: str, headers: Mapping[str, str]) -> tuple[float, str]:
 
 
 def _get(url: str, headers: Mapping[str, str]) -> bytes:
-    request = urllib.request.Request(url, headers=dict(headers))
+    request, proxy = urllib.request.Request(url, headers=dict(headers)), proxy_for(url, os.environ)
+    if proxy is not None:
+        for name, value in proxy.headers.items():
+            request.add_header(name, value)
+        request.set_proxy(proxy.authority, "http")
     try:
         with _no_redirects().open(request, timeout=TIMEOUT_S) as answer:
             body: bytes = answer.read(MOST_BYTES)
@@ -66,5 +73,5 @@ class _Refused(urllib.request.HTTPRedirectHandler):
 
 
 def _no_redirects() -> urllib.request.OpenerDirector:
-    # Without the environment's proxies: a server under test is met directly.
+    # Without proxies of its own choice: which one leads to a server is said in one place.
     return urllib.request.build_opener(_Refused, urllib.request.ProxyHandler({}))
