@@ -59,7 +59,7 @@ def fitted(
     evidence = FigureEvidence(figures=measured, cluster=place, reference=in_force or read_efficiencies())
     beliefs = figure_beliefs(place)
     apart = figures_apart([figure.probe for figure in measured])
-    return fit_own(lambda logs: evidence.observe(beliefs, logs), beliefs, apart, ASKED)
+    return fit_own(lambda logs, _: evidence.observe(beliefs, logs), beliefs, apart, ASKED)
 
 
 def test_hidden_factors_are_found_within_their_spread() -> None:

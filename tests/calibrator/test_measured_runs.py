@@ -44,7 +44,7 @@ def measured(model: str, users: int, scales: dict[str, float], number: int = 0) 
 def fit(runs: list[MeasuredRun]) -> Own:
     evidence, beliefs = RunEvidence(runs=tuple(runs), reference=SHIPPED, store=CodeFolder.usual()), run_beliefs(runs)
     return fit_own(
-        lambda logs: evidence.observe(beliefs, logs), beliefs, evidence.apart,
+        lambda logs, free: evidence.observe(beliefs, logs, free), beliefs, evidence.apart,
         errors=lambda logs: evidence.errors(beliefs, logs),
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ def observed(true: Floats, noise: Floats) -> object:
     slopes = np.zeros((rows, len(BELIEFS)))
     slopes[:, 0], slopes[::2, 1] = 1.0, 1.0
 
-    def observe(logs: Floats) -> Evidence:
+    def observe(logs: Floats, _: object) -> Evidence:
         errors = slopes[:, :2] @ (logs[:2] - true) + noise
         return Evidence(errors=errors, slopes=slopes, weights=np.ones(rows), group=np.zeros(rows, dtype=np.int64))
 

@@ -115,12 +115,12 @@ class RunEvidence:
         each = [apart for at in range(len(self.runs)) for apart, _ in self._parts(at)]
         return np.repeat(np.array(each, dtype=bool), 2)
 
-    def observe(self, beliefs: Sequence[Belief], logs: Floats) -> Evidence:
-        """Return errors ln(simulated / measured) and their slopes at multipliers exp(`logs`) [P]."""
+    def observe(self, beliefs: Sequence[Belief], logs: Floats, free: NDArray[np.bool_]) -> Evidence:
+        """Return errors ln(simulated / measured) at multipliers exp(`logs`) [P], and the slopes of the `free` ones."""
         errors = self.errors(beliefs, logs)
         group = np.repeat(np.arange(len(self.runs)), [2 * len(self._parts(at)) for at in range(len(self.runs))])
         return Evidence(
-            errors=errors, slopes=self._slopes(beliefs, logs),
+            errors=errors, slopes=self._slopes(beliefs, logs, free),
             weights=np.full(len(errors), (NOISE / RUN_NOISE) ** 2), group=group.astype(np.int64),
         )  # fmt: skip
 
@@ -129,14 +129,16 @@ class RunEvidence:
         measured = np.concatenate([self._figures(at, each.run) for at, each in enumerate(self.runs)])
         return np.asarray(self._simulated(beliefs, logs) - measured)
 
-    def _slopes(self, beliefs: Sequence[Belief], logs: Floats) -> Floats:
-        """Return the slopes [N, P]; those of a place nearby are taken again, which costs turns, not truth."""
+    def _slopes(self, beliefs: Sequence[Belief], logs: Floats, free: NDArray[np.bool_]) -> Floats:
+        """Return the slopes [N, P], 0 of what is not free; those of a place nearby are taken again."""
         for place, slopes in self.sloped:
-            if np.abs(place - logs).max() < NEARBY:
-                return slopes
-        found = np.stack([self._slope(beliefs, logs, way) for way in np.eye(len(beliefs))], axis=1)
+            if np.abs(place - logs).max() < NEARBY and np.isfinite(slopes[:, free]).all():
+                return np.where(free, slopes, 0.0)
+        unknown = np.full(len(self._simulated(beliefs, logs)), np.nan)
+        ways = zip(np.eye(len(beliefs)), free, strict=True)
+        found = np.stack([self._slope(beliefs, logs, way) if asked else unknown for way, asked in ways], axis=1)
         self.sloped.append((logs, found))
-        return found
+        return np.where(free, found, 0.0)
 
     def _slope(self, beliefs: Sequence[Belief], logs: Floats, way: Floats) -> Floats:
         """Return the slope along one factor of the line that lies nearest to what the nudges show [N]."""

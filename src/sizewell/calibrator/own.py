@@ -30,8 +30,9 @@ ALIKE = 0.97
 MACHINE = ("relative_flops", "relative_hbm", "relative_link", "relative_fixed")
 ENGINE = ("host_step_s", "host_sequence_s", "request_s")
 
-Observe = Callable[[Floats], Evidence]
-"""From multipliers, ln [P], to what the measurements say at them."""
+Which = NDArray[np.bool_]
+Observe = Callable[[Floats, Which], Evidence]
+"""From multipliers, ln [P], to what measurements say at them; slopes are asked of some beliefs [P], others may be 0."""
 Errors = Callable[[Floats], Floats]
 """From multipliers, ln [P], to errors ln(predicted / measured) [N]."""
 
@@ -87,16 +88,16 @@ def own_beliefs(tags: Sequence[str]) -> tuple[Belief, ...]:
     return (*found, *(Belief(factor=name, spread=OFFSET, tag=tag) for tag in engines for name in ENGINE))
 
 
-def held_back(count: int) -> NDArray[np.bool_]:
+def held_back(count: int) -> Which:
     """Return which of `count` measurements are kept for checking."""
-    apart: NDArray[np.bool_] = np.arange(count) % HELD_BACK_EVERY == HELD_BACK_EVERY - 1
+    apart: Which = np.arange(count) % HELD_BACK_EVERY == HELD_BACK_EVERY - 1
     return apart
 
 
 def fit_own(
     observe: Observe,
     beliefs: Sequence[Belief],
-    apart: NDArray[np.bool_] | None = None,
+    apart: Which | None = None,
     asked: Asked = ANY_GAIN,
     errors: Errors | None = None,
 ) -> Own:
@@ -107,10 +108,12 @@ def fit_own(
     Only what can be told is fitted: a belief that nothing depends on, that acts like another, or that stays as open as
     it was keeps its value while the rest is fitted, so that it takes no part of what the others explain.
     """
-    first = observe(np.zeros(len(beliefs)))
+    everything = np.ones(len(beliefs), dtype=np.bool_)
+    first = observe(np.zeros(len(beliefs)), everything)
     turns = np.atleast_2d(held_back(len(first.errors)) if apart is None else apart)
     reasons = _indistinct(first, beliefs)
-    sight = _Sight(observe=observe, errors=errors or (lambda logs: observe(logs).errors), beliefs=tuple(beliefs))
+    errors = errors or (lambda logs: observe(logs, everything).errors)
+    sight = _Sight(observe=observe, errors=errors, beliefs=tuple(beliefs))
     parts = [_settled(sight, reasons, ~out)[0] for out in turns]
     before = np.concatenate([first.errors[out] for out in turns])
     after = np.concatenate([sight.errors(part.logs)[out] for part, out in zip(parts, turns, strict=True)])
@@ -154,7 +157,7 @@ class _Sight:
     beliefs: tuple[Belief, ...]
 
 
-def _settled(sight: _Sight, reasons: tuple[str, ...], rows: NDArray[np.bool_]) -> tuple[Fitted, tuple[str, ...]]:
+def _settled(sight: _Sight, reasons: tuple[str, ...], rows: Which) -> tuple[Fitted, tuple[str, ...]]:
     """Return the fit to some measurements of what they determine, and why the rest stays.
 
     Spreads grow where errors exceed the noise that was expected.
@@ -164,18 +167,18 @@ def _settled(sight: _Sight, reasons: tuple[str, ...], rows: NDArray[np.bool_]) -
     open_still = "too little of what was measured depends on it"
     more = tuple(reason or ("" if sure else open_still) for reason, sure in zip(reasons, known, strict=True))
     fitted = fitted if more == reasons else _fitted(sight, more, rows)
-    left = sight.observe(fitted.logs).take(rows)
+    left = sight.observe(fitted.logs, np.zeros(len(known), dtype=np.bool_)).take(rows)
     excess = max(1.0, float(np.mean(left.weights * left.errors**2)) ** 0.5 / NOISE)
     prior = np.array([belief.spread for belief in sight.beliefs])
     return replace(fitted, spreads=np.minimum(fitted.spreads * excess, prior)), more
 
 
-def _fitted(sight: _Sight, reasons: Sequence[str], rows: NDArray[np.bool_]) -> Fitted:
+def _fitted(sight: _Sight, reasons: Sequence[str], rows: Which) -> Fitted:
     """Return multipliers of the beliefs without a reason to stay: from where no place that is tried is better."""
-    beliefs, free = sight.beliefs, np.array([not reason for reason in reasons], dtype=np.float64)
+    beliefs, free = sight.beliefs, np.array([not reason for reason in reasons])
     logs = np.zeros(len(beliefs))
     for _ in range(TURNS):
-        seen = sight.observe(logs).take(rows)
+        seen = sight.observe(logs, free).take(rows)
         aim = step(replace(seen, slopes=seen.slopes * free), beliefs, logs)
         enough = misfit(seen.errors, seen.weights, beliefs, logs) - SETTLED
         places = _places(logs, aim.logs, free)
@@ -187,10 +190,10 @@ def _fitted(sight: _Sight, reasons: Sequence[str], rows: NDArray[np.bool_]) -> F
     return replace(aim, logs=logs)
 
 
-def _places(logs: Floats, aim: Floats, free: Floats) -> Iterator[Floats]:
+def _places(logs: Floats, aim: Floats, free: Which) -> Iterator[Floats]:
     """Yield where a step may lead: to its aim, nearer and nearer, a little to either side of each free belief."""
     yield from (logs + (aim - logs) / 2**halving for halving in range(HALVINGS))
-    yield from (logs + way for size in (ASIDE, -ASIDE) for way in size * np.diag(free) if way.any())
+    yield from (logs + size * way for size in (ASIDE, -ASIDE) for way in np.eye(len(free))[free])
 
 
 def _gain_errors(before: Floats, after: Floats) -> float:

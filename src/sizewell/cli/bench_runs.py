@@ -102,7 +102,8 @@ def _as_measured(load: Imported) -> Measured:
 
     run = load.run
     think, whole = run.think_tokens, np.maximum(run.output_tokens, 1)
-    requests = Requests.of(run.scheduled_s, np.maximum(run.input_tokens, 1), whole - think, think, load.concurrency)
+    due_s = 0.0 if load.concurrency else run.scheduled_s
+    requests = Requests.of(due_s, np.maximum(run.input_tokens, 1), whole - think, think, load.concurrency)
     return Measured(
         offer=Offer(label=load.label, requests=requests), run=run, recordings=load.recordings, gates=load.gates,
         counters=Counters(), cpu_fraction=0.0, begun_unix_s=None,

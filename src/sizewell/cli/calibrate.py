@@ -163,7 +163,7 @@ def _fitted(files: Sequence[Path], save: str | None) -> Own:
     count = sum(len(_metrics(case)) for case in cases)
     if count < FEWEST:
         raise BadInputError(f"{count} figures to fit: give at least {FEWEST}, so that some can be held back")
-    return fit_own(lambda logs: observe(beliefs, logs), beliefs)
+    return fit_own(lambda logs, _: observe(beliefs, logs), beliefs)
 
 
 def _cases(files: Sequence[Path]) -> list[PointCase]:

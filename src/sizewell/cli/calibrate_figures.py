@@ -84,7 +84,7 @@ def fitted(files: Sequence[Path], save: str | None) -> tuple[Own, About]:
     evidence = FigureEvidence(figures=tuple(row.figure for row in used), cluster=place, reference=reference)
     beliefs = figure_beliefs(place)
     apart = figures_apart([row.figure.probe for row in used])
-    own = fit_own(lambda logs: evidence.observe(beliefs, logs), beliefs, apart, ASKED)
+    own = fit_own(lambda logs, _: evidence.observe(beliefs, logs), beliefs, apart, ASKED)
     models = {name: read_model(name) for name in {row.figure.probe.model for row in rows} if name}
     lots = _lots(rows, place, (reference, _with(reference, own)), models)
     return own, About(machine=place.gpu.key, rows=rows, lots=lots)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sizewell.calibrator.beliefs import Floats
     from sizewell.calibrator.fit import Evidence
     from sizewell.calibrator.measured_runs import MeasuredRun
-    from sizewell.calibrator.own import Own
+    from sizewell.calibrator.own import Own, Which
     from sizewell.cli.questions import Setup
     from sizewell.records.store import Records, RunEntry
     from sizewell.specs.deployment import Deployment
@@ -52,8 +52,8 @@ def fitted(numbers: Sequence[str], save: str | None) -> tuple[Own, About]:
     evidence = RunEvidence(runs=runs, reference=read_efficiencies(without=save), store=CodeFolder.usual())
     beliefs, told_s = run_beliefs(runs), [monotonic()]
 
-    def observe(logs: Floats) -> Evidence:
-        seen = evidence.observe(beliefs, logs)
+    def observe(logs: Floats, free: Which) -> Evidence:
+        seen = evidence.observe(beliefs, logs, free)
         if monotonic() - told_s[-1] > SAY_EVERY_S:
             told_s.append(monotonic())
             talk(
