@@ -7,22 +7,17 @@ slower. What was measured on it is kept, and the next prediction is made with wh
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
-ROOT = Path(__file__).parents[1]
+from hidden_machine import ROOT, emulated, free_port, hide
+
 SHARED = ROOT.parent / "shared" / "data"
-PATIENCE_S = 60.0
-with socket.create_server(("127.0.0.1", 0)) as free:
-    PORT = free.getsockname()[1]
+PORT = free_port()
 URL = f"http://127.0.0.1:{PORT}"
 R1 = ["deepseek-r1", "--on", "8xh200", "--tp", "8"]
 SMALL = ["llama-3.1-8b", "--on", "1xh100", "--max-model-len", "4096"]
@@ -45,11 +40,7 @@ CLOSING = [
     ["bench", "--plan", "1", *LOAD, "--concurrency", "16"],
 ]
 """The loop closed: run 4 is the bench's second load, run 3 what predicted it."""
-HIDDEN = """name = "hidden"
-[scales."gpu:h100-sxm-80gb+engine:vllm"]
-relative_hbm = { value = 0.7, spread = 0.1, source = "made up for the demo" }
-host_step_s = { value = 2.0, spread = 0.1, source = "made up for the demo" }
-"""
+HIDDEN = {"relative_hbm": 0.7, "host_step_s": 2.0}
 
 
 def sizewell(words: Sequence[str], places: Mapping[str, str]) -> int:
@@ -62,47 +53,14 @@ def sizewell(words: Sequence[str], places: Mapping[str, str]) -> int:
     return int(code != 0)
 
 
-@contextmanager
-def emulated(catalogue: Path) -> Iterator[None]:
-    """Serve a small model at the pace of an H100, as a catalogue describes it, for as long as the context lasts."""
-    words = ["emulate", *SMALL, "--port", str(PORT)]
-    print(f"\n$ sizewell {' '.join(words)} &", flush=True)
-    command, environment = (
-        [sys.executable, "-m", "sizewell", *words],
-        {**os.environ, "SIZEWELL_CATALOG": str(catalogue)},
-    )
-    with tempfile.TemporaryFile("w+") as said:
-        server = subprocess.Popen(command, cwd=ROOT, stderr=said, env=environment)
-        try:
-            until = time.monotonic() + PATIENCE_S
-            while time.monotonic() < until and server.poll() is None and not _answers():
-                time.sleep(0.2)
-            if server.poll() is not None:
-                said.seek(0)
-                sys.exit(f"the emulated machine did not start: {said.read()}")
-            yield
-        finally:
-            server.terminate()
-            server.wait()
-
-
-def _answers() -> bool:
-    try:
-        with urlopen(f"{URL}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (URLError, OSError):
-        return False
-
-
 def main() -> int:
     """Run each command; return 1 when one fails."""
     with tempfile.TemporaryDirectory(prefix="sizewell-demo-") as folder:
         places = {"SIZEWELL_HOME": f"{folder}/records", "SIZEWELL_CATALOG": f"{folder}/catalogue"}
-        hidden = Path(folder, "hidden", "calibrations", "hidden.toml")
-        hidden.parent.mkdir(parents=True)
-        hidden.write_text(HIDDEN)
+        hide(Path(folder, "hidden"), "gpu:h100-sxm-80gb+engine:vllm", HIDDEN)
         failed = sum(sizewell(words, places) for words in COMMANDS)
-        with emulated(hidden.parents[1]):
+        print(f"\n$ sizewell emulate {' '.join(SMALL)} --port {PORT} &", flush=True)
+        with emulated(SMALL, PORT, Path(folder, "hidden")):
             failed += sum(sizewell(words, places) for words in CLOSING)
         if (SHARED / "memory-dev.csv").exists():
             failed += sizewell(["validate", str(SHARED / "memory-dev.csv")], places)
