@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
 import time
 from contextlib import suppress
@@ -14,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sizewell.specs.address import Secret
-from sizewell.specs.proxy import Proxy, proxy_for
 
 MOST_BODY_BYTES = 2**20
 _SHOWN_CHARACTERS = 300
@@ -71,13 +69,15 @@ class Server:
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> Answer:
         """Redirects are not followed: the key goes nowhere else."""
-        connection, address, headers = self._way(proxy_for(self.url, os.environ))
+        parts = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=self._left_s())
         cut = Timer(0.0, lambda: None)
         try:
             cut = self._connect(connection)
-            headers |= {"Accept": "application/json", **self.secret.headers}
+            headers = {"Accept": "application/json", **self.secret.headers}
             headers |= {"Content-Type": "application/json"} if body is not None else {}
-            connection.request(method, address + path, body=body, headers=headers)
+            connection.request(method, parts.path + path, body=body, headers=headers)
             response = connection.getresponse()
             answer = Answer(status=response.status, body=_bounded(response))
             self._left_s()
@@ -89,18 +89,6 @@ class Server:
         finally:
             cut.cancel()
             connection.close()
-
-    def _way(self, proxy: Proxy | None) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
-        """Return a connection, what an address asked for on it begins with, and the headers it needs."""
-        parts = urlsplit(self.url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        if proxy is None:
-            return kind(parts.hostname or "", parts.port, timeout=self._left_s()), parts.path, {}
-        connection = kind(proxy.host, proxy.port, timeout=self._left_s())
-        if parts.scheme == "http":
-            return connection, self.url, proxy.headers
-        connection.set_tunnel(parts.hostname or "", parts.port, proxy.headers)
-        return connection, parts.path, {}
 
     def _connect(self, connection: http.client.HTTPConnection) -> Timer:
         """Connect; return the clock that cuts the line: a socket's own timeout starts again with every byte."""

@@ -42,9 +42,9 @@ class Proxy:
 def proxy_for(url: str, environment: Mapping[str, str]) -> Proxy | None:
     """Return the proxy to an address: `http_proxy` or `https_proxy`, else `all_proxy`, in small letters or capitals.
 
-    None leads to this machine, to names without a dot (nodes, services of compose), and to what `no_proxy` lists: `*`,
-    names with all below them, addresses, networks, each perhaps with a port. Raises BadInputError for a proxy that is
-    no http://HOST:PORT.
+    None leads to this machine, to private addresses and names without a dot (nodes of a cluster, services of compose),
+    and to what `no_proxy` lists: `*`, names with all below them, addresses, networks, each perhaps with a port.
+    Raises BadInputError for a proxy that is no http://HOST:PORT.
     """
     parts = urlsplit(url)
     host, port = (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme, 0)
@@ -64,7 +64,7 @@ def _listed(environment: Mapping[str, str]) -> list[str]:
 
 def _is_near(host: str) -> bool:
     try:
-        return ip_address(host).is_loopback
+        return ip_address(host).is_private
     except ValueError:
         return "." not in host or host.endswith(".localhost")
 
