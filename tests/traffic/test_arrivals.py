@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.arrivals import (
+    WRITTEN_S,
     AllAtOnce,
     Arrivals,
     Constant,
@@ -139,9 +140,9 @@ def test_a_profile_that_ends_at_nothing_offers_no_more() -> None:
         starts(triangle, 60)
 
 
-def test_closed_loops_and_batches_start_at_once() -> None:
+def test_batches_start_at_once_and_closed_loops_as_fast_as_a_client_writes() -> None:
     assert starts(AllAtOnce(), 3).tolist() == [0, 0, 0]
-    assert starts(Window(concurrency=2), 3).tolist() == [0, 0, 0]
+    assert starts(Window(concurrency=3), 5).tolist() == pytest.approx([0, WRITTEN_S, *[2 * WRITTEN_S] * 3])
 
 
 def test_users_start_one_after_another_and_then_pause() -> None:

@@ -98,11 +98,14 @@ def imported(given: dict[str, Any], slo: Slo) -> Answer:
 
 def _as_measured(load: Imported) -> Measured:
     from sizewell.driver.counters import Counters
+    from sizewell.traffic.arrivals import Window
     from sizewell.traffic.requests import Requests
 
     run = load.run
     think, whole = run.think_tokens, np.maximum(run.output_tokens, 1)
-    due_s = 0.0 if load.concurrency else run.scheduled_s
+    due_s = run.scheduled_s
+    if load.concurrency:
+        due_s = Window(concurrency=load.concurrency).starts(len(run), len(run), np.random.default_rng(0))
     requests = Requests.of(due_s, np.maximum(run.input_tokens, 1), whole - think, think, load.concurrency)
     return Measured(
         offer=Offer(label=load.label, requests=requests), run=run, recordings=load.recordings, gates=load.gates,

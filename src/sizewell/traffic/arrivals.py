@@ -13,6 +13,9 @@ from sizewell.traffic.draws import even
 from sizewell.traffic.profile import RateProfile
 from sizewell.traffic.requests import Floats
 
+WRITTEN_S = 6e-5
+"""Seconds a client takes to write a request: `python bench/driver.py` and its like send 10,000 to 20,000 a second."""
+
 
 class Arrivals(Protocol):
     """A process that starts sessions; a session of one turn is a request."""
@@ -152,7 +155,11 @@ class AllAtOnce:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """A closed loop: `concurrency` requests in flight; `pause_s` after one ends, the next goes."""
+    """A closed loop: `concurrency` requests in flight; `pause_s` after one ends, the next goes.
+
+    The first go as fast as a client writes, which is not at one moment: an engine computes the first of them before the
+    others have come, and where requests are alike they keep to that.
+    """
 
     concurrency: int
     pause_s: float = 0.0
@@ -162,15 +169,15 @@ class Window:
         require("the pause of a closed loop in s", self.pause_s, low=0)
 
     def starts(self, sessions: int, requests: int, rng: np.random.Generator) -> Floats:
-        """Return zeros: the loop decides."""
-        return np.zeros(sessions)
+        """Return when a client is ready to send the first ones; for the later ones the loop decides."""
+        return np.minimum(np.arange(sessions), self.concurrency - 1) * WRITTEN_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Users:
     """A closed loop of people: each waits for the answer, pauses, and starts the next session.
 
-    Their first requests are spread evenly over `start_over_s`.
+    Their first requests are spread evenly over `start_over_s`, or over the time a client needs to write them.
     """
 
     users: int
@@ -185,7 +192,7 @@ class Users:
         """Return when the first sessions start, and after which pause the later ones follow."""
         times = self.pause.draw(sessions, rng)
         first = min(self.users, sessions)
-        times[:first] = np.arange(first) * (self.start_over_s / self.users)
+        times[:first] = np.arange(first) * max(self.start_over_s / self.users, WRITTEN_S)
         return times
 
 
