@@ -230,6 +230,18 @@ def test_cache_in_host_memory_is_said_to_one_pool_too(say: Say) -> None:
     assert "--hicache-size 32 " in say(*words[:-1], "64GB", "--engine", "sglang").out
 
 
+@pytest.mark.parametrize(
+    ("target", "image", "warned"),
+    [("compose", (), True), ("kubernetes", (), True), ("systemd", (), False), ("compose", ("--image", "mine"), False)],
+)
+def test_images_of_llama_cpp_are_not_of_every_build(
+    target: str, image: tuple[str, ...], warned: bool, say: Say
+) -> None:
+    words = ("llama-3.1-8b", "--on", "1xrtx-4090", "--engine", "llama.cpp", "--weight-format", "q4_k_m")
+    said = say("render", *words, "--model-path", "/models/a.gguf", "--target", target, *image)
+    assert ("server-cuda-b9976 is none, name another with --image" in said.err) is warned
+
+
 def test_what_a_plan_would_reject_is_rendered_with_a_warning(say: Say) -> None:
     old = say("render", "llama-3.1-8b", "--on", "1xv100-sxm-32gb", "--engine", "vllm@0.33")
     assert "warning: vllm does not run on v100-sxm2-32gb" in old.err and "vllm serve" in old.out

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sizewell.specs.deployment import Deployment
 
 STYLES = ("none", "conda", "venv", "apptainer", "module")
+CONTAINERS = ("compose", "kubernetes")
 NAMES = ("model_path", "served_model_name", "host", "reasoning_parser", "environment")
 
 
@@ -56,6 +57,14 @@ def warn_of_time(launch: Launch, target: str) -> None:
     from sizewell.deployer.slurm_time import short_of_time
 
     if target == "slurm" and (warning := short_of_time(launch)):
+        talk(f"warning: {warning}")
+
+
+def warn_of_image(launch: Launch, target: str) -> None:
+    """Say where the image a target names may not have been published."""
+    from sizewell.deployer.images import image_caution
+
+    if target in CONTAINERS and (warning := image_caution(launch)):
         talk(f"warning: {warning}")
 
 
