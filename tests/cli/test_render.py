@@ -246,3 +246,4 @@ def test_what_a_plan_would_reject_is_rendered_with_a_warning(say: Say) -> None:
     old = say("render", "llama-3.1-8b", "--on", "1xv100-sxm-32gb", "--engine", "vllm@0.33")
     assert "warning: vllm does not run on v100-sxm2-32gb" in old.err and "vllm serve" in old.out
     assert "warning" not in say("render", "llama-3.1-8b", "--on", "1xh100", "--engine", "vllm@0.33").err
+    assert "warning" not in say("render", "llama-3.1-8b", "--on", "1xv100-sxm-32gb", "--engine", "vllm@0.8.5").err

@@ -26,8 +26,8 @@ def adviser() -> Adviser:
     from sizewell.planner.support import unsupported
 
     def runs(deployment: Deployment) -> bool:
-        engine, gpu = deployment.engine.name, deployment.cluster.gpu
-        return not unsupported(deployment.model, deployment.weight_format, engine, gpu, asked=True)
+        gpu = deployment.cluster.gpu
+        return not unsupported(deployment.model, deployment.weight_format, deployment.engine, gpu, asked=True)
 
     return Adviser(
         efficiencies=read_efficiencies(), runs=runs, starts=lambda each: bool(_command(each)), code=CodeFolder.usual()

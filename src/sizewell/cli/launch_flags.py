@@ -73,7 +73,7 @@ def warn_of_support(launch: Launch) -> None:
     from sizewell.planner.support import unsupported
 
     asked = launch.deployment
-    why = unsupported(asked.model, asked.weight_format, asked.engine.name, asked.cluster.gpu, asked=True)
+    why = unsupported(asked.model, asked.weight_format, asked.engine, asked.cluster.gpu, asked=True)
     if why:
         talk(f"warning: {why}; a plan would reject this")
 
