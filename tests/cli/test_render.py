@@ -242,6 +242,15 @@ def test_images_of_llama_cpp_are_not_of_every_build(
     assert ("server-cuda-b9976 is none, name another with --image" in said.err) is warned
 
 
+def test_a_unit_runs_as_who_is_named(say: Say) -> None:
+    words = ("render", "llama-3.1-8b", "--on", "h100", "--target")
+    assert "\nUser=alice\n" in say(*words, "systemd", "--user", "alice").out
+    assert "\nUser=" not in say(*words, "systemd").out
+    for target, user in (("systemd", "a b"), ("systemd", ""), ("systemd", "root\nExecStartPre=x"), ("slurm", "alice")):
+        said = say(*words, target, "--user", user)
+        assert said.code == 2 and "--user" in said.err
+
+
 def test_what_a_plan_would_reject_is_rendered_with_a_warning(say: Say) -> None:
     old = say("render", "llama-3.1-8b", "--on", "1xv100-sxm-32gb", "--engine", "vllm@0.33")
     assert "warning: vllm does not run on v100-sxm2-32gb" in old.err and "vllm serve" in old.out

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 STYLES = ("none", "conda", "venv", "apptainer", "module")
 CONTAINERS = ("compose", "kubernetes")
-NAMES = ("model_path", "served_model_name", "host", "reasoning_parser", "environment")
+NAMES = ("model_path", "served_model_name", "host", "reasoning_parser", "environment", "user")
 
 
 def launch_flags() -> Decorator:
@@ -141,6 +141,7 @@ def launch_at(deployment: Deployment, given: Mapping[str, Any]) -> Launch:
         trust_remote_code=given["trust_remote_code"],
         slurm=_slurm(given),
         name=given.get("name") or "",
+        user=given.get("user") or "",
     )
     materials, router = questions.materials_that_fit(deployment), read_router_flags(deployment.engine.name)
     return Launch(deployment=deployment, site=site, flags=flags, materials=materials, router=router)
@@ -149,7 +150,7 @@ def launch_at(deployment: Deployment, given: Mapping[str, Any]) -> Launch:
 def _refuse_blank(given: Mapping[str, Any]) -> None:
     """Refuse names of nothing: a variable of the shell that is not set shall not stand for the usual one."""
     for word in NAMES:
-        if given[word] is not None and not given[word].strip():
+        if (named := given.get(word)) is not None and not named.strip():
             raise BadInputError(f"--{word.replace('_', '-')} is empty: give a name, or leave it out")
 
 
