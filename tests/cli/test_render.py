@@ -242,6 +242,18 @@ def test_images_of_llama_cpp_are_not_of_every_build(
     assert ("server-cuda-b9976 is none, name another with --image" in said.err) is warned
 
 
+def test_code_of_a_checkpoint_runs_where_nothing_else_loads_it(say: Say) -> None:
+    kimi = ("render", "moonshotai/Kimi-K2-Instruct", "--on", "8xh200", "--nodes", "2", "--tp", "16")
+    told = say(*kimi)
+    assert "--trust-remote-code  # this release loads it only with the code that it brings" in told.out
+    assert "it may run it (--no-trust-remote-code forbids that)" in told.err
+    forbidden = say(*kimi, "--no-trust-remote-code")
+    assert "--trust-remote-code" not in forbidden.out and "it will not load" in forbidden.err
+    plain = ("render", "llama-3.1-8b", "--on", "h100")
+    assert "--trust-remote-code" not in say(*plain).out
+    assert "--trust-remote-code  # asked for" in say(*plain, "--trust-remote-code").out
+
+
 def test_a_unit_runs_as_who_is_named(say: Say) -> None:
     words = ("render", "llama-3.1-8b", "--on", "h100", "--target")
     assert "\nUser=alice\n" in say(*words, "systemd", "--user", "alice").out

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 AS_USUAL = {
     "model_path": None, "served_model_name": None, "host": "127.0.0.1", "port": 8000, "image": "",
-    "router_image": "", "reasoning_parser": None, "trust_remote_code": False, "partition": None, "account": None,
+    "router_image": "", "reasoning_parser": None, "trust_remote_code": None, "partition": None, "account": None,
     "constraint": None, "time": "1-00:00:00", "exclusive": True, "style": "none", "environment": None,
     "interface": None,
 }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.launch_flags import launch_flags, launch_of, warn_of_image, warn_of_support, warn_of_time
+from sizewell.cli.launch_flags import launch_flags, launch_of, warn
 from sizewell.cli.options import OnceCommand, as_json
 from sizewell.specs.errors import BadInputError
 
@@ -37,9 +37,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         raise BadInputError(f"--user is for --target systemd: leave it out for {given['target']}")
     launch = launch_of(ctx, given)
     files = render(launch, given["target"])
-    warn_of_time(launch, given["target"])
-    warn_of_image(launch, given["target"])
-    warn_of_support(launch)
+    warn(launch, given)
     if given["output"] is not None:
         from sizewell.deployer.folder import write
 

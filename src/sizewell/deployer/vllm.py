@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 
 from sizewell.deployer.launch import Flag, Launch, Variable
+from sizewell.deployer.remote_code import trusted
 from sizewell.deployer.terms import Terms, Words, spoken
 from sizewell.planner.support import VLLM_ANY_RATIO, VOLTA
 from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
@@ -55,8 +56,7 @@ def flags(launch: Launch) -> Iterator[Flag]:
         if launch.flags.knows("--enable-reasoning"):
             yield Flag(name="--enable-reasoning", why="this release splits thinking from answers only when told so")
         yield Flag(name="--reasoning-parser", value=site.reasoning_parser, why="thinking apart from the answer")
-    if site.trust_remote_code:
-        yield Flag(name="--trust-remote-code", why="asked for: code in the checkpoint may run")
+    yield from trusted(launch)
 
 
 def _cut(launch: Launch) -> Iterator[Flag]:
