@@ -242,6 +242,14 @@ def test_images_of_llama_cpp_are_not_of_every_build(
     assert ("server-cuda-b9976 is none, name another with --image" in said.err) is warned
 
 
+def test_llama_cpp_needs_room_for_every_sequence_at_its_longest(say: Say) -> None:
+    words = ("render", "llama-3.1-8b", "--on", "1xrtx-4090", "--engine", "llama.cpp", "--weight-format", "q4_k_m")
+    path = ("--model-path", "/models/a.gguf", "--max-model-len", "131072")
+    assert "4 sequences of 131,072 tokens when it starts, and 1.2 fit" in say(*words, *path).err
+    assert "sets room aside" not in say(*words, *path, "--max-num-seqs", "1").err
+    assert "sets room aside" not in say(*words[:3], "h100", *path[2:]).err
+
+
 def test_code_of_a_checkpoint_runs_where_nothing_else_loads_it(say: Say) -> None:
     kimi = ("render", "moonshotai/Kimi-K2-Instruct", "--on", "8xh200", "--nodes", "2", "--tp", "16")
     told = say(*kimi)

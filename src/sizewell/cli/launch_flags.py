@@ -55,6 +55,7 @@ def launch_of(ctx: click.Context, given: Mapping[str, Any]) -> Launch:
 def warn(launch: Launch, given: Mapping[str, Any]) -> None:
     """Say what to know before it is started: time too short, images and engines that may not be, code that may run."""
     from sizewell.deployer.images import image_caution
+    from sizewell.deployer.llama_cpp import room_caution
     from sizewell.deployer.slurm_time import short_of_time
     from sizewell.planner.support import unsupported
 
@@ -64,6 +65,8 @@ def warn(launch: Launch, given: Mapping[str, Any]) -> None:
     if given.get("emulate"):
         return
     if target in CONTAINERS and (warning := image_caution(launch)):
+        talk(f"warning: {warning}")
+    if warning := room_caution(launch):
         talk(f"warning: {warning}")
     if why := unsupported(asked.model, asked.weight_format, asked.engine, asked.cluster.gpu, asked=True):
         talk(f"warning: {why}; a plan would reject this")
