@@ -4,7 +4,8 @@ Such code is a tokenizer or a configuration that neither the engine nor transfor
 with transformers 5.19 and in SGLang 0.5.23 with 5.23 (their registries against the `model_type` of every model of the
 catalogue); before those in what was reported: vllm-project/vllm issue 9531 (InternVL), vllm-project/recipes pull
 request 116 (Kimi), EleutherAI/lm-evaluation-harness issue 2370 (InternLM), NVIDIA/dgx-spark-playbooks pull request 55
-(Nemotron), and the release of transformers each version asks for (DeepSeek).
+(Nemotron). That older releases came to know DeepSeek or ceased to know EXAONE, and that Hunyuan-A13B has a tokenizer of
+its own, is recalled, not read.
 """
 
 from __future__ import annotations
