@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sizewell.catalog.engines import list_engines, read_engine
-from sizewell.specs.errors import UnknownNameError
+from sizewell.catalog.engine_flags import list_flag_releases, read_engine_flags
+from sizewell.catalog.engines import list_engines, read_engine, read_named_engine
+from sizewell.specs.engine import EngineName, PlainPrompts
+from sizewell.specs.errors import BadInputError, UnknownNameError
 
 
 @pytest.mark.parametrize(
@@ -97,3 +99,57 @@ def test_only_hopper_and_data_centre_blackwell_reduce_over_multicast() -> None:
     assert engine.on("nvidia", "12.0").non_torch_bytes_tp < engine.on("nvidia", "9.0").non_torch_bytes_tp / 2
     old = read_engine("vllm", "0.11.0")
     assert old.on("nvidia", "8.9").non_torch_bytes_tp == old.non_torch_bytes_tp
+
+
+def plain(build: str) -> PlainPrompts:
+    found = read_engine("llama.cpp", build).plain_prompts
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("build", "widened", "waits", "score_bytes"),
+    [
+        ("b3218", 33, True, 24), ("b3219", 0, True, 24), ("b5168", 0, True, 24), ("b5169", 0, False, 24),
+        ("b6324", 0, False, 24), ("b6325", 0, False, 0), ("b6325 (CUDA 12.4)", 0, False, 0),
+    ],
+)  # fmt: skip
+def test_builds_of_llama_cpp_choose_their_era_by_number(
+    build: str, widened: int, waits: bool, score_bytes: float
+) -> None:
+    """2034 of b2034 is no year."""
+    found = plain(build)
+    assert (found.widened_from_tokens, found.experts_wait, found.score_bytes) == (widened, waits, score_bytes)
+    assert plain("b2034") == plain("2024-05")
+    assert not read_engine("llama.cpp", build).note
+
+
+def test_builds_beyond_the_last_one_read_say_so() -> None:
+    newest = read_engine("llama.cpp")
+    beyond = f"b{int(newest.version[1:]) + 1}"
+    assert beyond in read_engine("llama.cpp", beyond).note
+    assert not read_engine("llama.cpp", newest.version).note
+
+
+def test_what_is_started_fuses_attention_what_others_measured_did_what_its_build_did() -> None:
+    """A build whose words are not known cannot be started by us."""
+    first = list_flag_releases("llama.cpp")[0]
+    before = f"b{int(first[1:]) - 1}"
+    for build, score_bytes in ((before, 24), (first, 0), ("b6325", 0)):
+        named = read_named_engine(f"llama.cpp@{build}").plain_prompts
+        assert named is not None
+        assert named.score_bytes == score_bytes
+    assert plain(first).score_bytes == 24
+    assert read_named_engine("llama.cpp") == read_engine("llama.cpp")
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "llama.cpp"])
+def test_rules_and_flags_of_the_newest_release_are_known(engine: EngineName) -> None:
+    flags = read_engine_flags(engine, read_engine(engine).version)
+    assert (flags.release, flags.note) == (list_flag_releases(engine)[-1], "")
+
+
+@pytest.mark.parametrize("named", ["llama.cpp@0.19", "llama.cpp@6100", "vllm@b6100", "sglang@b6100"])
+def test_builds_are_llama_cpps_and_versions_the_others(named: str) -> None:
+    with pytest.raises(BadInputError, match="is no release of"):
+        read_named_engine(named)

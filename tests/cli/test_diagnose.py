@@ -115,6 +115,33 @@ def test_a_live_server_names_itself(say: Say, tmp_path: Path) -> None:
     assert again["observation"] == found["observation"]
 
 
+def test_an_emulated_llama_cpp_is_diagnosed_as_one(say: Say) -> None:
+    """Its build comes from /props; what it does not tell is missing. Of 50 tokens the first takes it no time."""
+    words = ("--engine", "llama.cpp@b7000", "--weight-format", "q4_k_m", "--max-num-seqs", "4")
+    with serving(emulated(words=words, speed=10.0)) as served:
+        served.wait()
+        ended = threading.Event()
+
+        def keep_asking() -> None:
+            while not ended.is_set():
+                served.ask("/v1/completions", {"prompt": "word" * 50, "max_tokens": 50, "ignore_eos": True})
+
+        clients = [threading.Thread(target=keep_asking) for _ in range(3)]
+        for client in clients:
+            client.start()
+        setup = ("llama-3.1-8b", "--on", "h100", "--weight-format", "q4_k_m", "--max-num-seqs", "4")
+        url = f"http://127.0.0.1:{served.port}"
+        found = say("diagnose", url, *setup, "--window", "0.8s", "--every", "0.2s", "--json").document
+        ended.set()
+        for client in clients:
+            client.join()
+    assert (found["deployment"]["engine"]["name"], found["deployment"]["engine"]["version"]) == ("llama.cpp", "b7000")
+    seen = found["observation"]
+    assert seen["itl_s"] == pytest.approx(0.01015 * 49 / 50, rel=0.02)
+    assert seen["running"] <= 3 and seen["waiting"] == 0 and seen["generated_tokens_per_s"] > 0
+    assert seen["kv_used_fraction"] is None and "llamacpp:kv_cache_usage_ratio" in seen["missing"]
+
+
 class Pages(BaseHTTPRequestHandler):
     """Serves what is in `told` one after the other, the last one ever again; None is a failure."""
 

@@ -230,7 +230,49 @@ def test_cache_in_host_memory_is_said_to_one_pool_too(say: Say) -> None:
     assert "--hicache-size 32 " in say(*words[:-1], "64GB", "--engine", "sglang").out
 
 
+@pytest.mark.parametrize(
+    ("target", "image", "warned"),
+    [("compose", (), True), ("kubernetes", (), True), ("systemd", (), False), ("compose", ("--image", "mine"), False)],
+)
+def test_images_of_llama_cpp_are_not_of_every_build(
+    target: str, image: tuple[str, ...], warned: bool, say: Say
+) -> None:
+    words = ("llama-3.1-8b", "--on", "1xrtx-4090", "--engine", "llama.cpp", "--weight-format", "q4_k_m")
+    said = say("render", *words, "--model-path", "/models/a.gguf", "--target", target, *image)
+    assert ("server-cuda-b9976 is none, name another with --image" in said.err) is warned
+
+
+def test_llama_cpp_needs_room_for_every_sequence_at_its_longest(say: Say) -> None:
+    words = ("render", "llama-3.1-8b", "--on", "1xrtx-4090", "--engine", "llama.cpp", "--weight-format", "q4_k_m")
+    path = ("--model-path", "/models/a.gguf", "--max-model-len", "131072")
+    assert "4 sequences of 131,072 tokens when it starts, and 1.2 fit" in say(*words, *path).err
+    assert "sets room aside" not in say(*words, *path, "--max-num-seqs", "1").err
+    assert "sets room aside" not in say(*words[:3], "h100", *path[2:]).err
+
+
+def test_code_of_a_checkpoint_runs_where_nothing_else_loads_it(say: Say) -> None:
+    kimi = ("render", "moonshotai/Kimi-K2-Instruct", "--on", "8xh200", "--nodes", "2", "--tp", "16")
+    told = say(*kimi)
+    assert "--trust-remote-code  # this release loads it only with the code that it brings" in told.out
+    assert "it may run it (--no-trust-remote-code forbids that)" in told.err
+    forbidden = say(*kimi, "--no-trust-remote-code")
+    assert "--trust-remote-code" not in forbidden.out and "it will not load" in forbidden.err
+    plain = ("render", "llama-3.1-8b", "--on", "h100")
+    assert "--trust-remote-code" not in say(*plain).out
+    assert "--trust-remote-code  # asked for" in say(*plain, "--trust-remote-code").out
+
+
+def test_a_unit_runs_as_who_is_named(say: Say) -> None:
+    words = ("render", "llama-3.1-8b", "--on", "h100", "--target")
+    assert "\nUser=alice\n" in say(*words, "systemd", "--user", "alice").out
+    assert "\nUser=" not in say(*words, "systemd").out
+    for target, user in (("systemd", "a b"), ("systemd", ""), ("systemd", "root\nExecStartPre=x"), ("slurm", "alice")):
+        said = say(*words, target, "--user", user)
+        assert said.code == 2 and "--user" in said.err
+
+
 def test_what_a_plan_would_reject_is_rendered_with_a_warning(say: Say) -> None:
     old = say("render", "llama-3.1-8b", "--on", "1xv100-sxm-32gb", "--engine", "vllm@0.33")
     assert "warning: vllm does not run on v100-sxm2-32gb" in old.err and "vllm serve" in old.out
     assert "warning" not in say("render", "llama-3.1-8b", "--on", "1xh100", "--engine", "vllm@0.33").err
+    assert "warning" not in say("render", "llama-3.1-8b", "--on", "1xv100-sxm-32gb", "--engine", "vllm@0.8.5").err

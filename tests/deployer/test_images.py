@@ -30,8 +30,8 @@ def service(on: str, engine: str, **site: str) -> dict[str, object]:
         ("1xh100", "vllm@0.8.5.post1", "vllm/vllm-openai:v0.8.5.post1"),
         ("1xmi300x", "vllm@0.33", "vllm/vllm-openai-rocm:v0.33.0"),
         ("cpu-ryzen-7600", "vllm@0.33", "public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo:v0.33.0"),
-        ("cpu-ryzen-7600", "llama.cpp", "ghcr.io/ggml-org/llama.cpp:server-b6100"),
-        ("1xrtx-4090", "llama.cpp", "ghcr.io/ggml-org/llama.cpp:server-cuda-b6100"),
+        ("cpu-ryzen-7600", "llama.cpp", "ghcr.io/ggml-org/llama.cpp:server-b9976"),
+        ("1xrtx-4090", "llama.cpp", "ghcr.io/ggml-org/llama.cpp:server-cuda-b9976"),
     ],
 )
 def test_the_image_is_built_for_the_accelerator(on: str, engine: str, image: str) -> None:

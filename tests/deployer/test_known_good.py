@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from launches import deployment, launch
 from sizewell.deployer.launch import Launch, Slurm
 from sizewell.deployer.render import render
@@ -86,6 +88,22 @@ def test_nvfp4_on_b200_keeps_an_fp8_cache() -> None:
     built = deployment("r1", "8xb200", "sglang@0.5.23", Stated(tp=8, ep=8), Formats(weight="nvfp4", kv="fp8"))
     flags = said(launch(built))
     assert (flags["--quantization"], flags["--kv-cache-dtype"]) == ("modelopt_fp4", "fp8_e4m3")
+
+
+@pytest.mark.parametrize(
+    ("on", "engine", "weights", "told"),
+    [
+        ("1xv100-sxm-32gb", "vllm@0.8.5", "native", {"--dtype": "float16"}),
+        ("1xv100-sxm-32gb", "vllm@0.8.5", "gptq-int4", {"--dtype": "float16", "--quantization": "gptq"}),
+        ("1xt4", "vllm@0.33", "gptq-int4", {"--dtype": "float16", "--quantization": "gptq_marlin"}),
+        ("1xa100-80gb", "vllm@0.33", "native", {}),
+        ("1xmi300x", "vllm@0.33", "native", {}),
+    ],
+)
+def test_accelerators_without_bf16_are_told_fp16(on: str, engine: str, weights: str, told: dict[str, str]) -> None:
+    asked = Stated(max_num_seqs=8, max_model_len_tokens=2048)
+    flags = said(launch(deployment("llama-3.2-1b", on, engine, asked, Formats(weight=weights))))
+    assert {name: flags[name] for name in ("--dtype", "--quantization") if name in flags} == told
 
 
 def test_awq_on_eight_a100_multiplies_in_fp16() -> None:

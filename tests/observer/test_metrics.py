@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sizewell.advisor.observation import Observation
-from sizewell.catalog.engine_metrics import ENGINES, READ_ENGINES, read_engine_metrics
+from sizewell.catalog.engine_metrics import ENGINES, read_engine_metrics
 from sizewell.emulator.metrics import Metrics
 from sizewell.observer.exposition import Page, read_page, read_pages, stamped
 from sizewell.observer.metrics import engine_of, models_on, observe, of_model
@@ -225,8 +225,8 @@ def test_llama_cpp_tells_the_time_its_slots_took() -> None:
         "llamacpp:tokens_predicted_total {1}\nllamacpp:tokens_predicted_seconds_total {2}\n"
     )
     pages = [read_page(text.format(100, 800, 20.0), 0.0), read_page(text.format(300, 1600, 40.0), 10.0)]
-    tables = [read_engine_metrics(name) for name in READ_ENGINES]
-    assert engine_of(pages, tables) == READ_ENGINES.index("llama.cpp")
+    tables = [read_engine_metrics(name) for name in ENGINES]
+    assert engine_of(pages, tables) == ENGINES.index("llama.cpp")
     seen = observe(pages, read_engine_metrics("llama.cpp"))
     assert (seen.running, seen.waiting, seen.generated_tokens_per_s) == (2.0, 1.0, 80.0)
     assert seen.itl_s == pytest.approx(0.025) and seen.decoding == pytest.approx(2.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sizewell.catalog.engines import read_engine, read_named_engine
 from sizewell.catalog.hardware import read_gpu
 from sizewell.planner.support import engine_runs, format_runs, unsupported
 from sizewell.specs.engine import EngineName
@@ -23,18 +24,20 @@ from specimens import llama_70b
 )
 def test_what_people_run_runs(engine: EngineName, weight_format: str, gpu: str) -> None:
     card = read_gpu(gpu)
-    assert engine_runs(engine, card)
+    assert engine_runs(read_engine(engine), card)
     assert format_runs(engine, weight_format, card)
 
 
 def test_why_not_names_the_engine_and_what_it_lacks() -> None:
     model = llama_70b()
-    assert unsupported(model, "fp8", "vllm", read_gpu("t4")) == "vllm has no fp8 kernels for turing"
-    assert unsupported(model, "native", "vllm", read_gpu("v100")) == "vllm does not run on v100-sxm2-32gb"
-    assert unsupported(model, "native", "vllm", read_gpu("apple-m2-ultra")) == (
+    assert unsupported(model, "fp8", read_engine("vllm"), read_gpu("t4")) == "vllm has no fp8 kernels for turing"
+    assert unsupported(model, "native", read_engine("vllm"), read_gpu("v100")) == (
+        "vllm does not run on v100-sxm2-32gb from 0.20 on"
+    )
+    assert unsupported(model, "native", read_engine("vllm"), read_gpu("apple-m2-ultra")) == (
         "vllm does not run on apple-m2-ultra-192gb"
     )
-    assert unsupported(model, "native", "vllm", read_gpu("h100")) == ""
+    assert unsupported(model, "native", read_engine("vllm"), read_gpu("h100")) == ""
 
 
 def test_blackwell_multiplies_no_8_bit_integers() -> None:
@@ -42,3 +45,23 @@ def test_blackwell_multiplies_no_8_bit_integers() -> None:
         assert not format_runs("vllm", "int8", read_gpu(gpu))
         assert format_runs("vllm", "int8-g128", read_gpu(gpu)), "weights that are widened first run"
     assert format_runs("vllm", "int8", read_gpu("h100"))
+
+
+@pytest.mark.parametrize(
+    ("engine", "weight_format", "runs"),
+    [
+        ("vllm@0.8.5", "native", True), ("vllm@0.19.1", "native", True), ("vllm@0.20.0", "native", False),
+        ("vllm@0.8.5", "gptq-int4", True), ("vllm@0.8.5", "bnb-nf4", True),
+        ("vllm@0.8.5", "awq-int4", False), ("vllm@0.8.5", "int8", False), ("vllm@0.8.5", "fp8", False),
+        ("sglang@0.4.6", "native", False),
+    ],
+)  # fmt: skip
+def test_volta_is_served_by_the_releases_that_have_kernels_for_it(engine: str, weight_format: str, runs: bool) -> None:
+    """vLLM's table of quantization by hardware: GPTQ and bitsandbytes, no AWQ, Marlin, INT8 or FP8."""
+    why = unsupported(llama_70b(), weight_format, read_named_engine(engine), read_gpu("v100"))
+    assert (why == "") is runs
+
+
+def test_pascal_is_served_by_none_of_them() -> None:
+    assert not engine_runs(read_named_engine("vllm@0.6.6"), read_gpu("gtx-1080-ti"))
+    assert engine_runs(read_engine("llama.cpp"), read_gpu("gtx-1080-ti"))

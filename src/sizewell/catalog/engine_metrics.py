@@ -10,15 +10,13 @@ from typing import Any
 from sizewell.specs.engine_metrics import FOREVER, Metric, Release
 
 _FOLDER = files("sizewell.catalog") / "data" / "engine_metrics"
-ENGINES = ("vllm", "sglang")
-"""Engines whose metrics are told by the emulator, too."""
-READ_ENGINES = (*ENGINES, "llama.cpp")
-"""Engines whose metrics are understood."""
+ENGINES = ("vllm", "sglang", "llama.cpp")
+"""Engines whose metrics are understood, and told by the emulator."""
 
 
 @cache
 def read_engine_metrics(engine: str) -> tuple[Metric, ...]:
-    """Return every metric any release of an engine has; one of READ_ENGINES."""
+    """Return every metric any release of an engine has; one of ENGINES."""
     facts = tomllib.loads((_FOLDER / f"{engine}.toml").read_text())
     return tuple(_metric(row, facts["buckets"]) for row in facts["metric"])
 

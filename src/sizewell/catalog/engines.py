@@ -15,10 +15,14 @@ from sizewell.specs.errors import BadInputError, UnknownNameError
 _GIB = 2**30
 _FOLDER = files("sizewell.catalog") / "data" / "engines"
 _RELEASE = re.compile(r"(?<![\d.-])(\d+)\.(\d+)(?:\.(\d+))?(?![\dx])")
-_NAMED = re.compile(
-    r"v?\d+(\.\d+){1,3}([.-]?(post|dev|rc|a|b)\d*)*(\+[a-z0-9.]+)?( V[01])?|b\d+", re.ASCII | re.IGNORECASE
+_BUILD = re.compile(r"b(\d+)", re.ASCII)
+"""llama.cpp's b6100: it has build numbers and no versions."""
+_VERSION = re.compile(
+    r"v?\d+(\.\d+){1,3}([.-]?(post|dev|rc|a|b)\d*)*(\+[a-z0-9.]+)?( V[01])?", re.ASCII | re.IGNORECASE
 )
-"""0.19, v0.8.5.post1, 0.33.0.dev1+cu129, llama.cpp's b6100; V0 behind it is vLLM's first engine."""
+"""0.19, v0.8.5.post1, 0.33.0.dev1+cu129; V0 behind it is vLLM's first engine."""
+_NAMED = {"llama.cpp": _BUILD}
+"""What releases of an engine are called; all others have versions."""
 _DATE = re.compile(r"(20\d\d)(?:-(\d\d))?")
 _MIDDLE_OF_YEAR = 6
 _PLAIN = (
@@ -45,35 +49,38 @@ def list_engines() -> tuple[str, ...]:
     )
 
 
-@cache
 def read_engine(name: str, version: str | None = None) -> EngineSpec:
     """Return an engine's rules for a version as people write it: `0.8.5.post1`, `0.6.5.dev(PR)`, `2025-07`, `nightly`.
 
-    No version means the latest known. A version of which only the date is known is taken as the release of that month;
-    `V0` in the text keeps vLLM's first engine. `EngineSpec.note` says what was assumed. Raises UnknownNameError.
+    They are those of a server that is told nothing, as others measured it. No version means the latest known. A version
+    of which only the date is known is taken as the release of that month; `V0` in the text keeps vLLM's first engine.
+    `EngineSpec.note` says what was assumed. Raises UnknownNameError.
     """
-    key = _engine_key(name)
-    facts = tomllib.loads((_FOLDER / f"{key}.toml").read_text())
-    eras, note = _resolve(facts, version or "")
-    merged: dict[str, Any] = {}
-    for era in eras:
-        merged |= era
-    return _spec(key, version or facts["latest"], merged, note)
+    return _read(_engine_key(name), version, started=False)
 
 
 def read_named_engine(text: str) -> EngineSpec:
-    """Return the engine that `vllm@0.19` names; the newest known without a version.
+    """Return the engine that `vllm@0.19` or `llama.cpp@b6100` names; the newest known without a version.
 
-    Raises UnknownNameError, and BadInputError for a version that is no release: rules, flags, images and words of an
-    engine are those of one.
+    Its rules are those of a server that we start: what `render` tells it beyond the deployment counts (`started` in the
+    data). Raises UnknownNameError, and BadInputError for a version that is no release: rules, flags, images and words
+    of an engine are those of one.
     """
     name, _, version = text.partition("@")
-    newest = read_engine(name)
-    if not version:
-        return newest
-    if not _NAMED.fullmatch(version):
-        raise BadInputError(f"{version!r} is no release of {newest.name}: say one, as {newest.name}@{newest.version}")
-    return read_engine(name, version.removeprefix("v"))
+    key = _engine_key(name)
+    if version and not _NAMED.get(key, _VERSION).fullmatch(version):
+        raise BadInputError(f"{version!r} is no release of {key}: say one, as {key}@{read_engine(key).version}")
+    return _read(key, version.removeprefix("v") or None, started=True)
+
+
+@cache
+def _read(key: str, version: str | None, *, started: bool) -> EngineSpec:
+    facts = tomllib.loads((_FOLDER / f"{key}.toml").read_text())
+    eras, note = _resolve(facts, version or "")
+    merged: dict[str, Any] = {}
+    for era in (*eras, *(_told(facts, version or facts["latest"]) if started else ())):
+        merged |= era
+    return _spec(key, version or facts["latest"], merged, note)
 
 
 def _engine_key(name: str) -> str:
@@ -99,10 +106,8 @@ def _first_v1(eras: list[dict[str, Any]]) -> int:
 
 
 def _up_to(eras: list[dict[str, Any]], version: str, latest: str) -> tuple[list[dict[str, Any]], str]:
-    release = _RELEASE.search(re.sub(r"(?<=\.\d)x\b", "0", version))
-    if release:
-        wanted = tuple(int(part or 0) for part in release.groups())
-        early = re.match(r"\.?(?:dev|rc)", version[release.end() :])
+    if numbered := _numbered(version):
+        wanted, early = numbered
         chosen = [
             era for era in eras if _release(era["from"]) < wanted or (_release(era["from"]) == wanted and not early)
         ]
@@ -115,6 +120,23 @@ def _up_to(eras: list[dict[str, Any]], version: str, latest: str) -> tuple[list[
         chosen = [era for era in eras if era["date"] <= month] or eras[:1]
         return chosen, f"version not stated, taken as the release of {month}: {chosen[-1]['from']}"
     return eras, f"version {version!r} names no release, taken as {latest}" if version else ""
+
+
+def _told(facts: dict[str, Any], version: str) -> list[dict[str, Any]]:
+    """Return what a server of a release is made to do because we start it, whatever it does by itself."""
+    numbered = _numbered(version)
+    return [each for each in facts.get("started", ()) if numbered and _release(each["from"]) <= numbered[0]]
+
+
+def _numbered(version: str) -> tuple[tuple[int, ...], bool] | None:
+    """Return the release a text names and whether it is an early build of it; None for one that names none."""
+    if build := _BUILD.match(version):
+        return _release(build[1]), False
+    release = _RELEASE.search(re.sub(r"(?<=\.\d)x\b", "0", version))
+    if release is None:
+        return None
+    early = re.match(r"\.?(?:dev|rc)", version[release.end() :])
+    return tuple(int(part or 0) for part in release.groups()), early is not None
 
 
 def _release(text: str) -> tuple[int, ...]:

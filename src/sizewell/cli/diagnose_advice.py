@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 AS_USUAL = {
     "model_path": None, "served_model_name": None, "host": "127.0.0.1", "port": 8000, "image": "",
-    "router_image": "", "reasoning_parser": None, "trust_remote_code": False, "partition": None, "account": None,
+    "router_image": "", "reasoning_parser": None, "trust_remote_code": None, "partition": None, "account": None,
     "constraint": None, "time": "1-00:00:00", "exclusive": True, "style": "none", "environment": None,
     "interface": None,
 }  # fmt: skip
@@ -26,8 +26,8 @@ def adviser() -> Adviser:
     from sizewell.planner.support import unsupported
 
     def runs(deployment: Deployment) -> bool:
-        engine, gpu = deployment.engine.name, deployment.cluster.gpu
-        return not unsupported(deployment.model, deployment.weight_format, engine, gpu, asked=True)
+        gpu = deployment.cluster.gpu
+        return not unsupported(deployment.model, deployment.weight_format, deployment.engine, gpu, asked=True)
 
     return Adviser(
         efficiencies=read_efficiencies(), runs=runs, starts=lambda each: bool(_command(each)), code=CodeFolder.usual()

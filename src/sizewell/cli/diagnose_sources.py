@@ -60,10 +60,16 @@ def _server(target: str, given: Mapping[str, Any], client: ClientFacts | None) -
     told: dict[str, Any] = {}
     if given["machine"] is not None and given["model"] is None:
         told["model"] = _model_of(url, said(url, "/v1/models", headers))
-    release = said(url, "/version", headers)
-    if given["machine"] is not None and given["engine"] is None and isinstance(release, dict):
-        told["version"] = str(release.get("version", ""))
+    if given["machine"] is not None and given["engine"] is None:
+        told["version"] = _release_of(said(url, "/version", headers) or said(url, "/props", headers))
     return _readings(text, url, {**given, **told}, client)
+
+
+def _release_of(told: Any) -> str:
+    """Return the release a server names: of llama.cpp its build, b9976 of b9976-0123abcd."""
+    if not isinstance(told, dict):
+        return ""
+    return str(told.get("version") or str(told.get("build_info", "")).partition("-")[0])
 
 
 def _save(path: Path, text: str) -> None:
@@ -82,20 +88,20 @@ def _model_of(url: str, listed: Any) -> str:
 
 def _readings(text: str, what: str, given: Mapping[str, Any], client: ClientFacts | None) -> tuple[Observation, Known]:
     from sizewell.advisor.diagnosis import as_watched
-    from sizewell.catalog.engine_metrics import READ_ENGINES, read_engine_metrics
+    from sizewell.catalog.engine_metrics import ENGINES, read_engine_metrics
     from sizewell.observer.exposition import read_pages
     from sizewell.observer.metrics import engine_of, observe
 
     pages = _of_one_model(read_pages(text, what), what, given)
-    tables = [read_engine_metrics(engine) for engine in READ_ENGINES]
+    tables = [read_engine_metrics(engine) for engine in ENGINES]
     at = engine_of(pages, tables)
     if at is None:
-        known = " or ".join(READ_ENGINES)
+        known = " or ".join(ENGINES)
         raise BadInputError(f"{what}: these are not the metrics of {known}: nothing in them is known")
     seen = observe(pages, tables[at], client)
     named = dict(given)
     if named["machine"] is not None and named["engine"] is None:
-        named["engine"] = _engine(READ_ENGINES[at], named.get("version", ""))
+        named["engine"] = _engine(ENGINES[at], named.get("version", ""))
     stated = _stated(named)
     return seen, _known(stated and as_watched(stated, seen.engines), given)
 

@@ -163,7 +163,7 @@ def _deployment(given: dict[str, Any]) -> tuple[Deployment, MemoryLedger]:
 
 def _emulation(given: dict[str, Any], deployment: Deployment, memory: MemoryLedger) -> Emulation:
     from sizewell.catalog.calibrations import read_efficiencies
-    from sizewell.catalog.engine_metrics import ENGINES, read_engine_metrics
+    from sizewell.catalog.engine_metrics import read_engine_metrics
     from sizewell.emulator.deployment import Emulation, Lengths
     from sizewell.emulator.dialect import Dialect
     from sizewell.simulator.deployment import deployed_facts
@@ -180,7 +180,7 @@ def _emulation(given: dict[str, Any], deployment: Deployment, memory: MemoryLedg
         fleet=Fleet(replica=facts, replicas=deployment.pools[0].replicas, router=given["router"]),
         memory=memory,
         dialect=dialect,
-        metrics=metrics_in(read_engine_metrics(engine.name if engine.name in ENGINES else ENGINES[0]), dialect.release),
+        metrics=metrics_in(read_engine_metrics(engine.name), dialect.release),
         lengths=Lengths(
             think_tokens=given["think"] or 0.0, answer_tokens=answer, sigma=given["length_sigma"] or 0.0, seed=seed
         ),

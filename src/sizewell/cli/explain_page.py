@@ -72,9 +72,7 @@ def _engine_notes(deployment: Deployment) -> tuple[str, ...]:
 
 
 def _unsupported(deployment: Deployment) -> tuple[str, ...]:
-    why = unsupported(
-        deployment.model, deployment.weight_format, deployment.engine.name, deployment.cluster.gpu, asked=True
-    )
+    why = unsupported(deployment.model, deployment.weight_format, deployment.engine, deployment.cluster.gpu, asked=True)
     return (f"NOT SUPPORTED: {why}; a plan would reject this, the figures say what it would be like",) if why else ()
 
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from sizewell.specs.deployment import Deployment
 
 STYLES = ("none", "conda", "venv", "apptainer", "module")
-NAMES = ("model_path", "served_model_name", "host", "reasoning_parser", "environment")
+CONTAINERS = ("compose", "kubernetes")
+NAMES = ("model_path", "served_model_name", "host", "reasoning_parser", "environment", "user")
 
 
 def launch_flags() -> Decorator:
@@ -51,22 +52,36 @@ def launch_of(ctx: click.Context, given: Mapping[str, Any]) -> Launch:
     return launch_at(deployment, given)
 
 
-def warn_of_time(launch: Launch, target: str) -> None:
-    """Say where a job's time does not cover its start."""
+def warn(launch: Launch, given: Mapping[str, Any]) -> None:
+    """Say what to know before it is started: time too short, images and engines that may not be, code that may run."""
+    from sizewell.deployer.images import image_caution
+    from sizewell.deployer.llama_cpp import room_caution
     from sizewell.deployer.slurm_time import short_of_time
-
-    if target == "slurm" and (warning := short_of_time(launch)):
-        talk(f"warning: {warning}")
-
-
-def warn_of_support(launch: Launch) -> None:
-    """Say where a plan would not have taken this engine on this accelerator."""
     from sizewell.planner.support import unsupported
 
-    asked = launch.deployment
-    why = unsupported(asked.model, asked.weight_format, asked.engine.name, asked.cluster.gpu, asked=True)
-    if why:
+    target, asked = given["target"], launch.deployment
+    if target == "slurm" and (warning := short_of_time(launch)):
+        talk(f"warning: {warning}")
+    if given.get("emulate"):
+        return
+    if target in CONTAINERS and (warning := image_caution(launch)):
+        talk(f"warning: {warning}")
+    if warning := room_caution(launch):
+        talk(f"warning: {warning}")
+    if why := unsupported(asked.model, asked.weight_format, asked.engine, asked.cluster.gpu, asked=True):
         talk(f"warning: {why}; a plan would reject this")
+    _warn_of_code(launch, given["trust_remote_code"])
+
+
+def _warn_of_code(launch: Launch, asked: bool | None) -> None:
+    from sizewell.deployer.remote_code import needs_code
+
+    deployment = launch.deployment
+    if asked or not needs_code(deployment.model, deployment.engine):
+        return
+    engine = f"{deployment.engine.name} {deployment.engine.version}"
+    then = "will not load" if asked is False else "may run it (--no-trust-remote-code forbids that)"
+    talk(f"warning: {engine} loads {deployment.model.name} only with code of its checkpoint: it {then}")
 
 
 def _site_flags() -> list[Decorator]:
@@ -78,7 +93,11 @@ def _site_flags() -> list[Decorator]:
         click.option("--image", default="", metavar="IMAGE", help="Container image [the engine's own]."),
         click.option("--router-image", default="", metavar="IMAGE", help="Image of the router before two pools."),
         click.option("--reasoning-parser", metavar="NAME", help="Parser of thinking, or none [the model's]."),
-        click.option("--trust-remote-code", is_flag=True, help="Run code that lies in the checkpoint."),
+        click.option(
+            "--trust-remote-code/--no-trust-remote-code",
+            default=None,
+            help="Run code that lies in the checkpoint [where it does not load without].",
+        ),
     ]
 
 
@@ -117,9 +136,11 @@ def launch_at(deployment: Deployment, given: Mapping[str, Any]) -> Launch:
     from sizewell.cli import questions
     from sizewell.deployer.launch import Launch, Site
     from sizewell.deployer.reasoning import usual_parser
+    from sizewell.deployer.remote_code import needs_code
 
     _refuse_blank(given)
     flags = read_engine_flags(deployment.engine.name, deployment.engine.version)
+    asked, lacks = given["trust_remote_code"], needs_code(deployment.model, deployment.engine)
     parser = given["reasoning_parser"] or usual_parser(deployment.model.name, flags)
     site = Site(
         model_path=given["model_path"] or _loaded(deployment, given),
@@ -129,9 +150,10 @@ def launch_at(deployment: Deployment, given: Mapping[str, Any]) -> Launch:
         image=given["image"],
         router_image=given["router_image"],
         reasoning_parser=None if parser == "none" else parser,
-        trust_remote_code=given["trust_remote_code"],
+        trust_remote_code=lacks if asked is None else asked,
         slurm=_slurm(given),
         name=given.get("name") or "",
+        user=given.get("user") or "",
     )
     materials, router = questions.materials_that_fit(deployment), read_router_flags(deployment.engine.name)
     return Launch(deployment=deployment, site=site, flags=flags, materials=materials, router=router)
@@ -140,7 +162,7 @@ def launch_at(deployment: Deployment, given: Mapping[str, Any]) -> Launch:
 def _refuse_blank(given: Mapping[str, Any]) -> None:
     """Refuse names of nothing: a variable of the shell that is not set shall not stand for the usual one."""
     for word in NAMES:
-        if given[word] is not None and not given[word].strip():
+        if (named := given.get(word)) is not None and not named.strip():
             raise BadInputError(f"--{word.replace('_', '-')} is empty: give a name, or leave it out")
 
 

@@ -184,8 +184,9 @@ def stated_on(
 
 
 def _usual_engine(model: ModelSpec, weight_format: str, place: ClusterSpec) -> EngineSpec:
-    able = [name for name in USUAL_ENGINES if not unsupported(model, weight_format, name, place.gpu)]
-    return read_engine(able[0] if able else USUAL_ENGINES[0])
+    engines = [read_engine(name) for name in USUAL_ENGINES]
+    able = [engine for engine in engines if not unsupported(model, weight_format, engine, place.gpu)]
+    return able[0] if able else engines[0]
 
 
 def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO_LIMITS) -> Explanation:

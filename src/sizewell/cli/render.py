@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.launch_flags import launch_flags, launch_of, warn_of_support, warn_of_time
+from sizewell.cli.launch_flags import launch_flags, launch_of, warn
 from sizewell.cli.options import OnceCommand, as_json
+from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +21,7 @@ TARGETS = ("command", "compose", "slurm", "kubernetes", "systemd")
 @click.command("render", cls=OnceCommand)
 @click.option("--target", type=click.Choice(TARGETS), default="command", show_default=True, help="What to write.")
 @launch_flags()
+@click.option("--user", metavar="NAME", help="Who systemd runs it as [root].")
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Write files there, not to stdout.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @as_json()
@@ -31,10 +33,11 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     """
     from sizewell.deployer.render import render
 
+    if given["user"] is not None and given["target"] != "systemd":
+        raise BadInputError(f"--user is for --target systemd: leave it out for {given['target']}")
     launch = launch_of(ctx, given)
     files = render(launch, given["target"])
-    warn_of_time(launch, given["target"])
-    warn_of_support(launch)
+    warn(launch, given)
     if given["output"] is not None:
         from sizewell.deployer.folder import write
 

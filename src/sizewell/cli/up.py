@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.launch_flags import launch_flags, launch_of, warn_of_support, warn_of_time
+from sizewell.cli.launch_flags import launch_flags, launch_of, warn
 from sizewell.cli.options import OnceCommand, as_json, quantity, stack
 from sizewell.cli.output import print_json, show, talk
 from sizewell.cli.quantities import DURATION
@@ -62,9 +62,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
     launch = launch_of(ctx, given)
     files = starting.artefact(launch, given)
-    warn_of_time(launch, given["target"])
-    if not given["emulate"]:
-        warn_of_support(launch)
+    warn(launch, given)
     if given["dry_run"]:
         _rehearse(files, given)
         return

@@ -48,6 +48,15 @@ def image(launch: Launch) -> str:
     return published.format(version if named["patch"] else f"{named['minor']}.0{named['more']}")
 
 
+def image_caution(launch: Launch) -> str:
+    """Return why the image named by rule may not be there, or nothing: llama.cpp builds images once a day, not of each
+    build (ggml-org/llama.cpp pull request 10503).
+    """
+    if launch.site.image or launch.flags.engine != "llama.cpp":
+        return ""
+    return f"llama.cpp publishes images of one build a day: if {image(launch)} is none, name another with --image"
+
+
 def is_gaudi(gpu: GpuSpec) -> bool:
     """Return whether an accelerator of Intel is none of its graphics cards: containers reach those another way."""
     return "Gaudi" in gpu.name

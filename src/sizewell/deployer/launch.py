@@ -32,6 +32,8 @@ OnHost = Mapping[Group, tuple[int, ...]]
 SLOWEST_LOADS = 3
 """How many times the predicted start a probe waits: storage is shared, and others read too."""
 MOST_NAME = 40
+USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,30}", re.ASCII)
+"""What systemd takes for a user: a name or a number."""
 
 
 def plain_name(text: str) -> str:
@@ -95,7 +97,8 @@ class Site:
 
     `model_path` is what the engine loads, `served_name` what clients ask for; `image` is the container image,
     `router_image` that of the router before several pools, and `reasoning_parser` splits thinking from answers (None:
-    leave both in the text). `name` is what schedulers call it (empty: made from the served name).
+    leave both in the text). `name` is what schedulers call it (empty: made from the served name), `user` who systemd
+    runs it as (empty: root).
     """
 
     model_path: str
@@ -108,6 +111,7 @@ class Site:
     trust_remote_code: bool = False
     slurm: Slurm = field(default_factory=Slurm)
     name: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +139,8 @@ class Launch:
                 f"--name {self.site.name[:80]!r}: begin with a letter a to z, go on with such letters, digits and "
                 f"single dashes, at most {MOST_NAME} in all, e.g. {usable}"
             )
+        if self.site.user and not USER.fullmatch(self.site.user):
+            raise BadInputError(f"--user {self.site.user[:80]!r} is no name of a user: letters, digits, _ and -")
         for what, name in (("model path", self.site.model_path), ("served name", self.site.served_name)):
             if not name.strip() or name.startswith("-") or "\0" in name:
                 raise BadInputError(f"{what} {name!r}: an engine would take it for a flag or for nothing; name another")

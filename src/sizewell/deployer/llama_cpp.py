@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from sizewell.costs.host_layers import Group
+from sizewell.costs.ledger import ledger
 from sizewell.deployer.launch import Flag, Launch, OnHost, Variable
 from sizewell.deployer.terms import Terms, Words, spoken
 from sizewell.specs.deployment import EngineSettings, Parallelism
@@ -73,6 +74,21 @@ def flags(launch: Launch) -> Iterator[Flag]:
         yield Flag(name="--log-verbosity", value="4", why="figures of the start, which it else keeps to itself")
     yield Flag(name="--metrics", why="/metrics is off by default")
     yield Flag(name="--jinja", why="the model's own chat template")
+
+
+def room_caution(launch: Launch) -> str:
+    """Return why the cache may not fit though sequences of the load do, or nothing: all of it is set aside at once."""
+    if launch.flags.engine != "llama.cpp":
+        return ""
+    settings = launch.pool.settings
+    length, slots = settings.max_model_len_tokens, settings.max_num_seqs
+    held = ledger(launch.deployment).concurrency(length)
+    if held >= slots:
+        return ""
+    return (
+        f"llama.cpp sets room aside for {slots} sequences of {length:,} tokens when it starts, and {held:.1f} fit: "
+        "say a lower --max-num-seqs or --max-model-len"
+    )
 
 
 def _build(launch: Launch) -> int:

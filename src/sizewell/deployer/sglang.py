@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from math import ceil
 
 from sizewell.deployer.launch import Flag, Launch, Variable
+from sizewell.deployer.remote_code import trusted
 from sizewell.deployer.terms import Terms, spoken
 from sizewell.planner.support import SGLANG_EQUAL_CUTS
 from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
@@ -41,8 +42,7 @@ def flags(launch: Launch) -> Iterator[Flag]:
     yield Flag(name="--enable-metrics", why="/metrics is off by default")
     if site.reasoning_parser:
         yield Flag(name="--reasoning-parser", value=site.reasoning_parser, why="thinking apart from the answer")
-    if site.trust_remote_code:
-        yield Flag(name="--trust-remote-code", why="asked for: code in the checkpoint may run")
+    yield from trusted(launch)
 
 
 def _cut(launch: Launch) -> Iterator[Flag]:

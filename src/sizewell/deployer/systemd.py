@@ -15,6 +15,7 @@ from sizewell.specs.errors import BadInputError
 PRICED = "# priced: "
 ENGINE = "# the accelerators of this replica"
 """What every engine's unit says, and no router's."""
+ROOT = "# Runs as root; `render --user NAME` says who else: one who can read the model and run the engine."
 ESCAPES = {
     "\\": "\\\\",
     '"': '\\"',
@@ -56,6 +57,7 @@ def unit(launch: Launch, what: str, program: Sequence[str], environment: Sequenc
         "Wants=network-online.target",
         "",
         "[Service]",
+        f"User={launch.site.user}" if launch.site.user else ROOT,
         *environment,
         "# Secrets and site settings: HF_TOKEN, HF_HOME, the key clients must show. Readable by root alone.",
         f"EnvironmentFile=-/etc/sizewell/{launch.name}.env",

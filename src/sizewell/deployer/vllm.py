@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 
 from sizewell.deployer.launch import Flag, Launch, Variable
+from sizewell.deployer.remote_code import trusted
 from sizewell.deployer.terms import Terms, Words, spoken
-from sizewell.planner.support import VLLM_ANY_RATIO
+from sizewell.planner.support import VLLM_ANY_RATIO, VOLTA
 from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
+from sizewell.specs.encoding import BF16
+from sizewell.specs.engine import AMPERE
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.kv_format import parse_kv_format
 
@@ -52,8 +56,7 @@ def flags(launch: Launch) -> Iterator[Flag]:
         if launch.flags.knows("--enable-reasoning"):
             yield Flag(name="--enable-reasoning", why="this release splits thinking from answers only when told so")
         yield Flag(name="--reasoning-parser", value=site.reasoning_parser, why="thinking apart from the answer")
-    if site.trust_remote_code:
-        yield Flag(name="--trust-remote-code", why="asked for: code in the checkpoint may run")
+    yield from trusted(launch)
 
 
 def _cut(launch: Launch) -> Iterator[Flag]:
@@ -108,12 +111,23 @@ def _formats(launch: Launch) -> Iterator[Flag]:
             raise BadInputError(f"vllm keeps no {kv} cache: choose auto or one of {', '.join(KV_WORDS)}")
         yield Flag(name="--kv-cache-dtype", value=KV_WORDS[kv], why="format of the KV cache, as priced")
     if weights in QUANTIZATION:
-        yield Flag(name="--quantization", value=QUANTIZATION[weights], why="kernels for the weights, as priced")
+        kernels = (
+            QUANTIZATION[weights] if _capability(launch) > VOLTA else QUANTIZATION[weights].removesuffix("_marlin")
+        )
+        yield Flag(name="--quantization", value=kernels, why="kernels for the weights, as priced")
     if weights == "awq-int4":
         yield Flag(name="--dtype", value="float16", why="AWQ kernels multiply in fp16")
+    elif deployment.model.dtype == BF16 and _capability(launch) < AMPERE:
+        yield Flag(name="--dtype", value="float16", why="this accelerator has no arithmetic in bf16")
     if drafts:
         said = json.dumps({"method": _method(launch), "num_speculative_tokens": drafts}, separators=(",", ":"))
         yield Flag(name="--speculative-config", value=said, why="drafts from the model's own prediction layers")
+
+
+def _capability(launch: Launch) -> float:
+    """Return NVIDIA's number for the generation; of other accelerators, that they are none of its old ones."""
+    gpu = launch.deployment.cluster.gpu
+    return float(gpu.compute_capability or 0) if gpu.vendor == "nvidia" else inf
 
 
 def _stored(launch: Launch) -> str:

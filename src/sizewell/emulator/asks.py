@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sizewell.emulator.deployment import Emulation
-from sizewell.emulator.dialect import Dialect
+from sizewell.emulator.dialect import TOO_LONG, Dialect
 from sizewell.emulator.fields import Fields, Refusal
 from sizewell.emulator.tokens import (
     TOKEN_BYTES,
@@ -113,8 +113,7 @@ def _check_model(fields: Fields, emulation: Emulation) -> None:
     named = fields.get("model")
     if not isinstance(named, str | None):
         raise fields.refusal("model", "must be a text")
-    # SGLang serves whatever it holds, under any name.
-    if named is not None and named != emulation.name and emulation.dialect.engine != "sglang":
+    if named is not None and named != emulation.name and not emulation.dialect.takes_any_name:
         message, kind = emulation.dialect.unknown_model(named)
         raise Refusal(404, emulation.dialect.error(404, message, kind, "model"))
 
@@ -134,10 +133,10 @@ def _asks(fields: Fields, emulation: Emulation, prompt: Prompt, n: int) -> Itera
     data, text = prompt
     asked, tokens = _asked_tokens(fields), len(data) // TOKEN_BYTES
     room = emulation.max_model_len_tokens - tokens
-    if room < max(asked or 1, 1):
+    if room < (1 if emulation.dialect.stops_at_limit else max(asked or 1, 1)):
         said = fields.dialect.too_long(emulation.max_model_len_tokens, tokens, asked)
-        raise Refusal(400, fields.dialect.error(400, said, param="input_tokens"))
-    most, named = asked if asked is not None else room, content_seed(data)
+        raise Refusal(400, fields.dialect.error(400, said, param=TOO_LONG))
+    most, named = room if asked is None else min(asked, room), content_seed(data)
     for number in range(n):
         seed = (named + number * STRIDE) % 2**64
         think, answer, finish = _lengths(fields, emulation, seed, most)
@@ -191,7 +190,7 @@ def _asked_tokens(fields: Fields) -> int | None:
     names = ("max_completion_tokens", "max_tokens") if fields.chat else ("max_tokens",)
     found = next((each for name in names if (each := fields.whole(name)) is not None), None)
     if found is None:
-        return None if fields.chat else DEFAULT_COMPLETION_TOKENS
+        return None if fields.chat or fields.dialect.stops_at_limit else DEFAULT_COMPLETION_TOKENS
     if found < 1:
         raise fields.refusal("max_tokens", f"must be at least 1, got {found}.")
     return found
@@ -216,7 +215,7 @@ def _wants_usage(fields: Fields, *, stream: bool) -> tuple[bool, bool]:
         return False, False
     if not isinstance(options, dict):
         raise fields.refusal("stream_options", "must be an object")
-    if options and not stream and fields.dialect.engine != "sglang":
+    if options and not stream and fields.dialect.engine == "vllm":
         raise fields.refusal("stream_options", "go with stream: true")
     include = options.get("include_usage") is True
     return include, include and options.get("continuous_usage_stats") is True

@@ -1,6 +1,6 @@
 """How an engine of one version speaks: reasoning fields, the words of its errors, the version it reports.
 
-Read in the released packages of vLLM 0.8 to 0.33 and SGLang 0.5.
+Read in the released packages of vLLM 0.8 to 0.33 and SGLang 0.5, and in llama.cpp's tools/server.
 """
 
 from __future__ import annotations
@@ -16,9 +16,16 @@ REASONINGS: tuple[Reasoning, ...] = get_args(Reasoning)
 """`text`: between <think> and </think>, as without a reasoning parser."""
 
 
+LLAMA_ERRORS = {
+    400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 503: "unavailable_error",
+}  # fmt: skip
+TOO_LONG = "input_tokens"
+"""The field that a request of too many tokens is wrong in."""
+
+
 def release_of(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version that can be compared: 0.11.2 → (0, 11, 2)."""
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    """Return the numbers of a version that can be compared: 0.11.2 → (0, 11, 2), b9976 → (9976,)."""
+    return tuple(int(part) for part in version.removeprefix("b").split(".") if part.isdigit())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +66,28 @@ class Dialect:
     @property
     def finishes_apart(self) -> bool:
         """Whether the reason for the end comes in an event of its own, behind the last token's."""
-        return self.engine == "sglang"
+        return self.engine != "vllm"
+
+    @property
+    def takes_any_name(self) -> bool:
+        """Whether it serves what it holds, whatever model is asked for."""
+        return self.engine != "vllm"
+
+    @property
+    def stops_at_limit(self) -> bool:
+        """Whether an answer that has no room ends where the context does, and is not refused."""
+        return self.engine == "llama.cpp"
+
+    @property
+    def counts_at_end(self) -> bool:
+        """Whether tokens are counted once a request has ended, and of its prompt those that were computed."""
+        return self.engine == "llama.cpp"
 
     def error(self, status: int, message: str, kind: str = "BadRequestError", param: str | None = None) -> Any:
-        """Return the body of an error: nested in newer vLLM, flat in SGLang and before."""
+        """Return the body of an error: nested in newer vLLM and llama.cpp, flat in SGLang and before."""
+        if self.engine == "llama.cpp":
+            named = "exceed_context_size_error" if param == TOO_LONG else LLAMA_ERRORS.get(status, "server_error")
+            return {"error": {"code": status, "message": message, "type": named}}
         told = {"message": message, "type": kind, "param": param, "code": status}
         if self.engine == "vllm" and self.release >= (0, 10, 2):
             return {"error": told}
@@ -76,6 +101,8 @@ class Dialect:
         """Return the complaint about a prompt, with what is to be generated where that was said."""
         if self.engine == "sglang":
             return self._too_long_sglang(limit, prompt, asked)
+        if self.engine == "llama.cpp":
+            return f"request ({prompt} tokens) exceeds the available context size ({limit} tokens), try increasing it"
         if self.release < (0, 10, 2):
             return self._too_long_before(limit, prompt, asked)
         if self.release < (0, 14):

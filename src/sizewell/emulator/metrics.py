@@ -63,7 +63,7 @@ class Metrics:
     def __init__(self, metrics: Sequence[Metric], model: str, engines: int, settings: Mapping[str, str]) -> None:
         self.metrics = [metric for metric in metrics if metric.meaning not in UNKNOWN]
         self.engines = [EngineFigures() for _ in range(engines)]
-        self._numbered = any(metric.name.startswith("vllm:") for metric in metrics)
+        self._speaker = metrics[0].name.partition(":")[0] if metrics else ""
         self._model, self._settings = model, settings
         for figures in self.engines:
             for metric in self.metrics:
@@ -92,10 +92,10 @@ class Metrics:
         return "\n".join(lines) + "\n"
 
     def _labels(self, engine: int) -> dict[str, str]:
-        labels = {"model_name": self._model}
-        if self._numbered or len(self.engines) > 1:
-            labels |= {"engine": str(engine)} if self._numbered else {"dp_rank": str(engine)}
-        return labels
+        if self._speaker == "llamacpp":  # it names neither: who collects from several tells them apart
+            return {"instance": str(engine)} if len(self.engines) > 1 else {}
+        numbered = {"engine": str(engine)} if self._speaker == "vllm" else {"dp_rank": str(engine)}
+        return {"model_name": self._model, **(numbered if self._speaker == "vllm" or len(self.engines) > 1 else {})}
 
     def _lines(self, metric: Metric, figures: EngineFigures, labels: dict[str, str]) -> Iterable[str]:
         if metric.meaning == "finished":

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from math import isfinite
 
+from sizewell.emulator import llama_cpp
 from sizewell.emulator.deployment import Door, Emulation
 from sizewell.emulator.http import Connection, Exchange
 from sizewell.emulator.service import Service
@@ -81,10 +82,12 @@ class Server:
 
     def _serve(self, exchange: Exchange) -> None:
         """Answer one request."""
+        dialect = self.emulation.dialect
         if not self._may_enter(exchange):
-            exchange.respond(401, {"error": "Unauthorized"})
+            refused = dialect.error(401, "Invalid API Key") if self._is_llama else {"error": "Unauthorized"}
+            exchange.respond(401, refused)
         elif self.service is None:
-            exchange.respond(503, self.emulation.dialect.error(503, "still loading", "ServiceUnavailableError"))
+            exchange.respond(503, dialect.error(503, "still loading", "ServiceUnavailableError"))
         elif exchange.method == "POST" and exchange.path in ("/v1/chat/completions", "/v1/completions"):
             self.service.take(exchange, chat="chat" in exchange.path)
         elif exchange.method in ("GET", "HEAD") or exchange.path == "/ping":
@@ -92,8 +95,12 @@ class Server:
         else:
             self._unknown(exchange)
 
+    @property
+    def _is_llama(self) -> bool:
+        return self.emulation.dialect.engine == "llama.cpp"
+
     def _may_enter(self, exchange: Exchange) -> bool:
-        if self.door.api_key is None or exchange.path in OPEN_PATHS:
+        if self.door.api_key is None or exchange.path in (llama_cpp.OPEN_PATHS if self._is_llama else OPEN_PATHS):
             return True
         scheme, _, key = exchange.headers.get("authorization", "").partition(" ")
         given, wanted = key.strip().encode("latin-1"), self.door.api_key.encode()
@@ -101,7 +108,12 @@ class Server:
 
     def _tell(self, exchange: Exchange, service: Service) -> None:
         path = exchange.path
-        if path in ("/health", "/ping", "/health_generate"):
+        if self._is_llama and path != "/metrics":
+            if (found := llama_cpp.answer(path, self.emulation, dead=service.dead)) is None:
+                self._unknown(exchange)
+            else:
+                exchange.respond(*found)
+        elif path in ("/health", "/ping", "/health_generate"):
             exchange.respond(503 if service.dead else 200, b"", "text/plain")
         elif path == "/metrics":
             exchange.respond(200, service.metrics_text().encode(), TEXT)
@@ -123,5 +135,8 @@ class Server:
         return {"object": "list", "data": [model]}
 
     def _unknown(self, exchange: Exchange) -> None:
+        if self._is_llama:
+            exchange.respond(404, self.emulation.dialect.error(404, "File Not Found"))
+            return
         known = exchange.path in (*OPEN_PATHS, "/v1/models", "/v1/chat/completions", "/v1/completions")
         exchange.respond(405 if known else 404, {"detail": "Method Not Allowed" if known else "Not Found"})

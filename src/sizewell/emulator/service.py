@@ -230,10 +230,13 @@ class Service:
         first = landed.before == 0
         ttft_s = landed.since_s[first] - self._came_s[landed.request[first]]
         for number in landed.request[first].tolist():
-            self.metrics.engines[self._engine_of(number)].add("prompt_tokens", self._served[number].ask.prompt_tokens)
+            found = max(int(self.world.sequences.cached[number]), 0) if self.dialect.counts_at_end else 0
+            tokens = self._served[number].ask.prompt_tokens - found
+            self.metrics.engines[self._engine_of(number)].add("prompt_tokens", tokens)
         for number in np.unique(engines).tolist():
             mine = engines == number
-            self.metrics.engines[number].add("generated_tokens", float(landed.gained[mine].sum()))
+            if not self.dialect.counts_at_end:
+                self.metrics.engines[number].add("generated_tokens", float(landed.gained[mine].sum()))
             self.metrics.observe_all(number, "itl_s", np.repeat(landed.gap_s[mine], landed.gaps[mine]))
             self.metrics.observe_all(number, "ttft_s", ttft_s[mine[first]])
 
@@ -245,6 +248,10 @@ class Service:
         figures.add("requests", 1)
         admitted_s, first_s, last_s = served.admitted_s, float(sequence.first_s), float(sequence.last_s)
         decode_s = last_s - first_s
+        if self.dialect.counts_at_end:
+            figures.add("generated_tokens", ask.output_tokens)
+        figures.add("prompt_s", first_s - admitted_s)
+        figures.add("generation_s", decode_s)
         seen: dict[Meaning, float] = {
             "e2e_s": last_s - came_s, "queue_s": admitted_s - came_s, "prefill_s": first_s - admitted_s,
             "decode_s": decode_s, "inference_s": last_s - admitted_s, "request_prompt_tokens": ask.prompt_tokens,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sizewell.costs.ledger import MemoryLedger
+from sizewell.emulator import llama_cpp
 from sizewell.emulator.deployment import Emulation
 
 GIB = 2**30
@@ -13,8 +14,8 @@ SHARDS = 10
 
 def load_lines(emulation: Emulation) -> Iterator[tuple[float, str]]:
     """Return each line with the share of the load time after which it is said."""
-    if emulation.dialect.engine == "sglang":
-        yield from _sglang_lines(emulation)
+    if emulation.dialect.engine != "vllm":
+        yield from _sglang_lines(emulation) if emulation.dialect.engine == "sglang" else llama_cpp.load_lines(emulation)
         return
     memory, release = emulation.memory, emulation.dialect.release
     load_s = emulation.failures.load_s
@@ -64,6 +65,8 @@ def ready_line(emulation: Emulation, address: str) -> str:
     """Return the line that says that requests are taken."""
     if emulation.dialect.engine == "sglang":
         return "The server is fired up and ready to roll!"
+    if emulation.dialect.engine == "llama.cpp":
+        return llama_cpp.ready_line(address)
     if emulation.dialect.release >= (0, 11):
         return f"Starting vLLM API server 0 on {address}"
     return f"Starting vLLM API server on {address}"

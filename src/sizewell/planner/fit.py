@@ -106,7 +106,7 @@ def _ways(model: ModelSpec, bench: Bench) -> Iterator[tuple[EngineSpec, str]]:
     for weight_format in _formats(model, bench.weight_formats):
         stored = model.weight_format if weight_format == "native" else weight_format
         for name, engine in bench.engines.items():
-            if engine_runs(name, bench.cluster.gpu) and format_runs(name, stored, bench.cluster.gpu):
+            if engine_runs(engine, bench.cluster.gpu) and format_runs(name, stored, bench.cluster.gpu):
                 yield engine, weight_format
 
 

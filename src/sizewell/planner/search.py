@@ -92,7 +92,7 @@ def _families(settled: Settler) -> Iterator[_Family]:
     last = list(facts.engines)[-1] if facts.engines else ""
     for engine in facts.engines.values():
         asked = len(facts.engines) == 1
-        runs = np.array([engine_runs(engine.name, machine.gpu, asked=asked) for machine in machines], dtype=bool)
+        runs = np.array([engine_runs(engine, machine.gpu, asked=asked) for machine in machines], dtype=bool)
         if not runs.any() and engine.name != last:
             continue
         yard = Yard.of(machines, facts, engine, question.price_basis)

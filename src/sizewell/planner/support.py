@@ -1,10 +1,11 @@
 """Which engine runs on which accelerator, and in which weight formats.
 
-Sources: vLLM's release wheels are built with CUDA 13 (vllm-project/vllm pull request 39878), which has no Volta and
-begins with compute capability 7.5; the quantization support tables of vLLM and SGLang (Marlin kernels from 8.0 on, fp8
-arithmetic from 8.9, CDNA3 and Gaudi); vLLM's page on INT8 W8A8 (from 10.0 on not supported); llama.cpp's back ends
-(MXFP4 on all of them: ggml-org/llama.cpp pull request 15091; on CDNA3 vLLM widens it in the kernel: gpt-oss-120b is
-served on one MI300X).
+Sources: vLLM's release wheels and images are built with CUDA 13 from 0.20 on (vllm-project/vllm pull request 39878),
+which has no Volta and begins with compute capability 7.5 (0.14.0 lists 7.0: issue 32732); the quantization support
+tables of vLLM (up to 0.15.1: GPTQ and bitsandbytes on Volta, no AWQ, INT8, FP8 or Marlin) and SGLang (Marlin kernels
+from 8.0 on, fp8 arithmetic from 8.9, CDNA3 and Gaudi); vLLM's page on INT8 W8A8 (from 10.0 on not supported);
+llama.cpp's back ends (MXFP4 on all of them: ggml-org/llama.cpp pull request 15091; on CDNA3 vLLM widens it in the
+kernel: gpt-oss-120b is served on one MI300X).
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from sizewell.specs.hardware import GpuSpec
 from sizewell.specs.model import ModelSpec
 
 FROM_CAPABILITY = {
-    "bf16": 7.5, "fp16": 7.5, "awq": 7.5, "gptq": 7.5, "int8": 7.5, "bnb": 7.5,
+    "bf16": 7.0, "fp16": 7.0, "gptq": 7.0, "bnb": 7.0, "awq": 7.5, "int8": 7.5,
     "int4": 8.0, "fp8": 8.0, "nvfp4": 8.0, "mxfp4": 8.0, "mxfp8": 10.0,
 }  # fmt: skip
-"""NVIDIA: below the arithmetic of the format weights are widened in the kernel (Marlin)."""
+"""NVIDIA: below the arithmetic of the format weights are widened in the kernel (Marlin); bf16 is run as fp16."""
 UP_TO_CAPABILITY = {"int8": 9.0, "int8-channel": 9.0}
 """NVIDIA: on Blackwell nothing multiplies 8-bit integers; formats that are widened first are not meant."""
 
@@ -37,6 +38,8 @@ ON_CPU = ("bf16", "fp16", "awq", "gptq", "int8")
 IN_GGUF = ("bf16", "fp16", "mxfp4")
 """Formats of checkpoints that llama.cpp keeps as they are."""
 OLDEST_CAPABILITY = 7.5
+VLLM_WITHOUT_VOLTA, VOLTA = (0, 20), 7.0
+"""The first release of vLLM without kernels for Volta, and what that is."""
 VLLM_POOLS, VLLM_ANY_RATIO = (0, 10), (0, 14)
 """Of the releases read, the first whose NIXL connector hands caches over, and the first that does to fewer ranks."""
 SGLANG_EQUAL_CUTS = "0.4.6"
@@ -49,22 +52,31 @@ def hands_over(engine: EngineSpec, prefill: Parallelism, decode: Parallelism) ->
         return False
     if engine.name == "sglang":
         return prefill == decode or engine.version != SGLANG_EQUAL_CUTS
-    release = tuple(int(part) for part in re.findall(r"\d+", engine.version)[:2])
+    release = _release(engine)
     return release >= VLLM_POOLS and (decode.tp >= prefill.tp or release >= VLLM_ANY_RATIO)
 
 
-def engine_runs(engine: EngineName, gpu: GpuSpec, *, asked: bool = False) -> bool:
-    """Return whether an engine has a back end for an accelerator.
+def engine_runs(engine: EngineSpec, gpu: GpuSpec, *, asked: bool = False) -> bool:
+    """Return whether an engine's release has a back end for an accelerator.
 
     vLLM runs on processors where it is `asked` for by name; where nobody names an engine, llama.cpp serves them.
     """
-    if engine == "llama.cpp":
+    if engine.name == "llama.cpp":
         return not gpu.architecture.startswith("gaudi")
     if gpu.vendor == "nvidia":
-        return float(gpu.compute_capability or 0) >= OLDEST_CAPABILITY
+        return float(gpu.compute_capability or 0) >= _oldest(engine)
     if gpu.vendor == "amd":
         return gpu.architecture in ON_AMD
-    return engine == "vllm" and (gpu.architecture.startswith("gaudi") or (asked and gpu.kind == "cpu"))
+    return engine.name == "vllm" and (gpu.architecture.startswith("gaudi") or (asked and gpu.kind == "cpu"))
+
+
+def _oldest(engine: EngineSpec) -> float:
+    """Return the oldest compute capability a release was built for."""
+    return VOLTA if engine.name == "vllm" and _release(engine) < VLLM_WITHOUT_VOLTA else OLDEST_CAPABILITY
+
+
+def _release(engine: EngineSpec) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", engine.version)[:2])
 
 
 def format_runs(engine: EngineName, weight_format: str, gpu: GpuSpec) -> bool:
@@ -81,12 +93,16 @@ def format_runs(engine: EngineName, weight_format: str, gpu: GpuSpec) -> bool:
     return family in allowed
 
 
-def unsupported(model: ModelSpec, weight_format: str, engine: EngineName, gpu: GpuSpec, *, asked: bool = False) -> str:
+def unsupported(model: ModelSpec, weight_format: str, engine: EngineSpec, gpu: GpuSpec, *, asked: bool = False) -> str:
     """Return why an engine, perhaps `asked` for by name, does not run a model's weights somewhere, or nothing."""
     if not engine_runs(engine, gpu, asked=asked):
-        return f"{engine} does not run on {gpu.key}"
+        if engine.name == "vllm" and gpu.vendor == "nvidia" and float(gpu.compute_capability or 0) >= VOLTA:
+            before = ".".join(map(str, VLLM_WITHOUT_VOLTA))
+            return f"vllm does not run on {gpu.key} from {before} on"
+        return f"{engine.name} does not run on {gpu.key}"
     stored = model.weight_format if weight_format == "native" else weight_format
-    return "" if format_runs(engine, stored, gpu) else f"{engine} has no {stored} kernels for {gpu.architecture}"
+    runs = format_runs(engine.name, stored, gpu)
+    return "" if runs else f"{engine.name} has no {stored} kernels for {gpu.architecture}"
 
 
 def _family(weight_format: str) -> str:

@@ -11,7 +11,7 @@ Meaning = Literal[
     "prompt_tokens", "generated_tokens", "prefix_queries", "prefix_hits", "cache_hit_fraction", "tokens_per_s",
     "finished", "requests", "ttft_s", "itl_s", "tpot_s", "e2e_s", "queue_s", "prefill_s", "decode_s", "inference_s",
     "request_prompt_tokens", "request_output_tokens", "request_most_tokens", "request_n", "request_preemptions",
-    "step_tokens", "cache_settings", "generation_s",
+    "step_tokens", "cache_settings", "prompt_s", "generation_s",
 ]  # fmt: skip
 """What a figure is, whatever an engine calls it: times in seconds, fractions 0 to 1."""
 MetricKind = Literal["gauge", "counter", "histogram"]
