@@ -193,11 +193,13 @@ class Trial:
 
     def _sequences(self, variant: Variant, memory: RankMemory, rows: Rows) -> Floats:
         """Return how many requests one replica's cache holds on each machine: independent ones half way through their
-        output as they are on average, those of users whole, as they are played; none where not one of full length fits.
+        output as they are on average; whole those of users, as they are played, and those room is set aside for. None
+        where not one of full length fits.
         """
         budget, blocks = memory.rooms(self.yard.memory_bytes[rows])
         needed = max(memory.layout.request_blocks(ceil(self.demand.context_tokens)), 1)
-        mean = self.demand.lengths.decode_context_tokens if self.demand.users is None else self.demand.context_tokens
+        whole = self.demand.users is not None or self.engine.sets_room_aside
+        mean = self.demand.context_tokens if whole else self.demand.lengths.decode_context_tokens
         usual = max(memory.layout.request_blocks(ceil(mean)), 1)
         none, few = blocks <= 0, (blocks > 0) & (blocks < needed)
         if none.any():

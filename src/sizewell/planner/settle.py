@@ -10,6 +10,7 @@ import numpy as np
 
 from sizewell.costs.checkpoint import checkpoint_bytes
 from sizewell.costs.host_work import ON_HOST
+from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.costs.machines import machine_tags
 from sizewell.costs.rank_memory import RankMemories
@@ -30,7 +31,7 @@ from sizewell.planner.question import Question
 from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse
 from sizewell.planner.simulated_means import with_simulated_means
 from sizewell.planner.step_table import StepTable, StepWorks, step_table
-from sizewell.specs.deployment import Deployment, Pool
+from sizewell.specs.deployment import Deployment, EngineSettings, Pool
 from sizewell.specs.engine import HOST_TAG, EngineSpec
 
 
@@ -67,7 +68,8 @@ class Settler:
         """Return a candidate as a deployment."""
         machine = column.yard.machines[column.rows[row]]
         variant = no_larger_than_needed(column.variant, float(column.most_users_per_replica[row]))
-        deployment = self._deployment(variant, machine, int(column.replicas[row]))
+        in_flight = float(column.users_per_replica[row]) / variant.cut.dp
+        deployment = self._deployment(variant, machine, int(column.replicas[row]), in_flight)
         certainty = self._certainty(column, row)
         return Draft(
             column=column,
@@ -145,7 +147,7 @@ class Settler:
             placement=placement(deployment, moved, resident_s, reached) if moved else None,
         )
 
-    def _deployment(self, variant: Variant, machine: Machine, replicas: int) -> Deployment:
+    def _deployment(self, variant: Variant, machine: Machine, replicas: int, in_flight: float) -> Deployment:
         engine = variant.engine.on(machine.gpu.vendor, machine.gpu.compute_capability)
         memories = self.memories[variant.formats.weight]
         memory = memories.memory(variant.formats.kv, variant.cut, variant.settings, memories.telling(engine))
@@ -153,6 +155,8 @@ class Settler:
         blocks = memory.blocks(machine.gpu.total_bytes, share)
         longest = memory.layout.longest_sequence(blocks, variant.settings.max_model_len_tokens)
         settings = replace(variant.settings, memory_fraction=share, max_model_len_tokens=longest)
+        if engine.sets_room_aside:
+            settings = _set_aside(variant.settings, memory.layout, blocks, in_flight)
         pool = Pool(role="both", replicas=replicas, parallelism=variant.cut, settings=settings)
         return Deployment(
             model=self.question.model,
@@ -211,6 +215,16 @@ class Settler:
             known.fraction,
             f"median of {known.results} published results ({known.scope}); {'; '.join(known.sources)}",
         )
+
+
+def _set_aside(settings: EngineSettings, layout: CacheLayout, blocks: int, in_flight: float) -> EngineSettings:
+    """Return settings whose sequences all have room of full length in the cache: as many as there are such, or as
+    will be in flight, each shorter then; such an engine is told of no share of the memory.
+    """
+    long_ones = layout.concurrency(blocks, settings.max_model_len_tokens)
+    slots = max(1, int(min(settings.max_num_seqs, max(long_ones, ceil(in_flight)))))
+    longest = layout.longest_sequence(blocks // slots, settings.max_model_len_tokens)
+    return replace(settings, max_num_seqs=slots, max_model_len_tokens=longest)
 
 
 def no_larger_than_needed(variant: Variant, most_users: float) -> Variant:

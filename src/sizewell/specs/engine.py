@@ -245,6 +245,11 @@ class EngineSpec:
         """Return the tokens of the largest step that is captured as a graph."""
         return min(max_num_seqs * self.capture_factor, self.capture_limit, max_num_batched_tokens)
 
+    @property
+    def sets_room_aside(self) -> bool:
+        """Whether every sequence has room of full length from the start, whatever share of the memory that takes."""
+        return self.name == "llama.cpp"
+
     def pieced_tokens(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Return up to how many tokens steps with prompts run in captured pieces, attention between them; 0: never."""
         captures = self.name == "vllm" and self.profile == "v1"
