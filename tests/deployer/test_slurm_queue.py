@@ -8,7 +8,7 @@ import pytest
 
 from sizewell.deployer import slurm_queue
 from sizewell.deployer.programs import Said
-from sizewell.deployer.slurm_queue import entries, exit_code, seconds
+from sizewell.deployer.slurm_queue import entries, exit_code, refused, seconds
 from sizewell.specs.errors import BadInputError, UnreachableError
 
 GONE = Said(code=1, out="", err="slurm_load_jobs error: Invalid job id specified")
@@ -152,3 +152,14 @@ def test_words_are_no_times(text: str) -> None:
 @pytest.mark.parametrize(("text", "value"), [("0:0", 0), ("3:0", 3), ("0:9", -9), ("", None), ("None", None)])
 def test_exit_codes_are_read(text: str, value: int | None) -> None:
     assert exit_code(text) == value
+
+
+def test_nobody_who_answers_is_no_refusal() -> None:
+    silent = (
+        "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+        "sbatch: error: fetch_config: DNS SRV lookup failed sbatch: fatal: Could not establish a configuration source",
+        "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+    )
+    assert all(isinstance(refused(words), UnreachableError) for words in silent)
+    told = refused("sbatch: error: invalid partition specified: nowhere")
+    assert isinstance(told, BadInputError) and "nowhere" in str(told)

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from sizewell.deployer.launch import LOOPBACK
 from sizewell.deployer.log_file import GrowingLog, News, read_lines
 from sizewell.deployer.programs import PATIENCE_S, run
-from sizewell.deployer.slurm_queue import Entry, entries, node_address
+from sizewell.deployer.slurm_queue import Entry, entries, node_address, refused
 from sizewell.deployer.started import Keep, Part, Started, Stopped
 from sizewell.specs.errors import BadInputError, UnreachableError
 from sizewell.specs.standing import HttpFacts, JobFacts
@@ -40,7 +40,10 @@ class Slurm:
         self._begun_at: dict[str, float] = {}
 
     def start(self, keep: Keep) -> None:
-        """Submit the job; raises BadInputError with the scheduler's words where it refuses."""
+        """Submit the job.
+
+        Raises BadInputError with the scheduler's words where it refuses, UnreachableError where none answers.
+        """
         with (self._folder / TICKET).open("w") as ticket:
             try:
                 done = subprocess.run(
@@ -52,7 +55,7 @@ class Slurm:
             except subprocess.TimeoutExpired as error:
                 raise UnreachableError(f"sbatch did not answer within {PATIENCE_S:g} s") from error
         if done.returncode != 0:
-            raise BadInputError(f"SLURM refuses the job: {' '.join(done.stderr.split())}")
+            raise refused(" ".join(done.stderr.split()))
         self._started = replace(self._started, parts=self._parts())
         keep(self._started.parts)
 
@@ -149,13 +152,13 @@ class Slurm:
 
 
 def rehearse(files: Mapping[str, str]) -> str:
-    """Return the verdict on a job that is not to run; raises BadInputError with the scheduler's words."""
+    """Return the verdict on a job that is not to run; raises what `refused` says of one."""
     with TemporaryDirectory(prefix="sizewell-") as folder:
         ((name, text),) = files.items()
         (Path(folder) / name).write_text(text, encoding="utf-8")
         said = run(["sbatch", "--test-only", name], folder=Path(folder))
     if said.code != 0:
-        raise BadInputError(f"SLURM would refuse the job: {said.complaint}")
+        raise refused(said.complaint)
     return said.complaint
 
 

@@ -21,6 +21,8 @@ WAITING = frozenset(
 )  # fmt: skip
 RUNNING = frozenset({"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "RESIZING"})
 NO_SUCH_JOB = "Invalid job id"
+SILENT = ("nable to contact slurm controller", "establish a configuration source", "timed out", "Zero Bytes")
+"""What sbatch says where no controller answers, or none can be found."""
 FIELDS = "%i|%T|%r|%N|%M|%l|%S"
 _TIMES = tuple(
     re.compile(form)
@@ -86,6 +88,13 @@ class Entry:
     def _hold(self) -> str:
         """The scheduler's reason, else its word for a state that is no usual one."""
         return self.reason.removeprefix("None") or ("" if self.state in ("PENDING", "RUNNING") else self.state)
+
+
+def refused(complaint: str) -> BadInputError | UnreachableError:
+    """Return the error a failed submission is: nobody answers, or they will not have it."""
+    if any(words in complaint for words in SILENT):
+        return UnreachableError(f"SLURM does not answer: {complaint}")
+    return BadInputError(f"SLURM refuses the job: {complaint}")
 
 
 def entries(job: str) -> Mapping[str, Entry]:
