@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sizewell.calibrator.beliefs import Belief, revised
-from sizewell.calibrator.measured_runs import MeasuredRun, RunEvidence, run_beliefs
+from sizewell.calibrator.measured_runs import ASKED, MeasuredRun, RunEvidence, run_beliefs
 from sizewell.calibrator.own import Own, fit_own
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.machine_code import CodeFolder
@@ -44,7 +44,7 @@ def measured(model: str, users: int, scales: dict[str, float], number: int = 0) 
 def fit(runs: list[MeasuredRun]) -> Own:
     evidence, beliefs = RunEvidence(runs=tuple(runs), reference=SHIPPED, store=CodeFolder.usual()), run_beliefs(runs)
     return fit_own(
-        lambda logs, free: evidence.observe(beliefs, logs, free), beliefs, evidence.apart,
+        lambda logs, free: evidence.observe(beliefs, logs, free), beliefs, evidence.apart, ASKED,
         errors=lambda logs: evidence.errors(beliefs, logs),
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_two_models_tell_memory_from_launches_within_the_stated_spread() -> None
 def test_what_one_load_cannot_tell_apart_is_said_and_not_guessed() -> None:
     own = fit([measured(LARGE, 1, HIDDEN)])
     reasons = {belief.factor: reason for belief, reason in zip(own.beliefs, own.reasons, strict=True)}
-    assert reasons["relative_link"] == "nothing measured depends on it"
+    assert reasons["relative_link"] == "a little of it changes nothing measured"
     assert any("fitted for both" in reason for reason in reasons.values())
     assert own.improves
     for belief, log, known in zip(own.beliefs, own.fitted.logs, own.known, strict=True):
@@ -119,6 +119,8 @@ def test_runs_that_say_little_are_refused_in_words() -> None:
     refused(good.run.rows(0, 5), "run 7: 5 of 5 requests were served")
     refused(replace(good.run, status=np.full(12, FAILED, dtype=np.int8)), "0 of 12")
     refused(replace(good.run, cached_tokens=good.run.input_tokens // 2), "prefix cache")
+    with pytest.raises(BadInputError, match="prefix cache"):
+        MeasuredRun.of(7, good.deployment, good.run, 4, cached_fraction=0.8)
 
 
 def test_a_run_the_stated_deployment_would_have_refused_is_left_out() -> None:
@@ -129,3 +131,27 @@ def test_a_run_the_stated_deployment_would_have_refused_is_left_out() -> None:
     stated = replace(good.deployment, pools=(replace(pool, settings=short),))
     with pytest.raises(BadInputError, match=r"run 7: it served requests of 516 tokens.* takes 515: .*--max-model-len"):
         MeasuredRun.of(7, stated, good.run, 4)
+
+
+def test_a_server_with_fewer_seats_than_were_stated_is_no_slow_machine() -> None:
+    """Its queue was once explained by factors of 1, give or take 65 %, and saved."""
+
+    stated = measured(LARGE, 12, {}).deployment
+    (pool,) = stated.pools
+    two_seats = replace(stated, pools=(replace(pool, settings=replace(pool.settings, max_num_seqs=2)),))
+    served = deployed(two_seats, (ledger(two_seats),), SHIPPED)
+    run = play(served, Requests.of(np.zeros(36), 100, 32, concurrency=12), Options(store=CodeFolder.usual())).run
+    own = fit([MeasuredRun.of(7, stated, replace(run, origin="measured"), 12)])
+    assert own.before_fraction > 1
+    assert not own.is_explained and not own.improves
+
+
+def test_every_run_says_how_far_off_it_was_and_is() -> None:
+    runs = tuple(measured(SMALL, users, {"relative_hbm": 0.7}) for users in (1, 2, 4))
+    evidence, beliefs = RunEvidence(runs=runs, reference=SHIPPED), run_beliefs(runs)
+    zeros = np.zeros(len(beliefs))
+    found = evidence.ratios(beliefs, zeros)
+    assert found.shape == (3, 2)
+    assert np.allclose(np.log(found).ravel(), evidence.errors(beliefs, zeros))
+    whole = RunEvidence(runs=runs[:1], reference=SHIPPED)
+    assert np.allclose(whole.ratios(beliefs, zeros)[0], found[0], rtol=0.02)

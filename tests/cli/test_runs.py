@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -165,3 +166,14 @@ def test_what_is_not_there_is_said(say: Say, monkeypatch: pytest.MonkeyPatch, tm
     words = ("simulate", "llama-3.1-8b", "--on", "1xh100", "--answer", "2", "--requests", "2", "--keep", "x")
     said = say("-q", *words)
     assert said.code == 2 and "SIZEWELL_HOME" in said.complaint
+
+
+def test_a_kept_run_of_a_model_in_a_folder_is_diagnosed(kept: Say, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    shipped = files("sizewell.catalog") / "data" / "models" / "Qwen--Qwen2.5-0.5B.json"
+    (folder / "config.json").write_text(shipped.read_text())
+    load = ("--users", "2", "--input", "100", "--answer", "10")
+    assert kept("simulate", str(folder), "--on", "l4", *load, "--requests", "12", "--keep", "x").code == 0
+    number = kept("runs", "list", "--json").document["runs"][-1]["id"]
+    assert kept("diagnose", str(number), "--json").document["findings"]

@@ -69,6 +69,9 @@ def test_a_hidden_machine_is_learnt_and_the_next_prediction_is_better(
         assert said.code == 0, said.err
         learnt = said.document
         after = bench(say, served, "--concurrency", "5")
+        bench(say, served, "--concurrency", "4", "--shared-prefix", "48", "--keep", "shared")
+        refused = say("calibrate", "--from-runs", str(say("runs", "list", "--json").document["runs"][-1]["id"]))
+    assert refused.code == 2 and "a prefix cache knew its prompts" in refused.err
     assert error(before) > 0.5
     assert error(after) < 0.4 * error(before)
     assert learnt["after_fraction"] < 0.5 * learnt["before_fraction"]
@@ -76,7 +79,7 @@ def test_a_hidden_machine_is_learnt_and_the_next_prediction_is_better(
     assert memory["determined"]
     assert abs(math.log(memory["scale"] / HIDDEN["relative_hbm"])) < 2 * math.log1p(memory["spread_fraction"]), memory
     listed = say("runs", "list", "--json").document["runs"]
-    measured = [run for run in listed if run["origin"] == "measured"]
+    measured = [run for run in listed if run["origin"] == "measured" and not run["name"].startswith("shared")]
     assert learnt["runs"] == [run["id"] for run in measured] and all(run["predicted"] for run in measured)
     kept = say("runs", "list", "--of", "calibrations", "--json").document["calibrations"]
     assert [one["name"] for one in kept] == ["mine"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sizewell.calibrator.beliefs import Belief, Floats, revised
 from sizewell.calibrator.fit import NOISE, Evidence
-from sizewell.calibrator.own import ENGINE, HELD_BACK_EVERY, MACHINE
+from sizewell.calibrator.own import ENGINE, HELD_BACK_EVERY, MACHINE, Asked
 from sizewell.costs.ledger import ledger
 from sizewell.simulator.compiled import CodeStore
 from sizewell.simulator.deployment import deployed
@@ -40,6 +40,8 @@ NUDGES = (0.1, 0.2)
 or let a prompt just miss its batch."""
 NEARBY = 0.05
 """ln by which multipliers may have moved since slopes were taken."""
+ASKED = Asked(most_fraction=0.3)
+"""Simulations of a machine that is known are off by a few percent; a limit on seats nobody stated, by several times."""
 RUN_NOISE = 0.05
 """Spread of a run's figures between repetitions on one machine, ln."""
 OFFSET = 0.5
@@ -56,8 +58,12 @@ class MeasuredRun:
     run: Run
 
     @classmethod
-    def of(cls, number: int, deployment: Deployment, run: Run, concurrency: int | None) -> MeasuredRun:
+    def of(
+        cls, number: int, deployment: Deployment, run: Run, concurrency: int | None, cached_fraction: float = 0.0
+    ) -> MeasuredRun:
         """Return a kept run made ready, its requests in the order they were sent; of a closed loop with `concurrency`.
+
+        `cached_fraction` of its prompts were found in a cache, where its requests do not tell themselves.
 
         Raises BadInputError for a run too short, with failures, with prompts that a cache knew, or with requests that
         are longer than the stated deployment takes: the simulation would refuse what was served.
@@ -68,7 +74,8 @@ class MeasuredRun:
                 f"run {number}: {len(rows)} of {len(run)} requests were served; a calibration needs "
                 f"{FEWEST_REQUESTS} or more, and {LEAST_SERVED:.0%} of all"
             )
-        if run.cached_tokens[rows].sum() > MOST_CACHED * run.input_tokens[rows].sum():
+        told = run.cached_tokens[rows].sum() / max(run.input_tokens[rows].sum(), 1)
+        if max(told, cached_fraction) > MOST_CACHED:
             raise BadInputError(f"run {number}: a prefix cache knew its prompts: bench with prompts of their own")
         longest = int((run.input_tokens[rows] + run.output_tokens[rows]).max())
         most = min(pool.settings.max_model_len_tokens for pool in deployment.pools)
@@ -128,6 +135,15 @@ class RunEvidence:
         """Return errors alone, which one play of every run tells."""
         measured = np.concatenate([self._figures(at, each.run) for at, each in enumerate(self.runs)])
         return np.asarray(self._simulated(beliefs, logs) - measured)
+
+    def ratios(self, beliefs: Sequence[Belief], logs: Floats) -> Floats:
+        """Return simulated over measured TTFT and TPOT of each run [R, 2], the mean of its parts."""
+        errors, at, found = self.errors(beliefs, logs).reshape(-1, 2), 0, []
+        for number in range(len(self.runs)):
+            parts = len(self._parts(number))
+            found.append(errors[at : at + parts].mean(axis=0))
+            at += parts
+        return np.exp(found)
 
     def _slopes(self, beliefs: Sequence[Belief], logs: Floats, free: NDArray[np.bool_]) -> Floats:
         """Return the slopes [N, P], 0 of what is not free; those of a place nearby are taken again."""

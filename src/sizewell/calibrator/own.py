@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,11 +42,13 @@ Errors = Callable[[Floats], Floats]
 class Asked:
     """What a gain on held-back measurements must be to count: so many standard errors of it, such a share of the error.
 
-    Chance passes the first where measurements are many, the second where they are few.
+    Chance passes the first where measurements are many, the second where they are few. `most_fraction`: error that may
+    be left; beyond it something else was measured than what was stated.
     """
 
     standard_errors: float = 0.0
     share: float = 0.0
+    most_fraction: float = inf
 
 
 ANY_GAIN = Asked()
@@ -77,7 +80,12 @@ class Own:
     def improves(self) -> bool:
         """Whether held-back measurements are predicted better than before, by as much as was asked."""
         enough = self.after_fraction < (1 - self.asked.share) * self.before_fraction
-        return enough and self.gain_errors >= self.asked.standard_errors
+        return enough and self.is_explained and self.gain_errors >= self.asked.standard_errors
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether no more error is left than a machine can be the reason of."""
+        return self.after_fraction <= self.asked.most_fraction
 
 
 def own_beliefs(tags: Sequence[str]) -> tuple[Belief, ...]:
@@ -137,7 +145,7 @@ def _indistinct(evidence: Evidence, beliefs: Sequence[Belief]) -> tuple[str, ...
     """Return why beliefs cannot be told by these measurements; of several that act alike the strongest can."""
     sizes = np.linalg.norm(evidence.slopes, axis=0)
     turned = evidence.slopes / np.maximum(sizes, 1e-12)
-    reasons = ["nothing measured depends on it"] * len(beliefs)
+    reasons = ["a little of it changes nothing measured"] * len(beliefs)
     told: list[int] = []
     for at in np.argsort(-sizes, kind="stable"):
         if np.abs(evidence.slopes[:, at]).max() < SEEN:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sizewell.calibrator.beliefs import Belief
     from sizewell.calibrator.fit import Evidence
     from sizewell.calibrator.own import Own
-    from sizewell.cli.calibrate_figures import About
+    from sizewell.cli import calibrate_figures, calibrate_runs
     from sizewell.planner.measured_point import PointRow
     from sizewell.planner.point_cases import PointCase
     from sizewell.specs.calibration import Efficiencies
@@ -70,22 +70,20 @@ class Fit:
     """A fit with what is told beside it, the command it came from, and whether records keep it."""
 
     own: Own
-    told: Mapping[str, object]
     source: str
     kept: bool
-    about: About | None = None
+    about: calibrate_figures.About | calibrate_runs.About | None = None
 
     @property
     def document(self) -> dict[str, object]:
         """Return it as JSON has it."""
-        return {"about": None, "runs": [], "rows": [], "kinds": [], **self.told, **_document(self.own)}
+        told = self.about.document if self.about else {}
+        return {"about": None, "runs": [], "fits": [], "rows": [], "kinds": [], **told, **_document(self.own)}
 
     def show(self) -> None:
         """Print its tables."""
         if self.about:
-            from sizewell.cli.calibrate_figures import show_lots
-
-            show_lots(self.about)
+            self.about.show()
         _show(self.own)
 
 
@@ -101,18 +99,18 @@ def _from_runs(numbers: Sequence[str], save: str | None) -> Fit:
 
     own, about = calibrate_runs.fitted(numbers, save)
     source = f"sizewell calibrate --from-runs {' '.join(map(str, about.runs))}"
-    return Fit(own=own, told={"about": about.machine, "runs": about.runs}, source=source, kept=True)
+    return Fit(own=own, source=source, kept=True, about=about)
 
 
 def _from_figures(files: Sequence[Path], save: str | None) -> Fit:
     from sizewell.cli import calibrate_figures
 
     own, about = calibrate_figures.fitted(files, save)
-    return Fit(own=own, told=about.document, source=_said(files), kept=True, about=about)
+    return Fit(own=own, source=_said(files), kept=True, about=about)
 
 
 def _from_points(files: Sequence[Path], save: str | None) -> Fit:
-    return Fit(own=_fitted(files, save), told={}, source=_said(files), kept=False)
+    return Fit(own=_fitted(files, save), source=_said(files), kept=False)
 
 
 def _said(files: Sequence[Path]) -> str:
@@ -257,6 +255,11 @@ def _save(own: Own, name: str, measured: str) -> None:
     from sizewell.catalog.calibrations import save_scales
     from sizewell.specs.calibration import Factor
 
+    if not own.is_explained:
+        raise MissedGateError(
+            f"not saved: held-back figures stay {own.after_fraction:.1%} off, more than a machine explains: what was "
+            "served is not what was stated (its flags, what else ran); leave out the runs that lie far off"
+        )
     if not own.improves:
         chance = "no more than chance gives; " if own.after_fraction < own.before_fraction else ""
         raise MissedGateError(

@@ -62,6 +62,16 @@ class About:
             ],
         }  # fmt: skip
 
+    def show(self) -> None:
+        """Print what becomes of each kind of figure."""
+        rows = [
+            (lot.before.kind, lot.before.op, lot.before.dtype, str(lot.before.figures), _ratio(lot.before),
+             _ratio(lot.after), lot.why or "fitted")
+            for lot in self.lots
+        ]  # fmt: skip
+        heads = ("kind", "op", "|type", ">n", ">before", ">after", "")
+        show(table(f"{self.machine}: predicted over measured time, median", heads, rows))
+
 
 def fitted(files: Sequence[Path], save: str | None) -> tuple[Own, About]:
     """Return what figures say of their one machine, beside all calibrations in force but the one written again.
@@ -88,17 +98,6 @@ def fitted(files: Sequence[Path], save: str | None) -> tuple[Own, About]:
     models = {name: read_model(name) for name in {row.figure.probe.model for row in rows} if name}
     lots = _lots(rows, place, (reference, _with(reference, own)), models)
     return own, About(machine=place.gpu.key, rows=rows, lots=lots)
-
-
-def show_lots(about: About) -> None:
-    """Print what becomes of each kind of figure."""
-    rows = [
-        (lot.before.kind, lot.before.op, lot.before.dtype, str(lot.before.figures), _ratio(lot.before),
-         _ratio(lot.after), lot.why or "fitted")
-        for lot in about.lots
-    ]  # fmt: skip
-    heads = ("kind", "op", "|type", ">n", ">before", ">after", "")
-    show(table(f"{about.machine}: predicted over measured time, median", heads, rows))
 
 
 def _ratio(lot: Reach) -> str:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from sizewell.cli.output import talk
+from sizewell.cli.keeping import CACHED
+from sizewell.cli.output import show, table, talk
+from sizewell.cli.plan_file import named_in
 from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -24,11 +26,47 @@ SAY_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """A run that was learnt from: simulated over measured TTFT and TPOT, before and with what it taught."""
+
+    run: int
+    before: tuple[float, float]
+    after: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """The machine and engine of some runs, in words, and the numbers of the runs."""
+    """The machine and engine of some runs, in words, and what becomes of each run."""
 
     machine: str
-    runs: tuple[int, ...]
+    learnt: tuple[Learnt, ...]
+
+    @property
+    def runs(self) -> tuple[int, ...]:
+        """The numbers of the runs."""
+        return tuple(each.run for each in self.learnt)
+
+    @property
+    def document(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        fits = [
+            {
+                "run": each.run,
+                "ttft_before_ratio": each.before[0], "ttft_after_ratio": each.after[0],
+                "tpot_before_ratio": each.before[1], "tpot_after_ratio": each.after[1],
+            }
+            for each in self.learnt
+        ]  # fmt: skip
+        return {"about": self.machine, "runs": self.runs, "fits": fits}
+
+    def show(self) -> None:
+        """Print what becomes of each run."""
+        rows = [
+            (str(each.run), *(f"{ratio:.2f}" for pair in zip(each.before, each.after, strict=True) for ratio in pair))
+            for each in self.learnt
+        ]
+        heads = ("run", ">TTFT before", ">with it", ">TPOT before", ">with it")
+        show(table(f"{self.machine}: predicted over measured", heads, rows))
 
 
 def fitted(numbers: Sequence[str], save: str | None) -> tuple[Own, About]:
@@ -38,7 +76,7 @@ def fitted(numbers: Sequence[str], save: str | None) -> tuple[Own, About]:
     """
     import numpy as np
 
-    from sizewell.calibrator.measured_runs import RunEvidence, run_beliefs
+    from sizewell.calibrator.measured_runs import ASKED, RunEvidence, run_beliefs
     from sizewell.calibrator.own import fit_own
     from sizewell.catalog.calibrations import read_efficiencies
     from sizewell.catalog.machine_code import CodeFolder
@@ -47,8 +85,8 @@ def fitted(numbers: Sequence[str], save: str | None) -> tuple[Own, About]:
     records = Records.usual()
     entries = _entries(records, numbers)
     runs = _measured(records, entries, lenient=not numbers)
-    about = About(machine=" under ".join(_place(entries[0])), runs=tuple(each.number for each in runs))
-    talk(f"{about.machine}: runs {', '.join(map(str, about.runs))}")
+    machine = " under ".join(_place(entries[0]))
+    talk(f"{machine}: runs {', '.join(str(each.number) for each in runs)}")
     evidence = RunEvidence(runs=runs, reference=read_efficiencies(without=save), store=CodeFolder.usual())
     beliefs, told_s = run_beliefs(runs), [monotonic()]
 
@@ -61,7 +99,13 @@ def fitted(numbers: Sequence[str], save: str | None) -> tuple[Own, About]:
             )
         return seen
 
-    return fit_own(observe, beliefs, evidence.apart, errors=lambda logs: evidence.errors(beliefs, logs)), about
+    own = fit_own(observe, beliefs, evidence.apart, ASKED, lambda logs: evidence.errors(beliefs, logs))
+    ratios = (evidence.ratios(beliefs, logs).tolist() for logs in (0 * own.fitted.logs, own.fitted.logs))
+    learnt = (
+        Learnt(run=each.number, before=tuple(before), after=tuple(after))
+        for each, before, after in zip(runs, *ratios, strict=True)
+    )
+    return own, About(machine=machine, learnt=tuple(learnt))
 
 
 def _entries(records: Records, numbers: Sequence[str]) -> list[RunEntry]:
@@ -99,7 +143,8 @@ def _measured(records: Records, entries: Sequence[RunEntry], *, lenient: bool) -
         concurrency = entry.workload.get("concurrency")
         try:
             found.append(MeasuredRun.of(
-                entry.id, _deployment(entry), records.run(entry.id)[1], int(concurrency) if concurrency else None
+                entry.id, _deployment(entry), records.run(entry.id)[1], int(concurrency) if concurrency else None,
+                float(entry.workload.get(CACHED, 0.0)),
             ))  # fmt: skip
         except BadInputError as error:
             if not lenient:
@@ -144,7 +189,7 @@ def _restated(path: str, found: Mapping[str, Any]) -> tuple[str, str, int, str, 
     engine = f"{found['engine']['name']}@{found['engine']['version']}"
     setup = Setup(engine=engine, formats=formats, stated=stated)
     return (
-        found.get("read_from", found["model"]),
+        named_in(found),
         f"{found['gpus_per_node']}x{found['gpu']}",
         found["nodes"],
         found["node"],

@@ -48,6 +48,8 @@ def _server(target: str, given: Mapping[str, Any], client: ClientFacts | None) -
     url = base_url(target.rstrip("/").removesuffix("/metrics"))
     headers = secret_from(os.environ, given["api_key_env"]).headers
     window_s, every_s = given["window"] or WINDOW_S, given["every"] or EVERY_S
+    if given["plan_file"] is not None:
+        _stated(given)  # what is wrong with it is said before anybody watches
     talk(f"watching {url} for {window_s:g} s")
     pages: list[str] = []
     try:
@@ -132,20 +134,20 @@ def _engine(name: str, version: str) -> str:
 
 def _run(number: int, given: Mapping[str, Any], client: ClientFacts | None) -> tuple[Observation, Known]:
     from sizewell.advisor.played import observed
-    from sizewell.cli.plan_file import rebuilt
+    from sizewell.cli.plan_file import named_in, rebuilt
     from sizewell.records.store import Records
 
     entry, run = Records.usual().run(number)
     deployment = _stated(given)
     if deployment is None and len(entry.deployment.get("pools", ())) == 1:
-        deployment = rebuilt(entry.deployment, entry.deployment["model"], given["assume"])
+        deployment = rebuilt(entry.deployment, named_in(entry.deployment), given["assume"])
     return observed(run, client), _known(deployment, given)
 
 
 def _document(path: Path, given: Mapping[str, Any], client: ClientFacts | None) -> tuple[Observation, Known]:
     """Return what the JSON of `simulate` or `bench` says: means, and the deployment where it names one."""
     from sizewell.advisor.played import Summary, summarised
-    from sizewell.cli.plan_file import rebuilt
+    from sizewell.cli.plan_file import named_in, rebuilt
 
     try:
         whole = json.loads(_read(path))
@@ -161,7 +163,7 @@ def _document(path: Path, given: Mapping[str, Any], client: ClientFacts | None) 
         )  # fmt: skip
         deployment = _stated(given)
         if deployment is None and point["deployment"] is not None and len(point["deployment"]["pools"]) == 1:
-            deployment = rebuilt(point["deployment"], point["deployment"]["model"], given["assume"])
+            deployment = rebuilt(point["deployment"], named_in(point["deployment"]), given["assume"])
         return summarised(summary, client), _known(deployment, given)
     except (ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, RecursionError) as error:
         raise BadInputError(f"{path}: is no run: write one with sizewell simulate or bench, --json") from error
@@ -171,15 +173,15 @@ def _stated(given: Mapping[str, Any]) -> Deployment | None:
     from sizewell.catalog.models import read_model
     from sizewell.cli import questions
     from sizewell.cli.options import setup_of
-    from sizewell.cli.plan_file import read_planned, rebuilt
+    from sizewell.cli.plan_file import named_in, read_planned, rebuilt
     from sizewell.traffic.workload import Workload
 
     if given["plan_file"] is not None:
         found = read_planned(given["plan_file"]).deployment
         if len(found["pools"]) != 1:
             path, pools = given["plan_file"], len(found["pools"])
-            raise BadInputError(f"{path}: {pools} pools: `sizewell diagnose` takes a plan of one pool only")
-        return rebuilt(found, found["model"], given["assume"])
+            raise BadInputError(f"--plan {path}: {pools} pools: `sizewell diagnose` takes a plan of one pool only")
+        return rebuilt(found, named_in(found), given["assume"])
     if given["machine"] is None:
         return None
     if given["model"] is None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 READ_FROM = "read_from"
 """Field of a kept deployment: what the model is read from where its name alone does not tell."""
+CACHED = "cached_fraction"
+"""Field of what a measured run was offered: the share of its prompt tokens that a prefix cache knew, which few servers
+tell of each request."""
 
 
 def keep_plan(kind: str, document: Mapping[str, object], name: str, model: str) -> None:
@@ -28,10 +31,13 @@ def keep_plan(kind: str, document: Mapping[str, object], name: str, model: str) 
     from sizewell.records.store import Records
 
     told = {"schema": f"sizewell/{kind}/1", **json_ready(document)}
-    for each in (*told.get("plans", [told]), *told.get("splits", ())):
+    plans = told.get("plans", [told])
+    for each in (*plans, *told.get("splits", ())):
         each["deployment"] |= _origin(model)
     number = Records.usual().keep("plans", name, told)
-    talk(f"kept as plan {number}: sizewell bench --plan {number} --keep NAME measures it")
+    split = plans and len(plans[0]["deployment"]["pools"]) > 1
+    use = f"render --plan {number} writes what starts it" if split else f"bench --plan {number} --keep NAME measures it"
+    talk(f"kept as plan {number}: sizewell {use}")
 
 
 def keep_simulation(found: Simulation, name: str, model: str) -> None:
@@ -74,6 +80,7 @@ def _keep_point(
         predicted = _keep_simulation(records, played, name, given["model"], plan)
     offer = point.measured.offer
     traffic = json_ready(traffic_object(Offered(requests=offer.requests, until_s=offer.until_s)))
+    traffic[CACHED] = point.measured.cached_fraction
     return records.keep_run(point.measured.run, name, deployment, traffic, Links(plan=plan, predicted=predicted))
 
 

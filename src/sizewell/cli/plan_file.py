@@ -45,7 +45,7 @@ class Planned:
         said = self.deployment
         settings, engine = said["pools"][0]["settings"], said["engine"]
         values = {
-            "model": said.get("read_from", said["model"]),
+            "model": named_in(said),
             "machine": f"{said['gpus_per_node']}x{said['gpu']}",
             "nodes": said["nodes"],
             "node": said["node"],
@@ -182,10 +182,12 @@ def _flags_for(planned: Planned, ctx: click.Context) -> dict[str, Any]:
     """Return a plan's flags; raises BadInputError for several pools where the command has no flags for them."""
     pools = len(planned.deployment["pools"])
     if pools != 1 and not any(param.name == "prefill" for param in ctx.command.params):
-        raise BadInputError(f"{planned.path}: {pools} pools: `sizewell {ctx.info_name}` takes a plan of one pool only")
+        raise BadInputError(
+            f"--plan {planned.path}: {pools} pools: `sizewell {ctx.info_name}` takes a plan of one pool only"
+        )
     if planned.deployment.get("decode_on") and all(param.name != "decode_on" for param in ctx.command.params):
         raise BadInputError(
-            f"{planned.path}: its pools stand on two kinds of accelerators: only `sizewell simulate` takes it"
+            f"--plan {planned.path}: its pools stand on two kinds of accelerators: only `sizewell simulate` takes it"
         )
     return planned.flags()
 
@@ -208,6 +210,11 @@ def read_deployment_file(path: str, number: int, ctx: click.Context, split: int 
     if limits["statistic"] != "mean" and all(param.name != "statistic" for param in ctx.command.params):
         limits = {}
     return {**_flags_for(planned, ctx), **planned.load_flags(), **limits}
+
+
+def named_in(document: Mapping[str, Any]) -> str:
+    """Return what names the model of a deployment that was written down: where it was read from, where that is told."""
+    return str(document.get("read_from", document["model"]))
 
 
 def rebuilt(document: Mapping[str, Any], model: str, assumed: tuple[str, ...]) -> Deployment:

@@ -51,6 +51,13 @@ class Measured:
     cpu_fraction: float
     begun_unix_s: float | None
 
+    @property
+    def cached_fraction(self) -> float:
+        """Share of prompt tokens that a prefix cache knew, by the server's counters, else as far as prompts share."""
+        if self.counters.queried and self.counters.hits is not None:
+            return self.counters.hits / self.counters.queried
+        return float(self.offer.requests.shared_tokens.sum() / self.offer.requests.input_tokens.sum())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchJob:
