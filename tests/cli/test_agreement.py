@@ -6,9 +6,15 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
-from sizewell import Limits, Plan, Question, Slo, Workload, explain_deployment, plan, read_model
+from sizewell import Limits, Plan, Question, Slo, Workload, explain, explain_deployment, plan, read_model
+from sizewell.cli.questions import Setup
+from sizewell.cli.simulations import simulate_deployment
+from sizewell.cli.traffic_flags import Offered
+from sizewell.specs.deployment import Formats
+from sizewell.traffic.requests import Requests
 
 Say = Callable[..., Any]
 
@@ -38,6 +44,27 @@ def test_a_plan_and_its_explanation_are_one_answer(model: str, gpu: str, load: W
     assert told.memory.weight_bytes == best.memory.weight_bytes
     assert told.step.bound_by == best.service.bound_by
     assert told.step.total_s <= told.served.tpot_s.value * best.deployment.pools[0].parallelism.pp * 1.01
+
+
+def test_everybody_at_once_waits_as_long_in_a_plan_as_in_a_simulation(say: Say) -> None:
+    """In closed form it was half as long: prompts that come together were priced as beside sequences that decode."""
+    load = Workload(users=8, input_tokens=600, answer_tokens=60)
+    best = _best("llama-3.1-8b", load, "l4-24gb")
+    assert best.details is not None and best.deployment.pools[0].replicas == 1
+    played = simulate_deployment(best.deployment, Offered(requests=Requests.of(np.zeros(8), 600, 60, concurrency=8)))
+    assert played.score is not None
+    assert best.details.burst_ttft_s.value == pytest.approx(played.score.ttft.mean_s, rel=1e-6)
+
+
+def test_as_many_sequences_decode_as_the_stated_means_say() -> None:
+    """Where prompts take most of the time closed forms count fewer than the simulation whose means are stated."""
+    load = Workload(users=16, input_tokens=800, answer_tokens=100)
+    words = Setup(formats=Formats(weight="awq-int4"))
+    found = explain("deepseek-r1-distill-qwen-32b", "2xrtx-4090", load, words)
+    assert found.served is not None and found.step is not None
+    decoding = 16 * (1 - found.served.ttft_s.value / found.served.e2e_s.value)
+    assert found.served.sequences_per_replica == pytest.approx(decoding, rel=0.01)
+    assert found.step.sequences == found.served.sequences_per_replica
 
 
 def test_the_command_line_and_python_give_the_same(say: Say) -> None:

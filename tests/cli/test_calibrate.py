@@ -62,6 +62,17 @@ def test_a_slow_machine_is_learnt_kept_and_used(own: Path, tmp_path: Path, capsy
     assert own.exists()
     assert kept.scales["gpu:l40s-48gb"]["relative_hbm"].value < 0.9
     assert kept.name.endswith("+mine")
+    tags = ("gpu:l40s-48gb", "engine:vllm")
+    assert (kept.calibrated_by(tags), kept.calibrated_by(("gpu:h100-sxm-80gb", "engine:sglang"))) == (("mine",), ())
+    load = ["--users", "4", "--input", "100", "--answer", "20"]
+    for words in (["explain"], ["simulate", "--requests", "8"]):
+        assert run([*words, "llama-3.1-8b", "--on", "l40s", *load]) == 0
+        assert "calibrated by mine of your catalogue" in capsys.readouterr().out
+    assert run(["explain", "llama-3.1-8b", "--on", "l40s", *load, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["calibrated_by"] == ["mine"] and told["served"]["tpot_s"]["provenance"] == "calibrated"
+    assert run(["plan", "llama-3.1-8b", "--gpu", "l40s", *load]) == 0
+    assert "Calibrations: mine, of your catalogue" in capsys.readouterr().out
     assert run(["calibrate", str(figures), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["before_fraction"] < 0.1

@@ -72,6 +72,13 @@ def test_users_keep_so_many_requests_in_flight(say: Say) -> None:
     assert in_flight == pytest.approx(4, rel=0.02)
 
 
+def test_users_who_keep_step_are_said_to(say: Say) -> None:
+    load = ("--on", "h100", "--input", "100", "--answer", "10", "--requests", "24")
+    assert "keep in step" in say("simulate", "llama-3.1-8b", *load, "--users", "4").out
+    for other in (("--users", "4", "--length-sigma", "0.5"), ("--users", "1"), ("--rate", "4/s")):
+        assert "keep in step" not in say("simulate", "llama-3.1-8b", *load, *other).out
+
+
 def test_a_workload_file_says_what_flags_cannot(say: Say, tmp_path: Path) -> None:
     file = tmp_path / "talk.toml"
     file.write_text(

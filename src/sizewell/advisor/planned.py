@@ -120,16 +120,17 @@ def _phases(planned: Planned, predicted: Pace) -> tuple[Phase, ...]:
             causes={"prefill compute": prefill_s},
         ),
     ]  # fmt: skip
-    there = load.input_tokens
+    there, before = load.input_tokens, 1.0  # the first token is there when the prompt is computed
     for name, tokens in generated:
         if tokens:
             there += tokens
-            phases.append(_generated(name, tokens, there * each, planned.tpot_s, predicted))
+            seconds = (tokens - before) * planned.tpot_s
+            phases.append(_generated(name, tokens, there * each, seconds, predicted))
+            before = 0.0
     return tuple(phases)
 
 
-def _generated(name: str, tokens: float, kv_bytes: float, tpot_s: float, predicted: Pace) -> Phase:
-    seconds = tokens * tpot_s
+def _generated(name: str, tokens: float, kv_bytes: float, seconds: float, predicted: Pace) -> Phase:
     shares = sorted(predicted.between.items(), key=lambda cause: -cause[1])
     causes = {cause: spent / predicted.token_s * seconds for cause, spent in shares if spent > 0}
     return Phase(name=name, seconds=seconds, tokens=tokens, kv_bytes=kv_bytes, causes=causes)

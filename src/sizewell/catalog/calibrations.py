@@ -82,7 +82,9 @@ def _scaled(shipped: Efficiencies, path: Path) -> Efficiencies:
             kept[factor] = replace(scale, value=scale.value * times)
     parts = {part for tag in more for part in tag.split("+")}
     tags = frozenset(part for part in parts if part.startswith(("gpu:", "engine:")))
-    return replace(shipped, name=f"{shipped.name}+{path.stem}", scales=scales, measured=shipped.measured | tags)
+    owned = {**shipped.owned, **{tag: (*shipped.owned.get(tag, ()), path.stem) for tag in more}}
+    name, measured = f"{shipped.name}+{path.stem}", shipped.measured | tags
+    return replace(shipped, name=name, scales=scales, measured=measured, owned=owned)
 
 
 def _shipped(name: str) -> Efficiencies:

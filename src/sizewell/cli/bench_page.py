@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sizewell.cli.documents import Object, deployment_object
 from sizewell.cli.output import amount, duration, print_json, show, table, talk
+from sizewell.cli.simulations import IN_STEP
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,6 +27,8 @@ def say(answer: Answer, *, as_json: bool) -> None:
         print_json("bench", bench_object(answer))
     else:
         show(*page(answer))
+    if any(point.measured.offer.requests.keep_step for point in answer.points):
+        talk(IN_STEP)
     for line in missed(answer):
         talk(f"warning: {line}")
 

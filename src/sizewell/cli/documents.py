@@ -121,6 +121,7 @@ def explanation_object(answer: Explanation, contexts: Sequence[int]) -> Object:
     return {
         "model": model_object(answer.deployment.model),
         "deployment": deployment_object(answer.deployment),
+        "calibrated_by": answer.calibrated_by,
         "workload": answer.workload,
         "memory": ledger_object(answer.memory, contexts),
         "served": answer.served,

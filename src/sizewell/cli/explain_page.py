@@ -30,7 +30,7 @@ def show_explanation(
 ) -> None:
     """Print an explanation: what it is, its memory, what the nodes need."""
     show(
-        *headline(answer.deployment),
+        *headline(answer.deployment, answer.calibrated_by),
         memory_table(answer.memory),
         *memory_verdict(answer.memory, contexts),
         *host_verdict(answer.materials),
@@ -55,12 +55,13 @@ def host_verdict(needs: BillOfMaterials) -> tuple[str, ...]:
     )
 
 
-def headline(deployment: Deployment) -> tuple[str, ...]:
+def headline(deployment: Deployment, calibrated_by: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the lines that say what is explained."""
     return (
         model_line(deployment.model),
         deployment_line(deployment),
         settings_line(deployment),
+        *([f"speed as calibrated by {', '.join(calibrated_by)} of your catalogue"] if calibrated_by else []),
         *(f"assumed: {fact}" for fact in (*deployment.model.assumed, *_engine_notes(deployment))),
         *_unsupported(deployment),
         "",

@@ -21,6 +21,7 @@ from sizewell.catalog.quality import read_quality
 from sizewell.cli.machine_text import parse_machine
 from sizewell.costs.checkpoint import checkpoint_bytes
 from sizewell.costs.ledger import GIB, MemoryLedger, ledger
+from sizewell.costs.machines import machine_tags
 from sizewell.costs.weights import OFFLOADED
 from sizewell.planner.bill_of_materials import BillOfMaterials, bill_of_materials
 from sizewell.planner.plan import Answer
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from sizewell.planner.fit import Fitting, Misfit
     from sizewell.planner.prediction import Prediction
     from sizewell.planner.step_account import StepAccount
+    from sizewell.specs.calibration import Efficiencies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,7 @@ class Explanation:
     """One deployment explained: its memory, what it gives, where a step's time goes, and what its nodes need.
 
     `served`, `step` and `planned` (what the advisor reads) are None where it does not fit; `served` repeats the means
-    of the `rehearsal`, where there is one.
+    of the `rehearsal`, where there is one. `calibrated_by` are the user's own calibrations of its speed.
     """
 
     deployment: Deployment
@@ -83,6 +85,7 @@ class Explanation:
     materials: BillOfMaterials
     rehearsal: Rehearsal | None = None
     planned: Planned | None = None
+    calibrated_by: tuple[str, ...] = ()
 
 
 def plan(question: Question, *, engine: str = "auto", top: int = 10) -> Answer:
@@ -205,17 +208,23 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
     _refuse_too_much_offload(deployment, memory)
     given = steady_state(deployment, workload, efficiencies) if memory.fits else None
     lengths = Lengths.of(workload, prefix_caching=deployment.pools[0].settings.prefix_caching)
-    step = step_account(deployment, lengths, given.sequences_per_replica, efficiencies) if given else None
-    rehearsal = None
+    step = rehearsal = None
     if given:
         playing = Playing(memories=tuple(ledgers), efficiencies=efficiencies, code=CodeFolder.usual())
         rehearsal = rehearse(deployment, workload, given, slo, playing)
-        given = with_simulated_means(given, rehearsal)
+        given = with_simulated_means(given, rehearsal).recounted(deployment.pools[-1].replicas)
+        step = step_account(deployment, lengths, given.sequences_per_replica, efficiencies)
     return Explanation(
         deployment=deployment, workload=workload, memory=memory, served=given, step=step,
         materials=_materials(deployment, memory), rehearsal=rehearsal,
         planned=_planned(deployment, ledgers[-1], workload, given, step) if given and step else None,
+        calibrated_by=calibrated_by(deployment, efficiencies),
     )  # fmt: skip
+
+
+def calibrated_by(deployment: Deployment, efficiencies: Efficiencies) -> tuple[str, ...]:
+    """Return the calibrations of the user's that the speed of a deployment is scaled by."""
+    return efficiencies.calibrated_by((*machine_tags(deployment.cluster), *deployment.tags))
 
 
 def _planned(

@@ -16,6 +16,7 @@ def simulation_object(found: Simulation) -> Object:
     return {
         "model": model_object(found.deployment.model),
         "deployment": deployment_object(found.deployment),
+        "calibrated_by": found.calibrated_by,
         "memory": {
             "verdict": found.memory.verdict,
             "fits": found.memory.fits,

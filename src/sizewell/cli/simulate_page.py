@@ -34,7 +34,7 @@ def show_simulation(found: Simulation) -> None:
         show(*headline(found.deployment), memory_table(found.memory), *memory_verdict(found.memory, (longest,)))
         return
     show(
-        *headline(found.deployment),
+        *headline(found.deployment, found.calibrated_by),
         load_line(found),
         table("Latencies of served requests", HEADS, list(latency_rows(found, found.score))),
         *_measured(found),

@@ -9,7 +9,7 @@ from typing import get_args
 
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.machine_code import CodeFolder
-from sizewell.cli.questions import AS_USUAL, Setup, stated_on
+from sizewell.cli.questions import AS_USUAL, Setup, calibrated_by, stated_on
 from sizewell.cli.traffic_flags import Offered
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.simulator.deployment import deployed
@@ -26,6 +26,10 @@ from sizewell.traffic.workload import Slo
 
 NO_LIMITS = Slo()
 LENGTH_STEP_TOKENS = 1024
+IN_STEP = (
+    "users begin together and ask for the same, so they keep in step and wait for each other's prompts; "
+    "--length-sigma 0.5 parts them, and plan and explain let them begin one after the other"
+)
 LITTLE = 10_000
 """Work up to which compiling costs more than it saves; plain and compiled code give the same run."""
 
@@ -61,6 +65,7 @@ class Simulation:
     overload: str = ""
     network: NetworkUse | None = None
     losses: tuple[Loss, ...] = ()
+    calibrated_by: tuple[str, ...] = ()
 
     @property
     def memory(self) -> MemoryLedger:
@@ -77,6 +82,8 @@ class Simulation:
         """What is played other than it would happen."""
         name, priority = self.deployment.engine.name, self.offered.requests.priority
         rules = () if name in get_args(Scheduler) else (f"{name} schedules by the rules of vllm, which are simulated",)
+        if self.offered.requests.keep_step:
+            rules = (*rules, IN_STEP)
         if any(pool.settings.by_priority for pool in self.deployment.pools) or (priority == priority[0]).all():
             return rules
         return (*rules, "the requests' priorities say nothing: without --by-priority who came first is served first")
@@ -129,7 +136,8 @@ def simulate_deployment(
     found = Simulation(deployment=deployment, memories=memories, offered=offered, slo=slo, router=router)
     if not found.memory.fits:
         return found
-    served = deployed(deployment, memories, read_efficiencies(), router, offered.seed or 0)
+    efficiencies = read_efficiencies()
+    served = deployed(deployment, memories, efficiencies, router, offered.seed or 0)
     requests = offered.requests
     options = Options(
         horizon_s=offered.until_s, compiled=worth_compiling(requests), store=CodeFolder.usual(), watch=watch
@@ -137,7 +145,8 @@ def simulate_deployment(
     played = play(served, requests, options)
     run = played.run.due() if offered.until_s < inf else played.run
     return replace(
-        found, run=run, score=score(run, slo), overload=overload(requests, played.run), network=played.network
+        found, run=run, score=score(run, slo), overload=overload(requests, played.run), network=played.network,
+        calibrated_by=calibrated_by(deployment, efficiencies),
     )  # fmt: skip
 
 

@@ -46,8 +46,9 @@ class Certainty:
         return expm1(width)
 
     def figure(self, metric: str, value: float) -> Figure:
-        """Return a derived value within its interval."""
-        return Figure.spread(value, self.spread(metric), "derived")
+        """Return a value within its interval: calibrated where a calibration of the user's scales what it rests on."""
+        own = self.efficiencies.calibrated_by(self.tags)
+        return Figure.spread(value, self.spread(metric), "calibrated" if own else "derived")
 
     def _was_measured(self, kind: str) -> bool:
         mine = [tag for tag in self.tags if tag.startswith(f"{kind}:")]

@@ -26,9 +26,16 @@ def decided_by(question: Question, facts: Facts, plans: Sequence[Plan]) -> tuple
         _load(question),
         _prices(question, plans),
         _engine(facts),
+        *_calibrations(facts),
         _context(question),
         *(f"Assumed: {fact}" for fact in question.model.assumed),
     )
+
+
+def _calibrations(facts: Facts) -> tuple[str, ...]:
+    """Name the user's own, where there are any."""
+    own = dict.fromkeys(name for names in facts.efficiencies.owned.values() for name in names)
+    return (f"Calibrations: {', '.join(own)}, of your catalogue, on the machines they are about.",) if own else ()
 
 
 def _counted(question: Question) -> str:

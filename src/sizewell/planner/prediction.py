@@ -40,6 +40,11 @@ class Prediction(Means):
     floor_s: float
     parts: Mapping[str, float]
 
+    def recounted(self, replicas: int) -> Prediction:
+        """Return the same with as many decoding sequences as its means say: rate × (E2E − TTFT), of `replicas`."""
+        decoding = self.requests_per_s.value / replicas * (self.e2e_s.value - self.ttft_s.value)
+        return replace(self, sequences_per_replica=min(max(decoding, 1.0), max(self.most_sequences_per_replica, 1.0)))
+
 
 def steady_state(deployment: Deployment, workload: Workload, efficiencies: Efficiencies) -> Prediction:
     """Return what a workload gets from a deployment; users spread evenly over replicas.

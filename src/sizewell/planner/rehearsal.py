@@ -244,6 +244,13 @@ class Rehearsal:
         return self.served.decode if isinstance(self.served, Disaggregated) else Fleet(replica=self.served)
 
     @cached_property
+    def burst_ttft_s(self) -> float | None:
+        """The mean time to first token where everybody of the stated load sends at once to an idle service."""
+        count = int(np.clip(self.share if self.unit == "users" else self.share * self.e2e_s, 1, MOST))
+        at_once = offer(replace(traffic_of(self.workload), arrivals=Window(concurrency=count)), count, self.seed)
+        return score(simulate(self.served, at_once, self.options)).ttft.mean_s
+
+    @cached_property
     def capacity_per_s(self) -> float:
         """Requests per second of one replica that always has more to do."""
         full = self.most_at_once

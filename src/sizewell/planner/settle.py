@@ -29,7 +29,7 @@ from sizewell.planner.offload import placement
 from sizewell.planner.plan import Cost, Details, MemoryUse, Plan, Service
 from sizewell.planner.question import Question
 from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse
-from sizewell.planner.simulated_means import with_simulated_means
+from sizewell.planner.simulated_means import moved, with_simulated_means
 from sizewell.planner.step_table import StepTable, StepWorks, step_table
 from sizewell.specs.deployment import Deployment, EngineSettings, Pool
 from sizewell.specs.engine import HOST_TAG, EngineSpec
@@ -97,7 +97,7 @@ class Settler:
             memory=memory,
             recovery_fraction=known[0],
             recovery_source=known[1],
-            details=self._details(deployment, table, memory, draft.certainty) if played else None,
+            details=self._details(deployment, table, memory, (draft.certainty, played)) if played else None,
             rehearsal=played,
         )
 
@@ -128,23 +128,25 @@ class Settler:
         on_host = (HOST_TAG,) if variant.engine.computes_on_host(variant.settings.offload_bytes) else ()
         return Certainty(efficiencies=self.facts.efficiencies, tags=(*machine, *variant.engine.tags, *on_host, load))
 
-    def _details(self, deployment: Deployment, table: StepTable, memory: MemoryUse, certainty: Certainty) -> Details:
+    def _details(
+        self, deployment: Deployment, table: StepTable, memory: MemoryUse, known: tuple[Certainty, Rehearsal]
+    ) -> Details:
+        certainty, played = known
         materials = bill_of_materials(
             deployment,
             checkpoint_bytes=checkpoint_bytes(deployment.model, deployment.weight_format),
             rank_weight_bytes=memory.weight_bytes,
             storages=self.facts.storages,
         )
-        ahead = (float(table.sequences[0]) - 1) / 2
-        moved = deployment.pools[0].settings.offload_bytes
+        hosted = deployment.pools[0].settings.offload_bytes
         elsewhere = (part for name, part in table.decode.parts.items() if name == "host link" or name.endswith(ON_HOST))
         resident_s = float(table.decode_s[0, 0] - sum(part[0, 0] for part in elsewhere))
         reached = self.facts.efficiencies.values((*machine_tags(deployment.cluster), *deployment.tags))
         return Details(
             materials=materials,
-            burst_ttft_s=certainty.figure("ttft", float(table.alone_s[0] + ahead * table.prompt_s[0, 0])),
+            burst_ttft_s=moved(certainty.figure("ttft", float(table.alone_s[0])), played.burst_ttft_s),
             break_even=break_even(deployment, materials.power_w, self.facts.prices),
-            placement=placement(deployment, moved, resident_s, reached) if moved else None,
+            placement=placement(deployment, hosted, resident_s, reached) if hosted else None,
         )
 
     def _deployment(self, variant: Variant, machine: Machine, replicas: int, in_flight: float) -> Deployment:

@@ -97,22 +97,19 @@ def split_plan(settled: Settler, played: Played) -> Plan:
         memory=settled.memory_use(found.deployment.pools[0], found.memories[0]),
     )
     most = found.given.users_per_replica / min(max(busy), 1.0)
-    return plan_of(settled, found, most, _details(settled, played, way.seconds), use)
+    return plan_of(settled, found, most, _details(settled, found), use)
 
 
-def _details(settled: Settler, played: Played, handover_s: float) -> Details:
-    found, pair = played.found, played.pair
+def _details(settled: Settler, found: Performance) -> Details:
     materials = bill_of_materials(
         found.deployment,
         checkpoint_bytes=checkpoint_bytes(found.deployment.model, found.deployment.weight_format),
         rank_weight_bytes=max(held.weight_bytes for held in found.memories),
         storages=settled.facts.storages,
     )
-    at_once = found.given.users_per_replica * played.counts[1]
-    ahead = max(at_once / played.counts[0] - 1, 0.0) / 2
     return Details(
         materials=materials,
-        burst_ttft_s=moved(found.given.ttft_s, pair.alone_s + handover_s + ahead * pair.prompt_s),
+        burst_ttft_s=moved(found.given.ttft_s, found.rehearsal.burst_ttft_s),
         break_even=break_even(found.deployment, materials.power_w, settled.facts.prices),
         placement=None,
     )

@@ -101,6 +101,7 @@ class Efficiencies:
     of a stated rate. Among several matching tags the last one in the file wins. `scales` multiply what was found so
     far, every matching tag for itself; a scaled share stays at most 1. Tags joined by `+` match where all parts do.
     `measured` are the tags of accelerators and engines that evidence came from; predictions for others are less sure.
+    `owned` are the names of the user's own calibrations, by the tag they scale.
     `curves` are those of kernels and messages; `known` are the values found so far, by tags.
     Raises BadInputError for a share outside (0, 1], a scale that is not positive or a tag on an unknown factor.
     """
@@ -111,6 +112,7 @@ class Efficiencies:
     curves: Curves = field(default_factory=dict)
     scales: Mapping[str, Mapping[str, Factor]] = field(default_factory=dict)
     measured: frozenset[str] = frozenset()
+    owned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     known: dict[frozenset[str], dict[str, float]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -147,6 +149,11 @@ class Efficiencies:
             if carries(tag, held):
                 chosen.update((name, _scaled(name, chosen[name], factor)) for name, factor in table.items())
         return chosen
+
+    def calibrated_by(self, tags: Iterable[str]) -> tuple[str, ...]:
+        """Return the user's own calibrations that something with `tags` is scaled by, in the order they were read."""
+        held = frozenset(tags)
+        return tuple(dict.fromkeys(name for tag, names in self.owned.items() if carries(tag, held) for name in names))
 
     def value(self, name: str, tags: Iterable[str] = ()) -> float:
         """Return one factor's value."""

@@ -105,6 +105,13 @@ class Requests:
         """Requests at a time, at most, of a closed loop; None: an open one, to which more may always come."""
         return self.concurrency if self.concurrency is not None else self.users
 
+    @property
+    def keep_step(self) -> bool:
+        """Whether several begin together and then ask for the same again and again: they end together, too."""
+        several, first = self.in_flight or 0, self.arrival_s[0]
+        alike = ((each == each[0]).all() for each in (self.input_tokens, self.output_tokens))
+        return 1 < several < len(self) and bool((self.arrival_s[:several] == first).all()) and all(alike)
+
     def first(self, count: int) -> Requests:
         """Return the first `count` rows: whole in themselves, because a row only ever waits for an earlier one."""
         kept = self.segment_start[: count + 1]
