@@ -6,15 +6,13 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
-from sizewell import Limits, Plan, Question, Slo, Workload, explain, explain_deployment, plan, read_model
+from sizewell import Limits, Plan, Question, Slo, Workload, explain, explain_deployment, offer, plan, read_model
 from sizewell.cli.questions import Setup
 from sizewell.cli.simulations import simulate_deployment
 from sizewell.cli.traffic_flags import Offered
 from sizewell.specs.deployment import Formats
-from sizewell.traffic.requests import Requests
 
 Say = Callable[..., Any]
 
@@ -51,7 +49,7 @@ def test_everybody_at_once_waits_as_long_in_a_plan_as_in_a_simulation(say: Say) 
     load = Workload(users=8, input_tokens=600, answer_tokens=60)
     best = _best("llama-3.1-8b", load, "l4-24gb")
     assert best.details is not None and best.deployment.pools[0].replicas == 1
-    played = simulate_deployment(best.deployment, Offered(requests=Requests.of(np.zeros(8), 600, 60, concurrency=8)))
+    played = simulate_deployment(best.deployment, Offered(requests=offer(load, requests=8)))
     assert played.score is not None
     assert best.details.burst_ttft_s.value == pytest.approx(played.score.ttft.mean_s, rel=1e-6)
 

@@ -16,6 +16,9 @@ Ints = NDArray[np.int64]
 NONE = -1
 """No request to wait for; no name for a content."""
 
+TOGETHER_S = 1e-3
+"""Seconds between requests that a client sends as fast as it writes, at most."""
+
 MOST_TOKENS = 10_000_000
 """Tokens of one request beyond which a number is a mistake."""
 
@@ -108,9 +111,9 @@ class Requests:
     @property
     def keep_step(self) -> bool:
         """Whether several begin together and then ask for the same again and again: they end together, too."""
-        several, first = self.in_flight or 0, self.arrival_s[0]
+        several = self.in_flight or 0
         alike = ((each == each[0]).all() for each in (self.input_tokens, self.output_tokens))
-        return 1 < several < len(self) and bool((self.arrival_s[:several] == first).all()) and all(alike)
+        return 1 < several < len(self) and bool(np.ptp(self.arrival_s[:several]) < several * TOGETHER_S) and all(alike)
 
     def first(self, count: int) -> Requests:
         """Return the first `count` rows: whole in themselves, because a row only ever waits for an earlier one."""
