@@ -177,3 +177,7 @@ def test_a_kept_run_of_a_model_in_a_folder_is_diagnosed(kept: Say, tmp_path: Pat
     assert kept("simulate", str(folder), "--on", "l4", *load, "--requests", "12", "--keep", "x").code == 0
     number = kept("runs", "list", "--json").document["runs"][-1]["id"]
     assert kept("diagnose", str(number), "--json").document["findings"]
+    assert kept("explain", str(folder), "--on", "l4", *load, "--keep", "own").code == 0
+    plan = kept("runs", "list", "--of", "plans", "--json").document["plans"][-1]["id"]
+    said = kept("render", "--plan", str(plan))
+    assert said.code == 0 and f"vllm serve {folder}" in said.out

@@ -274,7 +274,7 @@ def check_as_planned(deployment: Deployment, ctx: click.Context) -> None:
     if stated is None or _changed(ctx):
         return
     built = json_ready(deployment_object(deployment))
-    different = [name for name in stated if stated[name] != built.get(name)]
+    different = [name for name in built if name in stated and stated[name] != built[name]]
     if different:
         raise BadInputError(
             f"the plan's {different[0]} is {stated[different[0]]!r}, here it is {built[different[0]]!r}: "
