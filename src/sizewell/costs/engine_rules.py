@@ -31,6 +31,11 @@ def weight_rules(settings: EngineSettings, engine: EngineSpec) -> WeightRules:
     )
 
 
+def sets_room_aside(engine: EngineSpec) -> bool:
+    """Return whether each sequence has room of full length from the start, whatever share of the memory that takes."""
+    return engine.profile == "llama.cpp"
+
+
 def _absorbed(settings: EngineSettings, engine: EngineSpec) -> Absorbed:
     """Products are computed where the parameters lie: offloaded ones never reach the accelerator."""
     return "copies" if engine.absorbed == "products" and settings.offload_bytes else engine.absorbed

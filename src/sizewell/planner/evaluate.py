@@ -9,7 +9,7 @@ from math import ceil
 import numpy as np
 
 from sizewell.costs.batch import Floats
-from sizewell.costs.engine_rules import caches_prefixes
+from sizewell.costs.engine_rules import caches_prefixes, sets_room_aside
 from sizewell.costs.rank_memory import RankMemories, RankMemory
 from sizewell.costs.step_policy import StepPolicy
 from sizewell.planner.bounds import Bounds
@@ -35,9 +35,8 @@ SEQUENCE_LIMITS = (1024, 256, 64)
 SMALL_MEMORY_BYTES = 36e9
 TOKENS_PER_STEP = {True: 2048, False: 8192}
 """Token budget of a step on accelerators with little memory and on others: prompts wait less, steps last longer."""
-GIB = 2**30
-HOST_SHARE = 0.8
-"""Share of host memory that offloaded weights may take."""
+GIB, HOST_SHARE = 2**30, 0.8
+"""Steps in which weights are offloaded, and the share of host memory they may take."""
 TOKEN_BUDGETS = (2048, 4096, 8192, 16384)
 """Token budgets tried for the plans that are shown; the search itself uses one for each class of memory."""
 USABLE_RATE = 0.85
@@ -193,12 +192,11 @@ class Trial:
 
     def _sequences(self, variant: Variant, memory: RankMemory, rows: Rows) -> Floats:
         """Return how many requests one replica's cache holds on each machine: independent ones half way through their
-        output as they are on average; whole those of users, as they are played, and those room is set aside for. None
-        where not one of full length fits.
+        output, whole ones of users, as they are played, and where each has room; none where not one whole one fits.
         """
         budget, blocks = memory.rooms(self.yard.memory_bytes[rows])
         needed = max(memory.layout.request_blocks(ceil(self.demand.context_tokens)), 1)
-        whole = self.demand.users is not None or self.engine.sets_room_aside
+        whole = self.demand.users is not None or sets_room_aside(self.engine)
         mean = self.demand.context_tokens if whole else self.demand.lengths.decode_context_tokens
         usual = max(memory.layout.request_blocks(ceil(mean)), 1)
         none, few = blocks <= 0, (blocks > 0) & (blocks < needed)

@@ -9,6 +9,7 @@ from math import ceil
 import numpy as np
 
 from sizewell.costs.checkpoint import checkpoint_bytes
+from sizewell.costs.engine_rules import sets_room_aside
 from sizewell.costs.host_work import ON_HOST
 from sizewell.costs.kv_cache import CacheLayout
 from sizewell.costs.ledger import MemoryLedger, ledger
@@ -157,7 +158,7 @@ class Settler:
         blocks = memory.blocks(machine.gpu.total_bytes, share)
         longest = memory.layout.longest_sequence(blocks, variant.settings.max_model_len_tokens)
         settings = replace(variant.settings, memory_fraction=share, max_model_len_tokens=longest)
-        if engine.sets_room_aside:
+        if sets_room_aside(engine):
             settings = _set_aside(variant.settings, memory.layout, blocks, in_flight)
         pool = Pool(role="both", replicas=replicas, parallelism=variant.cut, settings=settings)
         return Deployment(

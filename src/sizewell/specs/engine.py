@@ -28,7 +28,6 @@ GENERATIONS: Mapping[str, tuple[tuple[tuple[int, int], str, str], ...]] = {
 the step; SGLang's overlapped scheduler, then prefill recorded in pieces; TensorRT-LLM's C++ batch manager, then
 PyTorch."""
 
-
 SHARED_ASIDE_ROWS = {"engine:sglang-recorded": 1024, "engine:trtllm-pytorch": 1024}
 """Rows of a recorded step up to which a generation computes shared experts on a stream of their own, beside routed
 ones. vLLM has such a stream as well; measured steps of its releases do not show it."""
@@ -244,11 +243,6 @@ class EngineSpec:
     def captured_tokens(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Return the tokens of the largest step that is captured as a graph."""
         return min(max_num_seqs * self.capture_factor, self.capture_limit, max_num_batched_tokens)
-
-    @property
-    def sets_room_aside(self) -> bool:
-        """Whether every sequence has room of full length from the start, whatever share of the memory that takes."""
-        return self.name == "llama.cpp"
 
     def pieced_tokens(self, max_num_seqs: int, max_num_batched_tokens: int) -> int:
         """Return up to how many tokens steps with prompts run in captured pieces, attention between them; 0: never."""
