@@ -192,7 +192,7 @@ class Trial:
 
     def _sequences(self, variant: Variant, memory: RankMemory, rows: Rows) -> Floats:
         """Return how many requests one replica's cache holds on each machine: independent ones half way through their
-        output, whole ones of users, as they are played, and where each has room; none where not one whole one fits.
+        output, whole ones of users, as they are played, and where each has room; none where no whole one fits.
         """
         budget, blocks = memory.rooms(self.yard.memory_bytes[rows])
         needed = max(memory.layout.request_blocks(ceil(self.demand.context_tokens)), 1)
