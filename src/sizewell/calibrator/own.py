@@ -111,8 +111,8 @@ def fit_own(
 ) -> Own:
     """Return what measurements say; those held back never enter the fit that is checked with them.
 
-    They are `apart`: of shape [N], or [K, N] where K parts are held back in turn. `errors` are what `observe` says of
-    them, where its slopes are dear.
+    They are `apart`: of shape [N], or [K, N] where K parts are held back in turn. `errors` are given for plays, which
+    are dear, so that none is spent on slopes nobody asks for, and jump, so that slopes do not tell all.
     Only what can be told is fitted: a belief that nothing depends on, that acts like another, or that stays as open as
     it was keeps its value while the rest is fitted, so that it takes no part of what the others explain.
     """
@@ -120,8 +120,9 @@ def fit_own(
     first = observe(np.zeros(len(beliefs)), everything)
     turns = np.atleast_2d(held_back(len(first.errors)) if apart is None else apart)
     reasons = _indistinct(first, beliefs)
+    aside = 0.0 if errors is None else ASIDE
     errors = errors or (lambda logs: observe(logs, everything).errors)
-    sight = _Sight(observe=observe, errors=errors, beliefs=tuple(beliefs))
+    sight = _Sight(observe=observe, errors=errors, beliefs=tuple(beliefs), aside=aside)
     parts = [_settled(sight, reasons, ~out)[0] for out in turns]
     before = np.concatenate([first.errors[out] for out in turns])
     after = np.concatenate([sight.errors(part.logs)[out] for part, out in zip(parts, turns, strict=True)])
@@ -163,6 +164,7 @@ class _Sight:
     observe: Observe
     errors: Errors
     beliefs: tuple[Belief, ...]
+    aside: float
 
 
 def _settled(sight: _Sight, reasons: tuple[str, ...], rows: Which) -> tuple[Fitted, tuple[str, ...]]:
@@ -189,7 +191,7 @@ def _fitted(sight: _Sight, reasons: Sequence[str], rows: Which) -> Fitted:
         seen = sight.observe(logs, free).take(rows)
         aim = step(replace(seen, slopes=seen.slopes * free), beliefs, logs)
         enough = misfit(seen.errors, seen.weights, beliefs, logs) - SETTLED
-        places = _places(logs, aim.logs, free)
+        places = _places(logs, aim.logs, sight.aside * np.eye(len(free))[free])
         better = (at for at in places if misfit(sight.errors(at)[rows], seen.weights, beliefs, at) < enough)
         found = next(better, None)
         if found is None:
@@ -198,10 +200,10 @@ def _fitted(sight: _Sight, reasons: Sequence[str], rows: Which) -> Fitted:
     return replace(aim, logs=logs)
 
 
-def _places(logs: Floats, aim: Floats, free: Which) -> Iterator[Floats]:
-    """Yield where a step may lead: to its aim, nearer and nearer, a little to either side of each free belief."""
+def _places(logs: Floats, aim: Floats, ways: Floats) -> Iterator[Floats]:
+    """Yield where a step may lead: to its aim, nearer and nearer, a little along either end of other ways."""
     yield from (logs + (aim - logs) / 2**halving for halving in range(HALVINGS))
-    yield from (logs + size * way for size in (ASIDE, -ASIDE) for way in np.eye(len(free))[free])
+    yield from (logs + way for way in (*ways, *-ways) if way.any())
 
 
 def _gain_errors(before: Floats, after: Floats) -> float:
