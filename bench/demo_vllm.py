@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import exp, log
 from pathlib import Path
@@ -26,7 +26,7 @@ from urllib.request import urlopen
 
 ROOT = Path(__file__).parents[1]
 FAMILIES = ("qwen2", "deepseek_v3")
-PORT, READY_S, MEASURE_S = 18471, 240.0, 20
+PORT, READY_S, STOP_S, MEASURE_S = 18471, 240.0, 60.0, 20
 URL = f"http://127.0.0.1:{PORT}"
 ENGINE = [
     "--engine",
@@ -110,10 +110,16 @@ def started(loop: Loop, family: str, machine_key: str) -> Iterator[Path]:
         _wait(engine, log_file)
         yield log_file
     finally:
-        # The engine's processes are a group of their own: what was started here ends, nothing else.
+        _stop(engine)
+
+
+def _stop(engine: subprocess.Popen[bytes]) -> None:
+    """End what was started and nothing else: its processes are a group of their own. One that hangs is killed."""
+    for told in (signal.SIGTERM, signal.SIGKILL):
         if engine.poll() is None:
-            os.killpg(engine.pid, signal.SIGTERM)
-        engine.wait(60)
+            os.killpg(engine.pid, told)
+            with suppress(subprocess.TimeoutExpired):
+                engine.wait(STOP_S)
 
 
 def _wait(engine: subprocess.Popen[bytes], log_file: Path) -> None:
