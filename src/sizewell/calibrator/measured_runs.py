@@ -125,10 +125,9 @@ class RunEvidence:
     def observe(self, beliefs: Sequence[Belief], logs: Floats, free: NDArray[np.bool_]) -> Evidence:
         """Return errors ln(simulated / measured) at multipliers exp(`logs`) [P], and the slopes of the `free` ones."""
         errors = self.errors(beliefs, logs)
-        group = np.repeat(np.arange(len(self.runs)), [2 * len(self._parts(at)) for at in range(len(self.runs))])
         return Evidence(
             errors=errors, slopes=self._slopes(beliefs, logs, free),
-            weights=np.full(len(errors), (NOISE / RUN_NOISE) ** 2), group=group.astype(np.int64),
+            weights=np.full(len(errors), (NOISE / RUN_NOISE) ** 2), group=self._run_of_figures(),
         )  # fmt: skip
 
     def errors(self, beliefs: Sequence[Belief], logs: Floats) -> Floats:
@@ -138,12 +137,13 @@ class RunEvidence:
 
     def ratios(self, beliefs: Sequence[Belief], logs: Floats) -> Floats:
         """Return simulated over measured TTFT and TPOT of each run [R, 2], the mean of its parts."""
-        errors, at, found = self.errors(beliefs, logs).reshape(-1, 2), 0, []
-        for number in range(len(self.runs)):
-            parts = len(self._parts(number))
-            found.append(errors[at : at + parts].mean(axis=0))
-            at += parts
-        return np.exp(found)
+        errors, run_of = self.errors(beliefs, logs), self._run_of_figures()
+        return np.exp([errors[run_of == at].reshape(-1, 2).mean(axis=0) for at in range(len(self.runs))])
+
+    def _run_of_figures(self) -> NDArray[np.int64]:
+        """Return which run each figure is of."""
+        counts = [2 * len(self._parts(at)) for at in range(len(self.runs))]
+        return np.repeat(np.arange(len(self.runs), dtype=np.int64), counts)
 
     def _slopes(self, beliefs: Sequence[Belief], logs: Floats, free: NDArray[np.bool_]) -> Floats:
         """Return the slopes [N, P], 0 of what is not free; those of a place nearby are taken again."""

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from sizewell.specs.engine import BatchDefaults, CpuRules, EngineName, EngineSpec, PlainPrompts
 from sizewell.specs.errors import BadInputError, UnknownNameError
+from sizewell.specs.release import release_numbers
 
 _GIB = 2**30
 _FOLDER = files("sizewell.catalog") / "data" / "engines"
@@ -140,8 +141,8 @@ def _numbered(version: str) -> tuple[tuple[int, ...], bool] | None:
 
 
 def _release(text: str) -> tuple[int, ...]:
-    parts = [int(part) for part in re.findall(r"\d+", text)[:3]]
-    return tuple(parts + [0] * (3 - len(parts)))
+    parts = release_numbers(text)
+    return (*parts, *[0] * (3 - len(parts)))
 
 
 def _spec(name: str, version: str, facts: dict[str, Any], note: str) -> EngineSpec:

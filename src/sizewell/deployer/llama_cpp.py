@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from sizewell.costs.engine_rules import sets_room_aside
 from sizewell.costs.host_layers import Group
 from sizewell.costs.ledger import ledger
 from sizewell.deployer.launch import Flag, Launch, OnHost, Variable
@@ -78,7 +79,7 @@ def flags(launch: Launch) -> Iterator[Flag]:
 
 def room_caution(launch: Launch) -> str:
     """Return why the cache may not fit though sequences of the load do, or nothing: all of it is set aside at once."""
-    if launch.flags.engine != "llama.cpp":
+    if not sets_room_aside(launch.deployment.engine):
         return ""
     settings = launch.pool.settings
     length, slots = settings.max_model_len_tokens, settings.max_num_seqs

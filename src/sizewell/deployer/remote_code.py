@@ -10,12 +10,12 @@ its own, is recalled, not read.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from sizewell.deployer.launch import Flag, Launch
 from sizewell.specs.engine import EngineName, EngineSpec
 from sizewell.specs.model import ModelSpec
+from sizewell.specs.release import release_numbers
 
 Release = tuple[int, ...]
 KNOWN_NOWHERE = frozenset({
@@ -47,7 +47,7 @@ def needs_code(model: ModelSpec, engine: EngineSpec) -> bool:
         return False
     if model.architecture in KNOWN_NOWHERE or any(part in model.name.lower() for part in OWN_TOKENIZERS):
         return True
-    what, release = (engine.name, model.architecture), tuple(map(int, re.findall(r"\d+", engine.version)[:3]))
+    what, release = (engine.name, model.architecture), release_numbers(engine.version)
     return release < KNOWN_FROM.get(what, ()) or (what in KNOWN_BEFORE and release >= KNOWN_BEFORE[what])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 
@@ -16,6 +15,7 @@ from sizewell.specs.encoding import BF16
 from sizewell.specs.engine import AMPERE
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.kv_format import parse_kv_format
+from sizewell.specs.release import release_numbers
 
 KV_WORDS = {"fp8": "fp8", "fp8_ds_mla": "fp8_ds_mla", "bf16": "bfloat16", "nvfp4": "nvfp4"}
 QUANTIZATION = {"awq-int4": "awq_marlin", "gptq-int4": "gptq_marlin", "fp8": "fp8"}
@@ -137,13 +137,8 @@ def _stored(launch: Launch) -> str:
     return weights
 
 
-def numbers(release: str) -> tuple[int, ...]:
-    """Return the first two numbers of a release, which say what it can do."""
-    return tuple(int(part) for part in re.findall(r"\d+", release)[:2])
-
-
 def _method(launch: Launch) -> str:
-    if numbers(launch.flags.release) >= ANY_MTP:
+    if release_numbers(launch.flags.release) >= ANY_MTP:
         return "mtp"
     if not launch.deployment.model.architecture.startswith("DeepseekV3"):
         raise BadInputError(f"vllm {launch.flags.release} drafts with DeepSeek's prediction layers only")
@@ -177,10 +172,10 @@ def handover(launch: Launch) -> Iterator[Flag]:
     """Yield what hands caches from pool to pool; raises BadInputError where the release cannot."""
     release, (prefill, decode) = launch.flags.release, (part.pool.parallelism for part in launch.parts)
     _refuse_without_nixl(launch)
-    if max(prefill.pp, decode.pp) > 1 and numbers(release) < ANY_STAGES:
+    if max(prefill.pp, decode.pp) > 1 and release_numbers(release) < ANY_STAGES:
         raise BadInputError(f"vllm {release} hands caches over between pools of one stage: cut without PP")
     wide, narrow = max(prefill.tp, decode.tp), min(prefill.tp, decode.tp)
-    if wide % narrow or (decode.tp < prefill.tp and numbers(release) < VLLM_ANY_RATIO):
+    if wide % narrow or (decode.tp < prefill.tp and release_numbers(release) < VLLM_ANY_RATIO):
         raise BadInputError(f"vllm {release} hands no cache from {prefill} to {decode}: choose multiples, or equal TP")
     said = json.dumps(_connector(launch), separators=(",", ":"))
     yield Flag(name="--kv-transfer-config", value=said, why="NIXL carries caches from pool to pool")

@@ -10,13 +10,13 @@ kernel: gpt-oss-120b is served on one MI300X).
 
 from __future__ import annotations
 
-import re
 from math import inf
 
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.engine import EngineName, EngineSpec
 from sizewell.specs.hardware import GpuSpec
 from sizewell.specs.model import ModelSpec
+from sizewell.specs.release import release_numbers
 
 FROM_CAPABILITY = {
     "bf16": 7.0, "fp16": 7.0, "gptq": 7.0, "bnb": 7.0, "awq": 7.5, "int8": 7.5,
@@ -52,7 +52,7 @@ def hands_over(engine: EngineSpec, prefill: Parallelism, decode: Parallelism) ->
         return False
     if engine.name == "sglang":
         return prefill == decode or engine.version != SGLANG_EQUAL_CUTS
-    release = _release(engine)
+    release = release_numbers(engine.version)
     return release >= VLLM_POOLS and (decode.tp >= prefill.tp or release >= VLLM_ANY_RATIO)
 
 
@@ -72,11 +72,9 @@ def engine_runs(engine: EngineSpec, gpu: GpuSpec, *, asked: bool = False) -> boo
 
 def _oldest(engine: EngineSpec) -> float:
     """Return the oldest compute capability a release was built for."""
-    return VOLTA if engine.name == "vllm" and _release(engine) < VLLM_WITHOUT_VOLTA else OLDEST_CAPABILITY
-
-
-def _release(engine: EngineSpec) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", engine.version)[:2])
+    return (
+        VOLTA if engine.name == "vllm" and release_numbers(engine.version) < VLLM_WITHOUT_VOLTA else OLDEST_CAPABILITY
+    )
 
 
 def format_runs(engine: EngineName, weight_format: str, gpu: GpuSpec) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 
 from sizewell.observer.doctor.engine_facts import PROGRAMS, EngineFacts
 from sizewell.observer.doctor.findings import Finding
 from sizewell.observer.doctor.needs import Needs
+from sizewell.specs.release import release_numbers
 
 _engine = partial(Finding, subject="engine")
 PACKAGES = {"vllm": "pip install vllm=={}", "sglang": "pip install 'sglang[all]=={}'", "llama.cpp": "build release {}"}
@@ -51,7 +51,7 @@ def _importable(facts: EngineFacts) -> Finding:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:2])
+    return release_numbers(version.partition("+")[0], 2)
 
 
 def _version(facts: EngineFacts, needs: Needs) -> Finding:
