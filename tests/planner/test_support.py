@@ -28,6 +28,14 @@ def test_what_people_run_runs(engine: EngineName, weight_format: str, gpu: str) 
     assert format_runs(engine, weight_format, card)
 
 
+def test_four_bits_with_zero_points_are_read_by_what_awq_is_read_by() -> None:
+    """AWQ checkpoints say so in their own config, and are served on Turing and RDNA, where Marlin's kernels are not."""
+    for gpu in ("t4", "rtx-2080-ti", "rx-7900-xtx"):
+        assert format_runs("vllm", "int4-g128-zp", read_gpu(gpu))
+        assert not format_runs("vllm", "int4-g128", read_gpu(gpu))
+    assert not format_runs("vllm", "int4-g128-zp", read_gpu("v100"))
+
+
 def test_why_not_names_the_engine_and_what_it_lacks() -> None:
     model = llama_70b()
     assert unsupported(model, "fp8", read_engine("vllm"), read_gpu("t4")) == "vllm has no fp8 kernels for turing"

@@ -104,4 +104,7 @@ def unsupported(model: ModelSpec, weight_format: str, engine: EngineSpec, gpu: G
 
 
 def _family(weight_format: str) -> str:
+    """Return whose kernels read a format; 4-bit integers with zero points are what AWQ stores."""
+    if weight_format.startswith("int4") and weight_format.endswith("-zp"):
+        return "awq"
     return next((name for name in FROM_CAPABILITY if weight_format.startswith(name)), weight_format)
