@@ -176,6 +176,16 @@ def test_kernels_for_4_bits_are_those_the_accelerator_has(engine: str, gpu: str,
     assert said["--quantization"] == kernels
 
 
+@pytest.mark.parametrize(("release", "model", "asked"), [
+    ("0.10.2", "mistralai/Magistral-Small-2506", True), ("0.8.5", "mistralai/Devstral-Small-2505", True),
+    ("0.14", "mistralai/Magistral-Small-2506", False), ("0.10.2", "mistralai/Mistral-Small-24B-Instruct-2501", False),
+])  # fmt: skip
+def test_mistrals_own_tokenizer_is_asked_for_where_it_is_the_only_one(release: str, model: str, asked: bool) -> None:
+    """Such checkpoints hold a tekken.json and no tokenizer.json; releases from 0.14 on look for it by themselves."""
+    said = {flag.name: flag.value for flag in words.flags(launch(deployment(model, "1xh100", f"vllm@{release}")))}
+    assert (said.get("--tokenizer-mode") == "mistral") == asked
+
+
 def test_an_unknown_flag_is_refused_with_the_nearest_name() -> None:
     flags = read_engine_flags("vllm", "0.33")
     with pytest.raises(BadInputError, match="--max-num-seqs"):

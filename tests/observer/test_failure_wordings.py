@@ -159,6 +159,7 @@ SURVIVABLE = (
     ("not-installed", "openai_harmony.HarmonyError: error downloading or loading vocab file: failed to download or lo"),
     ("start-timeout", "KeyboardInterrupt: terminated"),
     ("driver", "RuntimeError: HIP error: invalid argument"),
+    ("driver", "Failed: Cuda error /workspace/csrc/custom_all_reduce.cuh:455 'invalid argument'"),
     ("driver", "RuntimeError: Triton Error [CUDA]: device kernel image is invalid"),
     ("driver", "RuntimeError: CUDA error: unknown error"),
     ("driver", "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"),

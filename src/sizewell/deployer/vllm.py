@@ -32,6 +32,9 @@ DRAIN_S = 90
 CACHE_SIZE = "--kv-cache-memory-bytes"
 READY, READY_S = "VLLM_ENGINE_READY_TIMEOUT_S", 600
 """How long those who answer clients wait for the weights, and how long by default."""
+MISTRAL_ALONE, MISTRAL_FOUND = ("devstral", "magistral"), (0, 14)
+"""Parts of the names of checkpoints whose one tokenizer is Mistral's own, and the first of the releases read that finds
+it unasked."""
 ANY_MTP = (0, 11)
 """From here on one method name stands for the prediction layers of every model."""
 
@@ -52,6 +55,8 @@ def flags(launch: Launch) -> Iterator[Flag]:
     yield from _host_cache(launch)
     yield from _cache_size(launch)
     yield from _formats(launch)
+    if _asks_for_mistral(launch):
+        yield Flag(name="--tokenizer-mode", value="mistral", why="the checkpoint holds no other tokenizer")
     if launch.flags.knows("--shutdown-timeout"):
         yield Flag(name="--shutdown-timeout", value=str(DRAIN_S), why="running requests end before it stops")
     if site.reasoning_parser:
@@ -59,6 +64,11 @@ def flags(launch: Launch) -> Iterator[Flag]:
             yield Flag(name="--enable-reasoning", why="this release splits thinking from answers only when told so")
         yield Flag(name="--reasoning-parser", value=site.reasoning_parser, why="thinking apart from the answer")
     yield from trusted(launch)
+
+
+def _asks_for_mistral(launch: Launch) -> bool:
+    alone = any(part in launch.deployment.model.name.lower() for part in MISTRAL_ALONE)
+    return alone and release_numbers(launch.flags.release) < MISTRAL_FOUND
 
 
 def _cut(launch: Launch) -> Iterator[Flag]:

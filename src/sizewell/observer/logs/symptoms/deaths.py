@@ -10,7 +10,7 @@ DEATHS = re.compile(
     r"EngineCore failed to start|EngineCore encountered a fatal error|EngineDeadError|Engine core initialization failed"
     r"|[Ee]ngine core proc \S+ died unexpectedly|Worker ?[Pp]roc.* died unexpectedly"
     r"|WorkerProc (?:failed to start|initialization failed)|Engine process failed to start"
-    r"|DP Coordinator process failed"
+    r"|DP Coordinator process failed|RPCServer process died"
     r"|Error executing method .* might cause deadlock|Background loop (?:has errored|is stopped)|Engine loop has died"
     r"|Engine background task failed|[Ee]ngine process \(pid \d+\) died"
     r"|(?:EngineCore|Scheduler|TpModelWorker\w*|DataParallelController|DetokenizerManager|TokenizerManager) hit an ex"

@@ -9,6 +9,10 @@ _DRIVER = "the GPU or its driver refuses: see nvidia-smi and `sizewell doctor`; 
 _ONE_EACH = (
     "two ranks share a GPU: give every rank its own, by CUDA_VISIBLE_DEVICES and as many GPUs as the cut asks for"
 )
+_PEERS = (
+    "GPUs do not reach each other's memory the way the engine's own all-reduce does: leave it to NCCL with "
+    "--disable-custom-all-reduce"
+)
 _BY_NUMBER = "name GPUs by number in CUDA_VISIBLE_DEVICES: this release reads no UUIDs of GPUs or of their slices (MIG)"
 
 MACHINE = (
@@ -41,6 +45,7 @@ MACHINE = (
         r"(?:unknown error|initialization error|device kernel image is invalid"
         r"|operation not supported|the launch timed out|invalid device\b|driver shutting down|.*\bMPS\b)",
     ),
+    symptom("driver", "end", _PEERS, r"^Failed: C[Uu][Dd][Aa] error \S*custom_all_reduce"),
     symptom("driver", "hint", _ONE_EACH, r"NCCL WARN Duplicate GPU detected"),
     symptom("driver", "end", _ONE_EACH, r"^Duplicate GPU detected", r"NCCL [Ee]rror\b.*: ?.*invalid usage"),
     symptom("driver", "end", _NCCL, r"unhandled cuda error"),

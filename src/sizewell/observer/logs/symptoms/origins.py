@@ -53,7 +53,8 @@ _ORIGINS = (
         r"|entrypoints/openai/(?:cli_args|tool_parsers|reasoning)|v1/(?:attention|spec_decode)/"
         r"|model_executor/layers/quantization/)"
         r"|^sglang/srt/(?:server_args|arg_groups|configs/|speculative/|lora/|parser/|function_call/"
-        r"|layers/(?:attention|quantization)/)",
+        r"|layers/(?:attention|quantization)/)"
+        r"|^(?:vllm/model_executor|sglang/srt)/(?:layers|models)/\S+ in (?:__init__|get_\w+)$",
         _REFUSAL,
         _SETTINGS,
     ),
