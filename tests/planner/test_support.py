@@ -97,6 +97,17 @@ def test_a_cut_through_blocks_is_known_at_once(model: str, engine: str, cut: Par
     assert said in why if said else not why
 
 
+def test_what_vllm_refuses_in_fp16_has_no_place_before_ampere() -> None:
+    """vLLM 0.10 to 0.33: "The model type 'gemma3' does not support float16"."""
+    gemma = read_model("google/gemma-3-4b-it")
+    for gpu in ("t4", "rtx-2080-ti"):
+        assert "in bf16 alone" in unsupported(gemma, "native", read_engine("vllm"), read_gpu(gpu))
+        assert not unsupported(llama_70b(), "native", read_engine("vllm"), read_gpu(gpu))
+    assert not unsupported(gemma, "native", read_engine("vllm"), read_gpu("a10"))
+    assert not unsupported(gemma, "native", read_engine("sglang"), read_gpu("t4"))
+    assert not unsupported(gemma, "native", read_named_engine("vllm@0.8.5"), read_gpu("t4"))
+
+
 def test_no_plan_is_cut_through_blocks() -> None:
     model, engine = read_model("Qwen/Qwen3-235B-A22B-FP8"), read_named_engine("sglang@0.5.23")
     assert {cut.tp for cut in cuts(model, 8, engine, "native") if cut.ep == 1} == {1, 2, 4}

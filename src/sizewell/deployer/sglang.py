@@ -12,7 +12,7 @@ from math import ceil
 from sizewell.deployer.launch import Flag, Launch, Variable
 from sizewell.deployer.remote_code import trusted
 from sizewell.deployer.terms import Terms, spoken
-from sizewell.planner.support import SGLANG_EQUAL_CUTS
+from sizewell.planner.support import AITER_ON, SGLANG_EQUAL_CUTS
 from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
 from sizewell.specs.engine import AMPERE
 from sizewell.specs.errors import BadInputError
@@ -174,7 +174,7 @@ FOLLOWER: Flag | None = None
 
 def environment(launch: Launch) -> Iterator[Variable]:
     """Yield the variables the engine reads."""
-    if launch.deployment.cluster.gpu.vendor == "amd":
+    if launch.deployment.cluster.gpu.architecture in AITER_ON:
         yield Variable(name="SGLANG_USE_AITER", value="1", why="AMD's own kernels")
 
 

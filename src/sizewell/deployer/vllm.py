@@ -9,7 +9,7 @@ from math import inf
 from sizewell.deployer.launch import Flag, Launch, Variable
 from sizewell.deployer.remote_code import trusted
 from sizewell.deployer.terms import Terms, Words, spoken
-from sizewell.planner.support import VLLM_ANY_RATIO
+from sizewell.planner.support import AITER_ON, VLLM_ANY_RATIO
 from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
 from sizewell.specs.encoding import BF16
 from sizewell.specs.engine import AMPERE
@@ -230,6 +230,7 @@ def environment(launch: Launch) -> Iterator[Variable]:
     """Yield the variables the engine reads."""
     if launch.deployment.cluster.gpu.vendor == "amd":
         yield Variable(name="SAFETENSORS_FAST_GPU", value="1", why="weights go to the accelerator directly")
+    if launch.deployment.cluster.gpu.architecture in AITER_ON:
         yield Variable(name="VLLM_ROCM_USE_AITER", value="1", why="AMD's own kernels")
         if launch.deployment.model.is_moe:
             yield Variable(name="VLLM_ROCM_USE_AITER_MOE", value="1", why="AMD's own kernels for experts")

@@ -24,7 +24,7 @@ from sizewell.planner.ranking import Ranking
 from sizewell.planner.settle import Settler
 from sizewell.planner.splitting import search_splits
 from sizewell.planner.step_table import StepWorks
-from sizewell.planner.support import engine_runs, format_runs
+from sizewell.planner.support import engine_runs, format_runs, lacks_arithmetic
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
 
@@ -145,7 +145,9 @@ def _tight(settled: Settler, families: Sequence[_Family], auditions: Sequence[Au
 
 def _has_kernels(question: Question, engine: EngineSpec, weight_format: str, machines: Sequence[Machine]) -> Mask:
     stored = _stored(question, weight_format)
-    return np.array([format_runs(engine.name, stored, machine.gpu) for machine in machines], dtype=bool)
+    gpus = (machine.gpu for machine in machines)
+    runs = (format_runs(engine.name, stored, gpu) and not lacks_arithmetic(question.model, engine, gpu) for gpu in gpus)
+    return np.fromiter(runs, dtype=bool, count=len(machines))
 
 
 def _stored(question: Question, weight_format: str) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from math import inf
 
 from sizewell.specs.deployment import Parallelism
-from sizewell.specs.engine import EngineName, EngineSpec
+from sizewell.specs.engine import AMPERE, EngineName, EngineSpec
 from sizewell.specs.hardware import GpuSpec
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.release import release_numbers
@@ -36,6 +36,11 @@ ON_AMD = {
     "rdna3": ("bf16", "fp16", "awq", "gptq"),
     "rdna4": ("bf16", "fp16", "awq", "gptq", "fp8"),
 }
+AITER_ON = ("cdna3", "cdna4")
+"""Architectures AMD's own kernels are made for: others that are told to use them do not start (gfx1151)."""
+NEVER_IN_FP16, VLLM_REFUSES_FP16 = ("Gemma2For", "Gemma3For", "Glm4For"), (0, 10)
+"""How the architectures begin that vLLM refuses to compute in fp16, which is all there is before Ampere, and the first
+release read that does."""
 ON_GAUDI = ("bf16", "fp16", "fp8", "awq", "gptq")
 ON_CPU = ("bf16", "fp16", "awq", "gptq", "int8")
 IN_GGUF = ("bf16", "fp16", "mxfp4")
@@ -103,9 +108,19 @@ def unsupported(model: ModelSpec, weight_format: str, engine: EngineSpec, gpu: G
             before = ".".join(map(str, VLLM_WITHOUT_VOLTA))
             return f"vllm does not run on {gpu.key} from {before} on"
         return f"{engine.name} does not run on {gpu.key}"
+    if lacks_arithmetic(model, engine, gpu):
+        return f"{engine.name} computes {model.name} in bf16 alone, which {gpu.key} does not"
     stored = model.weight_format if weight_format == "native" else weight_format
     runs = format_runs(engine.name, stored, gpu)
     return "" if runs else f"{engine.name} has no {stored} kernels for {gpu.architecture}"
+
+
+def lacks_arithmetic(model: ModelSpec, engine: EngineSpec, gpu: GpuSpec) -> bool:
+    """Return whether an engine refuses a model for an accelerator without arithmetic in bf16."""
+    if engine.name != "vllm" or release_numbers(engine.version) < VLLM_REFUSES_FP16:
+        return False
+    before_ampere = gpu.vendor == "nvidia" and float(gpu.compute_capability or 0) < AMPERE
+    return before_ampere and model.architecture.startswith(NEVER_IN_FP16)
 
 
 def parts_a_block(model: ModelSpec, weight_format: str, engine: EngineSpec, cut: Parallelism) -> str:
