@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import socket
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from emulated import Served, completion, emulated, serving
+from sizewell.emulator.answers import Reply
+from sizewell.emulator.asks import read_call
+
+if TYPE_CHECKING:
+    from sizewell.emulator.http import Exchange
 
 
 @pytest.mark.parametrize("given", [
@@ -84,3 +92,23 @@ def test_usage_may_come_with_every_event(tiny: Served) -> None:
     assert [event["usage"]["completion_tokens"] for event in events if event["choices"]][-1] == 5
     counted = [event["usage"]["completion_tokens"] for event in events]
     assert counted == sorted(counted) and all(event["usage"]["prompt_tokens"] > 0 for event in events)
+
+
+def test_tokens_come_once_each_whether_there_was_time_to_make_them_ready_or_not() -> None:
+    emulation = emulated()
+    body = json.dumps({"prompt": "x", "max_tokens": 8, "ignore_eos": True, "stream": True}).encode()
+    call = read_call(body, "application/json", emulation, chat=False)
+
+    def sent(ready_after: str) -> str:
+        parts: list[bytes] = []
+        exchange = SimpleNamespace(write=parts.append, start_stream=lambda: None, end_stream=parts.append)
+        answer = Reply(cast("Exchange", exchange), call, emulation).answers[0]
+        for each in ready_after:
+            answer.gain(1)
+            if each == "r":
+                answer.prepare()
+        events = [line[6:] for line in b"".join(parts).decode().split("\r\n") if line.startswith("data: {")]
+        return "".join(json.loads(event)["choices"][0]["text"] for event in events)
+
+    assert len(sent("........").split()) == 8
+    assert sent("rrrrrrrr") == sent("r.r..rr.") == sent("........")

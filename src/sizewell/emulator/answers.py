@@ -102,8 +102,9 @@ class Answer:
         """Send the next `count` tokens; behind the last one comes the end."""
         before = self.generated
         self.generated = before + count
-        if count == 1 and self._ready:
-            self.exchange.write(self._ready)
+        ready, self._ready = self._ready, b""
+        if count == 1 and ready:
+            self.exchange.write(ready)
             return
         if self.call.stream:
             self._send(before)
@@ -116,8 +117,6 @@ class Answer:
         if 0 < at < self._last:
             event = self._thought if at < self._border else self._said
             self._ready = self.text[at * TOKEN_BYTES : (at + 1) * TOKEN_BYTES].join(event)
-        else:
-            self._ready = b""
 
     def whole(self) -> dict[str, Any]:
         """Return the choice as it stands in a body."""
