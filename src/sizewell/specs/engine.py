@@ -187,6 +187,10 @@ class EngineSpec:
     plain_prompts: PlainPrompts | None = None
     note: str = ""
 
+    def __hash__(self) -> int:
+        """What tells most releases and builds apart: a search looks them up thousands of times."""
+        return hash((self.name, self.version, self.profile, self.launch, self.fp8_experts, self.mxfp4_padding))
+
     @property
     def tags(self) -> tuple[str, ...]:
         """The tags by which a calibration may speak of this release."""
