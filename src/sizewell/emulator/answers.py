@@ -10,7 +10,8 @@ from uuid import uuid4
 from sizewell.emulator.asks import Ask, Call
 from sizewell.emulator.deployment import Emulation
 from sizewell.emulator.http import Exchange, chunk
-from sizewell.emulator.tokens import TOKEN_BYTES
+from sizewell.emulator.tokens import TOKEN_BYTES, content_seed, pieces
+from sizewell.simulator.live import Asked
 
 DONE = b"data: [DONE]\n\n"
 OPEN_THINKING, CLOSE_THINKING = b"<think>", b"</think>"
@@ -97,6 +98,15 @@ class Answer:
     def thinks(self) -> bool:
         """Whether thinking comes in a field of its own."""
         return bool(self._fields)
+
+    def asked(self) -> Asked:
+        """Return the sequence as the simulator takes it: what it holds and will hold, by name."""
+        ask, named = self.ask, self.exchange.headers.get("x-session-id") or self.call.user
+        return Asked(
+            input_tokens=ask.prompt_tokens, think_tokens=ask.think_tokens, answer_tokens=ask.answer_tokens,
+            segments=pieces(ask.prompt + ask.text), session=content_seed(named.encode("utf-8", "replace")) >> 33,
+            priority=self.call.priority,
+        )  # fmt: skip
 
     def gain(self, count: int) -> None:
         """Send the next `count` tokens; behind the last one comes the end."""

@@ -16,7 +16,6 @@ from sizewell.emulator.fields import Refusal
 from sizewell.emulator.http import Exchange
 from sizewell.emulator.metrics import Metrics
 from sizewell.emulator.pace import Pace
-from sizewell.emulator.tokens import content_seed, pieces
 from sizewell.simulator.compiled import CodeStore
 from sizewell.simulator.live import Asked, Landed, Live
 from sizewell.specs.engine_metrics import EMULATED_CLOCK, Meaning
@@ -90,7 +89,7 @@ class Service:
         reply.exchange.on_close = lambda: self._leave(family)
         came_s = self.pace.at_s(reply.exchange.came_s)
         for answer in reply.answers:
-            number = self.pace.offer(_asked(answer.ask, reply), came_s)
+            number = self.pace.offer(answer.asked(), came_s)
             # What was due before this request may have been the engine's last, and then the others have been told.
             if self.dead:
                 if not family:
@@ -291,13 +290,3 @@ def _play_once(live: Live) -> None:
     live.advance(live.next_s)
     if number is not None:
         live.cancel(number)
-
-
-def _asked(ask: Ask, reply: Reply) -> Asked:
-    """Return a sequence as the simulator takes it: what it holds and will hold, by name."""
-    named = reply.exchange.headers.get("x-session-id") or reply.call.user
-    session = content_seed(named.encode("utf-8", "replace")) >> 33
-    return Asked(
-        input_tokens=ask.prompt_tokens, think_tokens=ask.think_tokens, answer_tokens=ask.answer_tokens,
-        segments=pieces(ask.prompt + ask.text), session=session, priority=reply.call.priority,
-    )  # fmt: skip
