@@ -163,6 +163,21 @@ def test_an_explanation_starts_the_engine_as_a_plan_does(say: Say) -> None:
     assert lengths == [3072, 3072]
 
 
+def test_a_context_nobody_stated_is_as_long_as_the_cache_as_in_a_plan(say: Say) -> None:
+    """Of a request of 10,000 tokens explain said that one sequence does not fit, in a cache of 15,616: twice the
+    request was started for, which a plan shortens and explain did not.
+    """
+    words = ("deepseek-r1-distill-qwen-14b", "--weight-format", "q4_k_m", "--users", "1", "--input", "8000")
+    explained = say("explain", *words, "--answer", "2000", "--on", "rtx-3060-12gb", "--json")
+    assert explained.code == 0
+    (pool,) = explained.document["deployment"]["pools"]
+    assert 10_000 <= pool["settings"]["max_model_len_tokens"] <= explained.document["memory"]["kv_tokens"]
+    assert say("plan", *words, "--answer", "2000", "--gpu", "rtx-3060-12gb", "--max-gpus", "1").code == 0
+    stated = say("explain", *words, "--answer", "2000", "--on", "rtx-3060-12gb", "--max-model-len", "20480")
+    assert stated.code == 3
+    assert say("explain", *words, "--answer", "8000", "--on", "rtx-3060-12gb").code == 3
+
+
 @pytest.mark.parametrize(
     "words",
     [
