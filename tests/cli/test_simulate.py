@@ -371,3 +371,11 @@ def test_a_trace_that_says_what_happened_stands_beside_the_simulation(say: Say, 
     assert found["measured"]["tpot"]["mean_s"] == pytest.approx(0.1)
     assert "Measured, as the trace says" in say(*played).out
     assert document(say, *played, "--requests", "5")["measured"] is None
+
+
+def test_more_users_than_requests_are_all_there(say: Say) -> None:
+    """1,000 requests of 2,000 users are half the users, once: 25 ms a token where a plan said 58 ms."""
+    crowd = ("simulate", "llama-3.1-8b", "--on", "8xh100", "--tp", "1", "--input", "100", "--answer", "4")
+    found = document(say, *crowd, "--users", "1500")
+    assert (found["score"]["offered"], found["score"]["steady"] is not None) == (6000, True)
+    assert document(say, *crowd, "--users", "8")["score"]["offered"] == 1000
