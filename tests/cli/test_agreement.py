@@ -368,3 +368,14 @@ def test_a_limit_between_tokens_needs_two_of_them(say: Say, limit: tuple[str, st
         said = say(*command)
         assert (said.code, "leave the TPOT limit out" in said.complaint) == (2, True)
     assert say("plan", *words[:-2], "--think", "1", *limit, "--gpu", "h100", "--top", "1").code == 0
+
+
+def test_caches_of_data_parallel_ranks_are_not_that_of_one(say: Say) -> None:
+    """18.74 GiB of R1's latents are 286,400 tokens; "= 2,291,200 tokens" were those of eight ranks."""
+    words = ("plan", "deepseek-r1", "--users", "112", "--input", "40", "--answer", "1600", "--gpu", "h100")
+    best, out = say(*words, "--json").document["plans"][0], say(*words).out
+    (pool,) = best["deployment"]["pools"]
+    ranks, memory = pool["parallelism"]["dp"], best["memory"]
+    assert ranks > 1
+    assert memory["kv_tokens"] / ranks == pytest.approx(memory["kv_bytes"] / (61 * 576 * 2), rel=0.01)
+    assert f"on {ranks} data-parallel ranks {memory['kv_tokens']:,.0f} tokens" in " ".join(out.split())
