@@ -66,8 +66,8 @@ def read_named_engine(text: str) -> EngineSpec:
     """Return the engine that `vllm@0.19` or `llama.cpp@b6100` names; the newest known without a version.
 
     Its rules are those of a server that we start: what `render` tells it beyond the deployment counts (`started` in the
-    data). `vllm@0.8` is the newest of that series whose flags were read, 0.8.5. Raises UnknownNameError, and BadInputError for a version that is no release: rules, flags, images and words
-    of an engine are those of one.
+    data). `vllm@0.8` is the newest of that series whose flags were read, 0.8.5. Raises UnknownNameError, and
+    BadInputError for a version that is no release: rules, flags, images and words of an engine are those of one.
     """
     name, _, version = text.partition("@")
     key = _engine_key(name)

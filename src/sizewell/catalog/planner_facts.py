@@ -40,7 +40,9 @@ def read_facts(engine: str = "auto", gpus: Sequence[str] = (), *, bought: bool =
     return Facts(
         machines=machines(
             [(card, _kinds(card, bought=bought)[:tried]) for card in cards],
-            bought=bought, every_count=offload, every_host=offload,
+            bought=bought,
+            every_count=offload,
+            every_host=offload,
         ),
         engines=_engines(engine),
         efficiencies=read_efficiencies(),

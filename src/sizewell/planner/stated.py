@@ -79,9 +79,7 @@ def within_cache(deployment: Deployment, least_tokens: float) -> Deployment:
     longest = memory.layout.longest_sequence(memory.kv_blocks, pool.settings.max_model_len_tokens)
     if longest < least_tokens:
         return deployment
-    return replace(
-        deployment, pools=(replace(pool, settings=replace(pool.settings, max_model_len_tokens=longest)),)
-    )
+    return replace(deployment, pools=(replace(pool, settings=replace(pool.settings, max_model_len_tokens=longest)),))
 
 
 def stated_deployment(

@@ -156,7 +156,7 @@ class NodeSpec:
 
     @property
     def on_one_board(self) -> bool:
-        """Whether its accelerators are wired on a board, of which no part is sold; cards, bridged or not, are single."""
+        """Whether its accelerators are wired on one board, which is sold whole; cards, bridged or not, are single."""
         return self.topology in {"nvswitch", "all-to-all", "ring"} and "bridge" not in self.scale_up.key
 
     @property
