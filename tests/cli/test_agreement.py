@@ -379,3 +379,22 @@ def test_caches_of_data_parallel_ranks_are_not_that_of_one(say: Say) -> None:
     assert ranks > 1
     assert memory["kv_tokens"] / ranks == pytest.approx(memory["kv_bytes"] / (61 * 576 * 2), rel=0.01)
     assert f"on {ranks} data-parallel ranks {memory['kv_tokens']:,.0f} tokens" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("load", [("--rate", "1.7/s"), ("--users", "30")])
+def test_windows_that_are_given_back_make_room_for_who_decodes(say: Say, load: tuple[str, str]) -> None:
+    """Gemma 3 holds 26 sequences of 2,300 tokens once their windows have passed, and admits by 13.5: an explanation said
+    that 1.7 requests/s were offered and 1.45 served, that up to 1.93 hold and 12 % of that are free; and of 30 users
+    that 14 may decode, that 2 requests/s of 12 s are served, and that 96 users hold.
+    """
+    found = say("explain", "gemma-3-27b", "--on", "h100", *load, "--input", "2000", "--answer", "300", "--json")
+    served, played = found.document["served"], found.document["rehearsal"]
+    rate, e2e_s, ttft_s = (served[name]["value"] for name in ("requests_per_s", "e2e_s", "ttft_s"))
+    decoding = rate * (e2e_s - ttft_s)
+    assert served["sequences_per_replica"] == pytest.approx(decoding, rel=0.01)
+    assert decoding <= served["most_sequences_per_replica"]
+    assert None not in (served["ttft_s"]["low"], served["e2e_s"]["high"])
+    if load[0] == "--rate":
+        assert (found.code, served["saturated"], rate) == (0, False, pytest.approx(1.7))
+    else:
+        assert played["saturation"]["holds"] == pytest.approx(served["most_sequences_per_replica"], rel=0.05)

@@ -214,6 +214,8 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
         playing = Playing(memories=tuple(ledgers), efficiencies=efficiencies, code=CodeFolder.usual())
         rehearsal = rehearse(deployment, workload, given, slo, playing)
         given = with_simulated_means(given, rehearsal).recounted(deployment.pools[-1].replicas)
+        if workload.users is None:
+            given = replace(given, saturated=rehearsal.overloads)
         step = step_account(deployment, lengths, given.sequences_per_replica, efficiencies)
     return Explanation(
         deployment=deployment, workload=workload, memory=memory, served=given, step=step,

@@ -186,7 +186,7 @@ class Trial:
         needed = max(memory.layout.request_blocks(ceil(self.demand.context_tokens)), 1)
         whole = self.demand.users is not None or sets_room_aside(self.engine)
         mean = self.demand.context_tokens if whole else self.demand.lengths.decode_context_tokens
-        usual = max(memory.layout.request_blocks(ceil(mean)), 1)
+        usual = max(memory.layout.decoding_blocks(ceil(mean)), 1)
         none, few = blocks <= 0, (blocks > 0) & (blocks < needed)
         if none.any():
             lacking = memory_reason(variant, memory, budget[none])
