@@ -379,3 +379,17 @@ def test_more_users_than_requests_are_all_there(say: Say) -> None:
     found = document(say, *crowd, "--users", "1500")
     assert (found["score"]["offered"], found["score"]["steady"] is not None) == (6000, True)
     assert document(say, *crowd, "--users", "8")["score"]["offered"] == 1000
+
+
+def test_requests_that_only_fill_a_server_are_said_to(say: Say) -> None:
+    """1,000 requests at 20/s of a minute each never saw it full: 103 ms a token where a plan said that the queue never
+    ends, and nothing was said of it.
+    """
+    load = ("simulate", "llama-3.3-70b", "--on", "4xh100", "--rate", "9/s", "--input", "500", "--answer", "400")
+    few = document(say, *load, "--requests", "100")
+    (said,) = few["assumed"]
+    more = re.search(r"--requests (\d+) shows", said)
+    assert more is not None
+    settled = document(say, *load, "--requests", more[1])
+    assert settled["assumed"] == []
+    assert settled["score"]["tpot"]["mean_s"] > 1.02 * few["score"]["tpot"]["mean_s"]
