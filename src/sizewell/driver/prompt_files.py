@@ -136,7 +136,8 @@ def _bare_row(place: str, row: Mapping[str, Any]) -> Row:
     if prompt is not None and not isinstance(prompt, str):
         raise BadInputError(f"{place}: the prompt is no text: token ids go into a body, with url {COMPLETIONS}")
     if prompt is None:
-        raise BadInputError(f"{place}: holds no body, no messages and no prompt")
+        said = f": it has {', '.join(map(repr, list(row)[:3]))}" if row else ""
+        raise BadInputError(f"{place}: holds no body, no messages and no prompt{said}; docs/drive.md has the forms")
     return Row(own_id=own_id, body={"messages": _messages("", prompt), **fields}, place=place)
 
 
