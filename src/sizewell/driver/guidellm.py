@@ -7,10 +7,10 @@ from dataclasses import replace
 from math import nan
 from typing import Any
 
-from sizewell.driver.exchange import Usage
 from sizewell.driver.gates import Gate
 from sizewell.driver.imported import MOST_ERROR_CHARACTERS, Imported, as_imported, failed_status
 from sizewell.driver.recording import Recording
+from sizewell.driver.replies import Usage
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.run import FAILED, OK, UNFINISHED
 

@@ -13,10 +13,10 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from sizewell.driver.exchange import Usage
 from sizewell.driver.guidellm import from_guidellm
 from sizewell.driver.imported import MOST_ERROR_CHARACTERS, Imported, as_imported, failed_status
 from sizewell.driver.recording import REFUSALS, Recording
+from sizewell.driver.replies import Usage
 from sizewell.driver.vllm_bench import from_vllm_bench
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.run import FAILED, OK, REJECTED, UNFINISHED

@@ -9,9 +9,9 @@ from itertools import accumulate
 from math import isfinite
 from typing import Any
 
-from sizewell.driver.exchange import Usage
 from sizewell.driver.imported import MOST_ERROR_CHARACTERS, Imported, as_imported
 from sizewell.driver.recording import Recording
+from sizewell.driver.replies import Usage
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.run import FAILED, OK
 
