@@ -8,9 +8,10 @@ from math import nan
 from typing import Any
 
 from sizewell.driver.gates import Gate
-from sizewell.driver.imported import MOST_ERROR_CHARACTERS, Imported, as_imported, failed_status
+from sizewell.driver.imported import MOST_ERROR_CHARACTERS, Imported, as_imported, as_stated, failed_status
 from sizewell.driver.recording import Recording
 from sizewell.driver.replies import Usage
+from sizewell.driver.summaries import guidellm_figures
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.run import FAILED, OK, UNFINISHED
 
@@ -31,6 +32,9 @@ def from_guidellm(found: Mapping[str, Any]) -> tuple[Imported, ...]:
         if rows:
             read = as_imported("GuideLLM", _label(load, number), rows, gaps_known=False)
             loads.append(replace(read, concurrency=_at_once(load) if closed else None, gates=tuple(_sampled(load))))
+        elif "metrics" in load and "duration" in load:
+            at_once, rate = (_at_once(load), None) if closed else (None, _strategy(load).get("rate"))
+            loads.append(as_stated("GuideLLM", guidellm_figures(load), concurrency=at_once, rate=rate))
     if not loads:
         raise BadInputError("the GuideLLM report holds no request: write it with all requests kept")
     return tuple(loads)
