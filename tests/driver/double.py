@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Fault = Literal["stall", "reset", "truncate", "malformed", "slow-headers", "error-event"]
+Fault = Literal["stall", "reset", "truncate", "malformed", "slow-headers", "error-event", "page"]
 Dialect = Literal["none", "reasoning", "reasoning_content", "tags", "unopened", "unclosed"]
 
 
@@ -123,6 +123,8 @@ class Double:
             await asyncio.sleep(answer.delay_s)
         if answer.status != 200:
             _send(writer, answer.status, {"error": {"message": answer.error, "code": answer.status}}, answer.headers)
+        elif answer.fault == "page":
+            _send_text(writer, 200, "<html>Sign in</html>", "text/html; charset=utf-8")
         elif body.get("stream"):
             return await self._stream(answer, body, writer, path)
         elif answer.fault in ("reset", "truncate"):

@@ -529,6 +529,17 @@ def test_a_file_of_something_else_is_not_touched(say: Any, double: Served) -> No
     assert (said.code, Path("mine.json").read_text()) == (2, '{"precious": 1}')
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.usefixtures("here", "impatient")
+def test_a_page_with_a_good_status_is_no_answer(say: Any, double: Served, stream: bool) -> None:
+    double[1].script = lambda *_: Answer(fault="page")
+    words = ["batch", _write("p.txt", "one"), "--url", double[0], "--retries", "1", *(["--stream"] if stream else [])]
+    assert say(*words).code == 1
+    (line,) = _lines("p.errors.jsonl")
+    assert (line["error"]["code"], line["attempts"]) == ("malformed", 2)
+    assert "text/html" in line["error"]["message"]
+
+
 @pytest.mark.parametrize("flag", ["--output", "--errors"])
 @pytest.mark.usefixtures("here")
 def test_a_pipe_or_device_keeps_no_answers(say: Any, double: Served, flag: str) -> None:

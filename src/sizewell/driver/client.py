@@ -191,8 +191,7 @@ async def read_json(response: Any) -> dict[str, Any]:
     try:
         found = json.loads(await _bounded(response))
     except (ValueError, RecursionError) as error:
-        kind = response.headers.get("Content-Type", "no type")[:80]  # a login page of a proxy, most of all
-        raise ExchangeError("malformed", f"the answer is no JSON but {kind}: {error}") from None
+        raise ExchangeError("malformed", f"the answer is no JSON: {error}") from None
     if not isinstance(found, dict):
         raise ExchangeError("malformed", "the answer is no JSON object")
     return found

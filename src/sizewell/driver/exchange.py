@@ -24,6 +24,7 @@ async def ask(client: Client, base: str, prompt: Prompt, *, stream: bool = False
             body["stream_options"] = {"include_usage": True, **(body.get("stream_options") or {})}
     async with client.post(base + prompt.path, encoded(body)) as response:
         kind = response.headers.get("Content-Type", "")
+        _refuse_page(kind)
         streamed = "event-stream" in kind or (bool(body.get("stream")) and "json" not in kind)
         found = await _streamed(response) if streamed else await read_json(response)
         refuse_error(found)
@@ -43,6 +44,14 @@ async def _streamed(response: Any) -> dict[str, Any]:
 
 async def refuse_whole(response: Any) -> None:
     """Raise ExchangeError for a body that is no stream where one was asked for: an error, or an answer sent at once."""
-    if "json" in response.headers.get("Content-Type", ""):
+    kind = response.headers.get("Content-Type", "")
+    if "json" in kind:
         refuse_error(await read_json(response))
         raise ExchangeError("malformed", "the answer came at once and not as a stream")
+    _refuse_page(kind)
+
+
+def _refuse_page(kind: str) -> None:
+    """Raise ExchangeError for a page with a good status, as a proxy sends that wants somebody to log in."""
+    if "html" in kind:
+        raise ExchangeError("malformed", f"the answer is {kind[:80]}: is the address that of a model's server?")
