@@ -102,13 +102,25 @@ def _read(folder: Path, found: Any) -> tuple[Imported, Score]:
 def test_a_summary_is_scored_in_our_terms_and_units(tmp_path: Path, tool: str) -> None:
     """200 of 204 requests in 8 s, of 100 and 20 tokens: whatever the tool calls it and in whatever unit."""
     load, felt = _read(tmp_path, TOOLS[tool])
-    assert (load.tool, felt.ok, felt.failed) == (tool, 200, 0 if tool in ("SGLang bench_serving", "GenAI-Perf") else 4)
+    unserved = 0 if tool in ("SGLang bench_serving", "GenAI-Perf") else 4
+    assert (load.tool, felt.ok, felt.failed + felt.unfinished) == (tool, 200, unserved)
     assert (felt.ttft.mean_s, felt.tpot.mean_s, felt.e2e.mean_s) == pytest.approx((0.05, 0.01, 0.24))
     assert felt.ttft.p50_s == pytest.approx(0.04)
     assert felt.wall is not None
     assert (felt.wall.output_tokens_per_s, felt.wall.total_tokens_per_s) == pytest.approx((500.0, 3000.0))
     paced = tool in ("inference-perf", "GuideLLM")
     assert (load.label, load.concurrency) == (("26/s", None) if paced else ("16", 16))
+
+
+def test_of_a_sample_the_figures_of_all_are_taken(tmp_path: Path) -> None:
+    """GuideLLM may keep ten requests of each kind, whose number per second is none of the server's."""
+    (whole,) = GUIDELLM["benchmarks"]
+    timings = {"targeted_start": 9.0, "request_start": 9.0, "first_token_iteration": 9.5, "last_token_iteration": 9.9}
+    kept = {"prompt_tokens": 7, "output_tokens": 5, "info": {"timings": timings}}
+    _, felt = _read(tmp_path, {"benchmarks": [whole | {"requests": {"successful": [kept] * 10}}]})
+    assert felt.wall is not None
+    assert (felt.ok, felt.unfinished, felt.ttft.mean_s) == (200, 1, pytest.approx(0.05))
+    assert felt.wall.output_tokens_per_s == pytest.approx(500.0)
 
 
 def test_what_was_not_measured_is_not_zero(tmp_path: Path) -> None:

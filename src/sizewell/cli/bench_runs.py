@@ -126,7 +126,7 @@ def _stated_requests(stated: Stated, load: Imported) -> Requests:
         arrivals = Window(concurrency=load.concurrency)
     elif load.rate and isfinite(load.rate):
         arrivals = poisson(load.rate)
-    count, served = stated.ok + stated.failed, max(1, stated.ok)
+    count, served = stated.offered, max(1, stated.ok)
     into, out = (max(1, round(tokens / served)) for tokens in (stated.input_tokens, stated.output_tokens))
     due_s = arrivals.starts(count, count, np.random.default_rng(0))
     return Requests.of(due_s, into, out, concurrency=load.concurrency)

@@ -48,7 +48,7 @@ def as_stated(tool: str, stated: Stated, *, concurrency: int | None, rate: float
     `rate` is infinite where all came at once; where nobody says what was offered, it came as it was served.
     """
     closed = concurrency if concurrency and not isfinite(rate or inf) else None
-    paced = None if closed else rate or (stated.ok + stated.failed) / stated.window_s
+    paced = None if closed else rate or stated.offered / stated.window_s
     return Imported(
         tool=tool, label=str(closed) if closed else f"{paced:.3g}/s", run=as_run([]), recordings=(),
         concurrency=closed, stated=stated, rate=paced,

@@ -156,8 +156,8 @@ def from_benchmark_report(found: Says) -> tuple[Imported, ...]:
         said = found["metrics"]
         per_s = said["throughput"]["requests_per_sec"]
     counts, latency = said["requests"], said["latency"]
-    failed = int(counts.get("failures") or 0) + int(counts.get("incomplete") or 0)
-    ok = int(counts["total"]) - failed
+    failed, unfinished = int(counts.get("failures") or 0), int(counts.get("incomplete") or 0)
+    ok = int(counts["total"]) - failed - unfinished
     names = {
         "ttft": "time_to_first_token", "tpot": "time_per_output_token", "itl": "inter_token_latency",
         "e2e": "request_latency",
@@ -182,7 +182,7 @@ def from_benchmark_report(found: Says) -> tuple[Imported, ...]:
 
 
 def guidellm_figures(load: Says) -> Stated:
-    """Return what GuideLLM says of a load of which it kept no request."""
+    """Return what GuideLLM says of all requests of a load, of which it may keep a few."""
     said, totals = load["metrics"], load.get("request_totals") or load["metrics"]["request_totals"]
     ok = int(totals["successful"])
     names = {
@@ -196,7 +196,7 @@ def guidellm_figures(load: Says) -> Stated:
         felt[ours] = _told(ok, {**(each.get("percentiles") or {}), "mean": each.get("mean")}, keys, unit)
     means = [float(said[f"{which}_token_count"]["successful"]["mean"]) for which in ("prompt", "output")]
     return Stated(
-        ok=ok, failed=int(totals["errored"]) + int(totals["incomplete"]), input_tokens=ok * means[0],
+        ok=ok, failed=int(totals["errored"]), unfinished=int(totals["incomplete"]), input_tokens=ok * means[0],
         output_tokens=ok * means[1], window_s=_positive(load["duration"]), felt=felt,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ NO_REQUESTS = "only figures are known, not each request"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stated:
-    """What a summary says: requests that were served and that were not, tokens of the served ones, seconds it lasted.
+    """What a summary says: requests served, failed, and cut off at its end; tokens of the served; seconds it lasted.
 
     `felt`: distributions under our names `ttft`, `tpot`, `itl` and `e2e`, whatever the tool calls them.
     """
@@ -26,6 +26,12 @@ class Stated:
     output_tokens: float
     window_s: float
     felt: Mapping[str, Distribution]
+    unfinished: int = 0
+
+    @property
+    def offered(self) -> int:
+        """Requests that were due, as far as the summary counts them."""
+        return self.ok + self.failed + self.unfinished
 
 
 def stated_score(found: Stated, slo: Slo) -> Score:
@@ -39,10 +45,10 @@ def stated_score(found: Stated, slo: Slo) -> Score:
         total_tokens_per_s=(found.input_tokens + found.output_tokens) / found.window_s,
         requests_per_s=found.ok / found.window_s,
     )
-    offered = found.ok + found.failed
+    offered = found.offered
     return Score(
-        origin="measured", offered=offered, ok=found.ok, rejected=0, unfinished=0, failed=found.failed, **felt,
-        itl=found.felt.get("itl", nothing), tpot_token_weighted_s=None, wall=wall, steady=None,
+        origin="measured", offered=offered, ok=found.ok, rejected=0, unfinished=found.unfinished, failed=found.failed,
+        **felt, itl=found.felt.get("itl", nothing), tpot_token_weighted_s=None, wall=wall, steady=None,
         no_steady_because=NO_REQUESTS, good=good,
         attainment_fraction=None if good is None or not offered else good / offered,
         goodput_requests_per_s=None if good is None else wall.requests_per_s,
