@@ -75,6 +75,23 @@ def test_thinking_is_kept_apart_and_every_token_counted(vllm: Served, tmp_path: 
             assert len(line["reasoning"].replace("<think>", "")) <= BUDGET
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_responses_are_asked_where_their_lines_say(vllm: Served, tmp_path: Path, stream: bool) -> None:
+    """OpenAI's newer address: other fields, other events, and the same answer file."""
+    body = {"input": "Question?", "temperature": 0.0}
+    rows = [{"custom_id": f"r{number}", "url": "/v1/responses", "body": body} for number in range(3)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("--model", "tiny", "--max-tokens", str(TOKENS), *(["--stream"] if stream else []))
+    code, found, talk = asked(tmp_path, "--url", vllm.url, *words)
+    assert code == 0, talk
+    assert 0 < found["usage"]["output_tokens"] <= TOKENS * len(rows)
+    assert found["usage"]["input_tokens"] > 0
+    for line in kept(tmp_path):
+        assert line["response"]["body"]["object"] == "response"
+        assert line["finish_reason"] in ("stop", "length")
+        assert line["answer"] or line["reasoning"]
+
+
 def test_thinking_that_never_ends_is_warned_of(vllm: Served, tmp_path: Path) -> None:
     # Neither tag: behind an opening one the parser forgets what came before, and nothing may come after.
     write(tmp_path, 4, ignore_eos=True, logit_bias={"260": -100, "261": -100})

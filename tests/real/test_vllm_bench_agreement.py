@@ -36,13 +36,13 @@ SIZE = ("768", "6")
 def agree(pairs: Pairs, again: Callable[[int], Pairs]) -> None:
     """Print the comparison and refuse a difference that noise does not explain.
 
-    Of four pairs noise is itself a guess, and a busy machine makes much of it: where they do not settle it, more are
-    measured `again` and all are taken together, which a true difference survives and an unlucky draw does not.
+    Of four pairs noise is itself a guess: where it explains too little, more are measured `again` and all are taken
+    together, which a true difference survives and an unlucky draw does not.
     """
     found = _told(pairs)
     for turn in range(MORE_ROUNDS):
-        if _alike(found) and max(one.noise for one in found) <= TOO_NOISY:
-            return
+        if _alike(found):
+            break
         pairs = [*pairs, *again(turn)]
         found = _told(pairs)
     if max(one.noise for one in found) > TOO_NOISY:
