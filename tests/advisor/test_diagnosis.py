@@ -78,6 +78,26 @@ def test_a_cache_that_is_full_in_waves_is_what_requests_wait_for(
     assert diagnose(seen, Known(), adviser).label == label
 
 
+def test_seats_are_what_a_queue_waits_for_where_more_would_need_graphs_of_their_own(
+    deploy: Deploy, adviser: Adviser
+) -> None:
+    """SGLang records graphs for as many as it has seats: that twice as many ran without is no reason to keep eight."""
+    deployment = deploy("llama-3.1-8b", "mi300x", engine="sglang", max_num_seqs=8)
+    seen = steady(1105.0, 8, waiting=150.0, request_prompt_tokens=200, request_output_tokens=280, finished_per_s=4)
+    found = diagnose(seen, known(deployment), adviser)
+    assert found.label == "queueing"
+    assert found.changes[0].name.startswith("max_num_seqs") and found.changes[0].gain_fraction > 1
+
+
+def test_experts_with_a_row_each_pass_their_weights_by(deploy: Deploy, adviser: Adviser) -> None:
+    """A kernel of few rows is priced by its tiles: what MoE layers wait for at 3% of the arithmetic are weights."""
+    found = diagnose(steady(1810.0, 48), known(deploy("gpt-oss-120b", "h100")), adviser)
+    first = found.findings[0]
+    assert first.label == "weights bandwidth" and "few rows" in first.evidence[1]
+    assert found.mfu is not None and found.mbu is not None and found.mfu < 0.1 < found.mbu
+    assert found.pace is not None and found.pace.causes["decode compute"] > 0
+
+
 def kempner(deploy: Deploy, **said: object) -> tuple[Deployment, Observation]:
     """Return R1 as the source documents run it, with its published throughput at 64 sequences."""
     settings = {"tp": 16, "pp": 1, "enforce_eager": True, "max_num_seqs": 64, "max_model_len_tokens": 2048, **said}
@@ -161,7 +181,11 @@ def test_metrics_alone_say_what_they_can_and_what_lacks(adviser: Adviser) -> Non
     assert alone(steady(500, 8), adviser, preemptions_per_s=0.5, kv_used_fraction=0.97).label == "preemption storm"
     unknown = alone(steady(500, 8), adviser)
     assert unknown.label == "unknown" and unknown.changes == () and "hardware" in unknown.missing[0]
-    assert alone(Observation(), adviser).label == "unknown"
+    assert "nobody queues" in unknown.findings[0].evidence[0]
+    nothing = alone(Observation(), adviser)
+    assert nothing.label == "unknown" and "nobody queues" not in nothing.findings[0].evidence[0]
+    one_reading = alone(Observation(running=0.0, waiting=0.0), adviser).findings[0]
+    assert one_reading.label == "idle GPUs" and "fewer accelerators" not in " ".join(one_reading.evidence)
 
 
 def test_a_cache_is_cold_only_where_something_was_to_be_found(deploy: Deploy, adviser: Adviser) -> None:

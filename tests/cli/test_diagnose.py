@@ -210,6 +210,7 @@ def test_what_the_sender_measured_is_taken_from_a_bench(say: Say, tmp_path: Path
     [
         (("nowhere",), 2, "no file of that name"),
         (("http://127.0.0.1:9",), 5, "does not answer"),
+        (("http://127.0.0.1:9", "http://127.0.0.1:10"), 2, "one server at a time"),
         (("7",), 2, "there is no run 7"),
         ((READINGS, "--on", "8xh200"), 2, "name it"),
         ((READINGS, "r1"), 2, "--on"),

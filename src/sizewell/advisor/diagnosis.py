@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 from sizewell.advisor.advice import Adviser, Change, Tried
 from sizewell.advisor.case import Case, Finding, Label
@@ -10,7 +11,7 @@ from sizewell.advisor.changes import Before, cut_as
 from sizewell.advisor.findings import findings
 from sizewell.advisor.mix import Mix
 from sizewell.advisor.observation import Observation
-from sizewell.advisor.pace import Pace, pace
+from sizewell.advisor.pace import Pace, pace, seats
 from sizewell.costs.ledger import MemoryLedger
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Parallelism
@@ -109,8 +110,17 @@ def twice(deployment: Deployment, mix: Mix, now: Pace | None, efficiencies: Effi
     if now is None:
         return None
     calm, there = replace(mix, lost_tokens=0.0), now.sequences * deployment.pools[-1].replicas
-    one, two = (pace(deployment, calm, there * many, efficiencies).tokens_per_s for many in (1, 2))
-    return two / one - 1
+    one, two = (pace(_seating(deployment, there * many), calm, there * many, efficiencies) for many in (1, 2))
+    return two.tokens_per_s / one.tokens_per_s - 1
+
+
+def _seating(deployment: Deployment, sequences: float) -> Deployment:
+    """Return a deployment with so many seats at least: beyond its own an engine records no graphs."""
+    (*others, pool), short = deployment.pools, sequences / seats(deployment)
+    if short <= 1:
+        return deployment
+    settings = replace(pool.settings, max_num_seqs=ceil(pool.settings.max_num_seqs * short))
+    return replace(deployment, pools=(*others, replace(pool, settings=settings)))
 
 
 def as_watched(deployment: Deployment, engines: int) -> Deployment:

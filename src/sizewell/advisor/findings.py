@@ -54,7 +54,11 @@ def _idle(case: Case) -> Finding | None:
         if _client(case) is not None:
             return None
         line = f"{seen.at_work:.2f} sequences at work on average, {seen.waiting or 0.0:.2f} wait"
-        return Finding(label="idle GPUs", share=1.0, evidence=(line, "fewer accelerators would do for this traffic"))
+        to_do = "fewer accelerators would do for this traffic"
+        if seen.window_s is None and seen.running is not None:
+            line = f"{seen.running:.0f} sequences at work and {seen.waiting or 0.0:.0f} waiting at the moment it was read"
+            to_do = "one reading knows no traffic: a second one, a minute later, tells whether it is always so"
+        return Finding(label="idle GPUs", share=1.0, evidence=(line, to_do))
     if seen.engines > 1 and seen.idle_engines / seen.engines >= IDLE_ENGINES:
         line = f"{seen.idle_engines} of {seen.engines} engines had no request at all while others worked"
         to_do = "whoever routes sends them nothing: by requests in flight, everybody would have some"
@@ -207,7 +211,8 @@ def _peak(seen: Observation) -> float | None:
 def _fullness(case: Case) -> str:
     seen = case.seen
     size = f" of {seen.kv_tokens:,.0f} tokens" if seen.kv_tokens else ""
-    waves = f", {peak:.0%} or more a quarter of the time" if (peak := seen.kv_peak_fraction) is not None else ""
+    when = "a quarter of the time that requests wait" if seen.queues else "a quarter of the time"
+    waves = f", {peak:.0%} or more {when}" if (peak := seen.kv_peak_fraction) is not None else ""
     return f"the KV cache{size} is {seen.kv_used_fraction or 0.0:.0%} full on average{waves}"
 
 
@@ -259,6 +264,7 @@ def _nothing(case: Case) -> Finding:
         line = f"{seen.running:.1f} requests run and not one token came: it hangs, or its prompts outlast the window"
         return Finding(label="unknown", share=None, evidence=(line,))
     if case.deployment is None:
-        line = "nobody queues and nothing is lost: what the steps themselves wait for shows only with the hardware"
+        told = "nobody queues and nothing is lost" if seen.waiting is not None else "whether anybody queues is not told"
+        line = f"{told}: what the steps themselves wait for shows only with the hardware"
         return Finding(label="unknown", share=None, evidence=(line,))
     return Finding(label="unknown", share=None, evidence=("the server does not tell enough",))
