@@ -163,6 +163,21 @@ def test_a_client_that_sends_less_than_it_should_is_named(deploy: Deploy, advise
         assert not (named and found.changes)
 
 
+def test_who_waits_is_told_by_first_tokens_where_nobody_counts_them(deploy: Deploy, adviser: Adviser) -> None:
+    """A measured run and a bench know no queue: eight seats for 24 users are seen in when first tokens come."""
+    deployment = deploy("qwen3-8b", "l40s", max_num_seqs=8)
+    requests = Requests.of(np.zeros(96), 200, 30, concurrency=24)
+    run = played(deployment, adviser, requests)
+    simulated = diagnose(observed(run), known(deployment), adviser)
+    measured = diagnose(observed(replace(run, timeline=None)), known(deployment), adviser)
+    assert (simulated.label, measured.label) == ("queueing", "queueing")
+    first = measured.findings[0].evidence[0]
+    assert "to a first token" in first and float(first.split()[0]) == pytest.approx(simulated.seen.waiting, rel=0.25)
+    assert measured.changes[0].name.startswith("max_num_seqs")
+    alone = played(deployment, adviser, Requests.of(np.zeros(40), 200, 30, concurrency=6))
+    assert diagnose(observed(replace(alone, timeline=None)), known(deployment), adviser).label == "weights bandwidth"
+
+
 def test_a_queue_is_not_the_clients_fault(adviser: Adviser) -> None:
     seen = replace(steady(500, 3), waiting=40.0, client=ClientFacts(asked_in_flight=640))
     assert diagnose(seen, Known(), adviser).label == "queueing"

@@ -56,7 +56,7 @@ def _idle(case: Case) -> Finding | None:
         line = f"{seen.at_work:.2f} sequences at work on average, {seen.waiting or 0.0:.2f} wait"
         to_do = "fewer accelerators would do for this traffic"
         if seen.window_s is None and seen.running is not None:
-            line = f"{seen.running:.0f} sequences at work and {seen.waiting or 0.0:.0f} waiting at the moment it was read"
+            line = f"{seen.running:.0f} sequences at work, {seen.waiting or 0.0:.0f} waiting when it was read"
             to_do = "one reading knows no traffic: a second one, a minute later, tells whether it is always so"
         return Finding(label="idle GPUs", share=1.0, evidence=(line, to_do))
     if seen.engines > 1 and seen.idle_engines / seen.engines >= IDLE_ENGINES:
@@ -156,7 +156,8 @@ def _cache(case: Case) -> Finding | None:
     seen = case.seen
     if not seen.queues or not (_cache_is_full(case) or _holds_back(case)):
         return None
-    lines = [_fullness(case), f"{seen.waiting:.1f} requests wait, {seen.running:.1f} run"]
+    lines = [_fullness(case)] if seen.kv_used_fraction is not None else []
+    lines.append(_queued(seen))
     if not _cache_is_full(case):
         lines.append(f"it has room for {_to_their_end(case):,.0f} requests to their end: more are held back")
     if case.replicates_latents and case.deployment is not None:
@@ -223,11 +224,16 @@ def _seats_are_full(case: Case) -> bool:
     return case.deployment is not None and running >= SEATED * seats(case.deployment)
 
 
+def _queued(seen: Observation) -> str:
+    line = f"{seen.waiting:.1f} requests wait, {seen.running:.1f} run"
+    return f"{line}, by the {ms(seen.ttft_s)} to a first token" if "waiting" in seen.missing and seen.ttft_s else line
+
+
 def _queue(case: Case) -> Finding | None:
     seen = case.seen
     if not seen.queues or _cache_is_full(case) or _holds_back(case):
         return None
-    waits = f"{seen.waiting:.1f} requests wait, {seen.running:.1f} run"
+    waits = _queued(seen)
     queued = (f"a request waits {ms(seen.queue_s)} before it is admitted",) if seen.queue_s else ()
     share = _prefill_share(case)
     if case.deployment is not None and not _seats_are_full(case):

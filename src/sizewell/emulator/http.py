@@ -23,9 +23,12 @@ REASONS = {
     500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
 }  # fmt: skip
+ANY_ORIGIN = "access-control-allow-origin: *\r\n"
+"""Engines let pages of every origin read their answers."""
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
-    b"transfer-encoding: chunked\r\n\r\n"
+    + ANY_ORIGIN.encode()
+    + b"transfer-encoding: chunked\r\n\r\n"
 )
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -52,12 +55,22 @@ class Exchange:
         self.on_close: Callable[[], None] | None = None
         self.write = connection.transport.write
 
-    def respond(self, status: int, body: Any, kind: str = "application/json") -> None:
-        """Answer with one body: bytes as they are, anything else as JSON."""
+    def respond(self, status: int, body: Any, kind: str = "application/json", more: str = "") -> None:
+        """Answer with one body: bytes as they are, anything else as JSON; `more` are whole lines of the head."""
         data = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":")).encode()
-        head = f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: {kind}\r\ncontent-length: {len(data)}\r\n\r\n"
-        self.write(head.encode() + (b"" if self.method == "HEAD" else data))
+        head = f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: {kind}\r\ncontent-length: {len(data)}\r\n"
+        self.write(f"{head}{ANY_ORIGIN}{more}\r\n".encode("latin-1") + (b"" if self.method == "HEAD" else data))
         self.connection.done(self)
+
+    def allow(self) -> bool:
+        """Tell a browser that asks first that it may; returns whether it asked."""
+        method = self.headers.get("access-control-request-method", "")
+        if self.method != "OPTIONS" or not method:
+            return False
+        wanted = self.headers.get("access-control-request-headers", "")
+        lines = f"access-control-allow-methods: {method}\r\naccess-control-max-age: 600\r\n"
+        self.respond(200, b"OK", "text/plain", lines + f"access-control-allow-headers: {wanted}\r\n" * bool(wanted))
+        return True
 
     def start_stream(self) -> None:
         """Begin an answer of server-sent events; what is written from now on are chunks."""

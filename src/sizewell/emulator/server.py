@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from math import isfinite
 
-from sizewell.emulator import llama_cpp
+from sizewell.emulator import llama_cpp, tokenizing
 from sizewell.emulator.deployment import Door, Emulation
 from sizewell.emulator.http import Connection, Exchange
 from sizewell.emulator.service import Service
@@ -83,6 +83,8 @@ class Server:
     def _serve(self, exchange: Exchange) -> None:
         """Answer one request."""
         dialect = self.emulation.dialect
+        if exchange.allow():
+            return
         if not self._may_enter(exchange):
             refused = dialect.error(401, "Invalid API Key") if self._is_llama else {"error": "Unauthorized"}
             exchange.respond(401, refused)
@@ -90,6 +92,8 @@ class Server:
             exchange.respond(503, dialect.error(503, "still loading", "ServiceUnavailableError"))
         elif exchange.method == "POST" and exchange.path in ("/v1/chat/completions", "/v1/completions"):
             self.service.take(exchange, chat="chat" in exchange.path)
+        elif exchange.method == "POST" and exchange.path in tokenizing.PATHS and dialect.engine == "vllm":
+            tokenizing.answer(exchange, self.emulation)
         elif exchange.method in ("GET", "HEAD") or exchange.path == "/ping":
             self._tell(exchange, self.service)
         else:
@@ -139,4 +143,5 @@ class Server:
             exchange.respond(404, self.emulation.dialect.error(404, "File Not Found"))
             return
         known = exchange.path in (*OPEN_PATHS, "/v1/models", "/v1/chat/completions", "/v1/completions")
+        known = known or (exchange.path in tokenizing.PATHS and self.emulation.dialect.engine == "vllm")
         exchange.respond(405 if known else 404, {"detail": "Method Not Allowed" if known else "Not Found"})
