@@ -54,10 +54,11 @@ def burst(count: int, prompt: int, output: int) -> Requests:
     [
         ({"memory_fraction": 0.3}, burst(40, 4000, 60), "KV capacity"),
         ({"memory_fraction": 0.28}, burst(60, 50, 900), "preemption storm"),
+        ({"memory_fraction": 0.35}, burst(100, 1200, 600), "KV capacity"),
         ({"max_num_seqs": 4}, burst(40, 100, 60), "queueing"),
         ({}, burst(4, 200, 300), "weights bandwidth"),
     ],
-    ids=["KV capacity", "preemption storm", "queueing", "weights bandwidth"],
+    ids=["KV capacity", "preemption storm", "KV capacity, preempted", "queueing", "weights bandwidth"],
 )
 def test_a_run_is_labelled_by_what_limits_it(
     deploy: Deploy, adviser: Adviser, said: dict[str, float], requests: Requests, label: str

@@ -22,8 +22,10 @@ LATE_S, LATE_SHARE = 0.010, 0.2
 MOST_CPU, LEAST_SENT, LEAST_IN_FLIGHT = 0.8, 0.95, 0.67
 COLD = 0.2
 """Share of prompt tokens that should have been found in the cache and was not, beyond which it is cold."""
-STORM = 0.25
-"""Preemptions for each request that ends."""
+STORM, EACH, HELD_UP = 0.25, 1.0, 1.5
+"""Preemptions for each request that ends from which they are a storm. Of sequences that are mostly prompt fewer than
+one are only a sign of a full cache where tokens keep their pace, measured over predicted: who is preempted waits.
+"""
 FULL, SEATED = 0.85, 0.9
 """Share of the cache in use a quarter of the time, and share of the seats, from which they are full."""
 ROOM = ("KV capacity", "replicated MLA KV", "queueing")
@@ -35,7 +37,8 @@ SLOW = 1.7
 
 def findings(case: Case) -> tuple[Finding, ...]:
     """Return everything found, what binds first."""
-    rules = (_idle, _client, _fast, _cold, _storm, _cache, _queue, _slow)
+    full = (_cache, _storm) if _keeps_its_pace(case) else (_storm, _cache)
+    rules = (_idle, _client, _fast, _cold, *full, _queue, _slow)
     found = [finding for rule in rules if (finding := rule(case)) is not None]
     if not any(finding.label == "idle GPUs" and finding.share == 1.0 for finding in found) and not case.beats_the_floor:
         named = {finding.label for finding in found}
@@ -148,8 +151,18 @@ def _storm(case: Case) -> Finding | None:
     lines = [f"{case.seen.preemptions_per_s:.3g} preemptions/s: {often:.2g} for each request that ends"]
     if case.mix is not None and case.mix.lost_tokens:
         lines.append(f"about {case.mix.lost_tokens:.2g} tokens are computed again for each token generated")
+    if case.pace is not None and case.seen.itl_s is not None:
+        lines.append(f"{ms(case.seen.itl_s)} between tokens, {ms(case.pace.token_s)} predicted of those that run")
     lines += [_fullness(case)] if case.seen.kv_used_fraction is not None else []
     return Finding(label="preemption storm", share=min(often, 1.0), evidence=tuple(lines))
+
+
+def _keeps_its_pace(case: Case) -> bool:
+    """Whether preemptions hold hardly anybody up, of sequences that fill the cache rather by coming than by growing."""
+    often, itl_s, mix = case.seen.preemptions_per_request or 0.0, case.seen.itl_s, case.mix
+    if case.pace is None or itl_s is None or mix is None or mix.prompt_tokens < mix.output_tokens:
+        return False
+    return often < EACH and itl_s < HELD_UP * case.pace.token_s
 
 
 def _cache(case: Case) -> Finding | None:
