@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -140,6 +141,22 @@ def test_an_emulated_llama_cpp_is_diagnosed_as_one(say: Say) -> None:
     assert seen["itl_s"] == pytest.approx(0.01015 * 49 / 50, rel=0.02)
     assert seen["running"] <= 3 and seen["waiting"] == 0 and seen["generated_tokens_per_s"] > 0
     assert seen["kv_used_fraction"] is None and "llamacpp:kv_cache_usage_ratio" in seen["missing"]
+
+
+def test_an_sglang_names_its_release_and_its_model(say: Say) -> None:
+    """It has no /version, and lists its model by the name it serves it under only."""
+    engine = emulated(words=("--engine", "sglang@0.5.9"), speed=10.0)
+    with serving(replace(engine, name="meta-llama/Llama-3.1-8B-Instruct")) as served:
+        served.wait()
+        asking = threading.Thread(target=lambda: served.ask("/v1/completions", {"prompt": "x", "max_tokens": 900}))
+        asking.start()
+        found = say(
+            "diagnose", f"http://127.0.0.1:{served.port}", "--on", "h100", "--window", "0.5s", "--every", "0.1s", "--json"
+        )
+        asking.join()
+    engine_told = found.document["deployment"]["engine"]
+    assert (engine_told["name"], engine_told["version"]) == ("sglang", "0.5.9")
+    assert found.document["deployment"]["model"] == "meta-llama/Llama-3.1-8B-Instruct"
 
 
 class Pages(BaseHTTPRequestHandler):

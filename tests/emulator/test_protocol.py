@@ -140,6 +140,21 @@ def test_other_questions(tiny: Served) -> None:
     assert tiny.ask("/version").document == {"version": tiny.server.emulation.dialect.version}
 
 
+def test_sglang_tells_of_itself_on_paths_of_its_own() -> None:
+    with serving(emulated(words=("--engine", "sglang@0.5.23")), api_key="secret") as served:
+        key = {"authorization": "Bearer secret"}
+        while served.ask("/health").status != 200:
+            pass
+        for path in ("/server_info", "/get_server_info"):
+            told = served.ask(path, **key).document
+            assert (told["version"], told["max_running_requests"], told["context_length"]) == ("0.5.23", 64, 4096)
+        assert served.ask("/model_info", **key).document["model_path"] == "tiny"
+        assert served.ask("/v1/models/tiny", **key).document["root"] == "tiny"
+        assert served.ask("/v1/models/other", **key).status == served.ask("/version", **key).status == 404
+        assert served.ask("/tokenize", {"prompt": "x"}, **key).status == 404
+        assert [served.ask(path).status for path in ("/metrics", "/health_generate", "/model_info")] == [200, 200, 401]
+
+
 def test_a_client_that_leaves_frees_its_sequence(tiny: Served) -> None:
     """On a busy machine an answer may have ended before anybody looked: then another one is left."""
     for stream in (True, False):
