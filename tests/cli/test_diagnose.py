@@ -150,9 +150,7 @@ def test_an_sglang_names_its_release_and_its_model(say: Say) -> None:
         served.wait()
         asking = threading.Thread(target=lambda: served.ask("/v1/completions", {"prompt": "x", "max_tokens": 900}))
         asking.start()
-        found = say(
-            "diagnose", f"http://127.0.0.1:{served.port}", "--on", "h100", "--window", "0.5s", "--every", "0.1s", "--json"
-        )
+        found = say("diagnose", f"http://127.0.0.1:{served.port}", "--on", "h100", *WATCH)
         asking.join()
     engine_told = found.document["deployment"]["engine"]
     assert (engine_told["name"], engine_told["version"]) == ("sglang", "0.5.9")
