@@ -145,7 +145,7 @@ def _row(line: LedgerLine) -> tuple[str, str, str, str]:
 
 def memory_verdict(ledger: MemoryLedger, contexts: Sequence[int]) -> tuple[str, ...]:
     """Return what the ledger means: the verdict, and how many sequences the cache holds."""
-    held = ", ".join(f"{ledger.concurrency(tokens):,.1f} of {tokens:,} tokens" for tokens in contexts)
+    held = ", ".join(_at_once(ledger, tokens) for tokens in contexts)
     room = ledger.kv_figure
     if room.value <= 0:
         return (f"{ledger.verdict.upper()}: {gib(-room.value)} GiB more are needed on this GPU before any cache", "")
@@ -157,6 +157,14 @@ def memory_verdict(ledger: MemoryLedger, contexts: Sequence[int]) -> tuple[str, 
         f"sequences at once: {held}",
         "",
     )
+
+
+def _at_once(ledger: MemoryLedger, tokens: int) -> str:
+    """Return how many sequences are admitted, as engines print it, and how many decode where windows give room back."""
+    admitted, held = ledger.concurrency(tokens), ledger.layout.decoding_blocks(tokens)
+    decoding = ledger.kv_blocks / held if held else admitted
+    more = f" ({decoding:,.1f} once prompts have left their windows)" if decoding > 1.05 * admitted else ""
+    return f"{admitted:,.1f} of {tokens:,} tokens{more}"
 
 
 def served_lines(workload: Workload, given: Prediction) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -120,17 +120,18 @@ def _all_cuts(model: ModelSpec) -> Iterator[Parallelism]:
 
 
 def machines(
-    nodes_by_gpu: Sequence[tuple[GpuSpec, Sequence[NodeSpec]]], *, every_count: bool, every_host: bool = False
-) -> tuple[Machine, ...]:
+    nodes_by_gpu: Sequence[tuple[GpuSpec, Sequence[NodeSpec]]],
+    *, bought: bool = False, every_count: bool = False, every_host: bool = False,
+) -> tuple[Machine, ...]:  # fmt: skip
     """Return each accelerator in each node kind, without machines that differ in name alone.
 
-    With `every_count` also nodes that are not full: bought machines cost by what is in them, rented ones do not. With
-    `every_host` also nodes that differ only in the machine around their accelerators.
+    With `every_count` also nodes that are not full, as those that are `bought`: they cost by what is in them, rented
+    ones do not. With `every_host` also nodes that differ only in the machine around their accelerators.
     """
     found: dict[tuple[object, ...], Machine] = {}
     for gpu, nodes in nodes_by_gpu:
-        for node in nodes:
-            for count in node.gpu_counts if every_count else (max(node.gpu_counts),):
+        for node in map(_as_sold, nodes) if bought else nodes:
+            for count in node.gpu_counts if bought or every_count else (node.max_gpus,):
                 held = node.holding(count)
                 wiring = (
                     gpu.key, count, node.scale_up.key, node.topology, node.scale_up_domain, node.scale_out.key,
@@ -138,3 +139,8 @@ def machines(
                 )  # fmt: skip
                 found.setdefault(wiring, Machine(gpu, held, count))
     return tuple(found.values())
+
+
+def _as_sold(node: NodeSpec) -> NodeSpec:
+    """Return a node as it can be bought: a part of a board is rented or shared, not sold."""
+    return replace(node, gpu_counts=(node.max_gpus,)) if node.on_one_board else node
