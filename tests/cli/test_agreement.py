@@ -385,7 +385,7 @@ def test_caches_of_data_parallel_ranks_are_not_that_of_one(say: Say) -> None:
 
 @pytest.mark.parametrize("load", [("--rate", "1.7/s"), ("--users", "30")])
 def test_windows_that_are_given_back_make_room_for_who_decodes(say: Say, load: tuple[str, str]) -> None:
-    """Gemma 3 holds 26 sequences of 2,300 tokens once their windows have passed, and admits by 13.5: an explanation said
+    """It holds 26 sequences of 2,300 tokens once their windows have passed, and admits by 13.5: an explanation said
     that 1.7 requests/s were offered and 1.45 served, that up to 1.93 hold and 12 % of that are free; and of 30 users
     that 14 may decode, that 2 requests/s of 12 s are served, and that 96 users hold.
     """
