@@ -54,10 +54,11 @@ def burst(count: int, prompt: int, output: int) -> Requests:
     [
         ({"memory_fraction": 0.3}, burst(40, 4000, 60), "KV capacity"),
         ({"memory_fraction": 0.28}, burst(60, 50, 900), "preemption storm"),
+        ({"memory_fraction": 0.35}, burst(100, 1200, 600), "KV capacity"),
         ({"max_num_seqs": 4}, burst(40, 100, 60), "queueing"),
         ({}, burst(4, 200, 300), "weights bandwidth"),
     ],
-    ids=["KV capacity", "preemption storm", "queueing", "weights bandwidth"],
+    ids=["KV capacity", "preemption storm", "KV capacity, preempted", "queueing", "weights bandwidth"],
 )
 def test_a_run_is_labelled_by_what_limits_it(
     deploy: Deploy, adviser: Adviser, said: dict[str, float], requests: Requests, label: str
@@ -76,6 +77,26 @@ def test_a_cache_that_is_full_in_waves_is_what_requests_wait_for(
 ) -> None:
     seen = steady(100.0, 8, waiting=8, kv_used_fraction=0.79, kv_peak_fraction=peak, kv_tokens=4096.0)
     assert diagnose(seen, Known(), adviser).label == label
+
+
+def test_seats_are_what_a_queue_waits_for_where_more_would_need_graphs_of_their_own(
+    deploy: Deploy, adviser: Adviser
+) -> None:
+    """SGLang records graphs for as many as it has seats: that twice as many ran without is no reason to keep eight."""
+    deployment = deploy("llama-3.1-8b", "mi300x", engine="sglang", max_num_seqs=8)
+    seen = steady(1105.0, 8, waiting=150.0, request_prompt_tokens=200, request_output_tokens=280, finished_per_s=4)
+    found = diagnose(seen, known(deployment), adviser)
+    assert found.label == "queueing"
+    assert found.changes[0].name.startswith("max_num_seqs") and found.changes[0].gain_fraction > 1
+
+
+def test_experts_with_a_row_each_pass_their_weights_by(deploy: Deploy, adviser: Adviser) -> None:
+    """A kernel of few rows is priced by its tiles: what MoE layers wait for at 3% of the arithmetic are weights."""
+    found = diagnose(steady(1810.0, 48), known(deploy("gpt-oss-120b", "h100")), adviser)
+    first = found.findings[0]
+    assert first.label == "weights bandwidth" and "few rows" in first.evidence[1]
+    assert found.mfu is not None and found.mbu is not None and found.mfu < 0.1 < found.mbu
+    assert found.pace is not None and found.pace.causes["decode compute"] > 0
 
 
 def kempner(deploy: Deploy, **said: object) -> tuple[Deployment, Observation]:
@@ -143,6 +164,21 @@ def test_a_client_that_sends_less_than_it_should_is_named(deploy: Deploy, advise
         assert not (named and found.changes)
 
 
+def test_who_waits_is_told_by_first_tokens_where_nobody_counts_them(deploy: Deploy, adviser: Adviser) -> None:
+    """A measured run and a bench know no queue: eight seats for 24 users are seen in when first tokens come."""
+    deployment = deploy("qwen3-8b", "l40s", max_num_seqs=8)
+    requests = Requests.of(np.zeros(96), 200, 30, concurrency=24)
+    run = played(deployment, adviser, requests)
+    simulated = diagnose(observed(run), known(deployment), adviser)
+    measured = diagnose(observed(replace(run, timeline=None)), known(deployment), adviser)
+    assert (simulated.label, measured.label) == ("queueing", "queueing")
+    first = measured.findings[0].evidence[0]
+    assert "to a first token" in first and float(first.split()[0]) == pytest.approx(simulated.seen.waiting, rel=0.25)
+    assert measured.changes[0].name.startswith("max_num_seqs")
+    alone = played(deployment, adviser, Requests.of(np.zeros(40), 200, 30, concurrency=6))
+    assert diagnose(observed(replace(alone, timeline=None)), known(deployment), adviser).label == "weights bandwidth"
+
+
 def test_a_queue_is_not_the_clients_fault(adviser: Adviser) -> None:
     seen = replace(steady(500, 3), waiting=40.0, client=ClientFacts(asked_in_flight=640))
     assert diagnose(seen, Known(), adviser).label == "queueing"
@@ -161,7 +197,11 @@ def test_metrics_alone_say_what_they_can_and_what_lacks(adviser: Adviser) -> Non
     assert alone(steady(500, 8), adviser, preemptions_per_s=0.5, kv_used_fraction=0.97).label == "preemption storm"
     unknown = alone(steady(500, 8), adviser)
     assert unknown.label == "unknown" and unknown.changes == () and "hardware" in unknown.missing[0]
-    assert alone(Observation(), adviser).label == "unknown"
+    assert "nobody queues" in unknown.findings[0].evidence[0]
+    nothing = alone(Observation(), adviser)
+    assert nothing.label == "unknown" and "nobody queues" not in nothing.findings[0].evidence[0]
+    one_reading = alone(Observation(running=0.0, waiting=0.0), adviser).findings[0]
+    assert one_reading.label == "idle GPUs" and "fewer accelerators" not in " ".join(one_reading.evidence)
 
 
 def test_a_cache_is_cold_only_where_something_was_to_be_found(deploy: Deploy, adviser: Adviser) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sizewell.calibrator.beliefs import Belief, revised
+from sizewell.calibrator.beliefs import Belief, Floats, revised
 from sizewell.calibrator.measured_runs import ASKED, MeasuredRun, RunEvidence, run_beliefs
 from sizewell.calibrator.own import Own, fit_own
 from sizewell.catalog.calibrations import read_efficiencies
@@ -144,6 +144,19 @@ def test_a_server_with_fewer_seats_than_were_stated_is_no_slow_machine() -> None
     own = fit([MeasuredRun.of(7, stated, replace(run, origin="measured"), 12)])
     assert own.before_fraction > 1
     assert not own.is_explained and not own.improves
+
+
+def test_what_comes_faster_than_its_bytes_can_be_read_is_another_machine() -> None:
+    """Eight-bit weights measured as if they were sixteen: all of the stated rate would not do."""
+    slow = measured(LARGE, 1, {"relative_hbm": 0.7})
+    quick = replace(slow, run=replace(slow.run, last_token_s=slow.run.first_token_s + 0.45 * _generating(slow.run)))
+    fastest = measured(LARGE, 1, {"relative_hbm": 4.0, "relative_flops": 4.0, "host_step_s": 0.3})
+    evidence = RunEvidence(runs=(slow, quick, fastest), reference=SHIPPED, store=CodeFolder.usual())
+    assert evidence.impossible(run_beliefs(evidence.runs)).tolist() == [False, True, False]
+
+
+def _generating(run: Run) -> Floats:
+    return np.asarray(run.last_token_s - run.first_token_s)
 
 
 def test_every_run_says_how_far_off_it_was_and_is() -> None:

@@ -212,8 +212,6 @@ def test_a_plan_ends_with_the_command_that_explains_it(say: Say, words: tuple[st
     assert told.document["deployment"] == best["deployment"]
     for name, off in (("tpot_s", 0.01), ("ttft_s", 0.05)):
         assert told.document["served"][name]["value"] == pytest.approx(best["service"][name]["value"], rel=off)
-    # Without the limits of the plan more would hold: 256 users beside the plan's 204.
-    assert told.document["rehearsal"]["saturation"] == best["rehearsal"]["saturation"]
 
 
 def test_a_nodes_key_is_a_full_node(say: Say) -> None:
@@ -385,7 +383,7 @@ def test_caches_of_data_parallel_ranks_are_not_that_of_one(say: Say) -> None:
 
 @pytest.mark.parametrize("load", [("--rate", "1.7/s"), ("--users", "30")])
 def test_windows_that_are_given_back_make_room_for_who_decodes(say: Say, load: tuple[str, str]) -> None:
-    """It holds 26 sequences of 2,300 tokens once their windows have passed, and admits by 13.5: an explanation said
+    """Gemma 3 holds 26 sequences of 2,300 tokens once their windows have passed, and admits by 13.5: explain said
     that 1.7 requests/s were offered and 1.45 served, that up to 1.93 hold and 12 % of that are free; and of 30 users
     that 14 may decode, that 2 requests/s of 12 s are served, and that 96 users hold.
     """

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -143,6 +144,20 @@ def test_an_emulated_llama_cpp_is_diagnosed_as_one(say: Say) -> None:
     assert seen["kv_used_fraction"] is None and "llamacpp:kv_cache_usage_ratio" in seen["missing"]
 
 
+def test_an_sglang_names_its_release_and_its_model(say: Say) -> None:
+    """It has no /version, and lists its model by the name it serves it under only."""
+    engine = emulated(words=("--engine", "sglang@0.5.9"), speed=10.0)
+    with serving(replace(engine, name="meta-llama/Llama-3.1-8B-Instruct")) as served:
+        served.wait()
+        asking = threading.Thread(target=lambda: served.ask("/v1/completions", {"prompt": "x", "max_tokens": 900}))
+        asking.start()
+        found = say("diagnose", f"http://127.0.0.1:{served.port}", "--on", "h100", *WATCH)
+        asking.join()
+    engine_told = found.document["deployment"]["engine"]
+    assert (engine_told["name"], engine_told["version"]) == ("sglang", "0.5.9")
+    assert found.document["deployment"]["model"] == "meta-llama/Llama-3.1-8B-Instruct"
+
+
 class Pages(BaseHTTPRequestHandler):
     """Serves what is in `told` one after the other, the last one ever again; None is a failure."""
 
@@ -211,6 +226,7 @@ def test_what_the_sender_measured_is_taken_from_a_bench(say: Say, tmp_path: Path
     [
         (("nowhere",), 2, "no file of that name"),
         (("http://127.0.0.1:9",), 5, "does not answer"),
+        (("http://127.0.0.1:9", "http://127.0.0.1:10"), 2, "one server at a time"),
         (("7",), 2, "there is no run 7"),
         ((READINGS, "--on", "8xh200"), 2, "name it"),
         ((READINGS, "r1"), 2, "--on"),

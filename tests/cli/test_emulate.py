@@ -6,7 +6,9 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -103,6 +105,25 @@ def test_it_serves_and_ends_with_nothing_to_complain_of(end: signal.Signals) -> 
     tokens = re.search(r"GPU KV cache size: ([\d,]+) tokens, Maximum concurrency for 131,072 tokens", said)
     assert tokens and int(tokens[1].replace(",", "")) == document["memory"]["kv_tokens"]
     assert f"Model loading took {document['memory']['weight_bytes'] / 2**30:.2f} GiB" in said
+
+
+def test_more_clients_than_a_shell_lets_files_be_open_are_served() -> None:
+    """Each connection beyond the limit was a page of traceback, over and over, and waited for another to go."""
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with process() as (started, document):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+            host, _, port = document["url"].removeprefix("http://").rpartition(":")
+            waiting = [socket.create_connection((host, int(port)), timeout=30) for _ in range(300)]
+            while ask(document, "/health")[0] != 200:
+                pass
+            for each in waiting:
+                each.close()
+            started.send_signal(signal.SIGTERM)
+            assert "Too many open files" not in started.communicate(timeout=30)[1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
 
 
 def test_a_dead_engine_exits_0_when_told_to() -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from emulated import Served, completion, emulated, serving
+from emulated import Answered, Served, completion, emulated, serving
 from sizewell.emulator.deployment import Door
 from sizewell.emulator.dialect import Dialect
 from sizewell.specs.errors import BadInputError
@@ -140,6 +140,36 @@ def test_other_questions(tiny: Served) -> None:
     assert tiny.ask("/version").document == {"version": tiny.server.emulation.dialect.version}
 
 
+def test_sglang_tells_of_itself_on_paths_of_its_own() -> None:
+    with serving(emulated(words=("--engine", "sglang@0.5.23")), api_key="secret") as served:
+        key = {"authorization": "Bearer secret"}
+        while served.ask("/health").status != 200:
+            pass
+        for path in ("/server_info", "/get_server_info"):
+            told = served.ask(path, **key).document
+            assert (told["version"], told["max_running_requests"], told["context_length"]) == ("0.5.23", 64, 4096)
+        assert served.ask("/model_info", **key).document["model_path"] == "tiny"
+        assert served.ask("/v1/models/tiny", **key).document["root"] == "tiny"
+        assert served.ask("/v1/models/other", **key).status == served.ask("/version", **key).status == 404
+        assert served.ask("/tokenize", {"prompt": "x"}, **key).status == 404
+        assert [served.ask(path).status for path in ("/metrics", "/health_generate", "/model_info")] == [200, 200, 401]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_proxy_that_knows_no_chunks_gets_the_same(tiny: Served, stream: bool) -> None:
+    """What nginx speaks to servers unless told otherwise: an answer ends with its connection."""
+    asked = completion(prompt="x", max_tokens=7, ignore_eos=True, stream=stream).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+    with socket.create_connection((tiny.host, tiny.port), timeout=30) as raw:
+        raw.sendall(asked)
+        answer = b"".join(iter(lambda: raw.recv(65_536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b" 200 OK" in head and b"chunked" not in head.lower()
+    told = Answered(200, {}, body)
+    choices = [event["choices"][0] for event in told.events] if stream else told.document["choices"]
+    new = tiny.ask("/v1/completions", {"prompt": "x", "max_tokens": 7, "ignore_eos": True}).document["choices"]
+    assert "".join(choice["text"] for choice in choices) == new[0]["text"]
+
+
 def test_a_client_that_leaves_frees_its_sequence(tiny: Served) -> None:
     """On a busy machine an answer may have ended before anybody looked: then another one is left."""
     for stream in (True, False):
@@ -176,7 +206,7 @@ def test_one_connection_carries_requests_one_after_the_other(tiny: Served) -> No
     ("raw", "status"),
     [
         (b"hello\r\n\r\n", 400),
-        (b"GET / HTTP/1.0\r\n\r\n", 505),
+        (b"GET / HTTP/2.0\r\n\r\n", 505),
         (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\ncontent-length: 99999999999\r\n\r\n", 413),

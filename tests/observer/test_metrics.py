@@ -16,7 +16,7 @@ from sizewell.specs.errors import BadInputError
 
 RELEASES: list[tuple[str, Release]] = [
     ("vllm", (0, 6, 6)), ("vllm", (0, 8, 5)), ("vllm", (0, 10, 2)), ("vllm", (0, 11, 0)), ("vllm", (0, 20)),
-    ("vllm", (0, 33)), ("sglang", (0, 5, 23)),
+    ("vllm", (0, 33)), ("sglang", (0, 3, 6)), ("sglang", (0, 5, 23)),
 ]  # fmt: skip
 COUNTERS: dict[Meaning, float] = {
     "prompt_tokens": 1000.0, "generated_tokens": 600.0, "prefix_queries": 1000.0, "prefix_hits": 250.0,
@@ -88,6 +88,19 @@ def test_a_cache_that_empties_between_waves_is_as_full_as_in_them() -> None:
     assert observe(alone, table).kv_peak_fraction == 0.3
 
 
+def test_what_ran_when_nobody_waited_any_more_is_not_what_held_them_up() -> None:
+    """A burst of prompts: most wait while the first is computed, and all of them run when nobody waits."""
+    line = "vllm:num_requests_running {}\nvllm:num_requests_waiting {}\nvllm:kv_cache_usage_perc {}\n"
+    table = read_engine_metrics("vllm")
+
+    def seen(*told: tuple[int, int, float]) -> Observation:
+        return observe([read_page(line.format(*each), float(at)) for at, each in enumerate(told)], table)
+
+    burst = seen((1, 14, 0.08), (12, 0, 0.97), (2, 14, 0.14), (11, 0, 0.91))
+    assert (burst.running_peak, burst.kv_peak_fraction) == (2, 0.14)
+    assert seen((1, 0, 0.1), (12, 0, 0.97)).running_peak == 12
+
+
 def test_a_restarted_server_is_counted_from_zero() -> None:
     steps = [told("vllm", (0, 33), part) for part in (5.0, 6.0, 1.0, 2.0)]
     seen = observe([read_page(text, 10.0 * at) for at, text in enumerate(steps)], read_engine_metrics("vllm"))
@@ -117,6 +130,12 @@ def test_one_reading_has_means_but_no_rates() -> None:
     assert seen.window_s is None and seen.generated_tokens_per_s is None
     assert seen.itl_s == pytest.approx(0.02) and seen.running == 12.0
     assert "two readings" in seen.missing[0]
+
+
+def test_a_router_tells_of_each_of_its_servers() -> None:
+    line = 'vllm:num_requests_running{{server="http://10.0.0.{0}:8000"}} {1}\n'
+    seen = observe([read_page(line.format(1, 4) + line.format(2, 0))], read_engine_metrics("vllm"))
+    assert (seen.engines, seen.idle_engines, seen.running) == (2, 1, 4)
 
 
 def test_an_engine_that_never_works_is_seen() -> None:

@@ -9,8 +9,10 @@ SHOWN = 0.1
 """Share of the time from which a cause is worth a line."""
 
 
-FEW_ROWS = 0.1
-"""MFU below which arithmetic that takes the most time is that of kernels with few rows, as experts have."""
+FEW_ROWS, STILL_FREE = 0.1, 0.25
+"""MFU below which arithmetic that takes the most time is that of kernels with few rows, as experts have; and the gain
+of twice as many at once from which those only pass weights by, so that fewer bytes or more rows would help.
+"""
 
 
 def causes(case: Case) -> list[Finding]:
@@ -22,12 +24,23 @@ def causes(case: Case) -> list[Finding]:
     if case.eager_s:
         # Messages are late where hosts issue every kernel: what graphs would save is one cause, wherever it shows.
         seconds["host/launch overhead"] = max(seconds["host/launch overhead"], case.eager_s)
+    if _passes_weights_by(case, pace):
+        seconds["weights bandwidth"] += seconds.pop("decode compute")
     found = []
     for name, spent in sorted(seconds.items(), key=lambda item: -item[1]):
         share = spent / pace.cycle_s
         if share >= SHOWN:
             found.append(_cause(case, name, share, pace))
     return found
+
+
+def _passes_weights_by(case: Case, pace: Pace) -> bool:
+    """Whether what matrices take to compute is the way of a kernel with hardly a row through its weights."""
+    return _few_rows(pace) and (case.more_at_once or 0.0) >= STILL_FREE
+
+
+def _few_rows(pace: Pace) -> bool:
+    return pace.mfu < FEW_ROWS and pace.mfu < pace.mbu and pace.causes["decode compute"] > 0
 
 
 def _cause(case: Case, name: str, share: float, pace: Pace) -> Finding:
@@ -42,7 +55,7 @@ def _cause(case: Case, name: str, share: float, pace: Pace) -> Finding:
 
 def _details(case: Case, name: str, pace: Pace) -> list[str]:
     if name in ("weights bandwidth", "decode compute"):
-        few = ": kernels of few rows reach little" if name == "decode compute" and pace.mfu < FEW_ROWS else ""
+        few = ": kernels of few rows reach little" if _few_rows(pace) else ""
         return [f"memory moves {pace.mbu:.0%} of its stated rate, arithmetic {pace.mfu:.1%}{few}"]
     if name == "decode attention" and case.mix is not None:
         return [f"each sequence reads {case.mix.context_tokens:,.0f} tokens of cache for each token"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 from sizewell.advisor.advice import Adviser, Change, Tried
 from sizewell.advisor.case import Case, Finding, Label
@@ -10,7 +11,7 @@ from sizewell.advisor.changes import Before, cut_as
 from sizewell.advisor.findings import findings
 from sizewell.advisor.mix import Mix
 from sizewell.advisor.observation import Observation
-from sizewell.advisor.pace import Pace, pace
+from sizewell.advisor.pace import PROMPTS, Pace, pace, seats
 from sizewell.costs.ledger import MemoryLedger
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Parallelism
@@ -109,8 +110,17 @@ def twice(deployment: Deployment, mix: Mix, now: Pace | None, efficiencies: Effi
     if now is None:
         return None
     calm, there = replace(mix, lost_tokens=0.0), now.sequences * deployment.pools[-1].replicas
-    one, two = (pace(deployment, calm, there * many, efficiencies).tokens_per_s for many in (1, 2))
-    return two / one - 1
+    one, two = (pace(_seating(deployment, there * many), calm, there * many, efficiencies) for many in (1, 2))
+    return two.tokens_per_s / one.tokens_per_s - 1
+
+
+def _seating(deployment: Deployment, sequences: float) -> Deployment:
+    """Return a deployment with so many seats at least: beyond its own an engine records no graphs."""
+    (*others, pool), short = deployment.pools, sequences / seats(deployment)
+    if short <= 1:
+        return deployment
+    settings = replace(pool.settings, max_num_seqs=ceil(pool.settings.max_num_seqs * short))
+    return replace(deployment, pools=(*others, replace(pool, settings=settings)))
 
 
 def as_watched(deployment: Deployment, engines: int) -> Deployment:
@@ -140,11 +150,26 @@ def _case(seen: Observation, known: Known, adviser: Adviser) -> Case:
     if at_work is not None and mix is not None and seen.decoding:
         mix = _really_lost(at_work, mix, seen, adviser.efficiencies)
         predicted, eager_s = expected(at_work, mix, seen.decoding, adviser.efficiencies)
+        seen = _with_queue(seen, mix, predicted)
+        mix = replace(mix, in_flight=max(mix.in_flight, (seen.decoding or 0.0) + (seen.waiting or 0.0)))
     more = twice(at_work, mix, predicted, adviser.efficiencies) if at_work and mix else None
     return Case(
         seen=seen, deployment=known.deployment, memory=known.memory, mix=mix, pace=predicted, eager_s=eager_s,
         expected_cached_fraction=known.expected_cached_fraction, more_at_once=more,
     )  # fmt: skip
+
+
+def _with_queue(seen: Observation, mix: Mix, predicted: Pace) -> Observation:
+    """Return what was seen with the requests that must have waited, where nobody counted them: rate × time (Little).
+
+    A first token takes the prompt's own computation and the step under way when it comes; the rest was waited for.
+    """
+    if seen.waiting is not None or not (seen.finished_per_s and seen.ttft_s):
+        return seen
+    prompt_s = predicted.causes[PROMPTS] / predicted.sequences * max(mix.output_tokens - 1, 1.0) + predicted.cycle_s
+    waiting, at_prompts = (seen.finished_per_s * each for each in (max(seen.ttft_s - prompt_s, 0.0), prompt_s))
+    there = (seen.running or 0.0) + min(at_prompts, seen.finished_per_s * seen.ttft_s)
+    return replace(seen, waiting=waiting, running=there)
 
 
 def _really_lost(deployment: Deployment, mix: Mix, seen: Observation, efficiencies: Efficiencies) -> Mix:

@@ -22,8 +22,10 @@ LATE_S, LATE_SHARE = 0.010, 0.2
 MOST_CPU, LEAST_SENT, LEAST_IN_FLIGHT = 0.8, 0.95, 0.67
 COLD = 0.2
 """Share of prompt tokens that should have been found in the cache and was not, beyond which it is cold."""
-STORM = 0.25
-"""Preemptions for each request that ends."""
+STORM, EACH, HELD_UP = 0.25, 1.0, 1.5
+"""Preemptions for each request that ends from which they are a storm. Of sequences that are mostly prompt fewer than
+one are only a sign of a full cache where tokens keep their pace, measured over predicted: who is preempted waits.
+"""
 FULL, SEATED = 0.85, 0.9
 """Share of the cache in use a quarter of the time, and share of the seats, from which they are full."""
 ROOM = ("KV capacity", "replicated MLA KV", "queueing")
@@ -35,7 +37,8 @@ SLOW = 1.7
 
 def findings(case: Case) -> tuple[Finding, ...]:
     """Return everything found, what binds first."""
-    rules = (_idle, _client, _fast, _cold, _storm, _cache, _queue, _slow)
+    full = (_cache, _storm) if _keeps_its_pace(case) else (_storm, _cache)
+    rules = (_idle, _client, _fast, _cold, *full, _queue, _slow)
     found = [finding for rule in rules if (finding := rule(case)) is not None]
     if not any(finding.label == "idle GPUs" and finding.share == 1.0 for finding in found) and not case.beats_the_floor:
         named = {finding.label for finding in found}
@@ -54,7 +57,11 @@ def _idle(case: Case) -> Finding | None:
         if _client(case) is not None:
             return None
         line = f"{seen.at_work:.2f} sequences at work on average, {seen.waiting or 0.0:.2f} wait"
-        return Finding(label="idle GPUs", share=1.0, evidence=(line, "fewer accelerators would do for this traffic"))
+        to_do = "fewer accelerators would do for this traffic"
+        if seen.window_s is None and seen.running is not None:
+            line = f"{seen.running:.0f} sequences at work, {seen.waiting or 0.0:.0f} waiting when it was read"
+            to_do = "one reading knows no traffic: a second one, a minute later, tells whether it is always so"
+        return Finding(label="idle GPUs", share=1.0, evidence=(line, to_do))
     if seen.engines > 1 and seen.idle_engines / seen.engines >= IDLE_ENGINES:
         line = f"{seen.idle_engines} of {seen.engines} engines had no request at all while others worked"
         to_do = "whoever routes sends them nothing: by requests in flight, everybody would have some"
@@ -144,15 +151,26 @@ def _storm(case: Case) -> Finding | None:
     lines = [f"{case.seen.preemptions_per_s:.3g} preemptions/s: {often:.2g} for each request that ends"]
     if case.mix is not None and case.mix.lost_tokens:
         lines.append(f"about {case.mix.lost_tokens:.2g} tokens are computed again for each token generated")
+    if case.pace is not None and case.seen.itl_s is not None:
+        lines.append(f"{ms(case.seen.itl_s)} between tokens, {ms(case.pace.token_s)} predicted of those that run")
     lines += [_fullness(case)] if case.seen.kv_used_fraction is not None else []
     return Finding(label="preemption storm", share=min(often, 1.0), evidence=tuple(lines))
+
+
+def _keeps_its_pace(case: Case) -> bool:
+    """Whether preemptions hold hardly anybody up, of sequences that fill the cache rather by coming than by growing."""
+    often, itl_s, mix = case.seen.preemptions_per_request or 0.0, case.seen.itl_s, case.mix
+    if case.pace is None or itl_s is None or mix is None or mix.prompt_tokens < mix.output_tokens:
+        return False
+    return often < EACH and itl_s < HELD_UP * case.pace.token_s
 
 
 def _cache(case: Case) -> Finding | None:
     seen = case.seen
     if not seen.queues or not (_cache_is_full(case) or _holds_back(case)):
         return None
-    lines = [_fullness(case), f"{seen.waiting:.1f} requests wait, {seen.running:.1f} run"]
+    lines = [_fullness(case)] if seen.kv_used_fraction is not None else []
+    lines.append(_queued(seen))
     if not _cache_is_full(case):
         lines.append(f"it has room for {_to_their_end(case):,.0f} requests to their end: more are held back")
     if case.replicates_latents and case.deployment is not None:
@@ -207,7 +225,8 @@ def _peak(seen: Observation) -> float | None:
 def _fullness(case: Case) -> str:
     seen = case.seen
     size = f" of {seen.kv_tokens:,.0f} tokens" if seen.kv_tokens else ""
-    waves = f", {peak:.0%} or more a quarter of the time" if (peak := seen.kv_peak_fraction) is not None else ""
+    when = "a quarter of the time that requests wait" if seen.queues else "a quarter of the time"
+    waves = f", {peak:.0%} or more {when}" if (peak := seen.kv_peak_fraction) is not None else ""
     return f"the KV cache{size} is {seen.kv_used_fraction or 0.0:.0%} full on average{waves}"
 
 
@@ -218,11 +237,16 @@ def _seats_are_full(case: Case) -> bool:
     return case.deployment is not None and running >= SEATED * seats(case.deployment)
 
 
+def _queued(seen: Observation) -> str:
+    line = f"{seen.waiting:.1f} requests wait, {seen.running:.1f} run"
+    return f"{line}, by the {ms(seen.ttft_s)} to a first token" if "waiting" in seen.missing and seen.ttft_s else line
+
+
 def _queue(case: Case) -> Finding | None:
     seen = case.seen
     if not seen.queues or _cache_is_full(case) or _holds_back(case):
         return None
-    waits = f"{seen.waiting:.1f} requests wait, {seen.running:.1f} run"
+    waits = _queued(seen)
     queued = (f"a request waits {ms(seen.queue_s)} before it is admitted",) if seen.queue_s else ()
     share = _prefill_share(case)
     if case.deployment is not None and not _seats_are_full(case):
@@ -259,6 +283,7 @@ def _nothing(case: Case) -> Finding:
         line = f"{seen.running:.1f} requests run and not one token came: it hangs, or its prompts outlast the window"
         return Finding(label="unknown", share=None, evidence=(line,))
     if case.deployment is None:
-        line = "nobody queues and nothing is lost: what the steps themselves wait for shows only with the hardware"
+        told = "nobody queues and nothing is lost" if seen.waiting is not None else "whether anybody queues is not told"
+        line = f"{told}: what the steps themselves wait for shows only with the hardware"
         return Finding(label="unknown", share=None, evidence=(line,))
     return Finding(label="unknown", share=None, evidence=("the server does not tell enough",))

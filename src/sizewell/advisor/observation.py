@@ -26,8 +26,8 @@ class Observation:
     """A server over `window_s` seconds: rates per second, means of gauges over time and of times over requests.
 
     Counts are of all `engines` together, `kv_used_fraction` is their mean; `idle_engines` never had a request.
-    `running_peak` is the most that ran at any reading; `kv_peak_fraction` the use that a quarter of the readings
-    reach, of those at which requests waited where some did. `kv_tokens` is what all caches hold. `cached_fraction` is
+    `running_peak` is the most that ran at one reading, `kv_peak_fraction` the use that a quarter of the readings reach,
+    both of those at which requests waited where some did. `kv_tokens` is what all caches hold. `cached_fraction` is
     of the prompt tokens looked for. `settings` are what the engine says of its cache. `missing` names what the server
     does not tell; `restarts` counts counters set back.
     """

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sizewell.calibrator.beliefs import Belief, Floats, revised
-from sizewell.calibrator.fit import NOISE, Evidence
+from sizewell.calibrator.fit import MOST, NOISE, Evidence
 from sizewell.calibrator.own import ENGINE, HELD_BACK_EVERY, MACHINE, Asked
 from sizewell.costs.ledger import ledger
 from sizewell.simulator.compiled import CodeStore
@@ -44,6 +44,8 @@ ASKED = Asked(most_fraction=0.3)
 """Simulations of a machine that is known are off by a few percent; a limit on seats nobody stated, by several times."""
 RUN_NOISE = 0.05
 """Spread of a run's figures between repetitions on one machine, ln."""
+FASTER = ("relative_flops", "relative_hbm", "relative_link")
+"""Factors of rates, none of which takes a machine beyond what is stated of it; the others are of times."""
 OFFSET = 0.5
 """How far one machine under one engine may lie from what is believed of its kind, ln."""
 
@@ -139,6 +141,11 @@ class RunEvidence:
         """Return simulated over measured TTFT and TPOT of each run [R, 2], the mean of its parts."""
         errors, run_of = self.errors(beliefs, logs), self._run_of_figures()
         return np.exp([errors[run_of == at].reshape(-1, 2).mean(axis=0) for at in range(len(self.runs))])
+
+    def impossible(self, beliefs: Sequence[Belief]) -> NDArray[np.bool_]:
+        """Return of which runs [R] tokens came faster than their machine gives them at every stated rate."""
+        logs = np.array([MOST if belief.factor in FASTER else -MOST for belief in beliefs])
+        return np.asarray(self.ratios(beliefs, logs)[:, 1] > np.exp(RUN_NOISE))
 
     def _run_of_figures(self) -> NDArray[np.int64]:
         """Return which run each figure is of."""

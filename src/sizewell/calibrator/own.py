@@ -114,12 +114,13 @@ def fit_own(
     They are `apart`: of shape [N], or [K, N] where K parts are held back in turn. `errors` are given for plays, which
     are dear, so that none is spent on slopes nobody asks for, and jump, so that slopes do not tell all.
     Only what can be told is fitted: a belief that nothing depends on, that acts like another, or that stays as open as
-    it was keeps its value while the rest is fitted, so that it takes no part of what the others explain.
+    it was keeps its value while the rest is fitted, so that it takes no part of what the others explain. What
+    stands for others is as open as they are, as far as they could have done what it was fitted to.
     """
     everything = np.ones(len(beliefs), dtype=np.bool_)
     first = observe(np.zeros(len(beliefs)), everything)
     turns = np.atleast_2d(held_back(len(first.errors)) if apart is None else apart)
-    reasons = _indistinct(first, beliefs)
+    reasons, shared = _indistinct(first, beliefs)
     aside = 0.0 if errors is None else ASIDE
     errors = errors or (lambda logs: observe(logs, everything).errors)
     sight = _Sight(observe=observe, errors=errors, beliefs=tuple(beliefs), aside=aside)
@@ -127,9 +128,10 @@ def fit_own(
     before = np.concatenate([first.errors[out] for out in turns])
     after = np.concatenate([sight.errors(part.logs)[out] for part, out in zip(parts, turns, strict=True)])
     whole, reasons = _settled(sight, reasons, np.ones_like(turns[0]))
+    prior = np.array([belief.spread for belief in beliefs])
     return Own(
         beliefs=tuple(beliefs),
-        fitted=whole,
+        fitted=replace(whole, spreads=np.minimum(np.hypot(whole.spreads, shared), prior)),
         known=tuple(not reason for reason in reasons),
         before_fraction=_mean(before),
         after_fraction=_mean(after),
@@ -142,19 +144,26 @@ def fit_own(
     )
 
 
-def _indistinct(evidence: Evidence, beliefs: Sequence[Belief]) -> tuple[str, ...]:
-    """Return why beliefs cannot be told by these measurements; of several that act alike the strongest can."""
+def _indistinct(evidence: Evidence, beliefs: Sequence[Belief]) -> tuple[tuple[str, ...], Floats]:
+    """Return why beliefs cannot be told by these measurements, and how open the others are for their sake, ln [P].
+
+    Of several that act alike the strongest can be told, for all of them.
+    """
     sizes = np.linalg.norm(evidence.slopes, axis=0)
     turned = evidence.slopes / np.maximum(sizes, 1e-12)
     reasons = ["a little of it changes nothing measured"] * len(beliefs)
     told: list[int] = []
+    shared = np.zeros(len(beliefs))
     for at in np.argsort(-sizes, kind="stable"):
         if np.abs(evidence.slopes[:, at]).max() < SEEN:
             continue
         like = next((other for other in told if abs(turned[:, other] @ turned[:, at]) > ALIKE), None)
         reasons[at] = "" if like is None else f"acts like {beliefs[like].factor}, which is fitted for both"
-        told += [int(at)] if like is None else []
-    return tuple(reasons)
+        if like is None:
+            told.append(int(at))
+        else:
+            shared[like] = np.hypot(shared[like], beliefs[at].spread * sizes[at] / sizes[like])
+    return tuple(reasons), shared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ from sizewell.cli.plan_file import named_in
 from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
-    from sizewell.calibrator.beliefs import Floats
+    from sizewell.calibrator.beliefs import Belief, Floats
     from sizewell.calibrator.fit import Evidence
-    from sizewell.calibrator.measured_runs import MeasuredRun
+    from sizewell.calibrator.measured_runs import MeasuredRun, RunEvidence
     from sizewell.calibrator.own import Own, Which
     from sizewell.cli.questions import Setup
     from sizewell.records.store import Records, RunEntry
@@ -84,11 +84,12 @@ def fitted(numbers: Sequence[str], save: str | None) -> tuple[Own, About]:
 
     records = Records.usual()
     entries = _entries(records, numbers)
-    runs = _measured(records, entries, lenient=not numbers)
-    machine = " under ".join(_place(entries[0]))
-    talk(f"{machine}: runs {', '.join(str(each.number) for each in runs)}")
+    runs, machine = _measured(records, entries, lenient=not numbers), " under ".join(_place(entries[0]))
     evidence = RunEvidence(runs=runs, reference=read_efficiencies(without=save), store=CodeFolder.usual())
     beliefs, told_s = run_beliefs(runs), [monotonic()]
+    runs = _possible(evidence, beliefs, lenient=not numbers)
+    evidence = replace(evidence, runs=runs, known={}, sloped=[])
+    talk(f"{machine}: runs {', '.join(str(each.number) for each in runs)}")
 
     def observe(logs: Floats, free: Which) -> Evidence:
         seen = evidence.observe(beliefs, logs, free)
@@ -106,6 +107,20 @@ def fitted(numbers: Sequence[str], save: str | None) -> tuple[Own, About]:
         for each, before, after in zip(runs, *ratios, strict=True)
     )
     return own, About(machine=machine, learnt=tuple(learnt))
+
+
+def _possible(evidence: RunEvidence, beliefs: Sequence[Belief], *, lenient: bool) -> tuple[MeasuredRun, ...]:
+    """Return the runs a stated machine can have given; raises BadInputError where one, or all if `lenient`, are not."""
+    beyond = evidence.impossible(beliefs)
+    for run in (each for each, faster in zip(evidence.runs, beyond, strict=True) if faster):
+        why = (
+            f"run {run.number}: its tokens came faster than {run.deployment.model.name} gives them there at every "
+            "stated rate: it is another machine, model or format than was stated"
+        )
+        if not lenient or beyond.all():
+            raise BadInputError(why)
+        talk(f"left out: {why}")
+    return tuple(each for each, faster in zip(evidence.runs, beyond, strict=True) if not faster)
 
 
 def _entries(records: Records, numbers: Sequence[str]) -> list[RunEntry]:

@@ -70,6 +70,8 @@ def command(**given: Any) -> None:
 
     if given["plan_file"] is not None and (given["model"] or given["machine"]):
         raise BadInputError("--plan and MODEL --on both say what it runs on: give one of the two")
+    if given["model"] is not None and "://" in given["model"]:
+        raise BadInputError(f"{given['model']}: one server at a time is watched; several may stand on one page")
     if given["model"] is not None and given["machine"] is None:
         raise BadInputError(f"{given['model']} runs on what? Say --on 8xh200")
     found, known = diagnose_sources.looked_at(given)

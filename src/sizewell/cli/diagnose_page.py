@@ -52,6 +52,8 @@ def _seen(seen: Observation) -> Iterator[str]:
     there += [f"{amount(value)} {word}" for value, word in rates if value is not None]
     there += [f"KV cache {seen.kv_used_fraction:.0%} full"] if seen.kv_used_fraction is not None else []
     there += [f"{seen.cached_fraction:.0%} of prompts found in the cache"] if seen.cached_fraction is not None else []
+    times = ((seen.ttft_s, "to the first token"), (seen.itl_s, "between tokens"), (seen.queue_s, "in the queue"))
+    there += [f"{duration(value)} {word}" for value, word in times if value is not None]
     over = f" over {duration(seen.window_s)}" if seen.window_s else ""
     yield f"seen{over}: {', '.join(there) or 'nothing'}"
     if seen.restarts:

@@ -11,7 +11,7 @@ from sizewell.cli.output import talk
 from sizewell.specs.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sizewell.advisor.diagnosis import Known
     from sizewell.advisor.observation import ClientFacts, Observation
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 WINDOW_S, EVERY_S = 30.0, 5.0
 MOST_BYTES = 256 * 2**20
+RELEASE_PATHS = ("/version", "/props", "/server_info", "/get_server_info")
+"""Where vLLM, llama.cpp and SGLang (newer and older) name their release."""
+MODEL_PATHS = ("/model_info", "/get_model_info")
 
 
 def looked_at(given: Mapping[str, Any]) -> tuple[Observation, Known]:
@@ -61,9 +64,10 @@ def _server(target: str, given: Mapping[str, Any], client: ClientFacts | None) -
             _save(Path(given["save"]), text)
     told: dict[str, Any] = {}
     if given["machine"] is not None and given["model"] is None:
-        told["model"] = _model_of(url, said(url, "/v1/models", headers))
+        told["model"] = _model_of(url, lambda path: said(url, path, headers))
     if given["machine"] is not None and given["engine"] is None:
-        told["version"] = _release_of(said(url, "/version", headers) or said(url, "/props", headers))
+        asked = (said(url, path, headers) for path in RELEASE_PATHS)
+        told["version"] = next((release for each in asked if (release := _release_of(each))), "")
     return _readings(text, url, {**given, **told}, client)
 
 
@@ -81,7 +85,12 @@ def _save(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _model_of(url: str, listed: Any) -> str:
+def _model_of(url: str, said: Callable[[str], Any]) -> str:
+    """Return the model a server holds: SGLang lists it under the name it serves it by only."""
+    for path in MODEL_PATHS:
+        if isinstance(held := said(path), dict) and held.get("model_path"):
+            return str(held["model_path"])
+    listed = said("/v1/models")
     try:
         return str(listed["data"][0].get("root") or listed["data"][0]["id"])
     except (TypeError, KeyError, IndexError, AttributeError):

@@ -99,7 +99,10 @@ def emulation_of(given: dict[str, Any]) -> tuple[Emulation, Deployment]:
 
 async def _serve(emulation: Emulation, door: Door, deployment: Deployment, how: dict[str, bool]) -> None:
     from sizewell.catalog.machine_code import CodeFolder
+    from sizewell.driver.client import most_connections
     from sizewell.emulator.server import Server
+
+    most_connections()  # a shell's 1,024 open files are fewer than clients of a large deployment
 
     def say(line: str) -> None:
         if not how["quiet"]:

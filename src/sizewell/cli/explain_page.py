@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sizewell.cli.explain_advice import advice_parts
 from sizewell.cli.output import amount, duration, gib, show, spread, table
 from sizewell.cli.rehearsal_text import rehearsal_lines
-from sizewell.planner.support import unsupported
+from sizewell.planner.support import parts_a_block, unsupported
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -73,7 +73,9 @@ def _engine_notes(deployment: Deployment) -> tuple[str, ...]:
 
 
 def _unsupported(deployment: Deployment) -> tuple[str, ...]:
-    why = unsupported(deployment.model, deployment.weight_format, deployment.engine, deployment.cluster.gpu, asked=True)
+    model, weights, engine = deployment.model, deployment.weight_format, deployment.engine
+    broken = (parts_a_block(model, weights, engine, pool.parallelism) for pool in deployment.pools)
+    why = unsupported(model, weights, engine, deployment.cluster.gpu, asked=True) or next(filter(None, broken), "")
     return (f"NOT SUPPORTED: {why}; a plan would reject this, the figures say what it would be like",) if why else ()
 
 

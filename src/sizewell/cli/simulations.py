@@ -103,7 +103,7 @@ class Simulation:
         if count >= SETTLED * at_once:
             return ""
         return (
-            f"{at_once:,.0f} requests are in flight at this rate and {count:,} were offered, to a server still "
+            f"{at_once:,.0f} requests are in flight at this rate and {count:,} were offered to a server that was still "
             f"filling: --requests {float(f'{2 * SETTLED * at_once:.1g}'):.0f} shows the load once it has settled"
         )
 

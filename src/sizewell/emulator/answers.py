@@ -10,7 +10,9 @@ from uuid import uuid4
 from sizewell.emulator.asks import Ask, Call
 from sizewell.emulator.deployment import Emulation
 from sizewell.emulator.http import Exchange, chunk
-from sizewell.emulator.tokens import TOKEN_BYTES
+from sizewell.emulator.probabilities import of_chat, of_completion
+from sizewell.emulator.tokens import TOKEN_BYTES, content_seed, pieces
+from sizewell.simulator.live import Asked
 
 DONE = b"data: [DONE]\n\n"
 OPEN_THINKING, CLOSE_THINKING = b"<think>", b"</think>"
@@ -88,6 +90,7 @@ class Answer:
         # Tokens below the border come in a field of their own; from the last one on they are not sent as those before.
         self._border = ask.think_tokens if self._fields else 0
         plain = self.call.stream and not self.call.counts_always and not self._tagged
+        plain = plain and self.call.alternatives is None
         self._last = ask.output_tokens - 1 if plain else 0
         self._ready = b""
         self._thought = _one_token(reply.event(self._choice(self._delta(MARK, thought=True))))
@@ -98,12 +101,22 @@ class Answer:
         """Whether thinking comes in a field of its own."""
         return bool(self._fields)
 
+    def asked(self) -> Asked:
+        """Return the sequence as the simulator takes it: what it holds and will hold, by name."""
+        ask, named = self.ask, self.exchange.headers.get("x-session-id") or self.call.user
+        return Asked(
+            input_tokens=ask.prompt_tokens, think_tokens=ask.think_tokens, answer_tokens=ask.answer_tokens,
+            segments=pieces(ask.prompt + ask.text), session=content_seed(named.encode("utf-8", "replace")) >> 33,
+            priority=self.call.priority,
+        )  # fmt: skip
+
     def gain(self, count: int) -> None:
         """Send the next `count` tokens; behind the last one comes the end."""
         before = self.generated
         self.generated = before + count
-        if count == 1 and self._ready:
-            self.exchange.write(self._ready)
+        ready, self._ready = self._ready, b""
+        if count == 1 and ready:
+            self.exchange.write(ready)
             return
         if self.call.stream:
             self._send(before)
@@ -116,35 +129,44 @@ class Answer:
         if 0 < at < self._last:
             event = self._thought if at < self._border else self._said
             self._ready = self.text[at * TOKEN_BYTES : (at + 1) * TOKEN_BYTES].join(event)
-        else:
-            self._ready = b""
 
     def whole(self) -> dict[str, Any]:
         """Return the choice as it stands in a body."""
         said = {"message": self._message()} if self.call.chat else {"text": self.ask.echo + self.text.decode()}
-        return {"index": self.index, **said, "logprobs": None, "finish_reason": self.ask.finish}
+        told = self._probabilities(0, self.generated)
+        return {"index": self.index, **said, "logprobs": told, "finish_reason": self.ask.finish}
 
     def _send(self, before: int) -> None:
         """Send the first tokens, the last ones, and those that are part thought and part answer."""
         last = self.generated >= self.ask.output_tokens
-        deltas = [*(self._opening() if before == 0 else ()), *self._deltas(before)]
+        choices = [self._choice(delta) for delta in (self._opening() if before == 0 else ())] + self._deltas(before)
         if last and self.reply.emulation.dialect.finishes_apart:
-            deltas.append({} if self.call.chat else "")
-        finish = self.ask.finish if last else None
-        choices = [self._choice(delta) for delta in deltas[:-1]] + [self._choice(deltas[-1], finish)]
+            choices.append(self._choice({} if self.call.chat else ""))
+        choices[-1]["finish_reason"] = self.ask.finish if last else None
         self.reply.write([chunk(_event({**self.reply.event(choice), **self._counted()})) for choice in choices])
 
     def _counted(self) -> dict[str, Any]:
         return {"usage": usage(self.ask.prompt_tokens, self.generated)} if self.call.counts_always else {}
 
-    def _deltas(self, before: int) -> list[Any]:
+    def _deltas(self, before: int) -> list[dict[str, Any]]:
         border, after = self._border, self.generated
-        deltas = []
-        if before < border:
-            deltas.append(self._delta(self._text(before, min(after, border)), thought=True))
-        if after > border:
-            deltas.append(self._delta(self._text(max(before, border), after), thought=False))
-        return deltas
+        spans = ((before, min(after, border), True), (max(before, border), after, False))
+        return [
+            {
+                **self._choice(self._delta(self._text(begin, end), thought=thought)),
+                "logprobs": self._probabilities(begin, end),
+            }
+            for begin, end, thought in spans
+            if begin < end
+        ]
+
+    def _probabilities(self, begin: int, end: int) -> Any:
+        """Return what is told of the tokens' probabilities, None where nobody asked."""
+        wanted, text = self.call.alternatives, self.text[begin * TOKEN_BYTES : end * TOKEN_BYTES]
+        if wanted is None:
+            return None
+        offset = len(self.ask.echo) + begin * TOKEN_BYTES
+        return of_chat(text, wanted) if self.call.chat else of_completion(text, wanted, offset)
 
     def _delta(self, text: str, *, thought: bool) -> Any:
         if not self.call.chat:
@@ -163,9 +185,9 @@ class Answer:
             text = text[:inside] + CLOSE_THINKING + text[inside:]
         return (OPEN_THINKING + text if self._tagged and begin == 0 else text).decode()
 
-    def _choice(self, delta: Any, finish: str | None = None) -> dict[str, Any]:
+    def _choice(self, delta: Any) -> dict[str, Any]:
         said = {"delta": delta} if self.call.chat else {"text": delta}
-        return {"index": self.index, **said, "logprobs": None, "finish_reason": finish}
+        return {"index": self.index, **said, "logprobs": None, "finish_reason": None}
 
     def _message(self) -> dict[str, Any]:
         thought, said = self._text(0, self._border), self._text(self._border, self.generated)

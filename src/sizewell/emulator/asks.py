@@ -24,6 +24,7 @@ from sizewell.emulator.tokens import (
 DEFAULT_COMPLETION_TOKENS = 16
 """What a completion without `max_tokens` gets."""
 MOST_TOKEN = 2**32
+FARTHEST = 2**62
 MOST_CHOICES = 128
 """Answers one request may ask for, over all its prompts."""
 STRIDE = 0x9E3779B97F4A7C15
@@ -63,7 +64,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request: `n` choices for each of its prompts, in order; `counts_always` sends usage with every event."""
+    """One request: `n` choices for each of its prompts, in order; `counts_always` sends usage with every event.
+
+    `alternatives` are the tokens told with their probabilities beside each one chosen, None where none are told.
+    """
 
     chat: bool
     stream: bool
@@ -73,6 +77,7 @@ class Call:
     n: int = 1
     user: str = ""
     priority: int = 0
+    alternatives: int | None = None
 
     @property
     def prompt_tokens(self) -> int:
@@ -82,10 +87,9 @@ class Call:
 
 def read_call(data: bytes, kind: str, emulation: Emulation, *, chat: bool) -> Call:
     """Return what a body of a media type asks for; raises Refusal as the engine would."""
-    fields = Fields(_object(data, kind, emulation.dialect), emulation.dialect, chat)
-    _check_model(fields, emulation)
+    fields = read_fields(data, kind, emulation, chat=chat)
     fields.check_sampling()
-    n, prompts = _choices(fields), [_chat_prompt(fields)] if chat else _completion_prompts(fields)
+    n, prompts = _choices(fields), [chat_prompt(fields)] if chat else _completion_prompts(fields)
     if n * len(prompts) > MOST_CHOICES:
         raise fields.refusal("n", f"times the number of prompts may be {MOST_CHOICES}, got {n * len(prompts)}")
     stream = fields.switch("stream")
@@ -93,8 +97,21 @@ def read_call(data: bytes, kind: str, emulation: Emulation, *, chat: bool) -> Ca
     return Call(
         chat=chat, stream=stream, include_usage=include_usage, counts_always=counts_always, n=n,
         asks=tuple(ask for prompt in prompts for ask in _asks(fields, emulation, prompt, n)),
-        user=fields.get("user") or "", priority=fields.whole("priority") or 0,
+        user=fields.get("user") or "", priority=_within(fields.whole("priority") or 0),
+        alternatives=fields.alternatives(),
     )  # fmt: skip
+
+
+def read_fields(data: bytes, kind: str, emulation: Emulation, *, chat: bool) -> Fields:
+    """Return the fields of a body of a media type for a model that is served; raises Refusal."""
+    fields = Fields(_object(data, kind, emulation.dialect), emulation.dialect, chat)
+    _check_model(fields, emulation)
+    return fields
+
+
+def _within(priority: int) -> int:
+    """Return a priority as the simulator can hold it: who lies beyond comes with the last."""
+    return max(-FARTHEST, min(priority, FARTHEST))
 
 
 def _object(data: bytes, kind: str, dialect: Dialect) -> dict[str, Any]:
@@ -146,7 +163,8 @@ def _asks(fields: Fields, emulation: Emulation, prompt: Prompt, n: int) -> Itera
         )  # fmt: skip
 
 
-def _chat_prompt(fields: Fields) -> Prompt:
+def chat_prompt(fields: Fields) -> Prompt:
+    """Return a conversation as the engine sees it; raises Refusal for what is none."""
     messages = fields.get("messages")
     if not isinstance(messages, list) or not messages or not all(isinstance(each, dict) for each in messages):
         raise fields.refusal("messages", "must be a list of at least one message")
@@ -169,19 +187,20 @@ def _message(fields: Fields, place: int, message: dict[str, Any]) -> tuple[str, 
 def _completion_prompts(fields: Fields) -> list[Prompt]:
     """Return the prompts: one text or one list of token ids, or a list of either."""
     prompt = fields.get("prompt")
-    many = isinstance(prompt, list) and prompt and not all(_is_token(each) for each in prompt)
+    many = isinstance(prompt, list) and prompt and not all(is_token(each) for each in prompt)
     return [_completion_prompt(fields, each) for each in prompt] if many else [_completion_prompt(fields, prompt)]
 
 
 def _completion_prompt(fields: Fields, prompt: Any) -> Prompt:
     if isinstance(prompt, str) and prompt:
         return padded(prompt.encode("utf-8", "surrogatepass")), prompt
-    if isinstance(prompt, list) and prompt and all(_is_token(each) for each in prompt):
+    if isinstance(prompt, list) and prompt and all(is_token(each) for each in prompt):
         return ids_as_bytes(prompt), ""
     raise fields.refusal("prompt", "must be a text, a list of token ids, or a list of one of these")
 
 
-def _is_token(value: Any) -> bool:
+def is_token(value: Any) -> bool:
+    """Whether something is the id of a token."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKEN
 
 

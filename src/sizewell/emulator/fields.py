@@ -20,6 +20,11 @@ RANGES: dict[str, tuple[float, float]] = {
 """Least and most of each sampling setting; the smallest number there is stands for `more than 0`."""
 LEAST = {"top_k": -1, "top_logprobs": -1, "seed": -(2**63)}
 """Least of each whole number that is only looked at."""
+MOST_SEED = 2**63 - 1
+MOST_ALTERNATIVES = 20
+"""Tokens beside the one chosen that may be asked for (`--max-logprobs` of vLLM)."""
+FORMATS = ("text", "json_object", "json_schema", "structural_tag")
+CHOICES = ("none", "auto", "required")
 KINDS: dict[str, tuple[str, ...]] = {
     "stop": ("str", "list"), "tools": ("list",), "logit_bias": ("dict",), "response_format": ("dict",),
     "user": ("str",),
@@ -77,8 +82,11 @@ class Fields:
         for name, fewest in LEAST.items():
             if (found := self.whole(name)) is not None and found < fewest:
                 raise self.refusal(name, f"must be at least {fewest}, got {found}")
+        if (self.whole("seed") or 0) > MOST_SEED:
+            raise self.refusal("seed", f"must be at most {MOST_SEED}")
         self._check_kinds()
-        self._check_logprobs()
+        self._check_format()
+        self._check_tools()
 
     def _check_kinds(self) -> None:
         for name, kinds in KINDS.items():
@@ -86,10 +94,36 @@ class Fields:
             if value is not None and type(value).__name__ not in kinds:
                 raise self.refusal(name, f"must be {' or '.join(WORDS[kind] for kind in kinds)}")
 
-    def _check_logprobs(self) -> None:
-        wanted = self.switch("logprobs") if self.chat else self.whole("logprobs")
-        if self.chat and self.body.get("top_logprobs") and not wanted:
-            raise self.refusal("top_logprobs", "go with logprobs: true")
+    def _check_format(self) -> None:
+        wanted = self.body.get("response_format")
+        if wanted is None:
+            return
+        if wanted.get("type") not in FORMATS:
+            raise self.refusal("response_format", f"must have a type: {', '.join(FORMATS)}")
+        if wanted["type"] == "json_schema" and not isinstance(wanted.get("json_schema"), dict):
+            raise self.refusal("response_format", "must have a json_schema where that is its type")
+
+    def _check_tools(self) -> None:
+        """Refuse tools as each engine does: vLLM any choice without them, SGLang one that is required."""
+        tools, choice = self.body.get("tools"), self.body.get("tool_choice")
+        if not self.chat or choice in (None, "none"):
+            return
+        if not tools and (self.dialect.engine == "vllm" or choice == "required"):
+            raise self.refusal("tool_choice", "goes with tools")
+        if not isinstance(choice, dict) and choice not in CHOICES:
+            raise self.refusal("tool_choice", f"must be {', '.join(CHOICES)} or a tool by name")
+
+    def alternatives(self) -> int | None:
+        """Return how many tokens are to be told beside each one chosen, None where no probabilities are wanted."""
+        name = "top_logprobs" if self.chat else "logprobs"
+        found = self.whole(name)
+        if self.chat and not self.switch("logprobs"):
+            if found:
+                raise self.refusal("top_logprobs", "go with logprobs: true")
+            return None
+        if found is not None and not -1 <= found <= MOST_ALTERNATIVES:
+            raise self.refusal(name, f"must lie between -1 and {MOST_ALTERNATIVES}, got {found}")
+        return max(found or 0, 0) if self.chat or found is not None else None
 
     def _number(self, name: str) -> float | None:
         value = self.body.get(name)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as far as an engine's clients speak it, over asyncio: bounded heads and bodies, keep-alive, chunked streams.
+"""HTTP as far as an engine's clients speak it, over asyncio: bounded heads and bodies, keep-alive, chunked streams.
 
 A request becomes an `Exchange` once it is whole; whoever serves it answers at once or writes to it for as long as the
 client listens. Writing a chunk costs one call and one system call, which is what a server of thousands of streams
@@ -23,11 +23,22 @@ REASONS = {
     500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
 }  # fmt: skip
+ANY_ORIGIN = "access-control-allow-origin: *\r\n"
+"""Engines let pages of every origin read their answers."""
+CHUNKED = b"transfer-encoding: chunked\r\n"
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
-    b"transfer-encoding: chunked\r\n\r\n"
+    + ANY_ORIGIN.encode()
+    + CHUNKED
+    + b"\r\n"
 )
 LAST_CHUNK = b"0\r\n\r\n"
+OLD = "HTTP/1.0"
+"""What proxies speak to servers unless told otherwise: it knows no chunks, an answer ends with its connection."""
+
+
+Words = tuple[str, str, str]
+"""The first line of a request: its method, its path, and the version of HTTP."""
 
 
 class BadRequest(Exception):
@@ -44,29 +55,51 @@ class Exchange:
     `came_s` is when its head was here, by the clock of the event loop.
     """
 
-    def __init__(self, connection: Connection, words: tuple[str, str], headers: dict[str, str], body: bytes) -> None:
+    def __init__(self, connection: Connection, words: Words, headers: dict[str, str], body: bytes) -> None:
         self.connection, self.headers, self.body = connection, headers, body
         self.came_s = asyncio.get_running_loop().time()
         self.method = words[0]
         self.path = words[1].partition("?")[0]
         self.on_close: Callable[[], None] | None = None
-        self.write = connection.transport.write
+        self._send = connection.transport.write
+        self._is_old = words[2] == OLD
+        self.write: Callable[[bytes], None] = self._write_unframed if self._is_old else self._send
 
-    def respond(self, status: int, body: Any, kind: str = "application/json") -> None:
-        """Answer with one body: bytes as they are, anything else as JSON."""
+    def respond(self, status: int, body: Any, kind: str = "application/json", more: str = "") -> None:
+        """Answer with one body: bytes as they are, anything else as JSON; `more` are whole lines of the head."""
         data = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":")).encode()
-        head = f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: {kind}\r\ncontent-length: {len(data)}\r\n\r\n"
-        self.write(head.encode() + (b"" if self.method == "HEAD" else data))
+        head = f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: {kind}\r\ncontent-length: {len(data)}\r\n"
+        self._send(f"{head}{ANY_ORIGIN}{more}\r\n".encode("latin-1") + (b"" if self.method == "HEAD" else data))
         self.connection.done(self)
 
+    def allow(self) -> bool:
+        """Tell a browser that asks first that it may; returns whether it asked."""
+        method = self.headers.get("access-control-request-method", "")
+        if self.method != "OPTIONS" or not method:
+            return False
+        wanted = self.headers.get("access-control-request-headers", "")
+        lines = f"access-control-allow-methods: {method}\r\naccess-control-max-age: 600\r\n"
+        self.respond(200, b"OK", "text/plain", lines + f"access-control-allow-headers: {wanted}\r\n" * bool(wanted))
+        return True
+
     def start_stream(self) -> None:
-        """Begin an answer of server-sent events; what is written from now on are chunks."""
-        self.write(STREAM_HEAD)
+        """Begin an answer of server-sent events; what is written from now on are whole chunks."""
+        self._send(STREAM_HEAD.replace(CHUNKED, b"connection: close\r\n") if self._is_old else STREAM_HEAD)
 
     def end_stream(self, last: bytes) -> None:
         """Write the last chunks and end the answer."""
         self.write(last + LAST_CHUNK)
         self.connection.done(self)
+
+    def _write_unframed(self, data: bytes) -> None:
+        """Send what is in some chunks."""
+        parts, at = [], 0
+        while at < len(data):
+            begin = data.index(b"\r\n", at) + 2
+            end = begin + int(data[at : begin - 2], 16)
+            parts.append(data[begin:end])
+            at = end + 2
+        self._send(b"".join(parts))
 
     def reset(self) -> Callable[[], None] | None:
         """Drop the connection without a word; what was to be done when the client leaves is returned, once."""
@@ -131,7 +164,7 @@ class Connection(asyncio.Protocol):
         try:
             found = self._whole_request()
         except BadRequest as problem:
-            refused = Exchange(self, ("GET", "/"), {"connection": "close"}, b"")
+            refused = Exchange(self, ("GET", "/", ""), {"connection": "close"}, b"")
             refused.respond(problem.status, {"error": {"message": problem.message, "code": problem.status}})
             return
         if found is not None:
@@ -160,8 +193,8 @@ class Connection(asyncio.Protocol):
 class Coming:
     """A request whose head is here; its body is taken as it comes, so that no byte is looked at twice."""
 
-    def __init__(self, head: tuple[str, str, dict[str, str]], most_bytes: int) -> None:
-        self.words, self.headers = head[:2], head[2]
+    def __init__(self, head: tuple[Words, dict[str, str]], most_bytes: int) -> None:
+        self.words, self.headers = head
         self.body = bytearray()
         self._most_bytes, self._whole = most_bytes, False
         coding = self.headers.get("transfer-encoding")
@@ -209,12 +242,12 @@ class Coming:
         return True
 
 
-def _head(head: bytes) -> tuple[str, str, dict[str, str]]:
+def _head(head: bytes) -> tuple[Words, dict[str, str]]:
     first, *rest = head.decode("latin-1").split("\r\n")
     words = first.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/"):
         raise BadRequest(400, "the first line is no HTTP request")
-    if words[2] != "HTTP/1.1":
+    if words[2] not in ("HTTP/1.1", OLD):
         raise BadRequest(505, f"{words[2]} is not spoken here: HTTP/1.1 is")
     headers: dict[str, str] = {}
     for line in rest:
@@ -222,7 +255,9 @@ def _head(head: bytes) -> tuple[str, str, dict[str, str]]:
         if not colon or not name or name != name.strip():
             raise BadRequest(400, "a header line is malformed")
         headers[name.lower()] = value.strip()
-    return words[0], words[1], headers
+    if words[2] == OLD:
+        headers["connection"] = "close"
+    return (words[0], words[1], words[2]), headers
 
 
 def _length(said: str, most_bytes: int) -> int:

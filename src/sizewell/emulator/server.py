@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from math import isfinite
 
-from sizewell.emulator import llama_cpp
+from sizewell.emulator import llama_cpp, sglang, tokenizing
 from sizewell.emulator.deployment import Door, Emulation
 from sizewell.emulator.http import Connection, Exchange
 from sizewell.emulator.service import Service
@@ -17,8 +17,14 @@ from sizewell.emulator.startup import load_lines, ready_line
 from sizewell.simulator.compiled import CodeStore
 from sizewell.specs.errors import BadInputError
 
-OPEN_PATHS = ("/health", "/ping", "/version", "/metrics", "/health_generate", "/get_model_info")
+OPEN_PATHS = {
+    "vllm": ("/health", "/ping", "/version", "/metrics"), "sglang": sglang.OPEN_PATHS,
+    "llama.cpp": llama_cpp.OPEN_PATHS,
+}  # fmt: skip
 """Paths that need no key, as on the engines."""
+ENGINE_PATHS = {
+    "vllm": ("/version", *tokenizing.PATHS), "sglang": (*sglang.MODEL_PATHS, *sglang.SERVER_PATHS, "/health_generate"),
+}  # fmt: skip
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 Say = Callable[[str], None]
 
@@ -83,6 +89,8 @@ class Server:
     def _serve(self, exchange: Exchange) -> None:
         """Answer one request."""
         dialect = self.emulation.dialect
+        if exchange.allow():
+            return
         if not self._may_enter(exchange):
             refused = dialect.error(401, "Invalid API Key") if self._is_llama else {"error": "Unauthorized"}
             exchange.respond(401, refused)
@@ -90,6 +98,8 @@ class Server:
             exchange.respond(503, dialect.error(503, "still loading", "ServiceUnavailableError"))
         elif exchange.method == "POST" and exchange.path in ("/v1/chat/completions", "/v1/completions"):
             self.service.take(exchange, chat="chat" in exchange.path)
+        elif exchange.method == "POST" and exchange.path in tokenizing.PATHS and dialect.engine == "vllm":
+            tokenizing.answer(exchange, self.emulation)
         elif exchange.method in ("GET", "HEAD") or exchange.path == "/ping":
             self._tell(exchange, self.service)
         else:
@@ -100,29 +110,29 @@ class Server:
         return self.emulation.dialect.engine == "llama.cpp"
 
     def _may_enter(self, exchange: Exchange) -> bool:
-        if self.door.api_key is None or exchange.path in (llama_cpp.OPEN_PATHS if self._is_llama else OPEN_PATHS):
+        if self.door.api_key is None or exchange.path in OPEN_PATHS[self.emulation.dialect.engine]:
             return True
         scheme, _, key = exchange.headers.get("authorization", "").partition(" ")
         given, wanted = key.strip().encode("latin-1"), self.door.api_key.encode()
         return scheme.lower() == "bearer" and hmac.compare_digest(given, wanted)
 
     def _tell(self, exchange: Exchange, service: Service) -> None:
-        path = exchange.path
+        path, engine = exchange.path, self.emulation.dialect.engine
         if self._is_llama and path != "/metrics":
             if (found := llama_cpp.answer(path, self.emulation, dead=service.dead)) is None:
                 self._unknown(exchange)
             else:
                 exchange.respond(*found)
-        elif path in ("/health", "/ping", "/health_generate"):
+        elif engine == "sglang" and (told := sglang.answer(path, self.emulation)) is not None:
+            exchange.respond(*told)
+        elif path in ("/health", "/ping") or (path == "/health_generate" and engine == "sglang"):
             exchange.respond(503 if service.dead else 200, b"", "text/plain")
         elif path == "/metrics":
             exchange.respond(200, service.metrics_text().encode(), TEXT)
-        elif path == "/version":
+        elif path == "/version" and engine == "vllm":
             exchange.respond(200, {"version": self.emulation.dialect.version})
         elif path == "/v1/models":
             exchange.respond(200, self._models())
-        elif path == "/get_model_info" and self.emulation.dialect.engine == "sglang":
-            exchange.respond(200, {"model_path": self.emulation.name, "is_generation": True})
         else:
             self._unknown(exchange)
 
@@ -138,5 +148,6 @@ class Server:
         if self._is_llama:
             exchange.respond(404, self.emulation.dialect.error(404, "File Not Found"))
             return
-        known = exchange.path in (*OPEN_PATHS, "/v1/models", "/v1/chat/completions", "/v1/completions")
+        ours = ("/health", "/ping", "/metrics", "/v1/models", "/v1/chat/completions", "/v1/completions")
+        known = exchange.path in (*ours, *ENGINE_PATHS[self.emulation.dialect.engine])
         exchange.respond(405 if known else 404, {"detail": "Method Not Allowed" if known else "Not Found"})

@@ -39,15 +39,21 @@ def ids_as_bytes(ids: Sequence[int]) -> bytes:
     return np.asarray(ids, dtype=np.int64).astype("<u4").tobytes()
 
 
+def bytes_as_ids(data: bytes) -> list[int]:
+    """Return the token ids of whole tokens."""
+    return np.frombuffer(data, dtype="<u4").tolist()  # type: ignore[no-any-return]
+
+
 def chat_as_bytes(messages: Sequence[tuple[str, str]]) -> bytes:
     """Return a conversation as a chat template would write it: each message behind its role, the next one opened."""
     parts: list[bytes] = []
     for role, text in messages:
-        parts += [_role(role), padded(text.encode("utf-8", "surrogatepass"))]
-    return b"".join([*parts, _role("assistant")])
+        parts += [role_bytes(role), padded(text.encode("utf-8", "surrogatepass"))]
+    return b"".join([*parts, role_bytes("assistant")])
 
 
-def _role(role: str) -> bytes:
+def role_bytes(role: str) -> bytes:
+    """Return what a chat template writes before a message."""
     width = ROLE_TOKENS * TOKEN_BYTES
     return f"\n<{role}>"[:width].ljust(width).encode("ascii", "replace")
 
@@ -88,6 +94,12 @@ def answer_text(seed: int, tokens: int) -> bytes:
     start = seed % (len(book) // TOKEN_BYTES) * TOKEN_BYTES
     needed = tokens * TOKEN_BYTES
     return (book[start:] + book * (needed // len(book) + 1))[:needed]
+
+
+@cache
+def usual_tokens() -> tuple[str, ...]:
+    """Return every token that answers are made of."""
+    return tuple(sorted({f" {word[:3].ljust(3, 's')}" for word in WORDS.split()}))
 
 
 def natural_lengths(lengths: Lengths, seed: int) -> tuple[int, int]:

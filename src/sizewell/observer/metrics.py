@@ -17,7 +17,7 @@ NEEDED: tuple[Meaning, ...] = (
     "itl_s", "e2e_s", "queue_s", "request_prompt_tokens", "request_output_tokens",
 )  # fmt: skip
 """What is named as missing where it is not told; the rest only sharpens."""
-ENGINE_LABELS = ("engine", "dp_rank", "engine_id", "instance", "pod", "WorkerId")
+ENGINE_LABELS = ("engine", "dp_rank", "engine_id", "instance", "pod", "server", "WorkerId")
 """Labels that tell the engines behind one page apart."""
 RANK_LABELS = ("tp_rank", "pp_rank", "moe_ep_rank")
 """Labels of the parts of one engine, each of which tells of all its requests (SGLang, `scheduler_metrics_mixin.py`)."""
@@ -78,7 +78,7 @@ class _Window:
             engines=max(len(engines), 1),
             idle_engines=self._idle(),
             running=self._level("running", sum),
-            running_peak=max(self._at_once("running"), default=None),
+            running_peak=max(self._at_once("running", self._queued), default=None),
             waiting=self._level("waiting", sum),
             kv_used_fraction=self._level("kv_used_fraction", fmean),
             kv_peak_fraction=self._kv_peak(),
@@ -144,20 +144,24 @@ class _Window:
         means = [fmean(values) for values in self._levels(meaning).values()]
         return float(over_engines(means)) if means else None  # type: ignore[operator]
 
-    def _at_once(self, meaning: Meaning) -> list[float]:
+    def _at_once(self, meaning: Meaning, pages: Sequence[Page]) -> list[float]:
         """Return the sum of a gauge over engines, reading by reading."""
         series = [each for metric in self._of(meaning) for each in self._series(metric)]
-        return [sum(page.figures.get(each, 0.0) for each in series) for page in self.pages] if series else []
+        return [sum(page.figures.get(each, 0.0) for each in series) for page in pages] if series else []
+
+    @property
+    def _queued(self) -> Sequence[Page]:
+        """The readings at which requests wait, all where they never do: the others say nothing of what holds them up.
+
+        Sequences end and begin in waves: between two of them a cache is emptier, though it is what holds them up, and
+        when nobody waits any more it may be full of those who did.
+        """
+        waiting = self._at_once("waiting", self.pages)
+        return [page for page, there in zip(self.pages, waiting, strict=False) if there >= 1] or self.pages
 
     def _kv_peak(self) -> float | None:
-        """Return how full the caches are in the fullest quarter of the readings at which requests wait.
-
-        Sequences end and begin in waves: between two of them a cache is emptier, though it is what holds them up.
-        """
-        waiting = self._at_once("waiting")
-        queued = [page for page, there in zip(self.pages, waiting, strict=False) if there >= 1]
-        pages = queued or self.pages
-        levels = self._levels_on(pages, "kv_used_fraction").values()
+        """Return how full the caches are in the fullest quarter of the readings at which requests wait."""
+        levels = self._levels_on(self._queued, "kv_used_fraction").values()
         reached = [sorted(values, reverse=True)[(len(values) - 1) // FULLEST] for values in levels]
         return fmean(reached) if reached else None
 

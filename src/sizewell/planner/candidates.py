@@ -9,8 +9,9 @@ import numpy as np
 
 from sizewell.costs.batch import Floats
 from sizewell.planner.bill_of_materials import SERVER_HOST_BYTES, WORKER_HOST_BYTES
+from sizewell.planner.support import parts_a_block
 from sizewell.specs.deployment import Parallelism
-from sizewell.specs.engine import EngineName
+from sizewell.specs.engine import EngineSpec
 from sizewell.specs.hardware import ClusterSpec, GpuSpec, NodeSpec
 from sizewell.specs.model import ModelSpec
 
@@ -93,15 +94,19 @@ def nodes_of_two(replicas: tuple[Floats, Floats], gpus: tuple[int, int], gpus_pe
     return nodes + added
 
 
-def cuts(model: ModelSpec, max_gpus: int, engine: EngineName) -> tuple[Parallelism, ...]:
+def cuts(model: ModelSpec, max_gpus: int, engine: EngineSpec, weight_format: str) -> tuple[Parallelism, ...]:
     """Return every legal way to cut one replica over at most `max_gpus` accelerators.
 
     Data parallel attention is for models that route to experts (others use replicas); it excludes pipelines.
     llama.cpp gives each accelerator its own layers.
     """
     limit = min(max_gpus, MAX_GPUS_PER_REPLICA)
-    possible = (Parallelism(pp=pp) for pp in PIPELINE_SIZES) if engine == "llama.cpp" else _all_cuts(model)
-    return tuple(cut for cut in possible if cut.gpus <= limit and len(model.layers) >= cut.pp)
+    possible = (Parallelism(pp=pp) for pp in PIPELINE_SIZES) if engine.name == "llama.cpp" else _all_cuts(model)
+    return tuple(
+        cut
+        for cut in possible
+        if cut.gpus <= limit and len(model.layers) >= cut.pp and not parts_a_block(model, weight_format, engine, cut)
+    )
 
 
 def _all_cuts(model: ModelSpec) -> Iterator[Parallelism]:

@@ -133,7 +133,8 @@ def _family(settled: Settler, yard: Yard, share: _Share, rows: tuple[Rows, Rows]
     good = _good_enough(question, settled.facts, share.weight_format, fit, trial.nearest)
     trial = replace(trial, rows=good, only_offloaded=share.only_offloaded)
     found: list[Column] = []
-    for cut in cuts(question.model, question.limits.max_gpus or MOST_GPUS, share.engine.name) if good.size else ():
+    most = question.limits.max_gpus or MOST_GPUS
+    for cut in cuts(question.model, most, share.engine, share.weight_format) if good.size else ():
         found += trial.columns(cut)
     return _Family(trial=trial, weight_format=share.weight_format, found=tuple(found))
 

@@ -4,6 +4,8 @@ Sources: vLLM's release wheels and images are built with CUDA 13 from 0.20 on (v
 which has no Volta and begins with compute capability 7.5 (0.14.0 lists 7.0: issue 32732); the quantization support
 tables of vLLM (up to 0.15.1: GPTQ and bitsandbytes on Volta, no AWQ, INT8, FP8 or Marlin) and SGLang (Marlin kernels
 from 8.0 on, fp8 arithmetic from 8.9, CDNA3 and Gaudi); vLLM's page on INT8 W8A8 (from 10.0 on not supported);
+the checks of block sizes in both engines' fp8 layers (vLLM 0.8.5 to 0.33, where experts' scales are refined; SGLang
+0.4.6 to 0.5.23: "not divisible by weight quantization block_n");
 llama.cpp's back ends (MXFP4 on all of them: ggml-org/llama.cpp pull request 15091; on CDNA3 vLLM widens it in the
 kernel: gpt-oss-120b is served on one MI300X).
 """
@@ -17,6 +19,7 @@ from sizewell.specs.engine import EngineName, EngineSpec
 from sizewell.specs.hardware import GpuSpec
 from sizewell.specs.model import ModelSpec
 from sizewell.specs.release import release_numbers
+from sizewell.specs.tensor import Tensor
 
 FROM_CAPABILITY = {
     "bf16": 7.0, "fp16": 7.0, "gptq": 7.0, "bnb": 7.0, "awq": 7.5, "int8": 7.5,
@@ -42,6 +45,8 @@ VLLM_WITHOUT_VOLTA, VOLTA = (0, 20), 7.0
 """The first release of vLLM without kernels for Volta, and what that is."""
 VLLM_POOLS, VLLM_ANY_RATIO = (0, 10), (0, 14)
 """Of the releases read, the first whose NIXL connector hands caches over, and the first that does to fewer ranks."""
+VLLM_REFINES_BLOCKS = (0, 33)
+"""Of the releases read, the first that cuts experts through their blocks."""
 SGLANG_EQUAL_CUTS = "0.4.6"
 """The release whose pools cannot be told of each other's cut."""
 
@@ -103,5 +108,38 @@ def unsupported(model: ModelSpec, weight_format: str, engine: EngineSpec, gpu: G
     return "" if runs else f"{engine.name} has no {stored} kernels for {gpu.architecture}"
 
 
+def parts_a_block(model: ModelSpec, weight_format: str, engine: EngineSpec, cut: Parallelism) -> str:
+    """Return why an engine does not load weights stored in blocks that a cut would part, or nothing.
+
+    Whole experts on each rank are not cut, and heads fill blocks.
+    """
+    refined = engine.name == "vllm" and release_numbers(engine.version) >= VLLM_REFINES_BLOCKS
+    if weight_format != "native" or engine.name == "llama.cpp" or cut.tp == 1:
+        return ""
+    for tensor in (tensor for layer in model.layer_counts for tensor in layer.tensors):
+        experts = tensor.role == "routed-experts"
+        if (tensor.role == "mlp" or (experts and cut.ep == 1 and not refined)) and (left := _parted(tensor, cut.tp)):
+            spread = f", or --ep {cut.tp * cut.dp}" if experts else ""
+            return (
+                f"{engine.name} {engine.version} loads no {model.weight_format} weights of which TP{cut.tp} leaves "
+                f"{left} rows of {tensor.name} to a rank: a smaller --tp{spread}"
+            )
+    return ""
+
+
+def _parted(tensor: Tensor, tp: int) -> int:
+    """Return the outputs or inputs a rank holds that do not fill blocks, 0 where they do or there are none."""
+    stored = tensor.stored
+    if stored is None or stored.group_rows <= 1:
+        return 0
+    rows = [(part, stored.group_rows) for part in tensor.rows]
+    columns = [] if tensor.columns is None else [(tensor.columns, stored.group_columns)]
+    held = ((part.rank_elements(tp), block) for part, block in rows + columns if part.sharded)
+    return next((count for count, block in held if count % block), 0)
+
+
 def _family(weight_format: str) -> str:
+    """Return whose kernels read a format; 4-bit integers with zero points are what AWQ stores."""
+    if weight_format.startswith("int4") and weight_format.endswith("-zp"):
+        return "awq"
     return next((name for name in FROM_CAPABILITY if weight_format.startswith(name)), weight_format)

@@ -63,7 +63,7 @@ def steady_throughput(run: Run) -> tuple[Throughput | None, str]:
     overlap = np.clip(np.minimum(last, end) - np.maximum(first, begin), 0.0, None)
     share = np.divide(overlap, span, out=began.copy(), where=span > 0)
     tokens = began + (run.output_tokens[served] - 1) * share
-    requests = tokens / run.output_tokens[served]
+    requests = np.divide(tokens, run.output_tokens[served], out=began.copy(), where=run.output_tokens[served] > 0)
     output = float(tokens.sum())
     total = output + float((run.input_tokens[served] * requests).sum())
     if output == 0:
