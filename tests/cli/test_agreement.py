@@ -212,6 +212,8 @@ def test_a_plan_ends_with_the_command_that_explains_it(say: Say, words: tuple[st
     assert told.document["deployment"] == best["deployment"]
     for name, off in (("tpot_s", 0.01), ("ttft_s", 0.05)):
         assert told.document["served"][name]["value"] == pytest.approx(best["service"][name]["value"], rel=off)
+    # Without the limits of the plan more would hold: 256 users beside the plan's 204.
+    assert told.document["rehearsal"]["saturation"] == best["rehearsal"]["saturation"]
 
 
 def test_a_nodes_key_is_a_full_node(say: Say) -> None:
