@@ -12,6 +12,7 @@ from sizewell.catalog.prices import read_prices
 from sizewell.planner.candidates import Machine
 from sizewell.planner.money import HOURS_PER_YEAR, hourly_price, node_power_w, running_usd_per_month
 from sizewell.specs.deployment import Parallelism
+from sizewell.specs.errors import BadInputError
 from sizewell.specs.prices import ServiceUnit
 
 BOOK = read_prices()
@@ -75,3 +76,15 @@ def test_a_board_is_bought_whole_and_cards_one_by_one(gpu: str, sold: set[int]) 
 def test_a_part_of_a_board_may_be_rented() -> None:
     (whole,) = (each for each in read_facts(gpus=["h100-sxm-80gb"]).machines if each.node.key == "hgx-h100-4")
     assert whole.cluster_for(Parallelism()).gpus_per_node == 1
+
+
+def test_a_site_plans_for_the_nodes_it_has() -> None:
+    """A cluster of four-way boards got plans for eight-way ones, and nothing could be said against it."""
+    found = read_facts(nodes=["hgx-h100-4", "aws-g6-12xlarge"]).machines
+    assert {(each.node.key, each.gpu.key) for each in found} == {
+        ("hgx-h100-4", "h100-sxm-80gb"), ("aws-g6-12xlarge", "l4-24gb"),
+    }  # fmt: skip
+    with pytest.raises(BadInputError, match="does not hold l4"):
+        read_facts(gpus=["l4"], nodes=["hgx-h100-4"])
+    with pytest.raises(BadInputError, match="is rented, not sold"):
+        read_facts(nodes=["p5.48xlarge"], bought=True)

@@ -153,6 +153,7 @@ def limit_flags() -> Decorator:
     """Return the flags that limit hardware, money and power."""
     return stack(
         click.option("--gpu", multiple=True, metavar="KEY", help="Allow only this accelerator; repeat for more."),
+        click.option("--node", multiple=True, metavar="KEY", help="Allow only this kind of node; repeat for more."),
         quantity("--max-nodes", COUNT, "Most nodes [8]."),
         quantity("--max-gpus", COUNT, "Most accelerators."),
         quantity("--max-usd-per-hour", USD, "Most cost of the whole deployment per hour."),

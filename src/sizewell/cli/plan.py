@@ -164,7 +164,7 @@ def _weight_formats(model: ModelSpec, given: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _limits(given: dict[str, Any]) -> Limits:
-    from sizewell.catalog.hardware import read_gpu
+    from sizewell.catalog.hardware import read_gpu, read_node
     from sizewell.planner.question import Limits
     from sizewell.planner.weight_choice import USUAL_RECOVERY_FRACTION
 
@@ -176,6 +176,7 @@ def _limits(given: dict[str, Any]) -> Limits:
         usd_per_million_tokens=given["max_usd_per_mtok"],
         power_w=None if given["max_power_kw"] is None else given["max_power_kw"] * 1e3,
         gpu_keys=tuple(read_gpu(name).key for name in given["gpu"]),
+        node_keys=tuple(read_node(name).key for name in given["node"]),
         max_gpus=given["max_gpus"],
         max_nodes=given["max_nodes"] or 8,
         min_recovery_fraction=(given["min_recovery"] or None) if named else USUAL_RECOVERY_FRACTION,

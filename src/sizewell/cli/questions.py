@@ -94,7 +94,8 @@ def plan(question: Question, *, engine: str = "auto", top: int = 10) -> Answer:
     `engine` is `auto` (the first of vLLM and llama.cpp that runs on an accelerator) or one, `vllm@0.19`.
     """
     bought = question.price_basis == "purchase"
-    facts = read_facts(engine, question.limits.gpu_keys, bought=bought, offload=question.offload)
+    limits = question.limits
+    facts = read_facts(engine, limits.gpu_keys, limits.node_keys, bought=bought, offload=question.offload)
     return answer(question, facts, top)
 
 

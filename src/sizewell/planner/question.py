@@ -21,7 +21,8 @@ class Limits:
     """What a plan must keep; None or an empty tuple = no limit.
 
     `tokens_per_s_per_user` is a floor on 1 / TPOT. `min_recovery_fraction` is a floor on published accuracy recovery
-    of the weight format (formats nobody published a figure for then fail). `gpu_keys`: only these accelerators.
+    of the weight format (formats nobody published a figure for then fail). `gpu_keys`: only these accelerators;
+    `node_keys`: only in these kinds of node.
     Raises BadInputError on values outside their range or limits that contradict each other.
     """
 
@@ -31,6 +32,7 @@ class Limits:
     usd_per_million_tokens: float | None = None
     power_w: float | None = None
     gpu_keys: tuple[str, ...] = ()
+    node_keys: tuple[str, ...] = ()
     max_gpus: int | None = None
     max_nodes: int = 8
     min_recovery_fraction: float | None = None
