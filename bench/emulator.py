@@ -69,7 +69,7 @@ async def _serve(pipe: Connection) -> None:
             await asyncio.sleep(0.05)
         pipe.recv()
         begun, cpu_s, waited_s = time.monotonic(), _cpu_s(), _waited_s()
-        server.service.late = late.append
+        server.service.late = late.extend
         while not pipe.poll():
             await asyncio.sleep(0.05)
         pipe.recv()

@@ -232,7 +232,10 @@ def test_predictions_never_overwrite_the_figures_they_are_about(say: Say, tmp_pa
     [
         (("plan", "m", "--tpot", "10ms", "--tpot", "20ms"), "--tpot is given twice"),
         (("fit", "m", "--on", "8xh100", "--on", "4xh100"), "--on is given twice"),
+        (("simulate", "m", "--on", "h100", "--rate", "1/s", "--rate", "2/s"), "--rate is given twice"),
         (("plan", "m", "--on", "h100"), "plan calls it --gpu"),
+        (("explain", "m", "--gpu-memory-utilization", "0.9"), "explain calls it --memory-fraction"),
+        (("simulate", "m", "--isl", "1000"), "simulate calls it --input"),
     ],
 )
 def test_a_flag_that_would_silently_lose_is_refused(say: Say, words: tuple[str, ...], names: str) -> None:

@@ -26,6 +26,12 @@ SMALL = ("simulate", "llama-3.1-8b", "--on", "1xh100", "--input", "128", "--answ
 OPEN = (*SMALL, "--rate", "20/s", "--requests", "40")
 
 
+def but(words: tuple[str, ...], flag: str, value: str) -> tuple[str, ...]:
+    """Return the words with another value of a flag."""
+    at = words.index(flag) + 1
+    return (*words[:at], value, *words[at + 1 :])
+
+
 def document(say: Say, *words: str) -> Any:
     said = say(*words, "--json")
     assert said.code == 0, said.err
@@ -168,7 +174,7 @@ def test_what_was_not_due_when_the_play_stopped_was_not_offered(
     say: Say, tmp_path: Path, load: tuple[str, ...]
 ) -> None:
     path = tmp_path / "rows.csv"
-    words = (*SMALL, *load, "--answer", "50", "--requests", "90", "--until", "1s", "--rows", str(path))
+    words = (*but(SMALL, "--answer", "50"), *load, "--requests", "90", "--until", "1s", "--rows", str(path))
     cut = document(say, *words)["score"]
     rows = list(csv.DictReader(path.open()))
     assert cut["unfinished"] > 0 and cut["ok"] > 0
@@ -215,7 +221,9 @@ def test_what_does_not_fit_is_explained_and_ends_with_three(say: Say, tmp_path: 
 
 def test_rows_hold_every_request_and_what_never_came_is_empty(say: Say, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    score = document(say, *OPEN, "--max-num-seqs", "1", "--answer", "30", "--until", "1s", "--rows", str(path))["score"]
+    score = document(say, *but(OPEN, "--answer", "30"), "--max-num-seqs", "1", "--until", "1s", "--rows", str(path))[
+        "score"
+    ]
     rows = list(csv.DictReader(path.open()))
     assert len(rows) == score["offered"] < 40
     served = [row for row in rows if row["status"] == "ok"]
@@ -253,7 +261,7 @@ def test_a_chrome_trace_gives_every_request_a_lane_of_its_own(say: Say, tmp_path
 
 def test_a_chrome_trace_is_in_order_and_counts_a_fleet_beside_its_replicas(say: Say, tmp_path: Path) -> None:
     path = tmp_path / "trace.json"
-    say(*OPEN, "--on", "2xh100", "--tp", "1", "--replicas", "2", "--chrome-trace", str(path))
+    say(*but(OPEN, "--on", "2xh100"), "--tp", "1", "--replicas", "2", "--chrome-trace", str(path))
     events = json.loads(path.read_text())["traceEvents"]
     names = {event["pid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
     assert names == {0: "replica 0", 1: "replica 1", 2: "load and cache"}
@@ -332,7 +340,7 @@ def test_a_full_disk_is_named() -> None:
 
 def test_replicas_share_the_load_as_the_router_says(say: Say, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    fleet = (*OPEN, "--on", "4xh100", "--tp", "1", "--rows", str(path))
+    fleet = (*but(OPEN, "--on", "4xh100"), "--tp", "1", "--rows", str(path))
     found = document(say, *fleet, "--router", "least-requests")
     assert found["router"] == "least-requests"
     assert {row["replica"] for row in csv.DictReader(path.open())} == {"0", "1", "2", "3"}

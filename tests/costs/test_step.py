@@ -52,7 +52,7 @@ def test_eager_steps_over_a_network_last_as_long_as_the_host_issues_them() -> No
     operators = step_operators(deepseek_r1(), NATIVE, Parallelism(tp=16), Batch.decode(8, 500))
     for far_s in (1e-5, 1e-4):
         factors = reached.factors | {"far_collective_s": np.full(1, far_s)}
-        slow = replace(reached, factors=factors, curves={})
+        slow = replace(reached, factors=factors)
         time = price(operators, slow, Launch(sequences=np.array([8.0]), eager=True, front_end=False))
         around = time.parts["host"] + time.parts["dispatch"]
         assert time.total_s - around == pytest.approx(issued * factors["eager_launch_s"][0])

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 from math import exp
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from emulated import Served, completion, emulated, serving
+from sizewell.emulator.answers import Reply
+from sizewell.emulator.asks import read_call
+
+if TYPE_CHECKING:
+    from sizewell.emulator.http import Exchange
 
 
 @pytest.mark.parametrize("given", [
@@ -150,3 +158,23 @@ def test_a_page_of_another_origin_may_ask(tiny: Served) -> None:
     connection.close()
     assert tiny.chat(max_tokens=1).headers["access-control-allow-origin"] == "*"
     assert tiny.chat(max_tokens=1, stream=True).headers["access-control-allow-origin"] == "*"
+
+
+def test_tokens_come_once_each_whether_there_was_time_to_make_them_ready_or_not() -> None:
+    emulation = emulated()
+    body = json.dumps({"prompt": "x", "max_tokens": 8, "ignore_eos": True, "stream": True}).encode()
+    call = read_call(body, "application/json", emulation, chat=False)
+
+    def sent(ready_after: str) -> str:
+        parts: list[bytes] = []
+        exchange = SimpleNamespace(write=parts.append, start_stream=lambda: None, end_stream=parts.append)
+        answer = Reply(cast("Exchange", exchange), call, emulation).answers[0]
+        for each in ready_after:
+            answer.gain(1)
+            if each == "r":
+                answer.prepare()
+        events = [line[6:] for line in b"".join(parts).decode().split("\r\n") if line.startswith("data: {")]
+        return "".join(json.loads(event)["choices"][0]["text"] for event in events)
+
+    assert len(sent("........").split()) == 8
+    assert sent("rrrrrrrr") == sent("r.r..rr.") == sent("........")

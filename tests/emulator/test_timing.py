@@ -85,7 +85,7 @@ def test_no_token_comes_before_its_time() -> None:
     with serving(_slow(10.0, 1)) as served:
         served.wait()
         assert served.server.service is not None
-        served.server.service.late = late.append
+        served.server.service.late = late.extend
         asyncio.run(_streams(served.port, np.cumsum(GAPS_S[:10])))
     assert len(late) >= 50
     assert min(late) >= 0.0

@@ -80,9 +80,7 @@ def list_nodes() -> tuple[NodeSpec, ...]:
 def nodes_for(gpu: GpuSpec) -> tuple[NodeSpec, ...]:
     """Return the nodes that hold an accelerator, fitted to it: the standard one first, clouds and templates last."""
     own = overlay_folder()
-    files = [_node_file(own, key) for key in remembered_files("nodes", own)]
-    best_first = sorted((f for f in files if f.holds(gpu.key, gpu.form_factor)), key=lambda file: file.rank(gpu))
-    return tuple(fitted(_node(own, file.key), gpu, partial(_link, own)) for file in best_first)
+    return tuple(fitted(_node(own, key), gpu, partial(_link, own)) for key in _holding(own, gpu.key, gpu.form_factor))
 
 
 def cluster(
@@ -199,6 +197,14 @@ def _node(own: Path, key: str) -> NodeSpec:
     file = _node_file(own, key)
     cards = {head.text("key"): head.text("form_factor") for head in gpu_heads(own)}
     return file.build(tuple(card for card, form in cards.items() if file.holds(card, form)))
+
+
+@cache
+def _holding(own: Path, card: str, form_factor: str) -> tuple[str, ...]:
+    """Return the keys of the nodes that hold an accelerator, best first."""
+    files = [_node_file(own, key) for key in remembered_files("nodes", own)]
+    fitting = [file for file in files if file.holds(card, form_factor)]
+    return tuple(file.key for file in sorted(fitting, key=lambda file: file.rank(card, form_factor)))
 
 
 def _node_key(own: Path, name: str) -> str:

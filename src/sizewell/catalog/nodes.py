@@ -48,12 +48,12 @@ class NodeFile:
         """Return whether an accelerator fits: named in the file, or of a form factor it takes."""
         return key in self.gpu_keys or form_factor in self.accepts
 
-    def rank(self, gpu: GpuSpec) -> tuple[bool, bool, bool, int, str]:
+    def rank(self, card: str, form_factor: str) -> tuple[bool, bool, bool, int, str]:
         """Return the sort key of this node for an accelerator: standard first, own before template, bought before
         rented, large before small."""
         facts = self.facts
-        standard = facts.flag("standard") or gpu.form_factor in facts.texts("standard_for")
-        named = gpu.key in self.gpu_keys
+        standard = facts.flag("standard") or form_factor in facts.texts("standard_for")
+        named = card in self.gpu_keys
         return not (named and standard), not named and not standard, facts.has("provider"), -self._most, self.key
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sizewell.cli.options import as_json
+from sizewell.cli.options import OnceCommand, as_json
 from sizewell.cli.output import print_json, show, table, talk
 from sizewell.specs.errors import BadInputError, MissedGateError
 
@@ -35,7 +35,7 @@ FITTED = (
 """Metrics a calibration is fitted to; tails follow from the simulation."""
 
 
-@click.command("calibrate")
+@click.command("calibrate", cls=OnceCommand)
 @click.argument("measured", nargs=-1, metavar="FILE... | RUN...")
 @click.option("--from-runs", is_flag=True, help="Take kept runs by number [all of the last one's machine and engine].")
 @click.option("--save", metavar="NAME", help="Keep it in your catalogue; every command then uses it.")

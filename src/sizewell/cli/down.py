@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sizewell.cli.options import as_json
+from sizewell.cli.options import OnceCommand, as_json
 from sizewell.cli.output import print_json, show, talk
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ FAILED = 1
 FAILED_STOP_S = 15.0
 
 
-@click.command("down")
+@click.command("down", cls=OnceCommand)
 @click.argument("name")
 @click.option("--forget", is_flag=True, help="Remove its files and logs too.")
 @as_json()

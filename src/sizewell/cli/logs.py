@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sizewell.cli.options import as_json
+from sizewell.cli.options import OnceCommand, as_json
 from sizewell.cli.output import print_json
 from sizewell.specs.errors import BadInputError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sizewell.deployer.started import Runner
 
 
-@click.command("logs")
+@click.command("logs", cls=OnceCommand)
 @click.argument("name")
 @click.option("--follow", "-f", is_flag=True, help="Go on until it ends.")
 @click.option("--replica", type=click.IntRange(0), metavar="N", help="Only that replica [all].")

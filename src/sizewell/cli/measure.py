@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from sizewell.cli.options import as_json
+from sizewell.cli.options import OnceCommand, as_json
 from sizewell.cli.output import talk
 from sizewell.specs.errors import BadInputError, UnknownNameError
 from sizewell.specs.machine_figure import FigureKind
@@ -55,7 +55,7 @@ def _kinds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     return tuple(kind for kind in KINDS if kind in asked)
 
 
-@click.command("measure")
+@click.command("measure", cls=OnceCommand)
 @click.option(
     "--seconds", type=click.FloatRange(min=1, max=86_400), metavar="SECONDS",
     help=f"Time to spend; what does not fit is left out and said so [{DEFAULT_SECONDS:g}; {QUICK_SECONDS:g} if quick].",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sizewell.cli.foreign_flags import MEANT
 from sizewell.cli.quantities import (
     BYTES,
     COUNT,
@@ -42,9 +43,6 @@ DEFAULT_ANSWER_TOKENS = 500.0
 LOAD = ("users", "rate", "input", "answer", "think", "shared_prefix", "growth")
 PLANNED_LOAD = "sizewell.planned_load"
 """Where the context of a command keeps which flags of the load a plan has filled in."""
-
-MEANT = {"--on": "--gpu", "--price": "--max-usd-per-hour", "--max-price": "--max-usd-per-hour"}
-"""What people write who know another command or another tool."""
 
 
 class OnceCommand(click.Command):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sizewell.cli.options import (
+    OnceCommand,
     as_json,
     assume,
     deployment_flags,
@@ -43,7 +44,7 @@ def _file_flags() -> Decorator:
     )
 
 
-@click.command("simulate")
+@click.command("simulate", cls=OnceCommand)
 @source_flags("MODEL", needed=True)
 @assume()
 @deployment_flags()

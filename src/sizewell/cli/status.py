@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sizewell.cli.options import as_json
+from sizewell.cli.options import OnceCommand, as_json
 from sizewell.cli.output import print_json, show, talk
 from sizewell.specs.errors import UnreachableError
 
@@ -21,7 +21,7 @@ FAILED = 1
 Seen = tuple["Started", Sequence["Look"], "Standing | None", str]
 
 
-@click.command("status")
+@click.command("status", cls=OnceCommand)
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Those taken down too.")
 @as_json()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sizewell.cli.options import as_json
+from sizewell.cli.options import OnceCommand, as_json
 from sizewell.cli.output import print_json, show, talk
 from sizewell.specs.errors import BadInputError
 
@@ -22,7 +22,7 @@ PROGRESS_EVERY = 500
 REASONS_SHOWN = 5
 
 
-@click.command("validate")
+@click.command("validate", cls=OnceCommand)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
 @click.option(
     "--predictions", metavar="OUT.csv", type=click.Path(dir_okay=False, path_type=Path),

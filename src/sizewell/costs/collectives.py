@@ -16,6 +16,7 @@ an island has ways out: each slot carries (n − 1) / n of the bytes over the is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,9 +35,22 @@ class Exchange:
     floor_s: Floats
 
 
+class _Route(NamedTuple):
+    """What messages among so many ranks take whatever their size, shape [M] or [M, 1]: `latency_s`, and seconds of a
+    byte on the wires and of the busiest one; `one_shot` where they are `alone` on near links, after `meeting_s`.
+    """
+
+    latency_s: Floats
+    wire_s_per_byte: Floats
+    floor_s_per_byte: Floats
+    meeting_s: Floats
+    one_shot_s_per_byte: Floats
+    alone: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """How ranks fall onto `islands` of `near` neighbours in each of some `nodes`, shape [M, 1]; seconds of a byte."""
+    """How ranks fall onto `islands` of `near` neighbours in each of some `nodes`, shape [M]; seconds of a byte."""
 
     near: Floats
     islands: Floats
@@ -61,12 +75,10 @@ class _Span:
 
 def exchange(collective: Collective, reached: Reached) -> Exchange:
     """Return the time of one collective on every machine: over islands by level or flat, whichever takes less."""
-    if collective.kind == "send":
-        return _send(collective, reached)
-    by_level = _by_level(collective, reached, reached.slots or reached)
-    if reached.slots is None:
+    by_level = _exchange(collective, reached)
+    if reached.slots is None or collective.kind == "send":
         return by_level
-    flat = _by_level(collective, reached.slots, reached.slots)
+    flat = _exchange(collective, reached.slots)
     better = flat.latency_s + flat.wire_s < by_level.latency_s + by_level.wire_s
     return Exchange(
         np.where(better, flat.latency_s, by_level.latency_s),
@@ -75,35 +87,50 @@ def exchange(collective: Collective, reached: Reached) -> Exchange:
     )
 
 
-def _by_level(collective: Collective, reached: Reached, slots: Reached) -> Exchange:
-    """Return the time of a message that crosses islands through `slots`, nodes over the network."""
-    span, size = _span(reached.machines, collective.ranks), collective.bytes[None, :]
+def _exchange(collective: Collective, reached: Reached) -> Exchange:
+    """Return the time of one collective on every machine by its route; in one shot where that is faster."""
+    route, size = _route(collective, reached), collective.bytes[None, :]
+    latency, wire = route.latency_s, route.wire_s_per_byte * size
+    if collective.kind == "all-reduce":
+        one_shot = route.one_shot_s_per_byte * size
+        faster = (route.alone > 0) & (one_shot + route.meeting_s < wire + latency)
+        wire, latency = np.where(faster, one_shot, wire), np.where(faster, route.meeting_s, latency)
+    return Exchange(np.broadcast_to(latency, wire.shape), wire, route.floor_s_per_byte * size)
+
+
+def _route(collective: Collective, reached: Reached) -> _Route:
+    """Return the route of all messages of a kind among so many ranks, shape [M, 1]."""
+    find = _borders if collective.kind == "send" else _levels
+    key = "route", collective.kind, collective.ranks, collective.stride
+    found = reached.kept(key, lambda whole: np.stack(np.broadcast_arrays(*find(collective, whole))))
+    return _Route(*found[:, :, None])
+
+
+def _levels(collective: Collective, reached: Reached) -> _Route:
+    """Return the route that crosses islands through their slots, nodes over the network, shape [M]."""
+    span = _span(reached.machines, collective.ranks)
     near, mid, far = _wire_bytes(collective, span)
     seconds = near * span.near_s_per_byte, mid * span.slot_s_per_byte, far * span.far_s_per_byte
-    floor = np.maximum(np.maximum(seconds[0], seconds[1]), seconds[2]) * size
-    fixed_s, rank_s, phase_s, small_share, large_share = _curve(collective, reached)
-    slot_fixed_s, slot_rank_s, slot_phase_s, _, slot_share = _curve(collective, slots)
+    fixed_s, rank_s, phase_s, small_share, large_share = reached.curve(collective.kind, LINK_PARAMETERS)
+    slots = reached.slots or reached
+    slot_fixed_s, slot_rank_s, slot_phase_s, _, slot_share = slots.curve(collective.kind, LINK_PARAMETERS)
     apart = span.islands > 1
     meeting = np.where(
         apart, slot_fixed_s + (span.together - 1) * slot_rank_s, fixed_s + (span.near - 1) * rank_s
     )  # fmt: skip
-    net = _column(reached.factors["far_collective_s"])
     hops = 2 * np.ceil(np.log2(np.maximum(span.nodes, 1))) * span.far_hop_s
-    latency = meeting + np.where(apart, slot_phase_s, phase_s) + (span.nodes > 1) * (net + hops)
-    link_far = _column(reached.factors["link_far"])
+    network = (span.nodes > 1) * (reached.factors["far_collective_s"] + hops)
     phases = 2.0 if collective.kind == "all-reduce" else 1.0
     crossing = seconds[1] if collective.kind == "all-to-all" else apart * span.ring_share * span.slot_s_per_byte
-    wire = phases * (seconds[0] / large_share + crossing / slot_share + seconds[2] / link_far) * size
-    if collective.kind == "all-reduce":
-        one_shot = (span.near - 1) * span.near_s_per_byte / small_share * size
-        faster = (span.nodes == 1) & ~apart & (one_shot + meeting < wire + latency)
-        wire = np.where(faster, one_shot, wire)
-        latency = np.where(faster, meeting, latency)
-    return Exchange(np.broadcast_to(latency, wire.shape), wire, floor)
-
-
-def _curve(collective: Collective, reached: Reached) -> tuple[Floats, ...]:
-    return tuple(_column(row) for row in reached.curve(collective.kind, LINK_PARAMETERS))
+    return _Route(
+        latency_s=meeting + np.where(apart, slot_phase_s, phase_s) + network,
+        wire_s_per_byte=phases
+        * (seconds[0] / large_share + crossing / slot_share + seconds[2] / reached.factors["link_far"]),
+        floor_s_per_byte=np.maximum(np.maximum(seconds[0], seconds[1]), seconds[2]),
+        meeting_s=meeting,
+        one_shot_s_per_byte=(span.near - 1) * span.near_s_per_byte / small_share,
+        alone=((span.nodes == 1) & ~apart) * 1.0,
+    )
 
 
 def transfer_s(size_bytes: Floats, reached: Reached, lanes: int) -> Floats:
@@ -115,7 +142,7 @@ def transfer_s(size_bytes: Floats, reached: Reached, lanes: int) -> Floats:
 
 def _wire_bytes(collective: Collective, span: _Span) -> tuple[Floats, Floats, Floats]:
     """Return the shares of the tensor one rank must send to its island, other islands and other nodes in one phase,
-    shape [M, 1].
+    shape [M].
     """
     ranks = float(collective.ranks)
     if collective.kind == "all-to-all":
@@ -131,17 +158,18 @@ def _span(machines: Machines, ranks: int) -> _Span:
     near = np.minimum(machines.near_gpus, float(ranks))
     together = np.minimum(machines.node_gpus, float(ranks))
     return _Span(
-        near=_column(near),
-        islands=_column(together / near),
-        nodes=_column(np.ceil(ranks / together)),
-        near_s_per_byte=_column(1 / machines.near_bytes_per_s),
-        slot_s_per_byte=_column(1 / machines.slot_bytes_per_s),
-        far_s_per_byte=_column(1 / machines.far_bytes_per_s),
-        far_hop_s=_column(machines.far_latency_s),
+        near=near,
+        islands=together / near,
+        nodes=np.ceil(ranks / together),
+        near_s_per_byte=1 / machines.near_bytes_per_s,
+        slot_s_per_byte=1 / machines.slot_bytes_per_s,
+        far_s_per_byte=1 / machines.far_bytes_per_s,
+        far_hop_s=machines.far_latency_s,
     )
 
 
-def _send(collective: Collective, reached: Reached) -> Exchange:
+def _borders(collective: Collective, reached: Reached) -> _Route:
+    """Return the route of what is passed on over all borders between pipeline stages, shape [M]."""
     machines, slots = reached.machines, reached.slots or reached
     borders, ranks = collective.ranks - 1, collective.ranks * collective.stride
     far = np.clip(np.ceil(ranks / machines.node_gpus) - 1, 0, borders)
@@ -150,14 +178,16 @@ def _send(collective: Collective, reached: Reached) -> Exchange:
     slot_fixed_s, slot_rank_s, slot_phase_s, _, slot_share = slots.curve("send", LINK_PARAMETERS)
     network = machines.far_latency_s + reached.factors["far_collective_s"]
     near = borders - far - mid
-    latency = (
-        near * (fixed_s + rank_s + phase_s) + mid * (slot_fixed_s + slot_rank_s + slot_phase_s) + far * network
-    )  # fmt: skip
     seconds = near / machines.near_bytes_per_s, mid / machines.slot_bytes_per_s, far / machines.far_bytes_per_s
-    wire = seconds[0] / share + seconds[1] / slot_share + seconds[2] / reached.factors["link_far"]
-    size = collective.bytes[None, :]
-    taken = _column(wire) * size
-    return Exchange(np.broadcast_to(_column(latency), taken.shape), taken, _column(sum(seconds)) * size)
+    nothing = np.zeros(1)
+    return _Route(
+        latency_s=near * (fixed_s + rank_s + phase_s)
+        + mid * (slot_fixed_s + slot_rank_s + slot_phase_s)
+        + far * network,
+        wire_s_per_byte=seconds[0] / share + seconds[1] / slot_share + seconds[2] / reached.factors["link_far"],
+        floor_s_per_byte=sum(seconds, start=nothing),
+        meeting_s=nothing, one_shot_s_per_byte=nothing, alone=nothing,
+    )  # fmt: skip
 
 
 def _column(values: Floats) -> Floats:

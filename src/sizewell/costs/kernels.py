@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -136,7 +137,7 @@ def _rates(operators: Sequence[Operator], machines: Machines) -> Rates:
 
 
 def _curves(operators: Sequence[Operator], reached: Reached) -> Floats:
-    return np.stack([_curve(o, reached) for o in operators], axis=1)
+    return np.stack([reached.kept((o.curve, o.kind, o.compute), partial(_curve, o)) for o in operators], axis=1)
 
 
 def _flops_per_s(operator: Operator, machines: Machines) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -97,8 +97,8 @@ class Machines:
 class Reached:
     """Machines with what is reached of them under one engine, whose tags come beside those of each machine.
 
-    `factors` are arrays of shape [M]; of `shapes`, the curves of all classes and tags, those asked for are kept in
-    `curves` [parameters, M]; machines taken from a `whole` have those of their `rows` in it. `slots` are the same
+    `factors` are arrays of shape [M], `shapes` the curves of all classes and tags; what was asked of them is `known`,
+    and machines taken from a `whole` have that of their `rows` in it. `slots` are the same
     machines met in their slots, None where none holds islands.
     """
 
@@ -106,7 +106,7 @@ class Reached:
     factors: Mapping[str, Floats]
     shapes: Curves
     tags: tuple[str, ...] = ()
-    curves: dict[str, Floats] = field(default_factory=dict)
+    known: dict[Hashable, Floats] = field(default_factory=dict, init=False)
     whole: Reached | None = None
     rows: NDArray[np.intp] | None = None
     slots: Reached | None = None
@@ -133,21 +133,26 @@ class Reached:
 
     def take(self, rows: NDArray[np.intp]) -> Reached:
         """Return some of the machines, in the order of `rows`."""
+        machines = self.machines.take(rows)
         return Reached(
-            machines=self.machines.take(rows),
+            machines=machines,
             factors={name: value[rows] for name, value in self.factors.items()},
             shapes=self.shapes,
             tags=self.tags,
             whole=self,
             rows=rows,
-            slots=self.slots.take(rows) if self.slots else None,
+            slots=self.slots.take(rows) if self.slots and machines.has_islands else None,
         )
+
+    def kept(self, key: Hashable, make: Callable[[Reached], Floats]) -> Floats:
+        """Return an array [..., M] of what only machines decide: made once for the whole, of which rows are taken."""
+        if key not in self.known:
+            self.known[key] = self.whole.kept(key, make)[..., self.rows] if self.whole else make(self)
+        return self.known[key]
 
     def curve(self, name: str, names: Sequence[str]) -> Floats:
         """Return the parameters called `names` of a class of kernels or messages, shape [len(names), M]."""
-        if name not in self.curves:
-            self.curves[name] = self.whole.curve(name, names)[:, self.rows] if self.whole else self._made(name, names)
-        return self.curves[name]
+        return self.kept(name, lambda whole: whole._made(name, names))
 
     def _made(self, name: str, names: Sequence[str]) -> Floats:
         """Return the curves of a class as its file says, scaled; machines that it does not tell apart are alike."""

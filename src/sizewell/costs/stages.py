@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from sizewell.specs.layers import Layer
@@ -40,9 +41,6 @@ def counted_layers(model: ModelSpec, span: tuple[int, int]) -> tuple[tuple[Layer
     """Return the layers of a stage with how often each occurs; alike ones are told by identity, which is cheap."""
     if span == (0, len(model.layers)):
         return tuple(model.layer_counts.items())
-    counts: dict[int, int] = {}
-    kept: dict[int, Layer] = {}
-    for layer in model.layers[span[0] : span[1]]:
-        counts[id(layer)] = counts.get(id(layer), 0) + 1
-        kept[id(layer)] = layer
-    return tuple((kept[key], count) for key, count in counts.items())
+    inside = model.layers[span[0] : span[1]]
+    kept = {id(layer): layer for layer in inside}
+    return tuple((kept[key], count) for key, count in Counter(map(id, inside)).items())

@@ -11,7 +11,8 @@ from sizewell.emulator.asks import Ask, Call
 from sizewell.emulator.deployment import Emulation
 from sizewell.emulator.http import Exchange, chunk
 from sizewell.emulator.probabilities import of_chat, of_completion
-from sizewell.emulator.tokens import TOKEN_BYTES
+from sizewell.emulator.tokens import TOKEN_BYTES, content_seed, pieces
+from sizewell.simulator.live import Asked
 
 DONE = b"data: [DONE]\n\n"
 OPEN_THINKING, CLOSE_THINKING = b"<think>", b"</think>"
@@ -100,12 +101,22 @@ class Answer:
         """Whether thinking comes in a field of its own."""
         return bool(self._fields)
 
+    def asked(self) -> Asked:
+        """Return the sequence as the simulator takes it: what it holds and will hold, by name."""
+        ask, named = self.ask, self.exchange.headers.get("x-session-id") or self.call.user
+        return Asked(
+            input_tokens=ask.prompt_tokens, think_tokens=ask.think_tokens, answer_tokens=ask.answer_tokens,
+            segments=pieces(ask.prompt + ask.text), session=content_seed(named.encode("utf-8", "replace")) >> 33,
+            priority=self.call.priority,
+        )  # fmt: skip
+
     def gain(self, count: int) -> None:
         """Send the next `count` tokens; behind the last one comes the end."""
         before = self.generated
         self.generated = before + count
-        if count == 1 and self._ready:
-            self.exchange.write(self._ready)
+        ready, self._ready = self._ready, b""
+        if count == 1 and ready:
+            self.exchange.write(ready)
             return
         if self.call.stream:
             self._send(before)
@@ -118,8 +129,6 @@ class Answer:
         if 0 < at < self._last:
             event = self._thought if at < self._border else self._said
             self._ready = self.text[at * TOKEN_BYTES : (at + 1) * TOKEN_BYTES].join(event)
-        else:
-            self._ready = b""
 
     def whole(self) -> dict[str, Any]:
         """Return the choice as it stands in a body."""

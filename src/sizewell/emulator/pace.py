@@ -8,17 +8,22 @@ from collections.abc import Callable
 from math import inf
 
 from sizewell.simulator.live import Asked, Landed, Live
+from sizewell.traffic.requests import Floats
 
 EARLY_S = 0.001
 """The event loop's timers are late by up to a millisecond: it is woken so much earlier and sleeps the rest exactly."""
 
 
 class Pace:
-    """Moves a `Live` with the clock of the event loop, `speed` times as fast, and hands on what lands."""
+    """Moves a `Live` with the clock of the event loop, `speed` times as fast, and hands on what lands.
 
-    def __init__(self, live: Live, speed: float, deliver: Callable[[Landed], None]) -> None:
-        self.live, self.speed, self._deliver = live, speed, deliver
+    `tidy` is called once nothing else is due: what it does keeps no token waiting.
+    """
+
+    def __init__(self, live: Live, speed: float, deliver: Callable[[Landed], None], tidy: Callable[[], None]) -> None:
+        self.live, self.speed, self._deliver, self._tidy = live, speed, deliver, tidy
         self._loop = asyncio.get_running_loop()
+        self.clock = self._loop.time
         self._origin = self._loop.time()
         self._due_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -37,9 +42,9 @@ class Pace:
         """Return the simulated seconds of a time of the event loop's clock."""
         return (loop_s - self._origin) * self.speed
 
-    def lateness_s(self, time_s: float) -> float:
-        """Return how many real seconds ago something was due."""
-        return (self.now_s - time_s) / self.speed
+    def lateness_s(self, due_s: Floats, loop_s: Floats) -> Floats:
+        """Return how many real seconds after it was due something happened, by the event loop's clock."""
+        return ((loop_s - self._origin) * self.speed - due_s) / self.speed
 
     def offer(self, asked: Asked, came_s: float) -> int | None:
         """Let a request that came a moment ago, in simulated seconds, in; what has happened since stays as it was.
@@ -48,7 +53,7 @@ class Pace:
         """
         self._move()
         number = self.live.offer(asked, max(came_s, self.live.now_s))
-        self._plan()
+        self._go_on()
         return number
 
     def cancel(self, request: int) -> None:
@@ -67,6 +72,11 @@ class Pace:
             if len(landed.request):
                 self._deliver(landed)
 
+    def _go_on(self) -> None:
+        self._plan()
+        if self._timer is None or self._due_s > self._loop.time():
+            self._tidy()
+
     def _plan(self) -> None:
         self._forget()
         next_s = self.live.next_s
@@ -84,4 +94,4 @@ class Pace:
         if early_s > 0:
             time.sleep(early_s)
         self._move()
-        self._plan()
+        self._go_on()

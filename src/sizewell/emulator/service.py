@@ -16,10 +16,10 @@ from sizewell.emulator.fields import Refusal
 from sizewell.emulator.http import Exchange
 from sizewell.emulator.metrics import Metrics
 from sizewell.emulator.pace import Pace
-from sizewell.emulator.tokens import content_seed, pieces
 from sizewell.simulator.compiled import CodeStore
 from sizewell.simulator.live import Asked, Landed, Live
 from sizewell.specs.engine_metrics import EMULATED_CLOCK, Meaning
+from sizewell.traffic.requests import Floats
 
 DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 
@@ -40,7 +40,7 @@ class Served:
 
 
 class Service:
-    """A deployment at work. `late` is told how many real seconds each event was sent after it was due."""
+    """A deployment at work. `late` is told how many real seconds after they were due the tokens of a step were sent."""
 
     def __init__(self, emulation: Emulation, store: CodeStore | None = None) -> None:
         self.emulation, self.dialect = emulation, emulation.dialect
@@ -48,13 +48,14 @@ class Service:
         _play_once(Live(emulation.fleet, most=1, compiled=emulation.compiled, store=store))
         self.live = Live(emulation.fleet, compiled=emulation.compiled, store=store)
         self.world = self.live.world
-        self.pace = Pace(self.live, emulation.speed, self._deliver)
+        self.pace = Pace(self.live, emulation.speed, self._deliver, self._prepare)
         self.metrics = Metrics(emulation.metrics, emulation.name, len(self.world.states), emulation.cache_settings)
         self.failing = Failing(emulation.failures)
         self.dead = False
-        self.late: Callable[[float], None] | None = None
+        self.late: Callable[[Floats], None] | None = None
         self._served: dict[int, Served] = {}
         self._queued: set[int] = set()
+        self._unprepared: list[int] = []
         self._lost: list[Callable[[], None]] = []
         self._silent: dict[int, Served] = {}
         self._came_s = np.full(len(self.world.sequences), np.nan)
@@ -88,7 +89,7 @@ class Service:
         reply.exchange.on_close = lambda: self._leave(family)
         came_s = self.pace.at_s(reply.exchange.came_s)
         for answer in reply.answers:
-            number = self.pace.offer(_asked(answer.ask, reply), came_s)
+            number = self.pace.offer(answer.asked(), came_s)
             # What was due before this request may have been the engine's last, and then the others have been told.
             if self.dead:
                 if not family:
@@ -163,16 +164,17 @@ class Service:
 
     def _deliver(self, landed: Landed) -> None:
         """Send the tokens that landed; whatever else there is to do comes after."""
-        numbers, late = landed.request.tolist(), self.late
-        rows = zip(numbers, landed.gained.tolist(), landed.oldest_s.tolist(), strict=True)
-        for number, gained, oldest_s in rows:
+        numbers, clock, sent_s = landed.request.tolist(), self.pace.clock, []
+        for number, gained in zip(numbers, landed.gained.tolist(), strict=True):
             served = self._served[number]
             if served.fate is UNHARMED:
                 served.answer.gain(gained)
             else:
                 self._spoil(served, gained)
-            if late is not None:
-                late(self.pace.lateness_s(oldest_s))
+            if self.late is not None:
+                sent_s.append(clock())
+        if self.late is not None:
+            self.late(self.pace.lateness_s(landed.oldest_s, np.array(sent_s)))
         self._note_admissions()
         self._count(landed, self.world.sequences.engine[landed.request])
         self._give_up_lost()
@@ -181,6 +183,13 @@ class Service:
         # Only now: whoever ended in the same step has been answered.
         if self.failing.is_over(self._ended):
             self.die()
+        self._unprepared += numbers
+        if len(self._unprepared) > len(self._served):
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Make ready what comes next for everybody who has gained something."""
+        numbers, self._unprepared = self._unprepared, []
         for number in numbers:
             if number in self._served:
                 self._served[number].answer.prepare()
@@ -281,13 +290,3 @@ def _play_once(live: Live) -> None:
     live.advance(live.next_s)
     if number is not None:
         live.cancel(number)
-
-
-def _asked(ask: Ask, reply: Reply) -> Asked:
-    """Return a sequence as the simulator takes it: what it holds and will hold, by name."""
-    named = reply.exchange.headers.get("x-session-id") or reply.call.user
-    session = content_seed(named.encode("utf-8", "replace")) >> 33
-    return Asked(
-        input_tokens=ask.prompt_tokens, think_tokens=ask.think_tokens, answer_tokens=ask.answer_tokens,
-        segments=pieces(ask.prompt + ask.text), session=session, priority=reply.call.priority,
-    )  # fmt: skip

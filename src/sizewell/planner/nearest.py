@@ -20,14 +20,16 @@ Explain = Callable[[int], str]
 class Nearest:
     """For each of M machines the last gate any candidate reached, how far it fell short there, and why.
 
-    `shortage` compares candidates at one gate: the smaller the nearer.
+    `shortage` compares candidates at one gate: the smaller the nearer. Why is told by number `teller` of `tellers` of
+    their `position`.
     """
 
     gate: NDArray[np.int64]
     shortage: NDArray[np.float64]
-    why: NDArray[np.object_]
+    teller: NDArray[np.int64]
+    position: NDArray[np.int64]
     tried: NDArray[np.int64]
-    best: list[Explain] = field(default_factory=list)
+    tellers: list[Explain] = field(default_factory=list)
 
     @classmethod
     def of(cls, machines: int) -> Nearest:
@@ -35,7 +37,8 @@ class Nearest:
         return cls(
             gate=np.full(machines, -1),
             shortage=np.full(machines, np.inf),
-            why=np.full(machines, -1, dtype=np.int64).astype(object),
+            teller=np.full(machines, -1),
+            position=np.full(machines, -1),
             tried=np.zeros(machines, dtype=np.int64),
         )
 
@@ -49,14 +52,11 @@ class Nearest:
             return
         self.gate[chosen] = rank
         self.shortage[chosen] = shortage[nearer]
-        self.best.append(explain)
-        at = len(self.best) - 1
-        for row, position in zip(chosen, np.flatnonzero(nearer), strict=True):
-            self.why[row] = (at, int(position))
+        self.teller[chosen], self.position[chosen] = len(self.tellers), np.flatnonzero(nearer)
+        self.tellers.append(explain)
 
     def reason(self, machine: int) -> tuple[Gate, str] | None:
         """Return the gate and the sentence of a machine's nearest candidate; None when none failed there."""
         if self.gate[machine] < 0:
             return None
-        at, position = self.why[machine]
-        return GATES[self.gate[machine]], self.best[at](position)
+        return GATES[self.gate[machine]], self.tellers[self.teller[machine]](int(self.position[machine]))

@@ -84,8 +84,10 @@ class Ranking:
     def kinds(self, gpu_key: str) -> list[int]:
         """Return the best candidate of each cut and format of an accelerator, best first."""
         order = self.order()
+        here = order[self._gpu_keys[order] == gpu_key]
+        _, firsts = np.unique(self.column[here], return_index=True)
         found: dict[tuple[Parallelism, Formats], int] = {}
-        for index in map(int, order[self._gpu_keys[order] == gpu_key]):
+        for index in map(int, here[np.sort(firsts)]):
             variant = self.columns[self.column[index]].variant
             found.setdefault((variant.cut, variant.formats), index)
         return list(found.values())

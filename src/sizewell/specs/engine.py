@@ -107,19 +107,18 @@ class EngineSpec:
     `sampler_rows` says what logits are kept for. `grouped_fp8_experts`: block-quantised experts run as one grouped
     product with its own buffers. Sparse attention over an fp8 latent cache gathers `sparse_gather_contexts` × the
     longest context as 16-bit rows into a buffer that counts as loaded weight.
-    Graphs take `graph_bytes` + layers × `graph_bytes_per_layer` (`_moe_layer` for mixtures of experts) when all
-    batch sizes up to `capture_limit` are captured; the largest is `capture_factor` × the sequence limit.
-    `absorbed` says what is kept of latent up-projections, `latent_head_on_all` that latent models hold the head on
-    every pipeline stage. `wide_output_groups`: the grouped output projection of compressed attention is served in 16
-    bits; `expert_scale_copies`: the loader's float32 scales of MXFP4 experts stay beside the repacked ones; both on
-    Hopper and older. `offload` says whether weights in host memory come to the accelerator at every step or are
-    computed with where they lie, except in steps of `copied_from_tokens` or more. `printed_tokens` says what its "KV
-    cache size: N tokens" means. Prefixes of recurrent models are cached where that is asked for, unasked where
-    `recurrent_prefixes`: each request holds `cached_states` more blocks of state, of Mamba2 one more where
-    `mamba2_checkpoints`; a state is kept in `state_element_bytes` (None: as the model says), what convolutions
-    before it keep in `conv_element_bytes`. `latent_block_tokens` is
-    the block of latent caches. `cpu` is what changes on a processor (None: it does not run there), `plain_prompts` what
-    kernels that are not fused make of prompts. `note` tells how the version was resolved.
+    Graphs take `graph_bytes` + layers × `graph_bytes_per_layer` (`_moe_layer` for mixtures of experts) when all batch
+    sizes up to `capture_limit` are captured; the largest is `capture_factor` × the sequence limit. `absorbed` says what
+    is kept of latent up-projections, `latent_head_on_all` that latent models hold the head on every pipeline stage.
+    `wide_output_groups`: the grouped output projection of compressed attention is served in 16 bits;
+    `expert_scale_copies`: the loader's float32 scales of MXFP4 experts stay beside the repacked ones; both on Hopper
+    and older. `offload` says whether weights in host memory come to the accelerator at every step or are computed with
+    where they lie, except in steps of `copied_from_tokens` or more. `printed_tokens` says what its "KV cache size: N
+    tokens" means. Prefixes of recurrent models are cached where that is asked for, unasked where `recurrent_prefixes`:
+    each request holds `cached_states` more blocks of state, of Mamba2 one more where `mamba2_checkpoints`; a state is
+    kept in `state_element_bytes` (None: as the model says), what convolutions before it keep in `conv_element_bytes`.
+    `latent_block_tokens` is the block of latent caches. `cpu` is what changes on a processor (None: it does not run
+    there), `plain_prompts` what kernels that are not fused make of prompts, `note` how the version was resolved.
     """
 
     name: EngineName
@@ -186,6 +185,10 @@ class EngineSpec:
     )
     plain_prompts: PlainPrompts | None = None
     note: str = ""
+
+    def __hash__(self) -> int:
+        """What tells most releases and builds apart: a search looks them up thousands of times."""
+        return hash((self.name, self.version, self.profile, self.launch, self.fp8_experts, self.mxfp4_padding))
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -134,17 +134,17 @@ class ModelSpec:
         idle: int = sum(n * (la.parameters - la.active_parameters) for la, n in self.layer_counts.items())
         return self.text_parameters - idle
 
-    @property
+    @cached_property
     def is_moe(self) -> bool:
         """Whether any layer routes tokens to experts."""
         return any(t.role == "routed-experts" for layer in self.layer_counts for t in layer.tensors)
 
-    @property
+    @cached_property
     def is_latent(self) -> bool:
         """Whether attention caches a latent that tensor parallelism cannot share out."""
         return any(isinstance(la.mixer, LatentAttention | CompressedAttention) for la in self.layer_counts)
 
-    @property
+    @cached_property
     def is_recurrent(self) -> bool:
         """Whether any layer keeps a state in place of the tokens it has seen."""
         return any(isinstance(la.mixer, Recurrent) for la in self.layer_counts)
