@@ -50,7 +50,7 @@ def test_the_time_between_tokens_is_the_planners(
 def test_stages_that_wait_for_others_move_nothing(
     deploy: Deploy, adviser: Adviser, engine: str, sequences: int, passes: int
 ) -> None:
-    """One batch in four stages reads all weights once while four accelerators could; four batches read them four times."""
+    """One batch in four stages reads the weights once where four accelerators could; four batches, four times."""
     deployment = deploy("llama-3.1-70b", "4xl40s", tp=1, pp=4, engine=engine, max_model_len_tokens=4096)
     mix = Mix(in_flight=sequences, prompt_tokens=20, output_tokens=200)
     found = pace(deployment, mix, sequences, adviser.efficiencies)
