@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import ZipFile
 
+from tools import engine_choices
+
 DATA = Path(__file__).parents[1] / "src" / "sizewell" / "catalog" / "data" / "engine_flags"
 SOURCES = {
     "vllm": re.compile(r"vllm/(engine/arg_utils|entrypoints/\w+/cli_args|entrypoints/cli/serve|envs)\.py"),
@@ -35,11 +37,12 @@ VALUELESS = ("store_true", "store_false", "store_const", "Boolean", "DeprecatedS
 
 @dataclass(slots=True)
 class Parser:
-    """What one release understands: options that take a value, switches, environment variables."""
+    """What one release understands: options that take a value, switches, environment variables, values of options."""
 
     values: set[str] = field(default_factory=set)
     switches: set[str] = field(default_factory=set)
     environment: set[str] = field(default_factory=set)
+    choices: set[str] = field(default_factory=set)
 
 
 def read_wheel(path: Path) -> tuple[str, str, Parser]:
@@ -53,6 +56,10 @@ def read_wheel(path: Path) -> tuple[str, str, Parser]:
             for name in wheel.namelist():
                 if name.startswith("sglang/srt/") and name.endswith(".py"):
                     found.environment |= set(SGLANG_VARIABLE.findall(wheel.read(name).decode()))
+        if chosen := engine_choices.SOURCES.get(engine):
+            found.choices = engine_choices.choices(
+                wheel.read(name).decode() for name in filter(chosen.fullmatch, wheel.namelist())
+            )
     found.values -= found.switches
     return engine.replace("_", "-"), release, found
 
@@ -158,9 +165,11 @@ def table(engine: str, parsers: Mapping[str, Parser]) -> str:
         f'engine = "{engine}"',
         f"releases = {releases}".replace("'", '"'),
     ]
-    for kind in ("values", "switches", "environment"):
-        lines += ["", f"[{kind}]"]
+    for kind in ("values", "switches", "environment", "choices"):
         names = sorted(set().union(*(getattr(parser, kind) for parser in parsers.values())))
+        if not names and kind == "choices":
+            continue
+        lines += ["", f"[{kind}]"]
         for name in names:
             present = [name in getattr(parsers[release], kind) for release in releases]
             lines.append(f'"{name}" = "{_ranges(releases, present)}"')

@@ -153,3 +153,17 @@ def test_rules_and_flags_of_the_newest_release_are_known(engine: EngineName) -> 
 def test_builds_are_llama_cpps_and_versions_the_others(named: str) -> None:
     with pytest.raises(BadInputError, match="is no release of"):
         read_named_engine(named)
+
+
+@pytest.mark.parametrize(
+    ("said", "version", "read"),
+    [
+        ("vllm@0.8", "0.8.5", True), ("vllm@v0.10", "0.10.2", True), ("sglang@0.5", "0.5.23", True),
+        ("vllm@0.19", "0.19", True), ("vllm@0.8.0", "0.8.0", False), ("vllm@0.9", "0.9", False),
+    ],
+)  # fmt: skip
+def test_a_series_is_the_newest_of_it_that_was_read(said: str, version: str, read: bool) -> None:
+    """Two numbers name a series: 0.8 was rendered with the flags of 0.6.6, without its parser of thinking."""
+    engine = read_named_engine(said)
+    assert engine.version == version
+    assert (read_engine_flags(engine.name, version).note == "") == read

@@ -163,6 +163,21 @@ def test_an_explanation_starts_the_engine_as_a_plan_does(say: Say) -> None:
     assert lengths == [3072, 3072]
 
 
+def test_a_context_nobody_stated_is_as_long_as_the_cache_as_in_a_plan(say: Say) -> None:
+    """Of a request of 10,000 tokens explain said that one sequence does not fit, in a cache of 15,616: twice the
+    request was started for, which a plan shortens and explain did not.
+    """
+    words = ("deepseek-r1-distill-qwen-14b", "--weight-format", "q4_k_m", "--users", "1", "--input", "8000")
+    explained = say("explain", *words, "--answer", "2000", "--on", "rtx-3060-12gb", "--json")
+    assert explained.code == 0
+    (pool,) = explained.document["deployment"]["pools"]
+    assert 10_000 <= pool["settings"]["max_model_len_tokens"] <= explained.document["memory"]["kv_tokens"]
+    assert say("plan", *words, "--answer", "2000", "--gpu", "rtx-3060-12gb", "--max-gpus", "1").code == 0
+    stated = say("explain", *words, "--answer", "2000", "--on", "rtx-3060-12gb", "--max-model-len", "20480")
+    assert stated.code == 3
+    assert say("explain", *words, "--answer", "8000", "--on", "rtx-3060-12gb").code == 3
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -197,6 +212,8 @@ def test_a_plan_ends_with_the_command_that_explains_it(say: Say, words: tuple[st
     assert told.document["deployment"] == best["deployment"]
     for name, off in (("tpot_s", 0.01), ("ttft_s", 0.05)):
         assert told.document["served"][name]["value"] == pytest.approx(best["service"][name]["value"], rel=off)
+    # Without the limits of the plan more would hold: 256 users beside the plan's 204.
+    assert told.document["rehearsal"]["saturation"] == best["rehearsal"]["saturation"]
 
 
 def test_a_nodes_key_is_a_full_node(say: Say) -> None:
@@ -353,3 +370,33 @@ def test_a_limit_between_tokens_needs_two_of_them(say: Say, limit: tuple[str, st
         said = say(*command)
         assert (said.code, "leave the TPOT limit out" in said.complaint) == (2, True)
     assert say("plan", *words[:-2], "--think", "1", *limit, "--gpu", "h100", "--top", "1").code == 0
+
+
+def test_caches_of_data_parallel_ranks_are_not_that_of_one(say: Say) -> None:
+    """18.74 GiB of R1's latents are 286,400 tokens; "= 2,291,200 tokens" were those of eight ranks."""
+    words = ("plan", "deepseek-r1", "--users", "112", "--input", "40", "--answer", "1600", "--gpu", "h100")
+    best, out = say(*words, "--json").document["plans"][0], say(*words).out
+    (pool,) = best["deployment"]["pools"]
+    ranks, memory = pool["parallelism"]["dp"], best["memory"]
+    assert ranks > 1
+    assert memory["kv_tokens"] / ranks == pytest.approx(memory["kv_bytes"] / (61 * 576 * 2), rel=0.01)
+    assert f"on {ranks} data-parallel ranks {memory['kv_tokens']:,.0f} tokens" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("load", [("--rate", "1.7/s"), ("--users", "30")])
+def test_windows_that_are_given_back_make_room_for_who_decodes(say: Say, load: tuple[str, str]) -> None:
+    """Gemma 3 holds 26 sequences of 2,300 tokens once their windows have passed, and admits by 13.5: explain said
+    that 1.7 requests/s were offered and 1.45 served, that up to 1.93 hold and 12 % of that are free; and of 30 users
+    that 14 may decode, that 2 requests/s of 12 s are served, and that 96 users hold.
+    """
+    found = say("explain", "gemma-3-27b", "--on", "h100", *load, "--input", "2000", "--answer", "300", "--json")
+    served, played = found.document["served"], found.document["rehearsal"]
+    rate, e2e_s, ttft_s = (served[name]["value"] for name in ("requests_per_s", "e2e_s", "ttft_s"))
+    decoding = rate * (e2e_s - ttft_s)
+    assert served["sequences_per_replica"] == pytest.approx(decoding, rel=0.01)
+    assert decoding <= served["most_sequences_per_replica"]
+    assert None not in (served["ttft_s"]["low"], served["e2e_s"]["high"])
+    if load[0] == "--rate":
+        assert (found.code, served["saturated"], rate) == (0, False, pytest.approx(1.7))
+    else:
+        assert played["saturation"]["holds"] == pytest.approx(served["most_sequences_per_replica"], rel=0.05)

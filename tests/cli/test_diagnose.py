@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -270,3 +271,11 @@ def test_explain_of_a_decode_pool_computes_no_prompts_there(say: Say) -> None:
     said = say("explain", "llama-3.1-8b", "--on", "4xh100", "--prefill", "TP2", "--decode", "TP2", "--advise", "--json")
     assert "one pool" in said.err
     assert "prefill compute" not in said.document["request"]["phases"][-1]["causes"]
+
+
+def test_what_binds_a_pipeline_is_said_of_the_time_per_token_that_was_predicted(say: Say) -> None:
+    """Prompts pass a pipeline while others decode: 49 % "of the 829 ms each token takes" stood beside a TPOT of 393."""
+    words = ("--tp", "4", "--pp", "8", "--users", "100", "--input", "4000", "--answer", "500")
+    found = say("explain", "kimi-k2-instruct", "--on", "8xa40", "--nodes", "4", *words, "--json").document
+    (said,) = re.findall(r"of the (\d+) ms each token takes", found["findings"][0]["evidence"][0])
+    assert float(said) / 1e3 == pytest.approx(found["served"]["tpot_s"]["value"], rel=0.03)

@@ -253,7 +253,7 @@ def test_a_split_plan_is_what_explain_and_simulate_say_of_the_same_pools(say: Sa
     told = say("plan", *LONG_PROMPTS, "--split").out
     words = shlex.split(told[told.index("The best split line by line:") :].replace("\\\n", "").splitlines()[1])
     assert words[:2] == ["sizewell", "explain"]
-    explained = document(say, *words[1:], *PACE)
+    explained = document(say, *words[1:])
     assert explained["deployment"] == split["deployment"]
     for name in ("ttft_s", "tpot_s", "e2e_s", "requests_per_s"):
         assert explained["served"][name]["value"] == pytest.approx(split["service"][name]["value"], rel=1e-9)

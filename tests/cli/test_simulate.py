@@ -379,3 +379,25 @@ def test_a_trace_that_says_what_happened_stands_beside_the_simulation(say: Say, 
     assert found["measured"]["tpot"]["mean_s"] == pytest.approx(0.1)
     assert "Measured, as the trace says" in say(*played).out
     assert document(say, *played, "--requests", "5")["measured"] is None
+
+
+def test_more_users_than_requests_are_all_there(say: Say) -> None:
+    """1,000 requests of 2,000 users are half the users, once: 25 ms a token where a plan said 58 ms."""
+    crowd = ("simulate", "llama-3.1-8b", "--on", "8xh100", "--tp", "1", "--input", "100", "--answer", "4")
+    found = document(say, *crowd, "--users", "1500")
+    assert (found["score"]["offered"], found["score"]["steady"] is not None) == (6000, True)
+    assert document(say, *crowd, "--users", "8")["score"]["offered"] == 1000
+
+
+def test_requests_that_only_fill_a_server_are_said_to(say: Say) -> None:
+    """1,000 requests at 20/s of a minute each never saw it full: 103 ms a token where a plan said that the queue never
+    ends, and nothing was said of it.
+    """
+    load = ("simulate", "llama-3.3-70b", "--on", "4xh100", "--rate", "9/s", "--input", "500", "--answer", "400")
+    few = document(say, *load, "--requests", "100")
+    (said,) = few["assumed"]
+    more = re.search(r"--requests (\d+) shows", said)
+    assert more is not None
+    settled = document(say, *load, "--requests", more[1])
+    assert settled["assumed"] == []
+    assert settled["score"]["tpot"]["mean_s"] > 1.02 * few["score"]["tpot"]["mean_s"]

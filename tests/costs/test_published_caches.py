@@ -67,3 +67,14 @@ def test_rows_half_as_wide_fill_pages_with_twice_the_tokens() -> None:
     assert layout.request_blocks(16_384) == 1024 + 4 * 145
     assert layout.bytes_per_block == 3 * 16 * 2048
     assert layout.concurrency(int(4.66 * GIB // layout.bytes_per_block), 16_384) == pytest.approx(31.72, rel=1e-3)
+
+
+def test_a_sequence_that_decodes_holds_of_a_window_what_it_sees() -> None:
+    """Gemma 3 27B, 2,300 tokens, 8,192 in flight: admitted with all of them in every group of layers, decoding with
+    1,024 in those with a window (and a block that it goes on in).
+    """
+    layout = _layout("google/gemma-3-27b-it", in_flight_tokens=8192)
+    groups = dict(zip((kind.kind for kind in layout.kinds), layout.groups, strict=True))
+    assert layout.request_blocks(2300) == 144 * groups["full"] + 145 * groups["window"]
+    assert layout.decoding_blocks(2300) == 144 * groups["full"] + 65 * groups["window"]
+    assert layout.decoding_blocks(100) <= layout.request_blocks(100)

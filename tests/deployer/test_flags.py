@@ -109,6 +109,83 @@ def test_older_than_any_release_read_is_refused() -> None:
         read_engine_flags("vllm", "0.4.0")
 
 
+@pytest.mark.parametrize(
+    ("engine", "release", "model", "parser"),
+    [
+        ("vllm", "0.8.5", "Qwen/Qwen3-8B", "deepseek_r1"),  # what Qwen's own page says for it
+        ("vllm", "0.10.2", "Qwen/Qwen3-8B", "qwen3"),
+        ("vllm", "0.8.5", "zai-org/GLM-4.5-Air", None),
+        ("vllm", "0.10.2", "zai-org/GLM-4.5-Air", "glm45"),
+        ("vllm", "0.33", "zai-org/GLM-5.2", "glm45"),
+        ("vllm", "0.10.2", "moonshotai/Kimi-K2-Thinking", None),
+        ("vllm", "0.33", "moonshotai/Kimi-K2-Thinking", "kimi_k2"),
+        ("sglang", "0.4.6", "Qwen/Qwen3-8B", "deepseek-r1"),
+        ("sglang", "0.4.9", "openai/gpt-oss-120b", None),
+        ("sglang", "0.5.2", "openai/gpt-oss-120b", "gpt-oss"),
+    ],
+)
+def test_a_parser_of_thinking_is_one_the_release_has(
+    engine: EngineName, release: str, model: str, parser: str | None
+) -> None:
+    assert usual_parser(model, read_engine_flags(engine, release)) == parser
+
+
+@pytest.mark.parametrize(("engine", "release"), RELEASES)
+def test_values_are_those_the_release_takes(engine: EngineName, release: str) -> None:
+    flags, base = read_engine_flags(engine, release), launch(deployment("llama-3.1-8b", "1xh100", engine))
+    for kv in ("fp8", "bf16"):
+        asked = replace(base, deployment=replace(base.deployment, kv_format=kv), flags=flags)
+        word = words.ENGINES[engine].KV_WORDS[kv]
+        if flags.takes("--kv-cache-dtype", word):
+            assert f"--kv-cache-dtype={word}" in {f"{flag.name}={flag.value}" for flag in words.flags(asked)}
+        else:
+            with pytest.raises(BadInputError, match=f"takes no --kv-cache-dtype {word}, but auto, fp8"):
+                words.flags(asked)
+
+
+def test_releases_whose_values_were_read_by_hand() -> None:
+    def reads(engine: EngineName, value: str) -> list[str]:
+        releases = list_flag_releases(engine)
+        return [each for each in releases if read_engine_flags(engine, each).takes("--kv-cache-dtype", value)]
+
+    assert reads("vllm", "bfloat16") == ["0.14.0", "0.19.0", "0.25.0", "0.33.0"]
+    assert reads("sglang", "bf16") == ["0.5.6", "0.5.15", "0.5.23"]
+    assert reads("sglang", "fp4_e2m1") == ["0.5.6", "0.5.15"]
+
+
+def test_a_value_is_not_refused_where_another_releases_flags_stand_in() -> None:
+    read_engine_flags("vllm", "0.9.2").check_value("--reasoning-parser", "qwen3")
+    with pytest.raises(BadInputError, match=r"takes no --reasoning-parser qwen3, but .*deepseek_r1.*another --engine"):
+        read_engine_flags("vllm", "0.8.5").check_value("--reasoning-parser", "qwen3")
+
+
+@pytest.mark.parametrize(
+    ("engine", "gpu", "weights", "kernels"),
+    [
+        ("vllm@0.10.2", "t4", "awq-int4", "awq"), ("vllm@0.14", "t4", "awq-int4", "awq_marlin"),
+        ("vllm@0.10.2", "a10", "gptq-int4", "gptq_marlin"), ("vllm@0.10.2", "t4", "gptq-int4", "gptq"),
+        ("vllm@0.33", "mi300x", "awq-int4", "awq"), ("vllm@0.33", "mi300x", "gptq-int4", "gptq"),
+        ("sglang@0.5.23", "mi300x", "awq-int4", "awq"), ("sglang@0.5.2", "rtx-2080-ti-22gb", "awq-int4", "awq"),
+        ("sglang@0.5.23", "a10", "awq-int4", "awq_marlin"),
+    ],
+)  # fmt: skip
+def test_kernels_for_4_bits_are_those_the_accelerator_has(engine: str, gpu: str, weights: str, kernels: str) -> None:
+    """Marlin's ask for an Ampere (vLLM from 0.14: a Turing) and are refused on ROCm."""
+    base = deployment("llama-3.2-1b", f"1x{gpu}", engine, Stated(max_num_seqs=16, max_model_len_tokens=2048))
+    said = {flag.name: flag.value for flag in words.flags(launch(replace(base, weight_format=weights)))}
+    assert said["--quantization"] == kernels
+
+
+@pytest.mark.parametrize(("release", "model", "asked"), [
+    ("0.10.2", "mistralai/Magistral-Small-2506", True), ("0.8.5", "mistralai/Devstral-Small-2505", True),
+    ("0.14", "mistralai/Magistral-Small-2506", False), ("0.10.2", "mistralai/Mistral-Small-24B-Instruct-2501", False),
+])  # fmt: skip
+def test_mistrals_own_tokenizer_is_asked_for_where_it_is_the_only_one(release: str, model: str, asked: bool) -> None:
+    """Such checkpoints hold a tekken.json and no tokenizer.json; releases from 0.14 on look for it by themselves."""
+    said = {flag.name: flag.value for flag in words.flags(launch(deployment(model, "1xh100", f"vllm@{release}")))}
+    assert (said.get("--tokenizer-mode") == "mistral") == asked
+
+
 def test_an_unknown_flag_is_refused_with_the_nearest_name() -> None:
     flags = read_engine_flags("vllm", "0.33")
     with pytest.raises(BadInputError, match="--max-num-seqs"):

@@ -122,6 +122,13 @@ def test_mi300x_uses_amds_kernels() -> None:
     assert "export SGLANG_USE_AITER=1" in script
 
 
+@pytest.mark.parametrize("gpu", ["rx-7900-xtx", "w7900", "mi210"])
+@pytest.mark.parametrize("engine", ["vllm@0.10.2", "sglang@0.5.23"])
+def test_amds_kernels_are_for_its_newer_data_centre_cards(gpu: str, engine: str) -> None:
+    """Told to use them, gfx1151 did not start: "One of GPU archs … is invalid or not supported"."""
+    assert "AITER" not in text(launch(deployment("llama-3.2-1b", f"1x{gpu}", engine)))
+
+
 def test_drafting_is_said_as_each_engine_says_it() -> None:
     stated = Stated(tp=8, speculative_tokens=3)
     flags = said(launch(deployment("r1", "8xh200", "vllm@0.33", stated)))

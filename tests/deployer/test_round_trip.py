@@ -131,6 +131,18 @@ def test_replicas_are_counted_and_share_nothing(target: str) -> None:
     assert read_back(files, target).replicas == 4
 
 
+def test_processors_over_several_nodes_read_back() -> None:
+    asked = launch(deployment("llama-3.1-8b", "8xcpu-xeon-8480-2s", "vllm@0.33", Stated(tp=4, pp=2)))
+    assert read_back(dict(render(asked, "slurm")), "slurm") == Artefact.of(asked)
+
+
+@pytest.mark.parametrize("target", ["command", "slurm", "kubernetes"])
+def test_llama_cpp_over_several_nodes_is_refused_in_a_line(target: str) -> None:
+    asked = launch(deployment("llama-3.1-8b", "16xh100", "llama.cpp"))
+    with pytest.raises(BadInputError, match=r"is not rendered for .* on 2 nodes"):
+        render(asked, target)
+
+
 def test_compose_gives_each_replica_its_own_accelerators_and_port() -> None:
     asked = launch(deployment("llama-3.1-8b", "8xh100", "vllm@0.33", Stated(tp=2, replicas=4)))
     services = yaml.safe_load(render(asked, "compose")["compose.yaml"])["services"].values()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tools.docs.claims import ClaimFile, read_claim_files
+from tools.docs.evaluators import evaluate
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ROOT.parent / "shared" / "source-documents"
@@ -31,3 +32,16 @@ def test_words_are_quoted_literally(file: ClaimFile) -> None:
 def test_no_claim_is_made_twice(file: ClaimFile) -> None:
     keys = [(claim.words, claim.case.evaluator, claim.unit) for claim in file.claims]
     assert len(keys) == len(set(keys))
+
+
+def test_what_a_document_measured_is_computed_for_the_release_that_it_ran() -> None:
+    """The cache of R1 on 16 H100 was "off by 2.8×" under a release of a year and a half later; under its own it is
+    what the document says.
+    """
+    (slurm,) = (file for file in FILES if file.document == "r1-vllm-slurm-deployment.md")
+    served = [claim for claim in slurm.claims if "gpus_per_node" in claim.case.arguments]
+    assert {claim.case.arguments.get("engine_version") for claim in served if "eager" in claim.case.arguments} == {
+        "0.8.5"
+    }
+    (cache,) = (claim for claim in served if claim.case.evaluator == "kv_pool_bytes")
+    assert evaluate(cache.case).value == pytest.approx(366e9, rel=0.05)

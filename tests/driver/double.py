@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Fault = Literal["stall", "reset", "truncate", "malformed", "slow-headers", "error-event"]
+Fault = Literal["stall", "reset", "truncate", "malformed", "slow-headers", "error-event", "page"]
 Dialect = Literal["none", "reasoning", "reasoning_content", "tags", "unopened", "unclosed"]
 
 
@@ -45,6 +45,8 @@ Script = Callable[[dict[str, Any], int], Answer]
 
 def prompt_of(body: dict[str, Any]) -> str:
     """Return what a request asks."""
+    if "input" in body:
+        return str(body["input"])
     return str(body["messages"][-1]["content"]) if "messages" in body else str(body.get("prompt"))
 
 
@@ -121,6 +123,8 @@ class Double:
             await asyncio.sleep(answer.delay_s)
         if answer.status != 200:
             _send(writer, answer.status, {"error": {"message": answer.error, "code": answer.status}}, answer.headers)
+        elif answer.fault == "page":
+            _send_text(writer, 200, "<html>Sign in</html>", "text/html; charset=utf-8")
         elif body.get("stream"):
             return await self._stream(answer, body, writer, path)
         elif answer.fault in ("reset", "truncate"):
@@ -190,6 +194,10 @@ def _cut(event: bytes, size: int) -> Iterator[bytes]:
 
 def whole_body(answer: Answer, body: dict[str, Any], path: str) -> dict[str, Any]:
     """Return the body of an answer sent at once."""
+    if path == "/v1/embeddings":
+        return {"object": "list", "data": [{"index": 0, "embedding": [0.5]}], "usage": {"prompt_tokens": 3}}
+    if path == "/v1/responses":
+        return response_body(answer)
     message: dict[str, Any] = {"role": "assistant", "content": answer.text * answer.repeat}
     if answer.dialect in ("reasoning", "reasoning_content"):
         message[answer.dialect] = answer.think
@@ -199,6 +207,17 @@ def whole_body(answer: Answer, body: dict[str, Any], path: str) -> dict[str, Any
     if path == "/v1/completions":
         choice = {"index": 0, "finish_reason": "stop", "text": message["content"]}
     return {"id": "double-1", "model": body.get("model"), "choices": [choice], **_usage(answer, body)}
+
+
+def response_body(answer: Answer) -> dict[str, Any]:
+    """Return a response: what was thought, as an item of its own, and a message in two parts."""
+    half = len(answer.text) // 2
+    thought = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": answer.think}]}
+    parts = [{"type": "output_text", "text": text} for text in (answer.text[:half], answer.text[half:])]
+    items = [*([thought] if answer.dialect == "reasoning" else []), {"type": "message", "content": parts}]
+    details = {"output_tokens_details": {"reasoning_tokens": 2}} if answer.dialect == "reasoning" else {}
+    usage = {"input_tokens": 3, "output_tokens": answer.tokens, **details}
+    return {"id": "resp-1", "object": "response", "status": "completed", "error": None, "output": items, "usage": usage}
 
 
 def tagged(answer: Answer) -> str:
@@ -224,6 +243,10 @@ def _usage(answer: Answer, body: dict[str, Any]) -> dict[str, Any]:
 
 def stream_events(answer: Answer, body: dict[str, Any], path: str) -> list[bytes]:
     """Return the events of an answer sent as a stream."""
+    if path == "/v1/responses":
+        told = [{"type": "response.output_text.delta", "delta": part} for part in _parts(answer.text)]
+        told.append({"type": "response.completed", "response": response_body(answer)})
+        return [f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in told]
     end, chat = answer.newline, path != "/v1/completions"
     made: list[dict[str, Any]] = [{"delta": {"role": "assistant", "content": ""}}] if chat else []
     if answer.dialect in ("reasoning", "reasoning_content"):

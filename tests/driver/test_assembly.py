@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sizewell.driver.assembly import Assembly, refuse_error
-from sizewell.driver.exchange import reply_of
 from sizewell.driver.failures import ExchangeError
+from sizewell.driver.replies import reply_of
 
 
 def _delta(finish: str | None = None, **delta: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import json
+import os
 import resource
 import socket
 import sys
@@ -501,7 +502,7 @@ def test_long_and_odd_prompts_arrive_as_they_are(say: Any, double: Served) -> No
 @pytest.mark.usefixtures("here")
 def test_lines_are_told_from_json_that_is_none(say: Any, double: Served) -> None:
     """A file that is called JSON is not sent line by line because it begins with something else."""
-    for name, text in (("a.jsonl", 'oops\n{"prompt": "one"}\n'), ("a.json", '[{"prompt": "one"}]')):
+    for name, text in (("a.jsonl", 'oops\n{"prompt": "one"}\n'), ("a.txt", "{name}, are you there?\n")):
         Path(name).write_text(text)
         said = say("batch", name, "--url", double[0])
         assert (said.code, "--dialect lines" in said.complaint) == (2, True)
@@ -526,6 +527,27 @@ def test_a_file_of_something_else_is_not_touched(say: Any, double: Served) -> No
     Path("mine.json").write_text('{"precious": 1}')
     said = say("batch", _write("p.txt", "a"), "--url", double[0], "-o", "mine.json")
     assert (said.code, Path("mine.json").read_text()) == (2, '{"precious": 1}')
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.usefixtures("here", "impatient")
+def test_a_page_with_a_good_status_is_no_answer(say: Any, double: Served, stream: bool) -> None:
+    double[1].script = lambda *_: Answer(fault="page")
+    words = ["batch", _write("p.txt", "one"), "--url", double[0], "--retries", "1", *(["--stream"] if stream else [])]
+    assert say(*words).code == 1
+    (line,) = _lines("p.errors.jsonl")
+    assert (line["error"]["code"], line["attempts"]) == ("malformed", 2)
+    assert "text/html" in line["error"]["message"]
+
+
+@pytest.mark.parametrize("flag", ["--output", "--errors"])
+@pytest.mark.usefixtures("here")
+def test_a_pipe_or_device_keeps_no_answers(say: Any, double: Served, flag: str) -> None:
+    os.mkfifo("pipe")
+    for name in ("/dev/null", "pipe"):
+        said = say("batch", _write("p.txt", "one"), "--url", double[0], flag, name)
+        assert (said.code, "is no plain file" in said.complaint) == (2, True)
+    assert double[1].seen == []
 
 
 @pytest.mark.usefixtures("here")

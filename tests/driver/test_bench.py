@@ -194,6 +194,7 @@ def test_what_is_in_flight_at_the_end_is_unfinished(double: Served) -> None:
         (Answer(status=500, error="died"), "failed"),
         (Answer(text="x" * 30, fault="reset"), "failed"),
         (Answer(text="x" * 30, fault="malformed"), "failed"),
+        (Answer(text="x" * 30, fault="page"), "failed"),
     ],
 )
 @pytest.mark.usefixtures("here")
@@ -228,6 +229,15 @@ def test_gates_name_short_answers_cache_hits_and_few_rounds(say: Any, double: Se
     gates = {gate["name"]: gate["held"] for gate in said.document["points"][0]["gates"]}
     assert gates["input lengths"] is True
     assert gates["requests not served"] is True
+
+
+@pytest.mark.usefixtures("here")
+def test_a_server_that_counts_no_tokens_is_named(say: Any, double: Served) -> None:
+    """Several tokens a piece, and no usage: their number is that of the pieces, which the gate on lengths must say."""
+    double[1].script = lambda *_: Answer(text="x" * 6, usage=False)
+    said = say("bench", "--url", double[0], "--users", "1", "--requests", "5", *WORDS[:4], "--answer", "50", "--json")
+    (line,) = [line for line in said.document["missed"] if "output lengths" in line]
+    assert "the server counts no tokens" in line
 
 
 @pytest.mark.usefixtures("here")

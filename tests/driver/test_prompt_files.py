@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import sys
@@ -30,6 +31,15 @@ def test_a_table_is_read_however_its_cells_are_parted(
     path.write_bytes(gzip.compress(data, mtime=0) if packed else data)
     assert _prompts(path) == [("1", "one"), ("2", "two")]
     assert stem_of(path) == "p"
+
+
+def test_a_table_of_a_spreadsheet(here: Path) -> None:
+    """Heads in words, rows of commas at the end, UTF-16 as Windows writes it; fields of a request are asked with."""
+    text = "ID,User Prompt,Temperature,Notes\r\n1,one,0.5,mine\r\n2,two,,\r\n,,,\r\n"
+    (here / "p.csv").write_bytes(text.encode("utf-16"))
+    first, second = read_rows(here / "p.csv")
+    assert (first.own_id, first.body) == ("1", {"messages": [{"role": "user", "content": "one"}], "temperature": 0.5})
+    assert (second.own_id, second.body) == ("2", {"messages": [{"role": "user", "content": "two"}]})
 
 
 @pytest.mark.parametrize("text", [TABLE.format(","), TABLE.format("\t")])
@@ -61,7 +71,8 @@ def test_no_prompt_is_cut_and_none_swallows_the_next(here: Path, text: str, says
     ("data", "says"),
     [
         ("prompt\ncaf\u00e9\n".encode("cp1252"), "iconv -f WINDOWS-1252"),
-        ("prompt\none\n".encode("utf-16"), "iconv -f UTF-16"),
+        ("prompt\none\n".encode("utf-16")[:-1], "is not UTF-16"),
+        (bz2.compress(b"prompt\none\n"), "packed by bzip2"),
         (gzip.compress(b"prompt\none\n" * 99, mtime=0)[:20], "cannot be unzipped"),
     ],
 )

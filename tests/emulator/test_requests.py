@@ -101,6 +101,26 @@ def test_usage_may_come_with_every_event(tiny: Served) -> None:
     assert counted == sorted(counted) and all(event["usage"]["prompt_tokens"] > 0 for event in events)
 
 
+def test_tokens_come_once_each_whether_there_was_time_to_make_them_ready_or_not() -> None:
+    emulation = emulated()
+    body = json.dumps({"prompt": "x", "max_tokens": 8, "ignore_eos": True, "stream": True}).encode()
+    call = read_call(body, "application/json", emulation, chat=False)
+
+    def sent(ready_after: str) -> str:
+        parts: list[bytes] = []
+        exchange = SimpleNamespace(write=parts.append, start_stream=lambda: None, end_stream=parts.append)
+        answer = Reply(cast("Exchange", exchange), call, emulation).answers[0]
+        for each in ready_after:
+            answer.gain(1)
+            if each == "r":
+                answer.prepare()
+        events = [line[6:] for line in b"".join(parts).decode().split("\r\n") if line.startswith("data: {")]
+        return "".join(json.loads(event)["choices"][0]["text"] for event in events)
+
+    assert len(sent("........").split()) == 8
+    assert sent("rrrrrrrr") == sent("r.r..rr.") == sent("........")
+
+
 def test_probabilities_come_with_each_token_in_streams_and_whole(tiny: Served) -> None:
     asked = {"max_tokens": 6, "ignore_eos": True, "logprobs": True, "top_logprobs": 3}
     (whole,) = tiny.chat(**asked).document["choices"]
@@ -158,23 +178,3 @@ def test_a_page_of_another_origin_may_ask(tiny: Served) -> None:
     connection.close()
     assert tiny.chat(max_tokens=1).headers["access-control-allow-origin"] == "*"
     assert tiny.chat(max_tokens=1, stream=True).headers["access-control-allow-origin"] == "*"
-
-
-def test_tokens_come_once_each_whether_there_was_time_to_make_them_ready_or_not() -> None:
-    emulation = emulated()
-    body = json.dumps({"prompt": "x", "max_tokens": 8, "ignore_eos": True, "stream": True}).encode()
-    call = read_call(body, "application/json", emulation, chat=False)
-
-    def sent(ready_after: str) -> str:
-        parts: list[bytes] = []
-        exchange = SimpleNamespace(write=parts.append, start_stream=lambda: None, end_stream=parts.append)
-        answer = Reply(cast("Exchange", exchange), call, emulation).answers[0]
-        for each in ready_after:
-            answer.gain(1)
-            if each == "r":
-                answer.prepare()
-        events = [line[6:] for line in b"".join(parts).decode().split("\r\n") if line.startswith("data: {")]
-        return "".join(json.loads(event)["choices"][0]["text"] for event in events)
-
-    assert len(sent("........").split()) == 8
-    assert sent("rrrrrrrr") == sent("r.r..rr.") == sent("........")

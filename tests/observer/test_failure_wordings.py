@@ -90,6 +90,11 @@ FATAL = (
                           "rror, NCCL version 2.21.5"),
     ("vllm", "driver", "Memory access fault by GPU node-2 (Agent handle: 0x63155be5d980) on address (nil). Reason: U"),
     ("llama.cpp", "driver", "ROCm error: invalid device function"),
+    ("llama.cpp", "missing-file", "0.00.750.018 E gguf_init_from_reader: tensor 'a.weight' has offset 1, expected 2"),
+    ("llama.cpp", "missing-file", "clip_init: failed to load model '/m/p.gguf': operator(): unable to find tensor v.b"),
+    ("llama.cpp", "missing-file", "llama_model_load: error loading model: tensor 'a' data is not within the file boun"),
+    ("llama.cpp", "no-such-model", "clip_init: failed to load model '/m/p': load_hparams: unknown projector type: x4"),
+    ("llama.cpp", "driver", "  what():  vk::Queue::submit: ErrorDeviceLost"),
     ("vllm", "start-timeout", "TimeoutError: Timed out waiting for engine core processes to start. Waited 600s"),
     ("vllm", "start-timeout", "TimeoutError: Timed out waiting for engines to send initial message on input socket."),
 )  # fmt: skip
@@ -103,6 +108,9 @@ NO_ENGINE_YET = (
     ("not-installed", "KeyError: 'getpwuid(): uid not found: 1000910000'"),
     ("not-installed", "serve.sh: line 18:  1669 Illegal instruction     (core dumped) vllm serve m"),
     ("not-installed", "RuntimeError: Version mismatch: The cluster was started with:"),
+    ("node-missing", "(raylet) The node with node id: 0f and address: 10.0.0.51 and node name: 10.0.0.51 has been marke"
+                     "d dead because the detector has missed too many heartbeats from it."),
+    ("node-missing", "Some Ray subprocesses exited unexpectedly:"),
     ("port-taken", "docker: Bind for 127.0.0.1:8000 failed: port is already allocated."),
     ("node-missing", "srun: error: Task launch for StepId=96.0 failed on node n2: No such process"),
     ("bad-flag", "srun: error: Unable to create step for job 7: Memory required by task is not available"),
@@ -136,6 +144,24 @@ SURVIVABLE = (
     ("no-such-model", "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='huggingface.co', port=443): Max "
                       "retries exceeded with url: /api"),
     ("no-such-model", "httpx.ConnectError: [Errno -2] Name or service not known"),
+    ("node-missing", "[2025-01-31 21:40:00,370 E 28 28] raylet_client.cc:60: Could not connect to socket /t/raylet.1"),
+    ("node-missing", "(autoscaler +34s) Error: No available node types can fulfill resource request {'GPU': 8.0}."),
+    ("interface", "zmq.error.ZMQError: Cannot assign requested address (addr='tcp://172.17.0.5:34762')"),
+    ("interface", "zmq.error.ZMQError: No such device (addr='tcp://fdbd:dc02::130:13345')"),
+    ("interface", "OSError: [Errno 99] Cannot assign requested address"),
+    ("interface", "[Errno 99] error while attempting to bind on address ('10.0.0.9', 8000): cannot assign requested"),
+    ("interface", "ValueError: Ray does not allocate any GPUs on the driver node. Consider adjusting the Ray placem"),
+    ("not-installed", "torch._inductor.exc.InductorError: PermissionError: [Errno 13] Permission denied: '/.triton'"),
+    ("not-installed", "subprocess.CalledProcessError: Command '/usr/local/cuda/bin/ptxas -v --gpu-name=sm_87 /tmp/a.p"
+                      "tx' returned non-zero exit status 255."),
+    ("not-installed", "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='edge.urm.example', port=443): M"
+                      "ax retries exceeded with url: /artifactory/x.cubin"),
+    ("not-installed", "openai_harmony.HarmonyError: error downloading or loading vocab file: failed to download or lo"),
+    ("start-timeout", "KeyboardInterrupt: terminated"),
+    ("driver", "RuntimeError: HIP error: invalid argument"),
+    ("driver", "Failed: Cuda error /workspace/csrc/custom_all_reduce.cuh:455 'invalid argument'"),
+    ("driver", "RuntimeError: Triton Error [CUDA]: device kernel image is invalid"),
+    ("driver", "RuntimeError: CUDA error: unknown error"),
     ("driver", "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"),
     ("driver", "RuntimeError: NCCL error: unhandled cuda error (run with NCCL_DEBUG=INFO for details)"),
 )  # fmt: skip

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from sizewell.catalog.hardware import nodes_for, read_gpu
+from sizewell.catalog.planner_facts import read_facts
 from sizewell.catalog.prices import read_prices
 from sizewell.planner.candidates import Machine
 from sizewell.planner.money import HOURS_PER_YEAR, hourly_price, node_power_w, running_usd_per_month
+from sizewell.specs.deployment import Parallelism
 from sizewell.specs.prices import ServiceUnit
 
 BOOK = read_prices()
@@ -56,3 +58,20 @@ def test_a_sites_own_tariff_counts_service_units() -> None:
     tariff = replace(BOOK.tariff, example=False, rates=(rate,))
     assert tariff.units_per_gpu_hour("h100-sxm-80gb") == 4.0
     assert BOOK.tariff.example, "the shipped tariff is only an example"
+
+
+@pytest.mark.parametrize(("gpu", "sold"), [("h100-sxm-80gb", {4, 8}), ("h100-nvl-94gb", {1, 2, 4, 8})])
+def test_a_board_is_bought_whole_and_cards_one_by_one(gpu: str, sold: set[int]) -> None:
+    """Two H100 of a four-way board were "60,000 USD, accelerators alone", beside whole B200 servers: nobody sells that,
+    nor a node of a cloud.
+    """
+    machines = read_facts(gpus=[gpu], bought=True).machines
+    assert {machine.gpus_per_node for machine in machines} == sold
+    assert all(machine.node.provider is None for machine in machines)
+    held = {machine.cluster_for(Parallelism()).gpus_per_node for machine in machines}
+    assert held == (sold if "sxm" in gpu else {1})
+
+
+def test_a_part_of_a_board_may_be_rented() -> None:
+    (whole,) = (each for each in read_facts(gpus=["h100-sxm-80gb"]).machines if each.node.key == "hgx-h100-4")
+    assert whole.cluster_for(Parallelism()).gpus_per_node == 1

@@ -90,7 +90,7 @@ def test_the_files_are_those_of_a_batch_without_ray(ray_cluster: str, tmp_path: 
 def test_killed_on_ray_it_goes_on_without(ray_cluster: str, tmp_path: Path) -> None:
     """A kill costs what was in flight and on its way; answers arrive one by one, not by the part."""
     ids = write(tmp_path)
-    with double(tmp_path / "log") as url:
+    with double(tmp_path / "log", delay_s=0.2) as url:  # seconds of work left, should this process be kept waiting
         for enough in (40, 120):
             running = started(tmp_path, url, "--ray", ray_cluster)
             deadline = time.monotonic() + PATIENCE_S
@@ -120,7 +120,7 @@ def workers() -> list[int]:
 def test_killed_workers_lose_nothing_and_redo_what_was_in_flight(ray_cluster: str, tmp_path: Path) -> None:
     """Ray would begin a dead worker's part again and leave out as many answers as it had brought."""
     ids, kills = write(tmp_path), 0
-    with double(tmp_path / "log", delay_s=0.2) as url:
+    with double(tmp_path / "log", delay_s=0.5) as url:  # slow, so that few answers are on their way through Ray
         running = started(tmp_path, url, "--ray", ray_cluster)
         for enough in (60, 160):
             deadline = time.monotonic() + PATIENCE_S

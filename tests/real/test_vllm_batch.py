@@ -75,6 +75,23 @@ def test_thinking_is_kept_apart_and_every_token_counted(vllm: Served, tmp_path: 
             assert len(line["reasoning"].replace("<think>", "")) <= BUDGET
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_responses_are_asked_where_their_lines_say(vllm: Served, tmp_path: Path, stream: bool) -> None:
+    """OpenAI's newer address: other fields, other events, and the same answer file."""
+    body = {"input": "Question?", "temperature": 0.0}
+    rows = [{"custom_id": f"r{number}", "url": "/v1/responses", "body": body} for number in range(3)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("--model", "tiny", "--max-tokens", str(TOKENS), *(["--stream"] if stream else []))
+    code, found, talk = asked(tmp_path, "--url", vllm.url, *words)
+    assert code == 0, talk
+    assert 0 < found["usage"]["output_tokens"] <= TOKENS * len(rows)
+    assert found["usage"]["input_tokens"] > 0
+    for line in kept(tmp_path):
+        assert line["response"]["body"]["object"] == "response"
+        assert line["finish_reason"] in ("stop", "length")
+        assert line["answer"] or line["reasoning"]
+
+
 def test_thinking_that_never_ends_is_warned_of(vllm: Served, tmp_path: Path) -> None:
     # Neither tag: behind an opening one the parser forgets what came before, and nothing may come after.
     write(tmp_path, 4, ignore_eos=True, logit_bias={"260": -100, "261": -100})
@@ -84,7 +101,7 @@ def test_thinking_that_never_ends_is_warned_of(vllm: Served, tmp_path: Path) -> 
 
 
 def test_killed_twice_it_asks_only_what_is_left(vllm: Served, tmp_path: Path) -> None:
-    prompts = write(tmp_path, 200, ignore_eos=True)
+    prompts = write(tmp_path, 600, ignore_eos=True)  # seconds of work left, should this process be kept waiting
     for enough in (30, 80):
         running = started(tmp_path, "--url", vllm.url)
         until_kept(tmp_path, enough)
@@ -122,7 +139,7 @@ def test_a_refusal_is_asked_once_and_kept_in_the_servers_words(
 
 def test_a_dead_engine_loses_nothing(vllm: Served, tiny_model: Path, tmp_path: Path) -> None:
     """Killed in the middle, an engine ends the batch with 5; another server answers the rest, and nothing twice."""
-    prompts = write(tmp_path, 300, ignore_eos=True)
+    prompts = write(tmp_path, 600, ignore_eos=True)
     (tmp_path / "engine").mkdir()
     with serving(tiny_model, tmp_path / "engine") as doomed:
         running = started(tmp_path, "--url", doomed.url)
@@ -132,7 +149,8 @@ def test_a_dead_engine_loses_nothing(vllm: Served, tiny_model: Path, tmp_path: P
         assert running.returncode == 5, talk
         assert "no server answers any more" in talk
         assert doomed.process.wait(PATIENCE_S) == 0, "it exits with 0: nobody shall take that for success"
-    assert kept(tmp_path, "errors") == []
+    # While it dies it answers with 500, on a busy machine for as long as the tries of a prompt last.
+    assert {line["error"]["code"] for line in kept(tmp_path, "errors")} <= {"http_500"}
     before = kept(tmp_path)
     assert 40 <= len(before) < len(prompts)
     code, found, talk = asked(tmp_path, "--url", vllm.url)

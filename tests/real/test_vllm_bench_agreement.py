@@ -4,14 +4,14 @@ that engine's own clocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from served_vllm import clocks, make_model, on_core
 from served_vllm import serving as serving_vllm
-from two_benches import AT_ONCE, PROMPT_IDS, REQUESTS, Pairs, alternated, bench, compared
+from two_benches import AT_ONCE, PROMPT_IDS, REQUESTS, Compared, Pairs, alternated, bench, compared
 
 from emulated import emulated, serving, small_fleet
 from sizewell.driver.other_tools import read_results
@@ -22,31 +22,61 @@ ALIKE = 0.03
 TOO_NOISY = 0.15
 """Noise in which three per cent drown: then there is nothing to be told."""
 STEP_S = 0.02
-ENGINE, REPEATS = 0, 4
+ENGINE, STEADY_REPEATS, REPEATS, MORE_ROUNDS = 0, 3, 4, 2
 INPUT, OUTPUT, COUNT = 64, 48, 24
 """Of the requests timed by the engine's clocks."""
 CLOCKS, FIRST_S = 0.10, (-0.003, 0.5)
 """How far the client's time per token may be from the engine's, as a share, and its first token, in seconds: it is
 further away by a connection, tokens put in order and text made of them."""
-TURNS = 4
+TURNS, MOST_UNEXPLAINED = 4, 2
 SIZE = ("768", "6")
 """Hidden size and layers of a model whose step takes a core 20 to 30 ms: the client's part of a step is small."""
 
 
-def agree(pairs: Pairs) -> None:
-    """Print the comparison and refuse a difference that noise does not explain."""
-    found = list(compared(pairs))
-    print("", *found, sep="\n")
+def agree(pairs: Pairs, again: Callable[[int], Pairs]) -> None:
+    """Print the comparison and refuse a difference that noise does not explain.
+
+    Of four pairs noise is itself a guess: where it explains too little, more are measured `again` and all are taken
+    together, which a true difference survives and an unlucky draw does not.
+    """
+    found = _told(pairs)
+    for turn in range(MORE_ROUNDS):
+        if _alike(found):
+            break
+        pairs = [*pairs, *again(turn)]
+        found = _told(pairs)
     if max(one.noise for one in found) > TOO_NOISY:
         pytest.skip(f"this machine is too busy to tell: {'; '.join(map(str, found))}")
-    assert all(abs(one.away) <= ALIKE + one.noise for one in found)
+    assert _alike(found)
+
+
+def _told(pairs: Pairs) -> list[Compared]:
+    found = list(compared(pairs))
+    print("", f"{len(pairs)} pairs", *found, sep="\n")
+    return found
+
+
+def _alike(found: Sequence[Compared]) -> bool:
+    return all(abs(one.away) <= ALIKE + one.noise for one in found)
+
+
+def more(url: str, model: Path, folder: Path, repeats: int) -> Callable[[int], Pairs]:
+    """Return what measures further pairs, each round in a folder of its own."""
+
+    def again(turn: int) -> Pairs:
+        place = folder / f"again-{turn}"
+        place.mkdir()
+        return alternated(url, model, place, repeats)
+
+    return again
 
 
 def test_they_agree_on_a_server_of_a_steady_pace(tiny_model: Path, tmp_path: Path) -> None:
     """An emulated engine keeps its pace whoever shares the cores; its step takes as long whatever is in it."""
     with serving(emulated(small_fleet(surface=flat_surface(STEP_S, 0.0)))) as served:
         served.wait()
-        agree(alternated(f"http://127.0.0.1:{served.port}", tiny_model, tmp_path, 3))
+        url = f"http://127.0.0.1:{served.port}"
+        agree(alternated(url, tiny_model, tmp_path, STEADY_REPEATS), more(url, tiny_model, tmp_path, STEADY_REPEATS))
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +99,8 @@ def on_vllm(engine: tuple[str, Path]) -> tuple[Pairs, Path]:
     return pairs, model.parent
 
 
-def test_they_agree_on_a_real_engine(on_vllm: tuple[Pairs, Path]) -> None:
-    agree(on_vllm[0])
+def test_they_agree_on_a_real_engine(engine: tuple[str, Path], on_vllm: tuple[Pairs, Path]) -> None:
+    agree(on_vllm[0], more(*engine, on_vllm[1], REPEATS))
 
 
 def test_a_result_of_vllm_bench_is_scored_as_it_scores_itself(on_vllm: tuple[Pairs, Path]) -> None:
@@ -88,13 +118,18 @@ def test_a_result_of_vllm_bench_is_scored_as_it_scores_itself(on_vllm: tuple[Pai
 
 
 def test_it_measures_what_the_engines_own_clocks_do(engine: tuple[str, Path]) -> None:
-    """Others may starve a client of its core: it then reads tokens in bunches, says so, and is asked again."""
+    """Others may starve a client of its core: it then reads tokens in bunches, says so, and is asked again.
+
+    A single stall may pass below every gate; twice is no chance.
+    """
+    unexplained = 0
     for turn in range(TURNS):
         tpot_ratio, first_s, steady = beside_the_clocks(engine[0], salt=turn)
         print(f"beside the engine: TPOT x {tpot_ratio:.3f}, TTFT {first_s:+.4f} s, undisturbed: {steady}")
         if tpot_ratio == pytest.approx(1.0, abs=CLOCKS) and FIRST_S[0] <= first_s <= FIRST_S[1]:
             return
-        assert not steady, "it is off and no gate says why"
+        unexplained += steady
+        assert unexplained < MOST_UNEXPLAINED, "it is off and no gate says why"
     pytest.fail(f"the client was starved {TURNS} times")
 
 

@@ -60,8 +60,8 @@ def test_a_score_by_hand() -> None:
 def test_throughput_by_hand() -> None:
     """Wall: 0 to 12 s. Steady: from the first end (3 s) to the last start (9 s).
 
-    Within it: of the first request 8 gaps × 2/4, and its end; the second ended when the window opened; the third
-    whole, with its prompt; of the last, which begins as the window closes, nothing.
+    Within it: of the first request 8 gaps × 2/4, which are 4 of its 9 tokens; the second ended when the window opened;
+    the third whole; of the last, which begins as the window closes, nothing. Prompts count as far as their requests do.
     """
     found = score(run_of((*ROWS, (9.0, 9.0, 10.0, 10.0, 12.0, 50, 0, 3, 0, 0, OK))))
     assert found.wall is not None
@@ -72,8 +72,24 @@ def test_throughput_by_hand() -> None:
     assert found.steady is not None
     assert found.steady.window_s == 6
     assert found.steady.output_tokens_per_s == pytest.approx((4 + 5) / 6)
-    assert found.steady.total_tokens_per_s == pytest.approx((4 + 5 + 300) / 6)
-    assert found.steady.requests_per_s == pytest.approx(2 / 6)
+    assert found.steady.total_tokens_per_s == pytest.approx((4 + 5 + 100 * 4 / 9 + 300) / 6)
+    assert found.steady.requests_per_s == pytest.approx((4 / 9 + 1) / 6)
+
+
+def test_rates_of_users_in_step_agree_with_each_other() -> None:
+    """Nine waves of eight alike, a wave every 10 s: nearly eight waves of ends lay in seven waves of tokens, and a
+    simulation said 931 tokens/s beside 0.664 requests/s of 1,600 tokens.
+    """
+    waves = [
+        (start, start, start + 1.0, start + 1.0, start + 10.0 + late, 100, 0, 91, 0, 0, OK)
+        for start in np.arange(9) * 10.05
+        for late in np.arange(8) * 0.001
+    ]
+    found = score(run_of(tuple(waves))).steady
+    assert found is not None
+    assert found.output_tokens_per_s == pytest.approx(91 * found.requests_per_s)
+    assert found.total_tokens_per_s == pytest.approx(191 * found.requests_per_s)
+    assert found.requests_per_s == pytest.approx(8 / 10.05, rel=0.03)
 
 
 def test_a_window_shorter_than_a_request_is_no_steady_state() -> None:

@@ -75,10 +75,13 @@ class Reading:
 def read_plan(planned: Planned, adviser: Adviser) -> Reading:
     """Return what binds a plan and where the time of one of its requests goes."""
     deployment, mix = planned.deployment, planned.mix
-    predicted, eager_s = expected(deployment, mix, planned.sequences, adviser.efficiencies)
+    alone, eager_s = expected(deployment, mix, planned.sequences, adviser.efficiencies)
+    # A pipeline computes prompts while others decode, which only a play knows: what is said is of the stated TPOT.
+    predicted = alone.lasting(planned.tpot_s) if planned.tpot_s > 0 else alone
     case = Case(
-        seen=_seen(planned), deployment=deployment, memory=planned.memory, mix=mix, pace=predicted, eager_s=eager_s,
-        more_at_once=twice(deployment, mix, predicted, adviser.efficiencies),
+        seen=_seen(planned), deployment=deployment, memory=planned.memory, mix=mix, pace=predicted,
+        eager_s=eager_s * predicted.token_s / alone.token_s,
+        more_at_once=twice(deployment, mix, alone, adviser.efficiencies),
     )  # fmt: skip
     whole = planned.workload.input_tokens + planned.workload.output_tokens
     kept = held(deployment, planned.memory, whole) / deployment.pools[-1].replicas

@@ -43,6 +43,7 @@ def read_engine_flags(engine: ProgramName, version: str) -> EngineFlags:
         values=_present(facts["values"], releases, chosen),
         switches=_present(facts["switches"], releases, chosen),
         environment=_present(facts["environment"], releases, chosen),
+        choices=_present(facts.get("choices", {}), releases, chosen),
         note="" if _release(chosen) == wanted else f"flags of {engine} {chosen}; those of {version} were not read",
     )
 

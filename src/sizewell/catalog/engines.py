@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, cast
 
+from sizewell.catalog.engine_flags import list_flag_releases
 from sizewell.specs.engine import BatchDefaults, CpuRules, EngineName, EngineSpec, PlainPrompts
 from sizewell.specs.errors import BadInputError, UnknownNameError
 from sizewell.specs.release import release_numbers
@@ -22,6 +23,7 @@ _VERSION = re.compile(
     r"v?\d+(\.\d+){1,3}([.-]?(post|dev|rc|a|b)\d*)*(\+[a-z0-9.]+)?( V[01])?", re.ASCII | re.IGNORECASE
 )
 """0.19, v0.8.5.post1, 0.33.0.dev1+cu129; V0 behind it is vLLM's first engine."""
+_SERIES = re.compile(r"\d+\.\d+", re.ASCII)
 _NAMED = {"llama.cpp": _BUILD}
 """What releases of an engine are called; all others have versions."""
 _DATE = re.compile(r"(20\d\d)(?:-(\d\d))?")
@@ -64,24 +66,38 @@ def read_named_engine(text: str) -> EngineSpec:
     """Return the engine that `vllm@0.19` or `llama.cpp@b6100` names; the newest known without a version.
 
     Its rules are those of a server that we start: what `render` tells it beyond the deployment counts (`started` in the
-    data). Raises UnknownNameError, and BadInputError for a version that is no release: rules, flags, images and words
-    of an engine are those of one.
+    data). `vllm@0.8` is the newest of that series whose flags were read, 0.8.5. Raises UnknownNameError, and
+    BadInputError for a version that is no release: rules, flags, images and words of an engine are those of one.
     """
     name, _, version = text.partition("@")
     key = _engine_key(name)
     if version and not _NAMED.get(key, _VERSION).fullmatch(version):
         raise BadInputError(f"{version!r} is no release of {key}: say one, as {key}@{read_engine(key).version}")
-    return _read(key, version.removeprefix("v") or None, started=True)
+    return _read(key, _newest_of_series(key, version.removeprefix("v")) or None, started=True)
+
+
+def _newest_of_series(key: str, version: str) -> str:
+    """Return the newest release read of a series that two numbers name; the version as it is where none was read."""
+    if not _SERIES.fullmatch(version) or version == _facts(key)["latest"]:
+        return version
+    read = [release for release in list_flag_releases(cast("EngineName", key)) if release.startswith(f"{version}.")]
+    return read[-1].removesuffix(".0") if read else version
 
 
 @cache
 def _read(key: str, version: str | None, *, started: bool) -> EngineSpec:
-    facts = tomllib.loads((_FOLDER / f"{key}.toml").read_text())
+    facts = _facts(key)
     eras, note = _resolve(facts, version or "")
     merged: dict[str, Any] = {}
     for era in (*eras, *(_told(facts, version or facts["latest"]) if started else ())):
         merged |= era
     return _spec(key, version or facts["latest"], merged, note)
+
+
+@cache
+def _facts(key: str) -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((_FOLDER / f"{key}.toml").read_text())
+    return found
 
 
 def _engine_key(name: str) -> str:

@@ -13,7 +13,7 @@ from sizewell.catalog.quality import read_quality
 from sizewell.planner.candidates import machines
 from sizewell.planner.facts import Facts
 from sizewell.specs.engine import EngineName, EngineSpec
-from sizewell.specs.hardware import StorageSpec
+from sizewell.specs.hardware import GpuSpec, NodeSpec, StorageSpec
 
 NODES_TRIED = 3
 """Node kinds tried for each accelerator, best first; the rest differ in maker or cloud."""
@@ -31,15 +31,18 @@ def read_facts(engine: str = "auto", gpus: Sequence[str] = (), *, bought: bool =
     """Return the facts for a search over some accelerators (none named: all).
 
     `engine` is `auto` (vLLM where it runs, llama.cpp elsewhere) or a name with an optional version, `vllm@0.19`;
-    `bought` adds nodes that are not full, `offload` those and every kind of node: what counts then is the host memory
-    beside a card.
+    `bought` adds nodes that are not full and leaves out those of clouds; `offload` adds those that are not full, of
+    every kind: what counts then is the host memory beside a card.
     Raises UnknownNameError for names the catalogue does not know.
     """
     cards = [read_gpu(name) for name in gpus] or list_gpus()
     tried = None if offload else NODES_TRIED
     return Facts(
         machines=machines(
-            [(card, nodes_for(card)[:tried]) for card in cards], every_count=bought or offload, every_host=offload
+            [(card, _kinds(card, bought=bought)[:tried]) for card in cards],
+            bought=bought,
+            every_count=offload,
+            every_host=offload,
         ),
         engines=_engines(engine),
         efficiencies=read_efficiencies(),
@@ -48,6 +51,11 @@ def read_facts(engine: str = "auto", gpus: Sequence[str] = (), *, bought: bool =
         storages=shown_storages(),
         code=CodeFolder.usual(),
     )
+
+
+def _kinds(card: GpuSpec, *, bought: bool) -> tuple[NodeSpec, ...]:
+    """Return the kinds of node of an accelerator, the usual ones first; nobody sells a cloud's."""
+    return tuple(node for node in nodes_for(card) if not (bought and node.provider))
 
 
 def _engines(text: str) -> dict[EngineName, EngineSpec]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sizewell.traffic.throughput import Throughput
     from sizewell.traffic.workload import Slo
 
+DUE = "from when a request was due"
 MEASURED = ("load", ">n", ">tok/s", ">per seq.", ">TTFT p50", ">p99", ">TPOT p50", ">p99", ">E2E p50")
 
 
@@ -35,7 +36,8 @@ def say(answer: Answer, *, as_json: bool) -> None:
 
 def page(answer: Answer) -> Iterator[str | Table]:
     """Yield the answer's parts."""
-    yield f"{answer.model} at {answer.url}; latencies from when a request was due"
+    clock = "as the tool states them, from when it sent; predicted for mean lengths" if answer.stated else DUE
+    yield f"{answer.model} at {answer.url}; latencies {clock}"
     if answer.slo.limits:
         yield f"limits: {terms(answer.slo)}; over the served requests of each load"
     yield table("Measured: in flight or requests/s", MEASURED, [measured_row(point) for point in answer.points])
@@ -163,6 +165,7 @@ def bench_object(answer: Answer) -> Object:
         "model": answer.model,
         "salt": answer.salt,
         "limits": answer.slo,
+        "figures_only": answer.stated,
         "points": [_point_object(point) for point in answer.points],
         "searched": answer.searched,
         "found_concurrency": answer.found_concurrency,

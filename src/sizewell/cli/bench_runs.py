@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,19 @@ from sizewell.driver.bench import BenchJob, Measured, Offer, run_bench
 from sizewell.driver.saturation import answer as searched_for
 from sizewell.driver.saturation import unknown_above
 from sizewell.specs.deployment import Deployment
+from sizewell.specs.errors import BadInputError
 from sizewell.traffic.overload import overload
-from sizewell.traffic.requests import NONE
+from sizewell.traffic.requests import NONE, Requests
 from sizewell.traffic.score import Score, score
+from sizewell.traffic.stated import Stated, stated_score
 from sizewell.traffic.workload import Slo
 
 if TYPE_CHECKING:
     from sizewell.cli.simulations import Simulation
     from sizewell.driver.imported import Imported
 
+NEED_REQUESTS = ("rows", "record", "plots", "keep")
+"""Flags that a file of figures cannot serve."""
 SAY_EVERY = 10
 """Parts of a load after each of which progress is told."""
 
@@ -57,6 +62,7 @@ class Point:
 class Answer:
     """All loads. `found_concurrency`: what a search found; None where none was made, or no limit held anywhere.
 
+    `stated`: of another tool's figures, no request known.
     `unknown_above`: the concurrency above it that cannot be judged, and the gate that was missed there.
     """
 
@@ -65,6 +71,7 @@ class Answer:
     salt: int
     slo: Slo
     points: tuple[Point, ...]
+    stated: bool = False
     searched: bool = False
     found_concurrency: int | None = None
     unknown_above: Mapping[int, str] = field(default_factory=dict)
@@ -92,32 +99,55 @@ def imported(given: dict[str, Any], slo: Slo) -> Answer:
 
     predicts = given["machine"] is not None
     loads = read_results(Path(given["imported"]))
-    points = tuple(_point(given, _as_measured(load), slo, predicts) for load in loads)
-    return Answer(url=given["imported"], model=loads[0].tool, salt=0, slo=slo, points=points)
+    stated = any(load.stated for load in loads)
+    needing = next((flag for flag in NEED_REQUESTS if given[flag] is not None), None)
+    if stated and needing:
+        raise BadInputError(f"--{needing} needs each request's times, and {given['imported']} holds figures only")
+    points = tuple(_point(given, _as_measured(load), slo, predicts, load.stated) for load in loads)
+    return Answer(url=given["imported"], model=loads[0].tool, salt=0, slo=slo, points=points, stated=stated)
 
 
 def _as_measured(load: Imported) -> Measured:
     from sizewell.driver.counters import Counters
+
+    return Measured(
+        offer=Offer(label=load.label, requests=_stated_requests(load.stated, load) if load.stated else _requests(load)),
+        run=load.run, recordings=load.recordings, gates=load.gates, counters=Counters(), cpu_fraction=0.0,
+        begun_unix_s=None,
+    )  # fmt: skip
+
+
+def _stated_requests(stated: Stated, load: Imported) -> Requests:
+    """Return as many requests of the mean lengths, in a closed loop, at the rate (Poisson's), or all at once."""
+    from sizewell.traffic.arrivals import AllAtOnce, Arrivals, Window, poisson
+
+    arrivals: Arrivals = AllAtOnce()
+    if load.concurrency:
+        arrivals = Window(concurrency=load.concurrency)
+    elif load.rate and isfinite(load.rate):
+        arrivals = poisson(load.rate)
+    count, served = stated.offered, max(1, stated.ok)
+    into, out = (max(1, round(tokens / served)) for tokens in (stated.input_tokens, stated.output_tokens))
+    due_s = arrivals.starts(count, count, np.random.default_rng(0))
+    return Requests.of(due_s, into, out, concurrency=load.concurrency)
+
+
+def _requests(load: Imported) -> Requests:
     from sizewell.traffic.arrivals import Window
-    from sizewell.traffic.requests import Requests
 
     run = load.run
     think, whole = run.think_tokens, np.maximum(run.output_tokens, 1)
     due_s = run.scheduled_s
     if load.concurrency:
         due_s = Window(concurrency=load.concurrency).starts(len(run), len(run), np.random.default_rng(0))
-    requests = Requests.of(due_s, np.maximum(run.input_tokens, 1), whole - think, think, load.concurrency)
-    return Measured(
-        offer=Offer(label=load.label, requests=requests), run=run, recordings=load.recordings, gates=load.gates,
-        counters=Counters(), cpu_fraction=0.0, begun_unix_s=None,
-    )  # fmt: skip
+    return Requests.of(due_s, np.maximum(run.input_tokens, 1), whole - think, think, load.concurrency)
 
 
-def _point(given: dict[str, Any], one: Measured, slo: Slo, predicts: bool) -> Point:
+def _point(given: dict[str, Any], one: Measured, slo: Slo, predicts: bool, stated: Stated | None = None) -> Point:
     played = _predicted(given, one.offer, slo) if predicts else None
     return Point(
         measured=one,
-        score=score(one.run, slo),
+        score=stated_score(stated, slo) if stated else score(one.run, slo),
         overload=_overload(one),
         played=played,
     )
@@ -151,7 +181,6 @@ def _stated(given: dict[str, Any], load: Any) -> Deployment:
     from sizewell.cli import questions, simulations
     from sizewell.cli.options import setup_of
     from sizewell.cli.traffic_flags import Offered
-    from sizewell.traffic.requests import Requests
 
     setup = setup_of(given)
     place = questions.machine(given["machine"], given["nodes"], given["node"], setup.stated.replicas or 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sizewell.cli.options import OnceCommand, as_json, one_deployment_flags, quantity, setup_of, stack
+from sizewell.cli.options import as_json, one_deployment_flags, quantity, setup_of, stack
 from sizewell.cli.plan_file import plan_flag
 from sizewell.cli.quantities import COUNT, DURATION, FACTOR, FRACTION, SEED, SIGMA, TOKENS
 from sizewell.specs.errors import NoFeasiblePlanError
@@ -67,7 +67,7 @@ def _failure_flags() -> Decorator:
     )
 
 
-@click.command("emulate", cls=OnceCommand)
+@click.command("emulate")
 @click.argument("model")
 @plan_flag()
 @one_deployment_flags()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sizewell.cli.explain_advice import advice_parts
 from sizewell.cli.output import amount, duration, gib, show, spread, table
 from sizewell.cli.rehearsal_text import rehearsal_lines
-from sizewell.planner.support import unsupported
+from sizewell.planner.support import parts_a_block, unsupported
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -73,7 +73,9 @@ def _engine_notes(deployment: Deployment) -> tuple[str, ...]:
 
 
 def _unsupported(deployment: Deployment) -> tuple[str, ...]:
-    why = unsupported(deployment.model, deployment.weight_format, deployment.engine, deployment.cluster.gpu, asked=True)
+    model, weights, engine = deployment.model, deployment.weight_format, deployment.engine
+    broken = (parts_a_block(model, weights, engine, pool.parallelism) for pool in deployment.pools)
+    why = unsupported(model, weights, engine, deployment.cluster.gpu, asked=True) or next(filter(None, broken), "")
     return (f"NOT SUPPORTED: {why}; a plan would reject this, the figures say what it would be like",) if why else ()
 
 
@@ -143,7 +145,7 @@ def _row(line: LedgerLine) -> tuple[str, str, str, str]:
 
 def memory_verdict(ledger: MemoryLedger, contexts: Sequence[int]) -> tuple[str, ...]:
     """Return what the ledger means: the verdict, and how many sequences the cache holds."""
-    held = ", ".join(f"{ledger.concurrency(tokens):,.1f} of {tokens:,} tokens" for tokens in contexts)
+    held = ", ".join(_at_once(ledger, tokens) for tokens in contexts)
     room = ledger.kv_figure
     if room.value <= 0:
         return (f"{ledger.verdict.upper()}: {gib(-room.value)} GiB more are needed on this GPU before any cache", "")
@@ -155,6 +157,14 @@ def memory_verdict(ledger: MemoryLedger, contexts: Sequence[int]) -> tuple[str, 
         f"sequences at once: {held}",
         "",
     )
+
+
+def _at_once(ledger: MemoryLedger, tokens: int) -> str:
+    """Return how many sequences are admitted, as engines print it, and how many decode where windows give room back."""
+    admitted, held = ledger.concurrency(tokens), ledger.layout.decoding_blocks(tokens)
+    decoding = ledger.kv_blocks / held if held else admitted
+    more = f" ({decoding:,.1f} once prompts have left their windows)" if decoding > 1.05 * admitted else ""
+    return f"{admitted:,.1f} of {tokens:,} tokens{more}"
 
 
 def served_lines(workload: Workload, given: Prediction) -> tuple[str, ...]:

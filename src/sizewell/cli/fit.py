@@ -57,9 +57,9 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     )  # fmt: skip
     fitting, misfits = questions.fit(cluster, workload, given["models"], tuple(given["weight_format"]))
     if given["as_json"]:
-        _print(cluster, context, fitting, misfits)
+        _print(cluster, workload, fitting, misfits)
     else:
-        _show(cluster, context, (fitting, misfits), given["top"] or 25)
+        _show(cluster, workload, (fitting, misfits), given["top"] or 25)
     if not fitting:
         ctx.exit(NOT_FEASIBLE)
 
@@ -77,14 +77,15 @@ def _cluster(given: dict[str, Any]) -> ClusterSpec:
 
 
 def _show(
-    cluster: ClusterSpec, context: float, found: tuple[tuple[Fitting, ...], tuple[Misfit, ...]], top: int
+    cluster: ClusterSpec, load: Workload, found: tuple[tuple[Fitting, ...], tuple[Misfit, ...]], top: int
 ) -> None:
     fitting, misfits = found
     heads = ("model", ">10⁹", "weights", "engine", ">GiB", ">longest", ">users", ">tok/s", ">TTFT", ">keeps")
     several = f"{cluster.nodes} nodes of " if cluster.nodes > 1 else ""
     machine = f"{several}{cluster.gpus_per_node} × {cluster.gpu.key}"
     run = "1 model runs" if len(fitting) == 1 else f"{len(fitting)} models run"
-    title = f"{run} on {machine} with {context:,.0f} tokens of context"
+    halves = f"{load.input_tokens:,.0f} of prompt, {load.output_tokens:,.0f} of answer"
+    title = f"{run} on {machine} with {load.context_tokens:,.0f} tokens of context: {halves}"
     show(table(title, *_fitted(heads, [_row(each) for each in fitting[:top]])))
     if len(fitting) > top:
         show(f"{len(fitting) - top} smaller not shown: --top {len(fitting)}")
@@ -123,7 +124,7 @@ def _row(each: Fitting) -> tuple[str, ...]:
     )
 
 
-def _print(cluster: ClusterSpec, context: float, fitting: tuple[Fitting, ...], misfits: tuple[Misfit, ...]) -> None:
+def _print(cluster: ClusterSpec, load: Workload, fitting: tuple[Fitting, ...], misfits: tuple[Misfit, ...]) -> None:
     from sizewell.cli.documents import deployment_object
 
     print_json(
@@ -131,7 +132,9 @@ def _print(cluster: ClusterSpec, context: float, fitting: tuple[Fitting, ...], m
         {
             "gpu": cluster.gpu.key,
             "gpus": cluster.gpus,
-            "context_tokens": context,
+            "context_tokens": load.context_tokens,
+            "input_tokens": load.input_tokens,
+            "answer_tokens": load.answer_tokens,
             "fitting": [
                 {
                     "model": each.model.name,

@@ -57,7 +57,7 @@ def warn(launch: Launch, given: Mapping[str, Any]) -> None:
     from sizewell.deployer.images import image_caution
     from sizewell.deployer.llama_cpp import room_caution
     from sizewell.deployer.slurm_time import short_of_time
-    from sizewell.planner.support import unsupported
+    from sizewell.planner.support import parts_a_block, unsupported
 
     target, asked = given["target"], launch.deployment
     if target == "slurm" and (warning := short_of_time(launch)):
@@ -69,6 +69,9 @@ def warn(launch: Launch, given: Mapping[str, Any]) -> None:
     if warning := room_caution(launch):
         talk(f"warning: {warning}")
     if why := unsupported(asked.model, asked.weight_format, asked.engine, asked.cluster.gpu, asked=True):
+        talk(f"warning: {why}; a plan would reject this")
+    broken = (parts_a_block(asked.model, asked.weight_format, asked.engine, pool.parallelism) for pool in asked.pools)
+    if why := next(filter(None, broken), ""):
         talk(f"warning: {why}; a plan would reject this")
     _warn_of_code(launch, given["trust_remote_code"])
 

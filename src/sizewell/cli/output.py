@@ -152,5 +152,7 @@ def amount(value: float) -> str:
 
 
 def spread(figure: Figure) -> str:
-    """Return seconds with their interval and where they come from."""
+    """Return seconds with their interval and where they come from; a queue that never ends has no interval."""
+    if not isfinite(figure.low):
+        return f"{duration(figure.value)} [no interval, {figure.provenance}]"
     return f"{duration(figure.value)} [{duration(figure.low)}–{duration(figure.high)}, {figure.provenance}]"

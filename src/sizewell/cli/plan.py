@@ -122,7 +122,7 @@ def _restated(answer: Answer, plans: Sequence[Plan], given: dict[str, Any]) -> s
 
     if not plans:
         return ""
-    return explain_command(plans[0].deployment, answer.question.workload, given["model"], given["assume"])
+    return explain_command(plans[0].deployment, answer.question, given["model"], given["assume"])
 
 
 def _question(ctx: click.Context, given: dict[str, Any]) -> Question:

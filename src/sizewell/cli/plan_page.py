@@ -97,11 +97,18 @@ def best_lines(plan: Plan, name: str = "BEST") -> tuple[str, ...]:
         f"TTFT {spread(service.ttft_s)}, TPOT {spread(service.tpot_s)}, E2E {spread(service.e2e_s)}; "
         f"{amount(service.tokens_per_s_per_user)} tokens/s per user; bound by {service.bound_by}",
         f"memory of one {gpu}: weights {gib(memory.weight_bytes)}, other {gib(memory.other_bytes)}, KV cache "
-        f"{gib(memory.kv_bytes)} GiB = {memory.kv_tokens:,.0f} tokens, {memory.max_concurrency:,.0f} full requests",
+        f"{gib(memory.kv_bytes)} GiB{_held(plan)}",
         *(rehearsal_lines(plan.rehearsal) if plan.rehearsal else ()),
         price,
         f"accuracy kept: {quality} ({plan.recovery_source.partition(';')[0]})",
     )
+
+
+def _held(plan: Plan) -> str:
+    """Return what the cache of a replica holds; ranks of data-parallel attention have one each."""
+    memory, ranks = plan.memory, plan.deployment.pools[-1].parallelism.dp
+    said = f"{memory.kv_tokens:,.0f} tokens, {memory.max_concurrency:,.0f} full requests"
+    return f" = {said}" if ranks == 1 else f"; on {ranks} data-parallel ranks {said}"
 
 
 def detail_lines(plan: Plan) -> Iterator[str]:

@@ -29,7 +29,7 @@ from sizewell.planner.question import Question
 from sizewell.planner.rehearsal import Playing, Rehearsal, rehearse
 from sizewell.planner.search import answer
 from sizewell.planner.simulated_means import with_simulated_means
-from sizewell.planner.stated import Stated, stated_deployment
+from sizewell.planner.stated import Stated, stated_deployment, within_cache
 from sizewell.planner.step_table import Lengths
 from sizewell.planner.support import unsupported
 from sizewell.simulator.facts import Router
@@ -173,17 +173,18 @@ def stated_on(
     """Return the deployment of a model on `8xh200` or a cluster, what is left open as an engine or a plan would.
 
     Where no context length is stated, it suffices for the workload and for `least_context_tokens`, as far as the
-    model goes.
+    model goes, and is no longer than the cache holds.
     """
     place = machine(on) if isinstance(on, str) else on
     spec = read_model(model) if isinstance(model, str) else model
     formats = replace(setup.formats, weight=parse_weight_format(setup.formats.weight))
     runs = read_named_engine(setup.engine) if setup.engine != "auto" else _usual_engine(spec, formats.weight, place)
     stated = setup.stated.serving(spec, workload)
-    if setup.stated.max_model_len_tokens is None:
-        longest = max(stated.max_model_len_tokens or 0, min(least_context_tokens, spec.max_context_tokens))
-        stated = replace(stated, max_model_len_tokens=longest)
-    return stated_deployment(spec, place, runs, formats, stated)
+    if setup.stated.max_model_len_tokens is not None:
+        return stated_deployment(spec, place, runs, formats, stated)
+    least = min(least_context_tokens, spec.max_context_tokens)
+    stated = replace(stated, max_model_len_tokens=max(stated.max_model_len_tokens or 0, least))
+    return within_cache(stated_deployment(spec, place, runs, formats, stated), max(workload.context_tokens, least))
 
 
 def _usual_engine(model: ModelSpec, weight_format: str, place: ClusterSpec) -> EngineSpec:
@@ -213,6 +214,8 @@ def explain_deployment(deployment: Deployment, workload: Workload, slo: Slo = NO
         playing = Playing(memories=tuple(ledgers), efficiencies=efficiencies, code=CodeFolder.usual())
         rehearsal = rehearse(deployment, workload, given, slo, playing)
         given = with_simulated_means(given, rehearsal).recounted(deployment.pools[-1].replicas)
+        if workload.users is None:
+            given = replace(given, saturated=rehearsal.overloads)
         step = step_account(deployment, lengths, given.sequences_per_replica, efficiencies)
     return Explanation(
         deployment=deployment, workload=workload, memory=memory, served=given, step=step,

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sizewell.cli.output import WIDTH
 
 if TYPE_CHECKING:
+    from sizewell.planner.question import Limits, Question
     from sizewell.specs.deployment import Deployment, EngineSettings
     from sizewell.traffic.workload import Workload
 
 
-def explain_command(deployment: Deployment, workload: Workload, model: str, assume: Sequence[str] = ()) -> str:
-    """Return `sizewell explain …` for a deployment, in lines a shell joins again.
+def explain_command(deployment: Deployment, question: Question, model: str, assume: Sequence[str] = ()) -> str:
+    """Return `sizewell explain …` for a deployment that answers a question, in lines a shell joins again.
 
     `model` and `assume` are taken as they were typed.
     """
     facts = [word for fact in assume for word in ("--assume", fact)]
-    return _folded(["sizewell", "explain", model, *facts, *deployment_words(deployment), *_load(workload)])
+    load = [*_load(question.workload), *_limits(question.limits)]
+    return _folded(["sizewell", "explain", model, *facts, *deployment_words(deployment), *load])
 
 
 def deployment_words(deployment: Deployment) -> list[str]:
@@ -99,6 +102,13 @@ def _load(workload: Workload) -> Iterator[str]:
         yield from ("--shared-prefix", _number(workload.shared_prefix_tokens))
     if workload.growth != 1:
         yield from ("--growth", _number(workload.growth))
+
+
+def _limits(limits: Limits) -> Iterator[str]:
+    """Yield the limits by which headroom is told; `explain` binds means, and none where another statistic was bound."""
+    if limits.slo.statistic == "mean":
+        for name, limit in replace(limits.slo, tpot_s=limits.tpot_s).limits.items():
+            yield from (f"--{name}", f"{limit!r}s")
 
 
 def _number(value: float) -> str:

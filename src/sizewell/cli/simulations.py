@@ -30,6 +30,8 @@ IN_STEP = (
     "users begin together and ask for the same, so they keep in step and wait for each other's prompts; "
     "--length-sigma 0.5 parts them, and plan and explain let them begin one after the other"
 )
+SETTLED = 5
+"""Requests offered for each that is in flight from which on those that came while a server filled weigh little."""
 LITTLE = 10_000
 """Work up to which compiling costs more than it saves; plain and compiled code give the same run."""
 
@@ -84,9 +86,26 @@ class Simulation:
         rules = () if name in get_args(Scheduler) else (f"{name} schedules by the rules of vllm, which are simulated",)
         if self.offered.requests.keep_step:
             rules = (*rules, IN_STEP)
+        if filling := self._filling:
+            rules = (*rules, filling)
         if any(pool.settings.by_priority for pool in self.deployment.pools) or (priority == priority[0]).all():
             return rules
         return (*rules, "the requests' priorities say nothing: without --by-priority who came first is served first")
+
+    @property
+    def _filling(self) -> str:
+        """That many of the requests of an open loop met a server that was still filling, or nothing."""
+        rate, count = self.offered.rate_per_s, len(self.offered.requests)
+        felt = self.score.e2e.mean_s if self.score else None
+        if not rate or not felt or self.overload or self.offered.source != "flags" or self.offered.until_s < inf:
+            return ""
+        at_once = rate * felt
+        if count >= SETTLED * at_once:
+            return ""
+        return (
+            f"{at_once:,.0f} requests are in flight at this rate and {count:,} were offered to a server that was still "
+            f"filling: --requests {float(f'{2 * SETTLED * at_once:.1g}'):.0f} shows the load once it has settled"
+        )
 
     @property
     def fits(self) -> bool:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sizewell.traffic.workload import Workload
 
 DEFAULT_REQUESTS = 1000
+ROUNDS, MOST_REQUESTS = 4, 1_000_000
+"""Requests of each user of a closed loop, so that all are there for most of it, and the most so offered unasked."""
 ARRIVALS = ("poisson", "constant", "at-once")
 DESCRIBED = (
     "users", "input", "answer", "think", "shared_prefix", "growth", "arrivals", "burstiness", "length_sigma",
@@ -79,7 +81,7 @@ class Offered:
 def traffic_flags() -> Decorator:
     """Return the flags that say how many requests come, when, and how alike they are."""
     return stack(
-        quantity("--requests", COUNT, f"Requests to offer [{DEFAULT_REQUESTS}, or all of a trace]."),
+        quantity("--requests", COUNT, f"Requests to offer [{DEFAULT_REQUESTS}, {ROUNDS} a user, or all of a trace]."),
         quantity("--duration", DURATION, "Offer requests for so long, instead of a number."),
         quantity("--until", DURATION, "Stop then; what was due and is not served counts as unfinished."),
         quantity("--seed", SEED, "Seed of everything drawn at random [0]."),
@@ -103,11 +105,19 @@ def _described(ctx: click.Context, given: Mapping[str, Any]) -> Offered:
     from sizewell.traffic.offer import offer, requests_within
 
     traffic = _shaped(offered_traffic(ctx, workload_of(ctx, given)), _shape(ctx, given))
-    count = given["requests"] or DEFAULT_REQUESTS
+    count = given["requests"] or _enough(traffic.arrivals)
     if given["duration"] is not None:
         count = requests_within(traffic, given["duration"])
     seed = given["seed"] or 0
     return Offered(requests=offer(traffic, count, seed), seed=seed, notes=_busiest_only(traffic.arrivals, count))
+
+
+def _enough(arrivals: Arrivals) -> int:
+    """Return how many requests are offered unasked: fewer than a closed loop has users would be a smaller load."""
+    from sizewell.traffic.arrivals import Window
+
+    people = arrivals.concurrency if isinstance(arrivals, Window) else 0
+    return max(DEFAULT_REQUESTS, min(ROUNDS * people, MOST_REQUESTS))
 
 
 def _busiest_only(arrivals: Arrivals, requests: int) -> tuple[str, ...]:

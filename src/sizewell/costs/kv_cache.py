@@ -53,6 +53,18 @@ class CacheLayout:
             for kind, groups in zip(self.kinds, self.groups, strict=True)
         )
 
+    def decoding_blocks(self, context_tokens: int) -> int:
+        """Return the blocks a sequence holds while it decodes: those behind a window were given back with its prompt.
+
+        Where nothing is given back (`flat`) they are those it was admitted with.
+        """
+        if self.rules.style == "flat":
+            return self.request_blocks(context_tokens)
+        return sum(
+            groups * self._kind_blocks(kind, context_tokens, 1 + self.rules.speculative_tokens)
+            for kind, groups in zip(self.kinds, self.groups, strict=True)
+        )
+
     def request_bytes(self, context_tokens: int) -> float:
         """Return the bytes a sequence of `context_tokens` takes in all layers, whole blocks of each."""
         return sum(kind.layers * self._kind_bytes(kind, context_tokens) for kind in self.kinds)
@@ -62,15 +74,16 @@ class CacheLayout:
             return kind.state_bytes * self.rules.state_blocks
         return self._kind_blocks(kind, context_tokens) * self.block_tokens * kind.token_bytes
 
-    def _kind_blocks(self, kind: CacheKind, context_tokens: int) -> int:
+    def _kind_blocks(self, kind: CacheKind, context_tokens: int, in_flight_tokens: int | None = None) -> int:
         rules, in_block = self.rules, self._tokens_in_block(kind)
+        ahead = rules.in_flight_tokens if in_flight_tokens is None else in_flight_tokens
         if kind.kind == "state":
             return rules.state_blocks
         if kind.kind == "window":
-            seen = min(kind.span_tokens - 1 + rules.in_flight_tokens, context_tokens)
+            seen = min(kind.span_tokens - 1 + ahead, context_tokens)
             return ceil(seen / in_block) + 1
         if kind.kind == "chunk":
-            seen = min(kind.span_tokens + rules.in_flight_tokens, context_tokens)
+            seen = min(kind.span_tokens + ahead, context_tokens)
             return ceil(seen / in_block)
         return ceil(context_tokens / in_block)
 

@@ -12,8 +12,9 @@ from math import ceil
 from sizewell.deployer.launch import Flag, Launch, Variable
 from sizewell.deployer.remote_code import trusted
 from sizewell.deployer.terms import Terms, spoken
-from sizewell.planner.support import SGLANG_EQUAL_CUTS
+from sizewell.planner.support import AITER_ON, SGLANG_EQUAL_CUTS
 from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
+from sizewell.specs.engine import AMPERE
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.kv_format import parse_kv_format
 
@@ -96,8 +97,7 @@ def _formats(launch: Launch) -> Iterator[Flag]:
             raise BadInputError(f"sglang keeps no {kv} cache: choose auto or one of {', '.join(KV_WORDS)}")
         yield Flag(name="--kv-cache-dtype", value=KV_WORDS[kv], why="format of the KV cache, as priced")
     if stored == "awq-int4":
-        kernels = "moe_wna16" if model.is_moe else "awq_marlin"
-        yield Flag(name="--quantization", value=kernels, why="kernels for 4-bit weights")
+        yield Flag(name="--quantization", value=_awq_kernels(launch), why="kernels for 4-bit weights")
         yield Flag(name="--dtype", value="half", why="AWQ kernels multiply in fp16")
     elif weights in QUANTIZATION:
         yield Flag(name="--quantization", value=QUANTIZATION[weights], why="kernels for the weights, as priced")
@@ -106,6 +106,14 @@ def _formats(launch: Launch) -> Iterator[Flag]:
         yield Flag(name="--speculative-num-steps", value=str(drafts), why="tokens drafted, one after the other")
         yield Flag(name="--speculative-eagle-topk", value="1", why="a chain of drafts, no tree, as priced")
         yield Flag(name="--speculative-num-draft-tokens", value=str(drafts + 1), why="the drafts and the token before")
+
+
+def _awq_kernels(launch: Launch) -> str:
+    """Return what multiplies 4-bit weights: those made for an Ampere run on none before it and on no other maker's."""
+    gpu = launch.deployment.cluster.gpu
+    if gpu.vendor != "nvidia" or float(gpu.compute_capability or 0) < AMPERE:
+        return "awq"
+    return "moe_wna16" if launch.deployment.model.is_moe else "awq_marlin"
 
 
 def _host_cache(launch: Launch) -> Iterator[Flag]:
@@ -166,7 +174,7 @@ FOLLOWER: Flag | None = None
 
 def environment(launch: Launch) -> Iterator[Variable]:
     """Yield the variables the engine reads."""
-    if launch.deployment.cluster.gpu.vendor == "amd":
+    if launch.deployment.cluster.gpu.architecture in AITER_ON:
         yield Variable(name="SGLANG_USE_AITER", value="1", why="AMD's own kernels")
 
 

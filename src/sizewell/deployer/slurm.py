@@ -124,6 +124,8 @@ def directives(launch: Launch, room: Room) -> Iterator[str]:
 def _start_node(launch: Launch) -> list[str]:
     several = launch.nodes > 1
     ray = several and launch.site.slurm.launcher == "ray"
+    # Before what joins nodes, which asks for an engine that does: its words refuse the others in a line.
+    engine = shell.engine_array(words.program(launch), words.flags(launch), "  ")
     return [
         "",
         "# What every node runs; a step of its own starts it.",
@@ -134,7 +136,7 @@ def _start_node(launch: Launch) -> list[str]:
         *style(launch),
         *shell.exports(words.environment(launch), "  "),
         *_key(launch),
-        *shell.engine_array(words.program(launch), words.flags(launch), "  "),
+        *engine,
         *_besides(launch, ray),
         slurm_script.RAY if ray else slurm_script.RUN,
         "}",
@@ -225,5 +227,5 @@ def read(files: Mapping[str, str]) -> Artefact:
         terms=terms,
         replicas=int(said.get("array", "0-0").partition("-")[2]) + 1,
         nodes=int(said["nodes"]),
-        gpus_per_node=int(said.get("gpus-per-node", terms.parallelism.gpus)),
+        gpus_per_node=int(said.get("gpus-per-node", terms.parallelism.gpus // int(said["nodes"]))),
     )

@@ -9,7 +9,7 @@ from math import inf
 from sizewell.deployer.launch import Flag, Launch, Variable
 from sizewell.deployer.remote_code import trusted
 from sizewell.deployer.terms import Terms, Words, spoken
-from sizewell.planner.support import VLLM_ANY_RATIO, VOLTA
+from sizewell.planner.support import AITER_ON, VLLM_ANY_RATIO
 from sizewell.specs.deployment import EngineSettings, Parallelism, PoolRole
 from sizewell.specs.encoding import BF16
 from sizewell.specs.engine import AMPERE
@@ -20,6 +20,8 @@ from sizewell.specs.release import release_numbers
 KV_WORDS = {"fp8": "fp8", "fp8_ds_mla": "fp8_ds_mla", "bf16": "bfloat16", "nvfp4": "nvfp4"}
 QUANTIZATION = {"awq-int4": "awq_marlin", "gptq-int4": "gptq_marlin", "fp8": "fp8"}
 """Weight formats a checkpoint does not announce clearly enough; the others are read from its own config."""
+TURING, MARLIN_ON_TURING = 7.5, (0, 14)
+"""Before, Marlin wanted an Ampere; AMD's accelerators take the names without it in every release."""
 KV_ROLES: Mapping[PoolRole, str] = {"prefill": "kv_producer", "decode": "kv_consumer"}
 SIDE_HOST, SIDE_PORT = "VLLM_NIXL_SIDE_CHANNEL_HOST", "VLLM_NIXL_SIDE_CHANNEL_PORT"
 """Where two engines agree before a cache travels; data-parallel ranks use the ports after it."""
@@ -30,6 +32,9 @@ DRAIN_S = 90
 CACHE_SIZE = "--kv-cache-memory-bytes"
 READY, READY_S = "VLLM_ENGINE_READY_TIMEOUT_S", 600
 """How long those who answer clients wait for the weights, and how long by default."""
+MISTRAL_ALONE, MISTRAL_FOUND = ("devstral", "magistral"), (0, 14)
+"""Parts of the names of checkpoints whose one tokenizer is Mistral's own, and the first of the releases read that finds
+it unasked."""
 ANY_MTP = (0, 11)
 """From here on one method name stands for the prediction layers of every model."""
 
@@ -50,6 +55,8 @@ def flags(launch: Launch) -> Iterator[Flag]:
     yield from _host_cache(launch)
     yield from _cache_size(launch)
     yield from _formats(launch)
+    if _asks_for_mistral(launch):
+        yield Flag(name="--tokenizer-mode", value="mistral", why="the checkpoint holds no other tokenizer")
     if launch.flags.knows("--shutdown-timeout"):
         yield Flag(name="--shutdown-timeout", value=str(DRAIN_S), why="running requests end before it stops")
     if site.reasoning_parser:
@@ -57,6 +64,11 @@ def flags(launch: Launch) -> Iterator[Flag]:
             yield Flag(name="--enable-reasoning", why="this release splits thinking from answers only when told so")
         yield Flag(name="--reasoning-parser", value=site.reasoning_parser, why="thinking apart from the answer")
     yield from trusted(launch)
+
+
+def _asks_for_mistral(launch: Launch) -> bool:
+    alone = any(part in launch.deployment.model.name.lower() for part in MISTRAL_ALONE)
+    return alone and release_numbers(launch.flags.release) < MISTRAL_FOUND
 
 
 def _cut(launch: Launch) -> Iterator[Flag]:
@@ -111,9 +123,7 @@ def _formats(launch: Launch) -> Iterator[Flag]:
             raise BadInputError(f"vllm keeps no {kv} cache: choose auto or one of {', '.join(KV_WORDS)}")
         yield Flag(name="--kv-cache-dtype", value=KV_WORDS[kv], why="format of the KV cache, as priced")
     if weights in QUANTIZATION:
-        kernels = (
-            QUANTIZATION[weights] if _capability(launch) > VOLTA else QUANTIZATION[weights].removesuffix("_marlin")
-        )
+        kernels = QUANTIZATION[weights] if _runs_marlin(launch) else QUANTIZATION[weights].removesuffix("_marlin")
         yield Flag(name="--quantization", value=kernels, why="kernels for the weights, as priced")
     if weights == "awq-int4":
         yield Flag(name="--dtype", value="float16", why="AWQ kernels multiply in fp16")
@@ -122,6 +132,11 @@ def _formats(launch: Launch) -> Iterator[Flag]:
     if drafts:
         said = json.dumps({"method": _method(launch), "num_speculative_tokens": drafts}, separators=(",", ":"))
         yield Flag(name="--speculative-config", value=said, why="drafts from the model's own prediction layers")
+
+
+def _runs_marlin(launch: Launch) -> bool:
+    least = TURING if release_numbers(launch.flags.release) >= MARLIN_ON_TURING else AMPERE
+    return launch.deployment.cluster.gpu.vendor == "nvidia" and _capability(launch) >= least
 
 
 def _capability(launch: Launch) -> float:
@@ -215,6 +230,7 @@ def environment(launch: Launch) -> Iterator[Variable]:
     """Yield the variables the engine reads."""
     if launch.deployment.cluster.gpu.vendor == "amd":
         yield Variable(name="SAFETENSORS_FAST_GPU", value="1", why="weights go to the accelerator directly")
+    if launch.deployment.cluster.gpu.architecture in AITER_ON:
         yield Variable(name="VLLM_ROCM_USE_AITER", value="1", why="AMD's own kernels")
         if launch.deployment.model.is_moe:
             yield Variable(name="VLLM_ROCM_USE_AITER_MOE", value="1", why="AMD's own kernels for experts")

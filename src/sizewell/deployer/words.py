@@ -34,6 +34,8 @@ def flags(launch: Launch) -> tuple[Flag, ...]:
         raise BadInputError("llama.cpp serves in order of arrival: leave --by-priority out")
     for flag in said:
         launch.flags.check(flag.name, takes_value=flag.takes_value)
+        if flag.value is not None:
+            launch.flags.check_value(flag.name, flag.value)
     return said
 
 

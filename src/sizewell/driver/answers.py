@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from stat import S_ISREG
 from types import TracebackType
 from typing import Any
 
@@ -39,6 +40,9 @@ class AnswerFile:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             raise BadInputError(f"{path}: cannot be written: {error.strerror}") from None
+        if not S_ISREG(os.fstat(self._file).st_mode):
+            os.close(self._file)
+            raise BadInputError(f"{path}: is no plain file: what is kept there is read again; name another")
         self.locked = _locked(self._file, path)
         _require_ours(self._file, path, 0)
         if empty:

@@ -13,6 +13,8 @@ from sizewell.driver.sse import DONE
 
 SAID_WHOLE = ("role", "finish_reason", "stop_reason", "id", "type")
 """Fields that come whole, and with some servers in every chunk."""
+ENDS_OF_RESPONSES = ("response.completed", "response.incomplete", "response.failed")
+"""Events of /v1/responses that carry the whole body; those before tell its pieces."""
 
 
 def chunk_of(data: bytes) -> dict[str, Any] | None:
@@ -32,7 +34,7 @@ def chunk_of(data: bytes) -> dict[str, Any] | None:
 def refuse_error(body: Mapping[str, Any]) -> None:
     """Raise ExchangeError where a body of status 200 is an error; its own code says whether to ask again."""
     error = body.get("error")
-    if not error and body.get("object") != "error":
+    if not error and body.get("object") != "error" and body.get("type") != "error":
         return
     said: Mapping[str, Any] = error if isinstance(error, dict) else body
     message = said.get("message") or str(error)
@@ -46,12 +48,16 @@ def _status(code: object) -> int:
 
 
 class Assembly:
-    """Collects chunks of chat or text completions, any number of choices; raises ExchangeError for one of no shape."""
+    """Collects chunks of completions, any number of choices, or events of a response.
+
+    Raises ExchangeError for one of no shape.
+    """
 
     def __init__(self) -> None:
         self._head: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
         self._usage: dict[str, Any] | None = None
+        self._response: dict[str, Any] | None = None
         self._done = False
 
     def add(self, chunk: dict[str, Any] | None) -> None:
@@ -59,6 +65,8 @@ class Assembly:
         if chunk is None:
             self._done = True
             return
+        if chunk.get("type") in ENDS_OF_RESPONSES:
+            self._response = dict(_object(chunk.get("response")))
         for name in ("id", "object", "model", "created", "system_fingerprint"):
             if chunk.get(name) is not None:
                 self._head.setdefault(name, chunk[name])
@@ -70,6 +78,8 @@ class Assembly:
 
     def body(self) -> dict[str, Any]:
         """Return the whole body; raises ExchangeError for a stream that ended before its answer did."""
+        if self._response is not None:
+            return self._response
         ended = self._choices and all(choice.ended for choice in self._choices.values())
         if not (ended or (self._done and self._choices)):
             raise ExchangeError("truncated", "the stream ended before the answer did")

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from sizewell.driver.client import Client
 from sizewell.driver.endpoints import Endpoint, least_busy
-from sizewell.driver.exchange import Reply, ask
+from sizewell.driver.exchange import ask
 from sizewell.driver.failures import Backoff, ExchangeError
 from sizewell.driver.progress import Progress
 from sizewell.driver.prompts import Prompt
+from sizewell.driver.replies import Reply
 
 FEWEST_UNREACHABLE = 20
 """Attempts in a row that reached no server at all before the batch stops instead of using up every prompt's tries."""
@@ -241,12 +242,7 @@ def count_reply(progress: Progress, reply: Reply) -> None:
     progress.with_reasoning += thought
     progress.without_reasoning += not thought
     progress.lost_reasoning += not thought and reply.usage.think_tokens > 0
-    progress.unclosed += thought and not reply.parts.answer and not _calls(reply)
-
-
-def _calls(reply: Reply) -> bool:
-    first = reply.body["choices"][0]
-    return bool((first.get("message") or {}).get("tool_calls"))
+    progress.unclosed += thought and not reply.parts.answer and not reply.calls
 
 
 async def watch(progress: Progress, every_s: float, say: Callable[[str], None]) -> None:

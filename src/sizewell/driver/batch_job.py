@@ -15,9 +15,9 @@ from sizewell.driver.answers import AnswerFile, read_answers
 from sizewell.driver.batch import Batch, Files, Sending, watch
 from sizewell.driver.client import Client, opened, require_room
 from sizewell.driver.endpoints import Endpoint
-from sizewell.driver.exchange import Usage
 from sizewell.driver.progress import Progress
 from sizewell.driver.prompts import Asking, Prompt, Prompts, Row, Shard, prompts_of
+from sizewell.driver.replies import Usage
 from sizewell.driver.servers import USUAL_WINDOW, said_window, served_models, the_model
 from sizewell.specs.address import Secret
 from sizewell.specs.errors import UnreachableError

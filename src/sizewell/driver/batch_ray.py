@@ -23,9 +23,9 @@ from sizewell.driver.batch import Batch, Files, Sending, count_reply
 from sizewell.driver.batch_job import BatchJob, Opened, Outcome, Say, completed, opened_batch
 from sizewell.driver.client import opened
 from sizewell.driver.endpoints import Endpoint
-from sizewell.driver.exchange import reply_of
 from sizewell.driver.progress import Progress
 from sizewell.driver.prompts import Prompt
+from sizewell.driver.replies import reply_of
 from sizewell.specs.address import Secret
 from sizewell.specs.errors import UnreachableError
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from math import nan
 from typing import Any
 
-from sizewell.driver.exchange import Usage
 from sizewell.driver.gates import Gate
-from sizewell.driver.imported import MOST_ERROR_CHARACTERS, Imported, as_imported, failed_status
+from sizewell.driver.imported import MOST_ERROR_CHARACTERS, Imported, as_imported, as_stated, failed_status
 from sizewell.driver.recording import Recording
+from sizewell.driver.replies import Usage
+from sizewell.driver.summaries import guidellm_figures
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.run import FAILED, OK, UNFINISHED
 
@@ -22,15 +23,21 @@ KINDS = (("successful", OK), ("errored", FAILED), ("incomplete", UNFINISHED))
 def from_guidellm(found: Mapping[str, Any]) -> tuple[Imported, ...]:
     """Return the loads of a GuideLLM report; it keeps first and last token of a request, and when it was to start.
 
-    A report that keeps a sample of its requests says so in a gate: its times hold, its throughput does not.
+    Of a report that keeps a sample of its requests, the figures of all are taken; where it has none, a gate says what
+    share it is: its times hold, its throughput does not.
     """
     loads = []
     for number, load in enumerate(found["benchmarks"]):
         closed = _strategy(load).get("type_") in CLOSED
+        sampled = tuple(_sampled(load))
+        if "metrics" in load and "duration" in load and not all(gate.held for gate in sampled):
+            at_once, rate = (_at_once(load), None) if closed else (None, _strategy(load).get("rate"))
+            loads.append(as_stated("GuideLLM", guidellm_figures(load), concurrency=at_once, rate=rate))
+            continue
         rows = [_row(one, status, closed) for kind, status in KINDS for one in load["requests"].get(kind) or ()]
         if rows:
             read = as_imported("GuideLLM", _label(load, number), rows, gaps_known=False)
-            loads.append(replace(read, concurrency=_at_once(load) if closed else None, gates=tuple(_sampled(load))))
+            loads.append(replace(read, concurrency=_at_once(load) if closed else None, gates=sampled))
     if not loads:
         raise BadInputError("the GuideLLM report holds no request: write it with all requests kept")
     return tuple(loads)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 from sizewell.driver.gates import Gate
 from sizewell.driver.recording import REFUSALS, Recording, as_run
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.run import FAILED, REJECTED, UNFINISHED, Run
+from sizewell.traffic.stated import Stated
 
 MOST_ERROR_CHARACTERS = 300
 STATUS = re.compile(r"HTTP Error (\d{3})|'(\d{3}) [A-Z]")
@@ -21,6 +22,8 @@ class Imported:
     """One load another tool measured: its raw times, the run they make, and what the file itself makes doubtful.
 
     `concurrency`: requests in flight of a closed loop; None of an open one, and where the file does not say.
+    `stated`: the tool's figures where the file holds no request, and so no rows; `rate`: at which they came, infinite
+    for all at once.
     """
 
     tool: str
@@ -29,12 +32,27 @@ class Imported:
     recordings: tuple[Recording, ...]
     concurrency: int | None = None
     gates: tuple[Gate, ...] = ()
+    stated: Stated | None = None
+    rate: float | None = None
 
 
 def failed_status(words: str) -> int:
     """Return whether a server refused a request, or it failed, by what a tool says of it."""
     found = STATUS.search(words)
     return REJECTED if found and int(found[1] or found[2]) in REFUSALS else FAILED
+
+
+def as_stated(tool: str, stated: Stated, *, concurrency: int | None, rate: float | None) -> Imported:
+    """Return a load of which only figures are known; a bound of connections under a rate is no load.
+
+    `rate` is infinite where all came at once; where nobody says what was offered, it came as it was served.
+    """
+    closed = concurrency if concurrency and not isfinite(rate or inf) else None
+    paced = None if closed else rate or stated.offered / stated.window_s
+    return Imported(
+        tool=tool, label=str(closed) if closed else f"{paced:.3g}/s", run=as_run([]), recordings=(),
+        concurrency=closed, stated=stated, rate=paced,
+    )  # fmt: skip
 
 
 def as_imported(tool: str, label: str, rows: list[Recording], *, gaps_known: bool = True) -> Imported:

@@ -13,19 +13,22 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from sizewell.driver.exchange import Usage
 from sizewell.driver.guidellm import from_guidellm
 from sizewell.driver.imported import MOST_ERROR_CHARACTERS, Imported, as_imported, failed_status
 from sizewell.driver.recording import REFUSALS, Recording
+from sizewell.driver.replies import Usage
+from sizewell.driver.summaries import SUMMARIES
 from sizewell.driver.vllm_bench import from_vllm_bench
 from sizewell.specs.errors import BadInputError
 from sizewell.traffic.run import FAILED, OK, REJECTED, UNFINISHED
 
 MOST_FILE_BYTES = 2 * 2**30
 UNKNOWN = (
-    "is no result with raw times: give what `vllm bench serve --save-detailed` saved, GuideLLM's JSON report, AIPerf's "
-    "profile_export.jsonl or inference-perf's per_request_lifecycle_metrics.json"
+    "is no result of a load on a server: give what `vllm bench serve --save-result` saved (with --save-detailed each "
+    "request's times), SGLang's bench_serving, GuideLLM's JSON report, AIPerf's or GenAI-Perf's profile_export, "
+    "inference-perf's lifecycle_metrics.json or an llm-d Benchmark Report, as JSON"
 )
+MOST_TIMES_A_TOKEN = 1.5
 SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
 
 
@@ -119,7 +122,9 @@ def _metric_s(said: Mapping[str, Any], *names: str) -> float | None:
 
 def from_inference_perf(found: Sequence[Mapping[str, Any]]) -> tuple[Imported, ...]:
     """Return the load of inference-perf's per_request_lifecycle_metrics.json, of this version or older ones."""
-    return (as_imported("inference-perf", "inference-perf", [_inference_perf_row(one) for one in found]),)
+    rows = [_inference_perf_row(one) for one in found]
+    each = all(len(one.token_s) > 2 or one.output_tokens <= 2 for one in rows if one.status == OK)
+    return (as_imported("inference-perf", "inference-perf", rows, gaps_known=each),)
 
 
 def _inference_perf_row(one: Mapping[str, Any]) -> Recording:
@@ -129,6 +134,8 @@ def _inference_perf_row(one: Mapping[str, Any]) -> Recording:
     usage = streamed.get("server_usage") or {}
     times = [float(at) for at in streamed.get("chunk_times") or streamed.get("output_token_times") or ()]
     tokens = int(usage.get("completion_tokens") or streamed.get("output_tokens") or len(times))
+    if len(times) > MOST_TIMES_A_TOKEN * tokens:  # older versions took the time of every line, blank ones too
+        times = [times[0], times[-1]]
     error = one.get("error") or ""
     words = f"{error.get('error_type')}: {error.get('error_msg')}" if isinstance(error, Mapping) else str(error)
     return Recording(
@@ -176,5 +183,6 @@ READERS: tuple[tuple[Callable[[Any], bool], Callable[[Any], tuple[Imported, ...]
     (_object_with("metadata", "metrics"), lambda found: from_aiperf([found])),
     (_rows_with("metadata", "metrics"), from_aiperf),
     (_rows_with("start_time", "end_time", "info"), from_inference_perf),
+    *((_object_with(*names), reader) for names, reader in SUMMARIES),
 )
 """How the file of each tool is recognised, and who reads it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from sizewell.driver.exchange import Usage
+from sizewell.driver.replies import Usage
 
 RATE_WINDOW_S = 60.0
 

@@ -10,21 +10,30 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from sizewell.driver.prompts import CHAT, COMPLETIONS, PATHS, Row
+from sizewell.driver.json_prompts import (
+    ID_COLUMNS,
+    PROMPT_COLUMNS,
+    REQUEST_FIELDS,
+    SYSTEM_COLUMNS,
+    json_rows,
+    messages,
+    parsed,
+    plain_name,
+    value_of,
+)
+from sizewell.driver.prompts import Row
 from sizewell.specs.errors import BadInputError
 
 Dialect = Literal["openai", "tagged", "csv", "lines"]
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
-PROMPT_COLUMNS = ("prompt", "content", "user_prompt", "question", "text")
-ID_COLUMNS = ("custom_id", "question_tag", "id", "tag")
-SYSTEM_COLUMNS = ("system_prompt", "system")
 MOST_FILE_BYTES = 4 * 2**30
 MOST_FIELD_CHARACTERS = 2**31 - 1
 """The most the reader of CSV can be told; its own limit of 131,072 is less than a prompt of 50,000 tokens."""
 DELIMITERS = ",;\t"
 GZIP_BEGINS, UTF16_BEGINS = b"\x1f\x8b", (b"\xff\xfe", b"\xfe\xff")
+OTHER_PACKERS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"(\xb5/\xfd": "zstd", b"7z\xbc": "7z"}
 STDIN = Path("-")
 
 
@@ -32,14 +41,14 @@ def read_rows(path: Path, dialect: Dialect | None = None) -> list[Row]:
     """Return the rows of a file, or of standard input, whose name is `-`.
 
     `openai`: a JSON object a line, OpenAI Batch (`custom_id`, `url`, `body`) or `{"prompt": …}` or `{"messages": …}`;
-    `tagged`: one JSON object `{system_prompt, user_prompts: [{question_tag, content}]}`; `csv`: a head with one of the
-    columns prompt, content, user_prompt, question, text, cells parted by comma, semicolon or tab; `lines`: a prompt a
-    line, blank ones left out. A file packed by gzip is unpacked.
+    `tagged`: a JSON object `{system_prompt, user_prompts: [{question_tag, content}]}`; either may be one document, a
+    list too; `csv`: a head with one of the columns prompt, content, user_prompt, question, text, cells parted by comma,
+    semicolon or tab; `lines`: a prompt a line, blank ones left out. A file packed by gzip is unpacked.
     Raises BadInputError naming file and line, also for a file without any prompt.
     """
     text = _text(path)
     kind = dialect or _dialect(path, text)
-    readers = {"openai": _openai, "tagged": _tagged, "csv": _csv, "lines": _lines}
+    readers = {"openai": _json, "tagged": _json, "csv": _csv, "lines": _lines}
     name = "standard input" if path == STDIN else str(path)
     rows = list(readers[kind](name, text))
     if not rows:
@@ -56,11 +65,14 @@ def _text(path: Path) -> str:
         raise BadInputError(f"{path}: cannot be read: {error.strerror}") from None
     if data.startswith(GZIP_BEGINS):
         data = _unzipped(path, data)
+    coding, named = ("utf-16", "UTF-16") if data.startswith(UTF16_BEGINS) else ("utf-8-sig", "UTF-8")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode(coding)
     except UnicodeDecodeError as error:
-        coded = "UTF-16" if data.startswith(UTF16_BEGINS) else "WINDOWS-1252"
-        said = f"is not UTF-8 at byte {error.start}: convert it, perhaps with iconv -f {coded} -t UTF-8"
+        packer = next((name for begins, name in OTHER_PACKERS.items() if data.startswith(begins)), None)
+        if packer is not None:
+            raise BadInputError(f"{path}: is packed by {packer}: unpack it, or pack it by gzip") from None
+        said = f"is not {named} at byte {error.start}: convert it, perhaps with iconv -f WINDOWS-1252 -t UTF-8"
         raise BadInputError(f"{path}: {said}") from None
 
 
@@ -88,70 +100,12 @@ def _dialect(path: Path, text: str) -> Dialect:
     suffix = _without_gz(path).suffix.lower()
     if suffix in (".csv", ".tsv") or (path == STDIN and _delimiter(text) is not None):
         return "csv"
-    begins = text.lstrip()[:1]
-    if begins != "{":
-        if suffix in (".json", ".jsonl") and begins:
-            hint = "a list: write an object a line (jq -c .[])" if begins == "[" else "no JSON object at its start"
-            raise BadInputError(f"{path}: holds {hint}; --dialect lines sends it line by line")
-        return "lines"
-    first = next(line for line in _split(text) if line.strip())
-    try:
-        return "openai" if "user_prompts" not in json.loads(first) else "tagged"
-    except ValueError:
-        return "tagged"  # an object that goes on over several lines
-
-
-def _openai(name: str, text: str) -> Iterator[Row]:
-    for number, line in enumerate(_split(text), 1):
-        if line.strip():
-            place = f"{name}:{number}"
-            yield _openai_row(place, _object(place, line))
-
-
-def _openai_row(place: str, row: Mapping[str, Any]) -> Row:
-    if "body" not in row:
-        return _bare_row(place, row)
-    own_id = row.get("custom_id", "")
-    if not isinstance(own_id, str):
-        raise BadInputError(f"{place}: custom_id {str(own_id)[:40]!r} is no text")
-    url, body = row.get("url", CHAT), row["body"]
-    if row.get("method", "POST") != "POST" or url not in PATHS:
-        raise BadInputError(f"{place}: {row.get('method', 'POST')} {str(url)[:80]}: only POST to {' and '.join(PATHS)}")
-    if not isinstance(body, dict) or not ({"messages", "prompt"} & set(body)):
-        raise BadInputError(f"{place}: the body holds neither messages nor a prompt")
-    return Row(own_id=own_id, body=body, place=place, path=url)
-
-
-def _bare_row(place: str, row: Mapping[str, Any]) -> Row:
-    """Return a line without a body: its id may have any name a column has, and is no field of the request."""
-    named = next((name for name in ID_COLUMNS if name in row), "")
-    own_id = row.get(named, "")
-    if not isinstance(own_id, str | int):
-        raise BadInputError(f"{place}: {named} {str(own_id)[:40]!r} is neither text nor number")
-    own_id = str(own_id)
-    fields = {key: value for key, value in row.items() if key != named}
-    if isinstance(fields.get("messages"), list):
-        return Row(own_id=own_id, body=fields, place=place)
-    prompt = fields.pop("prompt", None)
-    if prompt is not None and not isinstance(prompt, str):
-        raise BadInputError(f"{place}: the prompt is no text: token ids go into a body, with url {COMPLETIONS}")
-    if prompt is None:
-        raise BadInputError(f"{place}: holds no body, no messages and no prompt")
-    return Row(own_id=own_id, body={"messages": _messages("", prompt), **fields}, place=place)
-
-
-def _tagged(name: str, text: str) -> Iterator[Row]:
-    whole = _object(name, text)
-    system, asked = whole.get("system_prompt") or "", whole.get("user_prompts")
-    if not isinstance(system, str) or not isinstance(asked, list):
-        raise BadInputError(f"{name}: give system_prompt as a text and user_prompts as a list")
-    for number, one in enumerate(asked, 1):
-        place = f"{name}: user_prompts {number}"
-        content = one.get("content") if isinstance(one, dict) else None
-        if not isinstance(content, str):
-            raise BadInputError(f"{place}: holds no content")
-        tag = one.get("question_tag")
-        yield Row(own_id="" if tag is None else str(tag), body={"messages": _messages(system, content)}, place=place)
+    begins, json_named = text.lstrip()[:1], suffix in (".json", ".jsonl")
+    if begins == "{" or (begins == "[" and json_named):
+        return "openai"
+    if json_named and begins:
+        raise BadInputError(f"{path}: holds no JSON object at its start; --dialect lines sends it line by line")
+    return "lines"
 
 
 def _csv(name: str, text: str) -> Iterator[Row]:
@@ -160,16 +114,21 @@ def _csv(name: str, text: str) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=parts, strict=True)
     try:
         prompt, tag, system = _columns(name, reader.fieldnames or ())
+        named = {plain_name(column): column for column in reader.fieldnames or ()}
+        said = {field: named[field] for field in REQUEST_FIELDS if field in named}
         for row in reader:
+            if not any(row.values()):
+                continue  # spreadsheets end their tables in rows of commas
             content = row[prompt]
             if not content:
                 raise BadInputError(f"{name}:{reader.line_num}: the column {prompt} is empty")
             if None in row:
-                said = f"more cells than the head has: put quotes around a text with {parts!r} in it"
-                raise BadInputError(f"{name}:{reader.line_num}: {said}")
-            messages = _messages((row[system] or "") if system else "", content)
+                more = f"more cells than the head has: put quotes around a text with {parts!r} in it"
+                raise BadInputError(f"{name}:{reader.line_num}: {more}")
+            asked = messages((row[system] or "") if system else "", content)
+            fields = {field: value_of(row[column]) for field, column in said.items() if row[column]}
             own_id = (row[tag] or "") if tag else ""
-            yield Row(own_id=own_id, body={"messages": messages}, place=f"{name}:{reader.line_num}")
+            yield Row(own_id=own_id, body={"messages": asked, **fields}, place=f"{name}:{reader.line_num}")
     except csv.Error as error:
         raise BadInputError(f"{name}: after line {reader.line_num}: {error}; is a quote left open?") from None
 
@@ -177,13 +136,13 @@ def _csv(name: str, text: str) -> Iterator[Row]:
 def _delimiter(text: str) -> str | None:
     """Return what parts the cells of a head that names the prompt; None where it parts none or names none."""
     head = text.partition("\n")[0].lower()
-    cells = {mark: [cell.strip(' "\r') for cell in head.split(mark)] for mark in DELIMITERS if mark in head}
+    cells = {mark: [plain_name(cell.strip(' "\r')) for cell in head.split(mark)] for mark in DELIMITERS if mark in head}
     return next((mark for mark, names in cells.items() if set(names) & set(PROMPT_COLUMNS)), None)
 
 
 def _columns(name: str, names: Sequence[str]) -> tuple[str, str | None, str | None]:
     """Return the columns of prompt, id and system prompt, as the head writes them."""
-    columns = [column.strip().lower() for column in names]
+    columns = [plain_name(column) for column in names]
     head = dict(zip(columns, names, strict=True))
     prompt, tag, system = (_column(head, known) for known in (PROMPT_COLUMNS, ID_COLUMNS, SYSTEM_COLUMNS))
     if prompt is None:
@@ -201,7 +160,27 @@ def _column(head: Mapping[str, str], known: tuple[str, ...]) -> str | None:
 def _lines(name: str, text: str) -> Iterator[Row]:
     for number, line in enumerate(_split(text), 1):
         if line.strip():
-            yield Row(own_id="", body={"messages": _messages("", line.strip())}, place=f"{name}:{number}")
+            yield Row(own_id="", body={"messages": messages("", line.strip())}, place=f"{name}:{number}")
+
+
+def _json(name: str, text: str) -> Iterator[Row]:
+    """Yield the rows of JSON lines, or of one document that goes on over several lines."""
+    first = next((line for line in _split(text) if line.strip()), "")
+    if not _is_json(first):
+        yield from json_rows(name, parsed(name, text))
+        return
+    for number, line in enumerate(_split(text), 1):
+        if line.strip():
+            place = f"{name}:{number}"
+            yield from json_rows(place, parsed(place, line))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _split(text: str) -> Iterator[str]:
@@ -211,18 +190,3 @@ def _split(text: str) -> Iterator[str]:
         yield text[start:end]
         start = end + 1
     yield text[start:]
-
-
-def _messages(system: str, content: str) -> list[dict[str, str]]:
-    said = [{"role": "system", "content": system}] if system else []
-    return [*said, {"role": "user", "content": content}]
-
-
-def _object(place: str, text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{place}: is no JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise BadInputError(f"{place}: is no JSON object")
-    return found

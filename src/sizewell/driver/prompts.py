@@ -11,8 +11,9 @@ from typing import Any
 
 from sizewell.specs.errors import BadInputError
 
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
-PATHS = (CHAT, COMPLETIONS)
+CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"
+ASKS: Mapping[str, str] = {CHAT: "messages", COMPLETIONS: "prompt", RESPONSES: "input", EMBEDDINGS: "input"}
+"""Where a batch asks, and the field of a body that says what."""
 SHORT_KEY = 16
 
 
@@ -52,6 +53,16 @@ class Asking:
     named: bool = False
     fields: Mapping[str, Any] = field(default_factory=dict)
 
+    def body(self, row: Row) -> dict[str, Any]:
+        """Return a row's body as it is sent; `max_tokens` has another name for responses, embeddings sample nothing."""
+        fields = dict(self.fields)
+        if row.path == EMBEDDINGS:
+            fields = {name: value for name, value in fields.items() if name not in ("max_tokens", "temperature")}
+        elif row.path == RESPONSES and "max_tokens" in fields:
+            fields["max_output_tokens"] = fields.pop("max_tokens")
+        body = {"model": self.model, **fields, **row.body}
+        return body | {"model": self.model} if self.named else body
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
@@ -76,9 +87,7 @@ def prompts_of(rows: Iterable[Row], asking: Asking) -> Prompts:
     times: Counter[str] = Counter()
     repeated = 0
     for row in rows:
-        body = {"model": asking.model, **asking.fields, **row.body}
-        if asking.named:
-            body["model"] = asking.model
+        body = asking.body(row)
         if row.own_id:
             prompt = _prompt(row.own_id, row.path, body)
             earlier = seen.setdefault(row.own_id, (prompt.key, row.place))

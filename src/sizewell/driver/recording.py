@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from sizewell.driver.exchange import Usage
 from sizewell.driver.failures import GIVEN_UP, ExchangeError
 from sizewell.driver.reasoning import TagStream, content_of, field_of
+from sizewell.driver.replies import Usage
 from sizewell.traffic.run import FAILED, OK, REJECTED, UNFINISHED, GapCounts, Run
 
 REFUSALS = (400, 401, 403, 404, 408, 413, 422, 429, 503)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sizewell.costs.batch import Floats
 from sizewell.planner.bill_of_materials import SERVER_HOST_BYTES, WORKER_HOST_BYTES
+from sizewell.planner.support import parts_a_block
 from sizewell.specs.deployment import Parallelism
-from sizewell.specs.engine import EngineName
+from sizewell.specs.engine import EngineSpec
 from sizewell.specs.hardware import ClusterSpec, GpuSpec, NodeSpec
 from sizewell.specs.model import ModelSpec
 
@@ -93,15 +94,19 @@ def nodes_of_two(replicas: tuple[Floats, Floats], gpus: tuple[int, int], gpus_pe
     return nodes + added
 
 
-def cuts(model: ModelSpec, max_gpus: int, engine: EngineName) -> tuple[Parallelism, ...]:
+def cuts(model: ModelSpec, max_gpus: int, engine: EngineSpec, weight_format: str) -> tuple[Parallelism, ...]:
     """Return every legal way to cut one replica over at most `max_gpus` accelerators.
 
     Data parallel attention is for models that route to experts (others use replicas); it excludes pipelines.
     llama.cpp gives each accelerator its own layers.
     """
     limit = min(max_gpus, MAX_GPUS_PER_REPLICA)
-    possible = (Parallelism(pp=pp) for pp in PIPELINE_SIZES) if engine == "llama.cpp" else _all_cuts(model)
-    return tuple(cut for cut in possible if cut.gpus <= limit and len(model.layers) >= cut.pp)
+    possible = (Parallelism(pp=pp) for pp in PIPELINE_SIZES) if engine.name == "llama.cpp" else _all_cuts(model)
+    return tuple(
+        cut
+        for cut in possible
+        if cut.gpus <= limit and len(model.layers) >= cut.pp and not parts_a_block(model, weight_format, engine, cut)
+    )
 
 
 def _all_cuts(model: ModelSpec) -> Iterator[Parallelism]:
@@ -115,17 +120,18 @@ def _all_cuts(model: ModelSpec) -> Iterator[Parallelism]:
 
 
 def machines(
-    nodes_by_gpu: Sequence[tuple[GpuSpec, Sequence[NodeSpec]]], *, every_count: bool, every_host: bool = False
-) -> tuple[Machine, ...]:
+    nodes_by_gpu: Sequence[tuple[GpuSpec, Sequence[NodeSpec]]],
+    *, bought: bool = False, every_count: bool = False, every_host: bool = False,
+) -> tuple[Machine, ...]:  # fmt: skip
     """Return each accelerator in each node kind, without machines that differ in name alone.
 
-    With `every_count` also nodes that are not full: bought machines cost by what is in them, rented ones do not. With
-    `every_host` also nodes that differ only in the machine around their accelerators.
+    With `every_count` also nodes that are not full, as those that are `bought`: they cost by what is in them, rented
+    ones do not. With `every_host` also nodes that differ only in the machine around their accelerators.
     """
     found: dict[tuple[object, ...], Machine] = {}
     for gpu, nodes in nodes_by_gpu:
-        for node in nodes:
-            for count in node.gpu_counts if every_count else (max(node.gpu_counts),):
+        for node in map(_as_sold, nodes) if bought else nodes:
+            for count in node.gpu_counts if bought or every_count else (node.max_gpus,):
                 held = node.holding(count)
                 wiring = (
                     gpu.key, count, node.scale_up.key, node.topology, node.scale_up_domain, node.scale_out.key,
@@ -133,3 +139,8 @@ def machines(
                 )  # fmt: skip
                 found.setdefault(wiring, Machine(gpu, held, count))
     return tuple(found.values())
+
+
+def _as_sold(node: NodeSpec) -> NodeSpec:
+    """Return a node as it can be bought: a part of a board is rented or shared, not sold."""
+    return replace(node, gpu_counts=(node.max_gpus,)) if node.on_one_board else node

@@ -17,6 +17,7 @@ from sizewell.planner.candidates import REPLICA_GRID, nodes_of
 from sizewell.planner.columns import Column, Mask, Rows, Shape, Variant, Yard
 from sizewell.planner.demand import Demand, position_of, value_at
 from sizewell.planner.nearest import Nearest
+from sizewell.planner.offloading import offloaded
 from sizewell.planner.question import Question
 from sizewell.planner.ranking import Ranking
 from sizewell.planner.reasons import bound_reason, context_reason, load_reason, memory_reason, speed_reason
@@ -35,8 +36,6 @@ SEQUENCE_LIMITS = (1024, 256, 64)
 SMALL_MEMORY_BYTES = 36e9
 TOKENS_PER_STEP = {True: 2048, False: 8192}
 """Token budget of a step on accelerators with little memory and on others: prompts wait less, steps last longer."""
-GIB, HOST_SHARE = 2**30, 0.8
-"""Steps in which weights are offloaded, and the share of host memory they may take."""
 TOKEN_BUDGETS = (2048, 4096, 8192, 16384)
 """Token budgets tried for the plans that are shown; the search itself uses one for each class of memory."""
 USABLE_RATE = 0.85
@@ -50,6 +49,7 @@ Memories = Sequence[tuple[RankMemory, Sequence[int]]]
 class Trial:
     """Tries cuts on the machines of a family; `nearest` keeps what was missing where nothing holds.
 
+    With `only_offloaded` it tries none whose weights fit: an engine that is preferred has those.
     `tight` are candidates whose replicas a limit on size, price or power counts, which are fewer than their means ask
     for: a play may still hold.
     """
@@ -62,6 +62,7 @@ class Trial:
     works: StepWorks
     rows: Rows
     nearest: Nearest
+    only_offloaded: bool = False
     tight: list[Column] = field(default_factory=list)
 
     @property
@@ -73,9 +74,10 @@ class Trial:
         """Yield the candidates of one cut that hold."""
         housed = self.rows[self.yard.houses(cut, self.question.limits.max_nodes)[self.rows]]
         for base, rows in self.bases(cut, housed):
-            yield from self.group(base, rows)
-            if self.question.offload:
-                yield from self._offloaded(base, rows)
+            if not self.only_offloaded:
+                yield from self.group(base, rows)
+            for there, few in offloaded(self, base, rows) if self.question.offload else ():
+                yield from self.group(there, few)
 
     def bases(self, cut: Parallelism, rows: Rows) -> Iterator[tuple[Variant, Rows]]:
         """Yield machines that are set up alike: by the token budget of a step and the cache format."""
@@ -105,20 +107,6 @@ class Trial:
         else:
             found, at = alone, 0
         return found.alone(at)
-
-    def _offloaded(self, base: Variant, rows: Rows) -> Iterator[Column]:
-        """Yield candidates that keep as little in host memory as makes room for one request of full length."""
-        sparse = replace(base.settings, max_num_seqs=SEQUENCE_LIMITS[-1])
-        memory = self.memories.memory(base.formats.kv, base.cut, sparse, base.engine)
-        needed = memory.layout.request_blocks(ceil(self.demand.context_tokens)) * memory.layout.bytes_per_block
-        totals = self.yard.memory_bytes[rows]
-        room = np.array([min(memory.kv_bytes(total, memory.safe_fraction(total))) for total in totals])
-        short = np.ceil((needed - room) / GIB) * GIB
-        host = self.yard.host_bytes_per_gpu[rows]
-        useful = (short > 0) & (short < memory.weight_bytes) & (short < host * HOST_SHARE)
-        for size in np.unique(short[useful]):
-            there = replace(base, settings=replace(base.settings, offload_bytes=float(size)))
-            yield from self.group(there, rows[useful & (short == size)])
 
     def group(self, base: Variant, rows: Rows, table: StepTable | None = None) -> Iterator[Column]:
         """Yield what holds under each limit on sequences, a lower one only where it makes room for more of them.
@@ -198,7 +186,7 @@ class Trial:
         needed = max(memory.layout.request_blocks(ceil(self.demand.context_tokens)), 1)
         whole = self.demand.users is not None or sets_room_aside(self.engine)
         mean = self.demand.context_tokens if whole else self.demand.lengths.decode_context_tokens
-        usual = max(memory.layout.request_blocks(ceil(mean)), 1)
+        usual = max(memory.layout.decoding_blocks(ceil(mean)), 1)
         none, few = blocks <= 0, (blocks > 0) & (blocks < needed)
         if none.any():
             lacking = memory_reason(variant, memory, budget[none])

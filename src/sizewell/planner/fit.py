@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.planner.prediction import steady_state
 from sizewell.planner.stated import Stated, stated_deployment
-from sizewell.planner.support import engine_runs, format_runs
+from sizewell.planner.support import engine_runs, format_runs, lacks_arithmetic
 from sizewell.planner.weight_choice import EIGHT_BIT, SIXTEEN_BIT
 from sizewell.specs.calibration import Efficiencies
 from sizewell.specs.deployment import Deployment, Formats
@@ -105,8 +105,10 @@ def _ways(model: ModelSpec, bench: Bench) -> Iterator[tuple[EngineSpec, str]]:
     """Yield engine and format pairs that run, the least compressed first."""
     for weight_format in _formats(model, bench.weight_formats):
         stored = model.weight_format if weight_format == "native" else weight_format
+        gpu = bench.cluster.gpu
         for name, engine in bench.engines.items():
-            if engine_runs(engine, bench.cluster.gpu) and format_runs(name, stored, bench.cluster.gpu):
+            runs = engine_runs(engine, gpu) and not lacks_arithmetic(model, engine, gpu)
+            if runs and format_runs(name, stored, gpu):
                 yield engine, weight_format
 
 

@@ -141,7 +141,8 @@ class _Serving:
                 f"{self.deployment.model.name} {pool.parallelism}: the cache holds {held:.2f} sequences of "
                 f"{context:.0f} tokens; use more accelerators, a smaller format or a shorter context"
             )
-        return Limits(max_sequences=min(pool.settings.max_num_seqs * pool.parallelism.dp, held))
+        decoding = blocks / max(memory.layout.decoding_blocks(int(np.ceil(context))), 1) * pool.parallelism.dp
+        return Limits(max_sequences=min(pool.settings.max_num_seqs * pool.parallelism.dp, max(held, decoding)))
 
 
 def _prediction(point: Point, settled: Rates, serving: _Serving, replicas: int) -> Prediction:

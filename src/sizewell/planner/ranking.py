@@ -51,13 +51,16 @@ class Ranking:
         return machine
 
     def order(self) -> Rows:
-        """Return all candidates, best first; ties go to fewer GPUs, price, own format, speed."""
+        """Return all candidates, best first; ties go to fewer GPUs, price, own format on accelerators alone, speed."""
         return self._order
 
     @cached_property
     def _order(self) -> Rows:
-        quantized = np.array([c.variant.formats.weight != "native" for c in self.columns], dtype=np.float64)
-        tie = quantized[self.column] if self.size else np.array([])
+        # Weights in host memory cost so much time that their format is no reason to take more of it.
+        compromised = np.array(
+            [c.variant.formats.weight != "native" or c.variant.settings.offload_bytes > 0 for c in self.columns], float
+        )
+        tie = compromised[self.column] if self.size else np.array([])
         merits = self.merits
         return np.lexsort((merits.e2e_s, tie, merits.usd_per_hour, merits.gpus, merits.score(self.objective)))
 

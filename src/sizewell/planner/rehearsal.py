@@ -16,7 +16,7 @@ import numpy as np
 
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.planner.means import Means, usual_e2e_s
-from sizewell.planner.saturation import Bracket, saturation
+from sizewell.planner.saturation import Bracket, held_while_decoding, saturation
 from sizewell.simulator.compiled import CodeStore
 from sizewell.simulator.deployment import deployed
 from sizewell.simulator.facts import Disaggregated, Fleet, ReplicaFacts
@@ -236,7 +236,7 @@ class Rehearsal:
     def most_within(self, sequences: int) -> int:
         """Return the same under another limit on the sequences of a rank, in a cache of the same size."""
         facts = self._decoding.replica
-        held = facts.blocks * facts.block_tokens / self.workload.context_tokens
+        held = facts.blocks / held_while_decoding(facts.groups, facts.block_tokens, self.workload.context_tokens)
         return ceil(min(sequences, held)) * facts.ranks * self._decoding.replicas
 
     @property

@@ -7,9 +7,11 @@ a load that holds everything holds, above one that breaks everything breaks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, inf, log, sqrt
+
+from sizewell.simulator.facts import BlockGroup
 
 TOLERANCE = 0.05
 """Ratio above 1 of what breaks to what holds at which the search ends: reruns of one real load differ by more."""
@@ -128,3 +130,10 @@ def _rounded(load: float, whole: bool) -> float:
 def _done(low: float, high: float, whole: bool) -> bool:
     """Return whether nothing is left between what holds and what breaks."""
     return high / low <= 1 + TOLERANCE or (whole and high - low <= 1)
+
+
+def held_while_decoding(groups: Sequence[BlockGroup], block_tokens: int, context_tokens: float) -> float:
+    """Return the blocks of all groups of layers that a sequence of a context holds: windows keep what they see."""
+    whole = context_tokens / block_tokens
+    spans = {group: group.span_tokens / block_tokens + 1 for group in groups if group.kind in ("window", "chunk")}
+    return sum(group.most_blocks if group.kind == "state" else min(whole, spans.get(group, whole)) for group in groups)

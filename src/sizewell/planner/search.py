@@ -24,9 +24,11 @@ from sizewell.planner.ranking import Ranking
 from sizewell.planner.settle import Settler
 from sizewell.planner.splitting import search_splits
 from sizewell.planner.step_table import StepWorks
-from sizewell.planner.support import engine_runs, format_runs
+from sizewell.planner.support import engine_runs, format_runs, lacks_arithmetic
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
+
+NOBODY = np.array([], dtype=np.intp)
 
 
 def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
@@ -84,7 +86,10 @@ class _Family:
 
 
 def _families(settled: Settler) -> Iterator[_Family]:
-    """Try each weight format on each machine under the first engine that has kernels for both."""
+    """Try each weight format on each machine under the first engine that has kernels for both.
+
+    What is in host memory is tried under an engine that computes there as well: how it is used decides its speed.
+    """
     question, facts = settled.question, settled.facts
     allowed = set(question.limits.gpu_keys)
     machines = [machine for machine in facts.machines if not allowed or machine.gpu.key in allowed]
@@ -101,6 +106,9 @@ def _families(settled: Settler) -> Iterator[_Family]:
             np.logical_or(taken, has, out=taken)
             without = ~taken if engine.name == last else np.zeros(len(machines), dtype=bool)
             yield _family(settled, yard, _Share(engine, name), (np.flatnonzero(has), np.flatnonzero(without)))
+            if question.offload and engine.offload == "computes":
+                again = runs & ~has & _has_kernels(question, engine, name, machines)
+                yield _family(settled, yard, _Share(engine, name, only_offloaded=True), (np.flatnonzero(again), NOBODY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,7 @@ class _Share:
 
     engine: EngineSpec
     weight_format: str
+    only_offloaded: bool = False
 
 
 def _family(settled: Settler, yard: Yard, share: _Share, rows: tuple[Rows, Rows]) -> _Family:
@@ -122,9 +131,10 @@ def _family(settled: Settler, yard: Yard, share: _Share, rows: tuple[Rows, Rows]
         lambda at: f"{engines} has no {stored} kernels for {yard.machines[unfit[at]].gpu.architecture}",
     )  # fmt: skip
     good = _good_enough(question, settled.facts, share.weight_format, fit, trial.nearest)
-    trial = replace(trial, rows=good)
+    trial = replace(trial, rows=good, only_offloaded=share.only_offloaded)
     found: list[Column] = []
-    for cut in cuts(question.model, question.limits.max_gpus or MOST_GPUS, share.engine.name) if good.size else ():
+    most = question.limits.max_gpus or MOST_GPUS
+    for cut in cuts(question.model, most, share.engine, share.weight_format) if good.size else ():
         found += trial.columns(cut)
     return _Family(trial=trial, weight_format=share.weight_format, found=tuple(found))
 
@@ -144,7 +154,9 @@ def _tight(settled: Settler, families: Sequence[_Family], auditions: Sequence[Au
 
 def _has_kernels(question: Question, engine: EngineSpec, weight_format: str, machines: Sequence[Machine]) -> Mask:
     stored = _stored(question, weight_format)
-    return np.array([format_runs(engine.name, stored, machine.gpu) for machine in machines], dtype=bool)
+    gpus = (machine.gpu for machine in machines)
+    runs = (format_runs(engine.name, stored, gpu) and not lacks_arithmetic(question.model, engine, gpu) for gpu in gpus)
+    return np.fromiter(runs, dtype=bool, count=len(machines))
 
 
 def _stored(question: Question, weight_format: str) -> str:

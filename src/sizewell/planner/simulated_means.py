@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import TypeVar
 
 from sizewell.planner.means import Means
@@ -22,8 +23,9 @@ def with_simulated_means(given: Stated, found: Rehearsal) -> Stated:
     faster = 1.0
     if found.unit == "users" and scored.e2e.mean_s:
         faster = found.load / scored.e2e.mean_s / given.requests_per_s.value
-    elif found.stated.overloaded:
-        faster = min(1.0, found.capacity_per_s * found.shares / given.requests_per_s.value)
+    elif found.unit == "requests/s":
+        most = found.capacity_per_s * found.shares if found.stated.overloaded else inf
+        faster = min(found.load, most) / given.requests_per_s.value
     return replace(
         given,
         ttft_s=moved(given.ttft_s, scored.ttft.mean_s),

@@ -87,7 +87,9 @@ def _pairs(settled: Settler, trial: Trial) -> Iterator[Pair]:
     if network is not None:
         clusters = [replace(each, node=replace(each.node, scale_out=network)) for each in reached.machines.clusters]
         reached = Reached.of(Machines.of(clusters), settled.facts.efficiencies, also=trial.engine.tags)
-    possible = cuts(settled.question.model, limits.max_gpus or MOST_GPUS, trial.engine.name)
+    possible = cuts(
+        settled.question.model, limits.max_gpus or MOST_GPUS, trial.engine, trial.memories.weights.weight_format
+    )
     for halves in paired_halves(trial, possible, reached):
         yield from pairs(halves, settled.demand, named=network is not None)
 

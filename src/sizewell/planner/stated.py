@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from sizewell.costs.engine_rules import caches_prefixes
+from sizewell.costs.ledger import ledger
 from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism, Pool
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
@@ -66,6 +67,19 @@ def usual_model_length(model: ModelSpec, workload: Workload) -> int:
     """Return the context an engine is started with: twice the mean request in steps of 1,024, at most the model's."""
     wanted = ceil(2 * workload.context_tokens / 1024) * 1024
     return max(min(wanted, model.max_context_tokens), 1)
+
+
+def within_cache(deployment: Deployment, least_tokens: float) -> Deployment:
+    """Return the same with a context no longer than its cache holds, as a plan would start it, where that is enough for
+    a request of `least_tokens`: a length nobody stated is no reason why nothing fits.
+    """
+    if len(deployment.pools) > 1 or (memory := ledger(deployment)).verdict != "one sequence does not fit":
+        return deployment
+    (pool,) = deployment.pools
+    longest = memory.layout.longest_sequence(memory.kv_blocks, pool.settings.max_model_len_tokens)
+    if longest < least_tokens:
+        return deployment
+    return replace(deployment, pools=(replace(pool, settings=replace(pool.settings, max_model_len_tokens=longest)),))
 
 
 def stated_deployment(

@@ -19,7 +19,8 @@ PREFIXES = {"vllm": "VLLM_", "sglang": "SGLANG_", "llama.cpp": "LLAMA_"}
 class EngineFlags:
     """Flags and environment variables of a release: `values` take a value, `switches` none.
 
-    `environment` is empty where the release keeps no list of its variables. `note` says when another release's flags
+    `environment` is empty where the release keeps no list of its variables, `choices` are values as `--flag=value`, of
+    flags whose values were read. `note` says when another release's flags
     stand in, because nobody read those of the version asked for.
     """
 
@@ -28,11 +29,30 @@ class EngineFlags:
     values: frozenset[str]
     switches: frozenset[str]
     environment: frozenset[str]
+    choices: frozenset[str] = frozenset()
     note: str = ""
 
     def knows(self, flag: str) -> bool:
         """Return whether the release understands a flag."""
         return flag in self.values or flag in self.switches
+
+    def takes(self, flag: str, value: str) -> bool:
+        """Return whether a flag takes a value, as far as its values were read."""
+        return not self._choices(flag) or f"{flag}={value}" in self.choices
+
+    def check_value(self, flag: str, value: str) -> None:
+        """Refuse a value the release does not take; raises BadInputError with those it does.
+
+        Where another release's flags stand in nothing is refused: names stay, values are added with every release.
+        """
+        if self.note or self.takes(flag, value):
+            return
+        known = self._choices(flag)
+        said = ", ".join(nearest_names(value, known) or sorted(known))
+        raise BadInputError(f"{self.engine} {self.release} takes no {flag} {value}, but {said}: name another --engine")
+
+    def _choices(self, flag: str) -> set[str]:
+        return {choice.partition("=")[2] for choice in self.choices if choice.startswith(f"{flag}=")}
 
     def check(self, flag: str, *, takes_value: bool) -> None:
         """Refuse a flag the release does not understand that way; raises BadInputError with the nearest names."""

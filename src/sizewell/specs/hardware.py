@@ -155,6 +155,11 @@ class NodeSpec:
         return replace(self, host=self.small_host) if self.small_host and gpus <= self.small_host_gpus else self
 
     @property
+    def on_one_board(self) -> bool:
+        """Whether its accelerators are wired on one board, which is sold whole; cards, bridged or not, are single."""
+        return self.topology in {"nvswitch", "all-to-all", "ring"} and "bridge" not in self.scale_up.key
+
+    @property
     def max_gpus(self) -> int:
         """Accelerators of one full node."""
         return max(self.gpu_counts)

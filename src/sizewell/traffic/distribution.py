@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,18 @@ class Distribution:
         low = ordered[np.searchsorted(up_to, np.floor(place), side="right")]
         high = ordered[np.searchsorted(up_to, np.ceil(place), side="right")]
         return _described(n, float(values @ counts) / n, low + (high - low) * (place - np.floor(place)))
+
+    @classmethod
+    def stated(cls, n: int, mean_s: float | None, percentiles_s: Mapping[int, float]) -> Distribution:
+        """Return what somebody says of n values, as far as there are enough of them; nothing where all is zero."""
+        if n == 0 or not (mean_s or any(percentiles_s.values())):
+            return cls(n=0, refused="no values")
+        few = n < LEAST_FOR_P99
+        p50, p90, p95, p99 = map(percentiles_s.get, PERCENTILES)
+        return cls(
+            n=n, mean_s=mean_s, p50_s=p50, p90_s=p90, p95_s=p95, p99_s=None if few else p99,
+            refused=f"p99 of {n} values is a guess: it needs {LEAST_FOR_P99}" if few else "",
+        )  # fmt: skip
 
 
 def _described(n: int, mean_s: float, percentiles: Floats) -> Distribution:

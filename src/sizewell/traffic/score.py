@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +36,9 @@ class Score:
     itl: each gap, pooled, so that long outputs weigh more. `tpot_token_weighted_s` is the mean gap of all
     requests together, the number that compares with the mean of itl.
 
-    `good`: served, and every limit met by the request itself; `attainment_fraction`: good ÷ offered, so that a
-    rejected, unfinished or failed request is a miss; `goodput_*`: of good requests, over wall time.
+    `good`: served, and every limit met by the request itself (None where nobody knows of each);
+    `attainment_fraction`: good ÷ offered, so that a rejected, unfinished or failed request is a miss; `goodput_*`: of
+    good requests, over wall time.
     `limits`: each limit against the statistic the SLO binds it to. `steady`: see `steady_throughput`; None, and
     `no_steady_because`, where there was no steady state. `cached_fraction`: of the served prompts' tokens.
     An empty sample has no mean and no percentile; nothing of it is zero.
@@ -57,7 +59,7 @@ class Score:
     wall: Throughput | None
     steady: Throughput | None
     no_steady_because: str
-    good: int
+    good: int | None
     attainment_fraction: float | None
     goodput_requests_per_s: float | None
     goodput_output_tokens_per_s: float | None
@@ -92,7 +94,7 @@ def score(run: Run, slo: Slo = NO_LIMITS) -> Score:
         attainment_fraction=int(good.sum()) / offered if offered else None,
         goodput_requests_per_s=int(good.sum()) / wall.window_s if wall else None,
         goodput_output_tokens_per_s=output / wall.window_s if wall else None,
-        limits=_limits(felt, slo),
+        limits=limits_held(felt, slo),
         cached_fraction=_share(run.cached_tokens[run.served].sum(), run.input_tokens[run.served].sum()),
         preemptions=int(run.preemptions.sum()),
     )
@@ -131,7 +133,8 @@ class _Times:
         return _share((self.e2e - self.ttft)[several].sum(), self.gaps[several].sum())
 
 
-def _limits(felt: dict[str, Distribution], slo: Slo) -> tuple[Held, ...]:
+def limits_held(felt: Mapping[str, Distribution], slo: Slo) -> tuple[Held, ...]:
+    """Return each limit beside the statistic of what was felt that it binds."""
     held = []
     for name, distribution in felt.items():
         limit = getattr(slo, f"{name}_s")

@@ -43,8 +43,9 @@ def steady_throughput(run: Run) -> tuple[Throughput | None, str]:
     """Return throughput between the first completion and the last start, or None and why there is none.
 
     Outside this window the engine fills up or drains; one shorter than a request takes shows where single requests
-    happened to stand, and counts as none. A request's first token and its prompt count when the first token came; its
-    other tokens are taken as evenly spread between first and last; requests count when they ended.
+    happened to stand, and counts as none. A request's first token counts when it came; its other tokens are taken as
+    evenly spread between first and last. Requests and their prompts count by the share of their tokens in the window:
+    of users in step a whole wave ends at an edge, and counted by their ends the three rates contradict each other.
     """
     served = run.served
     if not served.any():
@@ -57,19 +58,21 @@ def steady_throughput(run: Run) -> tuple[Throughput | None, str]:
     window_s = end - begin
     if window_s < float(np.median(last - run.scheduled_s[served])):
         return None, "between the first completion and the last start lies less than one request takes"
-    began, ended = _inside(first, begin, end), _inside(last, begin, end)
+    began = _inside(first, begin, end)
     span = last - first
     overlap = np.clip(np.minimum(last, end) - np.maximum(first, begin), 0.0, None)
     share = np.divide(overlap, span, out=began.copy(), where=span > 0)
-    output = float((began + (run.output_tokens[served] - 1) * share).sum())
-    total = output + float((run.input_tokens[served] * began).sum())
+    tokens = began + (run.output_tokens[served] - 1) * share
+    requests = np.divide(tokens, run.output_tokens[served], out=began.copy(), where=run.output_tokens[served] > 0)
+    output = float(tokens.sum())
+    total = output + float((run.input_tokens[served] * requests).sum())
     if output == 0:
         return None, "no token came between the first completion and the last start"
     return Throughput(
         window_s=window_s,
         output_tokens_per_s=output / window_s,
         total_tokens_per_s=total / window_s,
-        requests_per_s=float(ended.sum()) / window_s,
+        requests_per_s=float(requests.sum()) / window_s,
     ), ""
 
 

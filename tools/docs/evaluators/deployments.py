@@ -24,16 +24,17 @@ def model_of(name: str) -> ModelSpec:
     return read_model(name)
 
 
-def engine_of(name: str = ENGINE) -> EngineSpec:
-    """Return the newest version of an engine whose rules are known."""
-    return read_engine(name)
+def engine_of(name: str = ENGINE, version: str | None = None) -> EngineSpec:
+    """Return a version of an engine, the newest whose rules are known where none is said."""
+    return read_engine(name, version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
     """One replica as a claim states it: `gpus` accelerators, tensor parallel within each of `stages` pipeline stages.
 
-    `sequences` decode at `context_tokens` each; `context_tokens` is also the longest context allowed.
+    `sequences` decode at `context_tokens` each; `context_tokens` is also the longest context allowed. `engine_version`
+    is the release a document used, where it says so.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Serving:
     eager: bool = False
     sequences: int = 1
     context_tokens: int = 4096
+    engine_version: str | None = None
 
     def but(self, **changes: str | float) -> Self:
         """Return the same with some fields changed."""
@@ -77,7 +79,7 @@ class Serving:
             model=model_of(self.model),
             weight_format=self.weight_format,
             kv_format="auto",
-            engine=engine_of(),
+            engine=engine_of(version=self.engine_version),
             cluster=cluster(self.gpu, gpus_per_node=inside, nodes=self.gpus // inside),
             pools=(Pool(role="both", replicas=1, parallelism=self.cut, settings=self.settings),),
         )
@@ -86,7 +88,7 @@ class Serving:
     def memory(self) -> RankMemory:
         """What a rank holds, whatever the accelerator."""
         return rank_memory(
-            model_of(self.model), Formats(weight=self.weight_format), self.cut, self.settings, engine_of()
+            model_of(self.model), Formats(weight=self.weight_format), self.cut, self.settings, self.deployment.engine
         )
 
     @property

@@ -67,7 +67,7 @@ class EngineLog:
             return
         known = False
         for engine, wording in self._wordings():
-            if line.level != "error" and (found := wording.pattern.match(line.message)):
+            if line.level not in ("error", "fatal") and (found := wording.pattern.match(line.message)):
                 self._take(engine, wording, found.groupdict(), line)
                 known = True
         if not known:
@@ -81,6 +81,8 @@ class EngineLog:
     def _take(self, engine: str, wording: Wording, found: dict[str, str | None], line: LogLine) -> None:
         if wording.stage == "serving" and self._engine is None:
             return  # web servers of all kinds say so: not a word on which engine it is
+        if wording.closes and STAGES.index(self._stage) < STAGES.index("serving"):
+            return
         if wording.is_first and self._is_over and line.node == self._node:
             self._forget()
         self._engine = engine
@@ -98,6 +100,8 @@ class EngineLog:
         if self._stage == "nothing":
             self._node = line.node
         self._stage = stage
+        if stage != "started":
+            self._failures.loads()
         if stage == "serving":
             self._failures.serves()
         if stage == "ended":

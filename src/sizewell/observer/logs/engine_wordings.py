@@ -42,7 +42,7 @@ VLLM = (
     wording("serving", r"Starting vLLM (?:API )?server(?: \d+)? on |Application startup complete\."),
     wording("ended", r"Gracefully stopping http server"),
     wording("ended", r"\[shutdown\] API server: "),
-    wording("ended", r"Shutting down$"),
+    wording("ended", r"Shutting down$", closes=True),
 )  # fmt: skip
 
 SGLANG = (
@@ -76,7 +76,7 @@ SGLANG = (
     wording("warming", r"max_total_num_tokens=(?P<kv_tokens>\d+)"),
     wording("serving", r"The server is fired up and ready to roll!"),
     wording("ended", r"SIGTERM received\.|Gracefully exiting\.\.\."),
-    wording("ended", r"Shutting down$"),
+    wording("ended", r"Shutting down$", closes=True),
 )  # fmt: skip
 
 LLAMA_CPP = (
@@ -109,7 +109,8 @@ LLAMA_CPP = (
         "serving",
         r"(?:srv +llama_server|main): (?:server is )?listening on|(?:srv +update_slots: )?all slots are idle",
     ),
-    wording("ended", r"(?:srv +)?(?:operator\(\): |main: )*(?:cleaning up before exit|Received second interrupt)"),
+    wording("ended", r"(?:srv +)?(?:operator\(\): |main: |llama_server: )*cleaning up before exit", closes=True),
+    wording("ended", r"(?:srv +)?(?:operator\(\): |main: )*Received second interrupt"),
 )  # fmt: skip
 
 ENGINES: Mapping[str, tuple[Wording, ...]] = {"vllm": VLLM, "sglang": SGLANG, "llama.cpp": LLAMA_CPP}

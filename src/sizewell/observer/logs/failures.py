@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from sizewell.observer.logs.log_line import LogLine
 from sizewell.observer.logs.symptoms.deaths import (
+    CRASHES,
     DEATH_ADVICE,
     DEATHS,
     EXCEPTION,
@@ -14,7 +16,9 @@ from sizewell.observer.logs.symptoms.deaths import (
     UNKNOWN_ADVICE,
 )
 from sizewell.observer.logs.symptoms.known import SYMPTOMS
+from sizewell.observer.logs.symptoms.origins import suspicion
 from sizewell.observer.logs.symptoms.symptom import Symptom
+from sizewell.observer.logs.traceback import Traceback
 from sizewell.specs.standing import Cause, Failure
 
 MOST_EVIDENCE = 3
@@ -22,8 +26,6 @@ _UNHEEDED = ("always", "job")
 """Weights that count whatever the engine was about to do."""
 _REASON_LINES = 2
 """How many lines after one that announces its reason may belong to it."""
-_SOURCE = " " * 4
-"""How a traceback indents the lines of code it shows: they name errors that may not have happened."""
 _DEPTH: dict[Cause, int] = {
     "walltime": 1, "cancelled": 1, "node-missing": 1, "interface": 1, "start-timeout": 1, "no-kv-memory": 3,
 }  # fmt: skip
@@ -41,13 +43,20 @@ class FailureReader:
         self._exceptions: list[str] = []
         self._last_words: list[str] = []
         self._announced: list[int] = []
+        self._tracebacks: dict[str, Traceback] = {}
+        self._guess: Failure | None = None
+        self._before_weights = True
         self._served = False
         self._stopped = False
 
     def read(self, line: LogLine) -> None:
         """Take a line in; only those that state no level, an error or, for hints, a warning can accuse."""
-        if line.level == "quiet" or line.message.startswith(_SOURCE):
+        if line.level == "quiet":
             return
+        traceback = self._tracebacks.setdefault(line.speaker, Traceback())
+        if traceback.read(line):
+            return
+        line = traceback.worded(line)
         symptom = next(self._symptoms(line), None)
         if self._announced:
             self._reason(symptom, line)
@@ -57,10 +66,17 @@ class FailureReader:
                 self._announced = [symptom] * _REASON_LINES
         if line.level == "warning" or self._stopped:
             return
-        if DEATHS.search(line.message):
+        if line.level == "fatal" or DEATHS.search(line.message) or _crashes(line):
             _note(self._deaths, line)
         elif EXCEPTION.match(line.message):
             _note(self._last_words if self._deaths else self._exceptions, line)
+            self._suspect(line, traceback.place)
+
+    def _suspect(self, line: LogLine, place: str) -> None:
+        """The first exception is the cause, those after it its consequences."""
+        told = suspicion(line.message, place, before_weights=self._before_weights)
+        if self._guess is None and told is not None and not self._served:
+            self._guess = Failure(cause=told.cause, evidence=(line.text,), advice=told.advice, survivable=True)
 
     def _reason(self, symptom: int | None, line: LogLine) -> None:
         """Take in what a line before has announced: one that is known by itself tells more than that."""
@@ -79,6 +95,10 @@ class FailureReader:
             if heard and symptom.pattern.search(line.message):
                 yield number
 
+    def loads(self) -> None:
+        """Weights are read: what was asked for has been looked at."""
+        self._before_weights = False
+
     def serves(self) -> None:
         """Requests are taken: whatever was said before did no harm."""
         self._announced.clear()
@@ -86,6 +106,7 @@ class FailureReader:
         self._deaths.clear()
         self._exceptions.clear()
         self._last_words.clear()
+        self._guess = None
         self._served = True
 
     def stops(self) -> None:
@@ -100,6 +121,8 @@ class FailureReader:
             number, symptom = max(accused, key=lambda one: _DEPTH.get(one[1].cause, _OWN))
             evidence, may_run = tuple(self._suspects[number]), symptom.weight == "job"
             return Failure(cause=symptom.cause, evidence=evidence, advice=symptom.advice, survivable=may_run)
+        if self._deaths and self._guess is not None:
+            return replace(self._guess, survivable=False)
         if self._deaths:
             advice = DEATH_ADVICE if self._served else UNKNOWN_ADVICE
             said = self._last_words or self._exceptions
@@ -111,6 +134,8 @@ class FailureReader:
             symptom = SYMPTOMS[number]
             if symptom.weight == "end":
                 return Failure(cause=symptom.cause, evidence=tuple(lines), advice=symptom.advice, survivable=True)
+        if self._guess is not None:
+            return self._guess
         if self._exceptions:
             evidence = tuple(self._exceptions)
             return Failure(cause="unknown", evidence=evidence, advice=UNKNOWN_ADVICE, survivable=True)
@@ -122,6 +147,10 @@ class FailureReader:
         if self._served:
             return bool(self._deaths) and symptom.cause in OF_A_RUNNING_ENGINE
         return symptom.weight == "start" or bool(self._deaths)
+
+
+def _crashes(line: LogLine) -> bool:
+    return line.level == "bare" and CRASHES.search(line.message) is not None
 
 
 def _note(lines: list[str], line: LogLine) -> None:

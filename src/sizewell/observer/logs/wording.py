@@ -16,17 +16,19 @@ GIB, MIB = 2.0**30, 2.0**20
 class Wording:
     """A line some releases print: it proves a stage of the start, and its named groups are figures with their unit.
 
-    `is_first` marks the lines a start begins with: printed again, they are another start.
+    `is_first` marks the lines a start begins with: printed again, they are another start. `closes` marks what is
+    printed when a server goes, asked or not: a start that fails ends in the same words.
     """
 
     pattern: re.Pattern[str]
     stage: LogStage
     is_first: bool = False
+    closes: bool = False
 
 
-def wording(stage: LogStage, pattern: str, *, is_first: bool = False) -> Wording:
+def wording(stage: LogStage, pattern: str, *, is_first: bool = False, closes: bool = False) -> Wording:
     """Return a wording; the pattern is matched from a message's start."""
-    return Wording(re.compile(pattern), stage, is_first)
+    return Wording(re.compile(pattern), stage, is_first, closes)
 
 
 @dataclass(frozen=True, slots=True)

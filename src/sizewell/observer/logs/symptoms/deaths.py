@@ -10,17 +10,22 @@ DEATHS = re.compile(
     r"EngineCore failed to start|EngineCore encountered a fatal error|EngineDeadError|Engine core initialization failed"
     r"|[Ee]ngine core proc \S+ died unexpectedly|Worker ?[Pp]roc.* died unexpectedly"
     r"|WorkerProc (?:failed to start|initialization failed)|Engine process failed to start"
+    r"|DP Coordinator process failed|RPCServer process died"
     r"|Error executing method .* might cause deadlock|Background loop (?:has errored|is stopped)|Engine loop has died"
-    r"|Engine background task failed"
-    r"|(?:Scheduler|TpModelWorker\w*|DataParallelController|DetokenizerManager|TokenizerManager) hit an exception"
+    r"|Engine background task failed|[Ee]ngine process \(pid \d+\) died"
+    r"|(?:EngineCore|Scheduler|TpModelWorker\w*|DataParallelController|DetokenizerManager|TokenizerManager) hit an ex"
+    r"|Application startup failed\. Exiting"
     r"|Received sigquit from a child proc|Rank \d+ scheduler (?:is dead|died)|Watchdog timeout|watchdog timeout"
     r"|Initialization failed\. (?:Please see|warmup)|exiting due to model loading error|terminate called after throwing"
     r"|Exception in worker \w+ while processing method|\b(?:ActorDied|RayActor)Error\b"
     r"|Worker exit type: SYSTEM_ERROR"
-    r"|^GGML_ASSERT|^\S*ggml[\w./-]*:\d+: |Segmentation fault|Segfault encountered|Fatal Python error|core dumped"
+    r"|^(?:\S+:\d+: )?GGML_ASSERT\(|^\S*ggml[\w./-]*:\d+: |^(?:\S+: )?\S+:\d+: .*\bAssertion [`'].*' failed"
+    r"|^LLVM ERROR: |\*\*\* SIG(?:ABRT|BUS|FPE|SEGV) received"
     r"|sizewell: the engine on node .* ended with|sizewell: the engine ended"
 )
 """What is printed when an engine or a part of it is gone: consequences, never the reason."""
+CRASHES = re.compile(r"Segmentation fault|Segfault encountered|Fatal Python error|core dumped")
+"""The same from a shell or a signal's handler, which state no level; a request may quote them at one."""
 CANCELLED = re.compile(
     r"slurmstepd\S*: error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+(?: DUE TO JOB REQUEUE)?(?: \*\*\*|$)"
 )

@@ -9,6 +9,10 @@ _DRIVER = "the GPU or its driver refuses: see nvidia-smi and `sizewell doctor`; 
 _ONE_EACH = (
     "two ranks share a GPU: give every rank its own, by CUDA_VISIBLE_DEVICES and as many GPUs as the cut asks for"
 )
+_PEERS = (
+    "GPUs do not reach each other's memory the way the engine's own all-reduce does: leave it to NCCL with "
+    "--disable-custom-all-reduce"
+)
 _BY_NUMBER = "name GPUs by number in CUDA_VISIBLE_DEVICES: this release reads no UUIDs of GPUs or of their slices (MIG)"
 
 MACHINE = (
@@ -29,11 +33,19 @@ MACHINE = (
         r"CUDA unknown error", r"error: invalid device function", r"Memory access fault by GPU", r"HSA_STATUS_ERROR",
         r"system not yet initialized", r"forward compatibility was attempted", r"unsupported toolchain",
         r"uncorrectable ECC error", r"lib(?:cuda|cudart|cublas|amdhip64)\S*: cannot open shared object",
-        r"invalid device ordinal", r"busy or unavailable", r"peer access is not supported", r"^ptxas fatal",
+        r"invalid device ordinal", r"busy or unavailable", r"peer access is not supported", r"^ptxas\b.*\bfatal\b",
+        r"ErrorDeviceLost|DeviceLostError",
         r"Driver/library version mismatch", r"nvidia-container-cli: ", r"could not select device driver",
         r"cannot start without GPU",
     ),
-    symptom("driver", "end", _DRIVER, r"no CUDA-capable device is detected"),
+    symptom(
+        "driver", "end", _DRIVER,
+        r"no CUDA-capable device is detected", r"HIP error: invalid argument",
+        r"(?:(?:CUDA|HIP|ROCm) (?:driver )?error|Triton Error \[\w+\]): "
+        r"(?:unknown error|initialization error|device kernel image is invalid"
+        r"|operation not supported|the launch timed out|invalid device\b|driver shutting down|.*\bMPS\b)",
+    ),
+    symptom("driver", "end", _PEERS, r"^Failed: C[Uu][Dd][Aa] error \S*custom_all_reduce"),
     symptom("driver", "hint", _ONE_EACH, r"NCCL WARN Duplicate GPU detected"),
     symptom("driver", "end", _ONE_EACH, r"^Duplicate GPU detected", r"NCCL [Ee]rror\b.*: ?.*invalid usage"),
     symptom("driver", "end", _NCCL, r"unhandled cuda error"),

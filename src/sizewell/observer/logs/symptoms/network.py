@@ -9,6 +9,10 @@ _RDMA = (
     "memory of the GPU cannot be reached over the network as asked: see nvidia_peermem and /dev/infiniband inside the "
     "container, `ulimit -l`, and the devices it names; UCX_TLS and NVSHMEM_* choose others"
 )
+_ADDRESS = (
+    "what it takes for its own address is none of this machine's: see `ip -br addr`, --host, VLLM_HOST_IP, "
+    "--master-addr, --dist-init-addr and what the host's name resolves to"
+)
 _JOIN = "start the missing node, or see its own log for why it ended; the head's address and port must be open to it"
 
 NETWORK = (
@@ -17,6 +21,11 @@ NETWORK = (
         r"no socket interface found", r"Unable to find (?:address|interface) for", r"unsupported gloo device",
         r"ProcessGroupGloo.*interface", r"Failed to find a valid network interface",
         r"NCCL [Ee]rror\b.*: ?.*unhandled system error", r"Every node should have a unique IP address",
+    ),
+    symptom(
+        "interface", "end", _ADDRESS,
+        r"ZMQError: (?:Cannot assign requested address|No such device)", r"\[Errno 99\]|errno: 99\b|EADDRNOTAVAIL",
+        r"Ray does not allocate any GPUs on the driver node",
     ),
     symptom(
         "interface", "end", _RDMA,
@@ -30,8 +39,13 @@ NETWORK = (
         r"Cannot provide a placement group", r"exceeds the total number of available GPUs in the placement group",
         r"other ranks that didn't finish loading", r"Did not receive response from front-end process",
         r"srun: error: (?:Task launch for \S+ failed on node|Application launch failed)",
+        r"has been marked dead because", r"Raylet is terminated\.", r"Some Ray subprocesses exited unexpectedly:",
     ),
-    symptom("node-missing", "end", _JOIN, r"Failed to connect to GCS\b"),
+    symptom(
+        "node-missing", "end", _JOIN,
+        r"No available node types can fulfill", r"Failed to connect to GCS\b",
+        r"Could not connect to socket \S*/raylet", r"Failed to register worker\b.*[Rr]aylet",
+    ),
     symptom(
         "node-missing", "hint", _JOIN,
         r"client socket has failed to connect", r"Waiting for creating a placement group", r"No route to host",

@@ -19,8 +19,8 @@ _RELEASES = (
 _ALIKE = "nodes differ in their releases: start them all from one environment or one image"
 _PROCESSOR = "the build uses instructions this processor lacks: take one made for it, or build the engine on this node"
 _USER = (
-    "the user has no name inside the container: run it as one the image knows, or set USER, HOME and "
-    "TORCHINDUCTOR_CACHE_DIR"
+    "the user has no name or no home of its own inside the container: run it as one the image knows, or set USER and "
+    "TORCHINDUCTOR_CACHE_DIR, and HOME to a folder it may write to"
 )
 _START = (
     "the container cannot be started on this node: see the lines before, start a shell in it there by hand, and leave "
@@ -33,6 +33,7 @@ PROGRAMS = (
         "not-installed", "start", _USER,
         r"getpwuid\(\): uid not found",
     ),
+    symptom("not-installed", "end", _USER, r"PermissionError: \[Errno 13\] Permission denied: '(?:/root)?/\.\w"),
     symptom(
         "missing-file", "start", _PULL,
         r"pyxis: failed to import docker image", r"pyxis: +(?:\[ERROR\] URL|mkdir:|curl:) ",
@@ -72,7 +73,7 @@ PROGRAMS = (
         "not-installed", "end", _TOOLS,
         r"Failed to find C compiler", r"Could not find nvcc", r"fatal error: \S+\.h(?:pp)?: No such file",
         r"No such file or directory: '(?:ninja|nvcc|gcc)'", r"[Nn]inja build failed|^ninja: build stopped",
-        r"^nvcc fatal", r"CalledProcessError: Command '\[?'?[^' ]*(?:gcc|g\+\+|nvcc|hipcc|clang|ninja)\b",
+        r"^nvcc fatal", r"CalledProcessError: Command '\[?'?[^' ]*(?:gcc|g\+\+|nvcc|ptxas|hipcc|clang|ninja)\b",
     ),
     symptom(
         "not-installed", "end", _INSTALL,

@@ -23,7 +23,7 @@ _REFUSED = r"sizewell: healthy, and refuses a request for one token: "
 SETTINGS = (
     symptom(
         "port-taken", "always", _PORT,
-        r"error while attempting to bind on address", r"couldn't bind HTTP server socket",
+        r"^(?!.*\[Errno 99\]).*error while attempting to bind on address", r"couldn't bind HTTP server socket",
         r"Port is already in use\. |\bport \d+ is already in use", r"failed: port is already allocated",
     ),
     symptom(
@@ -43,6 +43,7 @@ SETTINGS = (
         "bad-flag", "end", _FLAG,
         r"failed to initialize the context: (?!.*normal during memory fitting)", r"quantization requires flash_attn",
     ),
+    symptom("bad-flag", "hint", _FLAG, r"failed to (?:initialize the|create) context"),
     symptom(
         "bad-flag", "start", _FLAG,
         r"^(?:vllm|sglang|llama-server|\S+\.py)(?: \w+)*: error: ",
@@ -59,7 +60,7 @@ SETTINGS = (
         r"quantization method \S+ is not supported for the current GPU",
         r"cannot be larger than the number of available GPUs",
         r"is larger than the number of available GPUs", r"invalid (?:reasoning|tool call) parser: ",
-        r"type fp8\w* not supported in this architecture",
+        r"type fp8\w* not supported in this architecture", r"^AssertionError: assert .*%.*== 0",
     ),
     symptom("refuses", "always", TOKENIZER, rf"{_REFUSED}.*(?:prompt cannot be empty|[Tt]okenizer)"),
     symptom("refuses", "always", REFUSES, _REFUSED),

@@ -5,6 +5,10 @@ from __future__ import annotations
 from sizewell.observer.logs.symptoms.symptom import symptom
 
 _PATIENCE = "weights load slower than the engine waits: raise VLLM_ENGINE_READY_TIMEOUT_S, or use faster storage"
+_PROBE = (
+    "it was told to end before it served, most often by a pod's probe: give the probe more time (failureThreshold), or "
+    "use faster storage"
+)
 _PATH = "the path does not hold what was asked for: check it on every node, and that the download or copy is whole"
 TOKENIZER = "the checkpoint holds no tokenizer this release reads: copy the model's tokenizer*.json files into it"
 _MATCH = (
@@ -12,6 +16,10 @@ _MATCH = (
     "newer than the engine"
 )
 _HUB = "the hub does not answer or refuses: copy the model once, name the copy (--model-path), or set HF_HUB_OFFLINE=1"
+_FETCH = (
+    "what it fetches as it starts cannot be had from here: allow the host it names, or fetch it once where that is "
+    "reachable and keep it in the environment or the cache (kernels, tokenizers, plugins)"
+)
 
 WEIGHTS = (
     symptom(
@@ -19,6 +27,7 @@ WEIGHTS = (
         r"Timed out waiting for (?:new )?engine core processes to start",
         r"Timed out waiting for engines to send initial message", r"Server failed to start within the timeout",
     ),
+    symptom("start-timeout", "end", _PROBE, r"^KeyboardInterrupt: terminated"),
     symptom(
         "gated-model", "start", "accept the model's licence on its page, and set HF_TOKEN to a token that may read it",
         r"GatedRepoError", r"Access to model \S+ is restricted", r"[Cc]annot access gated repo",
@@ -63,9 +72,19 @@ WEIGHTS = (
         r"CERTIFICATE_VERIFY_FAILED", r"^httpx\.(?:Connect|Read)(?:Error|Timeout): ",
     ),
     symptom(
+        "not-installed", "end", _FETCH,
+        r"Max retries exceeded with url", r"<urlopen error ", r"[Ee]rror downloading or loading",
+        r"(?:Error|Exception): .*\b[Ff]ailed to download",
+    ),
+    symptom(
         "no-such-model", "start", "this release of the engine does not know the architecture: use a newer one",
         r"[Mm]odel architectures? .* (?:is|are) not supported", r"does not recognize this architecture",
-        r"unknown model architecture",
+        r"unknown model architecture", r"unknown projector type",
+    ),
+    symptom(
+        "missing-file", "start", _MATCH,
+        r"^gguf_init_from_\w+: ", r"clip_init: failed to load model", r"failed to load (?:multimodal|draft) model",
+        r"error loading model: ",
     ),
     symptom(
         "disk-full", "start", "free space, or point HF_HOME and the caches elsewhere",
