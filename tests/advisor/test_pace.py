@@ -44,6 +44,21 @@ def test_the_time_between_tokens_is_the_planners(
     assert 0 < found.mfu <= 1 and 0 < found.mbu <= 1
 
 
+@pytest.mark.parametrize(
+    ("engine", "sequences", "passes"), [("vllm@0.33", 1, 1), ("vllm@0.33", 8, 1), ("sglang", 8, 4)]
+)
+def test_stages_that_wait_for_others_move_nothing(
+    deploy: Deploy, adviser: Adviser, engine: str, sequences: int, passes: int
+) -> None:
+    """One batch in four stages reads the weights once where four accelerators could; four batches, four times."""
+    deployment = deploy("llama-3.1-70b", "4xl40s", tp=1, pp=4, engine=engine, max_model_len_tokens=4096)
+    mix = Mix(in_flight=sequences, prompt_tokens=20, output_tokens=200)
+    found = pace(deployment, mix, sequences, adviser.efficiencies)
+    read = passes * 2 * (deployment.model.parameters - 128_256 * 8192)  # embeddings are looked up
+    assert found.mbu == pytest.approx(read / (4 * 864e9) / found.cycle_s, rel=0.05)
+    assert found.mbu < 0.25 * passes
+
+
 def test_what_a_cache_finds_is_not_computed() -> None:
     cold = Mix(in_flight=1, prompt_tokens=1000, output_tokens=101)
     assert cold.computed_tokens == 10.0

@@ -76,6 +76,14 @@ def test_the_json_of_a_run_says_what_means_can(say: Say, tmp_path: Path) -> None
     assert found["label"] == "weights bandwidth"
     assert found["slowness"] == pytest.approx(1, abs=0.15)
     assert found["missing"] == ["waiting", "kv_used_fraction"]
+    # It is known by what is in it, whatever it is called.
+    document, elsewhere = json.loads(path.read_text()), tmp_path / "saved.txt"
+    elsewhere.write_text(json.dumps(document))
+    assert say("diagnose", elsewhere, "--json").document["label"] == "weights bandwidth"
+    document["score"]["ok"] = 0
+    elsewhere.write_text(json.dumps(document))
+    said = say("-q", "diagnose", elsewhere)
+    assert said.code == 2 and "no request of its last load was served" in said.complaint
 
 
 def test_what_no_such_machine_can_do_is_called_so(say: Say, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def told(engine: str, release: Release, part: float, engines: int = 2) -> str:
         each.numbers |= {"kv_tokens": 1600.0, "cache_hit_fraction": 0.25}
         each.finished["length"] = int(12 * part)
         for meaning, value in TIMES.items():
-            for _ in range(int(10 * part)):
+            for _ in range(int((590 if meaning == "itl_s" else 10) * part)):  # 600 tokens of ten requests
                 figures.observe(number, meaning, value)
         for _ in range(int(12 * part)):
             figures.observe(number, "request_prompt_tokens", 1000 / 12)
@@ -213,6 +213,20 @@ def test_tokens_that_come_together_are_gaps_of_their_own() -> None:
     # Where first tokens are not told, or gaps are missing, it is as the engine counts.
     alone = read_page("vllm:inter_token_latency_seconds_sum 3\nvllm:inter_token_latency_seconds_count 100\n")
     assert observe([alone], read_engine_metrics("vllm")).itl_s == pytest.approx(0.03)
+
+
+def test_tokens_of_requests_that_have_not_ended_are_seen_where_the_engine_counts_at_the_end() -> None:
+    """SGLang counts a request's tokens when it ends: long ones are no hang, and an end brings no sudden thousand."""
+    page = (
+        "sglang:num_running_reqs 4\nsglang:generation_tokens_total {}\nsglang:num_requests_total {}\n"
+        "sglang:inter_token_latency_seconds_sum {}\nsglang:inter_token_latency_seconds_count {}\n"
+        "sglang:time_to_first_token_seconds_count {}\n"
+    )
+    table = read_engine_metrics("sglang")
+    for ended, tokens in ((0, 0), (1, 9000)):
+        told = [page.format(500, 7, 10.0, 500, 4), page.format(500 + tokens, 7 + ended, 50.0, 1500, 4)]
+        seen = observe([read_page(text, 10.0 * at) for at, text in enumerate(told)], table)
+        assert (seen.generated_tokens_per_s, seen.itl_s) == (pytest.approx(100.0), pytest.approx(0.04))
 
 
 def test_parts_of_one_engine_tell_of_the_same_requests() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sizewell.advisor.case import Case, Finding, Label, ms
 from sizewell.advisor.pace import Pace
+from sizewell.costs.step_policy import StepPolicy
 
 SHOWN = 0.1
 """Share of the time from which a cause is worth a line."""
@@ -56,7 +57,10 @@ def _cause(case: Case, name: str, share: float, pace: Pace) -> Finding:
 def _details(case: Case, name: str, pace: Pace) -> list[str]:
     if name in ("weights bandwidth", "decode compute"):
         few = ": kernels of few rows reach little" if _few_rows(pace) else ""
-        return [f"memory moves {pace.mbu:.0%} of its stated rate, arithmetic {pace.mfu:.1%}{few}"]
+        return [
+            f"memory moves {pace.mbu:.0%} of its stated rate, arithmetic {pace.mfu:.1%}{few}",
+            *_waiting_stages(case),
+        ]
     if name == "decode attention" and case.mix is not None:
         return [f"each sequence reads {case.mix.context_tokens:,.0f} tokens of cache for each token"]
     if name == "prefill compute" and case.mix is not None:
@@ -67,6 +71,16 @@ def _details(case: Case, name: str, pace: Pace) -> list[str]:
         late, wire = (pace.waits.get(each, 0.0) for each in ("link latency", "link"))
         return [f"messages wait {ms(late)} for each other and travel {ms(wire)}{_span(case)}"]
     return []
+
+
+def _waiting_stages(case: Case) -> list[str]:
+    if case.deployment is None:
+        return []
+    pool = case.deployment.pools[-1]
+    under_way = StepPolicy.of(pool.settings, case.deployment.engine).under_way(pool.parallelism)
+    if under_way >= (stages := pool.parallelism.pp):
+        return []
+    return [f"{under_way} batch at a time passes through {stages} stages, which wait for one another"]
 
 
 def _offloaded(case: Case) -> list[str]:

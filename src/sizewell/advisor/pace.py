@@ -45,7 +45,7 @@ class Pace:
 
     `causes` sum to `cycle_s`, the replica's own time for one token of each sequence, in which their prompts are
     computed too. `floor_s` is what no machine of the stated rates beats. `tokens_per_s` are of all replicas. MFU and
-    MBU are the shares of stated arithmetic and memory rates in use at this pace.
+    MBU are the shares of stated arithmetic and memory rates in use at this pace, stages that wait for others included.
     """
 
     sequences: float
@@ -103,7 +103,8 @@ def pace(deployment: Deployment, mix: Mix, sequences: float, efficiencies: Effic
     cycle_s = decode_s + prompts_s
     causes = {name: seconds / accepted for name, seconds in _causes(steps.time).items()}
     mfu, mbu = _used(steps, often * accepted)
-    scaled = decode_s / max(cycle_s, 1e-12)
+    at_work = policy.under_way(pool.parallelism) / pool.parallelism.pp
+    scaled = at_work * decode_s / max(cycle_s, 1e-12)
     return Pace(
         sequences=mine,
         token_s=max(decode_s + prompts_s * (mine - 1) / mine, prompts_s * sequences / pool.replicas / mine),

@@ -31,6 +31,7 @@ def _metric(row: dict[str, Any], buckets: dict[str, list[float]]) -> Metric:
         until=_release(row.get("until"), FOREVER),
         bounds=tuple(map(float, buckets[row["buckets"]])) if "buckets" in row else (),
         labels=tuple(row.get("labels", {}).items()),
+        at_end=row.get("at_end", False),
     )
 
 

@@ -34,11 +34,12 @@ def looked_at(given: Mapping[str, Any]) -> tuple[Observation, Known]:
     if target.isdecimal():
         return _run(int(target), given, client)
     path = Path(target)
-    if "://" not in target and path.suffix == ".json" and path.exists():
-        return _document(path, given, client)
-    if "://" not in target and path.exists():
-        return _readings(_read(path), target, given, client)
-    return _server(target, given, client)
+    if "://" in target or not path.exists():
+        return _server(target, given, client)
+    text = _read(path)
+    if text.lstrip().startswith("{"):
+        return _document(text, target, given, client)
+    return _readings(text, target, given, client)
 
 
 def _server(target: str, given: Mapping[str, Any], client: ClientFacts | None) -> tuple[Observation, Known]:
@@ -153,15 +154,19 @@ def _run(number: int, given: Mapping[str, Any], client: ClientFacts | None) -> t
     return observed(run, client), _known(deployment, given)
 
 
-def _document(path: Path, given: Mapping[str, Any], client: ClientFacts | None) -> tuple[Observation, Known]:
+def _document(text: str, what: str, given: Mapping[str, Any], client: ClientFacts | None) -> tuple[Observation, Known]:
     """Return what the JSON of `simulate` or `bench` says: means, and the deployment where it names one."""
     from sizewell.advisor.played import Summary, summarised
     from sizewell.cli.plan_file import named_in, rebuilt
 
     try:
-        whole = json.loads(_read(path))
+        whole = json.loads(text)
         point = whole["points"][-1] if "points" in whole else {**whole, **whole["traffic"]}
+        if len(whole.get("points", ())) > 1:
+            talk(f"{what}: of its {len(whole['points'])} loads the last is looked at")
         score = point["score"]
+        if not score["ok"]:
+            raise BadInputError(f"{what}: no request of its last load was served: there is nothing to diagnose")
         rates = score["steady"] or score["wall"]
         output = rates["output_tokens_per_s"] / rates["requests_per_s"]
         summary = Summary(
@@ -175,7 +180,7 @@ def _document(path: Path, given: Mapping[str, Any], client: ClientFacts | None) 
             deployment = rebuilt(point["deployment"], named_in(point["deployment"]), given["assume"])
         return summarised(summary, client), _known(deployment, given)
     except (ValueError, KeyError, IndexError, TypeError, ZeroDivisionError, RecursionError) as error:
-        raise BadInputError(f"{path}: is no run: write one with sizewell simulate or bench, --json") from error
+        raise BadInputError(f"{what}: is no run: write one with sizewell simulate or bench, --json") from error
 
 
 def _stated(given: Mapping[str, Any]) -> Deployment | None:

@@ -85,7 +85,7 @@ class _Window:
             kv_tokens=self._kv_tokens(),
             preemptions_per_s=self._rate("preemptions"),
             prompt_tokens_per_s=self._rate("prompt_tokens"),
-            generated_tokens_per_s=self._rate("generated_tokens"),
+            generated_tokens_per_s=self._per_s(self._tokens()),
             cached_fraction=self._cached(),
             finished_per_s=finished,
             **{name: self._mean(name) for name in TIMES},
@@ -178,8 +178,16 @@ class _Window:
         return sum(_growth([page.figures.get(each) for page in self.pages]) for each in series)
 
     def _rate(self, meaning: Meaning) -> float | None:
-        grown = self._grown(meaning)
+        return self._per_s(self._grown(meaning))
+
+    def _per_s(self, grown: float | None) -> float | None:
         return grown / self.seconds if grown is not None and self.seconds else None
+
+    def _tokens(self) -> float | None:
+        """Return the tokens that came: gaps and first ones where the engine counts them when a request has ended."""
+        counted, gaps = self._grown("generated_tokens"), self._grown("itl_s", "_count")
+        at_end = any(metric.at_end for metric in self._of("generated_tokens"))
+        return gaps + (self._grown("ttft_s", "_count") or 0.0) if at_end and gaps is not None else counted
 
     def _mean(self, meaning: Meaning) -> float | None:
         total, count = self._grown(meaning, "_sum"), self._grown(meaning, "_count")
@@ -191,7 +199,7 @@ class _Window:
         vLLM counts one gap for each step of a sequence (v1/metrics/stats.py), however many drafts it accepted.
         """
         total, count, tokens = (
-            self._grown("itl_s", "_sum"), self._grown("itl_s", "_count"), self._grown("generated_tokens"),
+            self._grown("itl_s", "_sum"), self._grown("itl_s", "_count"), self._tokens(),
         )  # fmt: skip
         if total is None or not count:
             spent = self._grown("generation_s")

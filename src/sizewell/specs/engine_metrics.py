@@ -25,7 +25,8 @@ EMULATED_CLOCK = "sizewell_emulated_seconds"
 class Metric:
     """One metric of an engine, from the first release that has it to the first that has not.
 
-    `bounds` are the upper ends of a histogram's buckets; `labels` come beside the engine's own.
+    `bounds` are the upper ends of a histogram's buckets; `labels` come beside the engine's own. What counts `at_end`
+    moves when a request ends, by all of it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Metric:
     until: Release = FOREVER
     bounds: tuple[float, ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    at_end: bool = False
 
     @property
     def names(self) -> frozenset[str]:
