@@ -7,13 +7,17 @@ from dataclasses import replace
 import pytest
 
 from sizewell.catalog.hardware import nodes_for, read_gpu
+from sizewell.catalog.models import read_model
 from sizewell.catalog.planner_facts import read_facts
 from sizewell.catalog.prices import read_prices
 from sizewell.planner.candidates import Machine
 from sizewell.planner.money import HOURS_PER_YEAR, hourly_price, node_power_w, running_usd_per_month
+from sizewell.planner.question import Limits, Question
+from sizewell.planner.search import answer
 from sizewell.specs.deployment import Parallelism
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.prices import ServiceUnit
+from sizewell.traffic.workload import Workload
 
 BOOK = read_prices()
 
@@ -88,3 +92,30 @@ def test_a_site_plans_for_the_nodes_it_has() -> None:
         read_facts(gpus=["l4"], nodes=["hgx-h100-4"])
     with pytest.raises(BadInputError, match="is rented, not sold"):
         read_facts(nodes=["p5.48xlarge"], bought=True)
+
+
+def test_a_budget_buys_the_source_documents_machines() -> None:
+    """500 to 1,500 USD are a desktop with one small card; what costs more is rejected by its price."""
+    cards = ("rtx-3060-ti-8gb", "rtx-4090-24gb")
+    question = Question(
+        model=read_model("deepseek-llm-7b"),
+        workload=Workload(users=1, input_tokens=1000, answer_tokens=300),
+        limits=Limits(gpu_keys=cards, purchase_usd=1500),
+        weight_formats=("gguf-q4_k_m",),
+        price_basis="purchase",
+    )
+    found = answer(question, read_facts(gpus=cards, bought=True))
+    (plan,) = found.plans
+    assert (plan.deployment.cluster.node.key, plan.cost.purchase_usd) == ("small-desktop", 900 + 399)
+    assert any("USD to buy" in each.reason and each.family.startswith("rtx-4090") for each in found.rejections)
+    with pytest.raises(BadInputError, match="--prices purchase"):
+        replace(question, price_basis="on-demand")
+
+
+def test_what_is_bought_is_the_cheapest_machine_around_a_card() -> None:
+    """Nodes that differ in their host alone were taken for one, at the price of the first."""
+    sold = read_facts(gpus=["rtx-4090"], bought=True).machines
+    alone = [each for each in sold if each.gpus_per_node == 1]
+    prices = {each.node.key: hourly_price(each, "purchase", BOOK).purchase_usd_per_node for each in alone}
+    assert prices["small-desktop"] == 900 + 1599
+    assert prices["desktop"] == 1500 + 1599

@@ -35,8 +35,8 @@ def read_facts(
     """Return the facts for a search over some accelerators and kinds of node (none named: all cards, the usual nodes).
 
     `engine` is `auto` (vLLM where it runs, llama.cpp elsewhere) or a name with an optional version, `vllm@0.19`;
-    `bought` adds nodes that are not full and leaves out those of clouds; `offload` adds those that are not full, of
-    every kind: what counts then is the host memory beside a card.
+    `bought` adds nodes of every kind, full or not, for the machine around a card has its price, and leaves out those of
+    clouds; `offload` adds them too: what counts then is the host memory beside a card.
     Raises UnknownNameError for names the catalogue does not know, BadInputError where no node named holds any card.
     """
     cards = [read_gpu(name) for name in gpus] or list_gpus()
@@ -44,13 +44,13 @@ def read_facts(
     if nodes and not any(found for _, found in kinds):
         why = "is rented, not sold" if bought and not gpus else f"does not hold {' or '.join(gpus)}"
         raise BadInputError(f"{' or '.join(nodes)} {why}: name another kind of node, or none")
-    tried = None if offload or nodes else NODES_TRIED
+    tried = None if offload or bought or nodes else NODES_TRIED
     return Facts(
         machines=machines(
             [(card, found[:tried]) for card, found in kinds],
             bought=bought,
             every_count=offload,
-            every_host=offload,
+            every_host=offload or bought,
         ),
         engines=_engines(engine),
         efficiencies=read_efficiencies(),

@@ -2,7 +2,7 @@
 
 MEANT = {
     "--on": "--gpu", "--price": "--max-usd-per-hour", "--max-price": "--max-usd-per-hour",
-    "--budget": "--max-usd-per-hour", "--gpus": "--max-gpus", "--weights": "--weight-format",
+    "--budget": "--max-usd-to-buy", "--gpus": "--max-gpus", "--weights": "--weight-format",
     "--quantization": "--weight-format", "--kv-cache-dtype": "--kv-format",
     "--tensor-parallel-size": "--tp", "--tp-size": "--tp", "--pipeline-parallel-size": "--pp", "--pp-size": "--pp",
     "--data-parallel-size": "--dp", "--dp-size": "--dp", "--expert-parallel-size": "--ep", "--ep-size": "--ep",

@@ -158,6 +158,7 @@ def limit_flags() -> Decorator:
         quantity("--max-gpus", COUNT, "Most accelerators."),
         quantity("--max-usd-per-hour", USD, "Most cost of the whole deployment per hour."),
         quantity("--max-usd-per-mtok", USD, "Most cost per million output tokens."),
+        quantity("--max-usd-to-buy", USD, "Most price of all nodes, with --prices purchase."),
         quantity("--max-power-kw", POWER_KW, "Most electrical power."),
         quantity("--min-recovery", FRACTION, "Least published accuracy recovery of a weight format."),
     )

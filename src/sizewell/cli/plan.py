@@ -174,6 +174,7 @@ def _limits(given: dict[str, Any]) -> Limits:
         tokens_per_s_per_user=given["tokens_per_s_per_user"],
         usd_per_hour=given["max_usd_per_hour"],
         usd_per_million_tokens=given["max_usd_per_mtok"],
+        purchase_usd=given["max_usd_to_buy"],
         power_w=None if given["max_power_kw"] is None else given["max_power_kw"] * 1e3,
         gpu_keys=tuple(read_gpu(name).key for name in given["gpu"]),
         node_keys=tuple(read_node(name).key for name in given["node"]),

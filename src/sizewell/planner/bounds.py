@@ -29,6 +29,7 @@ class Bounds:
             ("size", column.nodes, limits.max_nodes, "nodes"),
             ("price", column.usd_per_hour, limits.usd_per_hour, "USD/h"),
             ("price", per_token, limits.usd_per_million_tokens, "USD/Mtok"),
+            ("price", column.purchase_usd, limits.purchase_usd, "USD to buy"),
             ("power", column.watts, limits.power_w, "W"),
         )
         return tuple((gate, values, bound, unit) for gate, values, bound, unit in every if bound is not None)

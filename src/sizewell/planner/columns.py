@@ -33,6 +33,7 @@ class Yard:
     prices: tuple[HourlyPrice, ...]
     usd_per_gpu: Floats
     usd_per_node: Floats
+    purchase_usd_per_node: Floats
     gpus_per_node: Floats
     max_nodes: Floats
     has_rdma: Mask
@@ -60,6 +61,7 @@ class Yard:
             prices=prices,
             usd_per_gpu=_array([(p.usd_per_gpu or 0.0) if p.known else np.inf for p in prices]),
             usd_per_node=_array([p.usd_per_node or 0.0 for p in prices]),
+            purchase_usd_per_node=_array([p.purchase_usd_per_node or np.inf for p in prices]),
             gpus_per_node=per_node,
             max_nodes=_array([m.node.max_nodes for m in machines]),
             has_rdma=np.array([m.node.scale_out.rdma for m in machines], dtype=bool),
@@ -124,6 +126,12 @@ class Column:
     def budget(self) -> int:
         """Most tokens of a step."""
         return self.variant.settings.max_num_batched_tokens
+
+    @property
+    def purchase_usd(self) -> Floats:
+        """Price of all nodes of each, infinite where they are not bought."""
+        usd: Floats = self.nodes * self.yard.purchase_usd_per_node[self.rows]
+        return usd
 
     def shape(self, row: int) -> Shape:
         """Return cut, formats and number of replicas of a candidate."""

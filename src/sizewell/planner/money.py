@@ -23,11 +23,13 @@ HOURS_PER_YEAR = 8760.0
 class HourlyPrice:
     """USD per hour of a machine: rent falls due per accelerator in use, ownership per node.
 
-    `why_unknown` is set, and the prices are None, when nobody's price is known.
+    `purchase_usd_per_node` is the price of what is owned. `why_unknown` is set, and the prices are None, when nobody's
+    price is known.
     """
 
     usd_per_gpu: float | None = None
     usd_per_node: float | None = None
+    purchase_usd_per_node: float | None = None
     low_share: float = 1.0
     high_share: float = 1.0
     estimate: bool = False
@@ -71,6 +73,7 @@ def _owned(machine: Machine, prices: PriceBook) -> HourlyPrice:
     usd = write_off / prices.depreciation_years + running
     return HourlyPrice(
         usd_per_node=usd,
+        purchase_usd_per_node=capital.usd,
         low_share=(write_off / prices.depreciation_years_high + running) / usd,
         high_share=(write_off / prices.depreciation_years_low + running) / usd,
         estimate=capital.estimate or not capital.machine_known,
@@ -101,6 +104,7 @@ def cost(
 ) -> Cost:
     """Return what a deployment costs per hour and per million generated tokens at the stated load."""
     hourly = price.usd_per_hour(deployment.gpus, deployment.cluster.nodes) if price.known else None
+    owned = price.purchase_usd_per_node
     per_token = None if hourly is None else usd_per_million_tokens(hourly, output_tokens_per_s)
     return Cost(
         basis=basis,
@@ -111,6 +115,7 @@ def cost(
         estimate=price.estimate,
         source=price.source or price.why_unknown,
         power_w=power_w,
+        purchase_usd=None if owned is None else owned * deployment.cluster.nodes,
     )
 
 

@@ -19,10 +19,14 @@ def usd_per_million_tokens(usd_per_hour: Number, output_tokens_per_s: Number) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merits(Generic[Number]):
-    """What plans take and give: numbers of one plan, or arrays of one shape; a price nobody states is infinite."""
+    """What plans take and give: numbers of one plan, or arrays of one shape; a price nobody states is infinite.
+
+    `purchase_usd` is the price of all its nodes, of plans that are bought.
+    """
 
     gpus: Number
     usd_per_hour: Number
+    purchase_usd: Number
     power_w: Number
     e2e_s: Number
     output_tokens_per_s: Number
@@ -52,5 +56,6 @@ class Merits(Generic[Number]):
         return (
             (self.usd_per_hour, limits.usd_per_hour),
             (self.usd_per_million_tokens, limits.usd_per_million_tokens),
+            (self.purchase_usd, limits.purchase_usd),
             (self.power_w, limits.power_w),
         )

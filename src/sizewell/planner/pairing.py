@@ -252,6 +252,7 @@ class _Sizing:
         return Merits(
             gpus=gpus,
             usd_per_hour=gpus * yard.usd_per_gpu[rows] + nodes * yard.usd_per_node[rows],
+            purchase_usd=nodes * yard.purchase_usd_per_node[rows],
             power_w=self.halves.trial.watts(rows, gpus, nodes),
             e2e_s=sized.ttft_s + lengths.gaps * sized.tpot_s,
             output_tokens_per_s=sized.requests_per_s * lengths.output_tokens,

@@ -46,7 +46,8 @@ class Cost:
     """Money and power at the stated load; None = no price is known, never a guess.
 
     `low` and `high` bound the offers behind `usd_per_hour`; `estimate` marks prices nobody listed.
-    `service_units_per_hour` is what a cluster's own tariff charges; None while only the shipped example is known.
+    `purchase_usd` is the price of all nodes where they are bought. `service_units_per_hour` is what a cluster's own
+    tariff charges; None while only the shipped example is known.
     """
 
     basis: PriceBasis
@@ -57,6 +58,7 @@ class Cost:
     estimate: bool
     source: str
     power_w: float
+    purchase_usd: float | None = None
     service_units_per_hour: float | None = None
 
     @property
@@ -154,6 +156,7 @@ class Plan:
         return Merits(
             gpus=self.gpus,
             usd_per_hour=inf if self.cost.usd_per_hour is None else self.cost.usd_per_hour,
+            purchase_usd=inf if self.cost.purchase_usd is None else self.cost.purchase_usd,
             power_w=self.cost.power_w,
             e2e_s=self.service.e2e_s.value,
             output_tokens_per_s=self.service.output_tokens_per_s.value,

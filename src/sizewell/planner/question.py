@@ -22,7 +22,7 @@ class Limits:
 
     `tokens_per_s_per_user` is a floor on 1 / TPOT. `min_recovery_fraction` is a floor on published accuracy recovery
     of the weight format (formats nobody published a figure for then fail). `gpu_keys`: only these accelerators;
-    `node_keys`: only in these kinds of node.
+    `node_keys`: only in these kinds of node. `purchase_usd` is the most that buying all nodes may cost.
     Raises BadInputError on values outside their range or limits that contradict each other.
     """
 
@@ -30,6 +30,7 @@ class Limits:
     tokens_per_s_per_user: float | None = None
     usd_per_hour: float | None = None
     usd_per_million_tokens: float | None = None
+    purchase_usd: float | None = None
     power_w: float | None = None
     gpu_keys: tuple[str, ...] = ()
     node_keys: tuple[str, ...] = ()
@@ -96,6 +97,8 @@ class Question:
             raise UnknownNameError("price basis", self.price_basis, get_args(PriceBasis))
         if self.kv_network and not self.split:
             raise BadInputError(f"--kv-network {self.kv_network.key} joins pools: say --split, which searches them")
+        if self.limits.purchase_usd and self.price_basis != "purchase":
+            raise BadInputError("--max-usd-to-buy limits a purchase: say --prices purchase, which counts nodes whole")
         refuse_gapless(self.workload, self.limits.tpot_s)
 
     @property

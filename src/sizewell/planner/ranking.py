@@ -30,6 +30,7 @@ class Ranking:
         self.merits = Merits(
             gpus=self._all("gpus"),
             usd_per_hour=self._all("usd_per_hour"),
+            purchase_usd=self._all("purchase_usd"),
             power_w=self._all("watts"),
             e2e_s=self._all("ttft_s") + max(self.output_tokens - 1, 1.0) * self.tpot,
             output_tokens_per_s=self._all("requests_per_s") * self.output_tokens,

@@ -69,10 +69,14 @@ def bound_reason(variant: Variant, values: Floats, bound: float, unit: str) -> E
     """Say how much of something the cheapest member takes and how much was allowed."""
 
     def explain(at: int) -> str:
-        value = f"{values[at]:,.4g}" if values[at] < float("inf") else "an unknown number of"
-        return f"takes {value} {unit} at {variant.cut}, limit {bound:,.4g}"
+        value = _figure(values[at]) if values[at] < float("inf") else "an unknown number of"
+        return f"takes {value} {unit} at {variant.cut}, limit {_figure(bound)}"
 
     return explain
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def simulated_reason(found: Outcome) -> str:
