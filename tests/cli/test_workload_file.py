@@ -137,3 +137,10 @@ def test_what_only_a_plan_asks_for_is_left_out_of_an_explanation(say: Say, tmp_p
     assert "load.yaml:2: max_nods: unknown key" in said.complaint
     said = say("explain", "llama-3.1-8b", "--on", "h100", "--workload", _file(tmp_path, "max_nodes: 0\n"))
     assert "load.yaml:1: max_nodes: '0' is out of range" in said.complaint
+
+
+def test_a_shipped_rate_is_planned_where_caches_are_set_aside(say: Say) -> None:
+    """Fewer replicas than a rate keeps up with have endless requests in flight, and llama.cpp no slot for each."""
+    found = say("plan", "llama-3.1-8b", "--workload", "azure-2023-code", "--gpu", "p40", "--json").document
+    assert found["plans"][0]["deployment"]["engine"]["name"] == "llama.cpp"
+    assert found["plans"][0]["service"]["requests_per_s"]["value"] == pytest.approx(2.57, rel=0.01)

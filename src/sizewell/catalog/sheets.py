@@ -21,7 +21,7 @@ from sizewell.specs.weight_format import ALIASES, FORMATS, weight_formats
 
 SHEET_KINDS = (
     "gpus", "nodes", "networks", "hosts", "storage", "prices", "quality", "models", "engines", "calibrations",
-    "formats",
+    "formats", "workloads",
 )  # fmt: skip
 """Folders of the catalogue, in the order a reader meets them."""
 BASES: tuple[Basis, ...] = ("on-demand", "spot", "reserved-1y", "reserved-3y")

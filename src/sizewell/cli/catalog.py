@@ -37,6 +37,7 @@ COLUMNS: Mapping[str, tuple[tuple[str, str, float], ...]] = {
     "engines": (("newest known", "latest", 1),),
     "calibrations": (("name", "name", 1),),
     "formats": ((">bits/weight", "bits_per_weight", 1), ("arithmetic", "compute", 1), ("aliases", "aliases", 1)),
+    "workloads": (("arrivals", "traffic.arrivals.process", 1), (">requests/s", "traffic.arrivals.rate", 1)),
     "prices": (
         (">on-demand USD/h", "usd_per_hour.on-demand", 1),
         (">spot", "usd_per_hour.spot", 1),
@@ -56,7 +57,7 @@ COLUMNS: Mapping[str, tuple[tuple[str, str, float], ...]] = {
 def command(kind: str, name: str | None, as_json: bool, refresh: bool) -> None:
     """List the facts of one KIND, or show every field of one NAME with its source.
 
-    Kinds: gpus nodes networks hosts storage prices quality models engines calibrations formats.
+    Kinds: gpus nodes networks hosts storage prices quality models engines calibrations formats workloads.
     """
     from sizewell.catalog import sheets as written
 

@@ -225,7 +225,8 @@ def _set_aside(settings: EngineSettings, layout: CacheLayout, blocks: int, in_fl
     will be in flight, each shorter then; such an engine is told of no share of the memory.
     """
     long_ones = layout.concurrency(blocks, settings.max_model_len_tokens)
-    slots = max(1, int(min(settings.max_num_seqs, max(long_ones, ceil(in_flight)))))
+    wanted = ceil(min(in_flight, settings.max_num_seqs))  # more come than leave: endless
+    slots = max(1, int(min(settings.max_num_seqs, max(long_ones, wanted))))
     longest = layout.longest_sequence(blocks // slots, settings.max_model_len_tokens)
     return replace(settings, max_num_seqs=slots, max_model_len_tokens=longest)
 
