@@ -22,7 +22,9 @@ every distill, from `sizewell.planner.search.answer` over all machines of the ca
   within {limit:g} s on average, so every user gets about {rate:,.0f} tokens/s. *First token within 2 s*: the chain
   begins within {limit:g} s and takes as long as it takes.
 - “Minimum” is the fewest accelerators, then the lowest price. *16 bits* is the checkpoint as published;
-  *quantization allowed* adds FP8, INT8 and 4-bit weights (AWQ).
+  *quantization allowed* adds FP8, INT8 and 4-bit weights (AWQ), whatever they cost in accuracy. One row is
+  `sizewell plan MODEL --users 10 --input 1000 --think 1000 --answer 48 --ttfa 2s --objective fewest-gpus
+  --quantize --min-recovery 1%`.
 - Times are means in steady state, predicted with the shipped efficiencies, not measured; in brackets the interval that
   holds with a nominal 80 %. A plan is accepted by its mean, so near the limit either answer may turn out true.
 """
