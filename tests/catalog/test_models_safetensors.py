@@ -16,7 +16,6 @@ from sizewell.catalog.models import read_model
 from sizewell.catalog.safetensors import (
     StoredTensor,
     class_of,
-    parameters_by_type,
     parse_header,
     parse_index,
     read_header,
@@ -44,14 +43,14 @@ def write(file: Path, entries: dict[str, tuple[str, list[int], int]], cut: int =
     file.write_bytes((struct.pack("<Q", len(raw)) + raw)[: -cut or None] + bytes(at))
 
 
-def test_headers_give_bytes_and_parameters_by_type(tmp_path: Path) -> None:
+def test_headers_give_bytes_and_parameters(tmp_path: Path) -> None:
     write(tmp_path / "model-00001-of-00002.safetensors", {"a.weight": ("BF16", [10, 20], 400)})
     write(tmp_path / "model-00002-of-00002.safetensors", {"b.weight": ("F32", [30], 120)})
     sizes = read_sizes(tmp_path, 16)
     assert sizes is not None
     assert (sizes.total_bytes, sizes.parameters, sizes.files) == (520, 230, 2)
     entries = [t for file in sorted(tmp_path.glob("*")) for t in read_header(file)]
-    assert parameters_by_type(entries) == {"BF16": 200, "F32": 30}
+    assert {entry.type: entry.elements for entry in entries} == {"BF16": 200, "F32": 30}
 
 
 def test_headers_win_over_the_index_but_a_partial_download_does_not(tmp_path: Path) -> None:

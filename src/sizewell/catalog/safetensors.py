@@ -116,14 +116,6 @@ def weights_in(tensor: StoredTensor, weight_bits: float) -> int:
     return tensor.elements
 
 
-def parameters_by_type(tensors: Iterable[StoredTensor]) -> dict[str, int]:
-    """Return the stored elements of each type, as a model page lists them."""
-    counts: dict[str, int] = {}
-    for tensor in tensors:
-        counts[tensor.type] = counts.get(tensor.type, 0) + tensor.elements
-    return counts
-
-
 def read_header(file: Path) -> tuple[StoredTensor, ...]:
     """Return the entries of one safetensors file; BadInputError when it is cut short or damaged."""
     try:
