@@ -110,7 +110,7 @@ class Local:
         """Give a replica's address."""
         said = self._host(number)
         host = "127.0.0.1" if said in ("0.0.0.0", "::", "localhost") else said
-        yield f"http://{host_port(host, self._started.parts[number].port)}"
+        yield f"http://{host_port(host, self._started.parts[number].port or 0)}"
 
     def stop(self) -> Stopped:
         """Ask each engine to end, wait as long as running requests may take, and kill what then is left."""
