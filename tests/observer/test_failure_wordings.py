@@ -302,7 +302,7 @@ def test_a_context_that_fails_while_memory_is_fitted_is_no_failure() -> None:
 def test_what_the_job_says_of_itself_counts_though_the_first_engine_says_it_serves(said: str, cause: str) -> None:
     """The job ends for it: SLURM then calls it FAILED, and its log that its step was cancelled."""
     lines = [
-        FIRST["vllm"], "INFO 11-30 17:37:43 [api_server.py:1] Starting vLLM API server 0 on http://127.0.0.1:8000", said,
+        FIRST["vllm"], "INFO 11-30 17:37:43 [api_server.py:1] Starting vLLM API server 0 on http://h:80", said,
         "0: slurmstepd-gpu1: error: *** STEP 28.0 ON gpu1 CANCELLED AT 2026-11-30T17:37:59 ***",
     ]  # fmt: skip
     log = read_engine_log(lines)

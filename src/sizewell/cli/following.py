@@ -23,7 +23,8 @@ def follow(running: Runner, where: Where, labels: Mapping[int, str], tail: int |
     Of what is there at first only the last `tail` lines of each. Raises UnreachableError where the system stays silent.
     """
     rest, asked_s, silent = dict.fromkeys(labels, ""), -ASKED_S[where], 0
-    over, most = False, dict.fromkeys(labels, tail)
+    over = False
+    most: dict[int, int | None] = dict.fromkeys(labels, tail)
     while not over:
         try:
             if time.monotonic() - asked_s >= ASKED_S[where]:
