@@ -417,7 +417,7 @@ def test_a_server_with_a_dead_engine_keeps_no_prompt_from_the_others(say: Any, d
     assert len(engine.seen) < 64, "more than were in flight when it was seen to be dead"
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("here", "impatient")
 def test_the_only_server_is_asked_again_however_often_it_fails(say: Any, double: Served) -> None:
     double[1].script = lambda body, number: Answer(status=500) if number <= 8 else plain(body, number)
     words = ("--url", double[0], "--retries", "8")  # all eight failures may meet one of the two

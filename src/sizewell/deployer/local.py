@@ -17,6 +17,7 @@ from sizewell.deployer.log_file import GrowingLog, News, read_lines
 from sizewell.deployer.processes import is_alive, kin, mark, seen, send
 from sizewell.deployer.shared_memory import remove_leftovers
 from sizewell.deployer.started import Keep, Part, Started, Stopped
+from sizewell.specs.address import host_port
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.standing import HttpFacts, JobFacts
 
@@ -109,7 +110,7 @@ class Local:
         """Give a replica's address."""
         said = self._host(number)
         host = "127.0.0.1" if said in ("0.0.0.0", "::", "localhost") else said
-        yield f"http://{f'[{host}]' if ':' in host else host}:{self._started.parts[number].port}"
+        yield f"http://{host_port(host, self._started.parts[number].port or 0)}"
 
     def stop(self) -> Stopped:
         """Ask each engine to end, wait as long as running requests may take, and kill what then is left."""

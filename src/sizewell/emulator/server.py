@@ -15,6 +15,7 @@ from sizewell.emulator.http import Connection, Exchange
 from sizewell.emulator.service import Service
 from sizewell.emulator.startup import load_lines, ready_line
 from sizewell.simulator.compiled import CodeStore
+from sizewell.specs.address import host_port
 from sizewell.specs.errors import BadInputError
 
 OPEN_PATHS = {
@@ -49,10 +50,10 @@ class Server:
             listening = await loop.create_server(self._connection, self.door.host, self.door.port, backlog=4096)
         except OSError as error:
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-            raise BadInputError(f"{self.door.host}:{self.door.port} cannot be listened on: {why}") from error
+            raise BadInputError(f"{host_port(self.door.host, self.door.port)} cannot be listened on: {why}") from error
         async with listening:
             host, port = listening.sockets[0].getsockname()[:2]
-            address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            address = f"http://{host_port(host, port)}"
             ready(address)
             loading = asyncio.create_task(self._load(address))
             await self._over.wait()

@@ -71,6 +71,11 @@ def secret_from(environment: Mapping[str, str], variable: str | None = None) -> 
     return Secret(key)
 
 
+def host_port(host: str, port: int) -> str:
+    """Return host and port as an address has them: an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def base_url(text: str) -> str:
     """Return a server's address without path `/v1` or trailing slash; raises BadInputError for what is none."""
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from urllib.parse import unquote, urlsplit
 
+from sizewell.specs.address import host_port
 from sizewell.specs.errors import BadInputError
 
 USUAL_PORT = 80
@@ -26,7 +27,7 @@ class Proxy:
     @property
     def authority(self) -> str:
         """Host and port, as an address writes them."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
     @property
     def headers(self) -> dict[str, str]:
