@@ -212,3 +212,16 @@ def test_a_typo_in_a_hub_id_names_the_shipped_ones_when_nothing_can_be_looked_up
 
 def test_a_path_object_is_a_path(tmp_path: Path) -> None:
     assert read_model(write(tmp_path / "small", SMALL)).parameters == SMALL_PARAMETERS
+
+
+def test_a_folder_that_is_no_models_says_what_it_is(tmp_path: Path) -> None:
+    packed, adapter = tmp_path / "packed", tmp_path / "adapter"
+    packed.mkdir()
+    adapter.mkdir()
+    (packed / "model-Q4_K_M.gguf").write_bytes(b"GGUF\x03")
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Qwen3-8B"}')
+    for path in (packed, packed / "model-Q4_K_M.gguf"):
+        with pytest.raises(BadInputError, match="--weight-format gguf"):
+            read_model(str(path))
+    with pytest.raises(BadInputError, match=r"adapter.*'Qwen/Qwen3-8B': give that one"):
+        read_model(str(adapter))

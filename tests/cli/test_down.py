@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def stubborn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     """Return a function that puts an engine on the path that says a line and then does not hear that it shall end."""
     monkeypatch.setenv("SIZEWELL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(down, "FAILED_STOP_S", 0.5)
+    monkeypatch.setattr(down, "IDLE_STOP_S", 0.5)
 
     def write(line: str) -> None:
         (tmp_path / "vllm").write_text(STUBBORN.format(line=line))
@@ -48,15 +49,19 @@ def test_a_start_that_failed_is_not_waited_for(say: Say, stubborn: Callable[[str
     assert time.monotonic() - begun_s < 10.0  # running requests would have had 100
 
 
-def test_only_a_known_failure_shortens_the_end(
+def test_what_never_took_requests_is_not_waited_for_and_what_may_is(
     say: Say, stubborn: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Asked to end while it loads, a real vLLM drained nothing for as long as it was let."""
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
-    stubborn("ValueError: nobody has seen this before")
-    assert say("up", "llama-3.1-8b", "--on", "1xh100", "--port", port, "--name", "slow", "--no-wait").code == 0
+    monkeypatch.setattr(down, "ASKED_S", 0.2)
     given: list[float] = []
     monkeypatch.setattr("sizewell.deployer.local._wait", lambda over, at_most_s: given.append(at_most_s) or over())
-    time.sleep(0.5)
-    assert "for up to 100 s" in say("down", "slow", "--forget").err
-    assert given[0] == 100.0
+    for listens, expected_s in ((True, 100.0), (False, 0.5)):
+        stubborn("Starting to load model m...")
+        assert say("up", "llama-3.1-8b", "--on", "1xh100", "--port", port, "--name", "slow", "--no-wait").code == 0
+        given.clear()
+        with socket.create_server(("127.0.0.1", port)) if listens else nullcontext():
+            say("down", "slow", "--forget")
+        assert given[0] == expected_s

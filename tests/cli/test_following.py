@@ -60,3 +60,16 @@ def test_a_scheduler_may_be_silent_for_a_while() -> None:
     assert lines(("a\n", ""), None, None, ("b\n", "")) == ["0: a", "0: b"]
     with pytest.raises(UnreachableError):
         lines(("a\n", ""), *[None] * (MOST_SILENT + 2), ("b\n", ""))
+
+
+def test_what_is_written_while_the_scheduler_is_silent_is_shown_at_once() -> None:
+    class Silent(Script):
+        def news(self, number: int) -> News:
+            return News(text="b\n" if self._now == 1 and number == 0 else super().news(number).text)
+
+    told = follow(Silent(("a\n", ""), None, ("c\n", ""), ("", "")), "local", LABELS, None)  # type: ignore[arg-type]
+    assert list(told) == ["0: a", "0: b", "0: c"]
+
+
+def test_a_log_that_begins_later_is_whole_however_short_the_tail() -> None:
+    assert lines(("", ""), ("a\nb\nc\n", ""), ("", ""), tail=2) == ["0: a", "0: b", "0: c"]

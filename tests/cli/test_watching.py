@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from observer.engine_logs import Sample, read_engine_log, samples
-from sizewell.cli.watching import TAIL_LINES, Logs, Look, keep_ready, was_ready
+from sizewell.cli import watching
+from sizewell.cli.watching import TAIL_LINES, Logs, Look, keep_ready, was_ready, watch
 from sizewell.deployer.kept import Deployments
 from sizewell.deployer.log_file import GrowingLog, News
 from sizewell.deployer.started import Started
+from sizewell.specs.errors import UnreachableError
 from sizewell.specs.standing import JobFacts, LogFacts, Standing
 
 PIECES = 23
@@ -76,3 +78,16 @@ def test_what_began_again_since_was_not_ready_yet(
     look = Look(number=0, name="replica 0", job=job, log=LogFacts(), standing=Standing(stage="READY"))
     keep_ready(kept, started, [look])
     assert (kept.read(started.name).ready_at == started.ready_at) is expected, "each start is written down once"
+
+
+def test_who_waits_is_told_that_the_scheduler_is_silent_and_waits_no_longer_than_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Silent:
+        def facts(self) -> tuple[JobFacts, ...]:
+            raise UnreachableError("SLURM does not answer: timed out")
+
+    monkeypatch.setattr(watching, "PAUSE_S", {"slurm": 0.01})
+    with pytest.raises(UnreachableError):
+        watch(Deployments(tmp_path), STARTED, Silent(), lambda looks: None, 0.05)  # type: ignore[arg-type]
+    assert capsys.readouterr().err.count("SLURM does not answer: timed out: asking again") == 1

@@ -29,6 +29,18 @@ def test_it_says_where_it_answers_and_drains_on_the_signal(two_nodes: Launch, tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job.sbatch", "log", "step"]
 
 
+def test_workers_compute_until_their_engine_has_drained(two_nodes: Launch, tmp_path: Path) -> None:
+    """Told to end with their engine, as TERM tells every process of a step, they leave it with open requests."""
+    with job(render(two_nodes, "slurm"), 2, tmp_path, STAND_IN="workers") as running:
+        wait_for("answers on node1", tmp_path)
+        wait_for("--headless", tmp_path)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(PATIENCE_S) == 0
+    log = (tmp_path / "log").read_text()
+    assert "drained" in log
+    assert "cut off" not in log.partition("stand-in: drained")[0]
+
+
 def test_a_node_that_never_joins_ends_the_job_and_is_named(two_nodes: Launch, tmp_path: Path) -> None:
     with job(render(two_nodes, "slurm"), 2, tmp_path, STAND_IN_ABSENT="node2", SIZEWELL_JOIN_S="2") as running:
         assert running.wait(PATIENCE_S) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from datetime import datetime, timedelta
@@ -13,6 +14,8 @@ from sizewell.deployer import slurm_job
 from sizewell.deployer.slurm_job import CLOCKS_S, Slurm
 from sizewell.deployer.slurm_queue import Entry
 from sizewell.deployer.started import Part, Started
+from sizewell.observer.standing import judge
+from sizewell.specs.standing import HttpFacts, JobFacts, LogFacts
 
 STARTED = Started(
     name="tiny", where="slurm", made_at="2026-11-30T09:00:00+00:00", model="m", host="127.0.0.1", port=8000, replicas=1,
@@ -42,3 +45,32 @@ def test_a_run_that_has_written_nothing_yet_is_not_told_by_the_one_before(
     log.write_text("again\n")
     assert running.news(0).text == "again\n"
     assert running.news(0).text == ""
+
+
+def test_a_log_that_is_lost_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its engine may serve on: only where is not known any more."""
+    running, log = Slurm(STARTED, tmp_path), tmp_path / "tiny-17.log"
+    monkeypatch.setattr("sizewell.deployer.slurm_job.node_address", lambda node: ("127.0.0.1", node))
+    log.write_text("sizewell: answers on gpu1, port 10400: \n")
+    with running.reach(0) as there:
+        assert there == "http://127.0.0.1:10400"
+    log.unlink()
+    with running.reach(0) as there:
+        assert isinstance(there, HttpFacts) and "its log" in there.error
+    standing = judge(JobFacts(stage="running"), LogFacts(), there, was_ready=True)
+    assert standing.stage == "DEGRADED" and "is not there to be read" in standing.reason
+
+
+def test_a_file_server_that_has_lost_a_log_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stale(*_given: object, **_words: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    running, log = Slurm(STARTED, tmp_path), tmp_path / "tiny-17.log"
+    log.write_text("a\n")
+    with monkeypatch.context() as lost:
+        lost.setattr(Path, "stat", stale)
+        assert running.news(0).text == ""
+    with monkeypatch.context() as lost:
+        lost.setattr(Path, "open", stale)
+        assert running.news(0).text == ""
+    assert running.news(0).text == "a\n"

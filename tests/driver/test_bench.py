@@ -435,3 +435,21 @@ def test_a_server_that_is_not_there_is_one_line(say: Any) -> None:
     said = say("bench", "--url", "http://127.0.0.1:9", "--users", "1")
     assert said.code == 5
     assert "does not answer" in said.complaint
+
+
+@pytest.mark.usefixtures("here")
+def test_a_plan_says_the_load_and_the_limits_unless_a_flag_does(say: Any, double: Served) -> None:
+    """Two users grown by half are three in flight; other lengths, loads and limits are asked for by flags."""
+    double[1].script = _paced(0.0, 0.0)
+    asked = ("--users", "2", "--growth", "1.5", "--input", "20", "--answer", "5")
+    found = say("explain", "llama-3.1-8b", "--on", "h100", *asked, "--json").document
+    question = {"workload": found["workload"], "limits": {"slo": {"tpot_s": 9.0}}}
+    Path("plan.json").write_text(json.dumps({"question": question, "plans": [{"deployment": found["deployment"]}]}))
+    bench = ("bench", "--plan", "plan.json", "--url", double[0], "--api", "chat", "--warmup", "0", "--json")
+    (planned,) = say(*bench, "--requests", "6").document["points"]
+    assert planned["load"] == "3"
+    assert {body["max_tokens"] for body in double[1].bodies[1:]} == {5}
+    assert [limit["limit_s"] for limit in planned["score"]["limits"]] == [9.0]
+    for flags, label in ((("--concurrency", "1"), "1"), (("--rate", "50/s"), "50/s"), (("--users", "2"), "2")):
+        (point,) = say(*bench, *flags, "--requests", "3", "--growth", "1").document["points"]
+        assert point["load"] == label

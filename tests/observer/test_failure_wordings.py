@@ -290,3 +290,21 @@ def test_a_new_reason_is_shown_with_the_death_it_explains(line: str, before: boo
 def test_a_context_that_fails_while_memory_is_fitted_is_no_failure() -> None:
     line = "0.01.388.368 E llama_init: failed to initialize the context: x (this is normal during memory fitting)"
     assert read_engine_log([FIRST["llama.cpp"], line]).failure is None
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("sizewell: never joined within 60 s: gpu2", "node-missing"),
+        ("sizewell: not ready after 600 s on gpu1; see what each node says above", "start-timeout"),
+    ],
+)
+def test_what_the_job_says_of_itself_counts_though_the_first_engine_says_it_serves(said: str, cause: str) -> None:
+    """The job ends for it: SLURM then calls it FAILED, and its log that its step was cancelled."""
+    lines = [
+        FIRST["vllm"], "INFO 11-30 17:37:43 [api_server.py:1] Starting vLLM API server 0 on http://h:80", said,
+        "0: slurmstepd-gpu1: error: *** STEP 28.0 ON gpu1 CANCELLED AT 2026-11-30T17:37:59 ***",
+    ]  # fmt: skip
+    log = read_engine_log(lines)
+    standing = judge(JobFacts(stage="ended", reason="FAILED", exit_code=1), log, HttpFacts())
+    assert standing.stage == "FAILED" and standing.failure is not None and standing.failure.cause == cause

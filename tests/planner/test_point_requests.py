@@ -192,6 +192,19 @@ def test_the_prompts_of_a_static_batch_are_one_step() -> None:
     assert ttft(16, 128) > ttft(1, 128)
 
 
+def test_llama_cpp_decodes_a_static_batch_together() -> None:
+    """A step of eight sequences takes longer than one of one, and far less than eight of those."""
+
+    def tpot(users: float) -> float:
+        one = case(load="static_batch" if users > 1 else "single", engine="llama.cpp", engine_version="b6989",
+                   weight_format="gguf-q8_0", gpu="rtx-4090-24gb", num_gpus=1, tp=1, concurrency=users)  # fmt: skip
+        found = next(p.predicted for p in predict_point(one, read_efficiencies()) if p.metric.startswith("tpot"))
+        assert found is not None
+        return found.value
+
+    assert 1.01 * tpot(1) < tpot(8) < 4 * tpot(1)
+
+
 def test_what_was_measured_fitted() -> None:
     """R1 in 8 bits leaves four B200 no cache at the usual share of memory: its run was given more."""
     r1 = {"model": "deepseek-ai/DeepSeek-R1-0528", "weight_format": "fp8", "gpu": "b200-sxm-180gb", "engine": "sglang",

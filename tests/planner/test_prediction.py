@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from sizewell import Setup, Stated, explain
 from sizewell.catalog.calibrations import read_efficiencies
 from sizewell.catalog.engines import read_engine
 from sizewell.catalog.hardware import cluster
@@ -104,3 +105,25 @@ def test_offloaded_weights_cost_their_passage_over_the_host_link() -> None:
 def test_pools_that_make_no_service_are_refused() -> None:
     with pytest.raises(BadInputError, match="prefill"):
         predict(deployment(pool(Parallelism(tp=8), role="prefill")), users=1)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_users_behind_one_system_prompt_share_its_blocks_in_the_form_and_in_the_play(engine: str) -> None:
+    """A cache of about 300,000 tokens holds 36 requests of 8,500, but 120 and more that have 6,000 in common."""
+    load = Workload(users=80, input_tokens=8000, shared_prefix_tokens=6000, answer_tokens=500)
+    found = explain("qwen3-32b", "2xh100", load, Setup(engine=engine))
+    assert found.served is not None and found.rehearsal is not None
+    assert found.memory.concurrency(8500) < 60
+    assert not found.served.saturated
+    assert found.rehearsal.stated.holds
+    own = (found.memory.kv_tokens - 6000) / 2500
+    assert found.rehearsal.most_at_once == pytest.approx(own, rel=0.02)
+    alone = explain("qwen3-32b", "2xh100", replace(load, shared_prefix_tokens=0), Setup(engine=engine))
+    assert alone.served is not None and alone.served.saturated
+
+
+def test_room_that_is_set_aside_for_each_sequence_is_not_shared() -> None:
+    load = Workload(users=2, input_tokens=4000, shared_prefix_tokens=3500, answer_tokens=500)
+    found = explain("qwen3-8b", "1xl40s", load, Setup(engine="llama.cpp", stated=Stated(max_num_seqs=256)))
+    assert found.served is not None
+    assert found.served.most_sequences_per_replica <= found.memory.concurrency(4250)

@@ -38,6 +38,31 @@ def test_settings_are_the_engines_own_unless_stated() -> None:
     assert (said.max_num_seqs, said.memory_fraction, said.max_model_len_tokens) == (7, 0.5, 99)
 
 
+def _share(on: str, engine: str, stated: Stated, gpus: int = 8, nodes: int = 1) -> float:
+    place = cluster(on, gpus_per_node=gpus, nodes=nodes)
+    deployment = stated_deployment(deepseek_r1(), place, read_engine("sglang", engine), Formats(), stated)
+    return deployment.pools[0].settings.memory_fraction
+
+
+def test_sglang_takes_the_share_its_release_works_out_for_the_cut() -> None:
+    """0.5.9: 512 MiB, 1.5 a token of a chunk, 128 a rank and 2 a sequence of the largest batch stay free.
+
+    0.4.6: 18 GiB.
+    """
+    mib = cluster("h200", gpus_per_node=8).gpu.total_bytes / 2**20
+    free = 512 + 1.5 * 8192 + 8 * 128 + 2 * 512
+    assert _share("h200", "0.5.9", Stated(tp=8)) == pytest.approx(1 - free / mib, abs=1e-3)
+    assert _share("h200", "0.4.6", Stated(tp=8)) == pytest.approx(1 - 18 * 1024 / mib, abs=1e-3)
+    assert _share("h200", "0.5.9", Stated(tp=8, memory_fraction=0.7)) == 0.7
+
+
+def test_a_share_nobody_stated_holds_the_weights() -> None:
+    """Sixteen attention ranks would reserve 36 GiB more: R1's weights do not fit what is left of an H100."""
+    usual = read_engine("sglang", "0.5.23").memory_fraction
+    assert _share("h100", "0.5.23", Stated(tp=1, dp=16, ep=16), nodes=2) == usual
+    assert _share("h100", "0.5.23", Stated(tp=16), nodes=2) < usual
+
+
 @pytest.mark.parametrize(
     ("stated", "words"),
     [

@@ -10,7 +10,7 @@ from sizewell.catalog.models import read_model
 from sizewell.specs.encoding import FP32
 from sizewell.specs.errors import UnknownNameError
 from sizewell.specs.model import ModelSpec
-from sizewell.specs.weight_format import parse_weight_format, stored_encoding, weight_formats
+from sizewell.specs.weight_format import kept_format, parse_weight_format, stored_encoding, weight_formats
 
 
 def file_bytes(model: ModelSpec, weight_format: str) -> float:
@@ -30,12 +30,29 @@ PUBLISHED_GGUF = [
     ("meta-llama/Llama-3.1-8B-Instruct", "q3_k_m", 4_018_922_912),
     ("meta-llama/Llama-3.1-8B-Instruct", "q2_k", 3_179_136_416),
     ("meta-llama/Llama-3.1-8B-Instruct", "iq4_xs", 4_447_667_616),
+    ("openai/gpt-oss-20b", "mxfp4_moe", 12_101_070_000),
+    ("openai/gpt-oss-120b", "mxfp4_moe", 63_372_240_000),
 ]
 
 
 @pytest.mark.parametrize(("name", "mix", "published"), PUBLISHED_GGUF)
 def test_gguf_mixes_come_out_as_published_files(name: str, mix: str, published: int) -> None:
     assert file_bytes(read_model(name), f"gguf-{mix}") == pytest.approx(published, rel=0.003)
+
+
+@pytest.mark.parametrize(
+    ("name", "engine", "asked", "kept"),
+    [
+        ("openai/gpt-oss-20b", "llama.cpp", "native", "gguf-mxfp4_moe"),
+        ("openai/gpt-oss-20b", "vllm", "native", "native"),
+        ("openai/gpt-oss-20b", "llama.cpp", "gguf-q8_0", "gguf-q8_0"),
+        ("Qwen/Qwen3-30B-A3B", "llama.cpp", "mxfp4", "gguf-mxfp4_moe"),
+        ("Qwen/Qwen3-30B-A3B", "llama.cpp", "native", "native"),
+        ("Qwen/Qwen3-32B", "llama.cpp", "mxfp4", "mxfp4"),
+    ],
+)
+def test_llama_cpp_reads_a_file_of_its_own_of_mixtures_in_mxfp4(name: str, engine: str, asked: str, kept: str) -> None:
+    assert kept_format(read_model(name), engine, asked) == kept
 
 
 def test_native_is_what_the_checkpoint_stores() -> None:

@@ -29,6 +29,7 @@ from sizewell.specs.model import ModelSpec
 SHIPPED = Path(__file__).parent / "data" / "models"
 TYPO = 0.85
 """Likeness from which a shipped id is worth naming beside a hub id that cannot be looked up."""
+_GGUF = "weights in GGUF: give the model they were made from (a name or its config.json) with --weight-format gguf-…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +156,9 @@ def _from_file(name: str, path: Path, assume: tuple[str, ...]) -> ModelSpec:
     folder = path if path.is_dir() else path.parent
     file = path / "config.json" if path.is_dir() else path
     if path.is_dir() and not file.is_file():
-        raise BadInputError(f"{path}: the folder has no config.json")
+        raise BadInputError(f"{path}: the folder has no config.json{_instead(path)}")
+    if file.suffix.lower() == ".gguf":
+        raise BadInputError(f"{path}: {_GGUF}")
     values = read_json(file)
     beside = folder / "hf_quant_config.json"
     if values.get("quantization_config") is None and file.name == "config.json" and beside.is_file():
@@ -163,6 +166,16 @@ def _from_file(name: str, path: Path, assume: tuple[str, ...]) -> ModelSpec:
     model = _built(name, values, str(file), assume)
     sizes = read_sizes(folder, _packed_bits(model), len(model.layers)) if file.name == "config.json" else None
     return with_sizes(model, sizes, (folder / INDEX_NAME).is_file())
+
+
+def _instead(folder: Path) -> str:
+    """Return what a folder is that is no model's own: the base model of an adapter, or packed weights."""
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():
+        base = read_json(adapter).get("base_model_name_or_path")
+        named = f", {base!r}" if isinstance(base, str) and base else ""
+        return f": it is an adapter, which is served with its base model{named}: give that one"
+    return f": {_GGUF}" if any(folder.glob("*.gguf")) else ": give one that has, or a config.json"
 
 
 def _not_shipped(name: str, assume: tuple[str, ...]) -> ModelSpec:

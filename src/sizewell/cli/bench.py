@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sizewell.cli.options import (
+    PLANNED_LOAD,
     OnceCommand,
     as_json,
     one_deployment_flags,
@@ -86,13 +87,15 @@ def _result_flags() -> Decorator:
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Offer a load to a live server, record when each token comes, and score it as a simulation would be.
 
-    MODEL --on 8xh200, or --plan, adds what sizewell predicts for the same requests. Latencies count from when a
-    request was due, not from when it was sent. Gates say whether the numbers mean anything. Keys come from the
-    environment. Exit code 1 when no request was served, 5 when the server does not answer.
+    MODEL --on 8xh200, or --plan, adds what sizewell predicts for the same requests; a plan also says the load and the
+    limits, as far as no flag does. Latencies count from when a request was due, not from when it was sent. Gates say
+    whether the numbers mean anything. Keys come from the environment. Exit code 1 when no request was served, 5 when
+    the server does not answer.
     """
     from sizewell.cli import bench_files, bench_page, bench_runs
     from sizewell.cli.keeping import keep_bench
 
+    given = _without_plans_load(ctx, given)
     _check(given)
     bench_files.check(given)
     slo = slo_of(given)
@@ -107,6 +110,19 @@ def command(ctx: click.Context, /, **given: Any) -> None:
         ctx.exit(FAILED)
     if given["strict"] and bench_page.missed(answer):
         ctx.exit(GATE_MISSED)
+
+
+def _without_plans_load(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the flags without how much a plan is for, where they say it; its growth is part of what it must hold."""
+    spoken = click.core.ParameterSource.COMMANDLINE
+    planned = {name for name in ctx.meta.get(PLANNED_LOAD, ()) if ctx.get_parameter_source(name) != spoken}
+    much = planned & {"users", "rate", "growth"}
+    if any(given[flag] not in (None, False) for flag in LOADS if flag not in much):
+        return given | dict.fromkeys(much)
+    if "growth" not in much:
+        return given
+    grown = {name: given[name] * given["growth"] for name in much - {"growth"}}
+    return given | grown | {"growth": None}
 
 
 def _check(given: dict[str, Any]) -> None:

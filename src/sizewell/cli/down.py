@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from sizewell.deployer.started import Runner, Started, Stopped
 
 FAILED = 1
-FAILED_STOP_S = 15.0
+IDLE_STOP_S = 15.0
+ASKED_S = 5.0
 
 
 @click.command("down", cls=OnceCommand)
@@ -29,16 +30,13 @@ def command(ctx: click.Context, /, name: str, forget: bool, as_json: bool) -> No
     Its name is free again, its log stays until then. Exit code 1 when something of it cannot be ended.
     """
     from sizewell.cli.starting import kept_deployments
-    from sizewell.deployer.runners import runner
     from sizewell.deployer.started import Stopped
 
     kept = kept_deployments()
     started = kept.read(name)
     was_up, stopped = started.ended_at is None, Stopped()
     if was_up:
-        started = _hurried(started, runner(started, kept.folder(name)))
-        talk(f"{name}: ending it, for up to {started.stop_s:.0f} s gently")
-        stopped = take_down(kept, started, runner(started, kept.folder(name)))
+        stopped = take_down(kept, started)
     if forget and not stopped.alive:
         kept.forget(name)
     if as_json:
@@ -50,30 +48,41 @@ def command(ctx: click.Context, /, name: str, forget: bool, as_json: bool) -> No
         ctx.exit(FAILED)
 
 
-def take_down(kept: Deployments, started: Started, runner: Runner) -> Stopped:
+def take_down(kept: Deployments, started: Started) -> Stopped:
     """Stop a deployment and write down that it ended, if it did."""
     from sizewell.cli.watching import now
+    from sizewell.deployer.runners import runner
 
-    stopped = runner.stop()
+    folder = kept.folder(started.name)
+    started = _hurried(started, runner(started, folder))
+    talk(f"{started.name}: ending it, for up to {started.stop_s:.0f} s gently")
+    stopped = runner(started, folder).stop()
     if not stopped.alive:
         kept.keep(replace(kept.read(started.name), ended_at=now()))
     return stopped
 
 
 def _hurried(started: Started, runner: Runner) -> Started:
-    """Return a deployment whose logs say that its start failed with less time to end: no request is running there.
+    """Return a deployment that never listened with less time to end: no request is running there.
 
-    An engine asked to end while it fails may wait for requests that never came.
+    An engine asked to end while it loads or fails may wait for requests that never came.
     """
-    from sizewell.cli.watching import Logs
+    if started.where == "kubernetes" or started.ready_at is not None or not started.parts:
+        return started  # pods' own time to end counts there
+    if any(_may_listen(runner, number) for number in range(started.replicas)):
+        return started
+    return replace(started, stop_s=min(started.stop_s, IDLE_STOP_S))
 
-    if started.where == "kubernetes":
-        return started  # the pods' own time to end counts there
-    logs = Logs(runner, None)
-    said = [logs.read(number, is_over=True)[0] for number in range(started.replicas)]
-    failed = started.ready_at is None and any(each.failure and not each.failure.survivable for each in said)
-    idle = failed and not any(each.stage == "serving" for each in said)
-    return replace(started, stop_s=min(started.stop_s, FAILED_STOP_S)) if idle else started
+
+def _may_listen(runner: Runner, number: int) -> bool:
+    """Return whether a replica takes requests, or nobody knows."""
+    from sizewell.observer.probe import ask_health
+    from sizewell.specs.standing import HttpFacts
+
+    with runner.reach(number) as there:
+        if isinstance(there, HttpFacts):
+            return there.listens or there.error != ""
+        return ask_health(there, ASKED_S).listens
 
 
 def _show(name: str, stopped: Stopped, was_up: bool) -> None:

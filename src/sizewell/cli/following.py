@@ -23,23 +23,35 @@ def follow(running: Runner, where: Where, labels: Mapping[int, str], tail: int |
     Of what is there at first only the last `tail` lines of each. Raises UnreachableError where the system stays silent.
     """
     rest, asked_s, silent = dict.fromkeys(labels, ""), -ASKED_S[where], 0
-    over, most = False, tail
+    over = False
+    most: dict[int, int | None] = dict.fromkeys(labels, tail)
     while not over:
         try:
             if time.monotonic() - asked_s >= ASKED_S[where]:
                 # Asked before the log is read: what was written until the end is read whole.
-                over, asked_s = _is_over(running, labels), time.monotonic()
-            for number, label in labels.items():
-                *whole, rest[number] = (rest[number] + running.news(number).text).split("\n")
-                last = [rest[number]] if over and rest[number] else []
-                yield from (f"{label}{line}" for line in (whole + last)[-(most or 0) :])
-            most, silent = None, 0
-        except UnreachableError:
+                asked_s = time.monotonic()
+                over, silent = _is_over(running, labels), 0
+        except UnreachableError:  # the logs may be read all the same
             silent += 1
             if silent > MOST_SILENT:
                 raise
+        for number, label in labels.items():
+            if (text := _news(running, number)) is None:
+                continue
+            *whole, rest[number] = (rest[number] + text).split("\n")
+            last = [rest[number]] if over and rest[number] else []
+            yield from (f"{label}{line}" for line in (whole + last)[-(most[number] or 0) :])
+            most[number] = None
         if not over:
             time.sleep(READ_S[where])
+
+
+def _news(running: Runner, number: int) -> str | None:
+    """Return what a log gained; None where the system that holds it is silent."""
+    try:
+        return running.news(number).text
+    except UnreachableError:
+        return None
 
 
 def _is_over(running: Runner, labels: Mapping[int, str]) -> bool:

@@ -168,13 +168,18 @@ def planned_window(path: Path) -> int:
 
 
 def plan_flag() -> Decorator:
-    """Return the flag that fills in a deployment from a file."""
+    """Return the flag that fills in a deployment from a file, and where a command offers requests, load and limits."""
     return click.option("--plan", metavar="FILE|N", is_eager=True, expose_value=False, callback=_filled, help=HELP)
 
 
 def _filled(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    from sizewell.cli.options import fill_in
+
     if value is not None:
-        ctx.default_map = {**(ctx.default_map or {}), **_flags_for(read_planned(value), ctx)}
+        planned = read_planned(value)
+        offers = any(param.name == "users" for param in ctx.command.params)
+        asked = {**planned.load_flags(), **planned.limit_flags()} if offers else {}
+        fill_in(ctx, {**_flags_for(planned, ctx), **asked}, of_plan=True)
         ctx.meta[TAKEN] = value
 
 

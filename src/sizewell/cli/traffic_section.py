@@ -65,6 +65,18 @@ class StatedTraffic:
             return replace(plain, arrivals=arrivals)
         return Traffic(arrivals=arrivals, classes=self.classes, prefixes=self.prefixes, sessions=self.sessions)
 
+    @property
+    def left_out(self) -> str:
+        """What makes a plan for its means larger than it need be; empty where nothing does."""
+        arrivals, said = self.arrivals, []
+        pause_s = arrivals.pause.mean_s if isinstance(arrivals, Users) else 0.0
+        pause_s = arrivals.pause_s if isinstance(arrivals, Window) else pause_s
+        if pause_s:
+            said.append(f"pauses of {pause_s:g} s (users × E2E ÷ (E2E + pause) are at work: say so with --users)")
+        if self.sessions.turns.mean_tokens > 1:
+            said.append("what later turns find of earlier ones in the cache")
+        return f"plans leave out {' and '.join(said)}, and ask for more; simulate plays it all" if said else ""
+
     def means(self) -> dict[str, float]:
         """Return flags with the same means: of lengths where classes are given, of load where arrivals are."""
         plain = Workload(input_tokens=1, answer_tokens=1, rate_per_s=1)

@@ -130,7 +130,7 @@ def _watch(kept: Deployments, started: Started, runner: Runner, given: Mapping[s
         if given["down_on_interrupt"]:
             from sizewell.cli.down import take_down
 
-            take_down(kept, started, runner)
+            take_down(kept, started)
             talk(f"{started.name}: taken down")
         else:
             talk(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sizewell.cli.expected import Expected
+from sizewell.cli.output import talk
 from sizewell.specs.errors import UnreachableError
 from sizewell.specs.standing import HttpFacts, JobFacts, LogFacts, Stage, Standing
 
@@ -128,17 +129,20 @@ def watch(
 ) -> tuple[Look, ...]:
     """Look until every replica is ready or one failed, and keep when that was.
 
-    Gives up after `at_most_s`, or, where that is None, once a replica runs longer than any start may take.
+    Gives up after `at_most_s`, or, where that is None, once a replica runs longer than any start may take. Raises
+    UnreachableError where its system stays silent for long, or until then.
     """
     begun_s, silent, expected = time.monotonic(), 0, Expected(started)
     logs = Logs(runner, started.ledger.get("checkpoint_bytes"))
     while True:
         try:
             looks, silent = look(runner, expected, logs), 0
-        except UnreachableError:
+        except UnreachableError as error:
             looks, silent = (), silent + 1
-            if silent > MOST_SILENT:
+            if silent > MOST_SILENT or (at_most_s is not None and time.monotonic() - begun_s > at_most_s):
                 raise
+            if silent == 1:
+                talk(f"{started.name}: {error}: asking again")
         if looks:
             tell(looks)
             if overall(looks).stage in OVER:

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from sizewell.catalog.workloads import workload_path
+from sizewell.cli.output import talk
 from sizewell.specs.errors import BadInputError, nearest_names
 
 MOST_BYTES = 1 << 20
@@ -71,6 +72,8 @@ def _with_means(
             place = _place(path, lines, spoken[word])
             raise BadInputError(f"{place}: the section {TRAFFIC} says this already: keep one of the two")
     ctx.meta[MEANT] = stated
+    if stated.left_out and "requests" not in _keys(ctx.command):
+        talk(f"{path}: {stated.left_out}")
     return flags | {key: f"{value:.12g}" for key, value in means.items()}, lines
 
 

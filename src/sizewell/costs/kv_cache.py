@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
+import numpy as np
+
+from sizewell.costs.batch import Floats
 from sizewell.costs.cache_kinds import CacheKind, CacheRules
 
 STATE_ALIGNMENT_TOKENS = 16
@@ -63,6 +66,23 @@ class CacheLayout:
         return sum(
             groups * self._kind_blocks(kind, context_tokens, 1 + self.rules.speculative_tokens)
             for kind, groups in zip(self.kinds, self.groups, strict=True)
+        )
+
+    def sequences(self, blocks: Floats, held_blocks: int, prefix_tokens: float = 0.0) -> Floats:
+        """Return how many sequences that hold so many blocks each the pool holds at once, where they all begin with the
+        same `prefix_tokens`, whose blocks are there once.
+        """
+        shared = min(self._shared_blocks(prefix_tokens), held_blocks - 1)
+        return np.maximum(blocks - shared, 0.0) / max(held_blocks - shared, 1)
+
+    def _shared_blocks(self, prefix_tokens: float) -> int:
+        """Return the blocks of a beginning that sequences have in common: whole ones, of layers that keep every token,
+        since windows move on and states are overwritten.
+        """
+        return sum(
+            groups * int(prefix_tokens // self._tokens_in_block(kind))
+            for kind, groups in zip(self.kinds, self.groups, strict=True)
+            if kind.kind == "full"
         )
 
     def request_bytes(self, context_tokens: int) -> float:

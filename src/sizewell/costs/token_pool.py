@@ -10,6 +10,7 @@ from math import floor
 from typing import Literal
 
 from sizewell.specs.deployment import Parallelism
+from sizewell.specs.engine import EngineSpec
 from sizewell.specs.model import ModelSpec
 
 MIB, GIB = 2**20, 2**30
@@ -21,6 +22,15 @@ STATE_TO_TOKEN_RATIO = 0.9
 ENCODER_SHARE = 0.95
 _VIT_L = 24 * 1024**2
 _BY_RANKS = {1: 0.88, 2: 0.87, 4: 0.85, 8: 0.81, 16: 0.79}
+
+
+def usual_fraction(engine: EngineSpec, model: ModelSpec, gpu_bytes: float, cut: Parallelism) -> float:
+    """Return the share of memory an engine takes unasked on accelerators of `gpu_bytes`."""
+    rule = engine.fraction_rule
+    if rule == "fixed":
+        return engine.memory_fraction
+    share = default_fraction(rule, gpu_bytes, cut, latent=model.is_latent)
+    return share if rule == "by-ranks" else share * encoder_share(model)
 
 
 def default_fraction(rule: FractionRule, gpu_bytes: float, cut: Parallelism, *, latent: bool = False) -> float:

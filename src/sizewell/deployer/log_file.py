@@ -37,7 +37,7 @@ class GrowingLog:
         self._decoder = getincrementaldecoder("utf-8")("replace")
 
     def news(self) -> News:
-        """Return what was written since it was last asked; nothing before the file exists."""
+        """Return what was written since it was last asked; nothing while there is no file, or none that can be read."""
         try:
             with self._path.open("rb") as file:
                 end = file.seek(0, SEEK_END)
@@ -45,7 +45,7 @@ class GrowingLog:
                 if anew:
                     self._begin()
                 return News(anew=anew, text=self._decoder.decode(self._read(file, end)))
-        except FileNotFoundError:
+        except OSError:  # a file server may lose a file for a while
             return News()
 
     def _read(self, file: BinaryIO, end: int) -> bytes:

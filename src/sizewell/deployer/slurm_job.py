@@ -25,6 +25,7 @@ TICKET = "job"
 """The file `sbatch` itself writes the job's number to: it is known even when whoever submitted it is killed."""
 ANSWERS = re.compile(r"sizewell: answers on (\S+), port (\d+)")
 GONE = JobFacts(stage="ended", reason="SLURM knows it no more")
+NO_LOG = "its log, which alone says where it answers, is not there to be read"
 KILL_S = 90.0
 CLOCKS_S = 5.0
 """How far the clocks of a file server and of this machine may be apart."""
@@ -102,11 +103,14 @@ class Slurm:
         A job that was put back in the queue runs for as long as a prolog takes before it writes its log anew.
         """
         parts = self._parts()
-        path = self._folder / parts[number].log if number < len(parts) else None
-        if path is None or not path.exists():
+        if number >= len(parts):
             return None
-        begun_at = self._begun_at.get(parts[number].id, 0.0)
-        return path if path.stat().st_mtime >= begun_at - CLOCKS_S else None
+        path = self._folder / parts[number].log
+        try:
+            written_at = path.stat().st_mtime
+        except OSError:  # not there, or on a file server that has lost it
+            return None
+        return path if written_at >= self._begun_at.get(parts[number].id, 0.0) - CLOCKS_S else None
 
     @contextmanager
     def reach(self, number: int) -> Iterator[str | HttpFacts]:
@@ -116,7 +120,7 @@ class Slurm:
         """
         answers = [found for line in self.lines(number) if (found := ANSWERS.search(line))]
         if not answers:
-            yield HttpFacts()
+            yield HttpFacts(error="" if self._log(number) else NO_LOG)
             return
         node, port = answers[-1].groups()
         host = _host(node, self._started.host)

@@ -7,6 +7,7 @@ import re
 _NEVER = "it never starts like this"
 _HELD = "it is held: `scontrol release` with its number lets it go"
 _NODES = "nodes it needs are down, drained or reserved: `sinfo -R` says why"
+_NODES_OR_TURN = f"{_NODES}; where it names none of them, they are kept for jobs before it"
 _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), advice)
     for pattern, advice in (
@@ -21,7 +22,8 @@ _ADVICE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?:QOS|Assoc|Max)\w*PerJob", f"{_NEVER}: one job of this account may not ask for so much (--time, --nodes)"),
         (r"(?:QOS|Assoc)(?:Grp|Max)", "a limit of your account is reached: it starts when other jobs of it have ended"),
         (r"DependencyNeverSatisfied", f"{_NEVER}: the job it depends on failed"),
-        (r"ReqNodeNotAvail|Nodes required for job are DOWN|NodeDown", _NODES),
+        (r"Nodes required for job are DOWN", _NODES_OR_TURN),
+        (r"ReqNodeNotAvail|NodeDown", _NODES),
     )
 )
 """From the more to the less telling: the first that fits counts."""

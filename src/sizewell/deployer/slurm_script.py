@@ -32,10 +32,24 @@ export addresses head port rendezvous state gpus join_s"""
 
 JOIN = r"""  local rank=$SLURM_NODEID engine container status=0 stopping=0
   : >"$state/joined-$SLURMD_NODENAME"
-  trap 'stopping=1' TERM  # the engine gets the signal too: wait for it to drain"""
+  # URG asks to drain, which no program dies of; TERM reaches every process of the step: nothing is left to wait for.
+  trap 'stopping=1' TERM URG"""
 
-RUN = r"""  "${container[@]}" "${engine[@]}" || status=$?
-  ((stopping)) && exit 0
+RUN = r"""  local leader=''
+  # The first node's leader alone is told: workers that are told too leave it with requests they computed.
+  tell() { [[ -z $leader ]] || ((rank)) || kill -TERM "$leader" 2>/dev/null || true; }
+  trap 'stopping=1; tell' URG
+  "${container[@]}" "${engine[@]}" </dev/null &
+  leader=$!
+  ((stopping)) && tell
+  while kill -0 "$leader" 2>/dev/null; do
+    status=0
+    wait "$leader" || status=$?  # a signal interrupts it
+  done
+  if ((stopping)); then
+    ((rank)) || scancel --signal=TERM "$SLURM_JOB_ID.0" || true  # drained: now the other nodes
+    exit 0
+  fi
   # An engine that ends by itself has failed, whatever it says: a dead one can exit with 0.
   echo "sizewell: the engine on node $rank ($SLURMD_NODENAME) ended with $status" >&2
   exit 1"""
@@ -86,8 +100,8 @@ WATCH = r"""
 # A step does not inherit the cores of its job.
 srun --kill-on-bad-exit=1 --label --cpus-per-task="$SLURM_CPUS_PER_TASK" bash -c start_node &
 step=$! stopping=0
-# srun itself would answer the signal by killing every task at once: hand it to them, so that they drain.
-trap 'stopping=1; scancel --signal=TERM "$SLURM_JOB_ID.0" || true' TERM INT
+# srun itself would answer the signal by killing every task at once, and TERM reaches the workers of an engine too.
+trap 'stopping=1; scancel --signal=URG "$SLURM_JOB_ID.0" || true' TERM INT
 
 fail() {
   echo "sizewell: $*" >&2

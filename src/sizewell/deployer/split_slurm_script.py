@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 RUN = r"""
-# One program of a node: it gets the signal too, and drains; one that ends by itself has failed, whatever it says.
+# One program of a node: its leader is told to drain; one that ends by itself has failed, whatever it says.
 run() {
-  local status=0 stopping=0 child
+  local status=0 stopping=0 child=''
+  tell() { [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true; }
+  trap 'stopping=1' TERM
+  trap 'stopping=1; tell' URG USR1  # URG asks to drain; USR1: another has failed
   "${container[@]}" "${engine[@]}" &
   child=$!
-  trap 'stopping=1' TERM
-  trap 'stopping=1; kill -TERM "$child" 2>/dev/null || true' USR1  # another has failed
+  ((stopping)) && tell
   while kill -0 "$child" 2>/dev/null; do
     status=0
     wait "$child" || status=$?
@@ -35,7 +37,7 @@ start_node() {
   local next=$((ports + 10 + SLURM_NODEID % 3 * 30))  # nodes that are one machine begin elsewhere
   local role replica node nodes first count head port handover rendezvous given devices shown part
   : >"$state/joined-$SLURMD_NODENAME"
-  trap 'stopping=1' TERM  # each program gets the signal too: wait for them to drain"""
+  trap 'stopping=1' TERM URG  # each program gets the signal too: wait for them to drain"""
 
 PARTS = r"""  given=${!device:-$(seq -s , 0 "$((gpus - 1))")}  # what the scheduler gave this job here
   IFS=, read -r -a devices <<<"$given"

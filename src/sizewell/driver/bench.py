@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
+import numpy as np
+
 from sizewell.driver.client import Client, opened
 from sizewell.driver.counters import Counters, read_counters
 from sizewell.driver.gates import Gate, gates
@@ -124,9 +126,16 @@ async def _measured(
     cpu_fraction = (time.process_time() - cpu_s) / (time.perf_counter() - wall_s)
     counted = (await read_counters(client, job.urls, job.metrics)).since(before)
     return Measured(
-        offer=offer, run=as_run(recordings), recordings=recordings, counters=counted, cpu_fraction=cpu_fraction,
+        offer=offer, run=_recorded(offer.requests, recordings), recordings=recordings, counters=counted,
+        cpu_fraction=cpu_fraction,
         gates=gates(offer.requests, recordings, cpu_fraction, counted, exact=job.ignore_eos), begun_unix_s=begun_unix_s,
     )  # fmt: skip
+
+
+def _recorded(requests: Requests, recordings: Sequence[Recording]) -> Run:
+    sent_s = np.full(len(requests), np.nan)
+    sent_s[[one.row for one in recordings]] = [one.sent_s for one in recordings]
+    return replace(as_run(recordings), whole_until_s=requests.whole_until_s(sent_s))
 
 
 @contextmanager

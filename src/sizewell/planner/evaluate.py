@@ -195,7 +195,8 @@ class Trial:
             tokens = blocks[few] * memory.layout.block_tokens
             short = context_reason(variant, tokens, self.demand.context_tokens)
             self.nearest.fail("context", rows[few], needed / blocks[few], short)
-        return np.where(blocks >= needed, blocks / usual * variant.cut.dp, 0.0)
+        prefix = 0.0 if sets_room_aside(self.engine) else self.demand.lengths.cached_tokens
+        return np.where(blocks >= needed, memory.layout.sequences(blocks, usual, prefix) * variant.cut.dp, 0.0)
 
     def tables(self, variants: Sequence[Variant], rows: Rows) -> list[StepTable]:
         """Return the steps of variants that differ in their token budget alone."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sizewell.costs.engine_rules import caches_prefixes_unasked
 from sizewell.costs.ledger import GIB
-from sizewell.costs.token_pool import default_fraction, encoder_share
+from sizewell.costs.token_pool import usual_fraction
 from sizewell.specs.deployment import EngineSettings
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.hardware import GpuSpec
@@ -67,8 +67,6 @@ def _default_tokens(facts: LoggedSetup, tokens: int, length: int) -> int:
 
 
 def _default_fraction(row: MemoryRow, total_bytes: float, facts: LoggedSetup) -> float:
-    rule = facts.engine.fraction_rule
-    if rule == "fixed" or not total_bytes:
+    if not total_bytes:
         return facts.engine.memory_fraction
-    share = default_fraction(rule, total_bytes, row.cut, latent=facts.model.is_latent)
-    return share if rule == "by-ranks" else share * encoder_share(facts.model)
+    return usual_fraction(facts.engine, facts.model, total_bytes, row.cut)

@@ -237,7 +237,7 @@ def _mean_rate(notes: str) -> float | None:
 
 
 def _pool(row: PointRow, layout: PoolLayout, facts: PointFacts, lengths: Lengths, policy: StepPolicy) -> PoolCase:
-    grid = (1.0,) if policy.chunk_tokens == LLAMA_CPP_TOKENS else GRID
+    grid = (1.0,) if policy.chunk_tokens == LLAMA_CPP_TOKENS and (row.concurrency or 1.0) <= 1 else GRID
     policy = _pool_policy(row, layout, policy)
     held = formats(row, facts.model)
     lengths = prefill_lengths(lengths) if layout.role == "prefill" else lengths

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sizewell.planner.measured_point import PointRow
 from sizewell.specs.deployment import Formats, Parallelism, PoolRole
 from sizewell.specs.model import ModelSpec
+from sizewell.specs.weight_format import kept_format
 
 _POOL = re.compile(r"(prefill|decode) tp(\d+) ep(\d+) dpattn=(True|False) workers=(\d+)")
 _WEIGHT_FORMATS = {
@@ -38,7 +39,7 @@ def formats(row: PointRow, model: ModelSpec) -> Formats:
     kv = _KV_FORMATS.get(row.kv_format, row.kv_format)
     if kv == "auto" and (name == "nvfp4" or (row.engine.endswith("trtllm") and row.weight_format == "fp8")):
         kv = "fp8"  # what NVIDIA's quantized checkpoints ask for
-    return Formats(weight=name, kv=kv)
+    return Formats(weight=kept_format(model, row.engine, name), kv=kv)
 
 
 def layouts(row: PointRow, model: ModelSpec) -> tuple[tuple[PoolLayout, ...], ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sizewell.costs.engine_rules import sets_room_aside
 from sizewell.costs.ledger import ledger
 from sizewell.costs.machines import Machines, Reached, machine_tags
 from sizewell.costs.rank_memory import rank_memory
@@ -135,14 +136,17 @@ class _Serving:
         memory = rank_memory(self.deployment.model, self._formats, pool.parallelism, pool.settings, engine)
         blocks = memory.blocks(gpu.total_bytes)
         context = max(table.lengths.decode_context_tokens, 1.0)
-        held = memory.layout.concurrency(blocks, int(np.ceil(context))) * pool.parallelism.dp
+        held = memory.layout.concurrency(blocks, int(np.ceil(context)))
         if held < 1:
             raise BadInputError(
                 f"{self.deployment.model.name} {pool.parallelism}: the cache holds {held:.2f} sequences of "
                 f"{context:.0f} tokens; use more accelerators, a smaller format or a shorter context"
             )
-        decoding = blocks / max(memory.layout.decoding_blocks(int(np.ceil(context))), 1) * pool.parallelism.dp
-        return Limits(max_sequences=min(pool.settings.max_num_seqs * pool.parallelism.dp, max(held, decoding)))
+        usual = max(memory.layout.decoding_blocks(int(np.ceil(context))), 1)
+        prefix = 0.0 if sets_room_aside(engine) else table.lengths.cached_tokens
+        decoding = float(memory.layout.sequences(np.array(blocks), usual, prefix))
+        most = min(pool.settings.max_num_seqs, max(held, decoding))
+        return Limits(max_sequences=most * pool.parallelism.dp)
 
 
 def _prediction(point: Point, settled: Rates, serving: _Serving, replicas: int) -> Prediction:

@@ -16,7 +16,7 @@ import numpy as np
 
 from sizewell.costs.ledger import MemoryLedger, ledger
 from sizewell.planner.means import Means, usual_e2e_s
-from sizewell.planner.saturation import Bracket, held_while_decoding, saturation
+from sizewell.planner.saturation import Bracket, common_blocks, held_while_decoding, saturation
 from sizewell.simulator.compiled import CodeStore
 from sizewell.simulator.deployment import deployed
 from sizewell.simulator.facts import Disaggregated, Fleet, ReplicaFacts
@@ -236,7 +236,12 @@ class Rehearsal:
     def most_within(self, sequences: int) -> int:
         """Return the same under another limit on the sequences of a rank, in a cache of the same size."""
         facts = self._decoding.replica
-        held = facts.blocks / held_while_decoding(facts.groups, facts.block_tokens, self.workload.context_tokens)
+        context = self.workload.context_tokens
+        prefix = min(self.workload.shared_prefix_tokens, self.workload.input_tokens - 1) * facts.prefix_caching
+        shared = common_blocks(facts.groups, facts.block_tokens, prefix)
+        own = held_while_decoding(facts.groups, facts.block_tokens, context) - shared
+        blocks = facts.pool_tokens / facts.block_tokens if facts.pool_tokens else facts.blocks
+        held = max(blocks - shared, 0) / own
         return ceil(min(sequences, held)) * facts.ranks * self._decoding.replicas
 
     @property

@@ -137,3 +137,8 @@ def held_while_decoding(groups: Sequence[BlockGroup], block_tokens: int, context
     whole = context_tokens / block_tokens
     spans = {group: group.span_tokens / block_tokens + 1 for group in groups if group.kind in ("window", "chunk")}
     return sum(group.most_blocks if group.kind == "state" else min(whole, spans.get(group, whole)) for group in groups)
+
+
+def common_blocks(groups: Sequence[BlockGroup], block_tokens: int, prefix_tokens: float) -> int:
+    """Return the blocks of a beginning that all sequences have in common: of layers that keep every token."""
+    return sum(int(prefix_tokens // block_tokens) for group in groups if group.kind == "full")

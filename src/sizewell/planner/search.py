@@ -27,6 +27,7 @@ from sizewell.planner.step_table import StepWorks
 from sizewell.planner.support import engine_runs, format_runs, lacks_arithmetic
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
+from sizewell.specs.weight_format import kept_format
 
 NOBODY = np.array([], dtype=np.intp)
 
@@ -41,7 +42,7 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
     demand = Demand.of(question)
     settled = Settler(
         question=question, demand=demand, facts=facts, works=StepWorks(question.model, demand.lengths),
-        memories={name: RankMemories(Weights(question.model, name)) for name in question.weight_formats},
+        memories={name: RankMemories(Weights(question.model, name)) for name in _kept_formats(question, facts)},
     )  # fmt: skip
     families = list(_families(settled))
     ranking = Ranking([column for family in families for column in family.found], question)
@@ -64,6 +65,11 @@ def answer(question: Question, facts: Facts, top: int = 10) -> Answer:
         candidates=ranking.size + int(sum(family.trial.nearest.tried.sum() for family in families)),
         split=search_splits(settled, trials, ranking, plans) if question.split else None,
     )
+
+
+def _kept_formats(question: Question, facts: Facts) -> set[str]:
+    """Return the formats weights are kept in by some engine."""
+    return {kept_format(question.model, name, each) for name in facts.engines for each in question.weight_formats}
 
 
 def _refuse_impossible(question: Question, facts: Facts) -> None:
@@ -136,7 +142,7 @@ def _family(settled: Settler, yard: Yard, share: _Share, rows: tuple[Rows, Rows]
     most = question.limits.max_gpus or MOST_GPUS
     for cut in cuts(question.model, most, share.engine, share.weight_format) if good.size else ():
         found += trial.columns(cut)
-    return _Family(trial=trial, weight_format=share.weight_format, found=tuple(found))
+    return _Family(trial=trial, weight_format=trial.memories.weights.weight_format, found=tuple(found))
 
 
 def _tight(settled: Settler, families: Sequence[_Family], auditions: Sequence[Audition], top: int) -> list[Audition]:

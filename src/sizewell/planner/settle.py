@@ -34,6 +34,7 @@ from sizewell.planner.simulated_means import moved, with_simulated_means
 from sizewell.planner.step_table import StepTable, StepWorks, step_table
 from sizewell.specs.deployment import Deployment, EngineSettings, Pool
 from sizewell.specs.engine import HOST_TAG, EngineSpec
+from sizewell.specs.weight_format import kept_format
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +61,10 @@ class Settler:
 
     def trial(self, yard: Yard, engine: EngineSpec, weight_format: str, rows: Rows) -> Trial:
         """Return what tries cuts of a weight format under an engine on some machines."""
+        kept = kept_format(self.question.model, engine.name, weight_format)
         return Trial(
             question=self.question, demand=self.demand, yard=yard, engine=engine, works=self.works, rows=rows,
-            memories=self.memories[weight_format], nearest=Nearest.of(len(yard.machines)),
+            memories=self.memories[kept], nearest=Nearest.of(len(yard.machines)),
         )  # fmt: skip
 
     def draft(self, column: Column, row: int) -> Draft:

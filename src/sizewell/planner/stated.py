@@ -7,11 +7,14 @@ from math import ceil
 
 from sizewell.costs.engine_rules import caches_prefixes
 from sizewell.costs.ledger import ledger
+from sizewell.costs.token_pool import usual_fraction
+from sizewell.costs.weights import rank_weight_bytes
 from sizewell.specs.deployment import Deployment, EngineSettings, Formats, Parallelism, Pool
 from sizewell.specs.engine import EngineSpec
 from sizewell.specs.errors import BadInputError
 from sizewell.specs.hardware import ClusterSpec, LinkSpec
 from sizewell.specs.model import ModelSpec
+from sizewell.specs.weight_format import kept_format
 from sizewell.traffic.workload import Workload
 
 MOST_DRAFT_TOKENS = 32
@@ -101,16 +104,17 @@ def stated_deployment(
         role="both",
         replicas=stated.replicas or cluster.gpus // cut.gpus,
         parallelism=cut,
-        settings=stated_settings(model, cluster, engine, stated),
+        settings=stated_settings(model, cluster, engine, stated, cut),
     )
-    return Deployment(
+    deployment = Deployment(
         model=model,
-        weight_format=formats.weight,
+        weight_format=kept_format(model, engine.name, formats.weight),
         kv_format=formats.kv,
         engine=engine,
         cluster=cluster,
         pools=(pool,),
     )
+    return deployment if stated.memory_fraction else _holding_weights(deployment)
 
 
 def _split(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, formats: Formats, stated: Stated) -> Deployment:
@@ -124,16 +128,35 @@ def _split(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, formats: 
     _check_room(cluster, stated.prefill, stated.decode, stated.decode_on)
     for pool in (stated.prefill, stated.decode):
         _check_cut(model, pool.cut)
-    settings = stated_settings(model, cluster, engine, stated)
-    there = stated_settings(model, stated.decode_on, engine, stated) if stated.decode_on else settings
-    return Deployment(
+    front = stated_settings(model, cluster, engine, stated, stated.prefill.cut)
+    back = stated_settings(model, stated.decode_on or cluster, engine, stated, stated.decode.cut)
+    deployment = Deployment(
         model=model, weight_format=formats.weight, kv_format=formats.kv, engine=engine, cluster=cluster,
         pools=(
-            Pool(role="prefill", replicas=stated.prefill.replicas, parallelism=stated.prefill.cut, settings=settings),
-            Pool(role="decode", replicas=stated.decode.replicas, parallelism=stated.decode.cut, settings=there),
+            Pool(role="prefill", replicas=stated.prefill.replicas, parallelism=stated.prefill.cut, settings=front),
+            Pool(role="decode", replicas=stated.decode.replicas, parallelism=stated.decode.cut, settings=back),
         ),
         kv_network=stated.kv_network, decode_cluster=stated.decode_on,
     )  # fmt: skip
+    return deployment if stated.memory_fraction else _holding_weights(deployment)
+
+
+def _holding_weights(deployment: Deployment) -> Deployment:
+    """Return the same with another share of memory where the one SGLang works out for a cut does not hold the weights.
+
+    With many attention ranks it reserves tens of GiB and does not start; a share nobody stated is no reason for that.
+    """
+    engine = deployment.engine
+    if engine.fraction_rule == "fixed":
+        return deployment
+    pools = []
+    for place, pool in enumerate(deployment.pools):
+        gpu, settings = deployment.cluster_of(place).gpu, pool.settings
+        held = max(rank_weight_bytes(deployment.model, deployment.weight_format, pool.parallelism))
+        if held >= settings.memory_fraction * gpu.total_bytes:
+            settings = replace(settings, memory_fraction=engine.memory_fraction)
+        pools.append(replace(pool, settings=settings))
+    return replace(deployment, pools=tuple(pools))
 
 
 def _check_room(cluster: ClusterSpec, front: StatedPool, back: StatedPool, apart: ClusterSpec | None) -> None:
@@ -192,7 +215,9 @@ def _legal_sizes(model: ModelSpec) -> str:
     return ", ".join(str(size) for size in (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 32) if model.legal_tp(size))
 
 
-def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, stated: Stated) -> EngineSettings:
+def stated_settings(
+    model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, stated: Stated, cut: Parallelism
+) -> EngineSettings:
     """Return the settings in force: what was stated, else the engine's defaults for the accelerator and model.
 
     Raises BadInputError for a context the model does not have.
@@ -213,7 +238,7 @@ def stated_settings(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, 
         max_num_seqs=_sequences(engine, stated, tokens, defaults.max_num_seqs),
         max_num_batched_tokens=tokens,
         max_model_len_tokens=length,
-        memory_fraction=stated.memory_fraction or engine.memory_fraction,
+        memory_fraction=stated.memory_fraction or usual_fraction(engine, model, gpu.total_bytes, cut),
         enforce_eager=stated.enforce_eager,
         offload_bytes=stated.offload_bytes,
         kv_host_bytes=stated.kv_host_bytes,

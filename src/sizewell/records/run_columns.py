@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import fields
 from io import BytesIO
+from math import inf
 from typing import Any
 from zipfile import BadZipFile
 
@@ -22,7 +23,7 @@ DAMAGE = (ValueError, KeyError, BadZipFile, EOFError, OSError, RuntimeError, zli
 def packed_run(run: Run) -> bytes:
     """Return the arrays of a run as bytes."""
     arrays: dict[str, Any] = {name: getattr(run, name) for name in RUN_COLUMNS}
-    arrays |= {"gap_s": run.gaps.gap_s, "gap_count": run.gaps.count}
+    arrays |= {"gap_s": run.gaps.gap_s, "gap_count": run.gaps.count, "whole_until_s": np.array(run.whole_until_s)}
     arrays |= _packed_timeline(run.timeline, "timeline")
     if run.handovers is not None:
         arrays |= {name: getattr(run.handovers, name) for name in HANDOVER_COLUMNS}
@@ -39,11 +40,15 @@ def unpacked_run(data: bytes, origin: Origin) -> Run:
             timeline, first = _timeline(arrays, "timeline"), _timeline(arrays, PREFILL)
             moved = {name: arrays[name] for name in HANDOVER_COLUMNS} if first else {}
             columns = {name: arrays[name] for name in RUN_COLUMNS}
+            # Runs kept by earlier releases do not say until when their people asked.
+            until_s = float(arrays["whole_until_s"]) if "whole_until_s" in arrays else inf
             gaps = GapCounts(gap_s=arrays["gap_s"], count=arrays["gap_count"])
     except DAMAGE as error:
         raise BadInputError("the requests of this run cannot be read: its record is damaged") from error
     handovers = Handovers(**moved, timeline=first) if first else None
-    return Run(**columns, gaps=gaps, origin=origin, timeline=timeline, handovers=handovers)
+    return Run(
+        **columns, gaps=gaps, origin=origin, timeline=timeline, handovers=handovers, whole_until_s=until_s
+    )  # fmt: skip
 
 
 def _packed_timeline(timeline: Timeline | None, prefix: str) -> dict[str, Any]:

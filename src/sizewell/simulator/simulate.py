@@ -280,6 +280,7 @@ def _run(world: World, requests: Requests) -> Run:
         gaps=GapCounts(gap_s=gaps.total_s / gaps["count"], count=gaps["count"].copy()),
         origin="simulated",
         timeline=_timeline(world),
+        whole_until_s=requests.whole_until_s(sequences.sent_s),
     )
 
 

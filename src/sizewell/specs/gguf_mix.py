@@ -56,7 +56,7 @@ class Richer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """A file type: its block type and what differs for values, MLP outputs, attention output, head, embedding.
+    """A file type: its block type and what differs for values, MLP outputs, attention output, head, embedding, experts.
 
     `grouped_values` holds instead of `values` for four or more query heads to a key/value head.
     """
@@ -68,6 +68,7 @@ class Mix:
     out: str = ""
     head: str = "q6_k"
     embedding: str = ""
+    experts: str = ""
 
 
 def _plain(block: str, head: str = "q6_k") -> Mix:
@@ -93,6 +94,7 @@ MIXES: dict[str, Mix] = {
                 down=Richer(block="q3_k"), out="q3_k"),
     "iq4_nl": Mix(block="iq4_nl", grouped_values=Richer(block="q5_k")),
     "iq4_xs": Mix(block="iq4_xs", grouped_values=Richer(block="q5_k")),
+    "mxfp4_moe": Mix(block="q8_0", head="q8_0", experts="mxfp4"),
 }  # fmt: skip
 """llama.cpp's file types by name; the IQ types as made with an importance matrix, which they are published with."""
 
@@ -142,13 +144,14 @@ def _blocks(tensor: Tensor, model: ModelSpec, mix: Mix) -> list[tuple[str, float
     if tensor.role == "embedding":
         return [(mix.embedding or mix.block, 1.0)]
     count = max(1, len(model.layers))
+    block = (tensor.role == "routed-experts" and mix.experts) or mix.block
     if tensor.name.endswith(("down_proj", "experts.w2")):
-        return _spread(mix.down, mix.block, count, 1.0)
+        return _spread(mix.down, block, count, 1.0)
     if tensor.name.endswith("self_attn.o_proj"):
         return [(mix.out or mix.block, 1.0)]
     if tensor.name.endswith("self_attn.qkv_proj") and len(tensor.rows) == 3:
         return _with_values(tensor, mix, count)
-    return [(mix.block, 1.0)]
+    return [(block, 1.0)]
 
 
 def _with_values(tensor: Tensor, mix: Mix, count: int) -> list[tuple[str, float]]:

@@ -67,6 +67,9 @@ KEPT_WIDE = ("weights_proj", ".compressor.", "shared_expert_gate", "eh_proj")
 
 OUTPUT_PROJECTION = "o_proj"
 
+MXFP4_FILE = "gguf-mxfp4_moe"
+"""What llama.cpp's makers publish of mixtures trained in MXFP4 (ggml-org/gpt-oss-20b-GGUF): all else in 8 bits."""
+
 _GROUPED = re.compile(r"(int4|int8)-g(\d{1,5})(-zp)?")
 _BLOCKED = re.compile(r"fp8-block(\d{1,4})(?:x(\d{1,4}))?")
 _MLX = re.compile(r"mlx-([234568])bit(?:-g(\d{1,4}))?")
@@ -86,6 +89,12 @@ def parse_weight_format(name: str) -> str:
     if lowered == NATIVE or _is_gguf(lowered) or _flat(lowered) is not None:
         return lowered
     raise UnknownNameError("weight format", name, weight_formats(), f"(known: {', '.join(weight_formats())})")
+
+
+def kept_format(model: ModelSpec, engine: str, weight_format: str) -> str:
+    """Return the format of the file an engine reads when asked for `weight_format`: llama.cpp has its own of MXFP4."""
+    stored = model.weight_format if weight_format == NATIVE else weight_format
+    return MXFP4_FILE if engine == "llama.cpp" and stored == "mxfp4" and model.is_moe else weight_format
 
 
 def stored_encoding(tensor: Tensor, model: ModelSpec, weight_format: str) -> Encoding:

@@ -56,14 +56,15 @@ def offer(traffic: Traffic | Workload, requests: int, seed: int = 0) -> Requests
     kept = _kept_think(traffic.sessions, spoken)
     contents = Contents(drawn.prefix_id, drawn.prefix_tokens, spoken.text, kept, spoken.answer)
     users = traffic.arrivals.users if isinstance(traffic.arrivals, Users) else None
+    owner = None if users is None else rows.dealt(users)
     window = traffic.arrivals if isinstance(traffic.arrivals, Window) else None
     return Requests(
         arrival_s=rows.times(starts, traffic.sessions.pause, when),
-        after=rows.waits_for(users),
+        after=rows.waits_for(owner),
         think_tokens=spoken.think,
         answer_tokens=spoken.answer,
         priority=drawn.priority,
-        session=rows.session if users is None else rows.session % users,
+        session=rows.session if owner is None else owner[rows.session],
         concurrency=None if window is None else window.concurrency,
         think_s=0.0 if window is None else window.pause_s,
         users=users,

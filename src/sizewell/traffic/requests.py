@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,17 @@ class Requests:
     def in_flight(self) -> int | None:
         """Requests at a time, at most, of a closed loop; None: an open one, to which more may always come."""
         return self.concurrency if self.concurrency is not None else self.users
+
+    def whole_until_s(self, sent_s: Floats) -> float:
+        """Return when the first of a closed loop's people has asked all they would; infinity without any.
+
+        `sent_s` [n] is when each request went, NaN for never.
+        """
+        if self.users is None:
+            return inf
+        last = np.full(self.users, -inf)
+        np.maximum.at(last, self.session, np.where(np.isfinite(sent_s), sent_s, inf))
+        return float(last[last > -inf].min())
 
     @property
     def keep_step(self) -> bool:

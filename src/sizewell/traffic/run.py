@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -98,7 +99,7 @@ class Run:
     `think_tokens`, `output_tokens` (think and answer): as generated, so less than asked where a request broke off.
     `cached_tokens`: of the prompt, when it was first admitted. `replica`: −1 where none took it.
     `status` int8: OK, REJECTED, UNFINISHED, FAILED. `handovers`: of two pools, whose `replica` and `timeline` are those
-    of the pool that decodes.
+    of the pool that decodes. `whole_until_s`: from then on people of a closed loop had nothing more to ask.
     Raises BadInputError where columns differ in length or a served request lacks a time.
     """
 
@@ -118,6 +119,7 @@ class Run:
     origin: Origin
     timeline: Timeline | None = None
     handovers: Handovers | None = None
+    whole_until_s: float = inf
 
     def __post_init__(self) -> None:
         count = len(self.scheduled_s)

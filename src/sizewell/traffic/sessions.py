@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import heapreplace
 
 import numpy as np
 
@@ -68,11 +69,26 @@ class Rows:
         last[self.last_row] = True
         return last
 
-    def waits_for(self, users: int | None) -> Ints:
-        """Return the row each one waits for [n]: its turn before; for users also the end of the session before."""
+    def dealt(self, users: int) -> Ints:
+        """Return whose each session is [sessions]: of who has the fewest turns so far, so that all end together."""
+        turns = self.last_row - self.first_row + 1
+        if (turns == turns[0]).all():
+            return np.arange(len(turns)) % users
+        said = [(0, user) for user in range(users)]
+        owner = np.empty(len(turns), dtype=np.int64)
+        for session, more in enumerate(turns):
+            before, user = said[0]
+            owner[session] = user
+            heapreplace(said, (before + int(more), user))
+        return owner
+
+    def waits_for(self, owner: Ints | None) -> Ints:
+        """Return the row each one waits for [n]: its turn before; of somebody's sessions also the one before."""
         after = np.where(self.turn > 0, np.arange(len(self.turn)) - 1, NONE)
-        if users is not None and len(self.last_row) > users:
-            after[self.first_row[users:]] = self.last_row[:-users]
+        if owner is not None:
+            order = np.argsort(owner, kind="stable")
+            follows = np.flatnonzero(owner[order][1:] == owner[order][:-1]) + 1
+            after[self.first_row[order[follows]]] = self.last_row[order[follows - 1]]
         return after
 
     def times(self, starts: Floats, pause: Pause, rng: np.random.Generator) -> Floats:

@@ -42,6 +42,7 @@ def wall_throughput(run: Run) -> Throughput | None:
 def steady_throughput(run: Run) -> tuple[Throughput | None, str]:
     """Return throughput between the first completion and the last start, or None and why there is none.
 
+    Of people in a loop it is the last start before the first of them has nothing more to ask, and they are fewer.
     Outside this window the engine fills up or drains; one shorter than a request takes shows where single requests
     happened to stand, and counts as none. A request's first token counts when it came; its other tokens are taken as
     evenly spread between first and last. Requests and their prompts count by the share of their tokens in the window:
@@ -52,7 +53,7 @@ def steady_throughput(run: Run) -> tuple[Throughput | None, str]:
         return None, "no request was served"
     first, last = run.first_token_s[served], run.last_token_s[served]
     starts = run.sent_s[np.isfinite(run.sent_s)]
-    begin, end = float(last.min()), float(starts.max()) if len(starts) else float("-inf")
+    begin, end = float(last.min()), min(float(starts.max()), run.whole_until_s) if len(starts) else float("-inf")
     if end <= begin:
         return None, "the last request started before the first one ended"
     window_s = end - begin

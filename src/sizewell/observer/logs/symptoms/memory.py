@@ -15,6 +15,10 @@ _MORE_CACHE = (
     "the weights leave too little for the KV cache: shorten --max-model-len (--context-length, --ctx-size), raise "
     "--gpu-memory-utilization (--mem-fraction-static), or use more GPUs"
 )
+_SMALLER_CACHE = (
+    "the cache it is told to hold does not fit into this machine's free memory: lower VLLM_CPU_KVCACHE_SPACE (GiB for "
+    "each worker) or --kv-cache-memory, or end what else runs here"
+)
 _HOST_MEMORY = "the host ran out of memory: ask for more (--mem, the pod's limit), or load with fewer processes at once"
 _SHM = "/dev/shm is too small: start the container with --ipc=host or --shm-size, the pod with a memory-backed volume"
 _LIMITS = (
@@ -28,7 +32,10 @@ MEMORY = (
         r"No available memory for the cache blocks", r"larger than the available KV cache memory",
         r"larger than the maximum number of tokens that can be stored in KV cache",
         r"Cannot auto-fit max_model_len", r"Not enough memory\. Please try to increase --mem-fraction-static",
-        r"on kv cache allocation is less than requested memory for kv", r"failed to allocate buffer for kv cache",
+        r"failed to allocate buffer for kv cache",
+    ),
+    symptom(
+        "no-kv-memory", "start", _SMALLER_CACHE, r"on kv cache allocation is less than requested memory for kv",
     ),
     symptom(
         "no-kv-memory", "start", "the KV cache is too small for what runs at once: fewer --max-running-requests",
@@ -42,6 +49,7 @@ MEMORY = (
     symptom(
         "host-memory", "always", _HOST_MEMORY,
         r"\boom[-_]kill", r"Out [Oo]f [Mm]emory: Killed process", r"srun: error: .*: Out Of Memory", r"\bOOMKilled\b",
+        r"slurmstepd\S*: error: .*[Ee]xceeded (?:job )?memory limit",
         r"low on memory.*[Ww]orker.*killed|killed due to the node running low on memory",
         r"sizewell: the engine on node .* ended with 137$", r"Failed core proc\(s\): \{[^}]*: -9\b",
     ),

@@ -33,9 +33,13 @@ NETWORK = (
         r"NVSHMEM API called before NVSHMEM initialization", r"nixlBackendError|\bNIXL_ERR_\w+",
     ),
     symptom(
+        "node-missing", "always", _JOIN,
+        r"sizewell: never joined", r"sizewell: \S+ never reached Ray at",
+        r"sizewell: the job step ended before these nodes joined",
+    ),
+    symptom(
         "node-missing", "start", _JOIN,
         r"waiting for clients\. \d+/\d+ clients joined", r"client socket has timed out", r"DistStoreError",
-        r"sizewell: never joined", r"never reached Ray at", r"job step ended before these nodes joined",
         r"Cannot provide a placement group", r"exceeds the total number of available GPUs in the placement group",
         r"other ranks that didn't finish loading", r"Did not receive response from front-end process",
         r"srun: error: (?:Task launch for \S+ failed on node|Application launch failed)",

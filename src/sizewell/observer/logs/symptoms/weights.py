@@ -20,6 +20,7 @@ _FETCH = (
     "what it fetches as it starts cannot be had from here: allow the host it names, or fetch it once where that is "
     "reachable and keep it in the environment or the cache (kernels, tokenizers, plugins)"
 )
+_LATE = "see what each node said until then; SIZEWELL_READY_S in the job's environment lets it take longer"
 
 WEIGHTS = (
     symptom(
@@ -27,6 +28,7 @@ WEIGHTS = (
         r"Timed out waiting for (?:new )?engine core processes to start",
         r"Timed out waiting for engines to send initial message", r"Server failed to start within the timeout",
     ),
+    symptom("start-timeout", "always", _LATE, r"sizewell: not ready after \S+ s on"),
     symptom("start-timeout", "end", _PROBE, r"^KeyboardInterrupt: terminated"),
     symptom(
         "gated-model", "start", "accept the model's licence on its page, and set HF_TOKEN to a token that may read it",
