@@ -161,7 +161,7 @@ def test_one_change_at_a_time(deploy: Deploy, adviser: Adviser) -> None:
 
 def test_graphs_that_do_not_fit_beside_the_engine_get_room(deploy: Deploy, adviser: Adviser) -> None:
     """SGLang's graphs lack 40 MB beside 88 % of the memory: drafts, of steps still eager, were all that was said."""
-    said = {"tp": 16, "pp": 1, "max_model_len_tokens": 16_384, "enforce_eager": True}
+    said = {"tp": 16, "pp": 1, "max_model_len_tokens": 16_384, "enforce_eager": True, "memory_fraction": 0.88}
     deployment = deploy("r1", "8xh100", 2, engine="sglang@0.4.6", **said)
     found = diagnosed(deployment, adviser, Workload(input_tokens=200, answer_tokens=100, users=32))
     assert found.label == "host/launch overhead"

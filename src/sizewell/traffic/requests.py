@@ -112,13 +112,17 @@ class Requests:
     def whole_until_s(self, sent_s: Floats) -> float:
         """Return when the first of a closed loop's people has asked all they would; infinity without any.
 
-        `sent_s` [n] is when each request went, NaN for never.
+        `sent_s` [n] is when each request went, NaN for never; a person asks what comes after their first request.
         """
         if self.users is None:
             return inf
-        last = np.full(self.users, -inf)
-        np.maximum.at(last, self.session, np.where(np.isfinite(sent_s), sent_s, inf))
-        return float(last[last > -inf].min())
+        rows = np.arange(len(self))
+        first = np.where(self.after == NONE, rows, self.after)
+        while (first != first[first]).any():
+            first = first[first]
+        last = np.full(len(self), -inf)
+        np.maximum.at(last, first, np.where(np.isfinite(sent_s), sent_s, inf))
+        return float(last[first == rows].min(initial=inf))
 
     @property
     def keep_step(self) -> bool:
