@@ -10,12 +10,13 @@ import pytest
 
 from observer.engine_logs import Sample, read_engine_log, samples
 from sizewell.cli import watching
+from sizewell.cli.standing_page import failure_lines
 from sizewell.cli.watching import TAIL_LINES, Logs, Look, keep_ready, was_ready, watch
 from sizewell.deployer.kept import Deployments
 from sizewell.deployer.log_file import GrowingLog, News
 from sizewell.deployer.started import Started
 from sizewell.specs.errors import UnreachableError
-from sizewell.specs.standing import JobFacts, LogFacts, Standing
+from sizewell.specs.standing import Failure, JobFacts, LogFacts, Standing
 
 PIECES = 23
 STARTED = Started(
@@ -91,3 +92,14 @@ def test_who_waits_is_told_that_the_scheduler_is_silent_and_waits_no_longer_than
     with pytest.raises(UnreachableError):
         watch(Deployments(tmp_path), STARTED, Silent(), lambda looks: None, 0.05)  # type: ignore[arg-type]
     assert capsys.readouterr().err.count("SLURM does not answer: timed out: asking again") == 1
+
+
+def test_the_node_that_ended_is_named_beside_the_end_of_a_log_that_goes_on() -> None:
+    """The other nodes' last words pushed "node 1 (gpu2) ended with 137" off the page."""
+    said = "sizewell: the engine on node 1 (gpu2) ended with 137"
+    failure = Failure(cause="host-memory", evidence=(said,), advice="give it more")
+    look = Look(
+        number=0, name="tiny", job=JobFacts(stage="failed"), log=LogFacts(), tail=("its peers wait", "and wait"),
+        standing=Standing(stage="FAILED", failure=failure),
+    )  # fmt: skip
+    assert [line.removeprefix("  | ") for line in failure_lines(look)][:3] == ["its peers wait", "and wait", said]

@@ -34,12 +34,15 @@ def standing_line(standing: Standing) -> str:
 
 
 def failure_lines(each: Look) -> Iterator[str]:
-    """Yield why it failed: what shows it, and what to do; where no line says why, the end of the log."""
+    """Yield why it failed: what shows it, and what to do; where the engine does not say why, the end of its log."""
     failure = each.standing.failure
     if failure is None or each.standing.stage != "FAILED":
         return
-    silent = failure.cause == "unknown" or all("sizewell: " in line for line in failure.evidence)
-    shown = (each.tail if silent else ()) or failure.evidence[:EVIDENCE]
+    shown = failure.evidence[:EVIDENCE]
+    if failure.cause == "unknown":
+        shown = each.tail or shown
+    elif all("sizewell: " in line for line in failure.evidence):
+        shown = (*each.tail, *(line for line in shown if line not in each.tail))
     yield from (f"  | {printable(line.strip(), UNPRINTED)}" for line in shown)
     yield f"  cause: {failure.cause}; {failure.advice}"
 
