@@ -20,6 +20,8 @@ from sizewell.specs.errors import UnknownArchitectureError, nearest_names
 from sizewell.specs.model import ModelSpec
 
 LONGEST_NAME = 100
+ENDINGS = ("ForConditionalGeneration", "ForCausalLM", "LMHeadModel", "Model")
+"""What classes end in whatever the family."""
 TEXT_SECTIONS = ("text_config", "llm_config", "language_config", "thinker_config")
 ENCODERS = ("vision_config", "audio_config")
 HEARING_TOWERS = frozenset({"audio_towers:gemma4", "audio_towers:gemma3n", "audio_towers:qwen25_omni", "qwen3_omni"})
@@ -148,13 +150,23 @@ def unknown_architecture(config: Fields, architecture: str) -> UnknownArchitectu
     text = nested_text(config) or config
     missing = [field for field in NEEDED if field not in text]
     seeing = any(isinstance(config.values.get(name), dict) for name in ENCODERS)
-    alike = nearest_names(architecture, [name for name, family in FAMILIES.items() if seeing or not family.tower])
+    known = [name for name, family in FAMILIES.items() if seeing or not family.tower]
+    stems = {_stem(name): name for name in known}
+    alike = nearest_names(architecture, known, cutoff=0.85)
+    alike += [stems[stem] for stem in nearest_names(_stem(architecture), stems, cutoff=0.6)]
     near = list(dict.fromkeys([*_named_inside(text), *alike, "LlamaForCausalLM"]))[:3]
     lacking = f"; it also lacks {', '.join(missing)}" if missing else ""
     return UnknownArchitectureError(
         f"{config.source}: architecture {architecture!r} is not known (nearest: {', '.join(near)}){lacking}; "
         f"if its layers are the same, say --assume architecture={near[0]}"
     )
+
+
+def _stem(architecture: str) -> str:
+    """Return the name of a family without what all classes end in, which makes any two alike."""
+    for end in ENDINGS:
+        architecture = architecture.removesuffix(end)
+    return architecture
 
 
 def _named_inside(text: Fields) -> list[str]:
