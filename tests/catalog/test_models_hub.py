@@ -68,6 +68,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("HF_ENDPOINT", address)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SIZEWELL_CATALOG", str(tmp_path / "catalog"))
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
     for name in ("HF_TOKEN", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     Hub.files, Hub.asked = {"/me/mine/resolve/main/config.json": json.dumps(SMALL).encode()}, []
@@ -93,6 +94,20 @@ def test_the_token_of_a_file_loses_its_line_end(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("HF_TOKEN", "hf_secret\n")
     read_model("me/mine")
     assert {token for _, token in Hub.asked} == {"Bearer hf_secret"}
+
+
+def test_a_stored_login_is_used_where_no_token_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hf_stored\n")
+    read_model("me/mine")
+    assert {token for _, token in Hub.asked} == {"Bearer hf_stored"}
+    Hub.asked.clear()
+    monkeypatch.setenv("HF_TOKEN", "hf_set")
+    download("me/mine", "config.json")
+    assert {token for _, token in Hub.asked} == {"Bearer hf_set"}
+    monkeypatch.delenv("HF_TOKEN")
+    (tmp_path / "token").write_bytes(b"\xff")
+    with pytest.raises(BadInputError, match="stored token cannot be read"):
+        download("me/mine", "config.json")
 
 
 def test_the_token_is_sent_and_only_to_the_hub(monkeypatch: pytest.MonkeyPatch, hub: str) -> None:

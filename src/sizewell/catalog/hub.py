@@ -12,6 +12,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
+from sizewell.catalog.hub_cache import hub_token
 from sizewell.specs.errors import BadInputError, UnknownNameError, UnreachableError
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -56,11 +57,11 @@ def download(name: str, file: str, first_bytes: int | None = None) -> bytes | No
 
 def _authorization() -> dict[str, str]:
     """Return the header that carries the token; line ends around it are a file's, and it is never part of a message."""
-    token = os.environ.get("HF_TOKEN", "").strip()
+    token = hub_token()
     if not token:
         return {}
     if not (token.isascii() and token.isprintable()):
-        raise BadInputError("HF_TOKEN holds characters no token has: set it anew")
+        raise BadInputError("HF_TOKEN holds characters no token has, or the token a login stored: set it anew")
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -81,7 +82,7 @@ def _refuse(name: str, error: HTTPError) -> None:
         return
     if error.code in (401, 403) and kind != "RepoNotFound":
         raise BadInputError(
-            f"{name}: the hub asks for permission ({error.code}); accept its licence there and set HF_TOKEN"
+            f"{name}: the hub asks for permission ({error.code}); accept its licence there, and log in or set HF_TOKEN"
         ) from None
     if error.code in (401, 404):
         raise UnknownNameError("model", name, (), "(neither shipped nor on the hub; a private one needs HF_TOKEN)")

@@ -1,10 +1,14 @@
-"""The Hugging Face cache on this machine: HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE as huggingface_hub reads them."""
+"""The Hugging Face cache on this machine: HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN as huggingface_hub reads
+them.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
+
+from sizewell.specs.errors import BadInputError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -23,9 +27,25 @@ def cache_folder() -> Path:
     """Return the folder in which huggingface_hub keeps downloads."""
     if os.environ.get("HF_HUB_CACHE"):
         return Path(os.environ["HF_HUB_CACHE"]).expanduser()
+    return _home() / "hub"
+
+
+def hub_token() -> str:
+    """Return the hub's token: that of HF_TOKEN, else the one a login has stored; empty without one."""
+    said = os.environ.get("HF_TOKEN", "").strip()
+    stored = Path(os.path.expanduser(os.environ.get("HF_TOKEN_PATH") or _home() / "token"))
+    if said or not stored.is_file():
+        return said
+    try:
+        return stored.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{stored}: the stored token cannot be read: {error}; set HF_TOKEN") from error
+
+
+def _home() -> Path:
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
     # Path.expanduser would raise for a user without a home.
-    return Path(os.path.expanduser(home)) / "hub"
+    return Path(os.path.expanduser(home))
 
 
 def cached_snapshot(name: str) -> Path | None:
