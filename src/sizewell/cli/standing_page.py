@@ -38,7 +38,7 @@ def failure_lines(each: Look) -> Iterator[str]:
     failure = each.standing.failure
     if failure is None or each.standing.stage != "FAILED":
         return
-    shown = failure.evidence[:EVIDENCE]
+    shown: Sequence[str] = failure.evidence[:EVIDENCE]
     if failure.cause == "unknown":
         shown = each.tail or shown
     elif all("sizewell: " in line for line in failure.evidence):
