@@ -6,7 +6,7 @@ from itertools import islice
 from math import log
 from typing import Any
 
-from sizewell.emulator.tokens import TOKEN_BYTES, usual_tokens
+from sizewell.emulator.tokens import TOKEN_BYTES, usual_tokens, whole_tokens
 
 CHOSEN = 0.9
 """Probability of each token that is given; every alternative has half of what is left by those before it."""
@@ -34,7 +34,7 @@ def of_completion(text: bytes, alternatives: int, offset: int) -> Any:
 
 
 def _split(text: bytes) -> list[str]:
-    return [text[at : at + TOKEN_BYTES].decode() for at in range(0, len(text), TOKEN_BYTES)]
+    return [token.decode() for token in whole_tokens(text)]
 
 
 def _likeliest(chosen: str, count: int) -> list[tuple[str, float]]:

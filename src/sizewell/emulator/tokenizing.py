@@ -8,7 +8,7 @@ from sizewell.emulator.asks import chat_prompt, is_token, read_fields
 from sizewell.emulator.deployment import Emulation
 from sizewell.emulator.fields import Fields, Refusal
 from sizewell.emulator.http import Exchange
-from sizewell.emulator.tokens import TOKEN_BYTES, bytes_as_ids, ids_as_bytes, padded, role_bytes
+from sizewell.emulator.tokens import bytes_as_ids, ids_as_bytes, padded, role_bytes, whole_tokens
 
 PATHS = ("/tokenize", "/detokenize")
 
@@ -33,7 +33,7 @@ def _text(fields: Fields) -> Any:
 
 def _tokens(fields: Fields, emulation: Emulation) -> Any:
     data = _prompt(fields)
-    pieces = [data[at : at + TOKEN_BYTES] for at in range(0, len(data), TOKEN_BYTES)]
+    pieces = whole_tokens(data)
     strings = [_said(piece) for piece in pieces] if fields.switch("return_token_strs") else None
     length = emulation.max_model_len_tokens
     return {"count": len(pieces), "max_model_len": length, "tokens": bytes_as_ids(data), "token_strs": strings}

@@ -44,6 +44,11 @@ def bytes_as_ids(data: bytes) -> list[int]:
     return np.frombuffer(data, dtype="<u4").tolist()  # type: ignore[no-any-return]
 
 
+def whole_tokens(data: bytes) -> list[bytes]:
+    """Return the tokens of a text."""
+    return [data[at : at + TOKEN_BYTES] for at in range(0, len(data), TOKEN_BYTES)]
+
+
 def chat_as_bytes(messages: Sequence[tuple[str, str]]) -> bytes:
     """Return a conversation as a chat template would write it: each message behind its role, the next one opened."""
     parts: list[bytes] = []

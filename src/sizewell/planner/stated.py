@@ -94,8 +94,13 @@ def stated_deployment(
 
     Raises BadInputError for a cut the model does not divide into, or one larger than the cluster.
     """
-    if stated.prefill or stated.decode or stated.kv_network or stated.decode_on:
-        return _split(model, cluster, engine, formats, stated)
+    pools = stated.prefill or stated.decode or stated.kv_network or stated.decode_on
+    made = (_split if pools else _whole)(model, cluster, engine, formats, stated)
+    return made if stated.memory_fraction else _holding_weights(made)
+
+
+def _whole(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, formats: Formats, stated: Stated) -> Deployment:
+    """Return a deployment of one pool."""
     if engine.name == "llama.cpp" and stated.tp is None and stated.pp is None:
         each = max(1, cluster.gpus // (stated.replicas or 1))
         stated = replace(stated, tp=1, pp=min(each, len(model.layers)))
@@ -106,7 +111,7 @@ def stated_deployment(
         parallelism=cut,
         settings=stated_settings(model, cluster, engine, stated, cut),
     )
-    deployment = Deployment(
+    return Deployment(
         model=model,
         weight_format=kept_format(model, engine.name, formats.weight),
         kv_format=formats.kv,
@@ -114,7 +119,6 @@ def stated_deployment(
         cluster=cluster,
         pools=(pool,),
     )
-    return deployment if stated.memory_fraction else _holding_weights(deployment)
 
 
 def _split(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, formats: Formats, stated: Stated) -> Deployment:
@@ -130,7 +134,7 @@ def _split(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, formats: 
         _check_cut(model, pool.cut)
     front = stated_settings(model, cluster, engine, stated, stated.prefill.cut)
     back = stated_settings(model, stated.decode_on or cluster, engine, stated, stated.decode.cut)
-    deployment = Deployment(
+    return Deployment(
         model=model, weight_format=formats.weight, kv_format=formats.kv, engine=engine, cluster=cluster,
         pools=(
             Pool(role="prefill", replicas=stated.prefill.replicas, parallelism=stated.prefill.cut, settings=front),
@@ -138,7 +142,6 @@ def _split(model: ModelSpec, cluster: ClusterSpec, engine: EngineSpec, formats: 
         ),
         kv_network=stated.kv_network, decode_cluster=stated.decode_on,
     )  # fmt: skip
-    return deployment if stated.memory_fraction else _holding_weights(deployment)
 
 
 def _holding_weights(deployment: Deployment) -> Deployment:

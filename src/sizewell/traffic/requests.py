@@ -118,8 +118,8 @@ class Requests:
             return inf
         rows = np.arange(len(self))
         first = np.where(self.after == NONE, rows, self.after)
-        while (first != first[first]).any():
-            first = first[first]
+        while ((earlier := first[first]) != first).any():
+            first = earlier
         last = np.full(len(self), -inf)
         np.maximum.at(last, first, np.where(np.isfinite(sent_s), sent_s, inf))
         return float(last[first == rows].min(initial=inf))
